@@ -1,0 +1,56 @@
+"""Evolve, share and inherit learngenes: small sub-networks that give a network a head start.
+
+Importing the package is cheap: each name is loaded when it is first used. It also sees to it that timm knows the
+networks `lg_vgg11`, `lg_resnet12` and `lg_resnet12_wide`, whether timm was imported before or comes later.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from wrapt import register_post_import_hook
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from learngene_hub.descendant import InheritanceReport, extract, from_learngene, inherit
+    from learngene_hub.errors import LearngeneError
+    from learngene_hub.evaluation import evaluate
+    from learngene_hub.evolution import evolve
+    from learngene_hub.gene import Learngene
+    from learngene_hub.recipe import Recipe
+
+_HOMES = {
+    "InheritanceReport": "descendant",
+    "Learngene": "gene",
+    "LearngeneError": "errors",
+    "Recipe": "recipe",
+    "evaluate": "evaluation",
+    "evolve": "evolution",
+    "extract": "descendant",
+    "from_learngene": "descendant",
+    "inherit": "descendant",
+}
+
+__all__ = [
+    "InheritanceReport",
+    "Learngene",
+    "LearngeneError",
+    "Recipe",
+    "evaluate",
+    "evolve",
+    "extract",
+    "from_learngene",
+    "inherit",
+]
+
+register_post_import_hook(lambda timm: import_module("learngene_hub.networks"), "timm")
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

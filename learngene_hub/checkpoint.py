@@ -1,0 +1,137 @@
+"""The state of an evolution on disk, after every generation, and whole at any moment.
+
+The pool's tensors go to a file named after the generation; `state.json` then takes its new place in one step and
+names that file with its sha256. A kill between the two leaves the old pair in force.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from learngene_hub.errors import RunError
+from learngene_hub.files import atomic_path, write_text
+from learngene_hub.genefile import METRICS_NAME, file_sha256, write_tensors
+from learngene_hub.population import EvolutionState, Individual
+
+STATE_FOLDER = "state"
+STATE_NAME = "state.json"
+LOCK_NAME = ".lock"
+
+
+@contextmanager
+def claim(out: Path) -> Iterator[None]:
+    """Hold the run folder `out` against other processes; a holder that crashed does not block.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / LOCK_NAME, timeout=0):
+            yield
+    except Timeout:
+        raise RunError(f"{out}: another process is running here; wait for it, or give another --out") from None
+
+
+def has_state(out: Path) -> bool:
+    """Whether `out` holds the state of an evolution."""
+    return (out / STATE_FOLDER / STATE_NAME).is_file()
+
+
+def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any]) -> None:
+    """Save `state` and the dumped `recipe` it belongs to; files of earlier generations go afterwards."""
+    folder = out / STATE_FOLDER
+    pool = folder / f"pool-{state.generation:06d}.safetensors"
+    with atomic_path(pool) as path:
+        sha256 = write_tensors(path, {f"{one.id}/{name}": t for one in state.pool for name, t in one.gene.items()})
+    record = {
+        "generation": state.generation,
+        "next_id": state.next_id,
+        "images": state.images,
+        "seconds": state.seconds,
+        "pool": [_describe(individual) for individual in state.pool],
+        "pool_file": pool.name,
+        "pool_sha256": sha256,
+        "recipe": recipe,
+    }
+    write_text(folder / STATE_NAME, json.dumps(record, indent=1))
+    for old in folder.glob("pool-*.safetensors"):
+        if old != pool:
+            old.unlink()
+
+
+def load_state(out: Path) -> tuple[EvolutionState, dict[str, Any]]:
+    """The saved state and the dumped recipe it belongs to.
+
+    Raises:
+        RunError: the state is damaged.
+    """
+    folder = out / STATE_FOLDER
+    try:
+        record = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
+        pool = folder / Path(record["pool_file"]).name
+        if file_sha256(pool) != record["pool_sha256"]:
+            raise RunError(f"{pool}: altered since it was saved; start again with another --out")
+        tensors = load_file(pool)
+        members = tuple(_individual(one, tensors) for one in record["pool"])
+        state = EvolutionState(record["generation"], record["next_id"], members, record["images"], record["seconds"])
+        return state, record["recipe"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RunError(f"{folder}: the saved state is damaged ({error}); start again with another --out") from None
+
+
+def append_metrics(out: Path, row: Mapping[str, Any]) -> None:
+    """Add the row of one generation to `metrics.jsonl`."""
+    with (out / METRICS_NAME).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(out: Path) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl`, a last line cut short by a kill left out."""
+    path = out / METRICS_NAME
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [row for row in map(_row, lines) if row is not None]
+
+
+def truncate_metrics(out: Path, generation: int) -> None:
+    """Keep the rows of generations before `generation`: the others will be run again."""
+    rows = [row for row in read_metrics(out) if row["generation"] < generation]
+    write_text(out / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "generation" in row else None
+
+
+def _describe(individual: Individual) -> dict[str, Any]:
+    return {
+        "id": individual.id,
+        "generation": individual.generation,
+        "parents": individual.parents,
+        "ancestors": {str(ancestor): steps for ancestor, steps in individual.ancestors.items()},
+        "fitness": individual.fitness,
+        "score": individual.score,
+    }
+
+
+def _individual(record: Mapping[str, Any], tensors: Mapping[str, Any]) -> Individual:
+    prefix = f"{record['id']}/"
+    return Individual(
+        id=record["id"],
+        generation=record["generation"],
+        parents=tuple(record["parents"]),
+        ancestors={int(ancestor): steps for ancestor, steps in record["ancestors"].items()},
+        fitness=record["fitness"],
+        score=record["score"],
+        gene={name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)},
+    )

@@ -1,0 +1,38 @@
+"""`learngene data`: look at images as the evolution will see them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from learngene_hub.cli.console import TerminalReporter, stdout
+
+app = typer.Typer(no_args_is_help=True, help="Look at data sets.", epilog="Example: learngene data preview glyphs")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `preview` a command of its own while it is the only one."""
+
+
+@app.command(epilog="Example: learngene data preview cifar_fs --path ~/data/cifar_fs --out sheet.png")
+def preview(
+    source: Annotated[str, typer.Argument(help="Preset, image folder, Parquet folder or Hub id.")],
+    path: Annotated[str | None, typer.Option(help="Local copy of a preset.")] = None,
+    image_size: Annotated[int, typer.Option(min=8, max=512, help="Pixels.")] = 32,
+    classes: Annotated[int, typer.Option(min=1, help="Classes shown, one a row.")] = 12,
+    columns: Annotated[int, typer.Option(min=1, help="Images a class.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
+) -> None:
+    """Write a contact sheet: a row of images for each of some classes."""
+    from learngene_hub.data import PRESETS, DataSource, available_classes, load_classes, write_contact_sheet
+
+    preset = source if source in PRESETS else None
+    data = DataSource(preset=preset, path=path if preset else source, image_size=image_size, seed=seed)
+    names = available_classes(data)
+    step = max(1, len(names) // classes)
+    images = load_classes(data, names[::step][:classes], reporter=TerminalReporter())
+    file = out or Path(f"preview-{Path(source).name}.png")
+    write_contact_sheet(images, file, rows=min(classes, len(names)), columns=columns, seed=seed)
+    stdout.print(f"{file}: {images.num_classes} of {len(names)} classes", markup=False)

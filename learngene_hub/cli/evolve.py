@@ -1,0 +1,67 @@
+"""`learngene evolve`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from learngene_hub.cli.console import TerminalReporter, stderr, stdout
+from learngene_hub.errors import LearngeneError
+
+if TYPE_CHECKING:
+    from learngene_hub.plan import Plan
+    from learngene_hub.recipe import Recipe
+
+EXAMPLE = "Example: learngene evolve demo evolution.generations=6 --out runs/longer"
+
+
+def evolve(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="[KEY=VALUE]...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/NAME]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+) -> None:
+    """Evolve a learngene as a recipe says; the gene ends up in OUT/gene."""
+    from learngene_hub.environment import pick_device
+    from learngene_hub.evolution import evolve as run
+    from learngene_hub.plan import make_plan
+    from learngene_hub.recipe import Recipe
+
+    chosen = Recipe.from_file(recipe, overrides or ())
+    if dry_run:
+        _show_plan(chosen, make_plan(chosen, device=pick_device(device)))
+        return
+    folder = out or Path("runs") / chosen.name
+    try:
+        gene = run(chosen, out=folder, resume=resume, device=device, reporter=TerminalReporter())
+    except KeyboardInterrupt:
+        stderr.print(f"stopped; finished generations are in {folder}; go on with the same command and --resume")
+        raise
+    if gene.config.origin is None:
+        raise LearngeneError(f"{folder}: the gene has no origin")
+    share = f"{gene.config.parameters:,} parameters"
+    stdout.print(f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}", markup=False)
+    stderr.print(f"picture: {folder / 'evolution.png'}; next: learngene evaluate {folder}", markup=False)
+
+
+def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
+    from learngene_hub.cli.tables import print_pairs
+
+    evolution = recipe.evolution
+    print_pairs(
+        f"plan of {recipe.name}",
+        {
+            "network": f"{recipe.network.name}, {plan.network_parameters:,} parameters without the classifier",
+            "gene": f"{plan.gene_parameters:,} parameters ({plan.gene_share:.1%}), {plan.gene_bytes / 1e6:.1f} MB",
+            "evolution": f"{evolution.generations} generations x {evolution.population} individuals",
+            "training images": f"{plan.images:,}",
+            "training FLOPs": f"{plan.flops:.3g}",
+            "checkpoint": f"at most {plan.checkpoint_bytes / 1e6:.1f} MB",
+            "speed": f"{plan.images_per_second:,.0f} images/s in {plan.precision} on {plan.device}, from 3 steps",
+            "estimated time": f"{plan.seconds / 60:,.1f} minutes, without loading the images",
+        },
+    )

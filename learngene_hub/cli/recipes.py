@@ -1,0 +1,75 @@
+"""`learngene recipes`: list, show, copy, validate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from learngene_hub.cli.console import print_json, stdout
+from learngene_hub.cli.tables import print_table
+from learngene_hub.errors import RecipeError
+
+app = typer.Typer(
+    no_args_is_help=True, help="Recipes that come with the package.", epilog="Example: learngene recipes copy demo"
+)
+
+Name = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")]
+
+
+@app.command(name="list", epilog="Example: learngene recipes list")
+def list_recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the shipped recipes with what each is for."""
+    from learngene_hub.recipe import shipped_recipes
+
+    purposes = {name: _purpose(path) for name, path in shipped_recipes().items()}
+    if as_json:
+        print_json(purposes)
+    else:
+        print_table("shipped recipes", ("name", "what for"), purposes.items())
+
+
+@app.command(epilog="Example: learngene recipes show demo")
+def show(recipe: Name) -> None:
+    """Print a recipe as it is written."""
+    from learngene_hub.recipe import Recipe
+
+    stdout.print(Recipe.from_file(recipe).text, markup=False, end="")
+
+
+@app.command(epilog="Example: learngene recipes copy demo mine.yaml")
+def copy(
+    recipe: Name,
+    target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
+) -> None:
+    """Copy a recipe to a file of your own; an existing file is left alone."""
+    from learngene_hub.recipe import Recipe
+
+    text, file = Recipe.from_file(recipe).text, target or Path(f"{Path(recipe).stem}.yaml")
+    try:
+        with file.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError:
+        raise RecipeError(f"{file}: exists already; give another name") from None
+    stdout.print(str(file), markup=False)
+
+
+@app.command(epilog="Example: learngene recipes validate mine.yaml evolution.population=4")
+def validate(
+    recipe: Name,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="[KEY=VALUE]...")
+    ] = None,
+) -> None:
+    """Check a recipe, and that its network can be built; all faults are listed."""
+    from learngene_hub.birth import gene_channels
+    from learngene_hub.evolution import network_body
+    from learngene_hub.recipe import Recipe
+
+    checked = Recipe.from_file(recipe, overrides or ())
+    gene_channels(network_body(checked), checked.gene.fraction)
+    stdout.print(f"{recipe}: ok (sha256 {checked.sha256[:12]})", markup=False)
+
+
+def _purpose(path: Path) -> str:
+    """The first comment line of a recipe."""
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()

@@ -1,0 +1,24 @@
+"""Tables on stdout."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich import box
+from rich.table import Table
+
+from learngene_hub.cli.console import stdout
+
+
+def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
+    """Print names and values, one pair a line."""
+    print_table(title, (), pairs.items())
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; without `columns` it has no head."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
+    rows = list(rows)
+    for number in range(len(rows[0]) if rows else len(columns)):
+        table.add_column(columns[number] if columns else "", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    stdout.print(table, markup=False)

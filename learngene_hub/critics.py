@@ -1,0 +1,112 @@
+"""Critics: what a learngene is worth is what networks that inherit it learn from few images."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learngene_hub.birth import Body, newborn, placed
+from learngene_hub.data import ImageBatches, Task, sample_task
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.rng import generator
+from learngene_hub.training import Batch, Optimisation, Precision, accuracy, epochs, train
+
+QUERY_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one role (base, held-out or novel), on the device.
+
+    Attributes:
+        batches: gives augmented and plain batches.
+        labels: `(n,)` int64 on the CPU.
+    """
+
+    batches: ImageBatches
+    labels: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie and networks are trained."""
+        return self.batches.padded.device
+
+
+def fit_task(
+    network: LearngeneNetwork,
+    images: Images,
+    task: Task,
+    optimisation: Optimisation,
+    *,
+    precision: Precision,
+    draws: torch.Generator,
+    on_step: Callable[[int], None] = lambda images: None,
+) -> float:
+    """Train `network` on the task's support images and give its top-1 accuracy on the query images.
+
+    Returns:
+        Accuracy in [0, 1]; NaN if the training diverged.
+    """
+    batches = support_batches(images, task, optimisation.batch_size, draws)
+    loss = train(network, batches, optimisation, steps=optimisation.steps, precision=precision, on_step=on_step)
+    return math.nan if math.isnan(loss) else accuracy(network, _query_batches(images, task), precision)
+
+
+def critic_fitness(
+    gene: Mapping[str, Tensor],
+    images: Images,
+    tasks: tuple[Task, ...],
+    optimisation: Optimisation,
+    *,
+    body: Body,
+    cross: str,
+    precision: Precision,
+    seed: int,
+    generation: int,
+    on_step: Callable[[int], None] = lambda images: None,
+) -> float:
+    """Mean accuracy of critic networks that inherit `gene`, one a task.
+
+    Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and training: ours. All learngenes of a
+    generation meet the same tasks, newborn weights and batches, so that their fitness compares.
+
+    Returns:
+        Mean top-1 accuracy in [0, 1]; NaN if any training diverged.
+    """
+    scores = []
+    for number, task in enumerate(tasks):
+        path = ("critic", generation, number)
+        network = newborn(body, num_classes=len(task.classes), gene=gene, cross=cross, seed=seed, path=path)
+        network = placed(network, images.device)
+        draws = generator(seed, "critic batches", generation, number)
+        scores.append(fit_task(network, images, task, optimisation, precision=precision, draws=draws, on_step=on_step))
+    return sum(scores) / len(scores)
+
+
+def draw_tasks(
+    labels: Tensor, *, count: int, n_way: int, n_shot: int, n_query: int | None, seed: int, path: tuple[str | int, ...]
+) -> tuple[Task, ...]:
+    """`count` tasks drawn at the addresses `path` under `seed`; see `sample_task`."""
+    return tuple(
+        sample_task(labels, n_way=n_way, n_shot=n_shot, n_query=n_query, generator=generator(seed, *path, number))
+        for number in range(count)
+    )
+
+
+def support_batches(images: Images, task: Task, batch_size: int, draws: torch.Generator) -> Iterator[Batch]:
+    """Augmented batches of the task's support images, without end."""
+    for chosen in epochs(len(task.support), batch_size, draws):
+        yield images.batches.train(task.support[chosen], draws), _to(images, task.support_labels[chosen])
+
+
+def _query_batches(images: Images, task: Task) -> Iterator[Batch]:
+    for index, labels in zip(
+        torch.split(task.query, QUERY_BATCH), torch.split(task.query_labels, QUERY_BATCH), strict=True
+    ):
+        yield images.batches.plain(index), _to(images, labels)
+
+
+def _to(images: Images, labels: Tensor) -> Tensor:
+    return labels.to(images.device, non_blocking=True)

@@ -1,0 +1,273 @@
+"""Descendants: timm models that start from a learngene."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learngene_hub import __version__
+from learngene_hub.birth import Body, newborn
+from learngene_hub.errors import InheritanceError, LearngeneError
+from learngene_hub.gene import Learngene
+from learngene_hub.genefile import GeneConfig
+from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
+from learngene_hub.operators import carried_channels
+from learngene_hub.operators import extract as extract_tensors
+from learngene_hub.operators import inherit as inherit_tensors
+from learngene_hub.training import leading
+
+HUB_ID = re.compile(r"^(hf-hub:)?[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What one convolution inherited: output and input channels, of how many; `kind` says how it was born."""
+
+    layer: str
+    outputs: tuple[int, int]
+    inputs: tuple[int, int]
+    kind: str
+
+
+@dataclass(frozen=True)
+class InheritanceReport:
+    """What a descendant has from its learngene; `print` shows it as a table.
+
+    Attributes:
+        source: where the gene came from.
+        sha256: of the gene's weights.
+        layers: one report a convolution, in forward order.
+        left_out: layers of the gene that a shallower network has no place for.
+        inherited: parameters that came from the gene.
+        total: parameters of the descendant without its classifier.
+        revision: of the gene on the Hub; None for a folder.
+    """
+
+    source: str
+    sha256: str
+    layers: tuple[LayerReport, ...]
+    left_out: tuple[str, ...]
+    inherited: int
+    total: int
+    revision: str | None = None
+
+    @property
+    def share(self) -> float:
+        """Inherited parameters over all but the classifier's, in [0, 1]."""
+        return self.inherited / self.total
+
+    def __str__(self) -> str:
+        """The report as a table in plain text."""
+        width = max(len(layer.layer) for layer in self.layers)
+        lines = [
+            f"learngene {self.source} (sha256 {self.sha256[:12]})",
+            f"{'layer':{width}}  outputs    inputs     born as",
+        ]
+        for layer in self.layers:
+            outputs, inputs = ("{:>4}/{:<4}".format(*pair) for pair in (layer.outputs, layer.inputs))
+            lines.append(f"{layer.layer:{width}}  {outputs}  {inputs}  {layer.kind}")
+        lines.append(
+            f"inherited {self.inherited:,} of {self.total:,} parameters ({self.share:.1%}), classifier not counted"
+        )
+        if self.left_out:
+            lines.append(f"left out, since this network is shallower: {', '.join(self.left_out)}")
+        return "\n".join(lines)
+
+
+def from_learngene(
+    source: str | Path | Learngene,
+    *,
+    num_classes: int,
+    in_chans: int = 3,
+    width: float | None = None,
+    depth: int | None = None,
+    cross: str = "zero",
+    seed: int = 0,
+    freeze_gene: bool = False,
+    **timm_kwargs: Any,  # noqa: ANN401
+) -> LearngeneNetwork:
+    """A timm model that inherits a learngene, in train mode, on the CPU, in float32, ready to fine-tune.
+
+    The model expects images normalised as `model.pretrained_cfg` says; `model.inheritance` reports what it inherited.
+
+    Args:
+        source: a gene folder, the folder of a run, or a `Learngene`.
+        num_classes: outputs of the fresh classifier; 0: none, the model gives features.
+        in_chans: channels of an image; RGB kernels are summed for 1.
+        width: factor on the channels of every layer; None: as the gene's own network.
+        depth: as the network counts it; None: as the gene's own network.
+        cross: weights from non-gene inputs into gene outputs at birth: `zero` or `random`.
+        seed: of all weights that are not inherited.
+        freeze_gene: keep the inherited values of every layer as they are during training.
+        **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
+
+    Raises:
+        GeneFileError: the gene cannot be loaded.
+        InheritanceError: it does not fit, because the network is narrower than it, for instance.
+        NetworkError: there is no such network, width or depth.
+    """
+    _check_cross(cross)
+    gene = source if isinstance(source, Learngene) else _load(source)
+    config = gene.config
+    body = Body(config.network, config.width if width is None else width, depth or config.depth, in_chans)
+    overlay = _pretrained_cfg(config, in_chans)
+    model = newborn(
+        body,
+        num_classes=num_classes,
+        gene=gene.tensors,
+        cross=cross,
+        seed=seed,
+        pretrained_cfg_overlay=overlay,
+        **timm_kwargs,
+    )
+    model.inheritance = _report(model, gene, source="memory" if source is gene else str(source))
+    if freeze_gene:
+        freeze(model, gene)
+    return model
+
+
+def inherit(model: nn.Module, gene: Learngene, *, cross: str = "zero", freeze_gene: bool = False) -> InheritanceReport:
+    """Put `gene` into the leading channels of `model`, in place; with `cross="random"` nothing else is touched.
+
+    Raises:
+        InheritanceError: the gene does not fit; the model is as it was.
+        NetworkError: the model is none of the networks registered here.
+    """
+    _check_cross(cross)
+    network = walkable(model)
+    state = inherit_tensors(network.state_dict(), network.conv_specs(), gene.tensors, cross=cross)
+    network.load_state_dict(state)
+    report = _report(network, gene, source="memory")
+    network.inheritance = report
+    if freeze_gene:
+        freeze(network, gene)
+    return report
+
+
+def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Learngene:
+    """Cut a learngene out of `model`: the leading channels of every layer.
+
+    Args:
+        model: one of the networks registered here, on any device.
+        channels: group -> channels (see `model.channel_counts()`), or one fraction for all groups, in (0, 1].
+
+    Raises:
+        InheritanceError: there are not as many channels.
+        NetworkError: the model is none of the networks registered here.
+    """
+    network = walkable(model)
+    counts = network.channel_counts()
+    if isinstance(channels, float | int):
+        channels = {group: max(1, round(count * channels)) for group, count in counts.items()}
+    wrong = [group for group in counts if not 1 <= channels.get(group, 0) <= counts[group]]
+    if wrong or channels.keys() - counts.keys():
+        group = (wrong or sorted(channels.keys() - counts.keys()))[0]
+        found, limit = channels.get(group), counts.get(group, 0)
+        raise InheritanceError(f"group {group}: expected 1 to {limit} channels of the gene, found {found}")
+    tensors = extract_tensors(network.state_dict(), network.conv_specs(), channels)
+    tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+    return Learngene(tensors, _config_of(network, channels, tensors))
+
+
+def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
+    """Hold what `network` inherited as it is: kernels, and weights and biases of batch norms, not their statistics.
+
+    The values are put back before every forward pass and before the state is read, whatever an optimiser did to them.
+    """
+    state = network.state_dict()
+    shapes = {name: tensor.shape for name, tensor in gene.tensors.items() if name in state and "running" not in name}
+    first = next(spec for spec in network.conv_specs() if spec.in_group == IMAGE)
+    hold = _Hold(
+        {
+            # the first kernel may read another number of image channels than the gene's
+            name: leading(state[name], shape[:1] if name.startswith(first.conv) else shape).clone()
+            for name, shape in shapes.items()
+        }
+    )
+    network.register_forward_pre_hook(hold)
+    network.register_state_dict_pre_hook(hold)  # type: ignore[no-untyped-call]
+
+
+class _Hold:
+    """Puts the leading entries of some parameters back; a class, so that deep copies of the network keep it."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        self.values = values
+
+    @torch.no_grad()
+    def __call__(self, module: nn.Module, *unused: object) -> None:
+        parameters = dict(module.named_parameters())
+        for name, value in self.values.items():
+            leading(parameters[name], value.shape).copy_(value)
+
+
+def _report(network: LearngeneNetwork, gene: Learngene, *, source: str) -> InheritanceReport:
+    specs = network.conv_specs()
+    carried = carried_channels(specs, gene.tensors) | {IMAGE: network.in_chans}
+    totals = network.channel_counts() | {IMAGE: network.in_chans}
+    layers = tuple(
+        LayerReport(
+            layer=spec.conv,
+            outputs=(carried[spec.out_group], totals[spec.out_group]),
+            inputs=(carried[spec.in_group], totals[spec.in_group]),
+            kind="gene" if f"{spec.conv}.weight" in gene.tensors else spec.if_absent.replace("_", " "),
+        )
+        for spec in specs
+    )
+    state = network.state_dict()
+    return InheritanceReport(
+        source=source,
+        sha256=gene.config.sha256,
+        layers=layers,
+        left_out=tuple(
+            name.removesuffix(".weight")
+            for name, tensor in gene.tensors.items()
+            if name not in state and tensor.ndim == 4
+        ),
+        inherited=sum(t.numel() for name, t in gene.tensors.items() if name in state and "running" not in name),
+        total=sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("head.")),
+    )
+
+
+def _load(source: str | Path) -> Learngene:
+    if not Path(source).exists() and not isinstance(source, Path) and HUB_ID.match(source):
+        raise LearngeneError(
+            f"{source!r}: no such folder. This version reads gene folders only, not the Hub: download the gene first"
+        )
+    return Learngene.from_pretrained(source)
+
+
+def _check_cross(cross: str) -> None:
+    if cross not in {"zero", "random"}:
+        raise InheritanceError(f"cross: expected 'zero' or 'random', found {cross!r}")
+
+
+def _pretrained_cfg(config: GeneConfig, in_chans: int) -> dict[str, object]:
+    """What timm's transforms need to know of the images."""
+    mean, std = config.mean, config.std
+    if in_chans != len(mean):
+        mean, std = (sum(mean) / len(mean),) * in_chans, (sum(std) / len(std),) * in_chans
+    return {"input_size": (in_chans, config.image_size, config.image_size), "mean": mean, "std": std}
+
+
+def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: Mapping[str, Tensor]) -> GeneConfig:
+    cfg = network.pretrained_cfg
+    neutral = (0.5,) * network.in_chans
+    fits = len(cfg["mean"]) == network.in_chans
+    return GeneConfig(
+        package_version=__version__,
+        network=cfg["architecture"],
+        width=network.width,
+        depth=network.depth,
+        in_chans=network.in_chans,
+        channels=dict(channels),
+        fraction=sum(channels.values()) / sum(network.channel_counts().values()),
+        parameters=sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name),
+        mean=tuple(cfg["mean"]) if fits else neutral,
+        std=tuple(cfg["std"]) if fits else neutral,
+        image_size=cfg["input_size"][-1],
+    )

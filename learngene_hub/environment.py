@@ -1,0 +1,112 @@
+"""What an evolution lives in: the images of its base and held-out classes, and the device.
+
+Novel classes are named here and never loaded.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from learngene_hub.critics import Images
+from learngene_hub.data import (
+    PRESETS,
+    ClassSplit,
+    DataSource,
+    ImageBatches,
+    ImageSet,
+    Normalisation,
+    available_classes,
+    load_classes,
+    measure_normalisation,
+    preset_split,
+    split_classes,
+)
+from learngene_hub.errors import LearngeneError
+from learngene_hub.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The images an evolution sees.
+
+    Attributes:
+        split: names of the base, held-out and novel classes.
+        base: images of the base classes.
+        held_out: images of the held-out classes.
+        normalisation: mean and standard deviation of the base images.
+    """
+
+    split: ClassSplit
+    base: Images
+    held_out: Images
+    normalisation: Normalisation
+
+
+def load_environment(
+    source: DataSource, split: ClassSplit, *, padding: int, flip: bool, device: torch.device, reporter: Reporter
+) -> Environment:
+    """Load base and held-out images onto `device`; `padding` in pixels and `flip` say how batches are augmented.
+
+    Raises:
+        DataError: the source cannot be read, or lacks classes of the split.
+    """
+    base = load_classes(source, split.base, reporter=reporter)
+    held_out = load_classes(source, split.held_out, reporter=reporter)
+    normalisation = measure_normalisation(base.images)
+
+    def onto_device(images: ImageSet) -> Images:
+        return on_device(images, normalisation, padding=padding, flip=flip, device=device)
+
+    return Environment(split, onto_device(base), onto_device(held_out), normalisation)
+
+
+def on_device(
+    images: ImageSet, normalisation: Normalisation, *, padding: int, flip: bool, device: torch.device
+) -> Images:
+    """The images of one role, ready to be drawn in batches."""
+    batches = ImageBatches.build(images.images, normalisation, padding=padding, flip=flip, device=device)
+    return Images(batches, images.labels)
+
+
+def find_split(
+    source: DataSource,
+    *,
+    base: int | tuple[str, ...],
+    held_out: int | tuple[str, ...],
+    novel: int | tuple[str, ...],
+    seed: int,
+) -> ClassSplit:
+    """The published split of a preset that has one; else names or counts, the latter drawn with `seed`.
+
+    Raises:
+        DataError: the source lacks these classes, or as many.
+    """
+    if source.preset is not None and PRESETS[source.preset].class_lists is not None:
+        return preset_split(source.preset)
+    return split_classes(available_classes(source), base=base, held_out=held_out, novel=novel, seed=seed)
+
+
+def source_name(source: DataSource) -> str:
+    """What a gene says of its images: preset, Hub id, or the last part of a local path, never the whole path."""
+    if source.preset is not None:
+        return PRESETS[source.preset].hub_id or source.preset
+    assert source.path is not None
+    return Path(source.path).name if Path(source.path).exists() else source.path
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto`: CUDA where there is one, else the CPU.
+
+    Raises:
+        LearngeneError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise LearngeneError(f"device {name!r}: no CUDA device here; use --device cpu")
+    return device

@@ -1,0 +1,37 @@
+"""Every exception this package raises on purpose.
+
+A message says what was expected, what was found, where, and what to do next. The command line prints exactly that
+message, without a traceback, and exits with status 1.
+"""
+
+
+class LearngeneError(Exception):
+    """Base of all errors a user can act on."""
+
+
+class RecipeError(LearngeneError):
+    """A recipe is missing, malformed, or asks for something impossible; all faults are listed together."""
+
+
+class DataError(LearngeneError):
+    """A data set cannot be found, read, or split as asked."""
+
+
+class NetworkError(LearngeneError):
+    """A network cannot be built, or is not one whose channels this package can walk."""
+
+
+class GeneFileError(LearngeneError):
+    """A gene folder is incomplete, altered, unsafe, or newer than this package."""
+
+
+class InheritanceError(LearngeneError):
+    """A gene does not fit into a network; the layer is named."""
+
+
+class SelectionError(LearngeneError):
+    """No individual of a generation can be selected."""
+
+
+class RunError(LearngeneError):
+    """A run folder is occupied, in use, or belongs to another recipe."""

@@ -1,0 +1,264 @@
+"""`evolve`: a recipe in, a gene folder out; interrupted at any moment, it goes on where it was."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learngene_hub import __version__
+from learngene_hub.birth import Body, gene_channels
+from learngene_hub.card import render_card
+from learngene_hub.checkpoint import (
+    append_metrics,
+    claim,
+    has_state,
+    load_state,
+    read_metrics,
+    save_state,
+    truncate_metrics,
+)
+from learngene_hub.data import DataSource
+from learngene_hub.environment import Environment, find_split, load_environment, pick_device, source_name
+from learngene_hub.errors import RecipeError, RunError
+from learngene_hub.files import atomic_path, write_text
+from learngene_hub.gene import Learngene
+from learngene_hub.genefile import (
+    CARD_NAME,
+    GENE_FOLDER,
+    METRICS_NAME,
+    PICTURE_NAME,
+    RECIPE_NAME,
+    CostRecord,
+    DataRecord,
+    GeneConfig,
+    LineageRecord,
+    Origin,
+    write_gene,
+)
+from learngene_hub.generation import Setting, generation_images, next_generation
+from learngene_hub.networks import build
+from learngene_hub.plots import draw_evolution
+from learngene_hub.population import EvolutionState, Individual
+from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.recipe import ClassesSection, Recipe
+from learngene_hub.training import Precision, best_precision
+
+GROWING_KEY = "evolution.generations"
+
+
+def evolve(
+    recipe: Recipe | str | Path,
+    *,
+    out: str | Path,
+    resume: bool = False,
+    device: str = "auto",
+    reporter: Reporter = SilentReporter(),  # noqa: B008
+) -> Learngene:
+    """Run the evolution of `recipe` in the folder `out` and give the best learngene of the last generation.
+
+    The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
+    byte, as one that was left alone (on a CPU, with the same number of threads).
+
+    Args:
+        recipe: a recipe, its file, or the name of a shipped one.
+        out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `evolution.png`, `state/` and, at the end, `gene/`.
+        resume: go on after the last saved generation, if there is one.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        reporter: told of progress.
+
+    Raises:
+        RecipeError: the recipe is at fault.
+        RunError: `out` holds another run, or another process is in it.
+        DataError: the images cannot be had.
+        SelectionError: every individual of a generation failed.
+    """
+    recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
+    with claim(out):
+        state = _start_or_resume(recipe, out, resume=resume, reporter=reporter)
+        setting = prepare(recipe, device=pick_device(device), reporter=reporter)
+        left = range(state.generation, recipe.evolution.generations)
+        with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
+            for _ in left:
+                state, row = next_generation(state, setting, bar)
+                append_metrics(out, row)
+                save_state(out, state, recipe.model_dump(mode="json"))
+                reporter.line(_summary(row, recipe.evolution.generations))
+        return _finish(state, setting, out)
+
+
+def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Setting:
+    """Everything a generation of `recipe` needs; loads the images.
+
+    Raises:
+        RecipeError: a task asks for more classes than there are.
+        DataError: the images cannot be had.
+    """
+    body, source = network_body(recipe), data_source(recipe)
+    classes = recipe.data.classes or ClassesSection()
+    split = find_split(source, base=classes.base, held_out=classes.held_out, novel=classes.novel, seed=classes.seed)
+    for key, ways, names in (
+        ("ancestry.ways", recipe.ancestry.ways, split.base),
+        ("critic.ways", recipe.critic.ways, split.held_out),
+    ):
+        if ways > len(names):
+            raise RecipeError(f"{key}: {ways} classes a task, but the data set has {len(names)} of that role")
+    environment = load_environment(
+        source, split, padding=recipe.data.padding, flip=recipe.data.flip, device=device, reporter=reporter
+    )
+    return Setting(recipe, body, gene_channels(body, recipe.gene.fraction), environment, pick_precision(recipe, device))
+
+
+def network_body(recipe: Recipe) -> Body:
+    """What the networks of `recipe` are built as."""
+    return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
+
+
+def data_source(recipe: Recipe) -> DataSource:
+    """Where the images of `recipe` come from."""
+    data = recipe.data
+    return DataSource(
+        preset=data.preset,
+        path=data.path,
+        image_size=data.image_size,
+        revision=data.revision,
+        image_column=data.image_column,
+        label_column=data.label_column,
+        on_corrupt=data.on_corrupt,
+        images_per_class=data.images_per_class,
+        seed=recipe.seed,
+    )
+
+
+def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
+    """The recipe's precision, or what `device` does best."""
+    return best_precision(device) if recipe.precision == "auto" else recipe.precision
+
+
+def _start_or_resume(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> EvolutionState:
+    if not has_state(out):
+        truncate_metrics(out, 0)
+        write_text(out / RECIPE_NAME, recipe.text)
+        return EvolutionState()
+    if not resume:
+        raise RunError(f"{out}: holds an evolution already; add --resume to go on with it, or give another --out")
+    state, before = load_state(out)
+    changed = recipe.differences(before)
+    longer = changed.pop(GROWING_KEY, None)
+    if changed:
+        faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
+        raise RunError(f"{out}: was run with another recipe; give another --out, or undo:\n" + "\n".join(faults))
+    if longer is not None:
+        _check_growth(longer, state, recipe, reporter)
+    truncate_metrics(out, state.generation)
+    write_text(out / RECIPE_NAME, recipe.text)
+    return state
+
+
+def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe, reporter: Reporter) -> None:
+    now, before = longer
+    if now < before:
+        raise RunError(f"{GROWING_KEY} may only grow: {before} in the run, {now} now")
+    if recipe.ancestry.schedule == "evolution":
+        reporter.warn(
+            f"{GROWING_KEY} grew from {before} to {now}: the learning rate spans the whole evolution, so it rises "
+            f"again at generation {state.generation + 1}; a run of {now} from the start would give another gene"
+        )
+
+
+def _summary(row: Mapping[str, Any], generations: int) -> str:
+    failed = f", {row['failed']} failed" if row["failed"] else ""
+    return (
+        f"generation {row['generation'] + 1}/{generations}: fitness best {row['best']:.3f}, mean {row['mean']:.3f}"
+        f"{failed}; {row['images']:,} images, {row['seconds']:.0f} s"
+    )
+
+
+def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
+    """Draw the picture and write the gene folder."""
+    rows = read_metrics(out)
+    best = max((one for one in state.pool if one.generation == state.generation - 1), key=lambda one: one.fitness)
+    draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
+    config = _gene_config(best, rows, state, setting)
+    with atomic_path(out / GENE_FOLDER) as folder:
+        folder.mkdir()
+        config = write_gene(folder, best.gene, config)
+        for name in (RECIPE_NAME, METRICS_NAME, PICTURE_NAME):
+            (folder / name).write_bytes((out / name).read_bytes())
+        (folder / CARD_NAME).write_text(render_card(config, name=setting.recipe.name), encoding="utf-8")
+    return Learngene(best.gene, config)
+
+
+def _gene_config(
+    best: Individual, rows: Sequence[Mapping[str, Any]], state: EvolutionState, setting: Setting
+) -> GeneConfig:
+    recipe, environment = setting.recipe, setting.environment
+    return GeneConfig(
+        package_version=__version__,
+        network=setting.body.network,
+        width=setting.body.width,
+        depth=_depth(setting.body),
+        in_chans=setting.body.in_chans,
+        channels=dict(setting.channels),
+        fraction=recipe.gene.fraction,
+        parameters=sum(tensor.numel() for name, tensor in best.gene.items() if "running" not in name),
+        mean=environment.normalisation.mean,
+        std=environment.normalisation.std,
+        image_size=recipe.data.image_size,
+        origin=Origin(
+            recipe=recipe.name,
+            recipe_sha256=recipe.sha256,
+            overrides=recipe.overrides,
+            seed=recipe.seed,
+            fitness=best.fitness,
+            lineage=lineage(best.id, rows),
+            cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=device_name(environment)),
+            data=_data_record(recipe, environment),
+        ),
+    )
+
+
+def _depth(body: Body) -> int:
+    with torch.device("meta"):
+        return build(body.network, num_classes=0, width=body.width, depth=body.depth).depth
+
+
+def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
+    return DataRecord(
+        source=source_name(data_source(recipe)),
+        preset=recipe.data.preset,
+        image_size=recipe.data.image_size,
+        images_per_class=recipe.data.images_per_class,
+        crop_padding=recipe.data.padding,
+        flip=recipe.data.flip,
+        seed=recipe.seed,
+        base=environment.split.base,
+        held_out=environment.split.held_out,
+        novel=environment.split.novel,
+    )
+
+
+def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord, ...]:
+    """The individual `id_` and all its ancestors, youngest first."""
+    everyone = {
+        one["id"]: LineageRecord(
+            generation=row["generation"], **{key: one[key] for key in ("id", "parents", "fitness")}
+        )
+        for row in rows
+        for one in [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
+        if one["fitness"] is not None
+    }
+    waiting, found = [id_], dict[int, LineageRecord]()
+    while waiting:
+        one = everyone[waiting.pop()]
+        found[one.id] = one
+        waiting.extend(parent for parent in one.parents if parent not in found)
+    return tuple(found[key] for key in sorted(found, reverse=True))
+
+
+def device_name(environment: Environment) -> str:
+    """What the networks ran on, as a card should say it."""
+    device = environment.base.device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"

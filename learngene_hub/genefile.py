@@ -1,0 +1,301 @@
+"""The gene folder: what is in it, how it is written, and everything that is checked before it is believed.
+
+`learngene.safetensors` holds the tensors under the network's own names, `config.json` all the rest. Nothing is
+loaded in part: a folder passes every check, or is refused with the check that failed.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from learngene_hub.errors import GeneFileError, NetworkError
+from learngene_hub.networks import NORM_TENSORS, build
+
+SCHEMA_VERSION = 1
+WEIGHTS_NAME = "learngene.safetensors"
+CONFIG_NAME = "config.json"
+RECIPE_NAME = "recipe.yaml"
+METRICS_NAME = "metrics.jsonl"
+PICTURE_NAME = "evolution.png"
+CARD_NAME = "README.md"
+GENE_FOLDER = "gene"  # inside the folder of a run
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DataRecord(_Part):
+    """Which images the gene was evolved on, and which classes it must never have seen."""
+
+    source: str
+    preset: str | None = None
+    image_size: int
+    images_per_class: int | None = None
+    crop_padding: int
+    flip: bool
+    seed: int
+    base: tuple[str, ...]
+    held_out: tuple[str, ...]
+    novel: tuple[str, ...]
+
+
+class LineageRecord(_Part):
+    """One ancestor of the gene, or the gene itself."""
+
+    id: int
+    generation: int
+    parents: tuple[int, ...]
+    fitness: float
+
+
+class CostRecord(_Part):
+    """What the evolution took."""
+
+    images: int
+    seconds: float
+    device: str
+
+
+class Origin(_Part):
+    """How the gene came to be; absent when it was cut from a network that this package did not evolve."""
+
+    recipe: str
+    recipe_sha256: str
+    overrides: tuple[str, ...] = ()
+    seed: int
+    fitness: float
+    lineage: tuple[LineageRecord, ...]
+    cost: CostRecord
+    data: DataRecord
+
+
+class GeneConfig(_Part):
+    """`config.json`: what the tensors mean.
+
+    Attributes:
+        channels: channel group -> leading channels that are gene.
+        fraction: gene channels over all channels of the ancestry network, in (0, 1].
+        mean: of each image channel, of values in [0, 1]; what the network expects its input to be normalised with.
+        std: likewise.
+        image_size: pixels the gene was evolved at.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    package_version: str
+    network: str
+    width: float
+    depth: int
+    in_chans: int
+    channels: dict[str, int]
+    fraction: float
+    parameters: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    dtype: Literal["float32"] = "float32"
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a gene folder: what was checked, and why it failed if it did."""
+
+    name: str
+    fault: str | None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file whose bytes depend on `tensors` alone, and give its sha256."""
+    save_file({name: tensors[name].contiguous().cpu() for name in sorted(tensors)}, path, metadata={"format": "pt"})
+    return file_sha256(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
+    """Write weights and config into an existing `folder`; the config returned carries the weights' sha256."""
+    config = config.model_copy(update={"sha256": write_tensors(folder / WEIGHTS_NAME, tensors)})
+    (folder / CONFIG_NAME).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    return config
+
+
+def find_gene(path: Path) -> Path:
+    """The gene folder at `path`: itself, or the one inside the folder of a run.
+
+    Raises:
+        GeneFileError: there is none.
+    """
+    for folder in (path, path / GENE_FOLDER):
+        if (folder / CONFIG_NAME).is_file() or (folder / WEIGHTS_NAME).is_file():
+            return folder
+    if not path.exists():
+        raise GeneFileError(f"{path}: no such folder; expected a gene folder, or a run of `learngene evolve`")
+    raise GeneFileError(f"{path}: expected a gene folder with {CONFIG_NAME} and {WEIGHTS_NAME}, found neither")
+
+
+def read_config(folder: Path) -> GeneConfig:
+    """`config.json` of a gene folder, checked.
+
+    Raises:
+        GeneFileError: absent, not JSON, of a newer schema, or with missing or malformed fields.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GeneFileError(f"{folder}: {CONFIG_NAME} is missing; this is not a gene folder") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
+    _check_schema(content, path)
+    try:
+        return GeneConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise GeneFileError(f"{path}: {key}: {first['msg']} ({error.error_count()} faults in all)") from None
+
+
+def read_gene(folder: Path) -> tuple[dict[str, Tensor], GeneConfig]:
+    """Tensors and config of a gene folder that passes every check.
+
+    Raises:
+        GeneFileError: the first check that fails, with the file or tensor, what was expected and what was found.
+    """
+    reader = _Reader(folder)
+    for _, check in reader.checks():
+        check()
+    assert reader.config is not None
+    return reader.tensors, reader.config
+
+
+def verify(folder: Path) -> list[Check]:
+    """Every check of a gene folder in order; checks that need one that failed are not reached."""
+    results: list[Check] = []
+    for name, check in _Reader(folder).checks():
+        try:
+            check()
+        except GeneFileError as error:
+            return [*results, Check(name, str(error))]
+        results.append(Check(name, None))
+    return results
+
+
+class _Reader:
+    """One reading of one folder; each check may use what the checks before it found."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = folder / WEIGHTS_NAME
+        self.config: GeneConfig | None = None
+        self.tensors: dict[str, Tensor] = {}
+        self._expected: dict[str, tuple[int, ...]] = {}
+
+    def checks(self) -> list[tuple[str, Callable[[], None]]]:
+        return [
+            ("no pickle", self._no_pickle),
+            ("config and schema", self._read_config),
+            ("network and channels", self._expect),
+            ("sha256", self._sha256),
+            ("safetensors", self._open),
+            ("tensor names", self._names),
+            ("shapes and dtypes", self._shapes),
+            ("finite values", self._finite),
+        ]
+
+    def _no_pickle(self) -> None:
+        found = sorted(path.name for path in self.folder.iterdir() if path.suffix in PICKLES)
+        if found:
+            raise GeneFileError(
+                f"{self.folder}: holds {', '.join(found)}: pickles can run code; genes are safetensors only"
+            )
+        if not self.weights.is_file():
+            raise GeneFileError(f"{self.folder}: {WEIGHTS_NAME} is missing")
+
+    def _read_config(self) -> None:
+        self.config = read_config(self.folder)
+
+    def _expect(self) -> None:
+        assert self.config is not None
+        self._expected = expected_shapes(self.config)
+
+    def _sha256(self) -> None:
+        assert self.config is not None
+        found = file_sha256(self.weights)
+        if found != self.config.sha256:
+            raise GeneFileError(
+                f"{self.weights}: expected the sha256 of {CONFIG_NAME}, {self.config.sha256[:12] or '(none)'}, found "
+                f"{found[:12]}: the file was altered or cut; fetch it again"
+            )
+
+    def _open(self) -> None:
+        try:
+            with safe_open(self.weights, framework="pt") as file:
+                self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise GeneFileError(f"{self.weights}: expected safetensors, found something else: {error}") from None
+
+    def _names(self) -> None:
+        missing, extra = self._expected.keys() - self.tensors.keys(), self.tensors.keys() - self._expected.keys()
+        for kind, names in (("missing", sorted(missing)), ("unexpected", sorted(extra))):
+            if names:
+                raise GeneFileError(f"{self.weights}: {len(names)} {kind} tensors: {', '.join(names[:3])}")
+
+    def _shapes(self) -> None:
+        for name, shape in self._expected.items():
+            tensor = self.tensors[name]
+            if tuple(tensor.shape) != shape:
+                raise GeneFileError(f"{self.weights}: {name}: expected shape {shape}, found {tuple(tensor.shape)}")
+            if tensor.dtype != torch.float32:
+                raise GeneFileError(f"{self.weights}: {name}: expected float32, found {tensor.dtype}")
+
+    def _finite(self) -> None:
+        for name, tensor in self.tensors.items():
+            if not bool(tensor.isfinite().all()):
+                raise GeneFileError(f"{self.weights}: {name}: expected finite values, found NaN or infinity")
+
+
+def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape that a gene of this `config` must have.
+
+    Raises:
+        GeneFileError: the network or its channels are not ones this package can build.
+    """
+    try:
+        with torch.device("meta"):
+            thin = build(
+                config.network, num_classes=2, in_chans=config.in_chans, depth=config.depth, channels=config.channels
+            )
+    except NetworkError as error:
+        raise GeneFileError(f"{CONFIG_NAME}: {error}") from None
+    state = thin.state_dict()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for spec in thin.conv_specs():
+        names = [f"{spec.conv}.weight", *(f"{spec.norm}.{name}" for name in NORM_TENSORS)]
+        shapes |= {name: tuple(state[name].shape) for name in names}
+    return shapes
+
+
+def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401
+    if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
+        raise GeneFileError(f"{path}: expected a learngene config with `schema_version`, found none")
+    if content["schema_version"] > SCHEMA_VERSION:
+        raise GeneFileError(
+            f"{path}: schema version {content['schema_version']} is newer than the {SCHEMA_VERSION} this package "
+            "reads; upgrade: pip install -U learngene-hub"
+        )

@@ -1,0 +1,236 @@
+"""Genetic Transfer Learning, one generation at a time: `next_generation` is the algorithm.
+
+Feng 2024 (arXiv:2401.08139): train a population, select learngenes by tournaments, mutate them, pass them on
+(attested). All numbers, the scores of the gene pool, founders and recombination: ours; see `Recipe`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from learngene_hub.ancestry import Trained, raise_learngene
+from learngene_hub.birth import Body
+from learngene_hub.critics import critic_fitness, draw_tasks
+from learngene_hub.data import sample_task
+from learngene_hub.environment import Environment
+from learngene_hub.operators import average, tournament, update_scores
+from learngene_hub.population import EvolutionState, Individual
+from learngene_hub.progress import Task
+from learngene_hub.recipe import Recipe
+from learngene_hub.rng import generator
+from learngene_hub.training import Precision, Span
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same over all generations of a run.
+
+    Attributes:
+        recipe: the constants.
+        body: what every network is built as.
+        channels: channel group -> channels that are gene.
+        environment: the images.
+        precision: of convolutions.
+    """
+
+    recipe: Recipe
+    body: Body
+    channels: Mapping[str, int]
+    environment: Environment
+    precision: Precision
+
+
+def next_generation(state: EvolutionState, setting: Setting, bar: Task) -> tuple[EvolutionState, dict[str, Any]]:
+    """Inherit, train, mutate, score, hold tournaments, update the gene pool.
+
+    Returns:
+        The state after the generation, and its row of `metrics.jsonl`.
+
+    Raises:
+        SelectionError: every individual failed.
+    """
+    began, now, recipe = time.monotonic(), state.generation, setting.recipe
+    parents = _draw_parents(state.pool, population_size(recipe, now), generator(recipe.seed, "parents", now))
+    trained = [_raise(parent, number, now, setting, bar) for number, parent in enumerate(parents)]
+    born = [
+        _individual(state.next_id + number, now, [parent] if parent else [], one, setting, bar)
+        for number, (parent, one) in enumerate(zip(parents, trained, strict=True))
+    ]
+    fitness = torch.tensor([one.fitness for one in born])
+    size = min(recipe.evolution.tournament_size, len(born))
+    winners = tournament(fitness, size=size, generator=generator(recipe.seed, "tournament", now)).tolist()
+    survivors = [born[winner] for winner in winners]
+    recombinant = _recombine(survivors, state.next_id + len(born), now, setting, bar)
+    entering = [recombinant] if recombinant else survivors
+    after = EvolutionState(
+        generation=now + 1,
+        next_id=state.next_id + len(born) + (recombinant is not None),
+        pool=_update_pool(state.pool, entering, setting),
+        images=state.images + generation_images(recipe, now),
+        seconds=state.seconds + time.monotonic() - began,
+    )
+    return after, _metrics_row(after, born, trained, survivors, recombinant)
+
+
+def population_size(recipe: Recipe, generation: int) -> int:
+    """Individuals born in `generation`: one while the founder is raised, then the whole population."""
+    return 1 if generation < recipe.evolution.founder_generations else recipe.evolution.population
+
+
+def life_steps(recipe: Recipe, generation: int) -> int:
+    """Training steps of one life: a founder takes those of a whole population, so that generations cost the same."""
+    return recipe.ancestry.steps * (recipe.evolution.population // population_size(recipe, generation))
+
+
+def generation_images(recipe: Recipe, generation: int) -> int:
+    """Training images that `generation` costs at most, critics and the recombinant's included."""
+    individuals = population_size(recipe, generation)
+    groups = math.ceil(individuals / min(recipe.evolution.tournament_size, individuals))
+    critics = individuals + (recipe.evolution.recombination == "average" and groups > 1)
+    ancestry = individuals * life_steps(recipe, generation) * recipe.ancestry.batch_size
+    return ancestry + critics * recipe.critic.tasks * recipe.critic.steps * recipe.critic.batch_size
+
+
+def _draw_parents(pool: Sequence[Individual], count: int, draws: torch.Generator) -> Sequence[Individual | None]:
+    """Ancestors of the newborns, in proportion to score; the first generation has none."""
+    if not pool:
+        return [None] * count
+    scores = torch.tensor([max(one.score, 1e-9) for one in pool])
+    return [pool[int(i)] for i in torch.multinomial(scores, count, replacement=True, generator=draws)]
+
+
+def _raise(parent: Individual | None, number: int, now: int, setting: Setting, bar: Task) -> Trained:
+    recipe, base = setting.recipe, setting.environment.base
+    draws = generator(recipe.seed, "ancestry task", now, number)
+    ways, shots = recipe.ancestry.ways, recipe.ancestry.images_per_class
+    return raise_learngene(
+        parent.gene if parent else None,
+        base,
+        sample_task(base.labels, n_way=ways, n_shot=shots, n_query=0, generator=draws),
+        recipe.ancestry,
+        body=setting.body,
+        channels=setting.channels,
+        cross=recipe.gene.cross,
+        steps=life_steps(recipe, now),
+        span=_span(recipe, now),
+        circuit_loss=recipe.ancestry.circuit_loss,
+        mutation_rate=recipe.evolution.mutation_rate,
+        precision=setting.precision,
+        seed=recipe.seed,
+        path=(now, number),
+        on_step=_stepper(bar, now, f"individual {number + 1}/{population_size(recipe, now)}"),
+    )
+
+
+def _span(recipe: Recipe, now: int) -> Span:
+    total = recipe.evolution.generations
+    return Span(now / total, (now + 1) / total) if recipe.ancestry.schedule == "evolution" else Span()
+
+
+def _individual(
+    id_: int, now: int, parents: Sequence[Individual], trained: Trained, setting: Setting, bar: Task
+) -> Individual:
+    """The individual with its fitness: NaN if its training failed."""
+    ancestors: dict[int, int] = {}
+    for parent in parents:
+        for ancestor, steps in ((parent.id, 0), *parent.ancestors.items()):
+            ancestors[ancestor] = min(steps + 1, ancestors.get(ancestor, steps + 1))
+    fitness = math.nan if math.isnan(trained.loss) else _fitness(trained, now, setting, bar)
+    return Individual(id_, now, tuple(one.id for one in parents), ancestors, fitness, fitness, trained.gene)
+
+
+def _fitness(trained: Trained, now: int, setting: Setting, bar: Task) -> float:
+    recipe, held_out = setting.recipe, setting.environment.held_out
+    critic = recipe.critic
+    tasks = draw_tasks(
+        held_out.labels,
+        count=critic.tasks,
+        n_way=critic.ways,
+        n_shot=critic.shots,
+        n_query=critic.queries,
+        seed=recipe.seed,
+        path=("critic task", now),
+    )
+    return critic_fitness(
+        trained.gene,
+        held_out,
+        tasks,
+        critic,
+        body=setting.body,
+        cross=recipe.gene.cross,
+        precision=setting.precision,
+        seed=recipe.seed,
+        generation=now,
+        on_step=_stepper(bar, now, "critics"),
+    )
+
+
+def _recombine(survivors: Sequence[Individual], id_: int, now: int, setting: Setting, bar: Task) -> Individual | None:
+    """The average of several survivors, scored like them; None where the recipe wants none or one survives."""
+    if setting.recipe.evolution.recombination == "none" or len(survivors) < 2:
+        return None
+    trained = Trained(average([one.gene for one in survivors]), loss=0.0)
+    return _individual(id_, now, survivors, trained, setting, bar)
+
+
+def _update_pool(
+    pool: Sequence[Individual], entering: Sequence[Individual], setting: Setting
+) -> tuple[Individual, ...]:
+    """The gene pool with its new scores, best first, cut to size; ancestors that left it are forgotten."""
+    evolution = setting.recipe.evolution
+    scores = update_scores(
+        {one.id: one.score for one in pool},
+        {one.id: one.fitness for one in entering},
+        {one.id: one.ancestors for one in entering},
+        decay=evolution.decay,
+        credit=evolution.credit,
+    )
+    ranked = sorted((*pool, *entering), key=lambda one: (-scores[one.id], -one.id))[: evolution.pool_size]
+    kept = {one.id for one in ranked}
+    return tuple(
+        replace(one, score=scores[one.id], ancestors={i: s for i, s in one.ancestors.items() if i in kept})
+        for one in ranked
+    )
+
+
+def _metrics_row(
+    after: EvolutionState,
+    born: Sequence[Individual],
+    trained: Sequence[Trained],
+    survivors: Sequence[Individual],
+    recombinant: Individual | None,
+) -> dict[str, Any]:
+    alive = [one for one in born if not math.isnan(one.fitness)]
+    surviving = {one.id for one in survivors}
+    best = max([*alive, *([recombinant] if recombinant else [])], key=lambda one: one.fitness)
+    return {
+        "generation": after.generation - 1,
+        "best": best.fitness,
+        "mean": sum(one.fitness for one in alive) / len(alive),
+        "best_id": best.id,
+        "failed": len(born) - len(alive),
+        "individuals": [
+            _describe(one, survived=one.id in surviving) | {"loss": _or_none(left.loss)}
+            for one, left in zip(born, trained, strict=True)
+        ],
+        "recombinant": _describe(recombinant, survived=True) if recombinant else None,
+        "pool": [one.id for one in after.pool],
+        "images": after.images,
+        "seconds": round(after.seconds, 3),
+    }
+
+
+def _describe(one: Individual, *, survived: bool) -> dict[str, Any]:
+    return {"id": one.id, "parents": list(one.parents), "fitness": _or_none(one.fitness), "survived": survived}
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _stepper(bar: Task, now: int, doing: str) -> Callable[[int], None]:
+    return lambda images: bar.advance(images, generation=str(now + 1), doing=doing)

@@ -1,0 +1,85 @@
+"""Networks by name, and the check that a network can be walked."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+
+import timm
+from torch import nn
+
+from learngene_hub.errors import NetworkError
+from learngene_hub.networks.lg_resnet12 import RESNET12_DEPTHS
+from learngene_hub.networks.lg_vgg import VGG_DEPTHS
+from learngene_hub.networks.walk import LearngeneNetwork
+
+DEPTHS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {"lg_vgg11": VGG_DEPTHS, "lg_resnet12": RESNET12_DEPTHS, "lg_resnet12_wide": RESNET12_DEPTHS}
+)
+"""Depths that each network allows; the first one is its default."""
+
+NETWORKS: tuple[str, ...] = tuple(DEPTHS)
+"""Names this package has registered with timm."""
+
+
+def build(
+    network: str,
+    *,
+    num_classes: int,
+    in_chans: int = 3,
+    width: float = 1.0,
+    depth: int | None = None,
+    channels: Mapping[str, int] | None = None,
+    **timm_kwargs: object,
+) -> LearngeneNetwork:
+    """A new network, its weights drawn from the global CPU generator (ours).
+
+    >>> build("lg_vgg11", num_classes=5, width=0.125, depth=13).channel_counts()["stages.0.1"]
+    8
+
+    Args:
+        network: one of `NETWORKS`.
+        num_classes: outputs of the classifier; 0 for none.
+        in_chans: channels of the image.
+        width: factor on the number of channels, above 0.
+        depth: one of `DEPTHS[network]`; the first of them if None.
+        channels: number of channels of every group, instead of `width`; a thin network that holds only a gene.
+        **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
+
+    Raises:
+        NetworkError: `network` is unknown, or `width`, `depth` or `channels` is out of range.
+    """
+    if network not in NETWORKS:
+        raise NetworkError(_unknown(network))
+    return walkable(
+        timm.create_model(
+            network,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            width=width,
+            depth=depth,
+            # A plain dict, since timm writes the arguments of a model into its config.json.
+            channels=None if channels is None else dict(channels),
+            **timm_kwargs,
+        )
+    )
+
+
+def walkable(model: nn.Module) -> LearngeneNetwork:
+    """The same `model`, once it is known to list its convolutions and channel groups.
+
+    Raises:
+        NetworkError: it is not one of `NETWORKS`.
+    """
+    if not isinstance(model, LearngeneNetwork):
+        found = f"{type(model).__module__}.{type(model).__qualname__}"
+        raise NetworkError(
+            f"A learngene goes only into networks whose channel groups are known: {', '.join(NETWORKS)}. "
+            f"Found {found}. Create one of these with timm.create_model or learngene_hub.networks.build."
+        )
+    return model
+
+
+def _unknown(network: str) -> str:
+    nearest = get_close_matches(network, NETWORKS, n=1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    return f"There is no network {network!r}; choose one of {', '.join(NETWORKS)}.{hint}"

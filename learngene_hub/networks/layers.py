@@ -1,0 +1,40 @@
+"""The two layers our networks share."""
+
+from timm.models import register_notrace_module
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: float) -> nn.Conv2d:
+    """A convolution of stride 1 that keeps the map's size and has no bias, freshly initialised.
+
+    A bias would vanish in the batch norm behind it. Initial weights are normal with the variance that keeps gradients
+    in scale (fan-out), as in timm's VGG (attested in its source), drawn from the global CPU generator.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel: odd side of the kernel, in pixels.
+        slope: of the leaky ReLU behind it, 0 for a plain one.
+
+    Returns:
+        Layer with a weight of shape (out_channels, in_channels, kernel, kernel).
+    """
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
+    return conv
+
+
+class HalvingPool(nn.Module):
+    """Max-pool of side and stride 2; a map with a side of 1 pixel passes unpooled.
+
+    The exception lets networks of five poolings run on images of 28 pixels (ours).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, h // 2, w // 2) maxima of `x` of shape (batch, channels, h, w), or `x` itself."""
+        return x if min(x.shape[-2:]) < 2 else F.max_pool2d(x, 2)
+
+
+# Its choice depends on the map's size, which torch.fx cannot trace; timm's `feature_cls="fx"` then takes it as a whole.
+register_notrace_module(HalvingPool)

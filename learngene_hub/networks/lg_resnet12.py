@@ -1,0 +1,249 @@
+"""ResNet12, the network of few-shot learning, as `lg_resnet12` and `lg_resnet12_wide`.
+
+timm has none. Widths 64-128-256-512 are those of the learngene authors' earlier code, 64-160-320-640 those of most
+few-shot papers; three 3x3 convolutions a block, a 1x1 shortcut, leaky ReLU of slope 0.1 and a max-pool after every
+stage are common to both (inferred from their code). Greater depth is ours: extra blocks that can start as an exact
+identity. A layer keeps its name at every depth, `stages.{stage}.{block}.conv1` and so on.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+from timm.layers import DropBlock2d
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learngene_hub.networks.layers import HalvingPool, convolution
+from learngene_hub.networks.walk import IMAGE, ConvSpec, Layout, LearngeneNetwork, check_depth, resolve_channels
+
+__all__ = ["RESNET12_DEPTHS", "LgResNet12", "blocks_per_stage", "resnet12_layout"]
+
+_STAGES = 4
+_SLOPE = 0.1
+_NARROW = (64, 128, 256, 512)
+_WIDE = (64, 160, 320, 640)
+
+RESNET12_DEPTHS: tuple[int, ...] = tuple(range(12, 61, 3))
+"""Depths of the family: 12, and every third number up to 60. They count the 3x3 convolutions."""
+
+
+def blocks_per_stage(depth: int) -> tuple[int, ...]:
+    """Number of blocks in each of the four stages; extra ones go to the last stage first, then backwards (ours).
+
+    >>> blocks_per_stage(12), blocks_per_stage(18), blocks_per_stage(27)
+    ((1, 1, 1, 1), (1, 1, 2, 2), (2, 2, 2, 3))
+
+    Args:
+        depth: number of 3x3 convolutions, one of `RESNET12_DEPTHS`.
+
+    Raises:
+        NetworkError: `depth` is not allowed.
+    """
+    extra = (check_depth(depth, allowed=RESNET12_DEPTHS, name="resnet12") - 12) // 3
+    # The last stage gets the 1st, 5th, 9th ... extra block, the stage before it the 2nd, 6th, 10th ...
+    return tuple(1 + (extra + stage) // _STAGES for stage in range(_STAGES))
+
+
+def resnet12_layout(
+    *,
+    depth: int = 12,
+    width: float = 1.0,
+    channels: Mapping[str, int] | None = None,
+    stage_widths: tuple[int, ...] = _NARROW,
+) -> Layout:
+    """Convolutions and channels of a ResNet12; all outputs of a stage's blocks are one group (ours).
+
+    Args:
+        depth: one of `RESNET12_DEPTHS`.
+        width: factor on the number of channels, above 0.
+        channels: number of channels of every group instead, or None.
+        stage_widths: channels of the four stages at width 1.
+
+    Raises:
+        NetworkError: `depth`, `width` or `channels` is out of range.
+    """
+    places = [(stage, block) for stage, count in enumerate(blocks_per_stage(depth)) for block in range(count)]
+    specs = tuple(spec for place in places for spec in _block_specs(*place))
+    base = {spec.out_group: stage_widths[int(spec.out_group.split(".")[1])] for spec in specs}
+    return Layout(
+        depth=depth,
+        width=width,
+        specs=specs,
+        channels=resolve_channels(base, width=width, channels=channels, name="resnet12"),
+        stage_groups=tuple(f"stages.{stage}" for stage in range(_STAGES)),
+    )
+
+
+@final
+class LgResNet12(LearngeneNetwork):
+    """ResNet12 without a stem, with global average pool and one linear layer.
+
+    At width 1 and depth 12, without the classifier: 7,996,800 parameters with stages of 64-128-256-512 channels and
+    12,424,320 with 64-160-320-640. A classifier of 5 classes adds 2,565 and 3,205.
+
+    Args:
+        num_classes: outputs of the classifier; 0 for none.
+        in_chans: channels of the image.
+        width: factor on the number of channels, above 0.
+        depth: one of `RESNET12_DEPTHS`.
+        channels: number of channels of every group, instead of `width`; a thin network that holds only a gene.
+        stage_widths: channels of the four stages at width 1; set by the network's name.
+        global_pool: timm's name of the pool before the classifier.
+        drop_rate: dropout before the classifier, a fraction in [0, 1).
+        drop_block_rate: share of the map dropped at the end of the last two stages in training, in [0, 1).
+        drop_block_size: side of a dropped square, in pixels; timm shortens it to the side of a smaller map.
+
+    Raises:
+        NetworkError: `depth`, `width` or `channels` is out of range.
+    """
+
+    architecture: ClassVar[str] = "resnet12"
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        width: float = 1.0,
+        depth: int = 12,
+        channels: Mapping[str, int] | None = None,
+        stage_widths: tuple[int, ...] = _NARROW,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_block_rate: float = 0.0,
+        drop_block_size: int = 5,
+    ) -> None:
+        layout = resnet12_layout(depth=depth, width=width, channels=channels, stage_widths=stage_widths)
+        stages = _stages(layout, in_chans=in_chans)
+        for stage in list(stages)[-2:]:
+            stage.add_module("drop_block", DropBlock2d(drop_block_rate, block_size=drop_block_size))
+        super().__init__(
+            layout,
+            stages,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            global_pool=global_pool,
+            drop_rate=drop_rate,
+        )
+
+
+class _ConvStack(nn.Module):
+    """Three 3x3 convolutions with batch norm, which both kinds of block add to their shortcut.
+
+    `channels` are those of the input and of the three outputs.
+    """
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        first, second, third, last = channels
+        self.conv1 = convolution(first, second, kernel=3, slope=_SLOPE)
+        self.norm1 = nn.BatchNorm2d(second)
+        self.conv2 = convolution(second, third, kernel=3, slope=_SLOPE)
+        self.norm2 = nn.BatchNorm2d(third)
+        self.conv3 = convolution(third, last, kernel=3, slope=_SLOPE)
+        self.norm3 = nn.BatchNorm2d(last)
+
+    def residual(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(self.norm1(self.conv1(x)), _SLOPE)
+        x = F.leaky_relu(self.norm2(self.conv2(x)), _SLOPE)
+        summand: Tensor = self.norm3(self.conv3(x))
+        return summand
+
+
+class _BaseBlock(_ConvStack):
+    """First block of a stage: a 1x1 convolution brings the shortcut to the stage's channels."""
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__(channels)
+        conv = convolution(channels[0], channels[3], kernel=1, slope=_SLOPE)
+        self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels[3])))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.residual(x) + self.shortcut(x), _SLOPE)
+
+
+class _ExtraBlock(_ConvStack):
+    """Further block of a stage, exactly the identity while weight and bias of `norm3` are zero.
+
+    That is why no activation follows the sum: its input has negative values left, the base block's leaky ReLU having
+    only made them smaller, and a second one would change them (ours).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.residual(x)
+
+
+def lg_resnet12(pretrained: bool = False, **kwargs: object) -> nn.Module:
+    """An `LgResNet12` of 64-128-256-512 channels; called by `timm.create_model("lg_resnet12")`.
+
+    Args:
+        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
+        **kwargs: arguments of `LgResNet12` and of timm's builder; with `features_only` timm's wrapper comes back.
+    """
+    return _create("lg_resnet12", pretrained, stage_widths=_NARROW, **kwargs)
+
+
+def lg_resnet12_wide(pretrained: bool = False, **kwargs: object) -> nn.Module:
+    """An `LgResNet12` of 64-160-320-640 channels; called by `timm.create_model("lg_resnet12_wide")`.
+
+    Args:
+        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
+        **kwargs: arguments of `LgResNet12` and of timm's builder; with `features_only` timm's wrapper comes back.
+    """
+    return _create("lg_resnet12_wide", pretrained, stage_widths=_WIDE, **kwargs)
+
+
+def _create(name: str, pretrained: bool, **kwargs: object) -> nn.Module:
+    feature_cfg = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
+    model: nn.Module = build_model_with_cfg(LgResNet12, name, pretrained, feature_cfg=feature_cfg, **kwargs)
+    return model
+
+
+def _block_specs(stage: int, block: int) -> tuple[ConvSpec, ...]:
+    name, output = f"stages.{stage}.{block}", f"stages.{stage}"
+    first, second = f"{name}.conv1", f"{name}.conv2"
+    if block > 0:
+        return (
+            ConvSpec(first, f"{name}.norm1", output, first, "random"),
+            ConvSpec(second, f"{name}.norm2", first, second, "random"),
+            ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, "zero_norm"),
+        )
+    entry = f"stages.{stage - 1}" if stage > 0 else IMAGE
+    return (
+        ConvSpec(first, f"{name}.norm1", entry, first, "refuse"),
+        ConvSpec(second, f"{name}.norm2", first, second, "refuse"),
+        ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, "refuse"),
+        ConvSpec(f"{name}.shortcut.conv", f"{name}.shortcut.norm", entry, output, "refuse"),
+    )
+
+
+def _stages(layout: Layout, *, in_chans: int) -> nn.Sequential:
+    stages = nn.Sequential()
+    entry = in_chans
+    for stage, count in enumerate(blocks_per_stage(layout.depth)):
+        output = layout.channels[f"stages.{stage}"]
+        blocks = OrderedDict[str, nn.Module]()
+        for block in range(count):
+            inner = [layout.channels[f"stages.{stage}.{block}.{conv}"] for conv in ("conv1", "conv2")]
+            kind = _BaseBlock if block == 0 else _ExtraBlock
+            blocks[str(block)] = kind((entry, *inner, output))
+            entry = output
+        stages.append(nn.Sequential(OrderedDict(blocks, pool=HalvingPool())))
+    return stages
+
+
+_CFG = {
+    "num_classes": 1000,
+    "input_size": (3, 32, 32),
+    "pool_size": (2, 2),
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+    "first_conv": ("stages.0.0.conv1", "stages.0.0.shortcut.conv"),  # both see the image
+    "classifier": "head.fc",
+}
+# timm looks for the configuration here, in the module of the entry points, at the moment of registration.
+default_cfgs = generate_default_cfgs({"lg_resnet12": _CFG, "lg_resnet12_wide": _CFG})
+register_model(lg_resnet12)
+register_model(lg_resnet12_wide)

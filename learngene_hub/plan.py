@@ -1,0 +1,121 @@
+"""What an evolution will cost, told before it runs."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import repeat
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
+from learngene_hub.evolution import network_body, pick_precision
+from learngene_hub.generation import generation_images, life_steps, population_size
+from learngene_hub.networks import LearngeneNetwork, build
+from learngene_hub.recipe import Recipe
+from learngene_hub.training import Circuit, train
+
+MEASURED_STEPS = 3
+WARMUP_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of one evolution.
+
+    Attributes:
+        network_parameters: of an ancestry network without its classifier.
+        gene_parameters: of the learngene.
+        gene_bytes: size of its file.
+        checkpoint_bytes: largest size of the saved state.
+        images: training images, ancestry and critic networks together.
+        flops: of all training, counted as three forward passes an image (ours).
+        seconds: estimated from a few steps on the device; without data loading.
+        images_per_second: in these steps.
+        device: they ran on.
+        precision: of convolutions.
+    """
+
+    network_parameters: int
+    gene_parameters: int
+    gene_bytes: int
+    checkpoint_bytes: int
+    images: int
+    flops: float
+    seconds: float
+    images_per_second: float
+    device: str
+    precision: str
+
+    @property
+    def gene_share(self) -> float:
+        """Gene parameters over network parameters, in (0, 1]."""
+        return self.gene_parameters / self.network_parameters
+
+
+def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
+    """Count and measure what `recipe` will cost on `device`; needs no images.
+
+    Raises:
+        NetworkError: the network cannot be built.
+    """
+    body = network_body(recipe)
+    channels = gene_channels(body, recipe.gene.fraction)
+    with torch.device("meta"):
+        thin = gene_network(body, channels, num_classes=0)
+        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
+    images = sum(generation_images(recipe, one) for one in range(recipe.evolution.generations))
+    ancestry = sum(_ancestry_images(recipe, one) for one in range(recipe.evolution.generations))
+    full_flops, thin_flops = (_training_flops(one, recipe.data.image_size) for one in (full, thin))
+    circuit = recipe.ancestry.circuit_loss > 0
+    rate = _measure(recipe, body, channels, device)
+    gene_bytes = sum(t.numel() * t.element_size() for n, t in thin.state_dict().items() if "num_batches" not in n)
+    return Plan(
+        network_parameters=sum(weight.numel() for weight in full.parameters()),
+        gene_parameters=sum(weight.numel() for weight in thin.parameters()),
+        gene_bytes=gene_bytes,
+        checkpoint_bytes=gene_bytes * recipe.evolution.pool_size,
+        images=images,
+        flops=images * full_flops + circuit * ancestry * thin_flops,
+        seconds=images / rate,
+        images_per_second=rate,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        precision=pick_precision(recipe, device),
+    )
+
+
+def _ancestry_images(recipe: Recipe, generation: int) -> int:
+    return population_size(recipe, generation) * life_steps(recipe, generation) * recipe.ancestry.batch_size
+
+
+def _training_flops(network: LearngeneNetwork, image_size: int) -> float:
+    """Floating-point operations of one image forward and backward; the network lies on the meta device."""
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(torch.empty(1, network.in_chans, image_size, image_size, device="meta"))
+    return 3.0 * float(counter.get_total_flops())
+
+
+def _measure(recipe: Recipe, body: Body, channels: Mapping[str, int], device: torch.device) -> float:
+    """Images per second of a few ancestry steps on noise."""
+    ways, size = recipe.ancestry.ways, recipe.data.image_size
+    network = newborn(body, num_classes=ways, gene=None, cross="zero", seed=recipe.seed)
+    network = placed(network, device)
+    thin = placed(gene_network(body, channels, num_classes=ways), device)
+    images = torch.rand(recipe.ancestry.batch_size, body.in_chans, size, size).to(device)
+    labels = torch.arange(recipe.ancestry.batch_size).remainder(ways).to(device)
+
+    def run(steps: int) -> float:
+        began = time.perf_counter()
+        train(
+            network,
+            repeat((images, labels)),
+            recipe.ancestry,
+            steps=steps,
+            precision=pick_precision(recipe, device),
+            circuit=Circuit(network, thin),
+            circuit_loss=recipe.ancestry.circuit_loss,
+        )
+        return time.perf_counter() - began
+
+    run(WARMUP_STEPS)
+    return MEASURED_STEPS * recipe.ancestry.batch_size / run(MEASURED_STEPS)

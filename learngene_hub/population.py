@@ -1,0 +1,48 @@
+"""The nouns of an evolution: individuals, and the state that goes from generation to generation. All frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Individual:
+    """One learngene of the gene pool, with what the evolution knows of it.
+
+    Attributes:
+        id: number of the individual, unique in its evolution, rising with birth.
+        generation: generation it was born in, from 0.
+        parents: ids of the learngenes it inherited from; none for a founder, several after recombination.
+        ancestors: id -> steps up the lineage, of those ancestors that are still in the gene pool.
+        fitness: mean top-1 accuracy of its critics, in [0, 1], higher is better.
+        score: its weight when a newborn draws its ancestor, >= 0.
+        gene: tensor name -> tensor.
+    """
+
+    id: int
+    generation: int
+    parents: tuple[int, ...]
+    ancestors: Mapping[int, int]
+    fitness: float
+    score: float
+    gene: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class EvolutionState:
+    """Everything the next generation needs; with the recipe it determines all that follows.
+
+    Attributes:
+        generation: the next generation to run, from 0.
+        next_id: id of the next individual to be born.
+        pool: the gene pool, best score first.
+        images: training images seen so far by ancestry and critic networks together.
+        seconds: wall time spent so far.
+    """
+
+    generation: int = 0
+    next_id: int = 0
+    pool: tuple[Individual, ...] = ()
+    images: int = 0
+    seconds: float = 0.0

@@ -1,0 +1,50 @@
+"""How long work reports what it does, without knowing who listens.
+
+The library calls a `Reporter`; the command line brings one that draws progress bars. A library user who passes none
+gets silence.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One bar: something that advances."""
+
+    def advance(self, amount: float = 1.0, **fields: float | str) -> None:
+        """Move on by `amount` steps; `fields` are shown beside the bar, such as `loss=1.2`."""
+
+
+class Reporter(Protocol):
+    """Where progress and remarks go."""
+
+    def task(self, title: str, total: float | None, unit: str = "it") -> AbstractContextManager[Task]:
+        """Open a bar of `total` steps (None: length unknown) counted in `unit`; it closes with the context."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Say one line that stays, such as the summary of a generation."""
+
+    def warn(self, text: str) -> None:
+        """Say one line the user can act on."""
+
+
+class _SilentTask:
+    def advance(self, amount: float = 1.0, **fields: float | str) -> None:
+        """Do nothing."""
+
+
+class SilentReporter:
+    """A `Reporter` that says nothing: the default of every library function."""
+
+    @contextmanager
+    def task(self, title: str, total: float | None, unit: str = "it") -> Iterator[Task]:
+        """Open a bar that nobody sees."""
+        yield _SilentTask()
+
+    def line(self, text: str) -> None:
+        """Drop the line."""
+
+    def warn(self, text: str) -> None:
+        """Drop the warning."""
