@@ -1,0 +1,32 @@
+"""Any image data set as one tensor, split by class, drawn into k-way tasks, and cut into batches."""
+
+from learngene_hub.data.batches import ImageBatches
+from learngene_hub.data.cache import cache_folder
+from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
+from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
+from learngene_hub.data.preview import contact_sheet, write_contact_sheet
+from learngene_hub.data.source import DataSource, available_classes, load_classes
+from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes
+from learngene_hub.data.tasks import Task, sample_task
+
+__all__ = [
+    "PRESETS",
+    "ClassSplit",
+    "DataSource",
+    "ImageBatches",
+    "ImageSet",
+    "Normalisation",
+    "Preset",
+    "Task",
+    "available_classes",
+    "cache_folder",
+    "contact_sheet",
+    "draw_glyphs",
+    "glyph_classes",
+    "load_classes",
+    "measure_normalisation",
+    "preset_split",
+    "sample_task",
+    "split_classes",
+    "write_contact_sheet",
+]

@@ -1,0 +1,114 @@
+"""Batches of training images, cut out of one tensor that all individuals of a population share.
+
+The data lie on the device as padded uint8 pixels. A batch is a gather of windows, so augmentation costs no loop over
+images and no worker process.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learngene_hub.data.image_set import Normalisation
+from learngene_hub.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatches:
+    """A source of normalised batches; make one with `ImageBatches.build`.
+
+    Attributes:
+        padded: (n, size + 2 padding, size + 2 padding, 3) uint8, colour last, on the device.
+        scale: (size * 3,) float32 factor of a pixel value, repeated along one row of a window.
+        shift: (size * 3,) float32 addend, likewise.
+        padding: black pixels around each image.
+        flip: whether training images are mirrored left to right with probability 1/2.
+    """
+
+    padded: Tensor
+    scale: Tensor
+    shift: Tensor
+    padding: int
+    flip: bool
+
+    @classmethod
+    def build(
+        cls,
+        images: Tensor,
+        normalisation: Normalisation,
+        *,
+        padding: int,
+        flip: bool,
+        device: torch.device | str = "cpu",
+    ) -> "ImageBatches":
+        """The batches of `images`, padded with black and moved to the device once.
+
+        Args:
+            images: (n, 3, size, size) uint8.
+            normalisation: what maps pixel values to the numbers a network sees.
+            padding: pixels added on each side, >= 0; a crop moves by up to as many.
+            flip: whether mirrored images are as good as the originals; for characters they are not.
+            device: where the pixels and all batches lie.
+
+        Raises:
+            DataError: the tensor has another shape or type, or the padding is negative.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8 or padding < 0:
+            found = f"{tuple(images.shape)} {images.dtype}, padding {padding}"
+            raise DataError(f"Batches need (n, 3, size, size) torch.uint8 images and padding >= 0, got {found}")
+        colour_last = images.to(device).permute(0, 2, 3, 1)  # (n, size, size, 3)
+        padded = F.pad(colour_last, [0, 0, padding, padding, padding, padding]).contiguous()
+        mean, std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
+        row = images.shape[-1]
+        scale, shift = (1 / (255 * std)).repeat(row), (-mean / std).repeat(row)
+        return cls(padded, scale.to(device), shift.to(device), padding, flip)
+
+    @property
+    def image_size(self) -> int:
+        """Side of every image of a batch, in pixels."""
+        return self.padded.shape[1] - 2 * self.padding
+
+    def train(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """An augmented batch: each image shifted at random, and mirrored half of the time if `flip`.
+
+        Crops of padded images and mirroring are common practice at 32 x 32, with 4 pixels (inferred); black padding,
+        and every shift equally likely: ours.
+
+        Args:
+            index: (b,) int64 positions of images; repeats allowed; on any device.
+            generator: source of the draws, on the CPU, so that every device cuts the same windows.
+
+        Returns:
+            (b, 3, size, size) float32 on the device, in channels_last memory format.
+        """
+        offsets = torch.randint(0, 2 * self.padding + 1, (2, len(index)), generator=generator)
+        mirrored = torch.randint(0, 2, (len(index),), generator=generator) if self.flip else torch.zeros(0)
+        windows = self._windows(index, offsets)
+        chosen = mirrored.nonzero().flatten().to(self.padded.device)  # found on the CPU: nothing waits for the device
+        windows[chosen] = windows[chosen].flip(2)
+        return self._normalised(windows)
+
+    def plain(self, index: Tensor) -> Tensor:
+        """A batch as it is, for evaluation.
+
+        Args:
+            index: (b,) int64 positions of images; repeats allowed; on any device.
+
+        Returns:
+            (b, 3, size, size) float32 on the device, in channels_last memory format.
+        """
+        return self._normalised(self._windows(index, torch.full((2, len(index)), self.padding)))
+
+    def _windows(self, index: Tensor, offsets: Tensor) -> Tensor:
+        """(b, size, size, 3) uint8 windows of the padded images, from their top left corners (2, b)."""
+        size, device = self.image_size, self.padded.device
+        every = self.padded.unfold(1, size, 1).unfold(2, size, 1)  # (n, y, x, 3, size, size), a view
+        top, left = offsets.to(device, non_blocking=True)
+        return every.permute(0, 1, 2, 4, 5, 3)[index.to(device), top, left]  # (b, size, size, 3)
+
+    def _normalised(self, windows: Tensor) -> Tensor:
+        count, size = windows.shape[:2]
+        rows = windows.reshape(count, size, size * 3).float()  # long rows: 3 values a pixel alone would be slow
+        rows.mul_(self.scale).add_(self.shift)
+        return rows.view(count, size, size, 3).permute(0, 3, 1, 2)  # (b, 3, size, size)

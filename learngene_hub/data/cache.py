@@ -1,0 +1,70 @@
+"""Decoded images on disk, so that a data set is decoded once per machine.
+
+One entry is a safetensors file and a JSON file that says what it was made from. Entries are found by a digest of that
+description: anything that changes the pixels must be part of it.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from learngene_hub.data.image_set import ImageSet
+from learngene_hub.errors import DataError
+
+Origin = Mapping[str, object]  # what an image set was made from, in JSON types
+
+
+def cache_folder() -> Path:
+    """Where entries lie: `$LEARNGENE_CACHE`, else `$XDG_CACHE_HOME/learngene`, else `~/.cache/learngene`."""
+    if chosen := os.environ.get("LEARNGENE_CACHE"):
+        return Path(chosen).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path("~/.cache").expanduser()) / "learngene"
+
+
+def find_cached(origin: Origin, folder: Path) -> ImageSet | None:
+    """The image set made from `origin`; None if there is no entry, or one that is damaged and must be made anew."""
+    tensors, sidecar = _entry(origin, folder)
+    try:
+        described = json.loads(sidecar.read_text(encoding="utf-8"))
+        if described["origin"] != json.loads(_canonical(origin)):
+            return None
+        loaded = load_file(tensors)
+        return ImageSet(loaded["images"], loaded["labels"], tuple(described["class_names"]))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, DataError):
+        return None
+
+
+def store(image_set: ImageSet, origin: Origin, folder: Path) -> Path:
+    """Write an entry, or replace it; a reader sees all of a file or none of it.
+
+    Returns:
+        The safetensors file; the JSON file beside it has the same stem.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    tensors, sidecar = _entry(origin, folder)
+    description = {"class_names": image_set.class_names, "images": len(image_set), "origin": origin}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+        save_file({"images": image_set.images, "labels": image_set.labels}, Path(unfinished, tensors.name))
+        Path(unfinished, sidecar.name).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        os.replace(Path(unfinished, sidecar.name), sidecar)
+        os.replace(Path(unfinished, tensors.name), tensors)
+    return tensors
+
+
+def _entry(origin: Origin, folder: Path) -> tuple[Path, Path]:
+    digest = hashlib.sha256(_canonical(origin).encode()).hexdigest()[:32]
+    return folder / f"{digest}.safetensors", folder / f"{digest}.json"
+
+
+def _canonical(origin: Origin) -> str:
+    return json.dumps(origin, sort_keys=True)

@@ -1,0 +1,25 @@
+"""Libraries that only evolution needs: imported when first used, so that inheriting a gene needs none of them."""
+
+import importlib
+from typing import Any
+
+from learngene_hub.errors import DataError
+
+
+def optional_module(name: str) -> Any:  # noqa: ANN401 - a module has no better static type
+    """The imported module `name`, one of those that the extra `evolve` installs.
+
+    Args:
+        name: dotted name, such as `"PIL.Image"`.
+
+    Raises:
+        DataError: the library is not installed.
+    """
+    library = name.split(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != library:
+            raise
+        message = f'Image data need {library}, which is not installed: pip install "learngene-hub[evolve]"'
+        raise DataError(message) from error

@@ -1,0 +1,100 @@
+"""A look at the data: a sheet of example images, one class a row."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from learngene_hub.data.extras import optional_module
+from learngene_hub.data.image_set import ImageSet
+from learngene_hub.errors import DataError
+from learngene_hub.rng import generator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SHOWN = 64  # least side of an image on the sheet, in pixels
+_GAP = 4
+_TEXT = 14  # height of a class name, in pixels
+_PAPER, _INK = (255, 255, 255), (40, 40, 40)
+
+
+def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) -> "Image":
+    """A sheet with one class a row, its name above, and random images of that class beside each other.
+
+    Small images are enlarged by a whole factor, without smoothing. A set with fewer classes or images than asked for
+    gives a smaller sheet, or one with gaps.
+
+    Args:
+        image_set: where the examples come from.
+        rows: largest number of classes, >= 1; the classes are drawn at random.
+        columns: largest number of images of each class, >= 1.
+        seed: seed of the draw.
+
+    Raises:
+        DataError: a number is below 1, or Pillow is missing.
+    """
+    if rows < 1 or columns < 1:
+        raise DataError(f"A contact sheet needs rows >= 1 and columns >= 1, got {rows} and {columns}")
+    image, draw = optional_module("PIL.Image"), optional_module("PIL.ImageDraw")
+    rng = generator(seed, "contact sheet")
+    classes = torch.randperm(image_set.num_classes, generator=rng)[:rows].tolist()
+    shown = image_set.image_size * max(1, -(-_SHOWN // image_set.image_size))
+    step, line = shown + _GAP, shown + _GAP + _TEXT
+    sheet: Image = image.new("RGB", (_GAP + columns * step, _GAP + len(classes) * line), _PAPER)
+    pen = draw.Draw(sheet)
+    for row, label in enumerate(classes):
+        top = _GAP + row * line
+        pen.text((_GAP, top), _caption(image_set.class_names[label]), fill=_INK, font=_font())
+        members = (image_set.labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=rng)[:columns]]
+        for column, example in enumerate(image_set.images[members]):
+            sheet.paste(_picture(example).resize((shown, shown), 0), (_GAP + column * step, top + _TEXT))
+    return sheet
+
+
+def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: int, seed: int) -> None:
+    """Write `contact_sheet` as a PNG; a reader never sees half a file.
+
+    Args:
+        image_set: where the examples come from.
+        path: the file to write; it is replaced, and its folder made, if need be.
+        rows: as in `contact_sheet`.
+        columns: as in `contact_sheet`.
+        seed: as in `contact_sheet`.
+
+    Raises:
+        DataError: as in `contact_sheet`, or the file cannot be written.
+    """
+    sheet = contact_sheet(image_set, rows=rows, columns=columns, seed=seed)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            unfinished = Path(folder) / "sheet.png"
+            sheet.save(unfinished)
+            os.replace(unfinished, path)
+    except OSError as error:
+        raise DataError(f"Cannot write the contact sheet to {path}: {error}") from error
+
+
+def _caption(name: str) -> str:
+    """The class name, and the character itself where the name is a code point."""
+    is_code_point = name.startswith("U+") and all(digit in "0123456789ABCDEF" for digit in name[2:]) and len(name) > 5
+    return f"{name}  {chr(int(name[2:], 16))}" if is_code_point else name
+
+
+def _font() -> Any:  # noqa: ANN401 - PIL is optional
+    """A font with more than Latin letters, out of those that matplotlib ships."""
+    matplotlib = optional_module("matplotlib")
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return optional_module("PIL.ImageFont").truetype(str(path), _TEXT - 3)
+
+
+def _picture(pixels: Tensor) -> "Image":
+    size = pixels.shape[-1]
+    raw = bytes(pixels.permute(1, 2, 0).contiguous().cpu().flatten().tolist())  # (size, size, 3)
+    picture: Image = optional_module("PIL.Image").frombytes("RGB", (size, size), raw)
+    return picture

@@ -1,0 +1,185 @@
+"""Rows of encoded images and labels, out of local files or the Hugging Face Hub, through the library `datasets`.
+
+Local files are read as a stream, which leaves no copy behind; a data set of the Hub is downloaded into the cache of
+`datasets`. No code of a data set is ever run.
+"""
+
+import glob
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from learngene_hub.data.extras import optional_module
+from learngene_hub.errors import DataError
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "fine_label")
+TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file, folder or split.
+
+    Attributes:
+        table: a `datasets.Dataset` or `IterableDataset`.
+        where: its name, for messages.
+        image_column: the column of encoded images.
+        label_column: the column of labels.
+        class_names: the names that integer labels stand for; None where labels are names themselves.
+    """
+
+    table: Any
+    where: str
+    image_column: str
+    label_column: str
+    class_names: tuple[str, ...] | None
+
+    def classes(self) -> Iterator[str | None]:
+        """The class name of each row; None for a row without a label."""
+        for batch in self.batches(self.label_column, 4096):
+            for value in batch.to_pylist():
+                yield self._name(value)
+
+    def batches(self, column: str, size: int) -> Iterator[Any]:
+        """One column as Arrow arrays of at most `size` rows, images still encoded."""
+        table = self.table.select_columns([column]).with_format("arrow")
+        try:
+            for batch in table.iter(batch_size=size):
+                yield batch[column]
+        except (OSError, ValueError, optional_module("datasets").exceptions.DatasetsError) as error:
+            raise DataError(f"Cannot read column {column!r} of {self.where}: {error}") from error
+
+    def _name(self, value: str | int | None) -> str | None:
+        if value is None or self.class_names is None:
+            return None if value is None else str(value)
+        number = int(value)
+        return self.class_names[number] if 0 <= number < len(self.class_names) else None
+
+
+@contextmanager
+def open_local(path: Path, *, image_column: str | None, label_column: str | None) -> Iterator[list[Part]]:
+    """The parts of a Parquet or Arrow file, of a folder of those, or of a folder of class folders of images.
+
+    Each table file is a part of its own, since label numbers may mean other names in each.
+
+    Args:
+        path: an existing file or folder.
+        image_column: its column of images; None: found among `IMAGE_COLUMNS`.
+        label_column: its column of labels; None: found among `LABEL_COLUMNS`.
+
+    Raises:
+        DataError: nothing there can be read, or a column is missing or of another type.
+    """
+    datasets = optional_module("datasets")
+    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        options = {"split": "train", "streaming": True, "cache_dir": scratch}
+        try:
+            tables = [
+                (file.name, datasets.load_dataset(kind, data_files=pattern, **options))
+                for file, kind, pattern in _readable(path)
+            ]
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            expected = "Expected Parquet or Arrow files, or a folder of class folders of images"
+            raise DataError(f"Cannot read {path}: {error}. {expected}") from error
+        yield [_part(table, where, image_column, label_column) for where, table in tables]
+
+
+@contextmanager
+def open_hub(
+    hub_id: str, *, revision: str | None, image_column: str | None, label_column: str | None
+) -> Iterator[list[Part]]:
+    """The splits of a data set on the Hugging Face Hub, downloaded if need be.
+
+    Args:
+        hub_id: such as `"uoft-cs/cifar100"`.
+        revision: branch, tag or commit; None: the newest.
+        image_column: its column of images; None: found among `IMAGE_COLUMNS`.
+        label_column: its column of labels; None: found among `LABEL_COLUMNS`.
+
+    Raises:
+        DataError: it cannot be downloaded or read, or a column is missing or of another type.
+    """
+    datasets = optional_module("datasets")
+    with _quiet():
+        try:
+            splits = datasets.load_dataset(hub_id, revision=revision)
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            raise DataError(
+                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: {error}. "
+                "Without a connection, point data.path= at a local copy (Parquet files, or class folders of images), "
+                "or use data.preset=glyphs, which needs no download"
+            ) from error
+        yield [_part(table, f"{hub_id}[{split}]", image_column, label_column) for split, table in splits.items()]
+
+
+def _readable(path: Path) -> list[tuple[Path, str, str]]:
+    """(file or folder, format, pattern) of all that is to be read, in a fixed order."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    tables = [file for file in files if file.suffix in TABLE_FORMATS]
+    if tables:
+        return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
+    if path.is_dir() and files:
+        # One pattern for all: else a class folder named "test tube" would pass for a test split.
+        return [(path, "imagefolder", f"{glob.escape(str(path.resolve()))}/**")]
+    raise ValueError("there is no data file" if path.is_dir() else f"{path.suffix!r} files are not supported")
+
+
+def _part(table: Any, where: str, image_column: str | None, label_column: str | None) -> Part:  # noqa: ANN401
+    features = dict(table.features or {})
+    image = _column(features, image_column, IMAGE_COLUMNS, f"images in {where}", "data.image_column")
+    label = _column(features, label_column, LABEL_COLUMNS, f"labels in {where}", "data.label_column")
+    _check_image_type(features[image], f"Column {image!r} of {where}")
+    return Part(table, where, image, label, _class_names(features[label], f"Column {label!r} of {where}"))
+
+
+def _column(features: dict[str, Any], given: str | None, usual: tuple[str, ...], what: str, key: str) -> str:
+    names = (given,) if given is not None else usual
+    for name in names:
+        if name in features:
+            return name
+    wanted, found = " or ".join(map(repr, names)), ", ".join(map(repr, features)) or "none"
+    hint = ", or images in class folders all at one depth" if given is None else ""
+    raise DataError(f"No column of {what}: expected {wanted}{hint}; columns found: {found}. Name one with {key}=")
+
+
+def _check_image_type(feature: Any, what: str) -> None:  # noqa: ANN401 - a type of an optional library
+    datasets = optional_module("datasets")
+    is_struct = isinstance(feature, dict) and "bytes" in feature
+    is_binary = isinstance(feature, datasets.Value) and "binary" in feature.dtype
+    if not (isinstance(feature, datasets.Image) or is_struct or is_binary):
+        raise DataError(f"{what} must hold encoded images, got {feature}")
+
+
+def _class_names(feature: Any, what: str) -> tuple[str, ...] | None:  # noqa: ANN401 - as above
+    datasets = optional_module("datasets")
+    if isinstance(feature, datasets.ClassLabel):
+        return tuple(feature.names)
+    if isinstance(feature, datasets.Value) and ("int" in feature.dtype or "string" in feature.dtype):
+        return None
+    raise DataError(f"{what} must hold class labels, strings or integers, got {feature}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and remarks of `datasets`, since we report in our own way, and no word to its makers.
+
+    Unless told not to, `datasets` reports even the reading of a local file to a server, and waits for it offline.
+    """
+    datasets = optional_module("datasets")
+    had_no_bars, level = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    counts = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counts
+        datasets.logging.set_verbosity(level)
+        if not had_no_bars:
+            datasets.enable_progress_bars()

@@ -1,0 +1,147 @@
+"""Which classes evolution may see: a split by class, not by image.
+
+Ancestry and critic networks train on base classes, fitness is measured on held-out classes, and only the final test
+touches novel classes. The three never share a class.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import torch
+
+from learngene_hub.data.image_set import refuse_repeated, shorten
+from learngene_hub.errors import DataError
+from learngene_hub.rng import generator
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A data set known by name.
+
+    Attributes:
+        hub_id: its name on the Hugging Face Hub; None for one that is drawn here.
+        image_column: the column of images on the Hub.
+        label_column: the column of labels on the Hub.
+        class_lists: name of the shipped file of published class lists; None where there are none.
+    """
+
+    hub_id: str | None
+    image_column: str | None = None
+    label_column: str | None = None
+    class_lists: str | None = None
+
+
+PRESETS: dict[str, Preset] = {
+    "glyphs": Preset(hub_id=None),
+    "cifar_fs": Preset("uoft-cs/cifar100", "img", "fine_label", "cifar_fs.json"),
+    "mini_imagenet": Preset("timm/mini-imagenet", "image", "label", "mini_imagenet.json"),
+}
+
+
+@dataclass(frozen=True)
+class ClassSplit:
+    """Class names of the three parts, without overlap.
+
+    Attributes:
+        base: classes to train ancestry and critic networks on; at least 1.
+        held_out: classes to measure fitness on; may be empty.
+        novel: classes for the final test only; may be empty.
+
+    Raises:
+        DataError: `base` is empty, or a class occurs twice, in one part or in two.
+    """
+
+    base: tuple[str, ...]
+    held_out: tuple[str, ...]
+    novel: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.base:
+            raise DataError("A class split needs at least 1 base class, got none")
+        parts = {"base": self.base, "held-out": self.held_out, "novel": self.novel}
+        for part, names in parts.items():
+            refuse_repeated(names, f"The {part} part of a class split")
+        for first, second in (("base", "held-out"), ("base", "novel"), ("held-out", "novel")):
+            if shared := sorted(set(parts[first]) & set(parts[second])):
+                raise DataError(f"{first} and {second} classes overlap, and must not: {shorten(shared)}")
+
+
+def split_classes(
+    available: Sequence[str],
+    *,
+    base: int | Sequence[str],
+    held_out: int | Sequence[str],
+    novel: int | Sequence[str],
+    seed: int,
+) -> ClassSplit:
+    """A split of the available classes: each part is given by names, or by how many to draw.
+
+    Draws take classes that no part names, first for base, then held-out, then novel. A drawn part keeps the order of
+    `available` (ours).
+
+    Args:
+        available: all class names of the data set.
+        base: names, or a number of classes >= 1.
+        held_out: names, or a number of classes >= 0.
+        novel: names, or a number of classes >= 0.
+        seed: seed of the draw.
+
+    Raises:
+        DataError: a name is unknown or in two parts, a number is negative, there are fewer classes than asked for,
+            or base is empty.
+    """
+    refuse_repeated(available, "The data set")
+    parts = (base, held_out, novel)
+    named = {name for part in parts if not isinstance(part, int) for name in part}
+    if unknown := sorted(named - set(available)):
+        raise DataError(f"No such class: {shorten(unknown)}. The data set has {shorten(available)}")
+    counts = [part for part in parts if isinstance(part, int)]
+    free = [name for name in available if name not in named]
+    if sum(counts) > len(free) or any(count < 0 for count in counts):
+        raise DataError(
+            f"Cannot draw {' + '.join(map(str, counts))} classes: {len(free)} of the {len(available)} are left, "
+            f"{len(named)} being named"
+        )
+    order = iter(torch.randperm(len(free), generator=generator(seed, "classes")).tolist())
+    drawn = (_names(part, free, [next(order) for _ in range(part)] if isinstance(part, int) else []) for part in parts)
+    return ClassSplit(*drawn)
+
+
+def preset_split(name: str) -> ClassSplit:
+    """The published class split of a preset: 64 base, 16 held-out and 20 novel classes.
+
+    CIFAR-FS: Bertinetto 2019 (arXiv:1805.08136); miniImageNet: the lists of Ravi & Larochelle 2017. Class lists:
+    attested; their use as base, held-out and novel: ours.
+
+    Raises:
+        DataError: there is no such preset, or nobody published a split of it.
+    """
+    preset = find_preset(name)
+    if preset.class_lists is None:
+        raise DataError(f"Preset {name!r} has no published class split: give numbers of classes, or their names")
+    lists = json.loads(class_file(preset.class_lists))
+    return ClassSplit(tuple(lists["base"]), tuple(lists["held_out"]), tuple(lists["novel"]))
+
+
+def find_preset(name: str) -> Preset:
+    """The preset called `name`.
+
+    Raises:
+        DataError: there is none.
+    """
+    if name not in PRESETS:
+        raise DataError(f"No preset {name!r}. Presets: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def class_file(name: str) -> str:
+    """The text of a class list shipped with the package."""
+    return files("learngene_hub.data").joinpath("classes", name).read_text(encoding="utf-8")
+
+
+def _names(part: int | Sequence[str], free: Sequence[str], drawn: Sequence[int]) -> tuple[str, ...]:
+    if isinstance(part, int):
+        return tuple(free[position] for position in sorted(drawn))
+    return tuple(part)

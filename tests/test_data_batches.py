@@ -1,0 +1,107 @@
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from learngene_hub.data.batches import ImageBatches
+from learngene_hub.data.image_set import Normalisation
+from learngene_hub.errors import DataError
+from learngene_hub.rng import generator
+
+torch.set_num_threads(1)
+
+SIZE, PADDING = 6, 2
+PLAIN = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # batches hold pixel values
+TYPICAL = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+
+
+def random_images(count: int = 9) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def windows(image: torch.Tensor, *, flip: bool) -> list[torch.Tensor]:
+    """Every crop that may come out, by plain slicing."""
+    padded = F.pad(image.float(), [PADDING] * 4)
+    crops = [
+        padded[:, top : top + SIZE, left : left + SIZE]
+        for top in range(2 * PADDING + 1)
+        for left in range(2 * PADDING + 1)
+    ]
+    return crops + [crop.flip(2) for crop in crops] if flip else crops
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_crop_is_a_window_of_its_padded_image_and_every_window_occurs(flip):
+    images = random_images(2)
+    batches = ImageBatches.build(images, PLAIN, padding=PADDING, flip=flip)
+    expected = windows(images[1], flip=flip)
+    crops = batches.train(torch.ones(1500, dtype=torch.int64), generator(0, "crops")).round()
+    distinct = torch.unique(crops.contiguous(), dim=0)
+    assert {tuple(crop.flatten().tolist()) for crop in distinct} == {tuple(e.flatten().tolist()) for e in expected}
+
+
+def test_a_plain_batch_is_the_normalised_images_in_the_order_of_the_index():
+    images, index = random_images(), torch.tensor([4, 0, 4])
+    batch = ImageBatches.build(images, TYPICAL, padding=PADDING, flip=True).plain(index)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (TYPICAL.mean, TYPICAL.std))
+    torch.testing.assert_close(batch, (images[index] / 255 - mean) / std, check_stride=False)
+
+
+def test_training_without_padding_and_flip_is_plain():
+    batches, index = ImageBatches.build(random_images(), TYPICAL, padding=0, flip=False), torch.arange(9)
+    assert torch.equal(batches.train(index, generator(0)), batches.plain(index))
+
+
+def test_the_same_generator_cuts_the_same_crops_and_another_others():
+    batches, index = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True), torch.arange(9)
+    first, again, other = (batches.train(index, generator(seed, "batch")) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_batches_are_channels_last_floats():
+    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True)
+    for batch in (batches.train(torch.arange(4), generator(0)), batches.plain(torch.arange(4))):
+        assert batch.shape == (4, 3, SIZE, SIZE)
+        assert batch.dtype == torch.float32
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_making_batches_leaves_the_data_as_they_were():
+    images = random_images()
+    batches, before = ImageBatches.build(images, TYPICAL, padding=0, flip=True), images.clone()
+    batches.train(torch.arange(9), generator(0))
+    assert torch.equal(images, before)
+    assert torch.equal(batches.padded, before.permute(0, 2, 3, 1))
+
+
+def test_an_empty_batch_is_empty():
+    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True)
+    assert batches.train(torch.zeros(0, dtype=torch.int64), generator(0)).shape == (0, 3, SIZE, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("images", "padding", "message"),
+    [
+        (torch.zeros(2, 3, 4, 4), 1, "(2, 3, 4, 4) torch.float32, padding 1"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), 1, "(2, 1, 4, 4) torch.uint8"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), -1, "padding -1"),
+    ],
+)
+def test_what_cannot_be_batched_is_refused(images, padding, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        ImageBatches.build(images, TYPICAL, padding=padding, flip=False)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_cuts_the_same_crops():
+    index = torch.arange(9)
+    here, there = (
+        ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True, device=device).train(
+            index, generator(0, "batch")
+        )
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(there.cpu(), here)

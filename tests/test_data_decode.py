@@ -1,0 +1,105 @@
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from learngene_hub.data.decode import decode_image
+from learngene_hub.errors import DataError
+
+torch.set_num_threads(1)
+
+
+def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def colour(pixels: torch.Tensor) -> list[int]:
+    assert len(torch.unique(pixels.flatten(1), dim=1)[0]) == 1, "not one colour"
+    return pixels[:, 0, 0].tolist()
+
+
+def palette_with_transparency() -> bytes:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    return encoded(image, transparency=bytes([255, 0]))
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("RGB", (4, 4), (1, 2, 3)), [1, 2, 3]),
+        (Image.new("L", (4, 4), 77), [77, 77, 77]),
+        (Image.new("1", (4, 4), 1), [255, 255, 255]),
+        (Image.new("RGBA", (4, 4), (9, 9, 9, 0)), [255, 255, 255]),
+        (Image.new("RGBA", (4, 4), (9, 8, 7, 255)), [9, 8, 7]),
+        (Image.new("LA", (4, 4), (0, 128)), [127, 127, 127]),
+        (Image.new("I;16", (4, 4), 257 * 200), [200, 200, 200]),
+        (Image.new("I;16", (4, 4), 65535), [255, 255, 255]),
+    ],
+    ids=["rgb", "grey", "two levels", "transparent", "opaque", "half transparent", "16-bit", "16-bit white"],
+)
+def test_every_colour_mode_becomes_rgb(image, expected):
+    assert colour(decode_image(encoded(image), 4)) == expected
+
+
+def test_a_palette_is_looked_up():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    assert colour(decode_image(encoded(image), 4)) == [10, 20, 30]
+
+
+def test_a_transparent_palette_entry_lies_on_white():
+    assert colour(decode_image(palette_with_transparency(), 4)) == [255, 255, 255]
+
+
+def test_an_image_of_the_right_size_is_left_as_it_is():
+    pixels = torch.randint(0, 256, (5, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    image = Image.frombytes("RGB", (5, 5), bytes(pixels.flatten().tolist()))
+    assert torch.equal(decode_image(encoded(image), 5), pixels.permute(2, 0, 1))
+
+
+def test_a_wide_image_keeps_its_middle():
+    image = Image.new("RGB", (30, 10), (255, 0, 0))
+    image.paste((0, 255, 0), (10, 0, 20, 10))
+    assert colour(decode_image(encoded(image), 10)) == [0, 255, 0]
+
+
+def test_shrinking_averages_over_all_pixels():
+    image = Image.new("L", (64, 64))
+    image.putdata([255 * ((x + y) % 2) for y in range(64) for x in range(64)])
+    shrunk = decode_image(encoded(image), 8).float()
+    assert float((shrunk - 127.5).abs().max()) < 12
+
+
+def test_exif_orientation_is_followed():
+    image = Image.new("RGB", (8, 8), (0, 0, 0))
+    image.paste((255, 255, 255), (0, 0, 8, 4))  # white above
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    turned = decode_image(encoded(image, exif=exif), 8)
+    assert turned[:, 0].max() == 0
+    assert turned[:, 7].min() == 255
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"no image at all", "UnidentifiedImageError"),
+        (b"", "UnidentifiedImageError"),
+        (encoded(Image.effect_noise((64, 64), 50))[:900], "OSError: "),
+        (encoded(Image.new("F", (4, 4)), "TIFF"), "floating-point pixels"),
+    ],
+    ids=["text", "empty", "cut short", "floating point"],
+)
+def test_what_cannot_be_decoded_gives_its_reason(data, reason):
+    with pytest.raises(DataError, match=reason):
+        decode_image(data, 4)
+
+
+def test_an_image_far_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DataError, match="DecompressionBombError"):
+        decode_image(encoded(Image.new("L", (50, 50))), 4)

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from PIL import Image
+
+from learngene_hub.data.image_set import ImageSet
+from learngene_hub.data.preview import contact_sheet, write_contact_sheet
+from learngene_hub.errors import DataError
+
+torch.set_num_threads(1)
+
+
+def coloured() -> ImageSet:
+    images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    images[:3, 0] = 250
+    images[3:, 1] = 250
+    return ImageSet(images, torch.tensor([0, 0, 0, 1, 1, 1]), ("U+0041", "green"))
+
+
+def test_a_sheet_shows_as_many_images_of_each_class_as_asked_for():
+    sheet = contact_sheet(coloured(), rows=2, columns=3, seed=0)
+    counts = {colour: count for count, colour in sheet.getcolors(1 << 16)}
+    assert counts[250, 0, 0] == counts[0, 250, 0] == 3 * 64 * 64
+
+
+def test_the_same_seed_gives_the_same_sheet():
+    first, again = (contact_sheet(coloured(), rows=2, columns=2, seed=4).tobytes() for _ in range(2))
+    assert first == again
+
+
+def test_fewer_classes_than_rows_give_a_smaller_sheet():
+    assert (
+        contact_sheet(coloured(), rows=9, columns=1, seed=0).size
+        == contact_sheet(coloured(), rows=2, columns=1, seed=0).size
+    )
+
+
+def test_a_written_sheet_can_be_read_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "sheet.png"
+    write_contact_sheet(coloured(), path, rows=2, columns=3, seed=0)
+    with Image.open(path) as read:
+        assert read.tobytes() == contact_sheet(coloured(), rows=2, columns=3, seed=0).tobytes()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_sheet_that_cannot_be_written_says_where(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"Cannot write the contact sheet to .*sheet\.png"):
+        write_contact_sheet(coloured(), tmp_path / "file" / "sheet.png", rows=1, columns=1, seed=0)
+
+
+def test_an_empty_sheet_is_refused():
+    with pytest.raises(DataError, match="rows >= 1 and columns >= 1, got 0 and 3"):
+        contact_sheet(coloured(), rows=0, columns=3, seed=0)

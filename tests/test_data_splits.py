@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from learngene_hub.data.splits import PRESETS, ClassSplit, preset_split, split_classes
+from learngene_hub.errors import DataError
+
+torch.set_num_threads(1)
+
+TEN = tuple(f"class {number}" for number in range(10))
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.class_lists])
+def test_published_lists_have_64_16_and_20_classes_without_overlap(name):
+    split = preset_split(name)
+    assert [len(split.base), len(split.held_out), len(split.novel)] == [64, 16, 20]
+    assert len({*split.base, *split.held_out, *split.novel}) == 100
+
+
+def test_a_preset_without_published_lists_says_so():
+    with pytest.raises(DataError, match="'glyphs' has no published class split"):
+        preset_split("glyphs")
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(DataError, match=r"No preset 'mnist'\. Presets: glyphs, cifar_fs, mini_imagenet"):
+        preset_split("mnist")
+
+
+def test_drawn_parts_have_the_numbers_asked_for_and_keep_the_order():
+    split = split_classes(TEN, base=4, held_out=3, novel=2, seed=0)
+    assert [len(split.base), len(split.held_out), len(split.novel)] == [4, 3, 2]
+    assert list(split.base) == sorted(split.base)
+
+
+def test_the_same_seed_draws_the_same_split_and_another_seed_another():
+    def draw(seed):
+        return split_classes(TEN, base=4, held_out=3, novel=3, seed=seed)
+
+    assert draw(5) == draw(5)
+    assert draw(5) != draw(6)
+
+
+def test_draws_avoid_the_named_classes():
+    for seed in range(20):
+        split = split_classes(TEN, base=4, held_out=["class 3"], novel=["class 1", "class 0"], seed=seed)
+        assert split.novel == ("class 1", "class 0")
+        assert not {"class 0", "class 1", "class 3"} & set(split.base)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ((("a", "b"), ("b",), ()), "base and held-out classes overlap, and must not: 'b'"),
+        ((("a",), (), ("a",)), "base and novel classes overlap, and must not: 'a'"),
+        ((("a",), ("b", "c"), ("c",)), "held-out and novel classes overlap, and must not: 'c'"),
+        (((), ("b",), ("c",)), "at least 1 base class"),
+        ((("a", "a"), (), ()), "The base part of a class split names a class more than once: 'a'"),
+    ],
+)
+def test_an_impossible_split_is_refused_by_name(parts, message):
+    with pytest.raises(DataError, match=message):
+        ClassSplit(*parts)
+
+
+def test_unknown_classes_are_named():
+    with pytest.raises(DataError, match="No such class: 'wolf'"):
+        split_classes(TEN, base=["wolf"], held_out=1, novel=1, seed=0)
+
+
+def test_named_overlap_is_refused_when_splitting():
+    with pytest.raises(DataError, match="overlap, and must not: 'class 2'"):
+        split_classes(TEN, base=["class 2"], held_out=["class 2"], novel=1, seed=0)
+
+
+def test_more_classes_than_there_are_is_refused_with_numbers():
+    with pytest.raises(DataError, match=r"Cannot draw 6 \+ 4 classes: 9 of the 10 are left, 1 being named"):
+        split_classes(TEN, base=6, held_out=4, novel=["class 0"], seed=0)
+
+
+def test_a_negative_number_is_refused():
+    with pytest.raises(DataError, match=r"Cannot draw 3 \+ -1 \+ 2"):
+        split_classes(TEN, base=3, held_out=-1, novel=2, seed=0)
+
+
+def test_no_base_class_is_refused():
+    with pytest.raises(DataError, match="at least 1 base class"):
+        split_classes(TEN, base=0, held_out=1, novel=1, seed=0)
