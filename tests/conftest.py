@@ -1,0 +1,57 @@
+"""What all tests share: one thread, no network, a cache of their own, and one tiny evolution run once."""
+
+import os
+import tempfile
+
+# Read at import by the libraries below, so they are set before any of them is imported.
+os.environ |= {
+    "LEARNGENE_CACHE": tempfile.mkdtemp(prefix="learngene-tests-"),
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+import pytest
+import torch
+
+from learngene_hub.evolution import evolve
+from learngene_hub.recipe import Recipe
+
+torch.set_num_threads(1)
+
+TINY = """\
+# Tiny.
+name: tiny
+network: {name: lg_vgg11, width: 0.06}
+data:
+  preset: glyphs
+  image_size: 28
+  images_per_class: 12
+  classes: {base: 8, held_out: 6, novel: 6}
+evolution: {generations: 3, population: 4, mutation_rate: 0.2}
+ancestry: {ways: 4, steps: 3, batch_size: 8, warmup: 1}
+critic: {ways: 3, shots: 4, queries: 6, steps: 2, tasks: 1, batch_size: 8, warmup: 0}
+precision: float32
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory):
+    """A recipe file whose evolution takes about a second."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_file):
+    """The tiny recipe with overrides: `tiny("evolution.population=2")`."""
+    return lambda *overrides: Recipe.from_file(tiny_file, overrides)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_file, tmp_path_factory):
+    """The folder of a finished tiny evolution; read it, do not change it."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    evolve(Recipe.from_file(tiny_file), out=out)
+    return out

@@ -1,0 +1,128 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from learngene_hub.cli.main import app
+
+PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
+
+
+def learngene(*arguments):
+    return CliRunner(env=PLAIN).invoke(app, [str(argument) for argument in arguments])
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def commands(group=app, path=()):
+    for command in group.registered_commands:
+        yield (*path, command.name or command.callback.__name__)
+    for inner in group.registered_groups:
+        yield from commands(inner.typer_instance, (*path, inner.name))
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_help_ends_with_an_example(command):
+    result = learngene(*command, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Example: learngene {' '.join(command)}\b", result.stdout.strip().splitlines()[-1])
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; sys.argv = ['learngene', '--help']\n"
+        "from learngene_hub.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = ('torch', 'timm', 'pydantic', 'numpy', 'huggingface_hub')\n"
+        "sys.exit(' '.join(name for name in heavy if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_tiny_evolution_from_the_command_line(tiny_file, tmp_path):
+    result = learngene("evolve", tiny_file, "evolution.generations=1", "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "learngene of" in result.stdout
+    assert re.search(r"generation 1/1: fitness best 0\.\d+", result.stderr)
+    assert (tmp_path / "run/gene/learngene.safetensors").is_file()
+
+
+def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = learngene("evolve", tiny_file, "--dry-run")
+    assert result.exit_code == 0, result.output
+    for part in ("network", "gene", "training images", "training FLOPs", "checkpoint", "images/s", "estimated time"):
+        assert part in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_known_failure_is_one_message_and_exit_1(tmp_path):
+    result = learngene("evolve", "nowhere.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: nowhere.yaml: expected a recipe file")
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_a_usage_error_is_exit_2():
+    assert learngene("evolve").exit_code == 2
+    assert learngene("nothing").exit_code == 2
+
+
+def test_an_unknown_device_is_a_known_failure(tiny_file, tmp_path):
+    result = learngene("evolve", tiny_file, "--out", tmp_path, "--device", "quantum")
+    assert result.exit_code == 1
+    assert "expected auto, cpu or cuda" in result.stderr
+
+
+def test_info_tells_what_the_gene_is(tiny_run):
+    assert "lg_vgg11, width 0.06, depth 11" in words(learngene("info", tiny_run).stdout)
+    config = json.loads(learngene("info", tiny_run, "--json").stdout)
+    assert config == json.loads((tiny_run / "gene/config.json").read_text())
+
+
+def test_verify_names_every_check_and_exits_1_at_a_fault(tiny_run, tmp_path):
+    assert learngene("verify", tiny_run).exit_code == 0
+    checks = json.loads(learngene("verify", tiny_run, "--json").stdout)
+    assert all(check["ok"] for check in checks)
+    (tmp_path / "config.json").write_text("{}")
+    result = learngene("verify", tmp_path)
+    assert result.exit_code == 1
+    assert "learngene.safetensors is missing" in words(result.stdout)
+
+
+def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
+    quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1]
+    result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"scratch +\d+\.\d ± \d+\.\d", result.stdout)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "comparison.png"}
+    assert json.loads(learngene("evaluate", tiny_run, *quick, "--json").stdout)["tasks"] == 2
+
+
+def test_recipes_are_listed_shown_copied_and_validated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "demo" in json.loads(learngene("recipes", "list", "--json").stdout)
+    text = learngene("recipes", "show", "demo").stdout
+    assert learngene("recipes", "copy", "demo", "mine.yaml").exit_code == 0
+    assert (tmp_path / "mine.yaml").read_text() == text
+    again = learngene("recipes", "copy", "demo", "mine.yaml")
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    assert learngene("recipes", "validate", "mine.yaml", "network.depth=13").exit_code == 0
+    bad = learngene("recipes", "validate", "mine.yaml", "network.depth=12")
+    assert bad.exit_code == 1
+    assert "no depth 12" in bad.stderr
+
+
+def test_a_contact_sheet_of_the_built_in_data(tmp_path):
+    out = tmp_path / "sheet.png"
+    result = learngene("data", "preview", "glyphs", "--classes", 2, "--columns", 3, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert out.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,75 @@
+import json
+import math
+import statistics
+
+import pytest
+
+from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub.evaluation import FewShot, confidence, student_quantile
+
+QUICK = FewShot(ways=3, shots=4, queries=6, tasks=3, steps=3, batch_size=8, warmup=0)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(4, 2.776), (9, 2.262), (14, 2.145), (29, 2.045), (99, 1.984), (10_000, 1.960)]
+)
+def test_students_quantiles_are_those_of_the_tables(freedom, quantile):
+    assert student_quantile(freedom) == pytest.approx(quantile, abs=2e-3)
+
+
+def test_the_interval_is_students():
+    values = [0.5, 0.6, 0.7, 0.4, 0.8]
+    assert confidence(values) == pytest.approx(2.776 * statistics.stdev(values) / math.sqrt(5), rel=1e-3)
+    assert math.isnan(confidence([0.5]))
+
+
+def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_path):
+    results = evaluate(tiny_run, protocol=QUICK, seeds=(0, 1), out=tmp_path)
+    assert results["tasks"] == len(results["scratch"]["accuracies"]) == len(results["learngene"]["accuracies"]) == 6
+    for start in ("scratch", "learngene"):
+        assert results[start]["mean"] == pytest.approx(statistics.fmean(results[start]["accuracies"]))
+        assert results[start]["ci95"] >= 0
+    gains = [a - b for a, b in zip(results["learngene"]["accuracies"], results["scratch"]["accuracies"], strict=True)]
+    assert results["difference"]["mean"] == pytest.approx(statistics.fmean(gains))
+    assert 0.15 < results["parameters_inherited"] < 0.25
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):
+    first, again, other = (evaluate(tiny_run, protocol=QUICK, seeds=seeds) for seeds in ((0,), (0,), (1,)))
+    assert first == again
+    assert first["scratch"]["accuracies"] != other["scratch"]["accuracies"]
+
+
+def test_the_starts_differ_in_the_gene_alone(tiny_run, monkeypatch):
+    born, real = [], evaluate.__globals__["newborn"]
+
+    def spy(*args, gene, **kwargs):
+        born.append((kwargs["path"], kwargs["seed"], gene is None))
+        return real(*args, gene=gene, **kwargs)
+
+    monkeypatch.setitem(evaluate.__globals__, "newborn", spy)
+    evaluate(tiny_run, protocol=QUICK, seeds=(4,))
+    assert [path for path, _, scratch in born if scratch] == [path for path, _, scratch in born if not scratch]
+    assert {seed for _, seed, _ in born} == {4}
+
+
+def test_a_gene_that_does_not_name_its_novel_classes_is_refused(tiny_run):
+    with pytest.raises(LearngeneError, match="does not say which classes it has never seen"):
+        evaluate(extract(from_learngene(tiny_run, num_classes=2)), protocol=QUICK)
+
+
+def test_a_gene_of_a_local_folder_asks_where_the_images_are(tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    origin = gene.config.origin.model_copy(
+        update={"data": gene.config.origin.data.model_copy(update={"preset": None, "source": "photos"})}
+    )
+    with pytest.raises(LearngeneError, match="local folder 'photos'; say where it is with --data"):
+        evaluate(Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin})), protocol=QUICK)
+
+
+def test_wider_and_deeper_descendants_are_evaluated_beside_scratch_of_their_size(tiny_run):
+    results = evaluate(tiny_run, protocol=QUICK, seeds=(0,), width=0.12, depth=13)
+    assert (results["width"], results["depth"]) == (0.12, 13)
+    assert results["parameters_inherited"] < 0.15

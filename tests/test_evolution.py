@@ -1,0 +1,254 @@
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from filelock import FileLock
+
+from learngene_hub import generation
+from learngene_hub.ancestry import Trained
+from learngene_hub.checkpoint import load_state
+from learngene_hub.data import load_classes
+from learngene_hub.errors import RecipeError, RunError, SelectionError
+from learngene_hub.evolution import evolve
+from learngene_hub.generation import generation_images
+from learngene_hub.progress import SilentReporter
+
+WEIGHTS = "gene/learngene.safetensors"
+
+
+class Notes(SilentReporter):
+    """A reporter that remembers lines and warnings, and can stop the run at a line."""
+
+    def __init__(self, stop_after=None):
+        self.lines, self.warnings, self.stop_after = [], [], stop_after
+
+    def line(self, text):
+        self.lines.append(text)
+        if len(self.lines) == self.stop_after:
+            raise KeyboardInterrupt
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_same_recipe_gives_the_same_bytes_and_another_seed_others(tiny, tiny_run, tmp_path):
+    evolve(tiny(), out=tmp_path / "same")
+    evolve(tiny("seed=1"), out=tmp_path / "other")
+    assert (tmp_path / "same" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert (tmp_path / "other" / WEIGHTS).read_bytes() != (tiny_run / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_run_stopped_and_resumed_ends_with_the_same_bytes_and_metrics(tiny, tiny_run, tmp_path, stop):
+    with pytest.raises(KeyboardInterrupt):
+        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=stop))
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert [row | {"seconds": 0} for row in rows(tmp_path)] == [row | {"seconds": 0} for row in rows(tiny_run)]
+
+
+def test_a_finished_run_resumes_to_itself(tiny, tiny_run, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert len(rows(tmp_path)) == 3
+
+
+def start(recipe, out, *more):
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process, limit=60.0):
+    began = time.monotonic()
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() - began < limit
+        time.sleep(0.001)
+
+
+def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny_run, tiny_file, tmp_path):
+    moments = [
+        lambda: (tmp_path / "recipe.yaml").exists(),  # before the first generation ends
+        lambda: (tmp_path / "metrics.jsonl").stat().st_size > 0,  # a row written, its state perhaps not
+        lambda: any((tmp_path / "state").glob("pool-000002*")),  # a pool written, its state perhaps not
+        lambda: (tmp_path / "evolution.png").exists(),  # all but the gene folder
+    ]
+    for moment in moments:
+        process = start(tiny_file, tmp_path, "--resume")
+        wait_for(moment, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stderr.close()
+    _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=60)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes(), errors
+    assert len(rows(tmp_path)) == 3
+
+
+def test_ctrl_c_says_how_to_resume_and_exits_130(tiny_file, tmp_path):
+    process = start(tiny_file, tmp_path, "evolution.generations=500")
+    wait_for(lambda: (tmp_path / "state/state.json").exists(), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with the same command and --resume" in " ".join(errors.split())
+    assert "Traceback" not in errors
+
+
+def test_a_changed_recipe_is_refused_with_the_keys_that_differ(tiny, tiny_run):
+    with pytest.raises(RunError, match=r"evolution\.decay: 0\.2 in the run, 0\.9 now\n  seed: 0 in the run, 5 now"):
+        evolve(tiny("seed=5", "evolution.decay=0.9"), out=tiny_run, resume=True)
+
+
+def test_more_generations_may_be_asked_for_and_the_schedule_is_warned_of(tiny, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    notes = Notes()
+    evolve(tiny("evolution.generations=4"), out=tmp_path, resume=True, reporter=notes)
+    assert len(rows(tmp_path)) == 4
+    assert "grew from 3 to 4: the learning rate spans the whole evolution" in notes.warnings[0]
+    with pytest.raises(RunError, match="may only grow: 4 in the run, 2 now"):
+        evolve(tiny("evolution.generations=2"), out=tmp_path, resume=True)
+
+
+def test_more_generations_with_a_schedule_of_one_generation_equal_a_longer_run(tiny, tmp_path):
+    each = "ancestry.schedule=generation"
+    evolve(tiny(each), out=tmp_path / "grown")
+    notes = Notes()
+    evolve(tiny(each, "evolution.generations=4"), out=tmp_path / "grown", resume=True, reporter=notes)
+    evolve(tiny(each, "evolution.generations=4"), out=tmp_path / "long")
+    assert (tmp_path / "grown" / WEIGHTS).read_bytes() == (tmp_path / "long" / WEIGHTS).read_bytes()
+    assert notes.warnings == []
+
+
+def test_an_occupied_folder_is_refused_and_left_alone(tiny, tiny_run):
+    before = (tiny_run / WEIGHTS).stat().st_mtime_ns
+    with pytest.raises(RunError, match="holds an evolution already; add --resume"):
+        evolve(tiny(), out=tiny_run)
+    assert (tiny_run / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_a_folder_in_use_is_refused(tiny, tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(RunError, match="another process is running here"):
+        evolve(tiny(), out=tmp_path)
+
+
+def test_a_damaged_state_is_refused(tiny, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    pool = next((tmp_path / "state").glob("pool-*"))
+    pool.write_bytes(pool.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match="altered since it was saved"):
+        evolve(tiny(), out=tmp_path, resume=True)
+    (tmp_path / "state/state.json").write_text("{}")
+    with pytest.raises(RunError, match="the saved state is damaged"):
+        evolve(tiny(), out=tmp_path, resume=True)
+
+
+def fail(numbers):
+    """An upbringing that diverges for these individuals of every generation."""
+
+    def raise_learngene(*args, path, **kwargs):
+        return Trained({}, math.nan) if path[1] in numbers else real(*args, path=path, **kwargs)
+
+    real = generation.raise_learngene
+    return raise_learngene
+
+
+def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "raise_learngene", fail({0, 2}))
+    notes = Notes()
+    evolve(tiny(), out=tmp_path, reporter=notes)
+    for row in rows(tmp_path):
+        assert row["failed"] == 2
+        assert [one["fitness"] is None for one in row["individuals"]] == [True, False, True, False]
+        assert not any(one["survived"] for one in row["individuals"][::2])
+    assert "2 failed" in notes.lines[0]
+
+
+def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
+    monkeypatch.setattr(generation, "raise_learngene", fail({0, 1, 2, 3}))
+    with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
+        evolve(tiny(), out=tmp_path, resume=True)
+    assert load_state(tmp_path)[0].generation == 1
+
+
+def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
+    loaded = []
+
+    def spy(source, names, **kwargs):
+        loaded.extend(names)
+        return load_classes(source, names, **kwargs)
+
+    monkeypatch.setattr("learngene_hub.environment.load_classes", spy)
+    gene = evolve(tiny(), out=tmp_path)
+    data = gene.config.origin.data
+    assert set(loaded) == {*data.base, *data.held_out}
+    assert not set(loaded) & set(data.novel)
+
+
+def test_survivors_are_averaged_into_one_where_the_recipe_says_so(tiny, tmp_path):
+    evolve(tiny("evolution.recombination=average", "evolution.mutation_rate=0"), out=tmp_path)
+    for row in rows(tmp_path):
+        survivors = [one["id"] for one in row["individuals"] if one["survived"]]
+        assert row["recombinant"]["parents"] == survivors
+        assert row["recombinant"]["id"] in row["pool"]
+        assert not set(survivors) & set(row["pool"])
+
+
+def test_a_founder_takes_the_steps_of_a_whole_population(tiny, tmp_path):
+    recipe = tiny("evolution.founder_generations=2")
+    evolve(recipe, out=tmp_path)
+    assert [len(row["individuals"]) for row in rows(tmp_path)] == [1, 1, 4]
+    assert rows(tmp_path)[-1]["images"] == sum(generation_images(recipe, one) for one in range(3))
+
+
+def test_the_circuit_loss_can_be_switched_off(tiny, tiny_run, tmp_path):
+    evolve(tiny("ancestry.circuit_loss=0"), out=tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() != (tiny_run / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("ancestry.ways=9", r"ancestry\.ways: 9 classes a task.*8 of that role"), ("critic.ways=7", r"critic\.ways: 7")],
+)
+def test_tasks_of_more_classes_than_there_are_are_refused(tiny, tmp_path, override, message):
+    with pytest.raises(RecipeError, match=message):
+        evolve(tiny(override), out=tmp_path)
+
+
+def test_files_do_not_pile_up_over_the_generations(tiny, tmp_path):
+    evolve(tiny("evolution.generations=6"), out=tmp_path)
+    assert len(list((tmp_path / "state").iterdir())) == 2
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_pool_is_bounded(tiny, tmp_path):
+    evolve(tiny("evolution.generations=5", "evolution.pool_size=3"), out=tmp_path)
+    state, _ = load_state(tmp_path)
+    assert len(state.pool) == 3
+    ids = {one.id for one in state.pool}
+    assert all(set(one.ancestors) <= ids for one in state.pool)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_evolution_runs_on_cuda(tiny, tmp_path):
+    gene = evolve(tiny(), out=tmp_path, device="cuda")
+    assert gene.config.origin.cost.device == torch.cuda.get_device_name()
+
+
+def test_the_command_can_be_run_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "learngene_hub", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("learngene-hub ")

@@ -1,0 +1,178 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from learngene_hub import Learngene, LearngeneError
+from learngene_hub.errors import GeneFileError
+from learngene_hub.genefile import SCHEMA_VERSION, file_sha256, find_gene, verify
+
+
+@pytest.fixture
+def folder(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run / "gene", tmp_path / "gene")
+
+
+def change_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def change_tensors(folder, change):
+    """Alter the weights and give the config their new sha256, so that later checks are reached."""
+    path = folder / "learngene.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+    change_config(folder, sha256=file_sha256(path))
+
+
+def first(tensors):
+    return next(name for name in sorted(tensors) if name.endswith("conv.weight"))
+
+
+def test_a_sound_folder_passes_every_named_check(folder):
+    checks = verify(folder)
+    assert len(checks) == 8
+    assert all(check.fault is None for check in checks)
+
+
+def test_a_gene_survives_the_round_trip_byte_for_byte(folder, tmp_path):
+    gene = Learngene.from_pretrained(folder)
+    gene.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again/learngene.safetensors").read_bytes() == (folder / "learngene.safetensors").read_bytes()
+    assert Learngene.from_pretrained(tmp_path / "again").config == gene.config
+
+
+def test_the_folder_of_a_run_stands_for_its_gene(tiny_run):
+    assert find_gene(tiny_run) == tiny_run / "gene"
+
+
+CORRUPTIONS = {
+    "tensor names": [
+        (lambda t: t.pop(first(t)), r"1 missing tensors: stages\.0\.0\.conv\.weight"),
+        (lambda t: t.update(more=torch.zeros(1)), "1 unexpected tensors: more"),
+    ],
+    "shapes and dtypes": [
+        (
+            lambda t: t.update({first(t): torch.zeros(1, 3, 3, 3)}),
+            r"expected shape \(2, 3, 3, 3\), found \(1, 3, 3, 3\)",
+        ),
+        (lambda t: t.update({first(t): t[first(t)].half()}), "expected float32, found torch.float16"),
+    ],
+    "finite values": [
+        (lambda t: t[first(t)].fill_(torch.nan), "expected finite values, found NaN"),
+        (lambda t: t[first(t)].fill_(torch.inf), "expected finite values, found NaN or infinity"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("check", "change", "message"), [(name, *case) for name, cases in CORRUPTIONS.items() for case in cases]
+)
+def test_altered_tensors_are_refused_each_with_its_message(folder, check, change, message):
+    change_tensors(folder, change)
+    with pytest.raises(GeneFileError, match=message):
+        Learngene.from_pretrained(folder)
+    assert verify(folder)[-1].name == check
+
+
+def test_a_flipped_byte_is_found_by_the_hash(folder):
+    path = folder / "learngene.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(GeneFileError, match=r"expected the sha256 of config\.json.*altered or cut"):
+        Learngene.from_pretrained(folder)
+
+
+def test_a_file_that_is_not_safetensors_is_refused(folder):
+    path = folder / "learngene.safetensors"
+    path.write_bytes(b"\x80\x04" + bytes(64))
+    change_config(folder, sha256=file_sha256(path))
+    with pytest.raises(GeneFileError, match="expected safetensors, found something else"):
+        Learngene.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "learngene.pt", "gene.pkl"])
+def test_a_folder_with_a_pickle_is_refused_whatever_else_it_holds(folder, name):
+    (folder / name).write_bytes(b"")
+    with pytest.raises(GeneFileError, match=f"holds {name}: pickles can run code"):
+        Learngene.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected JSON"),
+        ("[" * 100_000, "expected JSON"),
+        ("[]", "expected a learngene config"),
+        ('{"architecture": "resnet18"}', "expected a learngene config"),
+        ('{"schema_version": 1}', r"package_version: Field required \(\d+ faults"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(folder, text, message):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(GeneFileError, match=message):
+        Learngene.from_pretrained(folder)
+
+
+def test_a_newer_schema_is_refused_with_the_way_out(folder):
+    change_config(folder, schema_version=SCHEMA_VERSION + 1)
+    with pytest.raises(GeneFileError, match="newer than the 1 this package reads; upgrade"):
+        Learngene.from_pretrained(folder)
+
+
+def test_keys_of_later_versions_are_ignored(folder):
+    change_config(folder, something_new=1)
+    assert Learngene.from_pretrained(folder).config.network == "lg_vgg11"
+
+
+@pytest.mark.parametrize("changes", [{"network": "lg_vgg99"}, {"depth": 12}, {"channels": {"stages.0.0": 2}}])
+def test_a_network_that_cannot_be_built_is_refused(folder, changes):
+    change_config(folder, **changes)
+    with pytest.raises(GeneFileError, match=r"config\.json: "):
+        Learngene.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "learngene.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(GeneFileError, match=f"{name} is missing"):
+        Learngene.from_pretrained(folder)
+
+
+def test_a_folder_without_a_gene_is_refused(tmp_path):
+    with pytest.raises(GeneFileError, match="found neither"):
+        Learngene.from_pretrained(tmp_path)
+    with pytest.raises(GeneFileError, match="no such folder"):
+        Learngene.from_pretrained(tmp_path / "nowhere")
+
+
+def test_every_refusal_is_of_the_base_a_user_can_catch():
+    assert issubclass(GeneFileError, LearngeneError)
+
+
+def test_the_artefact_is_complete_and_says_where_it_comes_from(tiny_run, tiny_file):
+    folder = tiny_run / "gene"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "learngene.safetensors",
+        "config.json",
+        "recipe.yaml",
+        "metrics.jsonl",
+        "evolution.png",
+        "README.md",
+    }
+    assert (folder / "recipe.yaml").read_text() == tiny_file.read_text()
+    origin = json.loads((folder / "config.json").read_text())["origin"]
+    assert origin["cost"]["images"] > 0
+    assert origin["lineage"][0]["generation"] == 2
+    assert origin["lineage"][-1]["parents"] == []
+    assert {len(origin["data"][role]) for role in ("base", "held_out", "novel")} == {8, 6}
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "library_name: learngene" in card
+    assert f"{origin['fitness']:.1%}" in card

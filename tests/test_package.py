@@ -1,0 +1,86 @@
+import ast
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import learngene_hub
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(info.name for info in pkgutil.walk_packages(learngene_hub.__path__, "learngene_hub."))
+
+
+def test_the_public_names_are_these():
+    assert learngene_hub.__all__ == [
+        "InheritanceReport",
+        "Learngene",
+        "LearngeneError",
+        "Recipe",
+        "evaluate",
+        "evolve",
+        "extract",
+        "from_learngene",
+        "inherit",
+    ]
+    assert dir(learngene_hub) == learngene_hub.__all__
+    assert all(getattr(learngene_hub, name) is not None for name in learngene_hub.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'from_gene'"):
+        _ = learngene_hub.from_gene
+
+
+@pytest.mark.parametrize("imports", ["import learngene_hub, timm", "import timm, learngene_hub"])
+def test_timm_knows_the_networks_whichever_is_imported_first(imports):
+    code = f"{imports}; assert len(timm.list_models('lg_*')) == 3"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_importing_the_package_is_cheap():
+    code = "import learngene_hub, sys; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'pydantic', 'typer')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
+def test_examples_in_docstrings_are_true(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def sources():
+    return sorted((ROOT / "learngene_hub").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_long_and_none_touches_pickle_or_the_global_generators(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 350
+    assert not re.search(r"\bpickle\.|torch\.load\(|torch\.save\(|import random\b|numpy\.random|np\.random", text)
+    if path.name != "rng.py":
+        assert "torch.manual_seed" not in text
+
+
+def snippets():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_the_snippets_of_the_readme_run(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/demo").symlink_to(tiny_run)
+    monkeypatch.chdir(tmp_path)
+    assert snippets()
+    for snippet in snippets():
+        ast.parse(snippet)
+        exec(compile(snippet, "README.md", "exec"), {})
+
+
+def test_links_of_the_readme_into_the_repository_are_there():
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / "README.md").read_text())
+    missing = [target for target in targets if not (ROOT / target).exists()]
+    assert targets
+    assert missing == []

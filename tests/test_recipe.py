@@ -1,0 +1,127 @@
+import re
+
+import pytest
+
+from learngene_hub.errors import RecipeError
+from learngene_hub.recipe import Recipe, recipe_keys, shipped_recipes
+
+MINIMAL = {"name": "x", "data": {"preset": "glyphs"}}
+
+
+def test_all_faults_are_reported_together():
+    content = MINIMAL | {"evolution": {"population": 0, "decay": 2}, "ancestry": {"lr": -1}, "seed": "many"}
+    with pytest.raises(RecipeError, match="4 faults") as caught:
+        Recipe.from_mapping(content)
+    for key in ("evolution.population", "evolution.decay", "ancestry.lr", "seed"):
+        assert key in str(caught.value)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one():
+    with pytest.raises(RecipeError, match=r"mutaton_rate: no such key; did you mean `evolution.mutation_rate`"):
+        Recipe.from_mapping(MINIMAL | {"evolution": {"mutaton_rate": 0.1}})
+
+
+def test_a_tournament_larger_than_the_population_is_refused():
+    with pytest.raises(RecipeError, match="tournament_size 5 is larger than the population 4"):
+        Recipe.from_mapping(MINIMAL | {"evolution": {"population": 4, "tournament_size": 5}})
+
+
+@pytest.mark.parametrize(("first", "second"), [("base", "held_out"), ("base", "novel"), ("held_out", "novel")])
+def test_a_class_with_two_roles_is_refused(first, second):
+    data = {"path": "x/y", "classes": {first: ["cat", "dog"], second: ["dog"]}}
+    with pytest.raises(RecipeError, match=r"a class has one role only.*dog"):
+        Recipe.from_mapping({"name": "x", "data": data})
+
+
+def test_a_preset_with_published_classes_takes_no_others():
+    with pytest.raises(RecipeError, match="cifar_fs brings its own classes"):
+        Recipe.from_mapping({"name": "x", "data": {"preset": "cifar_fs", "classes": {"base": 3}}})
+
+
+def test_data_without_a_source_is_refused():
+    with pytest.raises(RecipeError, match="needs `preset`"):
+        Recipe.from_mapping({"name": "x", "data": {}})
+
+
+def test_overrides_go_through_the_same_checks(tiny_file):
+    recipe = Recipe.from_file(tiny_file, ["evolution.population=6", "data.crop_padding=null", "network.width=0.5"])
+    assert (recipe.evolution.population, recipe.network.width) == (6, 0.5)
+    assert recipe.overrides == ("evolution.population=6", "data.crop_padding=null", "network.width=0.5")
+    with pytest.raises(RecipeError, match=r"evolution\.population"):
+        Recipe.from_file(tiny_file, ["evolution.population=none"])
+
+
+@pytest.mark.parametrize("override", ["population", "=3"])
+def test_an_override_without_key_or_value_is_refused(tiny_file, override):
+    with pytest.raises(RecipeError, match="expected key=value"):
+        Recipe.from_file(tiny_file, [override])
+
+
+def test_an_override_may_not_reach_into_a_value(tiny_file):
+    with pytest.raises(RecipeError, match=r"seed"):
+        Recipe.from_file(tiny_file, ["seed.inner=3"])
+
+
+def test_text_is_verbatim(tiny_file):
+    assert Recipe.from_file(tiny_file, ["seed=5"]).text == tiny_file.read_text()
+
+
+def test_a_recipe_made_in_python_writes_a_text_that_reads_back(tmp_path):
+    recipe = Recipe.from_mapping(MINIMAL | {"seed": 3})
+    (tmp_path / "again.yaml").write_text(recipe.text)
+    assert Recipe.from_file(tmp_path / "again.yaml").sha256 == recipe.sha256
+
+
+def test_the_hash_is_of_the_content_not_of_the_text(tiny_file, tmp_path):
+    (tmp_path / "same.yaml").write_text("# other words\n" + tiny_file.read_text())
+    assert Recipe.from_file(tmp_path / "same.yaml").sha256 == Recipe.from_file(tiny_file).sha256
+    assert Recipe.from_file(tiny_file, ["seed=1"]).sha256 != Recipe.from_file(tiny_file).sha256
+
+
+def test_differences_name_keys_and_both_values(tiny):
+    other = tiny("seed=9", "evolution.decay=0.5").model_dump(mode="json")
+    assert tiny().differences(other) == {"seed": (0, 9), "evolution.decay": (0.2, 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b\n", "expected sections"), ("a: [1", "expected YAML"), ("", "expected sections")],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, text, message):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        Recipe.from_file(tmp_path / "bad.yaml")
+
+
+def test_python_tags_are_not_run(tmp_path):
+    (tmp_path / "bad.yaml").write_text("name: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(RecipeError, match="expected YAML"):
+        Recipe.from_file(tmp_path / "bad.yaml")
+
+
+def test_a_missing_recipe_names_the_nearest_shipped_one():
+    with pytest.raises(RecipeError, match="did you mean `demo`"):
+        Recipe.from_file("dmeo")
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_every_shipped_recipe_is_valid_and_carries_its_header(name):
+    path = shipped_recipes()[name]
+    assert Recipe.from_file(name).sha256 == Recipe.from_file(path).sha256
+    header = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    for part in ("Command:", "Cost:", "Evidence:"):
+        assert part in header
+
+
+def test_the_recipes_the_project_promises_are_shipped():
+    promised = {"demo", "cifar_fs_vgg11", "cifar_fs_resnet12", "miniimagenet", "miniimagenet_vgg11"}
+    assert promised <= shipped_recipes().keys()
+
+
+def test_keys_users_type_are_there():
+    promised = """name network.name network.width network.depth gene.fraction gene.cross data.preset data.path
+        data.image_size data.classes.base evolution.generations evolution.population evolution.tournament_size
+        evolution.mutation_rate evolution.decay evolution.credit evolution.recombination ancestry.ways
+        ancestry.images_per_class ancestry.steps ancestry.batch_size ancestry.lr ancestry.circuit_loss critic.ways
+        critic.shots critic.steps critic.tasks seed backend"""
+    assert set(re.split(r"\s+", promised)) <= set(recipe_keys())

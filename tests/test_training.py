@@ -1,0 +1,122 @@
+import math
+from itertools import islice, repeat
+
+import pytest
+import torch
+
+from learngene_hub.birth import Body, gene_channels, gene_network, newborn
+from learngene_hub.recipe import AncestrySection
+from learngene_hub.rng import generator
+from learngene_hub.training import (
+    CHECK_EVERY,
+    Circuit,
+    Span,
+    accuracy,
+    epochs,
+    leading,
+    learning_rate_factor,
+    measure_statistics,
+    train,
+)
+
+BODY = Body("lg_vgg11", 0.1)
+CHANNELS = gene_channels(BODY, 0.45)
+
+
+def network(seed=0):
+    return newborn(BODY, num_classes=4, gene=None, cross="zero", seed=seed)
+
+
+def batch(count=16):
+    labels = torch.arange(count) % 4
+    noise = torch.rand(count, 3, 32, 32, generator=generator(0, "images"))
+    return noise * 0.5 + labels[:, None, None, None] / 4, labels
+
+
+def run(net, steps=12, **kwargs):
+    optimisation = AncestrySection(steps=steps, **{"lr": 0.05, "warmup": 2} | kwargs.pop("optimisation", {}))
+    return train(net, repeat(batch()), optimisation, steps=steps, precision="float32", **kwargs)
+
+
+@pytest.mark.parametrize("optimizer", [{"optimizer": "sgd"}, {"optimizer": "adamw", "lr": 0.003}])
+def test_training_lowers_the_loss(optimizer):
+    net = network()
+    assert run(net, steps=25, optimisation=optimizer) < 0.7 * math.log(4)
+    assert accuracy(net, [batch()], "float32") > 0.5
+
+
+def test_the_same_training_gives_the_same_weights():
+    first, second = network(), network()
+    run(first)
+    run(second)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_the_circuit_computes_what_the_thin_network_of_the_same_weights_computes():
+    net, thin = network().double(), gene_network(BODY, CHANNELS, num_classes=4).double()
+    twin = gene_network(BODY, CHANNELS, num_classes=4).double()
+    state = net.state_dict()
+    twin.load_state_dict({name: leading(state[name], tensor.shape) for name, tensor in twin.state_dict().items()})
+    x = batch()[0].double()
+    torch.testing.assert_close(Circuit(net, thin)(x), twin(x))
+
+
+def test_the_circuit_loss_makes_the_circuit_learn_and_its_absence_does_not():
+    losses = {}
+    for weight in (0.0, 1.0):
+        net = network()
+        circuit = Circuit(net, gene_network(BODY, CHANNELS, num_classes=4))
+        run(net, steps=40, circuit=circuit, circuit_loss=weight)
+        x, y = batch()
+        losses[weight] = torch.nn.functional.cross_entropy(circuit(x), y).item()
+    assert losses[1.0] < 0.6 * losses[0.0]
+
+
+def test_a_training_that_diverged_gives_nan_and_stops_early():
+    net, seen = network(), []
+    with torch.no_grad():
+        net.head.fc.weight.fill_(math.nan)
+    assert math.isnan(run(net, steps=100, on_step=seen.append))
+    assert len(seen) == CHECK_EVERY
+
+
+def test_the_learning_rate_rises_then_falls_over_the_span():
+    def factors(**kwargs):
+        return [learning_rate_factor(step, 10, **kwargs) for step in range(10)]
+
+    whole = factors(warmup=0, span=Span())
+    assert whole == sorted(whole, reverse=True)
+    first, second = factors(warmup=0, span=Span(0, 0.5)), factors(warmup=0, span=Span(0.5, 1))
+    assert [*first[::2], *second[::2]] == whole  # two halves make one fall
+    warm = factors(warmup=4, span=Span())
+    assert warm[0] == pytest.approx(whole[0] / 5)
+    assert warm[4:] == whole[4:]
+
+
+def test_clipping_bounds_the_step():
+    moved = {}
+    for clip in (None, 1e-6):
+        net, before = network(), network()
+        run(net, steps=1, optimisation={"clip_norm": clip, "weight_decay": 0, "warmup": 0})
+        pairs = zip(net.parameters(), before.parameters(), strict=True)
+        moved[clip] = max(float((a - b).detach().abs().max()) for a, b in pairs)
+    assert moved[1e-6] < 1e-6 < moved[None]
+
+
+def test_measured_statistics_are_those_of_the_images():
+    net = network()
+    x = batch(32)[0]
+    measure_statistics(net, [x[:16], x[16:]], "float32")
+    first = net.stages[0][0]
+    maps = torch.stack([first.conv(half).mean(dim=(0, 2, 3)) for half in (x[:16], x[16:])]).mean(dim=0)
+    torch.testing.assert_close(first.norm.running_mean, maps.detach(), rtol=1e-4, atol=1e-5)
+    assert first.norm.momentum == 0.1
+
+
+def test_epochs_show_every_index_once_before_any_twice():
+    drawn = torch.cat(list(islice(epochs(10, 4, generator(0, "e")), 5)))
+    assert sorted(drawn[:10].tolist()) == sorted(drawn[10:].tolist()) == list(range(10))
+
+
+def test_batches_larger_than_the_task_repeat_images():
+    assert len(next(epochs(3, 8, generator(0, "e")))) == 8
