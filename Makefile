@@ -1,0 +1,41 @@
+# Everything runs in .venv, which is made at need. `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format build clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP)  ## make .venv with the package and all tools
+
+demo: $(STAMP)  ## evolve a learngene on built-in data and see what it is worth
+	$(BIN)/learngene evolve recipes/demo.yaml --out runs/demo --resume
+	$(BIN)/learngene evaluate runs/demo --out runs/demo
+
+test: $(STAMP)  ## the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2
+
+check: $(STAMP)  ## format, lint, types, order of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+build: $(STAMP)  ## wheel and sdist into dist/
+	$(BIN)/pip install --quiet build
+	$(BIN)/python -m build
+
+clean:  ## remove what was made, runs excepted
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
