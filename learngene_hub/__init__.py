@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from learngene_hub.descendant import InheritanceReport, extract, from_learngene, inherit
     from learngene_hub.errors import LearngeneError
     from learngene_hub.evaluation import evaluate
-    from learngene_hub.evolution import evolve
-    from learngene_hub.gene import Learngene
+    from learngene_hub.evolution.run import evolve
+    from learngene_hub.gene.learngene import Learngene
     from learngene_hub.recipe import Recipe
 
 _HOMES = {
     "InheritanceReport": "descendant",
-    "Learngene": "gene",
+    "Learngene": "gene.learngene",
     "LearngeneError": "errors",
     "Recipe": "recipe",
     "evaluate": "evaluation",
-    "evolve": "evolution",
+    "evolve": "evolution.run",
     "extract": "descendant",
     "from_learngene": "descendant",
     "inherit": "descendant",

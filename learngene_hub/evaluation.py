@@ -16,14 +16,13 @@ import torch
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn, placed
-from learngene_hub.critics import Images, draw_tasks, fit_task
 from learngene_hub.data import DataSource, Normalisation, load_classes
 from learngene_hub.descendant import from_learngene
-from learngene_hub.environment import on_device, pick_device
 from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.files import write_text
-from learngene_hub.gene import Learngene
-from learngene_hub.genefile import DataRecord, find_gene
+from learngene_hub.fitting import Images, draw_tasks, fit_task, on_device, pick_device
+from learngene_hub.gene.folder import DataRecord, find_gene
+from learngene_hub.gene.learngene import Learngene
 from learngene_hub.plots import draw_comparison
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.rng import generator

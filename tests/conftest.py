@@ -14,7 +14,7 @@ os.environ |= {
 import pytest
 import torch
 
-from learngene_hub.evolution import evolve
+from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
 
 torch.set_num_threads(1)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from filelock import FileLock
 
-from learngene_hub import generation
-from learngene_hub.ancestry import Trained
-from learngene_hub.checkpoint import load_state
 from learngene_hub.data import load_classes
 from learngene_hub.errors import RecipeError, RunError, SelectionError
-from learngene_hub.evolution import evolve
-from learngene_hub.generation import generation_images
+from learngene_hub.evolution import generation
+from learngene_hub.evolution.ancestry import Trained
+from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.generation import generation_images
+from learngene_hub.evolution.run import evolve
 from learngene_hub.progress import SilentReporter
 
 WEIGHTS = "gene/learngene.safetensors"
@@ -189,7 +189,7 @@ def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
         loaded.extend(names)
         return load_classes(source, names, **kwargs)
 
-    monkeypatch.setattr("learngene_hub.environment.load_classes", spy)
+    monkeypatch.setattr("learngene_hub.evolution.environment.load_classes", spy)
     gene = evolve(tiny(), out=tmp_path)
     data = gene.config.origin.data
     assert set(loaded) == {*data.base, *data.held_out}

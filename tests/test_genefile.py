@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from learngene_hub import Learngene, LearngeneError
 from learngene_hub.errors import GeneFileError
-from learngene_hub.genefile import SCHEMA_VERSION, file_sha256, find_gene, verify
+from learngene_hub.gene.folder import SCHEMA_VERSION, file_sha256, find_gene, verify
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from learngene_hub.cli.console import TerminalReporter, stderr, stdout
 from learngene_hub.errors import LearngeneError
 
 if TYPE_CHECKING:
-    from learngene_hub.plan import Plan
+    from learngene_hub.evolution.plan import Plan
     from learngene_hub.recipe import Recipe
 
 EXAMPLE = "Example: learngene evolve demo evolution.generations=6 --out runs/longer"
@@ -26,9 +26,9 @@ def evolve(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
 ) -> None:
     """Evolve a learngene as a recipe says; the gene ends up in OUT/gene."""
-    from learngene_hub.environment import pick_device
-    from learngene_hub.evolution import evolve as run
-    from learngene_hub.plan import make_plan
+    from learngene_hub.evolution.plan import make_plan
+    from learngene_hub.evolution.run import evolve as run
+    from learngene_hub.fitting import pick_device
     from learngene_hub.recipe import Recipe
 
     chosen = Recipe.from_file(recipe, overrides or ())

@@ -9,7 +9,7 @@ from learngene_hub.cli.console import print_json
 from learngene_hub.cli.tables import print_pairs, print_table
 
 if TYPE_CHECKING:
-    from learngene_hub.genefile import GeneConfig
+    from learngene_hub.gene.folder import GeneConfig
 
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def info(gene: GenePath, as_json: AsJson = False) -> None:
     """Show what a gene is and how it came to be."""
-    from learngene_hub.genefile import find_gene, read_config
+    from learngene_hub.gene.folder import find_gene, read_config
 
     config = read_config(find_gene(gene))
     if as_json:
@@ -31,8 +31,8 @@ def info(gene: GenePath, as_json: AsJson = False) -> None:
 
 def verify(gene: GenePath, as_json: AsJson = False) -> None:
     """Run every check of a gene folder and name each; exit 1 if one fails."""
-    from learngene_hub.genefile import find_gene
-    from learngene_hub.genefile import verify as run
+    from learngene_hub.gene.folder import find_gene
+    from learngene_hub.gene.folder import verify as run
 
     checks = run(find_gene(gene))
     if as_json:

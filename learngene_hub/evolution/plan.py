@@ -9,8 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
-from learngene_hub.evolution import network_body, pick_precision
-from learngene_hub.generation import generation_images, life_steps, population_size
+from learngene_hub.evolution.generation import generation_images, life_steps, population_size
+from learngene_hub.evolution.run import network_body, pick_precision
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Circuit, train

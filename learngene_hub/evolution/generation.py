@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from learngene_hub.ancestry import Trained, raise_learngene
 from learngene_hub.birth import Body
-from learngene_hub.critics import critic_fitness, draw_tasks
 from learngene_hub.data import sample_task
-from learngene_hub.environment import Environment
+from learngene_hub.evolution.ancestry import Trained, raise_learngene
+from learngene_hub.evolution.critics import critic_fitness
+from learngene_hub.evolution.environment import Environment
+from learngene_hub.evolution.population import EvolutionState, Individual
+from learngene_hub.fitting import draw_tasks
 from learngene_hub.operators import average, tournament, update_scores
-from learngene_hub.population import EvolutionState, Individual
 from learngene_hub.progress import Task
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator

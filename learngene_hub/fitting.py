@@ -1,14 +1,14 @@
-"""Critics: what a learngene is worth is what networks that inherit it learn from few images."""
+"""Fitting a network to one task: what critics do, and what descendants are judged by."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from learngene_hub.birth import Body, newborn, placed
-from learngene_hub.data import ImageBatches, Task, sample_task
+from learngene_hub.data import ImageBatches, ImageSet, Normalisation, Task, sample_task
+from learngene_hub.errors import LearngeneError
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
 from learngene_hub.training import Batch, Optimisation, Precision, accuracy, epochs, train
@@ -34,6 +34,14 @@ class Images:
         return self.batches.padded.device
 
 
+def on_device(
+    images: ImageSet, normalisation: Normalisation, *, padding: int, flip: bool, device: torch.device
+) -> Images:
+    """The images of one role, ready to be drawn in batches; `padding` in pixels and `flip` are the augmentation."""
+    batches = ImageBatches.build(images.images, normalisation, padding=padding, flip=flip, device=device)
+    return Images(batches, images.labels)
+
+
 def fit_task(
     network: LearngeneNetwork,
     images: Images,
@@ -54,37 +62,6 @@ def fit_task(
     return math.nan if math.isnan(loss) else accuracy(network, _query_batches(images, task), precision)
 
 
-def critic_fitness(
-    gene: Mapping[str, Tensor],
-    images: Images,
-    tasks: tuple[Task, ...],
-    optimisation: Optimisation,
-    *,
-    body: Body,
-    cross: str,
-    precision: Precision,
-    seed: int,
-    generation: int,
-    on_step: Callable[[int], None] = lambda images: None,
-) -> float:
-    """Mean accuracy of critic networks that inherit `gene`, one a task.
-
-    Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and training: ours. All learngenes of a
-    generation meet the same tasks, newborn weights and batches, so that their fitness compares.
-
-    Returns:
-        Mean top-1 accuracy in [0, 1]; NaN if any training diverged.
-    """
-    scores = []
-    for number, task in enumerate(tasks):
-        path = ("critic", generation, number)
-        network = newborn(body, num_classes=len(task.classes), gene=gene, cross=cross, seed=seed, path=path)
-        network = placed(network, images.device)
-        draws = generator(seed, "critic batches", generation, number)
-        scores.append(fit_task(network, images, task, optimisation, precision=precision, draws=draws, on_step=on_step))
-    return sum(scores) / len(scores)
-
-
 def draw_tasks(
     labels: Tensor, *, count: int, n_way: int, n_shot: int, n_query: int | None, seed: int, path: tuple[str | int, ...]
 ) -> tuple[Task, ...]:
@@ -99,6 +76,23 @@ def support_batches(images: Images, task: Task, batch_size: int, draws: torch.Ge
     """Augmented batches of the task's support images, without end."""
     for chosen in epochs(len(task.support), batch_size, draws):
         yield images.batches.train(task.support[chosen], draws), _to(images, task.support_labels[chosen])
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto`: CUDA where there is one, else the CPU.
+
+    Raises:
+        LearngeneError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise LearngeneError(f"device {name!r}: no CUDA device here; use --device cpu")
+    return device
 
 
 def _query_batches(images: Images, task: Task) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from learngene_hub.files import atomic_path
-from learngene_hub.genefile import GeneConfig, find_gene, read_gene, write_gene
+from learngene_hub.gene.folder import GeneConfig, find_gene, read_gene, write_gene
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import torch
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, gene_channels
-from learngene_hub.card import render_card
-from learngene_hub.checkpoint import (
+from learngene_hub.data import DataSource
+from learngene_hub.errors import RecipeError, RunError
+from learngene_hub.evolution.checkpoint import (
     append_metrics,
     claim,
     has_state,
@@ -18,12 +19,13 @@ from learngene_hub.checkpoint import (
     save_state,
     truncate_metrics,
 )
-from learngene_hub.data import DataSource
-from learngene_hub.environment import Environment, find_split, load_environment, pick_device, source_name
-from learngene_hub.errors import RecipeError, RunError
+from learngene_hub.evolution.environment import Environment, find_split, load_environment, source_name
+from learngene_hub.evolution.generation import Setting, generation_images, next_generation
+from learngene_hub.evolution.population import EvolutionState, Individual
 from learngene_hub.files import atomic_path, write_text
-from learngene_hub.gene import Learngene
-from learngene_hub.genefile import (
+from learngene_hub.fitting import pick_device
+from learngene_hub.gene.card import render_card
+from learngene_hub.gene.folder import (
     CARD_NAME,
     GENE_FOLDER,
     METRICS_NAME,
@@ -36,10 +38,9 @@ from learngene_hub.genefile import (
     Origin,
     write_gene,
 )
-from learngene_hub.generation import Setting, generation_images, next_generation
+from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import build
 from learngene_hub.plots import draw_evolution
-from learngene_hub.population import EvolutionState, Individual
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import ClassesSection, Recipe
 from learngene_hub.training import Precision, best_precision

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from learngene_hub.errors import RunError
+from learngene_hub.evolution.population import EvolutionState, Individual
 from learngene_hub.files import atomic_path, write_text
-from learngene_hub.genefile import METRICS_NAME, file_sha256, write_tensors
-from learngene_hub.population import EvolutionState, Individual
+from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"

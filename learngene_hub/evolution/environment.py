@@ -8,12 +8,10 @@ from pathlib import Path
 
 import torch
 
-from learngene_hub.critics import Images
 from learngene_hub.data import (
     PRESETS,
     ClassSplit,
     DataSource,
-    ImageBatches,
     ImageSet,
     Normalisation,
     available_classes,
@@ -22,7 +20,7 @@ from learngene_hub.data import (
     preset_split,
     split_classes,
 )
-from learngene_hub.errors import LearngeneError
+from learngene_hub.fitting import Images, on_device
 from learngene_hub.progress import Reporter
 
 
@@ -61,14 +59,6 @@ def load_environment(
     return Environment(split, onto_device(base), onto_device(held_out), normalisation)
 
 
-def on_device(
-    images: ImageSet, normalisation: Normalisation, *, padding: int, flip: bool, device: torch.device
-) -> Images:
-    """The images of one role, ready to be drawn in batches."""
-    batches = ImageBatches.build(images.images, normalisation, padding=padding, flip=flip, device=device)
-    return Images(batches, images.labels)
-
-
 def find_split(
     source: DataSource,
     *,
@@ -93,20 +83,3 @@ def source_name(source: DataSource) -> str:
         return PRESETS[source.preset].hub_id or source.preset
     assert source.path is not None
     return Path(source.path).name if Path(source.path).exists() else source.path
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto`: CUDA where there is one, else the CPU.
-
-    Raises:
-        LearngeneError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise LearngeneError(f"device {name!r}: no CUDA device here; use --device cpu")
-    return device

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from learngene_hub.genefile import GeneConfig
+from learngene_hub.gene.folder import GeneConfig
 
 LIBRARY_NAME = "learngene"
 
@@ -22,7 +22,7 @@ def render_card(config: GeneConfig, *, name: str) -> str:
         tags=["learngene", "gtl", "transfer-learning", "few-shot", config.network],
         datasets=_hub_data_sets(config),
     )
-    template = files("learngene_hub").joinpath("templates/card.md.jinja").read_text(encoding="utf-8")
+    template = files("learngene_hub.gene").joinpath("card.md.jinja").read_text(encoding="utf-8")
     card = ModelCard.from_template(data, template_str=template, config=config, origin=config.origin, name=name)
     return str(card)
 

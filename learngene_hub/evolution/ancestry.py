@@ -8,8 +8,8 @@ from itertools import islice
 from torch import Tensor
 
 from learngene_hub.birth import Body, gene_network, newborn, placed
-from learngene_hub.critics import Images, support_batches
 from learngene_hub.data import Task
+from learngene_hub.fitting import Images, support_batches
 from learngene_hub.operators import extract, mutate
 from learngene_hub.rng import generator
 from learngene_hub.training import Circuit, Optimisation, Precision, Span, measure_statistics, train

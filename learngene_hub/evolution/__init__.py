@@ -1,0 +1,1 @@
+"""Genetic Transfer Learning: `generation` is the algorithm, `run` the evolution from recipe to gene folder."""
