@@ -240,6 +240,19 @@ def test_the_pool_is_bounded(tiny, tmp_path):
     assert all(set(one.ancestors) <= ids for one in state.pool)
 
 
+def test_a_pool_of_old_heroes_still_gives_a_gene(tiny, tmp_path):
+    gene = evolve(tiny("evolution.pool_size=1", "evolution.decay=1", "evolution.credit=0.9"), out=tmp_path)
+    assert gene.config.origin.lineage[0].generation < 3
+
+
+def test_an_average_that_fails_gives_way_to_the_survivors(tiny, tmp_path, monkeypatch):
+    broken = {"x": torch.tensor(math.nan)}
+    monkeypatch.setattr(generation, "average", lambda genes: broken)
+    monkeypatch.setattr(generation, "critic_fitness", lambda gene, *args, **kw: math.nan if gene is broken else 0.5)
+    evolve(tiny("evolution.recombination=average"), out=tmp_path)
+    assert all(row["recombinant"] is None for row in rows(tmp_path))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_an_evolution_runs_on_cuda(tiny, tmp_path):

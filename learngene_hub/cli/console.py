@@ -6,7 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Task as RichTask
+from rich.text import Text
 
 from learngene_hub.progress import Task
 
@@ -22,24 +32,18 @@ def print_json(value: Any) -> None:  # noqa: ANN401
 class _BarTask:
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
+        self._fields: dict[str, float | str] = {}
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
-        """Move the bar and show `fields` beside it."""
-        if fields:
-            shown = " ".join(f"{name} {value}" for name, value in fields.items())
-            self._progress.update(self._task, advance=amount, fields_shown=shown)
-        else:
-            self._progress.update(self._task, advance=amount)
+        """Move the bar and show `fields` beside it; a field stays until it is given anew."""
+        self._fields |= fields
+        shown = ", ".join(f"{name} {value}" for name, value in self._fields.items())
+        self._progress.update(self._task, advance=amount, fields_shown=shown)
 
 
-class _SpeedColumn(TextColumn):
-    def __init__(self) -> None:
-        super().__init__("")
-
-    def render(self, task: Any) -> Any:  # noqa: ANN401
+class _SpeedColumn(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
         """Speed in the task's unit."""
-        from rich.text import Text
-
         return Text(f"{task.speed:,.0f} {task.fields['unit']}/s" if task.speed else "", style="dim")
 
 
@@ -54,8 +58,8 @@ class TerminalReporter:
         """Show a bar with speed and time left until the context ends."""
         with Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
             _SpeedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[fields_shown]}", style="dim"),

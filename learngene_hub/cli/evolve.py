@@ -39,8 +39,8 @@ def evolve(
     try:
         gene = run(chosen, out=folder, resume=resume, device=device, reporter=TerminalReporter())
     except KeyboardInterrupt:
-        stderr.print(f"stopped; finished generations are in {folder}; go on with the same command and --resume")
-        raise
+        again = f"interrupted; finished generations are kept in {folder}: go on with the same command and --resume"
+        raise KeyboardInterrupt(again) from None
     if gene.config.origin is None:
         raise LearngeneError(f"{folder}: the gene has no origin")
     share = f"{gene.config.parameters:,} parameters"
@@ -57,7 +57,8 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
         {
             "network": f"{recipe.network.name}, {plan.network_parameters:,} parameters without the classifier",
             "gene": f"{plan.gene_parameters:,} parameters ({plan.gene_share:.1%}), {plan.gene_bytes / 1e6:.1f} MB",
-            "evolution": f"{evolution.generations} generations x {evolution.population} individuals",
+            "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
+            + (f", the first {evolution.founder_generations} of one founder" if evolution.founder_generations else ""),
             "training images": f"{plan.images:,}",
             "training FLOPs": f"{plan.flops:.3g}",
             "checkpoint": f"at most {plan.checkpoint_bytes / 1e6:.1f} MB",

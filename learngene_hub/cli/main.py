@@ -22,8 +22,8 @@ class _Commands(TyperGroup):
         except LearngeneError as error:
             stderr.print(f"error: {error}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
-        except KeyboardInterrupt:
-            stderr.print("interrupted", markup=False)
+        except KeyboardInterrupt as stop:
+            stderr.print(str(stop) or "interrupted", markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

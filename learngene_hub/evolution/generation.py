@@ -171,11 +171,12 @@ def _fitness(trained: Trained, now: int, setting: Setting, bar: Task) -> float:
 
 
 def _recombine(survivors: Sequence[Individual], id_: int, now: int, setting: Setting, bar: Task) -> Individual | None:
-    """The average of several survivors, scored like them; None where the recipe wants none or one survives."""
+    """The average of several survivors, scored like them; None where the recipe wants none, or it fails."""
     if setting.recipe.evolution.recombination == "none" or len(survivors) < 2:
         return None
     trained = Trained(average([one.gene for one in survivors]), loss=0.0)
-    return _individual(id_, now, survivors, trained, setting, bar)
+    recombinant = _individual(id_, now, survivors, trained, setting, bar)
+    return None if math.isnan(recombinant.fitness) else recombinant
 
 
 def _update_pool(
@@ -234,4 +235,4 @@ def _or_none(value: float) -> float | None:
 
 
 def _stepper(bar: Task, now: int, doing: str) -> Callable[[int], None]:
-    return lambda images: bar.advance(images, generation=str(now + 1), doing=doing)
+    return lambda images: bar.advance(images, generation=now + 1, now=doing)

@@ -56,7 +56,7 @@ def evolve(
     device: str = "auto",
     reporter: Reporter = SilentReporter(),  # noqa: B008
 ) -> Learngene:
-    """Run the evolution of `recipe` in the folder `out` and give the best learngene of the last generation.
+    """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
     byte, as one that was left alone (on a CPU, with the same number of threads).
@@ -85,6 +85,7 @@ def evolve(
                 append_metrics(out, row)
                 save_state(out, state, recipe.model_dump(mode="json"))
                 reporter.line(_summary(row, recipe.evolution.generations))
+                bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return _finish(state, setting, out)
 
 
@@ -178,7 +179,8 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
 def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
     """Draw the picture and write the gene folder."""
     rows = read_metrics(out)
-    best = max((one for one in state.pool if one.generation == state.generation - 1), key=lambda one: one.fitness)
+    youngest = max(one.generation for one in state.pool)
+    best = max((one for one in state.pool if one.generation == youngest), key=lambda one: one.fitness)
     draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
     config = _gene_config(best, rows, state, setting)
     with atomic_path(out / GENE_FOLDER) as folder:
