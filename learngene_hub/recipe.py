@@ -134,7 +134,11 @@ class AncestrySection(OptimisationSection):
     ways: Annotated[int, Field(ge=2)] = 32
     images_per_class: Count | None = Field(None, description="null: all")
     steps: Count = 300
-    schedule: Literal["evolution", "generation"] = Field("evolution", description="span of the cosine learning rate")
+    schedule: Literal["two-speed", "evolution", "generation"] = Field(
+        "two-speed",
+        description="what the falling learning rate spans: the evolution; each generation; two-speed: the evolution "
+        "for what is inherited, each generation for what is newborn",
+    )
     circuit_loss: float = Field(1.0, ge=0, le=100, description="weight of the gene's own loss; 0: plain GTL")
 
 

@@ -5,9 +5,8 @@ must solve the task alone, through the same weights, beside the full network (ci
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -62,12 +61,28 @@ class Optimisation(Protocol):
         """Largest norm of the gradient; None: no clipping."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """The part of a falling cosine that a training runs through: fractions of the whole, 0 <= begin < end <= 1."""
+Rate = Callable[[float], float]
+"""Factor on the learning rate, in [0, 1], as a function of the progress of a training, in [0, 1)."""
 
-    begin: float = 0.0
-    end: float = 1.0
+
+def falling(begin: float = 0.0, end: float = 1.0) -> Rate:
+    """The part from `begin` to `end` of a cosine that falls from 1 to 0.
+
+    >>> falling()(0.0), falling()(0.5), falling(0.5, 1.0)(0.0)
+    (1.0, 0.5, 0.5)
+    """
+    return lambda progress: round(0.5 * (1 + math.cos(math.pi * (begin + (end - begin) * progress))), 12)
+
+
+def restarting(begin: float, end: float) -> Rate:
+    """A cosine that falls from 1 to where `falling(begin, end)` ends, and is never below that (ours).
+
+    >>> restarting(0.0, 0.5)(0.0), restarting(0.0, 0.5)(1.0)
+    (1.0, 0.5)
+    """
+    other = falling(begin, end)
+    low = other(1.0)
+    return lambda progress: max(other(progress), low + (1 - low) * falling()(progress))
 
 
 class Circuit:
@@ -92,6 +107,30 @@ class Circuit:
         return logits
 
 
+class Slow:
+    """Weights inside a network that move by a part of every step, whatever optimiser takes it (ours).
+
+    Args:
+        weights: views into the network's parameters.
+        rate: theirs, at most that of the other weights.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], rate: Rate) -> None:
+        self._weights, self._rate = [weight.detach() for weight in weights], rate
+        self._before: list[Tensor] = []
+        self._part = 1.0
+
+    def remember(self, progress: float, factor: float) -> None:
+        """Note the weights before a step that is taken with the learning-rate factor `factor`."""
+        self._part = min(1.0, self._rate(progress) / factor) if factor > 0 else 0.0
+        self._before = [weight.clone() for weight in self._weights]
+
+    def hold_back(self) -> None:
+        """Take back all but the part of the step that is theirs."""
+        for weight, before in zip(self._weights, self._before, strict=True):
+            weight.copy_(torch.lerp(before, weight, self._part))
+
+
 def leading(tensor: Tensor, shape: Iterable[int]) -> Tensor:
     """The view of the leading `shape` entries of `tensor`."""
     for dim, size in enumerate(shape):
@@ -106,9 +145,10 @@ def train(
     *,
     steps: int,
     precision: Precision,
-    span: Span = Span(),
+    rate: Rate = falling(),  # noqa: B008
     circuit: Callable[[Tensor], Tensor] | None = None,
     circuit_loss: float = 0.0,
+    slow: Slow | None = None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> float:
     """Train `network` in place and give its mean cross-entropy over the last steps.
@@ -119,9 +159,10 @@ def train(
         optimisation: optimiser and its constants.
         steps: optimiser steps to take.
         precision: of convolutions and products; weights stay float32.
-        span: part of the cosine the learning rate falls through.
+        rate: of the learning rate, after a linear warm-up.
         circuit: gives logits of the gene's circuit for the same images.
         circuit_loss: weight of its cross-entropy.
+        slow: weights that follow a rate of their own.
         on_step: called after every step with the number of images seen in it.
 
     Returns:
@@ -131,30 +172,21 @@ def train(
     optimizer = _make_optimizer(network, optimisation)
     losses: list[Tensor] = []
     for step in range(steps):
-        factor = learning_rate_factor(step, steps, warmup=optimisation.warmup, span=span)
+        factor = rate(step / steps) * min(1.0, (step + 1) / (optimisation.warmup + 1))
+        if slow is not None:
+            slow.remember(step / steps, factor)
         for group in optimizer.param_groups:
             group["lr"] = optimisation.lr * factor
         images, labels = next(batches)
         losses.append(_step(network, images, labels, optimizer, optimisation, precision, circuit, circuit_loss))
+        if slow is not None:
+            slow.hold_back()
         on_step(len(labels))
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
             mean = float(torch.stack(losses[-CHECK_EVERY:]).mean())
             if not math.isfinite(mean):
                 return math.nan
     return mean
-
-
-def learning_rate_factor(step: int, steps: int, *, warmup: int, span: Span) -> float:
-    """Factor on the learning rate at `step` of `steps`: linear warm-up times a cosine that falls from 1 to 0.
-
-    >>> learning_rate_factor(0, 100, warmup=0, span=Span())
-    1.0
-    >>> learning_rate_factor(50, 100, warmup=0, span=Span())
-    0.5
-    """
-    progress = span.begin + (span.end - span.begin) * step / steps
-    rise = min(1.0, (step + 1) / (warmup + 1))
-    return round(rise * 0.5 * (1 + math.cos(math.pi * progress)), 12)
 
 
 @torch.no_grad()

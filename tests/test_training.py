@@ -10,12 +10,13 @@ from learngene_hub.rng import generator
 from learngene_hub.training import (
     CHECK_EVERY,
     Circuit,
-    Span,
+    Slow,
     accuracy,
     epochs,
+    falling,
     leading,
-    learning_rate_factor,
     measure_statistics,
+    restarting,
     train,
 )
 
@@ -80,17 +81,42 @@ def test_a_training_that_diverged_gives_nan_and_stops_early():
     assert len(seen) == CHECK_EVERY
 
 
-def test_the_learning_rate_rises_then_falls_over_the_span():
-    def factors(**kwargs):
-        return [learning_rate_factor(step, 10, **kwargs) for step in range(10)]
-
-    whole = factors(warmup=0, span=Span())
+def test_the_halves_of_a_fall_make_the_whole():
+    whole = [falling()(step / 10) for step in range(10)]
+    halves = [rate(step / 5) for rate in (falling(0, 0.5), falling(0.5, 1)) for step in range(5)]
+    assert halves == pytest.approx(whole)
     assert whole == sorted(whole, reverse=True)
-    first, second = factors(warmup=0, span=Span(0, 0.5)), factors(warmup=0, span=Span(0.5, 1))
-    assert [*first[::2], *second[::2]] == whole  # two halves make one fall
-    warm = factors(warmup=4, span=Span())
-    assert warm[0] == pytest.approx(whole[0] / 5)
-    assert warm[4:] == whole[4:]
+
+
+def test_a_restarting_rate_is_never_below_the_falling_one_that_it_ends_with():
+    for generation in range(5):
+        begin, end = generation / 5, (generation + 1) / 5
+        pairs = [(restarting(begin, end)(p / 20), falling(begin, end)(p / 20)) for p in range(20)]
+        assert all(newborn >= inherited - 1e-9 for newborn, inherited in pairs)
+        assert restarting(begin, end)(1.0) == pytest.approx(falling(begin, end)(1.0))
+
+
+def test_the_warm_up_bounds_the_first_steps():
+    moved = {}
+    for warmup in (0, 99):
+        net, before = network(), network()
+        run(net, steps=1, optimisation={"warmup": warmup, "weight_decay": 0, "clip_norm": None})
+        moved[warmup] = (net.head.fc.weight - before.head.fc.weight).detach()
+    torch.testing.assert_close(moved[99] * 100, moved[0], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_slow_weights_take_their_part_of_every_step_and_the_others_all_of_it(optimizer):
+    start, quick, slowed = network(), network(), network()
+    settings = {"optimizer": optimizer, "warmup": 0, "lr": 0.01}
+    run(quick, steps=1, optimisation=settings)
+    name = "stages.1.0.conv.weight"
+    part = dict(slowed.named_parameters())[name][:3, :2]
+    run(slowed, steps=1, optimisation=settings, slow=Slow([part], lambda progress: 0.25))
+    before, after, own = (dict(net.named_parameters())[name].detach() for net in (start, quick, slowed))
+    torch.testing.assert_close(own[:3, :2] - before[:3, :2], 0.25 * (after - before)[:3, :2])
+    assert torch.equal(own[3:], after[3:])
+    assert torch.equal(own[:3, 2:], after[:3, 2:])
 
 
 def test_clipping_bounds_the_step():

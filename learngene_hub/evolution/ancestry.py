@@ -10,9 +10,10 @@ from torch import Tensor
 from learngene_hub.birth import Body, gene_network, newborn, placed
 from learngene_hub.data import Task
 from learngene_hub.fitting import Images, support_batches
+from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.operators import extract, mutate
 from learngene_hub.rng import generator
-from learngene_hub.training import Circuit, Optimisation, Precision, Span, measure_statistics, train
+from learngene_hub.training import Circuit, Optimisation, Precision, Rate, Slow, leading, measure_statistics, train
 
 HEAD = "head.fc.weight"
 STATISTICS_BATCHES = 30
@@ -36,7 +37,8 @@ def raise_learngene(
     channels: Mapping[str, int],
     cross: str,
     steps: int,
-    span: Span,
+    rate: Rate,
+    gene_rate: Rate | None,
     circuit_loss: float,
     mutation_rate: float,
     precision: Precision,
@@ -58,7 +60,8 @@ def raise_learngene(
         channels: group -> channels that are gene.
         cross: see `learngene_hub.operators.inherit`.
         steps: optimiser steps of this life.
-        span: part of the learning rate's fall that this life takes.
+        rate: of the learning rate in this life.
+        gene_rate: of the inherited weights instead; None: the same.
         circuit_loss: weight of the gene's own loss; 0: none.
         mutation_rate: see `learngene_hub.operators.mutate`.
         precision: of convolutions.
@@ -77,9 +80,10 @@ def raise_learngene(
         optimisation,
         steps=steps,
         precision=precision,
-        span=span,
+        rate=rate,
         circuit=Circuit(network, thin),
         circuit_loss=circuit_loss,
+        slow=Slow(_inherited(network, parent), gene_rate) if parent and gene_rate else None,
         on_step=on_step,
     )
     if math.isnan(loss):
@@ -93,3 +97,9 @@ def raise_learngene(
         measure_statistics(thin, (x for x, _ in islice(batches, STATISTICS_BATCHES)), precision)
         gene = extract({name: t.cpu() for name, t in thin.state_dict().items()}, thin.conv_specs(), channels)
     return Trained(gene, loss)
+
+
+def _inherited(network: LearngeneNetwork, gene: Mapping[str, Tensor]) -> list[Tensor]:
+    """Views of the weights that `network` has from `gene`."""
+    weights = dict(network.named_parameters())
+    return [leading(weights[name], tensor.shape) for name, tensor in gene.items() if name in weights]

@@ -23,7 +23,7 @@ from learngene_hub.operators import average, tournament, update_scores
 from learngene_hub.progress import Task
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
-from learngene_hub.training import Precision, Span
+from learngene_hub.training import Precision, Rate, falling, restarting
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def _raise(parent: Individual | None, number: int, now: int, setting: Setting, b
     recipe, base = setting.recipe, setting.environment.base
     draws = generator(recipe.seed, "ancestry task", now, number)
     ways, shots = recipe.ancestry.ways, recipe.ancestry.images_per_class
+    rate, gene_rate = _rates(recipe, now)
     return raise_learngene(
         parent.gene if parent else None,
         base,
@@ -117,7 +118,8 @@ def _raise(parent: Individual | None, number: int, now: int, setting: Setting, b
         channels=setting.channels,
         cross=recipe.gene.cross,
         steps=life_steps(recipe, now),
-        span=_span(recipe, now),
+        rate=rate,
+        gene_rate=gene_rate,
         circuit_loss=recipe.ancestry.circuit_loss,
         mutation_rate=recipe.evolution.mutation_rate,
         precision=setting.precision,
@@ -127,9 +129,16 @@ def _raise(parent: Individual | None, number: int, now: int, setting: Setting, b
     )
 
 
-def _span(recipe: Recipe, now: int) -> Span:
-    total = recipe.evolution.generations
-    return Span(now / total, (now + 1) / total) if recipe.ancestry.schedule == "evolution" else Span()
+def _rates(recipe: Recipe, now: int) -> tuple[Rate, Rate | None]:
+    """Learning rate of newborn weights, and of inherited ones where it is another."""
+    begin, end = now / recipe.evolution.generations, (now + 1) / recipe.evolution.generations
+    match recipe.ancestry.schedule:
+        case "generation":
+            return falling(), None
+        case "evolution":
+            return falling(begin, end), None
+        case "two-speed":
+            return restarting(begin, end), falling(begin, end)
 
 
 def _individual(

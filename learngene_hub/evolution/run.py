@@ -161,7 +161,7 @@ def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe
     now, before = longer
     if now < before:
         raise RunError(f"{GROWING_KEY} may only grow: {before} in the run, {now} now")
-    if recipe.ancestry.schedule == "evolution":
+    if recipe.ancestry.schedule != "generation":
         reporter.warn(
             f"{GROWING_KEY} grew from {before} to {now}: the learning rate spans the whole evolution, so it rises "
             f"again at generation {state.generation + 1}; a run of {now} from the start would give another gene"
