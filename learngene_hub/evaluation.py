@@ -55,7 +55,7 @@ class FewShot:
     steps: int = 60
     batch_size: int = 64
     optimizer: str = "sgd"
-    lr: float = 0.05
+    lr: float = 0.02
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: int = 5

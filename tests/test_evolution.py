@@ -205,6 +205,22 @@ def test_survivors_are_averaged_into_one_where_the_recipe_says_so(tiny, tmp_path
         assert not set(survivors) & set(row["pool"])
 
 
+def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
+    def clone(parent, *args, path, **kwargs):
+        copied = {name: tensor.clone() for name, tensor in (parent or {}).items()}
+        return Trained(copied, 1.0) if parent else real(parent, *args, path=path, **kwargs)
+
+    real = generation.raise_learngene
+    monkeypatch.setattr(generation, "raise_learngene", clone)
+    evolve(tiny(), out=tmp_path)
+    fitness = {}
+    for row in rows(tmp_path):
+        for one in row["individuals"]:
+            fitness[one["id"]] = one["fitness"]
+            assert all(one["fitness"] == fitness[parent] for parent in one["parents"])
+    assert len(set(fitness.values())) > 1
+
+
 def test_a_founder_takes_the_steps_of_a_whole_population(tiny, tmp_path):
     recipe = tiny("evolution.founder_generations=2")
     evolve(recipe, out=tmp_path)

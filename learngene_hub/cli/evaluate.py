@@ -20,7 +20,7 @@ def evaluate(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 60,
     tasks: Annotated[int, typer.Option(min=1, help="Tasks a seed.")] = 10,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
-    lr: Annotated[float, typer.Option(help="Highest learning rate, for all starts alike.")] = 0.05,
+    lr: Annotated[float, typer.Option(help="Highest learning rate, for all starts alike.")] = 0.02,
     width: Annotated[float | None, typer.Option(help="Width of the networks.  [default: the gene's own]")] = None,
     depth: Annotated[int | None, typer.Option(help="Depth of the networks.  [default: the gene's own]")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and comparison.png.")] = None,

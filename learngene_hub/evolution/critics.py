@@ -21,22 +21,22 @@ def critic_fitness(
     cross: str,
     precision: Precision,
     seed: int,
-    generation: int,
     on_step: Callable[[int], None] = lambda images: None,
 ) -> float:
     """Mean accuracy of critic networks that inherit `gene`, one a task.
 
-    Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and training: ours. All learngenes of a
-    generation meet the same tasks, newborn weights and batches, so that their fitness compares.
+    Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and training: ours. All learngenes of an
+    evolution meet the same tasks, newborn weights and batches, so that fitness is a function of the gene and compares
+    across generations, as the scores of the gene pool need it.
 
     Returns:
         Mean top-1 accuracy in [0, 1]; NaN if any training diverged.
     """
     scores = []
     for number, task in enumerate(tasks):
-        path = ("critic", generation, number)
+        path = ("critic", number)
         network = newborn(body, num_classes=len(task.classes), gene=gene, cross=cross, seed=seed, path=path)
         network = placed(network, images.device)
-        draws = generator(seed, "critic batches", generation, number)
+        draws = generator(seed, "critic batches", number)
         scores.append(fit_task(network, images, task, optimisation, precision=precision, draws=draws, on_step=on_step))
     return sum(scores) / len(scores)

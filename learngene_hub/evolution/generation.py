@@ -163,7 +163,7 @@ def _fitness(trained: Trained, now: int, setting: Setting, bar: Task) -> float:
         n_shot=critic.shots,
         n_query=critic.queries,
         seed=recipe.seed,
-        path=("critic task", now),
+        path=("critic task",),
     )
     return critic_fitness(
         trained.gene,
@@ -174,7 +174,6 @@ def _fitness(trained: Trained, now: int, setting: Setting, bar: Task) -> float:
         cross=recipe.gene.cross,
         precision=setting.precision,
         seed=recipe.seed,
-        generation=now,
         on_step=_stepper(bar, now, "critics"),
     )
 
