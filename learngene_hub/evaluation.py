@@ -23,7 +23,7 @@ from learngene_hub.files import write_text
 from learngene_hub.fitting import Images, draw_tasks, fit_task, on_device, pick_device
 from learngene_hub.gene.folder import DataRecord, find_gene
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.plots import draw_comparison
+from learngene_hub.plots import check_can_draw, draw_comparison
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.rng import generator
 from learngene_hub.training import best_precision
@@ -96,6 +96,8 @@ def evaluate(
         LearngeneError: the gene has no origin, so its novel classes are unknown.
         DataError: the novel images cannot be had.
     """
+    if out is not None:
+        check_can_draw()
     source = "memory" if isinstance(gene, Learngene) else str(find_gene(Path(gene)))
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     if gene.config.origin is None:

@@ -1,6 +1,7 @@
 """The pictures: an evolution from its metrics, and descendants beside each other."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ def draw_comparison(results: Mapping[str, Any], path: Path, *, title: str) -> No
     _save(figure, path)
 
 
+def check_can_draw() -> None:
+    """Refuse before long work what could not be drawn after it.
+
+    Raises:
+        LearngeneError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise LearngeneError('pictures need matplotlib: pip install "learngene-hub[evolve]"')
+
+
 def _everyone(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
 
@@ -86,10 +97,9 @@ def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
 
 
 def _figure(width: float = 7.0) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise LearngeneError('pictures need matplotlib; pip install "learngene-hub[evolve]"') from None
+    check_can_draw()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, 4.2), dpi=130, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)

@@ -40,7 +40,7 @@ from learngene_hub.gene.folder import (
 )
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import build
-from learngene_hub.plots import draw_evolution
+from learngene_hub.plots import check_can_draw, draw_evolution
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import ClassesSection, Recipe
 from learngene_hub.training import Precision, best_precision
@@ -74,6 +74,7 @@ def evolve(
         DataError: the images cannot be had.
         SelectionError: every individual of a generation failed.
     """
+    check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     with claim(out):
         state = _start_or_resume(recipe, out, resume=resume, reporter=reporter)
