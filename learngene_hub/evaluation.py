@@ -1,7 +1,8 @@
 """Does a gene help? Descendants beside networks from scratch: same tasks, images, steps and seeds.
 
 Every task is met by every start. The newborn weights that are not inherited, the batches and their augmentation are
-equal for all starts of a task; the starts differ in what they inherit, and in nothing else.
+equal for all starts of a task. The starts differ in what they inherit, and in the learning rate that suits each best
+on held-out classes: with one rate for all, the start that it happens to suit would win.
 """
 
 import json
@@ -9,10 +10,12 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn, placed
@@ -21,16 +24,20 @@ from learngene_hub.descendant import from_learngene
 from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.files import write_text
 from learngene_hub.fitting import Images, draw_tasks, fit_task, on_device, pick_device
-from learngene_hub.gene.folder import DataRecord, find_gene
+from learngene_hub.gene.folder import find_gene
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.plots import check_can_draw, draw_comparison
 from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.recipe import OptimisationSection
 from learngene_hub.rng import generator
 from learngene_hub.training import best_precision
 
 RESULTS_NAME = "results.json"
 COMPARISON_NAME = "comparison.png"
-STARTS = ("scratch", "learngene")
+Starts = Mapping[str, Mapping[str, Tensor] | None]
+"""Name of a start -> the gene it inherits; None: nothing."""
+
+TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,11 @@ class FewShot:
         queries: test images a class, none of them among the training images.
         tasks: tasks a seed.
         steps: optimiser steps.
+        lr: highest learning rate, which falls along a cosine; None: each start has its own, the best of `rates` on
+            tasks of held-out classes.
+        rates: learning rates to choose from.
+        tuning_tasks: held-out tasks for the choice.
         batch_size: images a step.
-        optimizer: `sgd` or `adamw`.
-        lr: highest learning rate; it falls along a cosine.
     """
 
     ways: int = 5
@@ -53,14 +62,14 @@ class FewShot:
     queries: int = 100
     tasks: int = 10
     steps: int = 60
+    lr: float | None = None
+    rates: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+    tuning_tasks: int = 4
     batch_size: int = 64
-    optimizer: str = "sgd"
-    lr: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: int = 5
-    label_smoothing: float = 0.0
-    clip_norm: float | None = 5.0
+
+    def optimisation(self, lr: float) -> OptimisationSection:
+        """What one network is trained by, at the learning rate `lr`."""
+        return OptimisationSection(steps=self.steps, batch_size=self.batch_size, lr=lr, warmup=5)
 
 
 def evaluate(
@@ -89,12 +98,13 @@ def evaluate(
         reporter: told of progress.
 
     Returns:
-        `{"scratch": {"mean", "ci95", "accuracies"}, "learngene": {...}, "difference": {...}, "tasks",
-        "parameters_inherited", ...}`; accuracies are top-1 in [0, 1], one a task, in the same order for all starts.
+        `{"scratch": {"mean", "ci95", "accuracies", "lr", "tuning"}, "learngene": {...}, "difference": {...}, "tasks",
+        "parameters_inherited", ...}`; accuracies are top-1 in [0, 1], one a task, in the same order for all starts;
+        `tuning` holds the accuracy on held-out classes of every learning rate tried.
 
     Raises:
         LearngeneError: the gene has no origin, so its novel classes are unknown.
-        DataError: the novel images cannot be had.
+        DataError: the images cannot be had.
     """
     if out is not None:
         check_can_draw()
@@ -102,15 +112,17 @@ def evaluate(
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     if gene.config.origin is None:
         raise LearngeneError("this gene does not say which classes it has never seen; only evolved genes do")
-    images = _novel_images(gene, gene.config.origin.data, data, device=pick_device(device), reporter=reporter)
     body = Body(gene.config.network, width or gene.config.width, depth or gene.config.depth, gene.config.in_chans)
-    accuracies: dict[str, list[float]] = {start: [] for start in STARTS}
-    with reporter.task("evaluating", len(seeds) * protocol.tasks * len(STARTS), "net") as bar:
-        for seed in seeds:
-            for start, values in _run_seed(gene, images, protocol, seed, body, bar.advance).items():
-                accuracies[start] += values
+    starts: Starts = {"scratch": None, "learngene": gene.tensors}
+    trial = partial(_trial, body=body, protocol=protocol)
+    load = partial(_images, gene, data=data, device=pick_device(device), reporter=reporter)
+    tuning: dict[str, dict[float, float]] = {start: {} for start in starts}
+    if protocol.lr is None:
+        tuning = _tune(starts, load(gene.config.origin.data.held_out), trial, protocol, reporter)
+    rates = {start: protocol.lr or max(tried, key=tried.__getitem__) for start, tried in tuning.items()}
+    accuracies = _compare(starts, rates, load(gene.config.origin.data.novel), trial, protocol, seeds, reporter)
     descendant = from_learngene(gene, num_classes=protocol.ways, width=body.width, depth=body.depth)
-    results = _results(accuracies, protocol, seeds) | {
+    results = _results(accuracies, rates, tuning, protocol, seeds) | {
         "parameters_inherited": descendant.inheritance.share,
         "width": body.width,
         "depth": body.depth,
@@ -127,7 +139,7 @@ def evaluate(
 def write_results(results: Mapping[str, Any], out: Path, *, title: str) -> None:
     """Write `results.json` and `comparison.png` into the folder `out`."""
     write_text(out / RESULTS_NAME, json.dumps(results, indent=2) + "\n")
-    draw_comparison({start: results[start] for start in STARTS}, out / COMPARISON_NAME, title=title)
+    draw_comparison({start: results[start] for start in ("scratch", "learngene")}, out / COMPARISON_NAME, title=title)
 
 
 def confidence(values: Sequence[float]) -> float:
@@ -154,9 +166,11 @@ def student_quantile(freedom: int) -> float:
     return sum((term / float(freedom**power) for power, term in enumerate(terms)), 0.0)
 
 
-def _novel_images(
-    gene: Learngene, record: DataRecord, data: str | None, *, device: torch.device, reporter: Reporter
+def _images(
+    gene: Learngene, names: Sequence[str], data: str | None, *, device: torch.device, reporter: Reporter
 ) -> Images:
+    assert gene.config.origin is not None
+    record = gene.config.origin.data
     if record.preset is None and data is None and record.source.count("/") != 1:
         raise DataError(f"the gene was evolved on a local folder {record.source!r}; say where it is with --data")
     source = DataSource(
@@ -166,7 +180,7 @@ def _novel_images(
         images_per_class=record.images_per_class,
         seed=record.seed,
     )
-    images = load_classes(source, record.novel, reporter=reporter)
+    images = load_classes(source, names, reporter=reporter)
     normalisation = Normalisation(_triple(gene.config.mean), _triple(gene.config.std))
     return on_device(images, normalisation, padding=record.crop_padding, flip=record.flip, device=device)
 
@@ -176,33 +190,84 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _run_seed(
-    gene: Learngene, images: Images, protocol: FewShot, seed: int, body: Body, on_network: Callable[[], None]
+def _tune(
+    starts: Starts, images: Images, trial: Callable[..., list[float]], protocol: FewShot, reporter: Reporter
+) -> dict[str, dict[float, float]]:
+    """Start -> learning rate -> mean accuracy on tasks of held-out classes."""
+    tuning: dict[str, dict[float, float]] = {start: {} for start in starts}
+    total = len(starts) * len(protocol.rates) * protocol.tuning_tasks
+    with reporter.task("choosing learning rates", total, "net") as bar:
+        for start, inherited in starts.items():
+            for lr in protocol.rates:
+                count = protocol.tuning_tasks
+                values = trial(inherited, images, lr, seed=TUNING_SEED, count=count, on_network=bar.advance)
+                tuning[start][lr] = statistics.fmean(values)
+    return tuning
+
+
+def _compare(
+    starts: Starts,
+    rates: Mapping[str, float],
+    images: Images,
+    trial: Callable[..., list[float]],
+    protocol: FewShot,
+    seeds: Sequence[int],
+    reporter: Reporter,
 ) -> dict[str, list[float]]:
+    """Start -> accuracy on every task of every seed."""
+    accuracies: dict[str, list[float]] = {start: [] for start in starts}
+    with reporter.task("evaluating", len(seeds) * protocol.tasks * len(starts), "net") as bar:
+        for seed in seeds:
+            for start, inherited in starts.items():
+                count, lr = protocol.tasks, rates[start]
+                accuracies[start] += trial(inherited, images, lr, seed=seed, count=count, on_network=bar.advance)
+    return accuracies
+
+
+def _trial(
+    gene: Mapping[str, Tensor] | None,
+    images: Images,
+    lr: float,
+    *,
+    seed: int,
+    count: int,
+    body: Body,
+    protocol: FewShot,
+    on_network: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Accuracies of networks with `gene`, or from scratch, on `count` tasks; NaN becomes 0, nothing was learned."""
     tasks = draw_tasks(
         images.labels,
-        count=protocol.tasks,
+        count=count,
         n_way=protocol.ways,
         n_shot=protocol.shots,
         n_query=protocol.queries,
         seed=seed,
-        path=("novel task",),
+        path=("evaluation task",),
     )
-    accuracies: dict[str, list[float]] = {start: [] for start in STARTS}
+    accuracies = []
     for number, task in enumerate(tasks):
-        for start in STARTS:
-            inherited = gene.tensors if start == "learngene" else None
-            path = ("novel", number)
-            network = newborn(body, num_classes=protocol.ways, gene=inherited, cross="zero", seed=seed, path=path)
-            network = placed(network, images.device)
-            draws, precision = generator(seed, "novel batches", number), best_precision(images.device)
-            accuracies[start].append(fit_task(network, images, task, protocol, precision=precision, draws=draws))
-            on_network()
+        path = ("evaluation", number)
+        network = newborn(body, num_classes=protocol.ways, gene=gene, cross="zero", seed=seed, path=path)
+        network = placed(network, images.device)
+        draws, precision = generator(seed, "evaluation batches", number), best_precision(images.device)
+        accuracy = fit_task(network, images, task, protocol.optimisation(lr), precision=precision, draws=draws)
+        accuracies.append(0.0 if math.isnan(accuracy) else accuracy)
+        on_network()
     return accuracies
 
 
-def _results(accuracies: Mapping[str, Sequence[float]], protocol: FewShot, seeds: Sequence[int]) -> dict[str, Any]:
-    rows = {start: _summary(values) for start, values in accuracies.items()}
+def _results(
+    accuracies: Mapping[str, Sequence[float]],
+    rates: Mapping[str, float],
+    tuning: Mapping[str, Mapping[float, float]],
+    protocol: FewShot,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    rows = {
+        start: _summary(values) | {"lr": rates[start], "tuning": {str(lr): a for lr, a in tuning[start].items()}}
+        for start, values in accuracies.items()
+    }
     gain = [ours - other for ours, other in zip(accuracies["learngene"], accuracies["scratch"], strict=True)]
     return {
         **rows,
@@ -210,10 +275,9 @@ def _results(accuracies: Mapping[str, Sequence[float]], protocol: FewShot, seeds
         "tasks": len(gain),
         "seeds": list(seeds),
         "protocol": {"name": "few-shot", **asdict(protocol)},
+        "optimisation": protocol.optimisation(1.0).model_dump(exclude={"lr"}),
     }
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and interval; a network whose training diverged counts as 0 right."""
-    values = [0.0 if math.isnan(value) else value for value in values]
-    return {"mean": statistics.fmean(values), "ci95": confidence(values), "accuracies": values}
+    return {"mean": statistics.fmean(values), "ci95": confidence(values), "accuracies": list(values)}

@@ -98,7 +98,7 @@ def test_verify_names_every_check_and_exits_1_at_a_fault(tiny_run, tmp_path):
 
 
 def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
-    quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1]
+    quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05]
     result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert re.search(r"scratch +\d+\.\d ± \d+\.\d", result.stdout)

@@ -1,13 +1,14 @@
 import json
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 
-from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub import Learngene, LearngeneError, evaluate, evaluation, extract, from_learngene
 from learngene_hub.evaluation import FewShot, confidence, student_quantile
 
-QUICK = FewShot(ways=3, shots=4, queries=6, tasks=3, steps=3, batch_size=8, warmup=0)
+QUICK = FewShot(ways=3, shots=4, queries=6, tasks=3, steps=3, batch_size=8, rates=(0.01, 0.1), tuning_tasks=2)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,29 @@ def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_pa
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_start_has_the_learning_rate_that_suits_it_best_on_held_out_classes(tiny_run, monkeypatch):
+    loaded, real = [], evaluation.load_classes
+
+    def spy(source, names, **kwargs):
+        loaded.append(names)
+        return real(source, names, **kwargs)
+
+    monkeypatch.setattr(evaluation, "load_classes", spy)
+    results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    data = Learngene.from_pretrained(tiny_run).config.origin.data
+    assert loaded == [data.held_out, data.novel]
+    for start in ("scratch", "learngene"):
+        tuning = {float(lr): accuracy for lr, accuracy in results[start]["tuning"].items()}
+        assert tuning.keys() == {0.01, 0.1}
+        assert tuning[results[start]["lr"]] == max(tuning.values())
+
+
+def test_one_learning_rate_for_all_needs_no_held_out_images(tiny_run):
+    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
+    assert {results[start]["lr"] for start in ("scratch", "learngene")} == {0.03}
+    assert results["scratch"]["tuning"] == {}
+
+
 def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):
     first, again, other = (evaluate(tiny_run, protocol=QUICK, seeds=seeds) for seeds in ((0,), (0,), (1,)))
     assert first == again
@@ -43,14 +67,14 @@ def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):
 
 
 def test_the_starts_differ_in_the_gene_alone(tiny_run, monkeypatch):
-    born, real = [], evaluate.__globals__["newborn"]
+    born, real = [], evaluation.newborn
 
     def spy(*args, gene, **kwargs):
         born.append((kwargs["path"], kwargs["seed"], gene is None))
         return real(*args, gene=gene, **kwargs)
 
-    monkeypatch.setitem(evaluate.__globals__, "newborn", spy)
-    evaluate(tiny_run, protocol=QUICK, seeds=(4,))
+    monkeypatch.setattr(evaluation, "newborn", spy)
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(4,))
     assert [path for path, _, scratch in born if scratch] == [path for path, _, scratch in born if not scratch]
     assert {seed for _, seed, _ in born} == {4}
 

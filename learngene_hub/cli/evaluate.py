@@ -20,7 +20,9 @@ def evaluate(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 60,
     tasks: Annotated[int, typer.Option(min=1, help="Tasks a seed.")] = 10,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
-    lr: Annotated[float, typer.Option(help="Highest learning rate, for all starts alike.")] = 0.02,
+    lr: Annotated[
+        float | None, typer.Option(help="One learning rate for all.  [default: each start's best on held-out classes]")
+    ] = None,
     width: Annotated[float | None, typer.Option(help="Width of the networks.  [default: the gene's own]")] = None,
     depth: Annotated[int | None, typer.Option(help="Depth of the networks.  [default: the gene's own]")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and comparison.png.")] = None,
@@ -58,8 +60,8 @@ def _show(results: dict[str, Any]) -> None:
         f"{tasks} tasks of novel classes ({results['data']})"
     )
     names = {"scratch": "scratch", "learngene": "learngene", "difference": "learngene - scratch, paired"}
-    rows = [(name, _percent(results[key])) for key, name in names.items()]
-    print_table(title, ("start", "accuracy, %, mean ± 95 % CI"), rows)
+    rows = [(name, _percent(results[key]), str(results[key].get("lr", ""))) for key, name in names.items()]
+    print_table(title, ("start", "accuracy, %, mean ± 95 % CI", "learning rate"), rows)
 
 
 def _percent(summary: dict[str, Any]) -> str:
