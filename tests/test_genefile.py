@@ -1,11 +1,14 @@
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from learngene_hub import Learngene, LearngeneError
+from learngene_hub import Learngene, LearngeneError, evolve
 from learngene_hub.errors import GeneFileError
 from learngene_hub.gene.folder import SCHEMA_VERSION, file_sha256, find_gene, verify
 
@@ -176,3 +179,26 @@ def test_the_artefact_is_complete_and_says_where_it_comes_from(tiny_run, tiny_fi
     assert card.startswith("---\n")
     assert "library_name: learngene" in card
     assert f"{origin['fitness']:.1%}" in card
+
+
+def test_the_usage_snippet_of_the_card_runs_in_its_folder(tiny_run, monkeypatch):
+    monkeypatch.chdir(tiny_run / "gene")
+    snippet = re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL).group(1)
+    exec(compile(snippet, "README.md", "exec"), {})
+
+
+def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machine(tiny, tmp_path):
+    names = ("base", "held_out", "novel")
+    photos = tmp_path / "photos"
+    for number, name in enumerate(names * 2):
+        folder = photos / f"{name}{number}"
+        folder.mkdir(parents=True)
+        for shade in range(12):
+            Image.new("RGB", (28, 28), (number * 40, shade * 20, 9 * shade)).save(folder / f"{shade}.png")
+    overrides = ["data.preset=null", f"data.path={photos}", "data.images_per_class=null"]
+    classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
+    gene = evolve(tiny(*overrides, *classes, "ancestry.ways=2", "critic.ways=2"), out=tmp_path / "run")
+    card = (tmp_path / "run/gene/README.md").read_text()
+    assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
+    assert gene.config.origin.data.source == "photos"
+    assert str(tmp_path) not in card + (tmp_path / "run/gene/config.json").read_text()

@@ -212,7 +212,7 @@ def _gene_config(
         origin=Origin(
             recipe=recipe.name,
             recipe_sha256=recipe.sha256,
-            overrides=recipe.overrides,
+            overrides=tuple(map(_without_place, recipe.overrides)),
             seed=recipe.seed,
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
@@ -220,6 +220,12 @@ def _gene_config(
             data=_data_record(recipe, environment),
         ),
     )
+
+
+def _without_place(override: str) -> str:
+    """The same override, a path on this machine cut down to its last part: a gene may be published."""
+    key, _, value = override.partition("=")
+    return f"{key}={Path(value).name}" if key == "data.path" and Path(value).exists() else override
 
 
 def _depth(body: Body) -> int:
@@ -265,4 +271,5 @@ def device_name(environment: Environment) -> str:
     device = environment.base.device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
