@@ -99,7 +99,7 @@ class EvolutionSection(_Section):
         0, ge=0, description="first generations in which one individual takes all the steps"
     )
     tournament_size: Count = Field(2, description="individuals a group; the best of each group survives")
-    mutation_rate: Fraction = Field(0.02, description="chance of a gene channel to be exchanged, per generation")
+    mutation_rate: Fraction = Field(0.02, description="chance of a gene channel to be exchanged, where several compete")
     decay: Fraction = Field(0.2, description="factor on the scores of the gene pool, per generation")
     credit: float = Field(
         0.2, ge=0, lt=1, description="share of its fitness a survivor credits per step up its lineage"

@@ -228,6 +228,13 @@ def test_a_founder_takes_the_steps_of_a_whole_population(tiny, tmp_path):
     assert rows(tmp_path)[-1]["images"] == sum(generation_images(recipe, one) for one in range(3))
 
 
+def test_a_lone_individual_is_not_mutated(tiny, tmp_path):
+    founders = "evolution.founder_generations=3"
+    for rate in (0, 1):
+        evolve(tiny(founders, f"evolution.mutation_rate={rate}"), out=tmp_path / str(rate))
+    assert (tmp_path / "0" / WEIGHTS).read_bytes() == (tmp_path / "1" / WEIGHTS).read_bytes()
+
+
 def test_the_circuit_loss_can_be_switched_off(tiny, tiny_run, tmp_path):
     evolve(tiny("ancestry.circuit_loss=0"), out=tmp_path)
     assert (tmp_path / WEIGHTS).read_bytes() != (tiny_run / WEIGHTS).read_bytes()

@@ -87,6 +87,11 @@ def life_steps(recipe: Recipe, generation: int) -> int:
     return recipe.ancestry.steps * (recipe.evolution.population // population_size(recipe, generation))
 
 
+def mutation_rate(recipe: Recipe, generation: int) -> float:
+    """Chance of a gene channel to be exchanged; none for a lone individual, since no tournament could undo it (ours)."""
+    return recipe.evolution.mutation_rate if population_size(recipe, generation) > 1 else 0.0
+
+
 def generation_images(recipe: Recipe, generation: int) -> int:
     """Training images that `generation` costs at most, critics and the recombinant's included."""
     individuals = population_size(recipe, generation)
@@ -121,7 +126,7 @@ def _raise(parent: Individual | None, number: int, now: int, setting: Setting, b
         rate=rate,
         gene_rate=gene_rate,
         circuit_loss=recipe.ancestry.circuit_loss,
-        mutation_rate=recipe.evolution.mutation_rate,
+        mutation_rate=mutation_rate(recipe, now),
         precision=setting.precision,
         seed=recipe.seed,
         path=(now, number),
