@@ -88,7 +88,7 @@ def life_steps(recipe: Recipe, generation: int) -> int:
 
 
 def mutation_rate(recipe: Recipe, generation: int) -> float:
-    """Chance of a gene channel to be exchanged; none for a lone individual, since no tournament could undo it (ours)."""
+    """Chance of a gene channel to be exchanged; 0 for a lone individual: no tournament could undo it (ours)."""
     return recipe.evolution.mutation_rate if population_size(recipe, generation) > 1 else 0.0
 
 
