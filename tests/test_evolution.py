@@ -225,6 +225,7 @@ def test_a_founder_takes_the_steps_of_a_whole_population(tiny, tmp_path):
     recipe = tiny("evolution.founder_generations=2")
     evolve(recipe, out=tmp_path)
     assert [len(row["individuals"]) for row in rows(tmp_path)] == [1, 1, 4]
+    assert [[one["parents"] for one in row["individuals"]] for row in rows(tmp_path)] == [[[]], [[0]], [[1]] * 4]
     assert rows(tmp_path)[-1]["images"] == sum(generation_images(recipe, one) for one in range(3))
 
 

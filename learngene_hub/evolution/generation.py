@@ -55,7 +55,7 @@ def next_generation(state: EvolutionState, setting: Setting, bar: Task) -> tuple
         SelectionError: every individual failed.
     """
     began, now, recipe = time.monotonic(), state.generation, setting.recipe
-    parents = _draw_parents(state.pool, population_size(recipe, now), generator(recipe.seed, "parents", now))
+    parents = _parents(state.pool, recipe, now)
     trained = [_raise(parent, number, now, setting, bar) for number, parent in enumerate(parents)]
     born = [
         _individual(state.next_id + number, now, [parent] if parent else [], one, setting, bar)
@@ -101,11 +101,19 @@ def generation_images(recipe: Recipe, generation: int) -> int:
     return ancestry + critics * recipe.critic.tasks * recipe.critic.steps * recipe.critic.batch_size
 
 
-def _draw_parents(pool: Sequence[Individual], count: int, draws: torch.Generator) -> Sequence[Individual | None]:
-    """Ancestors of the newborns, in proportion to score; the first generation has none."""
+def _parents(pool: Sequence[Individual], recipe: Recipe, now: int) -> Sequence[Individual | None]:
+    """Ancestors of the newborns of generation `now`: none, the founder, or members of the gene pool.
+
+    While a founder is raised, and in the first generation after it, its lineage is one unbroken line (ours). Then
+    ancestors are drawn in proportion to score (attested for GRL, arXiv:2306.10225).
+    """
+    count = population_size(recipe, now)
     if not pool:
         return [None] * count
+    if now <= recipe.evolution.founder_generations:
+        return [max(pool, key=lambda one: one.id)] * count
     scores = torch.tensor([max(one.score, 1e-9) for one in pool])
+    draws = generator(recipe.seed, "parents", now)
     return [pool[int(i)] for i in torch.multinomial(scores, count, replacement=True, generator=draws)]
 
 
