@@ -77,10 +77,12 @@ def placed(network: LearngeneNetwork, device: torch.device) -> LearngeneNetwork:
 
 def gene_network(body: Body, channels: Mapping[str, int], *, num_classes: int) -> LearngeneNetwork:
     """The thin network that holds the gene's `channels` and nothing else, its weights yet to be set."""
-    return build(body.network, num_classes=num_classes, in_chans=body.in_chans, depth=body.depth, channels=channels)
+    with seeded_initialisation(0, "thin"):
+        return build(body.network, num_classes=num_classes, in_chans=body.in_chans, depth=body.depth, channels=channels)
 
 
 def gene_channels(body: Body, fraction: float) -> dict[str, int]:
     """Group -> leading channels that are gene: `fraction` of each group's, at least one, rounded."""
-    counts = build(body.network, num_classes=0, in_chans=body.in_chans, width=body.width, depth=body.depth)
+    with torch.device("meta"):
+        counts = build(body.network, num_classes=0, in_chans=body.in_chans, width=body.width, depth=body.depth)
     return {group: max(1, round(count * fraction)) for group, count in counts.channel_counts().items()}

@@ -113,7 +113,8 @@ def from_learngene(
     _check_cross(cross)
     gene = source if isinstance(source, Learngene) else _load(source)
     config = gene.config
-    body = Body(config.network, config.width if width is None else width, depth or config.depth, in_chans)
+    width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
+    body = Body(config.network, width, depth, in_chans)
     overlay = _pretrained_cfg(config, in_chans)
     model = newborn(
         body,
@@ -162,6 +163,8 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
     network = walkable(model)
     counts = network.channel_counts()
     if isinstance(channels, float | int):
+        if not 0 < channels <= 1:
+            raise InheritanceError(f"expected a fraction of the channels above 0 and up to 1, found {channels}")
         channels = {group: max(1, round(count * channels)) for group, count in counts.items()}
     wrong = [group for group in counts if not 1 <= channels.get(group, 0) <= counts[group]]
     if wrong or channels.keys() - counts.keys():

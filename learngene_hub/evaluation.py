@@ -112,14 +112,17 @@ def evaluate(
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     if gene.config.origin is None:
         raise LearngeneError("this gene does not say which classes it has never seen; only evolved genes do")
-    body = Body(gene.config.network, width or gene.config.width, depth or gene.config.depth, gene.config.in_chans)
+    config = gene.config
+    width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
+    body = Body(config.network, width, depth, config.in_chans)
     starts: Starts = {"scratch": None, "learngene": gene.tensors}
     trial = partial(_trial, body=body, protocol=protocol)
     load = partial(_images, gene, data=data, device=pick_device(device), reporter=reporter)
-    tuning: dict[str, dict[float, float]] = {start: {} for start in starts}
     if protocol.lr is None:
         tuning = _tune(starts, load(gene.config.origin.data.held_out), trial, protocol, reporter)
-    rates = {start: protocol.lr or max(tried, key=tried.__getitem__) for start, tried in tuning.items()}
+        rates = {start: max(tried, key=tried.__getitem__) for start, tried in tuning.items()}
+    else:
+        tuning, rates = {start: {} for start in starts}, dict.fromkeys(starts, protocol.lr)
     accuracies = _compare(starts, rates, load(gene.config.origin.data.novel), trial, protocol, seeds, reporter)
     descendant = from_learngene(gene, num_classes=protocol.ways, width=body.width, depth=body.depth)
     results = _results(accuracies, rates, tuning, protocol, seeds) | {
@@ -138,23 +141,27 @@ def evaluate(
 
 def write_results(results: Mapping[str, Any], out: Path, *, title: str) -> None:
     """Write `results.json` and `comparison.png` into the folder `out`."""
-    write_text(out / RESULTS_NAME, json.dumps(results, indent=2) + "\n")
+    write_text(out / RESULTS_NAME, json.dumps(results, indent=2, allow_nan=False) + "\n")
     draw_comparison({start: results[start] for start in ("scratch", "learngene")}, out / COMPARISON_NAME, title=title)
 
 
-def confidence(values: Sequence[float]) -> float:
-    """Half the width of the 95 % confidence interval of the mean of `values`, by Student's t; NaN for one value."""
+def confidence(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % confidence interval of the mean of `values`, by Student's t; None for one value."""
     if len(values) < 2:
-        return math.nan
+        return None
     return student_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def student_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t with `freedom` >= 2 degrees, from the normal one (Cornish-Fisher series).
+    """The 97.5 % quantile of Student's t with `freedom` >= 1 degrees.
+
+    Exact for 1 and 2; above from the normal quantile by its Cornish-Fisher series.
 
     >>> round(student_quantile(10), 3)
     2.228
     """
+    if freedom <= 2:
+        return math.tan(0.475 * math.pi) if freedom == 1 else 0.95 * math.sqrt(2 / (1 - 0.95**2))
     z = statistics.NormalDist().inv_cdf(0.975)
     terms = (
         z,
@@ -179,6 +186,10 @@ def _images(
         image_size=record.image_size,
         images_per_class=record.images_per_class,
         seed=record.seed,
+        revision=record.revision,
+        image_column=record.image_column,
+        label_column=record.label_column,
+        on_corrupt=record.on_corrupt,
     )
     images = load_classes(source, names, reporter=reporter)
     normalisation = Normalisation(_triple(gene.config.mean), _triple(gene.config.std))
@@ -236,10 +247,11 @@ def _trial(
     on_network: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Accuracies of networks with `gene`, or from scratch, on `count` tasks; NaN becomes 0, nothing was learned."""
+    ways = min(protocol.ways, int(images.labels.max()) + 1) if seed == TUNING_SEED else protocol.ways
     tasks = draw_tasks(
         images.labels,
         count=count,
-        n_way=protocol.ways,
+        n_way=ways,
         n_shot=protocol.shots,
         n_query=protocol.queries,
         seed=seed,
@@ -248,7 +260,7 @@ def _trial(
     accuracies = []
     for number, task in enumerate(tasks):
         path = ("evaluation", number)
-        network = newborn(body, num_classes=protocol.ways, gene=gene, cross="zero", seed=seed, path=path)
+        network = newborn(body, num_classes=ways, gene=gene, cross="zero", seed=seed, path=path)
         network = placed(network, images.device)
         draws, precision = generator(seed, "evaluation batches", number), best_precision(images.device)
         accuracy = fit_task(network, images, task, protocol.optimisation(lr), precision=precision, draws=draws)

@@ -89,7 +89,9 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda") from None
+        device = torch.device("meta")
+    if device.type not in {"cpu", "cuda"}:
+        raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise LearngeneError(f"device {name!r}: no CUDA device here; use --device cpu")
     return device

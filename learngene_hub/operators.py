@@ -235,6 +235,12 @@ def _born_as_identity(newborn: dict[str, Tensor], spec: ConvSpec, source: ConvSp
     and bias; with them as statistics the layer is the identity in eval mode, and nearly so in train mode.
     """
     kernel = newborn[f"{spec.conv}.weight"]
+    count = len(gene[f"{source.norm}.weight"])
+    if count > min(kernel.shape[:2]):
+        raise InheritanceError(
+            f"layer {spec.conv}: expected at least the gene's {count} channels to carry on, found "
+            f"{tuple(kernel.shape)}; make the network at least as wide as the gene"
+        )
     weight, bias = gene[f"{source.norm}.weight"].to(kernel), gene[f"{source.norm}.bias"].to(kernel)
     carried = torch.arange(len(weight))
     kernel[: len(weight), : len(weight)] = 0

@@ -49,7 +49,8 @@ def draw_comparison(results: Mapping[str, Any], path: Path, *, title: str) -> No
     figure, axes = _figure(width=1.6 + 1.7 * len(results))
     for place, (start, result) in enumerate(results.items()):
         colour = GENE_COLOUR if start == "learngene" else OTHER_COLOUR
-        axes.bar(place, 100 * result["mean"], 0.6, yerr=100 * result["ci95"], capsize=5, color=colour, alpha=0.85)
+        interval = 100 * (result["ci95"] or 0.0)
+        axes.bar(place, 100 * result["mean"], 0.6, yerr=interval, capsize=5, color=colour, alpha=0.85)
         values = result["accuracies"]
         offsets = [place - 0.2 + 0.4 * (i + 0.5) / len(values) for i in range(len(values))]
         axes.scatter(offsets, [100 * value for value in values], s=7, c="black", alpha=0.45, zorder=3)

@@ -122,34 +122,35 @@ class OptimisationSection(_Section):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.05, gt=0, le=10, description="highest learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    weight_decay: float = Field(5e-4, ge=0, le=1)
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="of kernels and the classifier's weight")
     warmup: int = Field(10, ge=0, description="steps of rising learning rate at every birth")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     clip_norm: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")
 
 
 class AncestrySection(OptimisationSection):
     """An ancestry network's life: one k-way task on base classes."""
 
-    ways: Annotated[int, Field(ge=2)] = 32
+    ways: int = Field(32, ge=2, description="base classes of the task of one life")
     images_per_class: Count | None = Field(None, description="null: all")
-    steps: Count = 300
+    steps: Count = Field(300, description="optimiser steps of one life; a founder takes those of all")
     schedule: Literal["two-speed", "evolution", "generation"] = Field(
         "two-speed",
         description="what the falling learning rate spans: the evolution; each generation; two-speed: the evolution "
         "for what is inherited, each generation for what is newborn",
     )
+    statistics_batches: Count = Field(30, description="batches that measure the circuit's batch norms at extraction")
     circuit_loss: float = Field(1.0, ge=0, le=100, description="weight of the gene's own loss; 0: plain GTL")
 
 
 class CriticSection(OptimisationSection):
     """A critic's life: small tasks on held-out classes that score a learngene."""
 
-    ways: Annotated[int, Field(ge=2)] = 5
+    ways: int = Field(5, ge=2, description="held-out classes a task")
     shots: Count = Field(20, description="training images a class")
     queries: Count = Field(50, description="test images a class")
-    steps: Count = 40
-    tasks: Count = 2
+    steps: Count = Field(40, description="optimiser steps a task")
+    tasks: Count = Field(2, description="tasks a learngene, the same for all")
 
 
 class Recipe(_Section):
@@ -164,7 +165,7 @@ class Recipe(_Section):
     critic: CriticSection = CriticSection()
     seed: int = Field(0, ge=0, lt=2**63)
     backend: Literal["auto", "loop"] = Field(
-        "auto", description="how a population is trained; auto picks for the device"
+        "auto", description="how a population is trained; so far one network after the other, a loop"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device has it"

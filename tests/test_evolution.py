@@ -4,14 +4,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from filelock import FileLock
 
-from learngene_hub.data import load_classes
-from learngene_hub.errors import RecipeError, RunError, SelectionError
-from learngene_hub.evolution import generation
+from learngene_hub.data import ClassSplit, load_classes
+from learngene_hub.errors import DataError, RecipeError, RunError, SelectionError
+from learngene_hub.evolution import generation, run
 from learngene_hub.evolution.ancestry import Trained
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.generation import generation_images
@@ -92,6 +93,7 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny_run, tiny
     _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=60)
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes(), errors
     assert len(rows(tmp_path)) == 3
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_ctrl_c_says_how_to_resume_and_exits_130(tiny_file, tmp_path):
@@ -141,6 +143,41 @@ def test_a_folder_in_use_is_refused(tiny, tmp_path):
         evolve(tiny(), out=tmp_path)
 
 
+def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
+    (tmp_path / "gene").mkdir()
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"expected an empty folder, found gene, thesis\.txt"):
+        evolve(tiny(), out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"gene", "thesis.txt", ".lock"}
+
+
+def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tmp_path, monkeypatch):
+    evolve(tiny(), out=tmp_path)
+    other = ClassSplit(*(tuple(chr(start + n) for n in range(8)) for start in (65, 75, 85)))
+    real = run.prepare
+
+    def prepare(*args, **kwargs):
+        setting = real(*args, **kwargs)
+        return replace(setting, environment=replace(setting.environment, split=other))
+
+    monkeypatch.setattr(run, "prepare", prepare)
+    with pytest.raises(RunError, match="was run with other classes"):
+        evolve(tiny(), out=tmp_path, resume=True)
+
+
+def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(RunError, match="expected a row for each of 3 generations"):
+        evolve(tiny(), out=tmp_path, resume=True)
+
+
+def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "raise_learngene", lambda *args, **kwargs: pytest.fail("trained"))
+    with pytest.raises(DataError, match="needs at least 24 images of every class"):
+        evolve(tiny("critic.queries=20"), out=tmp_path)
+
+
 def test_a_damaged_state_is_refused(tiny, tmp_path):
     evolve(tiny(), out=tmp_path)
     pool = next((tmp_path / "state").glob("pool-*"))
@@ -179,7 +216,7 @@ def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_stat
     monkeypatch.setattr(generation, "raise_learngene", fail({0, 1, 2, 3}))
     with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
         evolve(tiny(), out=tmp_path, resume=True)
-    assert load_state(tmp_path)[0].generation == 1
+    assert load_state(tmp_path).state.generation == 1
 
 
 def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
@@ -196,13 +233,16 @@ def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
     assert not set(loaded) & set(data.novel)
 
 
-def test_survivors_are_averaged_into_one_where_the_recipe_says_so(tiny, tmp_path):
+def test_survivors_give_way_to_their_average_where_it_is_as_fit(tiny, tmp_path):
     evolve(tiny("evolution.recombination=average", "evolution.mutation_rate=0"), out=tmp_path)
     for row in rows(tmp_path):
         survivors = [one["id"] for one in row["individuals"] if one["survived"]]
-        assert row["recombinant"]["parents"] == survivors
-        assert row["recombinant"]["id"] in row["pool"]
-        assert not set(survivors) & set(row["pool"])
+        average = row["recombinant"]
+        assert average["parents"] == survivors
+        best = max(one["fitness"] for one in row["individuals"] if one["survived"])
+        assert average["survived"] is (average["fitness"] >= best)
+        assert (average["id"] in row["pool"]) is average["survived"]
+        assert bool(set(survivors) & set(row["pool"])) is not average["survived"]
 
 
 def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
@@ -258,7 +298,7 @@ def test_files_do_not_pile_up_over_the_generations(tiny, tmp_path):
 
 def test_the_pool_is_bounded(tiny, tmp_path):
     evolve(tiny("evolution.generations=5", "evolution.pool_size=3"), out=tmp_path)
-    state, _ = load_state(tmp_path)
+    state = load_state(tmp_path).state
     assert len(state.pool) == 3
     ids = {one.id for one in state.pool}
     assert all(set(one.ancestors) <= ids for one in state.pool)

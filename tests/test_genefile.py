@@ -38,7 +38,7 @@ def first(tensors):
 
 def test_a_sound_folder_passes_every_named_check(folder):
     checks = verify(folder)
-    assert len(checks) == 8
+    assert len(checks) == 9
     assert all(check.fault is None for check in checks)
 
 
@@ -89,6 +89,29 @@ def test_a_flipped_byte_is_found_by_the_hash(folder):
     path.write_bytes(content)
     with pytest.raises(GeneFileError, match=r"expected the sha256 of config\.json.*altered or cut"):
         Learngene.from_pretrained(folder)
+
+
+def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(folder):
+    change_tensors(folder, lambda tensors: tensors[first(tensors)].fill_(torch.nan))
+    change_config(folder, sha256="0" * 64)
+    faults = {check.name for check in verify(folder) if check.fault}
+    assert faults == {"sha256", "finite values"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"in_chans": -1}, {"std": [0, 0, 0]}, {"mean": [0.5]}, {"channels": {"stages.0.0": 10**12}}, {"fraction": 7}],
+)
+def test_a_config_with_values_out_of_range_is_refused(folder, changes):
+    change_config(folder, **changes)
+    with pytest.raises(GeneFileError, match=r"config\.json: "):
+        Learngene.from_pretrained(folder)
+
+
+def test_saving_leaves_other_files_of_the_folder_alone(tiny_run, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    Learngene.from_pretrained(tiny_run).save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "config.json", "learngene.safetensors"}
 
 
 def test_a_file_that_is_not_safetensors_is_refused(folder):

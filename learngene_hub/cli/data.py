@@ -19,6 +19,8 @@ def _group() -> None:
 def preview(
     source: Annotated[str, typer.Argument(help="Preset, image folder, Parquet folder or Hub id.")],
     path: Annotated[str | None, typer.Option(help="Local copy of a preset.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Name of the column of images, if it is unusual.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Name of the column of labels, if it is unusual.")] = None,
     image_size: Annotated[int, typer.Option(min=8, max=512, help="Pixels.")] = 32,
     classes: Annotated[int, typer.Option(min=1, help="Classes shown, one a row.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Images a class.")] = 12,
@@ -29,7 +31,14 @@ def preview(
     from learngene_hub.data import PRESETS, DataSource, available_classes, load_classes, write_contact_sheet
 
     preset = source if source in PRESETS else None
-    data = DataSource(preset=preset, path=path if preset else source, image_size=image_size, seed=seed)
+    data = DataSource(
+        preset=preset,
+        path=path if preset else source,
+        image_size=image_size,
+        image_column=image_column,
+        label_column=label_column,
+        seed=seed,
+    )
     names = available_classes(data)
     step = max(1, len(names) // classes)
     images = load_classes(data, names[::step][:classes], reporter=TerminalReporter())

@@ -21,10 +21,15 @@ def evaluate(
     tasks: Annotated[int, typer.Option(min=1, help="Tasks a seed.")] = 10,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
     lr: Annotated[
-        float | None, typer.Option(help="One learning rate for all.  [default: each start's best on held-out classes]")
+        float | None,
+        typer.Option(
+            min=1e-6, max=10, help="One learning rate for all.  [default: each start's best on held-out classes]"
+        ),
     ] = None,
-    width: Annotated[float | None, typer.Option(help="Width of the networks.  [default: the gene's own]")] = None,
-    depth: Annotated[int | None, typer.Option(help="Depth of the networks.  [default: the gene's own]")] = None,
+    width: Annotated[
+        float | None, typer.Option(min=0.05, max=4, help="Of the networks.  [default: the gene's own]")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(min=11, help="Depth of the networks.  [default: the gene's own]")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and comparison.png.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -65,4 +70,5 @@ def _show(results: dict[str, Any]) -> None:
 
 
 def _percent(summary: dict[str, Any]) -> str:
-    return f"{100 * summary['mean']:.1f} ± {100 * summary['ci95']:.1f}"
+    interval = "?" if summary["ci95"] is None else f"{100 * summary['ci95']:.1f}"
+    return f"{100 * summary['mean']:.1f} ± {interval}"

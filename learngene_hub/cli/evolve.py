@@ -45,7 +45,8 @@ def evolve(
         raise LearngeneError(f"{folder}: the gene has no origin")
     share = f"{gene.config.parameters:,} parameters"
     stdout.print(f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}", markup=False)
-    stderr.print(f"picture: {folder / 'evolution.png'}; next: learngene evaluate {folder}", markup=False)
+    data = f" --data {chosen.data.path}" if chosen.data.path else ""
+    stderr.print(f"picture: {folder / 'evolution.png'}; next: learngene evaluate {folder}{data}", markup=False)
 
 
 def _show_plan(recipe: "Recipe", plan: "Plan") -> None:

@@ -1,7 +1,7 @@
 """An ancestry network's life: it inherits a learngene, learns one k-way task, and its learngene is extracted."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,10 +13,19 @@ from learngene_hub.fitting import Images, support_batches
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.operators import extract, mutate
 from learngene_hub.rng import generator
-from learngene_hub.training import Circuit, Optimisation, Precision, Rate, Slow, leading, measure_statistics, train
+from learngene_hub.training import (
+    Batch,
+    Circuit,
+    Optimisation,
+    Precision,
+    Rate,
+    Slow,
+    leading,
+    measure_statistics,
+    train,
+)
 
 HEAD = "head.fc.weight"
-STATISTICS_BATCHES = 30
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ def raise_learngene(
     gene_rate: Rate | None,
     circuit_loss: float,
     mutation_rate: float,
+    statistics_batches: int,
     precision: Precision,
     seed: int,
     path: tuple[int, int],
@@ -64,6 +74,7 @@ def raise_learngene(
         gene_rate: of the inherited weights instead; None: the same.
         circuit_loss: weight of the gene's own loss; 0: none.
         mutation_rate: see `learngene_hub.operators.mutate`.
+        statistics_batches: batches over which the circuit's batch norms are measured before extraction.
         precision: of convolutions.
         seed: of the evolution.
         path: generation and number of the individual.
@@ -94,9 +105,15 @@ def raise_learngene(
     gene = extract(state, network.conv_specs(), channels)
     if cross == "zero":
         thin.load_state_dict(thin.state_dict() | gene)
-        measure_statistics(thin, (x for x, _ in islice(batches, STATISTICS_BATCHES)), precision)
+        measure_statistics(thin, _counted(islice(batches, statistics_batches), on_step), precision)
         gene = extract({name: t.cpu() for name, t in thin.state_dict().items()}, thin.conv_specs(), channels)
     return Trained(gene, loss)
+
+
+def _counted(batches: Iterable[Batch], on_step: Callable[[int], None]) -> Iterator[Tensor]:
+    for images, labels in batches:
+        on_step(len(labels))
+        yield images
 
 
 def _inherited(network: LearngeneNetwork, gene: Mapping[str, Tensor]) -> list[Tensor]:

@@ -5,8 +5,10 @@ names that file with its sha256. A kill between the two leaves the old pair in f
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,10 @@ def claim(out: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds it.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be made a folder ({error.strerror}); give another --out") from None
     try:
         with FileLock(out / LOCK_NAME, timeout=0):
             yield
@@ -44,8 +49,8 @@ def has_state(out: Path) -> bool:
     return (out / STATE_FOLDER / STATE_NAME).is_file()
 
 
-def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any]) -> None:
-    """Save `state` and the dumped `recipe` it belongs to; files of earlier generations go afterwards."""
+def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], classes: Mapping[str, Any]) -> None:
+    """Save `state` with the dumped `recipe` and the `classes` it belongs to; older files go afterwards."""
     folder = out / STATE_FOLDER
     pool = folder / f"pool-{state.generation:06d}.safetensors"
     with atomic_path(pool) as path:
@@ -59,6 +64,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any]) -> N
         "pool_file": pool.name,
         "pool_sha256": sha256,
         "recipe": recipe,
+        "classes": classes,
     }
     write_text(folder / STATE_NAME, json.dumps(record, indent=1))
     for old in folder.glob("pool-*.safetensors"):
@@ -66,8 +72,17 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any]) -> N
             old.unlink()
 
 
-def load_state(out: Path) -> tuple[EvolutionState, dict[str, Any]]:
-    """The saved state and the dumped recipe it belongs to.
+@dataclass(frozen=True)
+class Saved:
+    """A state with the dumped recipe and the classes, role -> names, that it belongs to."""
+
+    state: EvolutionState
+    recipe: dict[str, Any]
+    classes: dict[str, list[str]]
+
+
+def load_state(out: Path) -> Saved:
+    """The saved state and what it belongs to.
 
     Raises:
         RunError: the state is damaged.
@@ -81,9 +96,16 @@ def load_state(out: Path) -> tuple[EvolutionState, dict[str, Any]]:
         tensors = load_file(pool)
         members = tuple(_individual(one, tensors) for one in record["pool"])
         state = EvolutionState(record["generation"], record["next_id"], members, record["images"], record["seconds"])
-        return state, record["recipe"]
+        return Saved(state, record["recipe"], record["classes"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"{folder}: the saved state is damaged ({error}); start again with another --out") from None
+
+
+def sweep(out: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for folder in (out, out / STATE_FOLDER):
+        for leftover in folder.glob(".*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def append_metrics(out: Path, row: Mapping[str, Any]) -> None:
@@ -100,8 +122,14 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
 
 
 def truncate_metrics(out: Path, generation: int) -> None:
-    """Keep the rows of generations before `generation`: the others will be run again."""
+    """Keep the rows of generations before `generation`: the others will be run again.
+
+    Raises:
+        RunError: a row before `generation` is missing.
+    """
     rows = [row for row in read_metrics(out) if row["generation"] < generation]
+    if [row["generation"] for row in rows] != list(range(generation)):
+        raise RunError(f"{out / METRICS_NAME}: expected a row for each of {generation} generations; restore the file")
     write_text(out / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import torch
 
 from learngene_hub.birth import Body
-from learngene_hub.data import sample_task
+from learngene_hub.data import Task, sample_task
 from learngene_hub.evolution.ancestry import Trained, raise_learngene
 from learngene_hub.evolution.critics import critic_fitness
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.population import EvolutionState, Individual
-from learngene_hub.fitting import draw_tasks
 from learngene_hub.operators import average, tournament, update_scores
-from learngene_hub.progress import Task
+from learngene_hub.progress import Task as Bar
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
 from learngene_hub.training import Precision, Rate, falling, restarting
@@ -35,6 +34,7 @@ class Setting:
         body: what every network is built as.
         channels: channel group -> channels that are gene.
         environment: the images.
+        critic_tasks: what critics learn, the same in every generation.
         precision: of convolutions.
     """
 
@@ -42,10 +42,11 @@ class Setting:
     body: Body
     channels: Mapping[str, int]
     environment: Environment
+    critic_tasks: tuple[Task, ...]
     precision: Precision
 
 
-def next_generation(state: EvolutionState, setting: Setting, bar: Task) -> tuple[EvolutionState, dict[str, Any]]:
+def next_generation(state: EvolutionState, setting: Setting, bar: Bar) -> tuple[EvolutionState, dict[str, Any]]:
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
     Returns:
@@ -66,7 +67,8 @@ def next_generation(state: EvolutionState, setting: Setting, bar: Task) -> tuple
     winners = tournament(fitness, size=size, generator=generator(recipe.seed, "tournament", now)).tolist()
     survivors = [born[winner] for winner in winners]
     recombinant = _recombine(survivors, state.next_id + len(born), now, setting, bar)
-    entering = [recombinant] if recombinant else survivors
+    is_fit = recombinant is not None and recombinant.fitness >= max(one.fitness for one in survivors)
+    entering = [recombinant] if recombinant is not None and is_fit else survivors
     after = EvolutionState(
         generation=now + 1,
         next_id=state.next_id + len(born) + (recombinant is not None),
@@ -74,7 +76,7 @@ def next_generation(state: EvolutionState, setting: Setting, bar: Task) -> tuple
         images=state.images + generation_images(recipe, now),
         seconds=state.seconds + time.monotonic() - began,
     )
-    return after, _metrics_row(after, born, trained, survivors, recombinant)
+    return after, _metrics_row(after, born, trained, survivors, recombinant, recombinant_enters=is_fit)
 
 
 def population_size(recipe: Recipe, generation: int) -> int:
@@ -97,7 +99,8 @@ def generation_images(recipe: Recipe, generation: int) -> int:
     individuals = population_size(recipe, generation)
     groups = math.ceil(individuals / min(recipe.evolution.tournament_size, individuals))
     critics = individuals + (recipe.evolution.recombination == "average" and groups > 1)
-    ancestry = individuals * life_steps(recipe, generation) * recipe.ancestry.batch_size
+    batches = life_steps(recipe, generation) + recipe.ancestry.statistics_batches * (recipe.gene.cross == "zero")
+    ancestry = individuals * batches * recipe.ancestry.batch_size
     return ancestry + critics * recipe.critic.tasks * recipe.critic.steps * recipe.critic.batch_size
 
 
@@ -117,7 +120,7 @@ def _parents(pool: Sequence[Individual], recipe: Recipe, now: int) -> Sequence[I
     return [pool[int(i)] for i in torch.multinomial(scores, count, replacement=True, generator=draws)]
 
 
-def _raise(parent: Individual | None, number: int, now: int, setting: Setting, bar: Task) -> Trained:
+def _raise(parent: Individual | None, number: int, now: int, setting: Setting, bar: Bar) -> Trained:
     recipe, base = setting.recipe, setting.environment.base
     draws = generator(recipe.seed, "ancestry task", now, number)
     ways, shots = recipe.ancestry.ways, recipe.ancestry.images_per_class
@@ -135,6 +138,7 @@ def _raise(parent: Individual | None, number: int, now: int, setting: Setting, b
         gene_rate=gene_rate,
         circuit_loss=recipe.ancestry.circuit_loss,
         mutation_rate=mutation_rate(recipe, now),
+        statistics_batches=recipe.ancestry.statistics_batches,
         precision=setting.precision,
         seed=recipe.seed,
         path=(now, number),
@@ -155,7 +159,7 @@ def _rates(recipe: Recipe, now: int) -> tuple[Rate, Rate | None]:
 
 
 def _individual(
-    id_: int, now: int, parents: Sequence[Individual], trained: Trained, setting: Setting, bar: Task
+    id_: int, now: int, parents: Sequence[Individual], trained: Trained, setting: Setting, bar: Bar
 ) -> Individual:
     """The individual with its fitness: NaN if its training failed."""
     ancestors: dict[int, int] = {}
@@ -166,23 +170,13 @@ def _individual(
     return Individual(id_, now, tuple(one.id for one in parents), ancestors, fitness, fitness, trained.gene)
 
 
-def _fitness(trained: Trained, now: int, setting: Setting, bar: Task) -> float:
-    recipe, held_out = setting.recipe, setting.environment.held_out
-    critic = recipe.critic
-    tasks = draw_tasks(
-        held_out.labels,
-        count=critic.tasks,
-        n_way=critic.ways,
-        n_shot=critic.shots,
-        n_query=critic.queries,
-        seed=recipe.seed,
-        path=("critic task",),
-    )
+def _fitness(trained: Trained, now: int, setting: Setting, bar: Bar) -> float:
+    recipe = setting.recipe
     return critic_fitness(
         trained.gene,
-        held_out,
-        tasks,
-        critic,
+        setting.environment.held_out,
+        setting.critic_tasks,
+        recipe.critic,
         body=setting.body,
         cross=recipe.gene.cross,
         precision=setting.precision,
@@ -191,8 +185,11 @@ def _fitness(trained: Trained, now: int, setting: Setting, bar: Task) -> float:
     )
 
 
-def _recombine(survivors: Sequence[Individual], id_: int, now: int, setting: Setting, bar: Task) -> Individual | None:
-    """The average of several survivors, scored like them; None where the recipe wants none, or it fails."""
+def _recombine(survivors: Sequence[Individual], id_: int, now: int, setting: Setting, bar: Bar) -> Individual | None:
+    """The average of several survivors, scored like them; None where the recipe wants none, or it fails (ours).
+
+    It takes the survivors' place only if it is at least as fit: the average of strangers is worth nothing.
+    """
     if setting.recipe.evolution.recombination == "none" or len(survivors) < 2:
         return None
     trained = Trained(average([one.gene for one in survivors]), loss=0.0)
@@ -226,6 +223,8 @@ def _metrics_row(
     trained: Sequence[Trained],
     survivors: Sequence[Individual],
     recombinant: Individual | None,
+    *,
+    recombinant_enters: bool,
 ) -> dict[str, Any]:
     alive = [one for one in born if not math.isnan(one.fitness)]
     surviving = {one.id for one in survivors}
@@ -240,7 +239,7 @@ def _metrics_row(
             _describe(one, survived=one.id in surviving) | {"loss": _or_none(left.loss)}
             for one, left in zip(born, trained, strict=True)
         ],
-        "recombinant": _describe(recombinant, survived=True) if recombinant else None,
+        "recombinant": _describe(recombinant, survived=recombinant_enters) if recombinant else None,
         "pool": [one.id for one in after.pool],
         "images": after.images,
         "seconds": round(after.seconds, 3),
@@ -255,5 +254,5 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _stepper(bar: Task, now: int, doing: str) -> Callable[[int], None]:
+def _stepper(bar: Bar, now: int, doing: str) -> Callable[[int], None]:
     return lambda images: bar.advance(images, generation=now + 1, now=doing)

@@ -13,6 +13,7 @@ from learngene_hub.evolution.generation import generation_images, life_steps, po
 from learngene_hub.evolution.run import network_body, pick_precision
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
+from learngene_hub.rng import generator
 from learngene_hub.training import Circuit, train
 
 MEASURED_STEPS = 3
@@ -101,7 +102,8 @@ def _measure(recipe: Recipe, body: Body, channels: Mapping[str, int], device: to
     network = newborn(body, num_classes=ways, gene=None, cross="zero", seed=recipe.seed)
     network = placed(network, device)
     thin = placed(gene_network(body, channels, num_classes=ways), device)
-    images = torch.rand(recipe.ancestry.batch_size, body.in_chans, size, size).to(device)
+    noise = generator(recipe.seed, "plan")
+    images = torch.rand(recipe.ancestry.batch_size, body.in_chans, size, size, generator=noise).to(device)
     labels = torch.arange(recipe.ancestry.batch_size).remainder(ways).to(device)
 
     def run(steps: int) -> float:

@@ -1,6 +1,7 @@
 """`evolve`: a recipe in, a gene folder out; interrupted at any moment, it goes on where it was."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,23 @@ from learngene_hub.birth import Body, gene_channels
 from learngene_hub.data import DataSource
 from learngene_hub.errors import RecipeError, RunError
 from learngene_hub.evolution.checkpoint import (
+    LOCK_NAME,
+    STATE_FOLDER,
+    Saved,
     append_metrics,
     claim,
     has_state,
     load_state,
     read_metrics,
     save_state,
+    sweep,
     truncate_metrics,
 )
 from learngene_hub.evolution.environment import Environment, find_split, load_environment, source_name
 from learngene_hub.evolution.generation import Setting, generation_images, next_generation
 from learngene_hub.evolution.population import EvolutionState, Individual
 from learngene_hub.files import atomic_path, write_text
-from learngene_hub.fitting import pick_device
+from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -46,6 +51,7 @@ from learngene_hub.recipe import ClassesSection, Recipe
 from learngene_hub.training import Precision, best_precision
 
 GROWING_KEY = "evolution.generations"
+STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
 
 
 def evolve(
@@ -76,15 +82,22 @@ def evolve(
     """
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
+    place = pick_device(device)
     with claim(out):
-        state = _start_or_resume(recipe, out, resume=resume, reporter=reporter)
-        setting = prepare(recipe, device=pick_device(device), reporter=reporter)
+        saved = _saved(recipe, out, resume=resume, reporter=reporter)
+        setting = prepare(recipe, device=place, reporter=reporter)
+        classes = {role: list(names) for role, names in asdict(setting.environment.split).items()}
+        if saved is not None and saved.classes != classes:
+            raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
+        state = EvolutionState() if saved is None else saved.state
+        truncate_metrics(out, state.generation)
+        write_text(out / RECIPE_NAME, recipe.text)
         left = range(state.generation, recipe.evolution.generations)
         with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
             for _ in left:
                 state, row = next_generation(state, setting, bar)
                 append_metrics(out, row)
-                save_state(out, state, recipe.model_dump(mode="json"))
+                save_state(out, state, recipe.model_dump(mode="json"), classes)
                 reporter.line(_summary(row, recipe.evolution.generations))
                 bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return _finish(state, setting, out)
@@ -109,7 +122,18 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
     environment = load_environment(
         source, split, padding=recipe.data.padding, flip=recipe.data.flip, device=device, reporter=reporter
     )
-    return Setting(recipe, body, gene_channels(body, recipe.gene.fraction), environment, pick_precision(recipe, device))
+    critic = recipe.critic
+    tasks = draw_tasks(
+        environment.held_out.labels,
+        count=critic.tasks,
+        n_way=critic.ways,
+        n_shot=critic.shots,
+        n_query=critic.queries,
+        seed=recipe.seed,
+        path=("critic task",),
+    )
+    channels = gene_channels(body, recipe.gene.fraction)
+    return Setting(recipe, body, channels, environment, tasks, pick_precision(recipe, device))
 
 
 def network_body(recipe: Recipe) -> Body:
@@ -138,24 +162,25 @@ def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
     return best_precision(device) if recipe.precision == "auto" else recipe.precision
 
 
-def _start_or_resume(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> EvolutionState:
+def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
+    """What is to be resumed; None for a fresh start in an empty folder, or after a kill in the first generation."""
+    sweep(out)
     if not has_state(out):
-        truncate_metrics(out, 0)
-        write_text(out / RECIPE_NAME, recipe.text)
-        return EvolutionState()
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED)
+        if foreign:
+            raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
+        return None
     if not resume:
         raise RunError(f"{out}: holds an evolution already; add --resume to go on with it, or give another --out")
-    state, before = load_state(out)
-    changed = recipe.differences(before)
+    saved = load_state(out)
+    changed = recipe.differences(saved.recipe)
     longer = changed.pop(GROWING_KEY, None)
     if changed:
         faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
         raise RunError(f"{out}: was run with another recipe; give another --out, or undo:\n" + "\n".join(faults))
     if longer is not None:
-        _check_growth(longer, state, recipe, reporter)
-    truncate_metrics(out, state.generation)
-    write_text(out / RECIPE_NAME, recipe.text)
-    return state
+        _check_growth(longer, saved.state, recipe, reporter)
+    return saved
 
 
 def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe, reporter: Reporter) -> None:
@@ -242,6 +267,10 @@ def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
         crop_padding=recipe.data.padding,
         flip=recipe.data.flip,
         seed=recipe.seed,
+        revision=recipe.data.revision,
+        image_column=recipe.data.image_column,
+        label_column=recipe.data.label_column,
+        on_corrupt=recipe.data.on_corrupt,
         base=environment.split.base,
         held_out=environment.split.held_out,
         novel=environment.split.novel,

@@ -9,15 +9,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from learngene_hub.errors import GeneFileError, NetworkError
+from learngene_hub.files import atomic_path, write_text
 from learngene_hub.networks import NORM_TENSORS, build
 
 SCHEMA_VERSION = 1
@@ -28,11 +29,12 @@ METRICS_NAME = "metrics.jsonl"
 PICTURE_NAME = "evolution.png"
 CARD_NAME = "README.md"
 GENE_FOLDER = "gene"  # inside the folder of a run
+INDEPENDENT = {"no pickle", "sha256"}  # checks whose failure does not keep the later ones from being made
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class DataRecord(_Part):
@@ -45,6 +47,10 @@ class DataRecord(_Part):
     crop_padding: int
     flip: bool
     seed: int
+    revision: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    on_corrupt: Literal["refuse", "skip"] = "refuse"
     base: tuple[str, ...]
     held_out: tuple[str, ...]
     novel: tuple[str, ...]
@@ -96,16 +102,22 @@ class GeneConfig(_Part):
     network: str
     width: float
     depth: int
-    in_chans: int
-    channels: dict[str, int]
-    fraction: float
-    parameters: int
+    in_chans: int = Field(ge=1, le=64)
+    channels: dict[str, Annotated[int, Field(ge=1, le=2**14)]]
+    fraction: float = Field(gt=0, le=1)
+    parameters: int = Field(ge=1)
     mean: tuple[float, ...]
-    std: tuple[float, ...]
-    image_size: int
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    image_size: int = Field(ge=8, le=1024)
     dtype: Literal["float32"] = "float32"
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     origin: Origin | None = None
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.in_chans:
+            raise ValueError(f"mean and std need {self.in_chans} values each, one for each image channel")
+        return self
 
 
 @dataclass(frozen=True)
@@ -130,8 +142,9 @@ def file_sha256(path: Path) -> str:
 
 def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
     """Write weights and config into an existing `folder`; the config returned carries the weights' sha256."""
-    config = config.model_copy(update={"sha256": write_tensors(folder / WEIGHTS_NAME, tensors)})
-    (folder / CONFIG_NAME).write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    with atomic_path(folder / WEIGHTS_NAME) as path:
+        config = config.model_copy(update={"sha256": write_tensors(path, tensors)})
+    write_text(folder / CONFIG_NAME, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
     return config
 
 
@@ -185,14 +198,16 @@ def read_gene(folder: Path) -> tuple[dict[str, Tensor], GeneConfig]:
 
 
 def verify(folder: Path) -> list[Check]:
-    """Every check of a gene folder in order; checks that need one that failed are not reached."""
+    """Every check of a gene folder in order; after a fault, those that do not need what failed are still made."""
     results: list[Check] = []
     for name, check in _Reader(folder).checks():
         try:
             check()
+            results.append(Check(name, None))
         except GeneFileError as error:
-            return [*results, Check(name, str(error))]
-        results.append(Check(name, None))
+            results.append(Check(name, str(error)))
+            if name not in INDEPENDENT:
+                break
     return results
 
 
@@ -208,6 +223,7 @@ class _Reader:
 
     def checks(self) -> list[tuple[str, Callable[[], None]]]:
         return [
+            ("files", self._files),
             ("no pickle", self._no_pickle),
             ("config and schema", self._read_config),
             ("network and channels", self._expect),
@@ -218,14 +234,17 @@ class _Reader:
             ("finite values", self._finite),
         ]
 
+    def _files(self) -> None:
+        for name in (CONFIG_NAME, WEIGHTS_NAME):
+            if not (self.folder / name).is_file():
+                raise GeneFileError(f"{self.folder}: {name} is missing; this is not a whole gene folder")
+
     def _no_pickle(self) -> None:
         found = sorted(path.name for path in self.folder.iterdir() if path.suffix in PICKLES)
         if found:
             raise GeneFileError(
                 f"{self.folder}: holds {', '.join(found)}: pickles can run code; genes are safetensors only"
             )
-        if not self.weights.is_file():
-            raise GeneFileError(f"{self.folder}: {WEIGHTS_NAME} is missing")
 
     def _read_config(self) -> None:
         self.config = read_config(self.folder)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from learngene_hub.files import atomic_path
 from learngene_hub.gene.folder import GeneConfig, find_gene, read_gene, write_gene
 
 
@@ -33,12 +32,12 @@ class Learngene:
         return cls(tensors, config)
 
     def save_pretrained(self, path: str | Path) -> Path:
-        """Write weights and config as a new gene folder at `path`, atomically; what was there is replaced.
+        """Write weights and config into the folder `path`, each file atomically; other files there are left alone.
 
         Returns:
             The folder.
         """
-        with atomic_path(Path(path)) as folder:
-            folder.mkdir()
-            write_gene(folder, self.tensors, self.config)
-        return Path(path)
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_gene(folder, self.tensors, self.config)
+        return folder
