@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,27 +110,30 @@ def evaluate(
         check_can_draw()
     source = "memory" if isinstance(gene, Learngene) else str(find_gene(Path(gene)))
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
-    if gene.config.origin is None:
-        raise LearngeneError("this gene does not say which classes it has never seen; only evolved genes do")
     config = gene.config
+    if config.origin is None:
+        raise LearngeneError("this gene does not say which classes it has never seen; only evolved genes do")
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, config.in_chans)
     starts: Starts = {"scratch": None, "learngene": gene.tensors}
-    trial = partial(_trial, body=body, protocol=protocol)
     load = partial(_images, gene, data=data, device=pick_device(device), reporter=reporter)
+    novel = load(config.origin.data.novel)
+    held_out = load(config.origin.data.held_out) if protocol.lr is None else novel
+    protocol = _with_room(protocol, [novel, held_out], reporter)
+    trial = partial(_trial, body=body, protocol=protocol)
     if protocol.lr is None:
-        tuning = _tune(starts, load(gene.config.origin.data.held_out), trial, protocol, reporter)
+        tuning = _tune(starts, held_out, trial, protocol, reporter)
         rates = {start: max(tried, key=tried.__getitem__) for start, tried in tuning.items()}
     else:
         tuning, rates = {start: {} for start in starts}, dict.fromkeys(starts, protocol.lr)
-    accuracies = _compare(starts, rates, load(gene.config.origin.data.novel), trial, protocol, seeds, reporter)
+    accuracies = _compare(starts, rates, novel, trial, protocol, seeds, reporter)
     descendant = from_learngene(gene, num_classes=protocol.ways, width=body.width, depth=body.depth)
     results = _results(accuracies, rates, tuning, protocol, seeds) | {
         "parameters_inherited": descendant.inheritance.share,
         "width": body.width,
         "depth": body.depth,
-        "gene": {"name": gene.config.origin.recipe, "sha256": gene.config.sha256, "network": gene.config.network},
-        "data": gene.config.origin.data.source,
+        "gene": {"name": config.origin.recipe, "sha256": gene.config.sha256, "network": gene.config.network},
+        "data": config.origin.data.source,
         "package_version": __version__,
         "torch_version": torch.__version__,
     }
@@ -213,6 +216,8 @@ def _tune(
                 count = protocol.tuning_tasks
                 values = trial(inherited, images, lr, seed=TUNING_SEED, count=count, on_network=bar.advance)
                 tuning[start][lr] = statistics.fmean(values)
+            best = max(tuning[start], key=tuning[start].__getitem__)
+            reporter.line(f"{start}: learning rate {best}, {tuning[start][best]:.3f} on held-out classes")
     return tuning
 
 
@@ -231,8 +236,24 @@ def _compare(
         for seed in seeds:
             for start, inherited in starts.items():
                 count, lr = protocol.tasks, rates[start]
-                accuracies[start] += trial(inherited, images, lr, seed=seed, count=count, on_network=bar.advance)
+                values = trial(inherited, images, lr, seed=seed, count=count, on_network=bar.advance)
+                reporter.line(f"seed {seed}, {start}: {statistics.fmean(values):.3f} on novel classes")
+                accuracies[start] += values
     return accuracies
+
+
+def _with_room(protocol: FewShot, roles: Sequence[Images], reporter: Reporter) -> FewShot:
+    """The protocol with as many test images a class as the smallest class has to spare."""
+    smallest = min(int(torch.bincount(images.labels).min()) for images in roles)
+    if smallest <= protocol.shots:
+        raise LearngeneError(
+            f"{protocol.shots} training images a class, but a class has only {smallest}: lower --shots"
+        )
+    room = smallest - protocol.shots
+    if room >= protocol.queries:
+        return protocol
+    reporter.warn(f"a class has only {smallest} images: {room} of them are tested on instead of {protocol.queries}")
+    return replace(protocol, queries=room)
 
 
 def _trial(

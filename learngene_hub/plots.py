@@ -20,7 +20,7 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
         title: above the picture.
     """
     figure, axes = _figure()
-    points = {one["id"]: (row["generation"], one["fitness"]) for row in rows for one in _everyone(row)}
+    points = {one["id"]: (row["generation"] + 1, one["fitness"]) for row in rows for one in _everyone(row)}
     chosen = _lineage(rows)
     for row in rows:
         for one in _everyone(row):
@@ -29,9 +29,10 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
     for survived, face in ((False, "white"), (True, GENE_COLOUR)):
         shown = [points[one["id"]] for row in rows for one in _everyone(row) if one["survived"] is survived]
         shown = [(x, y) for x, y in shown if y is not None]
-        label = "survives its tournament" if survived else "does not"
+        label = "survives its tournament" if survived else "eliminated"
         axes.scatter(*_columns(shown), s=36, c=face, edgecolors=GENE_COLOUR, zorder=3, label=label)
-    axes.plot([row["generation"] for row in rows], [row["mean"] for row in rows], color=LINE_COLOUR, label="mean")
+    axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="lineage of the best")
+    axes.plot([row["generation"] + 1 for row in rows], [row["mean"] for row in rows], color=LINE_COLOUR, label="mean")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=title)
     axes.legend(frameon=False, fontsize=8)

@@ -80,6 +80,8 @@ class DataSection(_Section):
     def _has_source(self) -> Self:
         if self.preset is None and self.path is None:
             raise ValueError("needs `preset` (glyphs, cifar_fs, mini_imagenet) or `path`")
+        if self.preset == "glyphs" and self.path is not None:
+            raise ValueError("preset glyphs is drawn, not read: for your own images, leave `preset` out")
         if self.preset in {"cifar_fs", "mini_imagenet"} and self.classes is not None:
             raise ValueError(f"preset {self.preset} brings its own classes; leave `classes` out, or give `path` alone")
         return self
@@ -170,6 +172,18 @@ class Recipe(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device has it"
     )
+
+    @model_validator(mode="after")
+    def _ways_fit(self) -> Self:
+        classes = self.data.classes or ClassesSection()
+        for key, ways, role in (
+            ("ancestry.ways", self.ancestry.ways, classes.base),
+            ("critic.ways", self.critic.ways, classes.held_out),
+        ):
+            count = role if isinstance(role, int) else len(role)
+            if ways > count:
+                raise ValueError(f"{key}: {ways} classes a task, but the recipe has {count} of that role")
+        return self
 
     _text: str | None = PrivateAttr(None)
     _overrides: tuple[str, ...] = PrivateAttr(())
@@ -295,11 +309,15 @@ def _apply(content: dict[str, Any], override: str) -> None:
 def _describe(fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "tuple")))
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, recipe_keys(), n=1)
+        near = [one for one in recipe_keys() if one.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = near or difflib.get_close_matches(key, recipe_keys(), n=1)
         return f"{key}: no such key" + (f"; did you mean `{near[0]}`?" if near else "")
     if fault["type"] == "missing":
         return f"{key}: missing"
-    return f"{key or 'recipe'}: {fault['msg'].removeprefix('Value error, ')}, found {fault['input']!r:.60}"
+    if fault["type"] == "value_error":  # ours, which say themselves what was found
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    return f"{key}: {fault['msg']}, found {fault['input']!r:.60}"
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -58,7 +58,7 @@ def test_every_start_has_the_learning_rate_that_suits_it_best_on_held_out_classe
     monkeypatch.setattr(evaluation, "load_classes", spy)
     results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
     data = Learngene.from_pretrained(tiny_run).config.origin.data
-    assert loaded == [data.held_out, data.novel]
+    assert loaded == [data.novel, data.held_out]
     for start in ("scratch", "learngene"):
         tuning = {float(lr): accuracy for lr, accuracy in results[start]["tuning"].items()}
         assert tuning.keys() == {0.01, 0.1}
@@ -69,6 +69,13 @@ def test_one_learning_rate_for_all_needs_no_held_out_images(tiny_run):
     results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
     assert {results[start]["lr"] for start in ("scratch", "learngene")} == {0.03}
     assert results["scratch"]["tuning"] == {}
+
+
+def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
+    results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,))
+    assert results["protocol"]["queries"] == 8
+    with pytest.raises(LearngeneError, match="12 training images a class, but a class has only 12: lower --shots"):
+        evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
 
 
 def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):

@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 
 from learngene_hub.data import ClassSplit, load_classes
-from learngene_hub.errors import DataError, RecipeError, RunError, SelectionError
+from learngene_hub.errors import DataError, RunError, SelectionError
 from learngene_hub.evolution import generation, run
 from learngene_hub.evolution.ancestry import Trained
 from learngene_hub.evolution.checkpoint import load_state
@@ -279,15 +279,6 @@ def test_a_lone_individual_is_not_mutated(tiny, tmp_path):
 def test_the_circuit_loss_can_be_switched_off(tiny, tiny_run, tmp_path):
     evolve(tiny("ancestry.circuit_loss=0"), out=tmp_path)
     assert (tmp_path / WEIGHTS).read_bytes() != (tiny_run / WEIGHTS).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [("ancestry.ways=9", r"ancestry\.ways: 9 classes a task.*8 of that role"), ("critic.ways=7", r"critic\.ways: 7")],
-)
-def test_tasks_of_more_classes_than_there_are_are_refused(tiny, tmp_path, override, message):
-    with pytest.raises(RecipeError, match=message):
-        evolve(tiny(override), out=tmp_path)
 
 
 def test_files_do_not_pile_up_over_the_generations(tiny, tmp_path):

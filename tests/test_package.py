@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import learngene_hub
 
@@ -84,3 +85,9 @@ def test_links_of_the_readme_into_the_repository_are_there():
     missing = [target for target in targets if not (ROOT / target).exists()]
     assert targets
     assert missing == []
+
+
+def test_the_recipe_of_the_readme_is_valid():
+    text = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    recipe = learngene_hub.Recipe.from_mapping(yaml.safe_load(text))
+    assert recipe.data.path == "photos/"

@@ -38,6 +38,28 @@ def test_a_preset_with_published_classes_takes_no_others():
         Recipe.from_mapping({"name": "x", "data": {"preset": "cifar_fs", "classes": {"base": 3}}})
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ancestry.ways=9", r"ancestry\.ways: 9 classes a task, but the recipe has 8"),
+        ("critic.ways=7", r"critic\.ways: 7"),
+    ],
+)
+def test_tasks_of_more_classes_than_there_are_are_refused(tiny, override, message):
+    with pytest.raises(RecipeError, match=message):
+        tiny(override)
+
+
+def test_glyphs_with_a_path_are_refused_with_the_way_to_own_images(tiny):
+    with pytest.raises(RecipeError, match="for your own images, leave `preset` out"):
+        tiny("data.path=photos")
+
+
+def test_a_key_without_its_section_is_found_by_its_name():
+    with pytest.raises(RecipeError, match=r"generations: no such key; did you mean `evolution\.generations`"):
+        Recipe.from_mapping(MINIMAL | {"generations": 2})
+
+
 def test_data_without_a_source_is_refused():
     with pytest.raises(RecipeError, match="needs `preset`"):
         Recipe.from_mapping({"name": "x", "data": {}})

@@ -64,6 +64,10 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             "training FLOPs": f"{plan.flops:.3g}",
             "checkpoint": f"at most {plan.checkpoint_bytes / 1e6:.1f} MB",
             "speed": f"{plan.images_per_second:,.0f} images/s in {plan.precision} on {plan.device}, from 3 steps",
-            "estimated time": f"{plan.seconds / 60:,.1f} minutes, without loading the images",
+            "estimated time": f"{_duration(plan.seconds)}, without loading the images",
         },
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"

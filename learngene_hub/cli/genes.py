@@ -49,7 +49,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "gene": f"{config.parameters:,} parameters: {config.fraction:.0%} of the channels of every layer",
         "images": f"{config.image_size} pixels, {config.in_chans} channels",
         "mean, std": f"{[round(x, 4) for x in config.mean]}, {[round(x, 4) for x in config.std]}",
-        "sha256": config.sha256,
+        "sha256": f"{config.sha256} (as recorded; `learngene verify` checks it)",
     }
     origin = config.origin
     if origin is None:

@@ -10,7 +10,7 @@ import torch
 from learngene_hub import __version__
 from learngene_hub.birth import Body, gene_channels
 from learngene_hub.data import DataSource
-from learngene_hub.errors import RecipeError, RunError
+from learngene_hub.errors import RunError
 from learngene_hub.evolution.checkpoint import (
     LOCK_NAME,
     STATE_FOLDER,
@@ -107,18 +107,11 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
     """Everything a generation of `recipe` needs; loads the images.
 
     Raises:
-        RecipeError: a task asks for more classes than there are.
         DataError: the images cannot be had.
     """
     body, source = network_body(recipe), data_source(recipe)
     classes = recipe.data.classes or ClassesSection()
     split = find_split(source, base=classes.base, held_out=classes.held_out, novel=classes.novel, seed=classes.seed)
-    for key, ways, names in (
-        ("ancestry.ways", recipe.ancestry.ways, split.base),
-        ("critic.ways", recipe.critic.ways, split.held_out),
-    ):
-        if ways > len(names):
-            raise RecipeError(f"{key}: {ways} classes a task, but the data set has {len(names)} of that role")
     environment = load_environment(
         source, split, padding=recipe.data.padding, flip=recipe.data.flip, device=device, reporter=reporter
     )

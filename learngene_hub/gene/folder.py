@@ -154,6 +154,7 @@ def find_gene(path: Path) -> Path:
     Raises:
         GeneFileError: there is none.
     """
+    path = path.parent if path.is_file() else path
     for folder in (path, path / GENE_FOLDER):
         if (folder / CONFIG_NAME).is_file() or (folder / WEIGHTS_NAME).is_file():
             return folder
