@@ -31,7 +31,7 @@ class Notes(SilentReporter):
     def line(self, text):
         self.lines.append(text)
         if len(self.lines) == self.stop_after:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped by the test")
 
     def warn(self, text):
         self.warnings.append(text)
@@ -50,7 +50,7 @@ def test_the_same_recipe_gives_the_same_bytes_and_another_seed_others(tiny, tiny
 
 @pytest.mark.parametrize("stop", [1, 2])
 def test_a_run_stopped_and_resumed_ends_with_the_same_bytes_and_metrics(tiny, tiny_run, tmp_path, stop):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=stop))
     evolve(tiny(), out=tmp_path, resume=True)
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
@@ -211,7 +211,7 @@ def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypat
 
 
 def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
     monkeypatch.setattr(generation, "raise_learngene", fail({0, 1, 2, 3}))
     with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
