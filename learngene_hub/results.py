@@ -1,0 +1,152 @@
+"""What an evaluation found: `results.json`, as nouns.
+
+Accuracies are top-1, in [0, 1]. A *measure* is what is read off one trained network: its accuracy after so many
+steps ("60"), or that of a nearest-prototype classifier on its features before any training ("prototype").
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from learngene_hub.errors import LearngeneError
+from learngene_hub.files import write_text
+
+RESULTS_NAME = "results.json"
+RESULTS_VERSION = 1
+SCRATCH, LEARNGENE = "scratch", "learngene"
+PROTOTYPE = "prototype"
+STATISTIC = "mean of the differences paired by task; interval: Student's t, 95 %"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Summary(_Part):
+    """Mean and half the width of its 95 % confidence interval (Student's t; None for a single value)."""
+
+    mean: float
+    ci95: float | None
+
+
+class Measure(Summary):
+    """Accuracies, one a task, in the same order for all starts."""
+
+    accuracies: tuple[float, ...]
+
+
+class Cost(_Part):
+    """What making a start took: training images, floating-point operations and seconds on a device; 0 for scratch."""
+
+    images: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    device: str = ""
+
+
+class StartResult(_Part):
+    """What one start is worth in one descendant.
+
+    Attributes:
+        start: its name: `scratch`, `learngene`, `narrow`...
+        description: what it inherits, in a few words.
+        lr: learning rate, the best of `tuning`.
+        tuning: learning rate -> accuracy on tasks of held-out classes; empty where the rate was given.
+        inherited: share of the descendant's parameters that come from the start, classifier not counted, in [0, 1].
+        cost: of making the start.
+        measures: name of the measure -> accuracies on novel classes.
+        gain: name of the measure -> difference to scratch, paired by task; empty for scratch.
+        lead: name of the measure -> difference of the first learngene to this start; empty for that learngene.
+    """
+
+    start: str
+    description: str
+    lr: float
+    tuning: dict[str, float]
+    inherited: float
+    cost: Cost
+    measures: dict[str, Measure]
+    gain: dict[str, Summary]
+    lead: dict[str, Summary]
+
+
+class DescendantResult(_Part):
+    """All starts in one kind of network: `network` of `width` and `depth`, `parameters` without the classifier."""
+
+    network: str
+    width: float
+    depth: int
+    parameters: int
+    starts: tuple[StartResult, ...]
+
+    def start(self, name: str) -> StartResult:
+        """The start called `name`."""
+        return next(one for one in self.starts if one.start == name)
+
+
+class GeneRecord(_Part):
+    """One of the genes that were judged; `start` is its name in the tables."""
+
+    start: str
+    name: str
+    sha256: str
+    network: str
+    width: float
+    depth: int
+    parameters: int
+    seed: int
+    cost: Cost
+
+
+class Results(_Part):
+    """`results.json`: one protocol, one or more genes, one or more kinds of descendants.
+
+    Attributes:
+        protocol: name, version and all constants of the protocol.
+        data: name of the data set the novel classes come from.
+        classes: names of these classes.
+        steps: steps of every measure that has some, in rising order; "prototype" has none.
+        headline: the measure that tables and bars show.
+        seeds: of the tasks and of everything random in the descendants.
+        tasks: tasks in all, those of all seeds together.
+        environment: versions, device, threads and precision.
+        recipe: of the first gene, verbatim.
+    """
+
+    schema_version: int = RESULTS_VERSION
+    protocol: dict[str, Any]
+    data: str
+    classes: tuple[str, ...]
+    steps: tuple[int, ...]
+    headline: str
+    seeds: tuple[int, ...]
+    tasks: int
+    statistic: str = STATISTIC
+    genes: tuple[GeneRecord, ...]
+    descendants: tuple[DescendantResult, ...] = Field(min_length=1)
+    environment: dict[str, str | int]
+    recipe: str
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Results":
+        """Read a `results.json`, or the one in the folder `path`.
+
+        Raises:
+            LearngeneError: there is none, or it is not one.
+        """
+        path = Path(path)
+        path = path / RESULTS_NAME if path.is_dir() else path
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise LearngeneError(
+                f"{path}: no such file; expected the {RESULTS_NAME} of `learngene evaluate --out`"
+            ) from None
+        except (ValidationError, UnicodeDecodeError, OSError) as error:
+            fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            raise LearngeneError(f"{path}: expected the results of `learngene evaluate`: {fault}") from None
+
+    def save(self, path: Path) -> None:
+        """Write `results.json`, atomically."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
