@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from learngene_hub.data import ImageBatches, ImageSet, Normalisation, Task, sample_task
 from learngene_hub.errors import LearngeneError
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
-from learngene_hub.training import Batch, Optimisation, Precision, accuracy, epochs, train
+from learngene_hub.training import Batch, Optimisation, Precision, accuracy, autocast, epochs, train
 
 QUERY_BATCH = 500
 
@@ -59,7 +60,37 @@ def fit_task(
     """
     batches = support_batches(images, task, optimisation.batch_size, draws)
     loss = train(network, batches, optimisation, steps=optimisation.steps, precision=precision, on_step=on_step)
-    return math.nan if math.isnan(loss) else accuracy(network, _query_batches(images, task), precision)
+    return math.nan if math.isnan(loss) else query_accuracy(network, images, task, precision)
+
+
+def query_accuracy(network: LearngeneNetwork, images: Images, task: Task, precision: Precision) -> float:
+    """Top-1 accuracy in [0, 1] on the task's query images; the network is left in eval mode."""
+    return accuracy(network, _query_batches(images, task), precision)
+
+
+@torch.no_grad()
+def prototype_accuracy(network: LearngeneNetwork, images: Images, task: Task, precision: Precision) -> float:
+    """Top-1 accuracy in [0, 1] on the query images of the nearest class mean of the support features.
+
+    Features are pooled, centred by the mean of all support features, and compared by cosine (ours; nearest class
+    means: Snell 2017, arXiv:1703.05175).
+    """
+    network.eval()
+
+    def features(index: Tensor) -> Tensor:
+        parts = []
+        for part in torch.split(index, QUERY_BATCH):
+            with autocast(images.device, precision):
+                maps = network.forward_features(images.batches.plain(part))
+                parts.append(network.forward_head(maps, pre_logits=True).float())
+        return torch.cat(parts)
+
+    support, query = features(task.support), features(task.query)
+    labels, centre = _to(images, task.support_labels), support.mean(dim=0)
+    classes = [(support[labels == label] - centre).mean(dim=0) for label in range(task.n_way)]
+    prototypes = normalize(torch.stack(classes), dim=1)  # (n_way, features)
+    nearest = (normalize(query - centre, dim=1) @ prototypes.T).argmax(dim=1)
+    return float((nearest == _to(images, task.query_labels)).float().mean())
 
 
 def draw_tasks(

@@ -127,7 +127,26 @@ def mutate(
         if spec.out_group not in orders:
             total = state[f"{spec.conv}.weight"].shape[0]
             orders[spec.out_group] = _exchange(total, channels[spec.out_group], rate, generator)
-    return _reorder(state, specs, orders, head)
+    return reorder(state, specs, orders, head=head)
+
+
+def reorder(state: State, specs: Sequence[ConvSpec], orders: Mapping[str, Tensor], *, head: str) -> dict[str, Tensor]:
+    """The same network with the channels of every group in another order; it computes what it did.
+
+    Args:
+        state: the network's tensors.
+        specs: its convolutions in forward order.
+        orders: group -> `(channels,)` int64, which channel comes first, second...
+        head: name of the classifier's weight `(classes, channels of the last group)`.
+    """
+    moved = {name: tensor.detach().clone() for name, tensor in state.items()}
+    for spec in specs:
+        kernel = state[f"{spec.conv}.weight"][orders[spec.out_group]]
+        moved[f"{spec.conv}.weight"] = kernel[:, orders[spec.in_group]] if spec.in_group in orders else kernel
+        for name in NORM_TENSORS:
+            moved[f"{spec.norm}.{name}"] = state[f"{spec.norm}.{name}"][orders[spec.out_group]]
+    moved[head] = state[head][:, orders[specs[-1].out_group]]
+    return moved
 
 
 def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Tensor:
@@ -271,14 +290,3 @@ def _exchange(total: int, kept: int, rate: float, generator: torch.Generator) ->
     order = torch.arange(total)
     order[leaving], order[entering[:count]] = entering[:count], leaving
     return order
-
-
-def _reorder(state: State, specs: Sequence[ConvSpec], orders: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
-    moved = {name: tensor.detach().clone() for name, tensor in state.items()}
-    for spec in specs:
-        kernel = state[f"{spec.conv}.weight"][orders[spec.out_group]]
-        moved[f"{spec.conv}.weight"] = kernel[:, orders[spec.in_group]] if spec.in_group in orders else kernel
-        for name in NORM_TENSORS:
-            moved[f"{spec.norm}.{name}"] = state[f"{spec.norm}.{name}"][orders[spec.out_group]]
-    moved[head] = state[head][:, orders[specs[-1].out_group]]
-    return moved

@@ -100,6 +100,9 @@ class EvolutionSection(_Section):
     founder_generations: int = Field(
         0, ge=0, description="first generations in which one individual takes all the steps"
     )
+    selection: Literal["tournament", "none"] = Field(
+        "tournament", description="none: everybody survives and counts alike, and the gene is drawn: an ablation"
+    )
     tournament_size: Count = Field(2, description="individuals a group; the best of each group survives")
     mutation_rate: Fraction = Field(0.02, description="chance of a gene channel to be exchanged, where several compete")
     decay: Fraction = Field(0.2, description="factor on the scores of the gene pool, per generation")
@@ -143,6 +146,10 @@ class AncestrySection(OptimisationSection):
     )
     statistics_batches: Count = Field(30, description="batches that measure the circuit's batch norms at extraction")
     circuit_loss: float = Field(1.0, ge=0, le=100, description="weight of the gene's own loss; 0: plain GTL")
+
+    def constants(self) -> OptimisationSection:
+        """What any network trained like an ancestor is trained by."""
+        return OptimisationSection(**{key: getattr(self, key) for key in OptimisationSection.model_fields})
 
 
 class CriticSection(OptimisationSection):
@@ -221,6 +228,19 @@ class Recipe(_Section):
             faults = [_describe(fault) for fault in error.errors()]
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
             raise RecipeError(f"{where}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+
+    def changed(self, *overrides: str) -> "Recipe":
+        """The same recipe with further `key=value` overrides.
+
+        Raises:
+            RecipeError: every fault.
+        """
+        content = self.model_dump(mode="json")
+        for override in overrides:
+            _apply(content, override)
+        recipe = self.from_mapping(content)
+        recipe._text, recipe._overrides = self._text, (*self._overrides, *overrides)
+        return recipe
 
     @property
     def text(self) -> str:

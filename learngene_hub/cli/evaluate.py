@@ -1,74 +1,133 @@
 """`learngene evaluate`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr
 from learngene_hub.cli.tables import print_table
 
-EXAMPLE = "Example: learngene evaluate runs/demo --tasks 5 --seeds 2 --out runs/demo"
+if TYPE_CHECKING:
+    from learngene_hub.results import Results, StartResult, Summary
+
+EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow,pretrained --tasks 5 --out runs/demo/evidence"
 
 
 def evaluate(
-    gene: Annotated[Path, typer.Argument(help="Gene folder, or the folder of a run.")],
+    genes: Annotated[list[Path], typer.Argument(metavar="GENE...", help="Gene folders, or folders of runs.")],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
-    ways: Annotated[int, typer.Option(min=2, help="Novel classes a task.")] = 5,
-    shots: Annotated[int, typer.Option(min=1, help="Training images a class.")] = 20,
-    queries: Annotated[int, typer.Option(min=1, help="Test images a class.")] = 100,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 60,
-    tasks: Annotated[int, typer.Option(min=1, help="Tasks a seed.")] = 10,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
+    protocol: Annotated[str, typer.Option(help="few-shot, short, instinct or transfer.")] = "few-shot",
+    target: Annotated[
+        str | None, typer.Option(help="transfer: image folder, Parquet folder, preset or Hub id.")
+    ] = None,
+    baselines: Annotated[
+        str,
+        typer.Option(
+            help="Alternatives, by commas, or all: pretrained, random-slice, magnitude-slice, bn-slice, "
+            "weight-selection, narrow, narrow-flops, gtl-no-selection, gtl-no-mutation."
+        ),
+    ] = "",
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A network of your own as a start: a safetensors file; repeatable.")
+    ] = None,
+    network: Annotated[str, typer.Option(help="Networks of the descendants, by commas.  [default: the gene's]")] = "",
+    width: Annotated[str, typer.Option(help="Their widths, by commas.  [default: the gene's]")] = "",
+    depth: Annotated[str, typer.Option(help="Their depths, by commas.  [default: the gene's]")] = "",
+    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.  [default: the protocol's]")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Training images a class.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Test images a class.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks a seed.")] = None,
     lr: Annotated[
         float | None,
         typer.Option(
             min=1e-6, max=10, help="One learning rate for all.  [default: each start's best on held-out classes]"
         ),
     ] = None,
-    width: Annotated[
-        float | None, typer.Option(min=0.05, max=4, help="Of the networks.  [default: the gene's own]")
-    ] = None,
-    depth: Annotated[int | None, typer.Option(min=11, help="Depth of the networks.  [default: the gene's own]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for results.json and comparison.png.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes of one thread each, on a CPU.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for results.json, report.html and pictures.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Compare descendants of a gene with networks from scratch, on classes its evolution never saw."""
-    from learngene_hub.evaluation import FewShot
-    from learngene_hub.evaluation import evaluate as run
+    """Compare descendants of genes with networks from scratch and other starts, on classes the genes never saw.
 
-    protocol = FewShot(ways=ways, shots=shots, queries=queries, tasks=tasks, steps=steps, lr=lr)
+    With --out an interrupted evaluation goes on where it was.
+    """
+    from learngene_hub.evaluation import evaluate as run
+    from learngene_hub.evaluation.protocols import find_protocol
+    from learngene_hub.evaluation.run import Descendants
+
+    changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     results = run(
-        gene,
+        genes,
         data=data,
-        protocol=protocol,
+        target=target,
+        protocol=find_protocol(protocol).with_changes({key: one for key, one in changes.items() if one is not None}),
+        baselines=_listed(baselines),
+        checkpoints=checkpoint or (),
+        descendants=Descendants(_listed(network), _numbers(width), tuple(map(int, _numbers(depth)))),
         seeds=range(seeds),
-        width=width,
-        depth=depth,
         out=out,
+        jobs=jobs,
         device=device,
         reporter=TerminalReporter(),
     )
     if as_json:
-        print_json(results)
+        print_json(results.model_dump(mode="json"))
     else:
         _show(results)
     if out is not None:
-        stderr.print(f"picture: {out / 'comparison.png'}; all numbers: {out / 'results.json'}", markup=False)
+        stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}", markup=False)
 
 
-def _show(results: dict[str, Any]) -> None:
-    protocol, tasks = results["protocol"], results["tasks"]
-    title = (
-        f"{protocol['ways']}-way, {protocol['shots']} images a class, {protocol['steps']} steps, "
-        f"{tasks} tasks of novel classes ({results['data']})"
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _listed(text))
+    except ValueError:
+        raise typer.BadParameter(f"expected numbers by commas, such as 0.25,0.5, found {text!r}") from None
+
+
+def _show(results: "Results") -> None:
+    protocol = results.protocol
+    shots = "all" if protocol["shots"] is None else protocol["shots"]
+    ways = len(results.classes) if protocol["ways"] is None else protocol["ways"]
+    for descendant in results.descendants:
+        print_table(
+            f"{descendant.network}, width {descendant.width}, depth {descendant.depth}: {ways}-way, {shots} images a "
+            f"class, {results.tasks} tasks ({results.data}); accuracy in %, mean ± 95 % CI",
+            ("start", *map(_measure_name, _measures(results)), "gain over scratch", "gene's lead", "lr", "inherited"),
+            [_row(one, results) for one in descendant.starts],
+        )
+
+
+def _measures(results: "Results") -> list[str]:
+    return [*(["prototype"] if results.protocol["prototype"] else []), *map(str, results.steps)]
+
+
+def _measure_name(name: str) -> str:
+    return name if name == "prototype" else f"{name} steps"
+
+
+def _row(one: "StartResult", results: "Results") -> tuple[str, ...]:
+    headline = results.headline
+    return (
+        one.start,
+        *(_percent(one.measures[name]) for name in _measures(results)),
+        _percent(one.gain.get(headline), sign=True),
+        _percent(one.lead.get(headline), sign=True),
+        f"{one.lr:g}",
+        f"{one.inherited:.1%}",
     )
-    names = {"scratch": "scratch", "learngene": "learngene", "difference": "learngene - scratch, paired"}
-    rows = [(name, _percent(results[key]), str(results[key].get("lr", ""))) for key, name in names.items()]
-    print_table(title, ("start", "accuracy, %, mean ± 95 % CI", "learning rate"), rows)
 
 
-def _percent(summary: dict[str, Any]) -> str:
-    interval = "?" if summary["ci95"] is None else f"{100 * summary['ci95']:.1f}"
-    return f"{100 * summary['mean']:.1f} ± {interval}"
+def _percent(summary: "Summary | None", *, sign: bool = False) -> str:
+    if summary is None:
+        return ""
+    mean = f"{100 * summary.mean:+.1f}" if sign else f"{100 * summary.mean:.1f}"
+    return mean if summary.ci95 is None else f"{mean} ± {100 * summary.ci95:.1f}"

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -81,6 +81,40 @@ class DataSource:
             raise DataError(f"data.image_size and data.images_per_class must be at least 1, got {found}")
         if self.on_corrupt not in ("refuse", "skip"):
             raise DataError(f"data.on_corrupt must be 'refuse' or 'skip', got {self.on_corrupt!r}")
+
+
+class SourceFields(Protocol):
+    """What a recipe and a gene both say of their images; see `DataSource`."""
+
+    @property
+    def preset(self) -> str | None: ...  # noqa: D102
+    @property
+    def image_size(self) -> int: ...  # noqa: D102
+    @property
+    def revision(self) -> str | None: ...  # noqa: D102
+    @property
+    def image_column(self) -> str | None: ...  # noqa: D102
+    @property
+    def label_column(self) -> str | None: ...  # noqa: D102
+    @property
+    def on_corrupt(self) -> Literal["refuse", "skip"]: ...  # noqa: D102
+    @property
+    def images_per_class(self) -> int | None: ...  # noqa: D102
+
+
+def source_of(fields: SourceFields, *, path: str | None, seed: int) -> DataSource:
+    """The source that the section of a recipe or the record of a gene describes, found at `path`."""
+    return DataSource(
+        preset=fields.preset,
+        path=path,
+        image_size=fields.image_size,
+        revision=fields.revision,
+        image_column=fields.image_column,
+        label_column=fields.label_column,
+        on_corrupt=fields.on_corrupt,
+        images_per_class=fields.images_per_class,
+        seed=seed,
+    )
 
 
 def available_classes(source: DataSource) -> tuple[str, ...]:

@@ -6,13 +6,11 @@ names that file with its sha256. A kill between the two leaves the old pair in f
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -23,25 +21,6 @@ from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
-LOCK_NAME = ".lock"
-
-
-@contextmanager
-def claim(out: Path) -> Iterator[None]:
-    """Hold the run folder `out` against other processes; a holder that crashed does not block.
-
-    Raises:
-        RunError: another process holds it.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be made a folder ({error.strerror}); give another --out") from None
-    try:
-        with FileLock(out / LOCK_NAME, timeout=0):
-            yield
-    except Timeout:
-        raise RunError(f"{out}: another process is running here; wait for it, or give another --out") from None
 
 
 def has_state(out: Path) -> bool:

@@ -62,12 +62,10 @@ def next_generation(state: EvolutionState, setting: Setting, bar: Bar) -> tuple[
         _individual(state.next_id + number, now, [parent] if parent else [], one, setting, bar)
         for number, (parent, one) in enumerate(zip(parents, trained, strict=True))
     ]
-    fitness = torch.tensor([one.fitness for one in born])
-    size = min(recipe.evolution.tournament_size, len(born))
-    winners = tournament(fitness, size=size, generator=generator(recipe.seed, "tournament", now)).tolist()
-    survivors = [born[winner] for winner in winners]
+    survivors = _select(born, recipe, now)
     recombinant = _recombine(survivors, state.next_id + len(born), now, setting, bar)
-    is_fit = recombinant is not None and recombinant.fitness >= max(one.fitness for one in survivors)
+    least = max(one.fitness for one in survivors) if recipe.evolution.selection == "tournament" else 0.0
+    is_fit = recombinant is not None and recombinant.fitness >= least
     entering = [recombinant] if recombinant is not None and is_fit else survivors
     after = EvolutionState(
         generation=now + 1,
@@ -185,6 +183,14 @@ def _fitness(trained: Trained, now: int, setting: Setting, bar: Bar) -> float:
     )
 
 
+def _select(born: Sequence[Individual], recipe: Recipe, now: int) -> list[Individual]:
+    """The survivors: winners of tournaments, or everybody alive where the recipe wants no selection."""
+    fitness = torch.tensor([one.fitness for one in born])
+    size = min(recipe.evolution.tournament_size, len(born)) if recipe.evolution.selection == "tournament" else 1
+    winners = tournament(fitness, size=size, generator=generator(recipe.seed, "tournament", now))
+    return [born[winner] for winner in winners.tolist()]
+
+
 def _recombine(survivors: Sequence[Individual], id_: int, now: int, setting: Setting, bar: Bar) -> Individual | None:
     """The average of several survivors, scored like them; None where the recipe wants none, or it fails (ours).
 
@@ -202,9 +208,10 @@ def _update_pool(
 ) -> tuple[Individual, ...]:
     """The gene pool with its new scores, best first, cut to size; ancestors that left it are forgotten."""
     evolution = setting.recipe.evolution
+    worth = {one.id: one.fitness if evolution.selection == "tournament" else 1.0 for one in entering}
     scores = update_scores(
         {one.id: one.score for one in pool},
-        {one.id: one.fitness for one in entering},
+        worth,
         {one.id: one.ancestors for one in entering},
         decay=evolution.decay,
         credit=evolution.credit,

@@ -62,13 +62,8 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
     """
     body = network_body(recipe)
     channels = gene_channels(body, recipe.gene.fraction)
-    with torch.device("meta"):
-        thin = gene_network(body, channels, num_classes=0)
-        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
-    images = sum(generation_images(recipe, one) for one in range(recipe.evolution.generations))
-    ancestry = sum(_ancestry_images(recipe, one) for one in range(recipe.evolution.generations))
-    full_flops, thin_flops = (_training_flops(one, recipe.data.image_size) for one in (full, thin))
-    circuit = recipe.ancestry.circuit_loss > 0
+    full, thin = _networks(body, channels)
+    images = _all_images(recipe)
     rate = _measure(recipe, body, channels, device)
     gene_bytes = sum(t.numel() * t.element_size() for n, t in thin.state_dict().items() if "num_batches" not in n)
     return Plan(
@@ -77,7 +72,7 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
         gene_bytes=gene_bytes,
         checkpoint_bytes=gene_bytes * recipe.evolution.pool_size,
         images=images,
-        flops=images * full_flops + circuit * ancestry * thin_flops,
+        flops=evolution_flops(recipe, body, channels),
         seconds=images / rate,
         images_per_second=rate,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -85,11 +80,29 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
     )
 
 
+def evolution_flops(recipe: Recipe, body: Body, channels: Mapping[str, int]) -> float:
+    """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
+    full, thin = (training_flops(one, recipe.data.image_size) for one in _networks(body, channels))
+    ancestry = sum(_ancestry_images(recipe, one) for one in range(recipe.evolution.generations))
+    return _all_images(recipe) * full + (recipe.ancestry.circuit_loss > 0) * ancestry * thin
+
+
+def _networks(body: Body, channels: Mapping[str, int]) -> tuple[LearngeneNetwork, LearngeneNetwork]:
+    """The full and the thin network, on the meta device."""
+    with torch.device("meta"):
+        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
+        return full, gene_network(body, channels, num_classes=0)
+
+
+def _all_images(recipe: Recipe) -> int:
+    return sum(generation_images(recipe, one) for one in range(recipe.evolution.generations))
+
+
 def _ancestry_images(recipe: Recipe, generation: int) -> int:
     return population_size(recipe, generation) * life_steps(recipe, generation) * recipe.ancestry.batch_size
 
 
-def _training_flops(network: LearngeneNetwork, image_size: int) -> float:
+def training_flops(network: LearngeneNetwork, image_size: int) -> float:
     """Floating-point operations of one image forward and backward; the network lies on the meta device."""
     with FlopCounterMode(display=False) as counter:
         network.eval()(torch.empty(1, network.in_chans, image_size, image_size, device="meta"))

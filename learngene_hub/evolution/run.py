@@ -9,14 +9,12 @@ import torch
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, gene_channels
-from learngene_hub.data import DataSource
+from learngene_hub.data import DataSource, source_of
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.checkpoint import (
-    LOCK_NAME,
     STATE_FOLDER,
     Saved,
     append_metrics,
-    claim,
     has_state,
     load_state,
     read_metrics,
@@ -27,7 +25,7 @@ from learngene_hub.evolution.checkpoint import (
 from learngene_hub.evolution.environment import Environment, find_split, load_environment, source_name
 from learngene_hub.evolution.generation import Setting, generation_images, next_generation
 from learngene_hub.evolution.population import EvolutionState, Individual
-from learngene_hub.files import atomic_path, write_text
+from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
@@ -48,6 +46,7 @@ from learngene_hub.networks import build
 from learngene_hub.plots import check_can_draw, draw_evolution
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import ClassesSection, Recipe
+from learngene_hub.rng import generator
 from learngene_hub.training import Precision, best_precision
 
 GROWING_KEY = "evolution.generations"
@@ -136,18 +135,7 @@ def network_body(recipe: Recipe) -> Body:
 
 def data_source(recipe: Recipe) -> DataSource:
     """Where the images of `recipe` come from."""
-    data = recipe.data
-    return DataSource(
-        preset=data.preset,
-        path=data.path,
-        image_size=data.image_size,
-        revision=data.revision,
-        image_column=data.image_column,
-        label_column=data.label_column,
-        on_corrupt=data.on_corrupt,
-        images_per_class=data.images_per_class,
-        seed=recipe.seed,
-    )
+    return source_of(recipe.data, path=recipe.data.path, seed=recipe.seed)
 
 
 def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
@@ -198,8 +186,7 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
 def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
     """Draw the picture and write the gene folder."""
     rows = read_metrics(out)
-    youngest = max(one.generation for one in state.pool)
-    best = max((one for one in state.pool if one.generation == youngest), key=lambda one: one.fitness)
+    best = _chosen(state, setting.recipe)
     draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
     config = _gene_config(best, rows, state, setting)
     with atomic_path(out / GENE_FOLDER) as folder:
@@ -209,6 +196,15 @@ def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
             (folder / name).write_bytes((out / name).read_bytes())
         (folder / CARD_NAME).write_text(render_card(config, name=setting.recipe.name), encoding="utf-8")
     return Learngene(best.gene, config)
+
+
+def _chosen(state: EvolutionState, recipe: Recipe) -> Individual:
+    """The individual whose gene is the result: the fittest of the youngest, or any of them without selection."""
+    youngest = max(one.generation for one in state.pool)
+    among = sorted((one for one in state.pool if one.generation == youngest), key=lambda one: one.id)
+    if recipe.evolution.selection == "none":
+        return among[int(torch.randint(len(among), (), generator=generator(recipe.seed, "chosen")))]
+    return max(among, key=lambda one: (one.fitness, -one.id))
 
 
 def _gene_config(
@@ -234,7 +230,9 @@ def _gene_config(
             seed=recipe.seed,
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
-            cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=device_name(environment)),
+            cost=CostRecord(
+                images=state.images, seconds=round(state.seconds, 1), device=device_name(environment.base.device)
+            ),
             data=_data_record(recipe, environment),
         ),
     )
@@ -288,9 +286,8 @@ def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord,
     return tuple(found[key] for key in sorted(found, reverse=True))
 
 
-def device_name(environment: Environment) -> str:
-    """What the networks ran on, as a card should say it."""
-    device = environment.base.device
+def device_name(device: torch.device) -> str:
+    """What networks ran on, as a card should say it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()

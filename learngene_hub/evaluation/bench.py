@@ -1,0 +1,152 @@
+"""The bench: one network, one start, one task, in; what is measured on it, out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from learngene_hub.birth import Body, newborn, placed
+from learngene_hub.data import DataSource, Normalisation, available_classes, load_classes, sample_task
+from learngene_hub.evaluation.protocols import Protocol
+from learngene_hub.evaluation.starts import Start
+from learngene_hub.fitting import Images, on_device, prototype_accuracy, query_accuracy, support_batches
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.progress import Reporter
+from learngene_hub.results import PROTOTYPE
+from learngene_hub.rng import generator
+from learngene_hub.training import Precision, train
+
+Role = Literal["held-out", "novel"]
+CROSS = "zero"  # a start's channels compute at birth what they compute alone: better for all starts in our trials
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of one role.
+
+    Attributes:
+        data: where they come from.
+        classes: names; empty: all classes of `data`.
+    """
+
+    data: DataSource
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every network of an evaluation has in common; plain values, so that it may go to another process.
+
+    Attributes:
+        protocol: what networks are put through.
+        sources: images of the novel and, where rates are chosen, of the held-out classes.
+        normalisation: of the images, the gene's.
+        padding: pixels around an image before the random crop.
+        flip: whether images are mirrored.
+        device: name of where networks are trained.
+        precision: of convolutions.
+    """
+
+    protocol: Protocol
+    sources: Mapping[Role, Source]
+    normalisation: Normalisation
+    padding: int
+    flip: bool
+    device: str
+    precision: Precision
+
+    def constants(self) -> dict[str, Any]:
+        """All that shapes the outcome of one unit, in JSON types; not how many units there are."""
+        protocol = asdict(self.protocol)
+        for key in ("tasks", "lr", "rates", "tuning_tasks", "aim", "name", "version"):
+            del protocol[key]
+        return {"protocol": protocol} | {
+            key: value if isinstance(value, str | int | bool) else repr(value)
+            for key, value in vars(self).items()
+            if key not in {"protocol", "sources"}
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One network to be trained: the task `number` of `seed` in a role, at a learning rate."""
+
+    role: Role
+    seed: int
+    number: int
+    lr: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A plan with its images loaded."""
+
+    plan: Plan
+    images: Mapping[Role, Images]
+
+    @classmethod
+    def build(cls, plan: Plan, reporter: Reporter) -> "Bench":
+        """Load the images of `plan` onto its device.
+
+        Raises:
+            DataError: they cannot be had.
+        """
+        device = torch.device(plan.device)
+        images = {}
+        for role, source in plan.sources.items():
+            loaded = load_classes(source.data, source.classes or available_classes(source.data), reporter=reporter)
+            images[role] = on_device(loaded, plan.normalisation, padding=plan.padding, flip=plan.flip, device=device)
+        return cls(plan, images)
+
+    def room(self) -> int:
+        """Images of the smallest class of all roles."""
+        return min(int(torch.bincount(images.labels).min()) for images in self.images.values())
+
+    def measure(self, start: Start, body: Body, unit: Unit) -> dict[str, float]:
+        """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].
+
+        A training that diverges has learned nothing: its accuracies are 0.
+        """
+        protocol, images = self.plan.protocol, self.images[unit.role]
+        classes = int(images.labels.max()) + 1
+        ways = min(protocol.ways or classes, classes) if unit.role == "held-out" else protocol.ways or classes
+        task = sample_task(
+            images.labels,
+            n_way=ways,
+            n_shot=protocol.shots,
+            n_query=protocol.queries,
+            generator=generator(unit.seed, "evaluation task", unit.number),
+        )
+        path = ("evaluation", unit.number)
+        network = newborn(body, num_classes=ways, gene=start.tensors, cross=CROSS, seed=unit.seed, path=path)
+        network, precision = placed(network, images.device), self.plan.precision
+        found = {}
+        if protocol.prototype:
+            found[PROTOTYPE] = prototype_accuracy(network, images, task, precision)
+        batches = support_batches(
+            images, task, protocol.batch_size, generator(unit.seed, "evaluation batches", unit.number)
+        )
+        watch = _Watch(network, lambda: query_accuracy(network, images, task, precision), protocol.measured_at)
+        watch.look()
+        optimisation = protocol.optimisation(unit.lr)
+        loss = train(network, batches, optimisation, steps=protocol.steps, precision=precision, on_step=watch.step)
+        diverged = loss != loss
+        return found | {name: 0.0 if diverged else accuracy for name, accuracy in watch.found.items()}
+
+
+class _Watch:
+    """Counts the steps of a training and measures at some of them."""
+
+    def __init__(self, network: LearngeneNetwork, accuracy: Callable[[], float], at: Sequence[int]) -> None:
+        self.found: dict[str, float] = {}
+        self._network, self._accuracy, self._at, self._steps = network, accuracy, at, 0
+
+    def look(self) -> None:
+        if self._steps in self._at:
+            self.found[str(self._steps)] = self._accuracy()
+            self._network.train()
+
+    def step(self, images: int) -> None:
+        self._steps += 1
+        self.look()

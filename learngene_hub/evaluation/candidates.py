@@ -1,0 +1,106 @@
+"""The genes to be judged, and the check that none of them has seen what it is judged by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from learngene_hub.data import Normalisation
+from learngene_hub.errors import LearngeneError
+from learngene_hub.evolution.plan import evolution_flops
+from learngene_hub.evolution.run import network_body
+from learngene_hub.gene.folder import RECIPE_NAME, DataRecord, find_gene
+from learngene_hub.gene.learngene import Learngene
+from learngene_hub.recipe import Recipe
+from learngene_hub.results import LEARNGENE
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One gene.
+
+    Attributes:
+        start: its name in tables.
+        gene: the gene.
+        recipe: it was evolved by; None for a gene in memory.
+    """
+
+    start: str
+    gene: Learngene
+    recipe: Recipe | None
+
+    @property
+    def data(self) -> DataRecord:
+        """What it was evolved on."""
+        assert self.gene.config.origin is not None
+        return self.gene.config.origin.data
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of its images."""
+        red, green, blue = self.gene.config.mean
+        red_std, green_std, blue_std = self.gene.config.std
+        return Normalisation((red, green, blue), (red_std, green_std, blue_std))
+
+    @property
+    def flops(self) -> float:
+        """Of its evolution; 0 where the recipe is not known."""
+        if self.recipe is None:
+            return 0.0
+        return evolution_flops(self.recipe, network_body(self.recipe), self.gene.config.channels)
+
+
+def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None) -> list[Candidate]:
+    """The genes, each with its recipe, the images of which are to be found at `data`.
+
+    Raises:
+        GeneFileError: a gene cannot be loaded.
+        LearngeneError: a gene has no origin, has another network or image size than the first, or has seen classes
+            that are novel to the first; or none is given.
+    """
+    if not genes:
+        raise LearngeneError("expected one or more genes, found none")
+    candidates = [_load(gene, data, alone=len(genes) == 1, number=number) for number, gene in enumerate(genes)]
+    for one in candidates:
+        _check(one, candidates[0])
+    if len({one.start for one in candidates}) < len(candidates):
+        candidates = [
+            Candidate(f"{one.start}-{number + 1}", one.gene, one.recipe) for number, one in enumerate(candidates)
+        ]
+    return candidates
+
+
+def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
+    if isinstance(gene, Learngene):
+        name, recipe = f"gene{number + 1}", None
+    else:
+        folder = find_gene(Path(gene))
+        name = Path(gene).resolve().name
+        gene = Learngene.from_pretrained(folder)
+        recipe = _recipe(folder, gene, data)
+    if gene.config.origin is None:
+        raise LearngeneError(f"{name}: this gene does not say which classes it has never seen; only evolved genes do")
+    return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)
+
+
+def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
+    origin, file = gene.config.origin, folder / RECIPE_NAME
+    if origin is None or not file.is_file():
+        return None
+    place = [] if data is None else [f"data.path={data}"]
+    return Recipe.from_file(file, [*(one for one in origin.overrides if not one.startswith("data.path=")), *place])
+
+
+def _check(one: Candidate, first: Candidate) -> None:
+    mine, others = one.gene.config, first.gene.config
+    for what in ("network", "image_size", "in_chans"):
+        if getattr(mine, what) != getattr(others, what):
+            raise LearngeneError(
+                f"{one.start}: expected the {what} of {first.start}, {getattr(others, what)}, found "
+                f"{getattr(mine, what)}; evaluate these genes apart"
+            )
+    seen = {*one.data.base, *one.data.held_out} & set(first.data.novel)
+    if seen and one.data.source == first.data.source:
+        raise LearngeneError(
+            f"{one.start}: has seen {len(seen)} classes that are novel to {first.start}, such as {min(seen)!r}; "
+            "genes of different splits cannot be compared"
+        )

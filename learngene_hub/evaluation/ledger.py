@@ -1,0 +1,79 @@
+"""What has been measured already, on disk, so that nothing is measured twice.
+
+One file a start and kind of descendant, one line a network. The file's name carries a hash of all that shapes its
+lines: a changed gene or protocol begins a new file. A line torn by a kill is measured again.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from learngene_hub.birth import Body
+from learngene_hub.evaluation.bench import Role, Source, Unit
+from learngene_hub.evaluation.starts import Start
+
+FOLDER = "tasks"
+Measured = dict[str, float]
+
+
+class Ledger:
+    """The measured units of one start in one kind of descendant.
+
+    Args:
+        folder: of the evaluation; None: nothing is kept.
+        start: what was inherited.
+        body: what inherited it.
+        constants: all else that shapes an outcome.
+        sources: role -> where its images come from; a unit depends on its own role's only.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        start: Start,
+        body: Body,
+        constants: Mapping[str, Any],
+        sources: Mapping[Role, Source],
+    ) -> None:
+        shaped = [_tensors_hash(start), asdict(body), constants, {role: repr(one) for role, one in sources.items()}]
+        key = hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:12]
+        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in start.name)
+        self._file = None if folder is None else folder / FOLDER / f"{name}-{key}.jsonl"
+        self._found = dict(_read(self._file)) if self._file and self._file.exists() else {}
+
+    def __contains__(self, unit: Unit) -> bool:
+        return unit in self._found
+
+    def __getitem__(self, unit: Unit) -> Measured:
+        return self._found[unit]
+
+    def enter(self, unit: Unit, measured: Measured) -> None:
+        """Keep what was measured on `unit`."""
+        self._found[unit] = measured
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(unit) | {"measured": measured}) + "\n")
+
+
+def _tensors_hash(start: Start) -> str | None:
+    if start.tensors is None:
+        return None
+    tensors = {name: tensor.contiguous() for name, tensor in sorted(start.tensors.items())}
+    return hashlib.sha256(save(tensors)).hexdigest()
+
+
+def _read(file: Path) -> list[tuple[Unit, Measured]]:
+    """The whole lines of `file`; a torn last one is cut off."""
+    text = file.read_text(encoding="utf-8")
+    whole, newline, torn = text.rpartition("\n")
+    if torn:
+        with file.open("r+", encoding="utf-8") as opened:
+            opened.truncate(len((whole + newline).encode()))
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return [(Unit(**{key: line[key] for key in ("role", "seed", "number", "lr")}), line["measured"]) for line in lines]

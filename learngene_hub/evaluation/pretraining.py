@@ -1,0 +1,160 @@
+"""Networks trained as usual on the base classes: what genes are compared with.
+
+Each is trained once and kept in the cache under a key of everything that shapes it. The training is cut into chapters
+with draws of their own; after each the network is saved, so an interrupted training goes on and ends with the same
+bytes.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from safetensors.torch import load_file
+from torch import Tensor
+
+from learngene_hub.birth import placed
+from learngene_hub.data import sample_task
+from learngene_hub.errors import LearngeneError
+from learngene_hub.files import atomic_path
+from learngene_hub.fitting import Images, support_batches
+from learngene_hub.gene.folder import write_tensors
+from learngene_hub.networks import LearngeneNetwork, build
+from learngene_hub.progress import Reporter
+from learngene_hub.recipe import OptimisationSection
+from learngene_hub.rng import generator, seeded_initialisation
+from learngene_hub.training import Precision, falling, train
+
+FORMAT = 1  # raise it when the same plan gives another network
+CHAPTERS = 10
+TENSORS_NAME, RECORD_NAME = "network.safetensors", "record.json"
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Everything that shapes one pre-trained network.
+
+    Attributes:
+        network: one of `learngene_hub.networks.NETWORKS`.
+        width: factor on the channels of every layer.
+        depth: as the network counts it.
+        in_chans: channels of an image.
+        channels: channels of every group instead of `width`: a thin network of the gene's size.
+        images: training images, repeats counted.
+        optimisation: how it is trained; its `steps` do not count.
+        data: what the base images are: source, size, classes, augmentation.
+        precision: of convolutions.
+        seed: of weights and draws.
+    """
+
+    network: str
+    width: float
+    depth: int
+    in_chans: int
+    channels: Mapping[str, int] | None
+    images: int
+    optimisation: OptimisationSection
+    data: Mapping[str, Any]
+    precision: Precision
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Hash of all of it."""
+        plan = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
+        return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:24]
+
+    def build(self, num_classes: int) -> LearngeneNetwork:
+        """The network, newborn."""
+        size = {"channels": dict(self.channels)} if self.channels else {"width": self.width}
+        with seeded_initialisation(self.seed, "pre-training"):
+            return build(self.network, num_classes=num_classes, in_chans=self.in_chans, depth=self.depth, **size)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained network.
+
+    Attributes:
+        state: its tensors, classifier included, on the CPU.
+        seconds: of its training.
+    """
+
+    state: Mapping[str, Tensor]
+    seconds: float
+
+
+def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, reporter: Reporter) -> Pretrained:
+    """The network of `plan`, from the cache in `folder`, or trained now on all classes of `images`.
+
+    Raises:
+        LearngeneError: the training diverged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / plan.key
+    with FileLock(folder / f"{plan.key}.lock"):
+        done, saved = _load(place)
+        if done < CHAPTERS:
+            total = plan.images // plan.optimisation.batch_size
+            with reporter.task(f"pre-training {title}", total, "step") as bar:
+                bar.advance(_begin(total, done))
+                for chapter in range(done, CHAPTERS):
+                    began = time.monotonic()
+                    state = _chapter(plan, saved, images, chapter, lambda _: bar.advance())
+                    seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
+                    saved = Pretrained(state, round(seconds, 1))
+                    _save(place, plan, chapter + 1, saved)
+    assert saved is not None
+    return saved
+
+
+def _begin(total: int, chapter: int) -> int:
+    return total * chapter // CHAPTERS
+
+
+def _chapter(
+    plan: Pretraining, before: Pretrained | None, images: Images, chapter: int, on_step: Callable[[int], None]
+) -> dict[str, Tensor]:
+    """The network after one more tenth of its training; momentum and a short warm-up begin anew."""
+    classes = int(images.labels.max()) + 1
+    network = plan.build(classes)
+    if before is not None:
+        network.load_state_dict(before.state)
+    network = placed(network, images.device)
+    task = sample_task(images.labels, n_way=classes, n_shot=None, n_query=0, generator=generator(plan.seed, "classes"))
+    batches = support_batches(
+        images, task, plan.optimisation.batch_size, generator(plan.seed, "pre-training batches", chapter)
+    )
+    total = plan.images // plan.optimisation.batch_size
+    loss = train(
+        network,
+        batches,
+        plan.optimisation,
+        steps=max(1, _begin(total, chapter + 1) - _begin(total, chapter)),
+        precision=plan.precision,
+        rate=falling(chapter / CHAPTERS, (chapter + 1) / CHAPTERS),
+        on_step=on_step,
+    )
+    if loss != loss:  # NaN
+        raise LearngeneError("the pre-training of a baseline diverged; lower the recipe's ancestry.lr")
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def _save(place: Path, plan: Pretraining, chapters: int, saved: Pretrained) -> None:
+    with atomic_path(place) as folder:
+        folder.mkdir()
+        write_tensors(folder / TENSORS_NAME, saved.state)
+        record = {"chapters": chapters, "seconds": saved.seconds, "images": plan.images, "key": plan.key}
+        (folder / RECORD_NAME).write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+def _load(place: Path) -> tuple[int, Pretrained | None]:
+    """Chapters done, and what they gave."""
+    if not (place / RECORD_NAME).is_file():
+        return 0, None
+    record = json.loads((place / RECORD_NAME).read_text(encoding="utf-8"))
+    return record["chapters"], Pretrained(load_file(place / TENSORS_NAME), record["seconds"])

@@ -1,0 +1,148 @@
+"""What descendants are put through, as data: each protocol fixes tasks, steps, optimiser and what is measured."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from learngene_hub.errors import LearngeneError
+from learngene_hub.recipe import OptimisationSection
+from learngene_hub.results import PROTOTYPE
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One protocol (all of them ours). Change a constant of a shipped one only together with its version.
+
+    Every network is trained by SGD with momentum 0.9 and weight decay 5e-4, gradients clipped at norm 5, by a learning
+    rate that warms up and then falls along one cosine; images are cropped and mirrored as in the gene's evolution.
+
+    Attributes:
+        name: what a user types.
+        version: raised when a constant changes.
+        aim: the question it answers.
+        ways: classes a task; None: all there are.
+        shots: training images a class; None: all but the test images.
+        queries: test images a class, none of them among the training images.
+        tasks: tasks a seed.
+        steps: optimiser steps.
+        measured_at: numbers of steps after which the accuracy is measured, in rising order; 0: at birth.
+        prototype: also measure a nearest-prototype classifier on the newborn's features, without any training.
+        lr: one highest learning rate for all starts; None: each has its own, the best of `rates`.
+        rates: learning rates to choose from, on tasks of held-out classes.
+        tuning_tasks: held-out tasks for the choice.
+        batch_size: images a step.
+        warmup: steps of rising learning rate.
+        transfer: the tasks come from another data set.
+    """
+
+    name: str
+    version: int
+    aim: str
+    ways: int | None
+    shots: int | None
+    queries: int
+    tasks: int
+    steps: int
+    measured_at: tuple[int, ...]
+    prototype: bool = False
+    lr: float | None = None
+    rates: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
+    tuning_tasks: int = 6
+    batch_size: int = 64
+    warmup: int = 5
+    transfer: bool = False
+
+    def optimisation(self, lr: float) -> OptimisationSection:
+        """What one network is trained by, at the learning rate `lr`."""
+        return OptimisationSection(steps=self.steps, batch_size=self.batch_size, lr=lr, warmup=self.warmup)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what is read off every network."""
+        return (PROTOTYPE,) * self.prototype + tuple(map(str, self.measured_at))
+
+    @property
+    def headline(self) -> str:
+        """The measure that stands for all: the accuracy after the last step."""
+        return str(self.measured_at[-1])
+
+    def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
+        """The same protocol with some constants changed, its name telling so; other `steps` also end the measuring."""
+        changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
+        if steps := changes.get("steps"):
+            changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
+        return replace(self, **changes)
+
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        one.name: one
+        for one in (
+            Protocol(
+                name="few-shot",
+                version=1,
+                aim="k-way tasks of a few images from novel classes",
+                ways=5,
+                shots=20,
+                queries=100,
+                tasks=34,
+                steps=60,
+                measured_at=(60,),
+            ),
+            Protocol(
+                name="short",
+                version=1,
+                aim="all novel classes with all their images, few steps",
+                ways=None,
+                shots=None,
+                queries=100,
+                tasks=1,
+                steps=1000,
+                measured_at=(100, 300, 1000),
+                tuning_tasks=1,
+                warmup=20,
+            ),
+            Protocol(
+                name="instinct",
+                version=1,
+                aim="what a newborn knows at once: no step, or a handful",
+                ways=5,
+                shots=20,
+                queries=100,
+                tasks=34,
+                steps=20,
+                measured_at=(0, 5, 10, 20),
+                prototype=True,
+                warmup=2,
+            ),
+            Protocol(
+                name="transfer",
+                version=1,
+                aim="k-way tasks of a few images from another data set",
+                ways=5,
+                shots=20,
+                queries=100,
+                tasks=34,
+                steps=60,
+                measured_at=(60,),
+                transfer=True,
+            ),
+        )
+    }
+)
+"""Name -> protocol; with 3 seeds they have 102 tasks, `short` 3."""
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol called `name`.
+
+    Raises:
+        LearngeneError: there is none.
+    """
+    if name not in PROTOCOLS:
+        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise LearngeneError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}{hint}")
+    return PROTOCOLS[name]

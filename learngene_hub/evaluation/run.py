@@ -1,0 +1,295 @@
+"""`evaluate`: genes in, `Results` out; interrupted at any moment, it goes on where it was."""
+
+import platform
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from learngene_hub import __version__
+from learngene_hub.birth import Body, newborn
+from learngene_hub.data import cache_folder
+from learngene_hub.errors import InheritanceError, LearngeneError
+from learngene_hub.evaluation.bench import CROSS, Bench, Plan
+from learngene_hub.evaluation.candidates import Candidate, load_candidates
+from learngene_hub.evaluation.judge import Contender, Verdict, judge, one_process, several_processes
+from learngene_hub.evaluation.ledger import Ledger
+from learngene_hub.evaluation.protocols import Protocol, find_protocol
+from learngene_hub.evaluation.sources import base_images, sources_of, target_name
+from learngene_hub.evaluation.starts import (
+    Start,
+    Terms,
+    check_baselines,
+    checkpoint,
+    learngene,
+    make_baselines,
+    scratch,
+)
+from learngene_hub.evaluation.statistics import measure, paired
+from learngene_hub.files import claim
+from learngene_hub.fitting import pick_device
+from learngene_hub.gene.learngene import Learngene
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.results import RESULTS_NAME, SCRATCH, DescendantResult, GeneRecord, Results, StartResult
+from learngene_hub.training import best_precision
+
+PRETRAINED_FOLDER = "pretrained"
+
+
+@dataclass(frozen=True)
+class Descendants:
+    """Which networks inherit: every combination; an empty field stands for the gene's own.
+
+    Attributes:
+        networks: names of the gene's family.
+        widths: factors on the channels of every layer.
+        depths: as the network counts them.
+    """
+
+    networks: tuple[str, ...] = ()
+    widths: tuple[float, ...] = ()
+    depths: tuple[int, ...] = ()
+
+    def bodies(self, gene: Learngene) -> list[Body]:
+        """All of them, for `gene`."""
+        config = gene.config
+        return [
+            Body(network, width, depth, config.in_chans)
+            for network in self.networks or (config.network,)
+            for depth in self.depths or (config.depth,)
+            for width in self.widths or (config.width,)
+        ]
+
+
+def evaluate(
+    genes: Sequence[Learngene | str | Path] | Learngene | str | Path,
+    *,
+    data: str | None = None,
+    target: str | None = None,
+    protocol: Protocol | str = "few-shot",
+    baselines: Sequence[str] = (),
+    checkpoints: Sequence[str | Path] = (),
+    descendants: Descendants = Descendants(),
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path | None = None,
+    jobs: int = 1,
+    device: str = "auto",
+    reporter: Reporter = SilentReporter(),  # noqa: B008
+) -> Results:
+    """Accuracy of descendants of `genes` on novel classes, beside starts from scratch and other alternatives.
+
+    On a CPU, a run that was interrupted ends with the same results, byte for byte, as one that was left alone.
+
+    Args:
+        genes: one or more genes: a `Learngene` with an origin, its folder, or the folder of a run. The first says
+            which classes are novel, and what alternatives may cost.
+        data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
+        target: for `transfer`: an image folder, Parquet folder, preset or Hub id.
+        protocol: what every network is put through, or the name of a shipped protocol.
+        baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
+        checkpoints: safetensors files of networks of the same family, each a start of its own.
+        descendants: the networks that inherit.
+        seeds: one set of tasks and of newborn weights each.
+        out: folder for `results.json` and `tasks/`; None: nothing is written.
+        jobs: processes of one thread each; 1: this one, with its threads. CPU only.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        reporter: told of progress.
+
+    Raises:
+        LearngeneError: a gene has no origin, knows the novel classes, or does not fit the first one; an unknown
+            protocol or baseline; too few images a class.
+        DataError: the images cannot be had.
+    """
+    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    wanted, place = check_baselines(baselines), pick_device(device)
+    _check_jobs(jobs, place)
+    candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
+    folder = None if out is None else Path(out)
+    with nullcontext() if folder is None else claim(folder):
+        plan = _plan(candidates[0], protocol, data, target, place)
+        bench = Bench.build(plan, reporter)
+        plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
+        bench = replace(bench, plan=plan)
+        starts = [scratch(), *(learngene(one.gene, one.start, flops=one.flops) for one in candidates)]
+        starts += [checkpoint(Path(path), descendants.bodies(candidates[0].gene)[0]) for path in checkpoints]
+        if wanted:
+            starts += make_baselines(wanted, _terms(candidates[0], data, place, reporter))
+        contenders = _contenders(starts, descendants.bodies(candidates[0].gene), plan, folder, jobs, reporter)
+        referees = one_process(bench) if jobs == 1 else several_processes(plan, contenders, jobs)
+        with referees as referee:
+            verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
+        results = _results(candidates, contenders, verdicts, plan, seeds, target, jobs)
+        if folder is not None:
+            results.save(folder / RESULTS_NAME)
+    return results
+
+
+def _check_jobs(jobs: int, device: torch.device) -> None:
+    if jobs < 1 or (jobs > 1 and device.type != "cpu"):
+        raise LearngeneError(f"jobs={jobs} on {device}: expected 1 or more on the CPU, 1 elsewhere")
+
+
+def _plan(candidate: Candidate, protocol: Protocol, data: str | None, target: str | None, device: torch.device) -> Plan:
+    record = candidate.data
+    return Plan(
+        protocol=protocol,
+        sources=sources_of(record, data=data, target=target, protocol=protocol),
+        normalisation=candidate.normalisation,
+        padding=record.crop_padding,
+        flip=record.flip,
+        device=str(device),
+        precision=best_precision(device),
+    )
+
+
+def _terms(candidate: Candidate, data: str | None, device: torch.device, reporter: Reporter) -> Terms:
+    if candidate.recipe is None:
+        raise LearngeneError(
+            "baselines are trained by the gene's own recipe: give the folder of a gene, with its recipe.yaml"
+        )
+    return Terms(
+        gene=candidate.gene,
+        recipe=candidate.recipe,
+        base=base_images(candidate.data, candidate.normalisation, data=data, device=device, reporter=reporter),
+        precision=best_precision(device) if candidate.recipe.precision == "auto" else candidate.recipe.precision,
+        folder=cache_folder() / PRETRAINED_FOLDER,
+        reporter=reporter,
+    )
+
+
+def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protocol:
+    """The protocol with as many test images a class as the smallest class has to spare."""
+    shots = protocol.shots or 1
+    if smallest <= shots:
+        raise LearngeneError(f"{shots} training images a class, but a class has only {smallest}: lower --shots")
+    room = smallest - shots if protocol.shots else smallest // 2
+    if room >= protocol.queries:
+        return protocol
+    reporter.warn(f"a class has only {smallest} images: {room} of them are tested on instead of {protocol.queries}")
+    return replace(protocol, queries=room)
+
+
+def _contenders(
+    starts: Sequence[Start],
+    bodies: Sequence[Body],
+    plan: Plan,
+    folder: Path | None,
+    jobs: int,
+    reporter: Reporter,
+) -> list[Contender]:
+    """Every start in every kind of descendant that it fits into."""
+    constants = plan.constants() | {"threads": torch.get_num_threads() if jobs == 1 else 1}
+    contenders = []
+    for body in bodies:
+        for start in starts:
+            try:
+                _newborn(body, start)
+            except InheritanceError as error:
+                if not start.name.startswith("learngene"):
+                    reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
+                    continue
+                raise
+            contenders.append(Contender(start, body, Ledger(folder, start, body, constants, plan.sources)))
+    return contenders
+
+
+def _newborn(body: Body, start: Start) -> LearngeneNetwork:
+    return newborn(body, num_classes=2, gene=start.tensors, cross=CROSS, seed=0)
+
+
+def _results(
+    candidates: Sequence[Candidate],
+    contenders: Sequence[Contender],
+    verdicts: Sequence[Verdict],
+    plan: Plan,
+    seeds: Sequence[int],
+    target: str | None,
+    jobs: int,
+) -> Results:
+    protocol = plan.protocol
+    found = dict(zip(map(id, contenders), verdicts, strict=True))
+    bodies = list(dict.fromkeys(one.body for one in contenders))
+    threads = torch.get_num_threads() if jobs == 1 else 1
+    return Results(
+        protocol=asdict(protocol) | {"optimisation": protocol.optimisation(1.0).model_dump(exclude={"lr", "steps"})},
+        data=candidates[0].data.source if target is None else target_name(target),
+        classes=plan.sources["novel"].classes,
+        steps=protocol.measured_at,
+        headline=protocol.headline,
+        seeds=tuple(seeds),
+        tasks=len(seeds) * protocol.tasks,
+        genes=tuple(map(_record, candidates)),
+        descendants=tuple(
+            _descendant(body, [(one, found[id(one)]) for one in contenders if one.body == body], candidates[0].start)
+            for body in bodies
+        ),
+        environment={
+            "learngene_hub": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "device": plan.device,
+            "threads": threads,
+            "precision": plan.precision,
+        },
+        recipe="" if candidates[0].recipe is None else candidates[0].recipe.text,
+    )
+
+
+def _record(candidate: Candidate) -> GeneRecord:
+    config = candidate.gene.config
+    assert config.origin is not None
+    return GeneRecord(
+        start=candidate.start,
+        name=config.origin.recipe,
+        sha256=config.sha256,
+        network=config.network,
+        width=config.width,
+        depth=config.depth,
+        parameters=config.parameters,
+        seed=config.origin.seed,
+        cost=learngene(candidate.gene, candidate.start, flops=candidate.flops).cost,
+    )
+
+
+def _descendant(body: Body, judged: Sequence[tuple[Contender, Verdict]], first_gene: str) -> DescendantResult:
+    verdicts = {contender.start.name: verdict for contender, verdict in judged}
+    against = partial(_start_result, scratch=verdicts[SCRATCH], gene=verdicts[first_gene], first_gene=first_gene)
+    network = _newborn(body, judged[0][0].start)
+    return DescendantResult(
+        network=body.network,
+        width=body.width,
+        depth=network.depth,
+        parameters=_parameters(network),
+        starts=tuple(against(contender, verdict) for contender, verdict in judged),
+    )
+
+
+def _start_result(
+    contender: Contender, verdict: Verdict, *, scratch: Verdict, gene: Verdict, first_gene: str
+) -> StartResult:
+    start, network = contender.start, _newborn(contender.body, contender.start)
+    state, accuracies = network.state_dict(), verdict.accuracies
+    inherited = sum(t.numel() for n, t in (start.tensors or {}).items() if n in state and "running" not in n)
+    return StartResult(
+        start=start.name,
+        description=start.description,
+        lr=verdict.lr,
+        tuning={str(lr): accuracy for lr, accuracy in verdict.tuning.items()},
+        inherited=inherited / _parameters(network),
+        cost=start.cost,
+        measures={name: measure(values) for name, values in accuracies.items()},
+        gain={}
+        if start.name == SCRATCH
+        else {name: paired(values, scratch.accuracies[name]) for name, values in accuracies.items()},
+        lead={}
+        if start.name == first_gene
+        else {name: paired(gene.accuracies[name], values) for name, values in accuracies.items()},
+    )
+
+
+def _parameters(network: LearngeneNetwork) -> int:
+    return sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("head."))

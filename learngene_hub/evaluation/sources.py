@@ -1,0 +1,76 @@
+"""Where the images of an evaluation come from: novel and held-out classes, and the base classes of baselines."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from learngene_hub.data import PRESETS, DataSource, Normalisation, available_classes, load_classes, source_of
+from learngene_hub.errors import DataError, LearngeneError
+from learngene_hub.evaluation.bench import Role, Source
+from learngene_hub.evaluation.protocols import Protocol
+from learngene_hub.fitting import Images, on_device
+from learngene_hub.gene.folder import DataRecord
+from learngene_hub.progress import Reporter
+
+
+def sources_of(record: DataRecord, *, data: str | None, target: str | None, protocol: Protocol) -> dict[Role, Source]:
+    """Role -> source of its images.
+
+    Args:
+        record: what the gene says of its images.
+        data: where they are now; None: where the record says.
+        target: data set that a transfer goes to.
+        protocol: says whether it is one, and whether held-out classes are needed.
+
+    Raises:
+        LearngeneError: `target` is missing where the protocol transfers, or given where it does not.
+        DataError: the images are in a local folder that is not given.
+    """
+    if protocol.transfer != (target is not None):
+        wanted = "needs --target, a data set to transfer to" if protocol.transfer else "takes no --target"
+        raise LearngeneError(f"protocol {protocol.name} {wanted}")
+    sources: dict[Role, Source] = {}
+    if target is not None:
+        sources["novel"] = _target(target, record)
+    else:
+        sources["novel"] = Source(_own(record, data), record.novel)
+    if protocol.lr is None:
+        sources["held-out"] = Source(_own(record, data), record.held_out)
+    return sources
+
+
+def base_images(
+    record: DataRecord, normalisation: Normalisation, *, data: str | None, device: torch.device, reporter: Reporter
+) -> Images:
+    """The images of the gene's base classes, shown as its ancestors saw them.
+
+    Raises:
+        DataError: they cannot be had.
+    """
+    images = load_classes(_own(record, data), record.base, reporter=reporter)
+    return on_device(images, normalisation, padding=record.crop_padding, flip=record.flip, device=device)
+
+
+def target_name(target: str) -> str:
+    """What results say of a target: preset, Hub id, or the last part of a local path."""
+    return Path(target).resolve().name if Path(target).exists() else target
+
+
+def _own(record: DataRecord, data: str | None) -> DataSource:
+    if record.preset is None and data is None and record.source.count("/") != 1:
+        raise DataError(f"the gene was evolved on a local folder {record.source!r}; say where it is with --data")
+    path = data if data is not None or record.preset is not None else record.source
+    return source_of(record, path=path, seed=record.seed)
+
+
+def _target(target: str, record: DataRecord) -> Source:
+    preset = target if target in PRESETS else None
+    source = DataSource(preset=preset, path=None if preset else target, image_size=record.image_size)
+    names: Mapping[str, None] = dict.fromkeys(available_classes(source))
+    if seen := sorted({*record.base, *record.held_out} & names.keys()):
+        raise LearngeneError(
+            f"{target}: {len(seen)} of its classes have the names of classes the gene has seen, such as {seen[0]!r}: a "
+            "transfer needs another data set"
+        )
+    return Source(source, tuple(names))

@@ -1,0 +1,268 @@
+"""What a descendant can start from: nothing, a gene, and every honest alternative to one.
+
+An alternative that needs training gets as many training images as the evolution of the gene cost, on the same base
+classes, by the optimiser of the gene's recipe.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from learngene_hub.birth import Body, gene_network, placed
+from learngene_hub.data import sample_task
+from learngene_hub.errors import LearngeneError
+from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
+from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
+from learngene_hub.evolution.plan import evolution_flops, training_flops
+from learngene_hub.evolution.run import device_name, evolve
+from learngene_hub.fitting import Images, support_batches
+from learngene_hub.gene.learngene import Learngene
+from learngene_hub.networks import NORM_TENSORS, LearngeneNetwork, build
+from learngene_hub.operators import extract
+from learngene_hub.progress import Reporter
+from learngene_hub.recipe import Recipe
+from learngene_hub.results import SCRATCH, Cost
+from learngene_hub.rng import generator
+from learngene_hub.training import Precision, measure_statistics
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start.
+
+    Attributes:
+        name: in tables.
+        description: what it is, in a few words.
+        tensors: what a descendant inherits, in the leading channels of its layers; None: nothing.
+        cost: of making it.
+    """
+
+    name: str
+    description: str
+    tensors: Mapping[str, Tensor] | None
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On which terms alternatives are made: those of the gene.
+
+    Attributes:
+        gene: what they are compared with.
+        recipe: the gene's own.
+        base: images of its base classes, as its ancestors saw them.
+        precision: of its convolutions.
+        folder: where trained networks are kept.
+        reporter: told of progress.
+    """
+
+    gene: Learngene
+    recipe: Recipe
+    base: Images
+    precision: Precision
+    folder: Path
+    reporter: Reporter
+
+    @property
+    def body(self) -> Body:
+        """Of the gene's ancestors."""
+        config = self.gene.config
+        return Body(config.network, config.width, config.depth, config.in_chans)
+
+    @property
+    def images(self) -> int:
+        """Training images that the evolution cost."""
+        assert self.gene.config.origin is not None
+        return self.gene.config.origin.cost.images
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations that it cost."""
+        return evolution_flops(self.recipe, self.body, self.gene.config.channels)
+
+
+def scratch() -> Start:
+    """Nothing inherited."""
+    return Start(SCRATCH, "nothing inherited", None, Cost())
+
+
+def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
+    """A gene."""
+    assert gene.config.origin is not None
+    cost = gene.config.origin.cost
+    made = Cost(images=cost.images, flops=flops, seconds=cost.seconds, device=cost.device)
+    return Start(name, f"the gene, {gene.config.fraction:.0%} of the channels", gene.tensors, made)
+
+
+def checkpoint(path: Path, body: Body) -> Start:
+    """The user's own network of the family of `body`, whole, from a safetensors file or a folder with one.
+
+    Raises:
+        LearngeneError: there is none, or it lacks a layer.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    try:
+        with safe_open(file, framework="pt") as opened:
+            found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise LearngeneError(
+            f"{path}: expected a safetensors file or a folder with model.safetensors: {error}"
+        ) from None
+    with torch.device("meta"):
+        specs = build(body.network, num_classes=0, in_chans=body.in_chans, depth=body.depth).conv_specs()
+    wanted = [
+        name for spec in specs for name in (f"{spec.conv}.weight", *(f"{spec.norm}.{one}" for one in NORM_TENSORS))
+    ]
+    if missing := [name for name in wanted if name not in found]:
+        raise LearngeneError(f"{path}: expected a network {body.network}, found no tensor {missing[0]}")
+    return Start("checkpoint", f"the checkpoint {path.name}", {name: found[name].float() for name in wanted}, Cost())
+
+
+def make_baselines(names: Sequence[str], terms: Terms) -> list[Start]:
+    """The alternatives called `names`, made now where they are not in the cache."""
+    return [BASELINES[name](terms) for name in names]
+
+
+def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names, `all` spelt out, each once.
+
+    Raises:
+        LearngeneError: there is no such baseline.
+    """
+    wanted = tuple(dict.fromkeys(one for name in names for one in (BASELINES if name == "all" else (name,))))
+    for name in wanted:
+        if name not in BASELINES:
+            near = difflib.get_close_matches(name, BASELINES, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise LearngeneError(f"baseline {name!r}: expected all, or some of {', '.join(BASELINES)}{hint}")
+    return wanted
+
+
+def _pretrained(terms: Terms) -> Start:
+    network, trained = _full_network(terms)
+    tensors = extract(trained.state, network.conv_specs(), network.channel_counts())
+    cost = _cost(terms, network, terms.images, trained.seconds)
+    return Start("pretrained", "the full network trained on the base classes, all of it", tensors, cost)
+
+
+def _slice(terms: Terms, *, name: str, description: str, ranking: Ranking) -> Start:
+    network, trained = _full_network(terms)
+    channels = terms.gene.config.channels
+    tensors = cut(trained.state, network.conv_specs(), channels, ranking, seed=terms.recipe.seed)
+    return Start(
+        name, description, _with_own_statistics(tensors, terms), _cost(terms, network, terms.images, trained.seconds)
+    )
+
+
+def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> Start:
+    channels = terms.gene.config.channels
+    thin = gene_network(terms.body, channels, num_classes=0)
+    images = round(terms.flops / training_flops(thin.to("meta"), terms.recipe.data.image_size))
+    plan = _plan(terms, channels, images if equal_flops else terms.images)
+    trained = pretrain(plan, terms.base, terms.folder, title=name, reporter=terms.reporter)
+    tensors = extract(trained.state, thin.conv_specs(), channels)
+    return Start(name, description, tensors, _cost(terms, thin, plan.images, trained.seconds))
+
+
+def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
+    """The gene's own recipe, run again with one `change`."""
+    recipe = terms.recipe.changed(change)
+    out = terms.folder / f"{name}-{recipe.sha256[:24]}"
+    terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
+    gene = evolve(recipe, out=out, resume=True, device=str(terms.base.device), reporter=terms.reporter)
+    return Start(name, description, gene.tensors, learngene(gene, name, flops=terms.flops).cost)
+
+
+BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
+    {
+        "pretrained": _pretrained,
+        "random-slice": partial(
+            _slice, name="random-slice", description="as many channels as the gene, cut at random", ranking=at_random
+        ),
+        "magnitude-slice": partial(
+            _slice, name="magnitude-slice", description="the channels of the largest kernels", ranking=magnitude
+        ),
+        "bn-slice": partial(
+            _slice, name="bn-slice", description="the channels of the largest batch-norm weights", ranking=batch_norm
+        ),
+        "weight-selection": partial(
+            _slice, name="weight-selection", description="evenly spaced channels (Xu 2024)", ranking=evenly
+        ),
+        "narrow": partial(
+            _narrow,
+            name="narrow",
+            description="a thin network of the gene's size, trained on as many images",
+            equal_flops=False,
+        ),
+        "narrow-flops": partial(
+            _narrow,
+            name="narrow-flops",
+            description="a thin network of the gene's size, trained for as many FLOPs",
+            equal_flops=True,
+        ),
+        "gtl-no-selection": partial(
+            _ablation,
+            name="gtl-no-selection",
+            description="the gene's recipe without selection",
+            change="evolution.selection=none",
+        ),
+        "gtl-no-mutation": partial(
+            _ablation,
+            name="gtl-no-mutation",
+            description="the gene's recipe without mutation",
+            change="evolution.mutation_rate=0",
+        ),
+    }
+)
+"""Name -> how the alternative is made. All slices come from the one pre-trained network of `pretrained`."""
+
+
+def _full_network(terms: Terms) -> tuple[LearngeneNetwork, Pretrained]:
+    plan = _plan(terms, None, terms.images)
+    trained = pretrain(plan, terms.base, terms.folder, title="the full network", reporter=terms.reporter)
+    return plan.build(0), trained
+
+
+def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pretraining:
+    config, body = terms.gene.config, terms.body
+    assert config.origin is not None
+    assert body.depth is not None
+    return Pretraining(
+        network=body.network,
+        width=body.width,
+        depth=body.depth,
+        in_chans=body.in_chans,
+        channels=channels,
+        images=images,
+        optimisation=terms.recipe.ancestry.constants(),
+        data=config.origin.data.model_dump(mode="json", exclude={"held_out", "novel"}),
+        precision=terms.precision,
+        seed=terms.recipe.seed,
+    )
+
+
+def _with_own_statistics(tensors: Mapping[str, Tensor], terms: Terms) -> Mapping[str, Tensor]:
+    """The slice with batch norms that know what it computes alone, as a gene's do."""
+    thin = gene_network(terms.body, terms.gene.config.channels, num_classes=2)
+    thin.load_state_dict(thin.state_dict() | dict(tensors))
+    thin = placed(thin, terms.base.device)
+    classes, ancestry = int(terms.base.labels.max()) + 1, terms.recipe.ancestry
+    draws = generator(terms.recipe.seed, "slice statistics")
+    task = sample_task(terms.base.labels, n_way=classes, n_shot=None, n_query=0, generator=draws)
+    batches = support_batches(terms.base, task, ancestry.batch_size, draws)
+    shown = (next(batches)[0] for _ in range(ancestry.statistics_batches))
+    measure_statistics(thin, shown, terms.precision)
+    state = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
+    return extract(state, thin.conv_specs(), terms.gene.config.channels)
+
+
+def _cost(terms: Terms, network: LearngeneNetwork, images: int, seconds: float) -> Cost:
+    flops = images * training_flops(network.to("meta"), terms.recipe.data.image_size)
+    return Cost(images=images, flops=flops, seconds=seconds, device=device_name(terms.base.device))
