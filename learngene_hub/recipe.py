@@ -1,7 +1,7 @@
 """A recipe: every constant of one evolution, with unit and range, checked before anything runs.
 
 A recipe is a YAML file. Unknown keys are refused, all faults are reported together, and `key=value` overrides go
-through the same checks. All defaults live here and are ours, since the hyper-parameters of the paper are not known.
+through the same checks. The sections and their defaults stand in `learngene_hub.sections`.
 """
 
 import difflib
@@ -9,160 +9,25 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from learngene_hub.errors import RecipeError
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Classes = Annotated[int, Field(ge=1)] | tuple[str, ...]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NetworkSection(_Section):
-    """The network of ancestors, critics and descendants."""
-
-    name: Literal["lg_vgg11", "lg_resnet12", "lg_resnet12_wide"] = "lg_vgg11"
-    width: float = Field(1.0, ge=0.05, le=4, description="factor on the channels of every layer")
-    depth: int | None = Field(None, ge=11, le=60, description="convolutions; the network's own default when absent")
+from learngene_hub.sections import (
+    AncestrySection,
+    ClassesSection,
+    CriticSection,
+    DataSection,
+    EvolutionSection,
+    GeneSection,
+    NetworkSection,
+    Section,
+)
 
 
-class GeneSection(_Section):
-    """How much of every layer is gene, and what a newborn's other channels may tell it."""
-
-    fraction: float = Field(0.45, gt=0, le=1, description="fraction of the channels of every layer")
-    cross: Literal["zero", "random"] = Field(
-        "zero", description="weights from non-gene inputs into gene outputs at birth"
-    )
-
-
-class ClassesSection(_Section):
-    """Which classes are base, held-out and novel: names, or counts drawn with `seed`. A preset brings its own."""
-
-    base: Classes = 64
-    held_out: Classes = 16
-    novel: Classes = 20
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> Self:
-        named = [role for role in (self.base, self.held_out, self.novel) if isinstance(role, tuple)]
-        twice = sorted({name for role in named for name in role if sum(other.count(name) for other in named) > 1})
-        if twice:
-            raise ValueError(f"a class has one role only, but these have several: {', '.join(twice[:5])}")
-        return self
-
-
-class DataSection(_Section):
-    """Where the images come from and how they are shown."""
-
-    preset: Literal["glyphs", "cifar_fs", "mini_imagenet"] | None = None
-    path: str | None = Field(
-        None, description="image folder, parquet folder or Hub id; with a preset: a local copy of it"
-    )
-    revision: str | None = None
-    image_column: str | None = None
-    label_column: str | None = None
-    image_size: int = Field(32, ge=28, le=224, description="pixels")
-    images_per_class: int | None = Field(None, ge=2, description="glyphs: images drawn a class; elsewhere a cap")
-    classes: ClassesSection | None = None
-    on_corrupt: Literal["refuse", "skip"] = "refuse"
-    crop_padding: int | None = Field(None, ge=0, le=64, description="pixels around the image before the random crop")
-    flip: bool = Field(True, description="random horizontal flips")
-
-    @model_validator(mode="after")
-    def _has_source(self) -> Self:
-        if self.preset is None and self.path is None:
-            raise ValueError("needs `preset` (glyphs, cifar_fs, mini_imagenet) or `path`")
-        if self.preset == "glyphs" and self.path is not None:
-            raise ValueError("preset glyphs is drawn, not read: for your own images, leave `preset` out")
-        if self.preset in {"cifar_fs", "mini_imagenet"} and self.classes is not None:
-            raise ValueError(f"preset {self.preset} brings its own classes; leave `classes` out, or give `path` alone")
-        return self
-
-    @property
-    def padding(self) -> int:
-        """Pixels of zero padding before the random crop: `crop_padding`, or an eighth of the image."""
-        return self.image_size // 8 if self.crop_padding is None else self.crop_padding
-
-
-class EvolutionSection(_Section):
-    """Generations, selection and variation."""
-
-    generations: Count = 10
-    population: Count = Field(8, le=4096, description="individuals a generation")
-    founder_generations: int = Field(
-        0, ge=0, description="first generations in which one individual takes all the steps"
-    )
-    selection: Literal["tournament", "none"] = Field(
-        "tournament", description="none: everybody survives and counts alike, and the gene is drawn: an ablation"
-    )
-    tournament_size: Count = Field(2, description="individuals a group; the best of each group survives")
-    mutation_rate: Fraction = Field(0.02, description="chance of a gene channel to be exchanged, where several compete")
-    decay: Fraction = Field(0.2, description="factor on the scores of the gene pool, per generation")
-    credit: float = Field(
-        0.2, ge=0, lt=1, description="share of its fitness a survivor credits per step up its lineage"
-    )
-    recombination: Literal["none", "average"] = Field("none", description="what becomes of the survivors' genes")
-    pool_size: Count = Field(16, le=4096, description="learngenes kept, best scores first")
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        if self.tournament_size > self.population:
-            raise ValueError(f"tournament_size {self.tournament_size} is larger than the population {self.population}")
-        return self
-
-
-class OptimisationSection(_Section):
-    """How a network is trained, common to ancestors and critics."""
-
-    steps: Count = Field(description="optimiser steps")
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.05, gt=0, le=10, description="highest learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    weight_decay: float = Field(5e-4, ge=0, le=1, description="of kernels and the classifier's weight")
-    warmup: int = Field(10, ge=0, description="steps of rising learning rate at every birth")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
-    clip_norm: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")
-
-
-class AncestrySection(OptimisationSection):
-    """An ancestry network's life: one k-way task on base classes."""
-
-    ways: int = Field(32, ge=2, description="base classes of the task of one life")
-    images_per_class: Count | None = Field(None, description="null: all")
-    steps: Count = Field(300, description="optimiser steps of one life; a founder takes those of all")
-    schedule: Literal["two-speed", "evolution", "generation"] = Field(
-        "two-speed",
-        description="what the falling learning rate spans: the evolution; each generation; two-speed: the evolution "
-        "for what is inherited, each generation for what is newborn",
-    )
-    statistics_batches: Count = Field(30, description="batches that measure the circuit's batch norms at extraction")
-    circuit_loss: float = Field(1.0, ge=0, le=100, description="weight of the gene's own loss; 0: plain GTL")
-
-    def constants(self) -> OptimisationSection:
-        """What any network trained like an ancestor is trained by."""
-        return OptimisationSection(**{key: getattr(self, key) for key in OptimisationSection.model_fields})
-
-
-class CriticSection(OptimisationSection):
-    """A critic's life: small tasks on held-out classes that score a learngene."""
-
-    ways: int = Field(5, ge=2, description="held-out classes a task")
-    shots: Count = Field(20, description="training images a class")
-    queries: Count = Field(50, description="test images a class")
-    steps: Count = Field(40, description="optimiser steps a task")
-    tasks: Count = Field(2, description="tasks a learngene, the same for all")
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """One evolution in full. `Recipe.from_file` reads it; `text` and `overrides` keep what was read."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")

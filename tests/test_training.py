@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn
-from learngene_hub.recipe import AncestrySection
 from learngene_hub.rng import generator
+from learngene_hub.sections import AncestrySection
 from learngene_hub.training import (
     CHECK_EVERY,
     Circuit,

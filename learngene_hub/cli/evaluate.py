@@ -11,7 +11,7 @@ from learngene_hub.cli.tables import print_table
 if TYPE_CHECKING:
     from learngene_hub.results import Results, StartResult, Summary
 
-EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow,pretrained --tasks 5 --out runs/demo/evidence"
+EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
 
 
 def evaluate(

@@ -25,8 +25,8 @@ from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.progress import Reporter
-from learngene_hub.recipe import OptimisationSection
 from learngene_hub.rng import generator, seeded_initialisation
+from learngene_hub.sections import OptimisationSection
 from learngene_hub.training import Precision, falling, train
 
 FORMAT = 1  # raise it when the same plan gives another network

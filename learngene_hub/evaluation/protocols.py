@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from learngene_hub.errors import LearngeneError
-from learngene_hub.recipe import OptimisationSection
 from learngene_hub.results import PROTOTYPE
+from learngene_hub.sections import OptimisationSection
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,12 @@ class Protocol:
     def headline(self) -> str:
         """The measure that stands for all: the accuracy after the last step."""
         return str(self.measured_at[-1])
+
+    def constants(self) -> dict[str, Any]:
+        """All of it in JSON types, the optimiser's constants included."""
+        optimisation = self.optimisation(1.0).model_dump(exclude={"lr", "steps", "batch_size", "warmup"})
+        fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return fields | optimisation
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
         """The same protocol with some constants changed, its name telling so; other `steps` also end the measuring."""

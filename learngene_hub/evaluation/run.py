@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -215,7 +215,7 @@ def _results(
     bodies = list(dict.fromkeys(one.body for one in contenders))
     threads = torch.get_num_threads() if jobs == 1 else 1
     return Results(
-        protocol=asdict(protocol) | {"optimisation": protocol.optimisation(1.0).model_dump(exclude={"lr", "steps"})},
+        protocol=protocol.constants(),
         data=candidates[0].data.source if target is None else target_name(target),
         classes=plan.sources["novel"].classes,
         steps=protocol.measured_at,

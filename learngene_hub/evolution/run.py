@@ -45,8 +45,9 @@ from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import build
 from learngene_hub.plots import check_can_draw, draw_evolution
 from learngene_hub.progress import Reporter, SilentReporter
-from learngene_hub.recipe import ClassesSection, Recipe
+from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
+from learngene_hub.sections import ClassesSection
 from learngene_hub.training import Precision, best_precision
 
 GROWING_KEY = "evolution.generations"
