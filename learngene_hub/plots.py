@@ -1,4 +1,4 @@
-"""The pictures: an evolution from its metrics, and descendants beside each other."""
+"""The pictures: an evolution from its metrics, and descendants beside each other, for papers and cards."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -7,8 +7,13 @@ from typing import Any
 
 from learngene_hub.errors import LearngeneError
 from learngene_hub.files import atomic_path
+from learngene_hub.findings import Sweep, is_learngene, measure_words, ranked, sweeps
+from learngene_hub.results import SCRATCH, DescendantResult, Results, Summary
 
 GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
+SCRATCH_COLOUR = "#475569"
+_GENE_MARKERS = "osD^v"  # several genes have the same colour
+_LONGEST_NAME = 28
 
 
 def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
@@ -39,27 +44,100 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
     _save(figure, path)
 
 
-def draw_comparison(results: Mapping[str, Any], path: Path, *, title: str) -> None:
-    """Accuracy of each start: bars with 95 % confidence intervals, and a point for every task.
+def draw_starts(descendant: DescendantResult, measure: str, path: Path, *, title: str) -> None:
+    """Accuracy of each start, best on top: bars from zero with 95 % confidence intervals, and a point for every task.
 
     Args:
-        results: start -> `{"mean", "ci95", "accuracies"}`, in drawing order.
+        descendant: whose starts are drawn.
+        measure: what is drawn; starts without it are left out.
         path: of the PNG.
         title: above the picture.
     """
-    figure, axes = _figure(width=1.6 + 1.7 * len(results))
-    for place, (start, result) in enumerate(results.items()):
-        colour = GENE_COLOUR if start == "learngene" else OTHER_COLOUR
-        interval = 100 * (result["ci95"] or 0.0)
-        axes.bar(place, 100 * result["mean"], 0.6, yerr=interval, capsize=5, color=colour, alpha=0.85)
-        values = result["accuracies"]
-        offsets = [place - 0.2 + 0.4 * (i + 0.5) / len(values) for i in range(len(values))]
-        axes.scatter(offsets, [100 * value for value in values], s=7, c="black", alpha=0.45, zorder=3)
-        axes.annotate(f"{100 * result['mean']:.1f}", (place, 2), ha="center", color="white", weight="bold")
-    axes.set_xticks(range(len(results)), list(results))
-    axes.set(ylabel="accuracy on novel classes, %", ylim=(0, 100))
-    axes.set_title(title, fontsize=9)
+    shown = ranked(descendant, measure)[::-1]
+    figure, axes = _figure(height=1.5 + 0.36 * max(3, len(shown)))
+    for place, start in enumerate(shown):
+        value = start.measures[measure]
+        axes.barh(place, 100 * value.mean, 0.68, color=_colour(start.start), alpha=0.85, zorder=2)
+        offsets = [place - 0.24 + 0.48 * (i + 0.5) / len(value.accuracies) for i in range(len(value.accuracies))]
+        axes.scatter([100 * one for one in value.accuracies], offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3)
+        if value.ci95 is not None:
+            axes.errorbar(100 * value.mean, place, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
+        axes.text(1.01, place, _with_interval(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+    axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
+    axes.set(xlabel=f"accuracy on novel classes {measure_words(measure)}, %", xlim=(0, 100))
+    _name(axes, title, [start.start for start in shown])
     _save(figure, path)
+
+
+def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, *, title: str) -> None:
+    """Accuracy over the training steps, a line for each start, with the 95 % intervals of learngenes and scratch.
+
+    Args:
+        descendant: whose starts are drawn; one that lacks a step is left out.
+        steps: rising.
+        path: of the PNG.
+        title: above the picture.
+    """
+    figure, axes = _figure(width=8.0, height=4.8)
+    lines = {
+        one.start: [one.measures[str(step)] for step in steps]
+        for one in descendant.starts
+        if all(str(step) in one.measures for step in steps)
+    }
+    for start, values in lines.items():
+        _line(axes, start, steps, values)
+    _set_places(axes, steps)
+    axes.set(xlabel="training steps", ylabel="accuracy on novel classes, %")
+    axes.set_title(_plain(title), fontsize=10)
+    _label_ends(axes, {start: 100 * values[-1].mean for start, values in lines.items()}, steps[-1])
+    _save(figure, path)
+
+
+def draw_sweep(results: Results, path: Path, *, title: str) -> None:
+    """Gain of the learngenes over scratch, and the accuracies of both, against width and depth; one row a sweep.
+
+    Args:
+        results: of several descendants.
+        path: of the PNG.
+        title: above the picture.
+
+    Raises:
+        LearngeneError: no two descendants differ in width alone or in depth alone.
+    """
+    rows = sweeps(results)
+    if not rows:
+        raise LearngeneError(
+            f"expected descendants that differ in width or depth alone, found {len(results.descendants)} that do not; "
+            "nothing to draw a sweep of"
+        )
+    check_can_draw()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 0.5 + 3.2 * len(rows)), dpi=130, layout="constrained")
+    for sweep, (gains, accuracies) in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):
+        _draw_gains(gains, sweep, results.headline)
+        _draw_accuracies(accuracies, sweep, results.headline)
+    figure.suptitle(_plain(title), fontsize=10)
+    _save(figure, path)
+
+
+def spread(places: Mapping[str, float], *, gap: float, high: float) -> dict[str, float]:
+    """Places of labels between 0 and `high`, near the wanted ones, in their order and `gap` apart if there is room.
+
+    >>> spread({"a": 50, "b": 50}, gap=10, high=100)
+    {'a': 45.0, 'b': 55.0}
+    """
+    names = sorted(places, key=places.__getitem__)
+    gap = min(gap, high / max(1, len(names)))
+    groups: list[tuple[float, int]] = []  # middle and number of labels that touch each other
+    for name in names:
+        groups.append((_inside(places[name], gap, high), 1))
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2 - 1e-9:
+            (middle, count), (before, more) = groups.pop(), groups.pop()
+            mean = (middle * count + before * more) / (count + more)
+            groups.append((_inside(mean, gap * (count + more), high), count + more))
+    spread_out = [middle + gap * (one - (count - 1) / 2) for middle, count in groups for one in range(count)]
+    return dict(zip(names, spread_out, strict=True))
 
 
 def check_can_draw() -> None:
@@ -70,6 +148,101 @@ def check_can_draw() -> None:
     """
     if find_spec("matplotlib") is None:
         raise LearngeneError('pictures need matplotlib: pip install "learngene-hub[evolve]"')
+
+
+def _inside(middle: float, height: float, high: float) -> float:
+    return min(high - height / 2, max(height / 2, middle))
+
+
+def _draw_gains(axes: Any, sweep: Sweep, measure: str) -> None:  # noqa: ANN401
+    for start in sweep.starts():
+        gains = [one.start(start).gain.get(measure) for one in sweep.descendants]
+        _line(axes, start, sweep.places(), gains)
+    axes.axhline(0, color="black", lw=0.8)
+    _finish_sweep(axes, sweep, "gain over scratch, points")
+
+
+def _draw_accuracies(axes: Any, sweep: Sweep, measure: str) -> None:  # noqa: ANN401
+    for start in sweep.starts():
+        _line(axes, start, sweep.places(), [one.start(start).measures.get(measure) for one in sweep.descendants])
+    axes.legend(frameon=False, fontsize=8)
+    _finish_sweep(axes, sweep, "accuracy on novel classes, %")
+
+
+def _finish_sweep(axes: Any, sweep: Sweep, label: str) -> None:  # noqa: ANN401
+    axes.spines[["top", "right"]].set_visible(False)
+    _set_places(axes, sweep.places())
+    axes.set(xlabel=f"{sweep.axis} ({_plain(sweep.fixed)})", ylabel=label)
+
+
+def _line(axes: Any, start: str, places: Sequence[float], values: Sequence[Summary | None]) -> None:  # noqa: ANN401
+    """A line in percent with the band of its intervals; other starts than learngenes and scratch have thin ones."""
+    there = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
+    bold = is_learngene(start) or start == SCRATCH
+    style = {"color": _colour(start), "lw": 2.2 if bold else 1.0, "ls": "--" if start == SCRATCH else "-"}
+    means = [100 * value.mean for _, value in there]
+    marker = _GENE_MARKERS[len(axes.lines) % len(_GENE_MARKERS)] if is_learngene(start) else "o"
+    axes.plot([place for place, _ in there], means, marker=marker, ms=5 if bold else 3, label=_short(start), **style)
+    if bold:
+        ends = [100 * (value.ci95 or 0.0) for _, value in there]
+        lower, upper = ([mean + side * end for mean, end in zip(means, ends, strict=True)] for side in (-1, 1))
+        axes.fill_between([place for place, _ in there], lower, upper, color=style["color"], alpha=0.15, lw=0)
+
+
+def _set_places(axes: Any, places: Sequence[float]) -> None:  # noqa: ANN401
+    """Ticks where the values are; a logarithmic axis where they are far apart."""
+    if places[0] > 0 and places[-1] / places[0] > 8:
+        axes.set_xscale("log")
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.minorticks_off()
+
+
+def _label_ends(axes: Any, ends: Mapping[str, float], last: float) -> None:  # noqa: ANN401
+    """Names of the lines at their ends, moved apart where they would touch."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    fractions = {start: (end - low) / (high - low) for start, end in ends.items()}
+    for start, place in spread(fractions, gap=0.05, high=1.0).items():
+        weight = "bold" if is_learngene(start) or start == SCRATCH else "normal"
+        arrow = {"arrowstyle": "-", "color": OTHER_COLOUR, "lw": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4}
+        where = {"xycoords": "data", "textcoords": "axes fraction", "va": "center", "arrowprops": arrow}
+        axes.annotate(
+            _short(start),
+            (last, ends[start]),
+            xytext=(1.05, place),
+            fontsize=8,
+            color=_ink(start),
+            weight=weight,
+            **where,
+        )
+
+
+def _name(axes: Any, title: str, starts: Sequence[str]) -> None:  # noqa: ANN401
+    axes.set_title(_plain(title), fontsize=10)
+    for label, start in zip(axes.get_yticklabels(), starts, strict=True):
+        label.set(color=_ink(start), weight="bold" if is_learngene(start) else "normal")
+
+
+def _colour(start: str) -> str:
+    return GENE_COLOUR if is_learngene(start) else SCRATCH_COLOUR if start == SCRATCH else OTHER_COLOUR
+
+
+def _ink(start: str) -> str:
+    return GENE_COLOUR if is_learngene(start) else "black"
+
+
+def _plain(text: str) -> str:
+    """Text in which a dollar sign is one, not the start of a formula."""
+    return text.replace("$", r"\$")
+
+
+def _short(name: str) -> str:
+    """The name of a start, cut where it would take the room of the picture."""
+    return _plain(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
+
+
+def _with_interval(value: Summary) -> str:
+    return f"{100 * value.mean:.1f}" + ("" if value.ci95 is None else f" ± {100 * value.ci95:.1f}")
 
 
 def _everyone(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -98,11 +271,11 @@ def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _figure(width: float = 7.0) -> tuple[Any, Any]:
+def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Any, Any]:
     check_can_draw()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, 4.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -49,7 +49,7 @@ class StartResult(_Part):
     """What one start is worth in one descendant.
 
     Attributes:
-        start: its name: `scratch`, `learngene`, `narrow`...
+        start: its name: `scratch`, `learngene` (`learngene:NAME` if there are several), `narrow`...
         description: what it inherits, in a few words.
         lr: learning rate, the best of `tuning`.
         tuning: learning rate -> accuracy on tasks of held-out classes; empty where the rate was given.
@@ -111,6 +111,7 @@ class Results(_Part):
         seeds: of the tasks and of everything random in the descendants.
         tasks: tasks in all, those of all seeds together.
         environment: versions, device, threads and precision.
+        genes: the genes; `genes[0].start` is the first learngene, whose lead is given.
         recipe: of the first gene, verbatim.
     """
 
@@ -123,7 +124,7 @@ class Results(_Part):
     seeds: tuple[int, ...]
     tasks: int
     statistic: str = STATISTIC
-    genes: tuple[GeneRecord, ...]
+    genes: tuple[GeneRecord, ...] = Field(min_length=1)
     descendants: tuple[DescendantResult, ...] = Field(min_length=1)
     environment: dict[str, str | int]
     recipe: str
@@ -133,20 +134,32 @@ class Results(_Part):
         """Read a `results.json`, or the one in the folder `path`.
 
         Raises:
-            LearngeneError: there is none, or it is not one.
+            LearngeneError: there is none, it is not one, or of a newer version.
         """
         path = Path(path)
         path = path / RESULTS_NAME if path.is_dir() else path
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            results = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise LearngeneError(
                 f"{path}: no such file; expected the {RESULTS_NAME} of `learngene evaluate --out`"
             ) from None
         except (ValidationError, UnicodeDecodeError, OSError) as error:
-            fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+            fault = _first_fault(error) if isinstance(error, ValidationError) else error
             raise LearngeneError(f"{path}: expected the results of `learngene evaluate`: {fault}") from None
+        if results.schema_version > RESULTS_VERSION:
+            raise LearngeneError(
+                f"{path}: version {results.schema_version} is newer than the {RESULTS_VERSION} this package reads; "
+                "upgrade: pip install -U learngene-hub"
+            )
+        return results
 
     def save(self, path: Path) -> None:
         """Write `results.json`, atomically."""
         write_text(path, self.model_dump_json(indent=2) + "\n")
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key}: {first['msg']}" if key else str(first["msg"])

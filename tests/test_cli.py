@@ -102,7 +102,12 @@ def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
     result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert re.search(r"scratch +\d+\.\d ± \d+\.\d", result.stdout)
-    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "comparison.png"}
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {
+        "results.json",
+        "report.html",
+        "comparison.png",
+        "tasks",
+    }
     assert json.loads(learngene("evaluate", tiny_run, *quick, "--json").stdout)["tasks"] == 2
 
 

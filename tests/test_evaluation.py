@@ -518,5 +518,5 @@ def test_results_that_are_none_are_refused(tmp_path):
     with pytest.raises(LearngeneError, match=r"no such file; expected the results\.json of `learngene evaluate --out`"):
         Results.load(tmp_path)
     (tmp_path / "results.json").write_text(json.dumps({"a": 1}))
-    with pytest.raises(LearngeneError, match="expected the results of `learngene evaluate`: Field required"):
+    with pytest.raises(LearngeneError, match="expected the results of `learngene evaluate`: protocol: Field required"):
         Results.load(tmp_path)

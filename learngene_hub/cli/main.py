@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from learngene_hub import __version__
-from learngene_hub.cli import data, evaluate, evolve, genes, recipes
+from learngene_hub.cli import card, data, evaluate, evolve, genes, recipes
 from learngene_hub.cli.console import stderr
 from learngene_hub.errors import LearngeneError
 
@@ -40,6 +40,7 @@ app.command(name="evolve", epilog=evolve.EXAMPLE)(evolve.evolve)
 app.command(name="evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(name="info", epilog=genes.INFO_EXAMPLE)(genes.info)
 app.command(name="verify", epilog=genes.VERIFY_EXAMPLE)(genes.verify)
+app.command(name="card", epilog=card.EXAMPLE)(card.card)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 

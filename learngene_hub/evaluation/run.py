@@ -18,7 +18,7 @@ from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.judge import Contender, Verdict, judge, one_process, several_processes
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
-from learngene_hub.evaluation.sources import base_images, sources_of, target_name
+from learngene_hub.evaluation.sources import base_images, sample_sheet, sources_of, target_name
 from learngene_hub.evaluation.starts import (
     Start,
     Terms,
@@ -33,7 +33,9 @@ from learngene_hub.files import claim
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.plots import check_can_draw
 from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.report import write_report
 from learngene_hub.results import RESULTS_NAME, SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 from learngene_hub.training import best_precision
 
@@ -94,7 +96,7 @@ def evaluate(
         checkpoints: safetensors files of networks of the same family, each a start of its own.
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
-        out: folder for `results.json` and `tasks/`; None: nothing is written.
+        out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
         jobs: processes of one thread each; 1: this one, with its threads. CPU only.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
@@ -104,6 +106,8 @@ def evaluate(
             protocol or baseline; too few images a class.
         DataError: the images cannot be had.
     """
+    if out is not None:
+        check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     wanted, place = check_baselines(baselines), pick_device(device)
     _check_jobs(jobs, place)
@@ -125,6 +129,7 @@ def evaluate(
         results = _results(candidates, contenders, verdicts, plan, seeds, target, jobs)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
+            write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
     return results
 
 

@@ -1,17 +1,28 @@
 """Where the images of an evaluation come from: novel and held-out classes, and the base classes of baselines."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from learngene_hub.data import PRESETS, DataSource, Normalisation, available_classes, load_classes, source_of
+from learngene_hub.data import (
+    PRESETS,
+    DataSource,
+    Normalisation,
+    available_classes,
+    contact_sheet,
+    load_classes,
+    source_of,
+)
 from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.evaluation.bench import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.gene.folder import DataRecord
 from learngene_hub.progress import Reporter
+
+SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 
 
 def sources_of(record: DataRecord, *, data: str | None, target: str | None, protocol: Protocol) -> dict[Role, Source]:
@@ -50,6 +61,18 @@ def base_images(
     """
     images = load_classes(_own(record, data), record.base, reporter=reporter)
     return on_device(images, normalisation, padding=record.crop_padding, flip=record.flip, device=device)
+
+
+def sample_sheet(source: Source) -> bytes:
+    """A PNG with example images of some classes of `source`.
+
+    Raises:
+        DataError: they cannot be had.
+    """
+    sheet = contact_sheet(load_classes(source.data, source.classes), rows=SHOWN_CLASSES, columns=SHOWN_IMAGES, seed=0)
+    with io.BytesIO() as file:
+        sheet.save(file, format="png")
+        return file.getvalue()
 
 
 def target_name(target: str) -> str:

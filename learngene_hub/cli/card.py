@@ -1,0 +1,31 @@
+"""`learngene card`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from learngene_hub.cli.console import stderr, stdout
+
+EXAMPLE = "Example: learngene card runs/demo --results runs/demo"
+
+
+def card(
+    gene: Annotated[Path, typer.Argument(help="Gene folder, or the folder of a run.")],
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="results.json of `learngene evaluate --out`, or its folder; may be given several times."),
+    ] = None,
+) -> None:
+    """Put results into a gene's model card, or print what the card says of the gene's worth.
+
+    With --results, the evaluation in the card is replaced, and so are its pictures and the model-index of the
+    metadata; all other text stays. Without it nothing is changed, but a card that is missing is made.
+    """
+    from learngene_hub.gene.folder import find_gene
+    from learngene_hub.gene.judged import read_evaluation, write_evaluation
+
+    folder = find_gene(gene)
+    if results:
+        stderr.print(f"card: {write_evaluation(folder, results)}", markup=False)
+    stdout.print(read_evaluation(folder), markup=False)

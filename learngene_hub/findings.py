@@ -1,0 +1,102 @@
+"""What can be read off results without any new number: who is first, who beats whom, which descendants form a sweep."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from learngene_hub.results import LEARNGENE, PROTOTYPE, SCRATCH, DescendantResult, Results, StartResult, Summary
+
+Standing = Literal["ahead", "level", "behind", "unknown"]
+Axis = Literal["width", "depth"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Descendants of one kind of network that differ in one dimension only, in rising order."""
+
+    axis: Axis
+    fixed: str
+    descendants: tuple[DescendantResult, ...]
+
+    def places(self) -> list[float]:
+        """Width or depth of each descendant."""
+        return [float(getattr(one, self.axis)) for one in self.descendants]
+
+    def starts(self) -> list[str]:
+        """Scratch and the learngenes, as far as every descendant has them."""
+        names = [[start.start for start in one.starts] for one in self.descendants]
+        return [
+            name for name in names[0] if (name == SCRATCH or is_learngene(name)) and all(name in more for more in names)
+        ]
+
+
+def is_learngene(start: str) -> bool:
+    """Whether a start of this name inherits a learngene: `learngene`, `learngene:a`..."""
+    return start.partition(":")[0] == LEARNGENE
+
+
+def measure_words(measure: str) -> str:
+    """When a measure was taken, as the end of a sentence.
+
+    >>> measure_words("60")
+    'after 60 steps'
+    """
+    if measure == PROTOTYPE:
+        return "before any training, by nearest prototype"
+    return f"after {measure} step{'' if measure == '1' else 's'}"
+
+
+def ranked(descendant: DescendantResult, measure: str) -> list[StartResult]:
+    """The starts that have this measure, highest mean first."""
+    having = [one for one in descendant.starts if measure in one.measures]
+    return sorted(having, key=lambda one: -one.measures[measure].mean)
+
+
+def find(descendant: DescendantResult, name: str) -> StartResult | None:
+    """The start called `name`, if this descendant has it."""
+    return next((one for one in descendant.starts if one.start == name), None)
+
+
+def rivals(descendant: DescendantResult, measure: str) -> list[StartResult]:
+    """All starts but scratch and the learngenes, highest mean first."""
+    return [one for one in ranked(descendant, measure) if one.start != SCRATCH and not is_learngene(one.start)]
+
+
+def standing(difference: Summary) -> Standing:
+    """On which side of zero the whole interval of a difference lies; unknown without an interval."""
+    if difference.ci95 is None:
+        return "unknown"
+    if abs(difference.mean) <= difference.ci95:
+        return "level"
+    return "ahead" if difference.mean > 0 else "behind"
+
+
+def lead_over(descendant: DescendantResult, gene: str, other: StartResult, measure: str) -> Summary | None:
+    """How far the learngene called `gene` is ahead of `other`; None where they were not both measured.
+
+    Results hold paired leads of the first learngene, and the gains of all over scratch. For the rest this is the
+    difference of the means, which has no interval.
+    """
+    mine = find(descendant, gene)
+    if mine is None or measure not in mine.measures or measure not in other.measures:
+        return None
+    if not mine.lead and measure in other.lead:
+        return other.lead[measure]
+    if other.start == SCRATCH and measure in mine.gain:
+        return mine.gain[measure]
+    return Summary(mean=mine.measures[measure].mean - other.measures[measure].mean, ci95=None)
+
+
+def sweeps(results: Results) -> list[Sweep]:
+    """Every row of descendants that differ in width alone, then every row that differ in depth alone."""
+    return [*_rows(results.descendants, "width", "depth"), *_rows(results.descendants, "depth", "width")]
+
+
+def _rows(descendants: Iterable[DescendantResult], axis: Axis, other: Axis) -> list[Sweep]:
+    rows: dict[str, dict[float, DescendantResult]] = {}
+    for one in descendants:
+        fixed = f"{one.network}, {other} {getattr(one, other):g}"
+        rows.setdefault(fixed, {})[getattr(one, axis)] = one
+    return [
+        Sweep(axis, fixed, tuple(row[place] for place in sorted(row))) for fixed, row in rows.items() if len(row) > 1
+    ]

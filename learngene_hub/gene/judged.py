@@ -1,0 +1,207 @@
+"""The model card of a gene that was judged: what evaluations found, its losses included, between two marks.
+
+Only what stands between the marks and the `model-index` of the metadata is replaced. All other text stays as a person
+left it, and so do all other keys of the metadata.
+"""
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard
+from jinja2 import Environment, StrictUndefined
+
+from learngene_hub.errors import GeneFileError
+from learngene_hub.files import write_text
+from learngene_hub.findings import find, lead_over, measure_words, ranked
+from learngene_hub.gene.card import BEGIN, END, render_card
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, GeneConfig, read_config
+from learngene_hub.plots import draw_starts
+from learngene_hub.report import numbers
+from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
+from learngene_hub.results import Results, StartResult, Summary
+
+TASK, TASK_NAME = "image-classification", "Image Classification"
+ACCURACY, GAIN = "accuracy", "accuracy_gain_over_scratch"
+_SECTION = "\n## Limits\n"  # a card without marks gets its evaluation before this one
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """Results and the name that the gene of the card has in them; `picture` stands beside the card."""
+
+    results: Results
+    gene: str
+    picture: str
+
+    @property
+    def mine(self) -> StartResult:
+        return self.results.descendants[0].start(self.gene)
+
+
+def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
+    """Put results into the card of the gene in `folder`, in place of those that are there; the card's path.
+
+    A card that is missing is made. The pictures are drawn anew from the results.
+
+    Args:
+        folder: of the gene.
+        paths: `results.json` files or their folders, at least one.
+
+    Raises:
+        GeneFileError: results are about another gene, the metadata of the card cannot be read, or its marks are not
+            one begin and one end.
+        LearngeneError: there are no results at a path, or matplotlib is not installed.
+    """
+    config = read_config(folder)
+    judgements = [_read(path, config, number) for number, path in enumerate(paths, start=1)]
+    card = _card(folder, config)
+    card.data["model_name"] = card.data.get("model_name") or _name(folder, config)
+    card.data["eval_results"] = [one for judgement in judgements for one in _eval_results(judgement)]
+    card.text = _replaced(card.text, _section(judgements), folder / CARD_NAME)
+    for one in judgements:
+        first, title = one.results.descendants[0], f"{one.results.data}, novel classes"
+        draw_starts(first, one.results.headline, folder / one.picture, title=title)
+    write_text(folder / CARD_NAME, str(card))
+    return folder / CARD_NAME
+
+
+def read_evaluation(folder: Path) -> str:
+    """What the card of the gene in `folder` says of its worth; a card that is missing is made.
+
+    Raises:
+        GeneFileError: the card has no such part, or its marks are not one begin and one end.
+    """
+    path, text = folder / CARD_NAME, _text(folder, read_config(folder))
+    if not path.is_file():
+        write_text(path, text)
+    between = _between(text, path)
+    if between is None:
+        raise GeneFileError(
+            f"{path}: expected an evaluation between its two marks, found none; `learngene evaluate` the gene, then "
+            "give its results: learngene card GENE --results FOLDER"
+        )
+    return text[slice(*between)].strip()
+
+
+def _read(path: Path, config: GeneConfig, number: int) -> _Judgement:
+    results = Results.load(path)
+    starts = [one.start for one in results.genes if config.sha256 and one.sha256 == config.sha256]
+    if not starts:
+        found = ", ".join(f"{one.name} ({one.sha256[:12]})" for one in results.genes) or "none"
+        raise GeneFileError(
+            f"{path}: expected results of the gene with the sha256 of {CONFIG_NAME}, {config.sha256[:12] or '(none)'}, "
+            f"found those of {found}; `learngene evaluate` this gene"
+        )
+    mine = find(results.descendants[0], starts[0])
+    if mine is None or results.headline not in mine.measures:
+        raise GeneFileError(
+            f"{path}: expected {starts[0]} among the starts, {measure_words(results.headline)}; not found"
+        )
+    return _Judgement(results, starts[0], "evaluation.png" if number == 1 else f"evaluation-{number}.png")
+
+
+def _card(folder: Path, config: GeneConfig) -> ModelCard:
+    try:
+        return ModelCard(_text(folder, config))
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        fault = " ".join(str(error).split())
+        raise GeneFileError(
+            f"{folder / CARD_NAME}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
+        ) from None
+
+
+def _text(folder: Path, config: GeneConfig) -> str:
+    path = folder / CARD_NAME
+    if not path.is_file():
+        return render_card(config, name=_name(folder, config))
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None
+
+
+def _name(folder: Path, config: GeneConfig) -> str:
+    return config.origin.recipe if config.origin else folder.resolve().name
+
+
+def _eval_results(judgement: _Judgement) -> list[EvalResult]:
+    """Accuracy of the gene's descendants and their gain over scratch, in percent and points."""
+    results, measure = judgement.results, judgement.results.headline
+    values: dict[str, Summary] = {ACCURACY: judgement.mine.measures[measure]}
+    if measure in judgement.mine.gain:
+        values[GAIN] = judgement.mine.gain[measure]
+    where = f"{measure_words(measure)}, {network_words(results.descendants[0])}"
+    names = {ACCURACY: f"accuracy, %, {where}", GAIN: f"gain over scratch, points, {where}"}
+    return [
+        EvalResult(
+            task_type=TASK,
+            task_name=TASK_NAME,
+            dataset_type=results.data,
+            dataset_name=f"{results.data}, novel classes",
+            metric_type=kind,
+            metric_name=names[kind] + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
+            metric_value=round(100 * value.mean, 2),
+        )
+        for kind, value in values.items()
+    ]
+
+
+def _section(judgements: Iterable[_Judgement]) -> str:
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
+    environment.filters |= {function.__name__: function for function in shown} | {"text": _escaped}
+    text = files("learngene_hub.gene").joinpath("judged.md.jinja").read_text(encoding="utf-8")
+    template = environment.from_string(text)
+    return "\n\n".join(template.render(_values(one)).strip() for one in judgements)
+
+
+def _values(judgement: _Judgement) -> Mapping[str, object]:
+    results, first = judgement.results, judgement.results.descendants[0]
+    return {
+        "results": results,
+        "judgement": judgement,
+        "measure": results.headline,
+        "when": measure_words(results.headline),
+        "headline": headline(results, first, judgement.gene),
+        "starts": [
+            (one, None if one.start == judgement.gene else lead_over(first, judgement.gene, one, results.headline))
+            for one in ranked(first, results.headline)
+        ],
+        "not_won": not_won(results, judgement.gene),
+        "limits": limits(results),
+        "protocol": constants(results.protocol),
+    }
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
+
+
+def _replaced(text: str, section: str, path: Path) -> str:
+    """The card's text with `section` between its marks; they are put before the limits, or at the end, if absent."""
+    between = _between(text, path)
+    if between is not None:
+        return f"{text[: between[0]]}\n{section}\n{text[between[1] :]}"
+    marked = f"## Evaluation\n\n{BEGIN}\n{section}\n{END}\n"
+    before, limits_title, after = text.partition(_SECTION)
+    return f"{before.rstrip()}\n\n{marked}{limits_title}{after}"
+
+
+def _between(text: str, path: Path) -> tuple[int, int] | None:
+    """Where the text between the marks begins and ends; None where there are no marks."""
+    begins, ends = text.count(BEGIN), text.count(END)
+    if begins == ends == 0:
+        return None
+    place = text.find(BEGIN) + len(BEGIN), text.find(END)
+    if (begins, ends) != (1, 1) or place[0] > place[1]:
+        raise GeneFileError(
+            f"{path}: expected one mark {BEGIN!r} and one {END!r} after it, found {begins} and {ends}; mend "
+            "the card, or remove all of them"
+        )
+    return place

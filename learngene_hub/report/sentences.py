@@ -1,0 +1,149 @@
+"""What results mean, in sentences that are as plain about a loss as about a win."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from learngene_hub.findings import Standing, find, lead_over, measure_words, ranked, rivals, standing
+from learngene_hub.report.numbers import accuracy, count, points, size
+from learngene_hub.results import DescendantResult, Results, StartResult, Summary
+
+
+def network_words(descendant: DescendantResult) -> str:
+    """A kind of network: `lg_vgg11, width 0.5, depth 11`."""
+    return f"{descendant.network}, width {descendant.width:g}, depth {descendant.depth}"
+
+
+def tasks_words(tasks: int) -> str:
+    """How many tasks a mean is over."""
+    return "one task, so without an interval" if tasks == 1 else f"mean of {count(tasks)} tasks ± 95 % interval"
+
+
+def headline(results: Results, descendant: DescendantResult, gene: str) -> list[str]:
+    """What the learngene called `gene` is worth in `descendant`: over scratch, then beside the best other start."""
+    mine, measure = find(descendant, gene), results.headline
+    if mine is None or measure not in mine.measures:
+        return [f"{gene} was not measured {measure_words(measure)} in {network_words(descendant)}."]
+    body = f"{descendant.network} of width {descendant.width:g} and depth {descendant.depth}"
+    sentence = f"Started from {gene}, {body} reaches {accuracy(mine.measures[measure])} % {measure_words(measure)}"
+    if measure in mine.gain:
+        sentence += f": {_gain(mine.gain[measure])}"
+    return [f"{sentence} ({tasks_words(results.tasks)}).", *_beside_rivals(descendant, gene, measure)]
+
+
+def _gain(gain: Summary) -> str:
+    match standing(gain):
+        case "level":
+            return f"no clear difference to scratch, {points(gain)} points"
+        case "unknown":
+            return f"{size(gain)} points {_side(gain)} scratch"
+        case _:
+            return f"{size(gain)} points {_side(gain)} scratch"
+
+
+def _side(difference: Summary) -> str:
+    return "above" if difference.mean >= 0 else "below"
+
+
+def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> list[str]:
+    others = rivals(descendant, measure)
+    if not others:
+        return ["No other start was judged beside scratch."]
+    leads = [lead for one in others if (lead := lead_over(descendant, gene, one, measure))]
+    found = Counter(standing(lead) for lead in leads)
+    tally = ", ".join(f"{words} {found[side]}" for side, words in _SIDES.items() if found[side])
+    one = "Of one other start" if len(leads) == 1 else f"Of {len(leads)} other starts"
+    return [_best(others[0], leads[0]), f"{one} it is {tally}."]
+
+
+_SIDES: dict[Standing, str] = {
+    "ahead": "ahead of",
+    "level": "level with",
+    "behind": "behind",
+    "unknown": "beside, without an interval,",
+}
+
+
+def _best(rival: StartResult, lead: Summary) -> str:
+    match standing(lead):
+        case "ahead":
+            return f"It is ahead of the best other start, {rival.start}, by {size(lead)} points."
+        case "behind":
+            return f"It loses to the best other start, {rival.start}, by {size(lead)} points."
+        case "level":
+            return f"The best other start, {rival.start}, is level with it: its lead is {points(lead)} points."
+        case _:
+            return (
+                f"The best other start is {rival.start}: its lead over that one is {points(lead)} points, no interval."
+            )
+
+
+def not_won(results: Results, gene: str) -> list[str]:
+    """A sentence for every start, in every descendant, that the learngene called `gene` is not clearly ahead of."""
+    sentences = []
+    for descendant in results.descendants:
+        for one in ranked(descendant, results.headline):
+            lead = lead_over(descendant, gene, one, results.headline)
+            if one.start != gene and lead is not None and standing(lead) != "ahead":
+                sentences.append(f"{_not_ahead(gene, one.start, lead)} ({network_words(descendant)}).")
+    return sentences
+
+
+def _not_ahead(gene: str, other: str, lead: Summary) -> str:
+    match standing(lead):
+        case "behind":
+            return f"{other} beats {gene} by {size(lead)} points"
+        case "level":
+            return f"{other} is within the interval: the lead of {gene} is {points(lead)} points"
+        case _:
+            return f"{other} beside {gene}: the lead is {points(lead)} points, without an interval"
+
+
+def limits(results: Results) -> list[str]:
+    """What these results do not show, as far as it can be told from them."""
+    genes = len(results.genes)
+    found = [
+        "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
+        if genes == 1
+        else f"{genes} genes were judged: every interval tells how much tasks differ, not how much evolutions do.",
+        f"One data set, {results.data}, and {len(results.classes)} novel classes: the tasks share these classes and "
+        "their images, so they are not fully independent of each other.",
+        "Every interval stands for itself; none is widened for the number of starts that are compared.",
+    ]
+    if results.tasks == 1:
+        found.append("One task only: no interval can be given.")
+    if any(one.tuning for one in results.descendants[0].starts):
+        found.append("Learning rates were chosen on a few tasks of held-out classes, out of the rates tried.")
+    edge = rates_at_the_edge(results.descendants[0])
+    if edge:
+        found.append(f"The highest or lowest rate tried was the best for {', '.join(edge)}: another may suit better.")
+    if len({one.cost.device for one in results.descendants[0].starts if one.cost.device}) > 1:
+        found.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")
+    return found
+
+
+def rates_at_the_edge(descendant: DescendantResult) -> list[str]:
+    """Starts whose learning rate is the highest or the lowest of those that were tried."""
+    tried = {one.start: [float(lr) for lr in one.tuning] for one in descendant.starts if len(one.tuning) > 1}
+    return [one.start for one in descendant.starts if one.lr in _ends(tried.get(one.start, []))]
+
+
+def _ends(rates: list[float]) -> tuple[float, ...]:
+    return (min(rates), max(rates)) if rates else ()
+
+
+def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested constants as `section.key` -> text.
+
+    >>> constants({"ways": 5, "sgd": {"lr": None}})
+    {'ways': '5', 'sgd.lr': 'none'}
+    """
+    found: dict[str, str] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            found |= constants(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            found[prefix + key] = ", ".join(str(one) for one in value)
+        else:
+            found[prefix + key] = "none" if value is None else str(value)
+    return found

@@ -1,0 +1,208 @@
+import shutil
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
+from results_examples import example
+from typer.testing import CliRunner
+
+from learngene_hub import LearngeneError
+from learngene_hub.cli.main import app
+from learngene_hub.errors import GeneFileError
+from learngene_hub.gene.card import BEGIN, END
+from learngene_hub.gene.folder import read_config, verify
+from learngene_hub.gene.judged import read_evaluation, write_evaluation
+from learngene_hub.report.numbers import accuracy, points
+
+STARTS = ("learngene", "scratch", "narrow", "full", "shuffled")
+
+
+@pytest.fixture
+def gene(tiny_run, tmp_path):
+    """A gene folder that may be changed."""
+    return shutil.copytree(tiny_run / "gene", tmp_path / "gene")
+
+
+@pytest.fixture
+def judge(gene, tmp_path):
+    """Writes results of this gene (or of the `sha256` given) and gives their folder."""
+
+    def write(*starts, sha256=None, name="results", place=0, **options):
+        results = example(starts or STARTS, **options)
+        sha256 = read_config(gene).sha256 if sha256 is None else sha256
+        genes = list(results.genes)
+        genes[place] = genes[place].model_copy(update={"sha256": sha256})
+        results.model_copy(update={"genes": tuple(genes)}).save(tmp_path / name / "results.json")
+        return tmp_path / name
+
+    return write
+
+
+def test_the_metadata_holds_accuracy_and_gain_and_the_hub_library_reads_them(gene, judge):
+    write_evaluation(gene, [judge()])
+    card = ModelCard.load(gene / "README.md")
+    mine = example(STARTS).descendants[0].start("learngene")
+    found = {one.metric_type: one for one in card.data.eval_results}
+    assert found["accuracy"].metric_value == round(100 * mine.measures["60"].mean, 2)
+    assert found["accuracy_gain_over_scratch"].metric_value == round(100 * mine.gain["60"].mean, 2)
+    assert {one.task_type for one in found.values()} == {"image-classification"}
+    assert {one.dataset_type for one in found.values()} == {"owner/cifar-fs"}
+    assert card.data.model_name == "tiny"
+    assert card.data.library_name == "learngene"
+
+
+def test_the_metadata_survives_the_hub_librarys_own_loader(gene, judge):
+    write_evaluation(gene, [judge()])
+    block = yaml.safe_load((gene / "README.md").read_text().split("---\n")[1])
+    assert ModelCardData(**block).to_dict() == block
+    assert [one["type"] for one in block["model-index"][0]["results"][0]["metrics"]] == [
+        "accuracy",
+        "accuracy_gain_over_scratch",
+    ]
+
+
+def test_the_card_has_every_start_with_the_numbers_of_the_results(gene, judge):
+    write_evaluation(gene, [judge()])
+    lines = read_evaluation(gene).splitlines()
+    for one in example(STARTS).descendants[0].starts:
+        name = f"**{one.start}**" if one.start == "learngene" else one.start
+        row = next(line for line in lines if line.startswith(f"| {name} |"))
+        for value in (accuracy(one.measures["60"]), one.description, f"{one.cost.images:,}"):
+            assert f"| {value} |" in row
+        for differences in (one.gain, one.lead):
+            assert not differences or f"| {points(differences['60'])} |" in row
+
+
+def test_the_card_says_where_the_gene_loses_and_where_it_does_not_clearly_win(gene, judge):
+    write_evaluation(gene, [judge()])
+    told = [line for line in read_evaluation(gene).splitlines() if line.startswith("- ")]
+    assert told[0].startswith("- full beats learngene by ")
+    assert told[1].startswith("- narrow is within the interval: ")
+    assert not any("shuffled" in line or "scratch" in line for line in told)
+    write_evaluation(gene, [judge("learngene", "scratch", "shuffled")])
+    assert "The gene is clearly ahead of every other start that was judged." in read_evaluation(gene)
+
+
+def test_writing_twice_gives_the_same_bytes(gene, judge):
+    results = judge(steps=(5, 60))
+    write_evaluation(gene, [results])
+    before = {path.name: path.read_bytes() for path in gene.iterdir()}
+    write_evaluation(gene, [results / "results.json"])
+    assert {path.name: path.read_bytes() for path in gene.iterdir()} == before
+    assert before["evaluation.png"].startswith(b"\x89PNG")
+    assert all(check.fault is None for check in verify(gene))
+
+
+def test_what_a_person_wrote_survives(gene, judge):
+    path = gene / "README.md"
+    text = path.read_text().replace("library_name: learngene\n", "library_name: learngene\nlicense: mit\n")
+    text = text.replace("## Limits\n", "## Thanks\n\nTo *everyone*.  \n\n## Limits\n") + "\n\nMy own end. \n"
+    path.write_text(text)
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    for _ in range(2):
+        write_evaluation(gene, [judge()])
+        found = path.read_text()
+        assert found.split(BEGIN)[0].split("---\n", 2)[2] == before.split("---\n", 2)[2]
+        assert found.split(END)[1] == after
+        assert ModelCard(found).data.license == "mit"
+
+
+def test_a_card_without_marks_gets_its_evaluation_before_the_limits(gene, judge):
+    path = gene / "README.md"
+    path.write_text("---\nlicense: mit\n---\n\n# Mine\n\nWords.\n\n## Limits\n\nMany.\n")
+    write_evaluation(gene, [judge()])
+    first = path.read_text()
+    assert first.index("Words.") < first.index(BEGIN) < first.index(END) < first.index("## Limits\n\nMany.\n")
+    write_evaluation(gene, [judge()])
+    assert path.read_text() == first
+
+
+def test_a_missing_card_is_made(gene, judge):
+    (gene / "README.md").unlink()
+    assert "learngene evaluate ." in read_evaluation(gene)
+    (gene / "README.md").unlink()
+    write_evaluation(gene, [judge()])
+    assert "# tiny" in (gene / "README.md").read_text()
+
+
+def test_several_results_stand_one_after_the_other(gene, judge):
+    write_evaluation(gene, [judge(), judge(steps=(200,), name="long")])
+    text = read_evaluation(gene)
+    assert text.index("### owner/cifar-fs, after 60 steps") < text.index("### owner/cifar-fs, after 200 steps")
+    assert (gene / "evaluation-2.png").is_file()
+    assert len(ModelCard.load(gene / "README.md").data.eval_results) == 4
+
+
+def test_a_gene_that_is_the_second_of_its_results_gets_its_own_numbers(gene, judge):
+    results = judge("learngene:a", "learngene:b", "scratch", "full", place=1)
+    write_evaluation(gene, [results])
+    mine = example(("learngene:a", "learngene:b", "scratch", "full")).descendants[0].start("learngene:b")
+    text = read_evaluation(gene)
+    assert "| **learngene:b** |" in text
+    assert f"reaches {accuracy(mine.measures['60'])} %" in text
+    assert "full beside learngene:b: the lead is" in text
+
+
+def test_results_of_one_task_have_no_interval(gene, judge):
+    write_evaluation(gene, [judge(tasks=1)])
+    rows = [line for line in read_evaluation(gene).splitlines() if line.startswith("| ") and "±" in line]
+    assert rows == []
+    assert "narrow beside learngene: the lead is" in read_evaluation(gene)
+
+
+def test_results_of_another_gene_are_refused_by_name(gene, judge):
+    before = (gene / "README.md").read_bytes()
+    with pytest.raises(
+        GeneFileError, match=r"results: expected results of the gene .*found those of cifar_fs_vgg11 \(cd"
+    ):
+        write_evaluation(gene, [judge(sha256="cd" * 32)])
+    assert (gene / "README.md").read_bytes() == before
+    assert not (gene / "evaluation.png").exists()
+
+
+def test_results_that_are_not_there_are_refused(gene, tmp_path):
+    with pytest.raises(LearngeneError, match=r"no such file; expected the results\.json"):
+        write_evaluation(gene, [tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("broken", [BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}"])
+def test_marks_that_do_not_match_are_refused(gene, judge, broken):
+    (gene / "README.md").write_text(f"---\nlicense: mit\n---\n# Mine\n{broken}\n")
+    with pytest.raises(GeneFileError, match=r"expected one mark .* after it, found"):
+        write_evaluation(gene, [judge()])
+
+
+def test_metadata_that_cannot_be_read_is_refused(gene, judge):
+    (gene / "README.md").write_text("---\nlicense: [mit\n---\n# Mine\n")
+    with pytest.raises(GeneFileError, match="expected YAML metadata between two lines of ---, found a fault"):
+        write_evaluation(gene, [judge()])
+
+
+def test_hostile_names_are_plain_text_in_the_card(gene, judge):
+    results = judge()
+    path = results / "results.json"
+    path.write_text(
+        path.read_text().replace('"start": "narrow"', f'"start": "a|b <script> {END.replace(chr(34), "")}"')
+    )
+    write_evaluation(gene, [results])
+    text = read_evaluation(gene)
+    assert "<script>" not in text
+    assert r"| a\|b &lt;script&gt;" in text
+    assert (gene / "README.md").read_text().count(END) == 1
+
+
+def test_the_command_writes_the_card_and_without_results_prints_it(gene, judge):
+    done = CliRunner().invoke(app, ["card", str(gene), "--results", str(judge())])
+    assert done.exit_code == 0, done.output
+    assert "card: " in done.stderr
+    again = CliRunner().invoke(app, ["card", str(gene)])
+    assert again.exit_code == 0
+    assert again.stdout == done.stdout
+    assert "### owner/cifar-fs, after 60 steps" in again.stdout
+
+
+def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):
+    (gene / "README.md").write_text("# Mine\n")
+    done = CliRunner().invoke(app, ["card", str(gene)])
+    assert done.exit_code == 1
+    assert "expected an evaluation between its two marks, found none" in done.stderr

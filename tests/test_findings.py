@@ -1,0 +1,50 @@
+import pytest
+from results_examples import example
+
+from learngene_hub.findings import find, lead_over, ranked, rivals, standing, sweeps
+from learngene_hub.results import Summary
+
+
+@pytest.mark.parametrize(
+    ("mean", "ci95", "side"),
+    [
+        (0.05, 0.02, "ahead"),
+        (-0.05, 0.02, "behind"),
+        (0.01, 0.02, "level"),
+        (0.02, 0.02, "level"),
+        (0.5, None, "unknown"),
+    ],
+)
+def test_a_difference_counts_only_when_its_whole_interval_is_on_one_side(mean, ci95, side):
+    assert standing(Summary(mean=mean, ci95=ci95)) == side
+
+
+def test_rivals_are_neither_scratch_nor_learngenes():
+    descendant = example(("learngene:a", "learngene:b", "scratch", "narrow", "full")).descendants[0]
+    assert [one.start for one in rivals(descendant, "60")] == ["full", "narrow"]
+    assert [one.start for one in ranked(descendant, "60")][-1] == "scratch"
+
+
+def test_the_first_learngene_has_paired_leads_and_the_second_differences_of_means():
+    descendant = example(("learngene:a", "learngene:b", "scratch", "full")).descendants[0]
+    full, scratch = descendant.start("full"), descendant.start("scratch")
+    assert lead_over(descendant, "learngene:a", full, "60") == full.lead["60"]
+    assert lead_over(descendant, "learngene:b", scratch, "60") == descendant.start("learngene:b").gain["60"]
+    second = lead_over(descendant, "learngene:b", full, "60")
+    means = [descendant.start(name).measures["60"].mean for name in ("learngene:b", "full")]
+    assert second == Summary(mean=means[0] - means[1], ci95=None)
+    assert lead_over(descendant, "learngene:c", full, "60") is None
+    assert lead_over(descendant, "learngene:a", full, "prototype") is None
+
+
+def test_sweeps_are_rows_of_descendants_that_differ_in_one_dimension():
+    results = example(("learngene", "scratch", "full"), shapes=((0.5, 11), (1.0, 11), (0.25, 11), (0.5, 16)))
+    width, depth = sweeps(results)
+    assert (width.axis, width.fixed, width.places()) == ("width", "lg_vgg11, depth 11", [0.25, 0.5, 1.0])
+    assert (depth.axis, depth.fixed, depth.places()) == ("depth", "lg_vgg11, width 0.5", [11.0, 16.0])
+    assert width.starts() == ["learngene", "scratch"]
+    assert sweeps(example(shapes=((0.5, 11), (1.0, 16)))) == []
+
+
+def test_a_start_that_is_not_there_is_not_found():
+    assert find(example().descendants[0], "nobody") is None
