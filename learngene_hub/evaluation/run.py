@@ -1,42 +1,37 @@
 """`evaluate`: genes in, `Results` out; interrupted at any moment, it goes on where it was."""
 
-import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from learngene_hub import __version__
-from learngene_hub.birth import Body, newborn
+from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
 from learngene_hub.errors import InheritanceError, LearngeneError
-from learngene_hub.evaluation.bench import CROSS, Bench, Plan
+from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
-from learngene_hub.evaluation.judge import Contender, Verdict, judge, one_process, several_processes
+from learngene_hub.evaluation.judge import Contender, judge, one_process, several_processes
 from learngene_hub.evaluation.ledger import Ledger
+from learngene_hub.evaluation.outcome import fit, make_results
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.sources import base_images, sample_sheet, sources_of, target_name
 from learngene_hub.evaluation.starts import (
     Start,
     Terms,
     check_baselines,
-    checkpoint,
     learngene,
     make_baselines,
     scratch,
 )
-from learngene_hub.evaluation.statistics import measure, paired
 from learngene_hub.files import claim
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.plots import check_can_draw
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.report import write_report
-from learngene_hub.results import RESULTS_NAME, SCRATCH, DescendantResult, GeneRecord, Results, StartResult
+from learngene_hub.results import RESULTS_NAME, Results
 from learngene_hub.training import best_precision
 
 PRETRAINED_FOLDER = "pretrained"
@@ -118,15 +113,18 @@ def evaluate(
         bench = Bench.build(plan, reporter)
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
         bench = replace(bench, plan=plan)
+        bodies = descendants.bodies(candidates[0].gene)
         starts = [scratch(), *(learngene(one.gene, one.start, flops=one.flops) for one in candidates)]
-        starts += [checkpoint(Path(path), descendants.bodies(candidates[0].gene)[0]) for path in checkpoints]
+        starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
         if wanted:
             starts += make_baselines(wanted, _terms(candidates[0], data, place, reporter))
-        contenders = _contenders(starts, descendants.bodies(candidates[0].gene), plan, folder, jobs, reporter)
+        contenders = _contenders(starts, bodies, plan, folder, jobs, reporter)
         referees = one_process(bench) if jobs == 1 else several_processes(plan, contenders, jobs)
         with referees as referee:
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
-        results = _results(candidates, contenders, verdicts, plan, seeds, target, jobs)
+        judged = list(zip(contenders, verdicts, strict=True))
+        name = candidates[0].data.source if target is None else target_name(target)
+        results = make_results(candidates, judged, plan, data=name, seeds=seeds, threads=_threads(jobs))
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
@@ -187,12 +185,12 @@ def _contenders(
     reporter: Reporter,
 ) -> list[Contender]:
     """Every start in every kind of descendant that it fits into."""
-    constants = plan.constants() | {"threads": torch.get_num_threads() if jobs == 1 else 1}
+    constants = plan.constants() | {"threads": _threads(jobs)}
     contenders = []
     for body in bodies:
         for start in starts:
             try:
-                _newborn(body, start)
+                fit(body, start)
             except InheritanceError as error:
                 if not start.name.startswith("learngene"):
                     reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
@@ -202,99 +200,6 @@ def _contenders(
     return contenders
 
 
-def _newborn(body: Body, start: Start) -> LearngeneNetwork:
-    return newborn(body, num_classes=2, gene=start.tensors, cross=CROSS, seed=0)
-
-
-def _results(
-    candidates: Sequence[Candidate],
-    contenders: Sequence[Contender],
-    verdicts: Sequence[Verdict],
-    plan: Plan,
-    seeds: Sequence[int],
-    target: str | None,
-    jobs: int,
-) -> Results:
-    protocol = plan.protocol
-    found = dict(zip(map(id, contenders), verdicts, strict=True))
-    bodies = list(dict.fromkeys(one.body for one in contenders))
-    threads = torch.get_num_threads() if jobs == 1 else 1
-    return Results(
-        protocol=protocol.constants(),
-        data=candidates[0].data.source if target is None else target_name(target),
-        classes=plan.sources["novel"].classes,
-        steps=protocol.measured_at,
-        headline=protocol.headline,
-        seeds=tuple(seeds),
-        tasks=len(seeds) * protocol.tasks,
-        genes=tuple(map(_record, candidates)),
-        descendants=tuple(
-            _descendant(body, [(one, found[id(one)]) for one in contenders if one.body == body], candidates[0].start)
-            for body in bodies
-        ),
-        environment={
-            "learngene_hub": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": plan.device,
-            "threads": threads,
-            "precision": plan.precision,
-        },
-        recipe="" if candidates[0].recipe is None else candidates[0].recipe.text,
-    )
-
-
-def _record(candidate: Candidate) -> GeneRecord:
-    config = candidate.gene.config
-    assert config.origin is not None
-    return GeneRecord(
-        start=candidate.start,
-        name=config.origin.recipe,
-        sha256=config.sha256,
-        network=config.network,
-        width=config.width,
-        depth=config.depth,
-        parameters=config.parameters,
-        seed=config.origin.seed,
-        cost=learngene(candidate.gene, candidate.start, flops=candidate.flops).cost,
-    )
-
-
-def _descendant(body: Body, judged: Sequence[tuple[Contender, Verdict]], first_gene: str) -> DescendantResult:
-    verdicts = {contender.start.name: verdict for contender, verdict in judged}
-    against = partial(_start_result, scratch=verdicts[SCRATCH], gene=verdicts[first_gene], first_gene=first_gene)
-    network = _newborn(body, judged[0][0].start)
-    return DescendantResult(
-        network=body.network,
-        width=body.width,
-        depth=network.depth,
-        parameters=_parameters(network),
-        starts=tuple(against(contender, verdict) for contender, verdict in judged),
-    )
-
-
-def _start_result(
-    contender: Contender, verdict: Verdict, *, scratch: Verdict, gene: Verdict, first_gene: str
-) -> StartResult:
-    start, network = contender.start, _newborn(contender.body, contender.start)
-    state, accuracies = network.state_dict(), verdict.accuracies
-    inherited = sum(t.numel() for n, t in (start.tensors or {}).items() if n in state and "running" not in n)
-    return StartResult(
-        start=start.name,
-        description=start.description,
-        lr=verdict.lr,
-        tuning={str(lr): accuracy for lr, accuracy in verdict.tuning.items()},
-        inherited=inherited / _parameters(network),
-        cost=start.cost,
-        measures={name: measure(values) for name, values in accuracies.items()},
-        gain={}
-        if start.name == SCRATCH
-        else {name: paired(values, scratch.accuracies[name]) for name, values in accuracies.items()},
-        lead={}
-        if start.name == first_gene
-        else {name: paired(gene.accuracies[name], values) for name, values in accuracies.items()},
-    )
-
-
-def _parameters(network: LearngeneNetwork) -> int:
-    return sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("head."))
+def _threads(jobs: int) -> int:
+    """Threads of every process."""
+    return torch.get_num_threads() if jobs == 1 else 1

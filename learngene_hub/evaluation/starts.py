@@ -101,12 +101,16 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
     return Start(name, f"the gene, {gene.config.fraction:.0%} of the channels", gene.tensors, made)
 
 
-def checkpoint(path: Path, body: Body) -> Start:
-    """The user's own network of the family of `body`, whole, from a safetensors file or a folder with one.
+def load_checkpoints(paths: Sequence[Path], body: Body) -> list[Start]:
+    """The user's own networks of the family of `body`, whole, from safetensors files or folders with one.
 
     Raises:
         LearngeneError: there is none, or it lacks a layer.
     """
+    return [_checkpoint(path, body, "" if len(paths) == 1 else f":{number + 1}") for number, path in enumerate(paths)]
+
+
+def _checkpoint(path: Path, body: Body, suffix: str) -> Start:
     file = path / "model.safetensors" if path.is_dir() else path
     try:
         with safe_open(file, framework="pt") as opened:
@@ -122,7 +126,9 @@ def checkpoint(path: Path, body: Body) -> Start:
     ]
     if missing := [name for name in wanted if name not in found]:
         raise LearngeneError(f"{path}: expected a network {body.network}, found no tensor {missing[0]}")
-    return Start("checkpoint", f"the checkpoint {path.name}", {name: found[name].float() for name in wanted}, Cost())
+    return Start(
+        f"checkpoint{suffix}", f"the checkpoint {path.name}", {name: found[name].float() for name in wanted}, Cost()
+    )
 
 
 def make_baselines(names: Sequence[str], terms: Terms) -> list[Start]:
