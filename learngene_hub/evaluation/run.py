@@ -22,6 +22,7 @@ from learngene_hub.evaluation.starts import (
     Terms,
     check_baselines,
     learngene,
+    load_checkpoints,
     make_baselines,
     scratch,
 )
