@@ -44,7 +44,7 @@ class Fit:
     Attributes:
         lr: highest learning rate.
         log: all epochs.
-        best: the one with the highest validation accuracy; among equals, the one with the lowest validation loss.
+        best: the one with the highest validation accuracy; among equals the last, the most settled one.
         state: the network's tensors after it, on the CPU.
     """
 
@@ -92,7 +92,7 @@ def fit_best_rate(
     if not fits:
         rates = ", ".join(map(str, settings.rates))
         raise LearngeneError(f"training diverged in its first epoch at the learning rate {rates}; give a lower --lr")
-    best = max(fits, key=lambda fit: _merit(fit.best))
+    best = max(fits, key=lambda fit: (fit.best.val_accuracy, -fit.best.val_loss))
     return best, {fit.lr: fit.best.val_accuracy for fit in fits}
 
 
@@ -114,7 +114,7 @@ def fit_network(
     for row in _train(network, images, settings, lr):
         log.append(row)
         on_epoch(row)
-        if best is None or _merit(row) > _merit(best):
+        if best is None or row.val_accuracy >= best.val_accuracy:
             best, state = row, {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
         if row.epoch - _first_best(log) >= settings.patience:
             break
@@ -186,10 +186,6 @@ def _batches(images: Images, settings: Settings) -> Iterator[Batch]:
     draws = generator(settings.seed, "fine-tuning batches")
     for chosen in epochs(len(images.labels), settings.batch_size, draws):
         yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device)
-
-
-def _merit(epoch: Epoch) -> tuple[float, float]:
-    return epoch.val_accuracy, -epoch.val_loss
 
 
 def _first_best(log: list[Epoch]) -> int:

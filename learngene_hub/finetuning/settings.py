@@ -6,7 +6,7 @@ from typing import Literal
 from learngene_hub.errors import LearngeneError
 from learngene_hub.recipe import OptimisationSection
 
-RATES = (0.02, 0.05, 0.1)
+RATES = (0.01, 0.03, 0.1)
 WARMUP = 5  # steps
 
 
@@ -34,7 +34,7 @@ class Settings:
     epochs: int = 30
     batch_size: int = 64
     lr: float | None = None
-    patience: int = 10
+    patience: int = 15
     flip: bool | None = None
     seed: int = 0
     compare: Literal["scratch"] | None = None
