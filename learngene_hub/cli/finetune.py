@@ -23,21 +23,21 @@ def finetune(
     out: Annotated[Path, typer.Option(help="New folder for the network and all about it.")],
     val: Annotated[
         str | None,
-        typer.Option(help="Folder of validation images, or the share of DATA.  [default: val/ in DATA, else 0.2]"),
+        typer.Option(help="Folder of validation images, or the share of DATA.  \\[default: val/ in DATA, else 0.2]"),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(min=0.05, max=4, help="Of the network.  [default: the gene's own]")
+        float | None, typer.Option(min=0.05, max=4, help="Of the network.  \\[default: the gene's own]")
     ] = None,
-    depth: Annotated[int | None, typer.Option(min=11, help="Of the network.  [default: the gene's own]")] = None,
+    depth: Annotated[int | None, typer.Option(min=11, help="Of the network.  \\[default: the gene's own]")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images, at most.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
     lr: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=10, help="Learning rate.  [default: the best of a few on the validation images]"),
+        typer.Option(min=1e-6, max=10, help="Learning rate.  \\[default: the best of a few on the validation images]"),
     ] = None,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one before it stops.")] = 10,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one before it stops.")] = 15,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Mirror images in training.  [default: as the gene's]")
+        bool | None, typer.Option("--flip/--no-flip", help="Mirror images in training.  \\[default: as the gene's]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of split, weights and batches.")] = 0,
     compare: Annotated[

@@ -96,6 +96,8 @@ class Predictor:
             return decode_image(file.read_bytes(), self.network.pretrained_cfg["input_size"][-1])
         except FileNotFoundError:
             return "no such file"
+        except IsADirectoryError:
+            return "no image in this folder"
         except (DataError, OSError) as error:
             return str(error)
 
