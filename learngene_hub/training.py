@@ -169,7 +169,7 @@ def train(
         Cross-entropy of the full network in nats; NaN as soon as a look at the loss finds it not finite.
     """
     network.train()
-    optimizer = _make_optimizer(network, optimisation)
+    optimizer = make_optimizer(network, optimisation)
     losses: list[Tensor] = []
     for step in range(steps):
         factor = rate(step / steps) * min(1.0, (step + 1) / (optimisation.warmup + 1))
@@ -239,6 +239,18 @@ def best_precision(device: torch.device) -> Precision:
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
 
 
+def make_optimizer(network: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
+    """The optimiser of all trainable weights of `network`; only kernels and the classifier's weight decay."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": optimisation.weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if optimisation.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=optimisation.lr, fused=True)
+    return torch.optim.SGD(groups, lr=optimisation.lr, momentum=optimisation.momentum, fused=True)
+
+
 def _step(
     network: nn.Module,
     images: Tensor,
@@ -261,17 +273,6 @@ def _step(
         nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm)
     optimizer.step()
     return loss.detach()
-
-
-def _make_optimizer(network: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": optimisation.weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if optimisation.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=optimisation.lr, fused=True)
-    return torch.optim.SGD(groups, lr=optimisation.lr, momentum=optimisation.momentum, fused=True)
 
 
 def _device(network: nn.Module) -> torch.device:

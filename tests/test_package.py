@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import learngene_hub
+from learngene_hub.networks import save_timm_folder
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(info.name for info in pkgutil.walk_packages(learngene_hub.__path__, "learngene_hub."))
@@ -73,6 +74,9 @@ def snippets():
 def test_the_snippets_of_the_readme_run(tiny_run, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/demo").symlink_to(tiny_run)
+    (tmp_path / "photos-model").mkdir()
+    network = learngene_hub.from_learngene(tiny_run, num_classes=2)
+    save_timm_folder(network, tmp_path / "photos-model", class_names=["cat", "dog"])
     monkeypatch.chdir(tmp_path)
     assert snippets()
     for snippet in snippets():

@@ -3,9 +3,9 @@ from itertools import pairwise
 import pytest
 from results_examples import example
 
-from learngene_hub import LearngeneError, evolve, plots
+from learngene_hub import LearngeneError, evolve
 from learngene_hub.evolution.checkpoint import read_metrics
-from learngene_hub.plots import draw_curves, draw_evolution, draw_starts, draw_sweep, spread
+from learngene_hub.plots import canvas, draw_curves, draw_evolution, draw_starts, draw_sweep, spread
 
 
 def is_png(path):
@@ -26,7 +26,7 @@ def test_an_evolution_is_drawn_failed_individuals_and_recombinants_included(tiny
 
 
 def test_without_matplotlib_an_evolution_is_refused_before_it_runs(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    monkeypatch.setattr(canvas, "find_spec", lambda name: None)
     with pytest.raises(LearngeneError, match=r"pictures need matplotlib: pip install \"learngene-hub\[evolve\]\""):
         evolve(tiny(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

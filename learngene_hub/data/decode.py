@@ -39,7 +39,8 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
         with image.open(io.BytesIO(encoded)) as opened:
             picture = _to_rgb(operations.exif_transpose(opened))
     except (*_DAMAGE, image.DecompressionBombError) as error:
-        raise DataError(f"{type(error).__name__}: {error}") from error
+        reason = str(error).split(" <_io")[0]  # not where in memory the bytes were
+        raise DataError(f"{type(error).__name__}: {reason}") from error
     if picture.size != (size, size):
         picture = operations.fit(picture, (size, size), image.Resampling.BICUBIC)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)

@@ -268,7 +268,9 @@ def _report_corrupt(reasons: dict[int, str], total: int, source: DataSource, rep
     more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
     found = f"{len(reasons)} of {total} images cannot be decoded: {first}{more}"
     if source.on_corrupt == "refuse":
-        raise DataError(f"{found}. Mend them, or leave them out with data.on_corrupt=skip")
+        raise DataError(
+            f"{found}. Mend them, or leave them out with data.on_corrupt=skip (fine-tuning: --on-corrupt skip)"
+        )
     reporter.warn(f"Left out: {found}")
 
 

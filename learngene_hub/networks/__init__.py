@@ -8,6 +8,7 @@ groups (`channel_counts`).
 from learngene_hub.networks.build import DEPTHS, NETWORKS, build, walkable
 from learngene_hub.networks.lg_resnet12 import LgResNet12
 from learngene_hub.networks.lg_vgg import LgVgg
+from learngene_hub.networks.timm_folder import load_timm_folder, save_timm_folder
 from learngene_hub.networks.walk import IMAGE, NORM_EPS, NORM_TENSORS, ConvSpec, LearngeneNetwork
 
 __all__ = [
@@ -21,5 +22,7 @@ __all__ = [
     "LgResNet12",
     "LgVgg",
     "build",
+    "load_timm_folder",
+    "save_timm_folder",
     "walkable",
 ]

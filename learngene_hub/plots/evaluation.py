@@ -1,47 +1,17 @@
-"""The pictures: an evolution from its metrics, and descendants beside each other, for papers and cards."""
+"""The pictures of an evaluation: all starts beside each other, learning curves, sweeps."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from learngene_hub.errors import LearngeneError
-from learngene_hub.files import atomic_path
 from learngene_hub.findings import Sweep, is_learngene, measure_words, ranked, sweeps
+from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, check_can_draw, new_figure, save
 from learngene_hub.results import SCRATCH, DescendantResult, Results, Summary
 
-GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
 SCRATCH_COLOUR = "#475569"
 _GENE_MARKERS = "osD^v"  # several genes have the same colour
 _LONGEST_NAME = 28
-
-
-def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Fitness of every individual over the generations, survivors filled, with lines from parents to children.
-
-    Args:
-        rows: of `metrics.jsonl`, one a generation.
-        path: of the PNG.
-        title: above the picture.
-    """
-    figure, axes = _figure()
-    points = {one["id"]: (row["generation"] + 1, one["fitness"]) for row in rows for one in _everyone(row)}
-    chosen = _lineage(rows)
-    for row in rows:
-        for one in _everyone(row):
-            for parent in one["parents"]:
-                _connect(axes, points[parent], points[one["id"]], bold=one["id"] in chosen and parent in chosen)
-    for survived, face in ((False, "white"), (True, GENE_COLOUR)):
-        shown = [points[one["id"]] for row in rows for one in _everyone(row) if one["survived"] is survived]
-        shown = [(x, y) for x, y in shown if y is not None]
-        label = "survives its tournament" if survived else "eliminated"
-        axes.scatter(*_columns(shown), s=36, c=face, edgecolors=GENE_COLOUR, zorder=3, label=label)
-    axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="lineage of the best")
-    axes.plot([row["generation"] + 1 for row in rows], [row["mean"] for row in rows], color=LINE_COLOUR, label="mean")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=title)
-    axes.legend(frameon=False, fontsize=8)
-    _save(figure, path)
 
 
 def draw_starts(descendant: DescendantResult, measure: str, path: Path, *, title: str) -> None:
@@ -54,7 +24,7 @@ def draw_starts(descendant: DescendantResult, measure: str, path: Path, *, title
         title: above the picture.
     """
     shown = ranked(descendant, measure)[::-1]
-    figure, axes = _figure(height=1.5 + 0.36 * max(3, len(shown)))
+    figure, axes = new_figure(height=1.5 + 0.36 * max(3, len(shown)))
     for place, start in enumerate(shown):
         value = start.measures[measure]
         axes.barh(place, 100 * value.mean, 0.68, color=_colour(start.start), alpha=0.85, zorder=2)
@@ -66,7 +36,7 @@ def draw_starts(descendant: DescendantResult, measure: str, path: Path, *, title
     axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
     axes.set(xlabel=f"accuracy on novel classes {measure_words(measure)}, %", xlim=(0, 100))
     _name(axes, title, [start.start for start in shown])
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, *, title: str) -> None:
@@ -78,7 +48,7 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, 
         path: of the PNG.
         title: above the picture.
     """
-    figure, axes = _figure(width=8.0, height=4.8)
+    figure, axes = new_figure(width=8.0, height=4.8)
     lines = {
         one.start: [one.measures[str(step)] for step in steps]
         for one in descendant.starts
@@ -90,7 +60,7 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, 
     axes.set(xlabel="training steps", ylabel="accuracy on novel classes, %")
     axes.set_title(_plain(title), fontsize=10)
     _label_ends(axes, {start: 100 * values[-1].mean for start, values in lines.items()}, steps[-1])
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_sweep(results: Results, path: Path, *, title: str) -> None:
@@ -118,7 +88,7 @@ def draw_sweep(results: Results, path: Path, *, title: str) -> None:
         _draw_gains(gains, sweep, results.headline)
         _draw_accuracies(accuracies, sweep, results.headline)
     figure.suptitle(_plain(title), fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def spread(places: Mapping[str, float], *, gap: float, high: float) -> dict[str, float]:
@@ -138,16 +108,6 @@ def spread(places: Mapping[str, float], *, gap: float, high: float) -> dict[str,
             groups.append((_inside(mean, gap * (count + more), high), count + more))
     spread_out = [middle + gap * (one - (count - 1) / 2) for middle, count in groups for one in range(count)]
     return dict(zip(names, spread_out, strict=True))
-
-
-def check_can_draw() -> None:
-    """Refuse before long work what could not be drawn after it.
-
-    Raises:
-        LearngeneError: matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise LearngeneError('pictures need matplotlib: pip install "learngene-hub[evolve]"')
 
 
 def _inside(middle: float, height: float, high: float) -> float:
@@ -243,44 +203,3 @@ def _short(name: str) -> str:
 
 def _with_interval(value: Summary) -> str:
     return f"{100 * value.mean:.1f}" + ("" if value.ci95 is None else f" ± {100 * value.ci95:.1f}")
-
-
-def _everyone(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
-
-
-def _lineage(rows: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Ids of the last generation's best and of all its ancestors."""
-    parents = {one["id"]: one["parents"] for row in rows for one in _everyone(row)}
-    waiting, found = [rows[-1]["best_id"]] if rows else [], set()
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting.extend(parents[one])
-    return found
-
-
-def _connect(axes: Any, parent: tuple[int, float], child: tuple[int, float | None], *, bold: bool) -> None:  # noqa: ANN401
-    if child[1] is not None:
-        style = {"color": GENE_COLOUR, "lw": 1.8} if bold else {"color": OTHER_COLOUR, "lw": 0.5}
-        axes.plot(*_columns([parent, child]), zorder=2 if bold else 1, **style)
-
-
-def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
-    return [x for x, _ in points], [y for _, y in points]
-
-
-def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Any, Any]:
-    check_can_draw()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: Any, path: Path) -> None:  # noqa: ANN401
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")

@@ -1,0 +1,121 @@
+"""`learngene finetune` and `learngene predict`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
+from learngene_hub.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from learngene_hub.finetuning import FineTuned, Prediction
+
+FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
+PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
+
+
+def finetune(
+    gene: Annotated[Path, typer.Argument(help="Gene folder, or the folder of a run.")],
+    data: Annotated[
+        str, typer.Option(help="Image folder (train/ and val/, or one folder a class), Parquet folder or Hub id.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the network and all about it.")],
+    val: Annotated[
+        str | None,
+        typer.Option(help="Folder of validation images, or the share of DATA.  \\[default: val/ in DATA, else 0.2]"),
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(min=0.05, max=4, help="Of the network.  \\[default: the gene's own]")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(min=11, help="Of the network.  \\[default: the gene's own]")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images, at most.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
+    lr: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=10, help="Learning rate.  \\[default: the best of a few on the validation images]"),
+    ] = None,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one before it stops.")] = 15,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Mirror images in training.  \\[default: as the gene's]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of split, weights and batches.")] = 0,
+    compare: Annotated[
+        Literal["scratch"] | None, typer.Option(help="Also train the same network without the gene.")
+    ] = None,
+    on_corrupt: Annotated[
+        Literal["refuse", "skip"], typer.Option(help="What to do about unreadable images.")
+    ] = "refuse",
+    image_column: Annotated[str | None, typer.Option(help="Column of images, if it is unusual.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of labels, if it is unusual.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print finetune.json.")] = False,
+) -> None:
+    """Train a network that starts from a gene on your own images; OUT is a folder that timm loads."""
+    from learngene_hub.finetuning import Photos, Settings
+    from learngene_hub.finetuning import finetune as run
+
+    photos = Photos(data, val=val, on_corrupt=on_corrupt, image_column=image_column, label_column=label_column)
+    settings = Settings(
+        width=width,
+        depth=depth,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        patience=patience,
+        flip=flip,
+        seed=seed,
+        compare=compare,
+    )
+    try:
+        tuned = run(gene, photos, out=out, settings=settings, device=device, reporter=TerminalReporter())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; nothing was written to {out}") from None
+    if as_json:
+        print_json(tuned.record)
+    else:
+        _show(tuned)
+    stderr.print(f"pictures and numbers: {out}; next: learngene predict {out} photo.jpg", markup=False)
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(help="Folder made by `learngene finetune`.", metavar="DIR")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE...")],
+    top: Annotated[int, typer.Option(min=1, help="Classes shown an image.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what images show; exit 1 if one of them cannot be read."""
+    from learngene_hub.finetuning import Predictor
+
+    predictions = list(Predictor.load(folder).predict(images))
+    if as_json:
+        print_json([_as_json(one, top) for one in predictions])
+    else:
+        rows = [row for one in predictions if one.fault is None for row in _rows(one, top)]
+        print_table(str(folder), ("file", "class", "probability"), rows)
+    faults = [one for one in predictions if one.fault is not None]
+    for one in faults:
+        stderr.print(f"error: {one.path}: {one.fault}", markup=False)
+    if faults:
+        raise typer.Exit(1)
+
+
+def _show(tuned: "FineTuned") -> None:
+    count = tuned.record["data"]["images"]["val"]
+    line = tuned.comparison or f"learngene {100 * tuned.accuracy:.1f} % ({count} validation images)"
+    stdout.print(line, markup=False)
+
+
+def _rows(prediction: "Prediction", top: int) -> list[tuple[str, str, str]]:
+    """Rows of the table; the file is named in the first."""
+    return [
+        (str(prediction.path) if place == 0 else "", name, f"{100 * probability:.1f} %")
+        for place, (name, probability) in enumerate(prediction.classes[:top])
+    ]
+
+
+def _as_json(prediction: "Prediction", top: int) -> dict[str, object]:
+    if prediction.fault is not None:
+        return {"file": str(prediction.path), "error": prediction.fault}
+    classes = [{"class": name, "probability": probability} for name, probability in prediction.classes[:top]]
+    return {"file": str(prediction.path), "predictions": classes}

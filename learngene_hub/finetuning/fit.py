@@ -1,0 +1,193 @@
+"""Training one network on the images of a fine-tuning, epoch by epoch, and keeping the best epoch."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learngene_hub.data import ImageSet, Normalisation
+from learngene_hub.errors import LearngeneError
+from learngene_hub.finetuning.photos import Parts
+from learngene_hub.finetuning.settings import WARMUP, Settings
+from learngene_hub.fitting import Images, on_device
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.rng import generator
+from learngene_hub.sections import OptimisationSection
+from learngene_hub.training import Batch, Precision, autocast, best_precision, epochs, falling, make_optimizer
+
+CHUNK = 500  # images a forward pass of a measurement
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images; losses in nats, accuracies in [0, 1].
+
+    The training figures are those of the augmented images as they were learned from. All are computed in the precision
+    of training.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A trained network's best epoch.
+
+    Attributes:
+        lr: highest learning rate.
+        log: all epochs.
+        best: the one with the highest validation accuracy; among equals the last, the most settled one.
+        state: the network's tensors after it, on the CPU.
+    """
+
+    lr: float
+    log: tuple[Epoch, ...]
+    best: Epoch
+    state: dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """The images on the device, ready to be drawn in batches."""
+
+    train: Images
+    val: Images
+    test: Images | None
+
+    @classmethod
+    def build(
+        cls, parts: Parts, normalisation: Normalisation, *, padding: int, flip: bool, device: torch.device
+    ) -> Self:
+        """`parts` on `device`; `padding` in pixels and `flip` are the augmentation of training."""
+
+        def load(images: ImageSet) -> Images:
+            return on_device(images, normalisation, padding=padding, flip=flip, device=device)
+
+        return cls(load(parts.train), load(parts.val), load(parts.test) if parts.test is not None else None)
+
+
+def fit_best_rate(
+    newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, on_epoch: Callable[[Epoch], None]
+) -> tuple[Fit, dict[float, float]]:
+    """The best of the trainings with each of `settings.rates`, and the validation accuracy each reached.
+
+    Args:
+        newborn: makes the same untrained network at every call, on the device.
+        images: to train and to validate on.
+        settings: epochs, batches, rates, seed.
+        on_epoch: called after every epoch.
+
+    Raises:
+        LearngeneError: training diverged at every rate.
+    """
+    fits = [fit for lr in settings.rates if (fit := fit_network(newborn(), images, settings, lr, on_epoch=on_epoch))]
+    if not fits:
+        rates = ", ".join(map(str, settings.rates))
+        raise LearngeneError(f"training diverged in its first epoch at the learning rate {rates}; give a lower --lr")
+    best = max(fits, key=lambda fit: (fit.best.val_accuracy, -fit.best.val_loss))
+    return best, {fit.lr: fit.best.val_accuracy for fit in fits}
+
+
+def fit_network(
+    network: LearngeneNetwork,
+    images: Loaded,
+    settings: Settings,
+    lr: float,
+    *,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Fit | None:
+    """Train `network`, in place, until its validation accuracy has not risen for `settings.patience` epochs.
+
+    Returns:
+        Its best epoch; None if training diverged before one was finished.
+    """
+    log: list[Epoch] = []
+    best, state = None, {}
+    for row in _train(network, images, settings, lr):
+        log.append(row)
+        on_epoch(row)
+        if best is None or row.val_accuracy >= best.val_accuracy:
+            best, state = row, {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
+        if row.epoch - _first_best(log) >= settings.patience:
+            break
+    return None if best is None else Fit(lr, tuple(log), best, state)
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, images: Images, precision: Precision = "float32") -> Tensor:
+    """Logits `(n, classes)`, float32 on the CPU, of all `images` as they are, by `network` in eval mode."""
+    network.eval()
+    chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
+    with autocast(images.device, precision):
+        return torch.cat([network(images.batches.plain(chunk)).float().cpu() for chunk in chunks])
+
+
+def accuracy_of(logits: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy in [0, 1] of `logits` `(n, classes)`."""
+    return float((logits.argmax(dim=1) == labels).double().mean())
+
+
+def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float) -> Iterator[Epoch]:
+    """Epoch after epoch, until the last or until the loss is not finite."""
+    count = len(images.train.labels)
+    steps = max(1, round(count / settings.batch_size))
+    optimisation = settings.optimisation(lr, steps=steps * settings.epochs)
+    optimizer = make_optimizer(network, optimisation)
+    batches = _batches(images.train, settings)
+    for epoch in range(settings.epochs):
+        loss, right = torch.zeros((), device=images.train.device), torch.zeros((), device=images.train.device)
+        network.train()
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * falling()(step / optimisation.steps) * min(1.0, (step + 1) / (WARMUP + 1))
+            step_loss, step_right = _step(network, next(batches), optimizer, optimisation)
+            loss, right = loss + step_loss, right + step_right
+        logits = logits_of(network, images.val, best_precision(images.val.device))
+        val_loss = float(F.cross_entropy(logits, images.val.labels))
+        if not (math.isfinite(float(loss)) and math.isfinite(val_loss)):
+            return
+        yield Epoch(
+            epoch=epoch + 1,
+            train_loss=float(loss) / steps,
+            train_accuracy=float(right) / steps,
+            val_loss=val_loss,
+            val_accuracy=accuracy_of(logits, images.val.labels),
+        )
+
+
+def _step(
+    network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, optimisation: OptimisationSection
+) -> tuple[Tensor, Tensor]:
+    """One step; cross-entropy (without label smoothing) and accuracy of its batch."""
+    images, labels = batch
+    with autocast(images.device, best_precision(images.device)):
+        logits = network(images)
+    logits = logits.float()
+    optimizer.zero_grad(set_to_none=True)
+    loss: Tensor = nn.CrossEntropyLoss(label_smoothing=optimisation.label_smoothing)(logits, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if optimisation.clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm)
+    optimizer.step()
+    seen = logits.detach()
+    return F.cross_entropy(seen, labels), (seen.argmax(dim=1) == labels).float().mean()
+
+
+def _batches(images: Images, settings: Settings) -> Iterator[Batch]:
+    """Full batches without end, so that batch norm never meets a last batch of one image."""
+    draws = generator(settings.seed, "fine-tuning batches")
+    for chosen in epochs(len(images.labels), settings.batch_size, draws):
+        yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device)
+
+
+def _first_best(log: list[Epoch]) -> int:
+    """The epoch that first reached the highest validation accuracy."""
+    return max(log, key=lambda row: (row.val_accuracy, -row.epoch)).epoch

@@ -1,0 +1,236 @@
+"""The images of a fine-tuning: to train on, to validate on and, where the folder has them, to test on.
+
+A folder may hold `train/` and `val/` (and `test/`) with class folders in each, or class folders alone; what has no
+validation images of its own gives up a share of each class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from learngene_hub.data import DataSource, ImageSet, available_classes, load_classes
+from learngene_hub.data.extras import optional_module
+from learngene_hub.data.image_set import shorten
+from learngene_hub.data.rows import TABLE_FORMATS
+from learngene_hub.errors import DataError
+from learngene_hub.progress import Reporter
+from learngene_hub.rng import generator
+
+ROLES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""Role -> names a folder of it goes by, whatever their case."""
+
+SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Where the images are.
+
+    Attributes:
+        path: image folder, Parquet or Arrow files, or a data set of the Hub; all splits of the latter two are pooled.
+        val: folder of validation images, or the share of every class to validate on, in (0, 1); None: the folder
+            `val/` beside `train/`, else a share of 20 %.
+        on_corrupt: what to do about an image that cannot be read.
+        image_column: column of images, if it is not "image" or "img".
+        label_column: column of labels, if it is not "label" or "fine_label".
+    """
+
+    path: str | Path
+    val: str | Path | float | None = None
+    on_corrupt: Literal["refuse", "skip"] = "refuse"
+    image_column: str | None = None
+    label_column: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The images, decoded; all three sets have the same classes.
+
+    Attributes:
+        train: at least one image a class.
+        val: what the epoch and the learning rate are chosen by.
+        test: what nothing is chosen by; None where the data have none.
+        split: where the validation images come from, in words.
+    """
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet | None
+    split: str
+
+    def record(self, photos: Photos) -> dict[str, Any]:
+        """What to keep of them in a file."""
+        sets = {"train": self.train, "val": self.val, "test": self.test}
+        return {
+            "source": str(photos.path),
+            "split": self.split,
+            "images": {role: len(images) for role, images in sets.items() if images is not None},
+            "images_per_class": {role: _counts(images) for role, images in sets.items() if images is not None},
+            "on_corrupt": photos.on_corrupt,
+        }
+
+
+def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporter) -> Parts:
+    """Read and divide the images.
+
+    Args:
+        photos: where they are.
+        image_size: side they are scaled to, in pixels.
+        seed: of a split at random.
+        reporter: told of progress and of images left out.
+
+    Raises:
+        DataError: the images cannot be read, there are too few of them or of classes, or the parts do not agree.
+    """
+    roles, share = _roles(photos)
+    sources = {role: _source(place, photos, image_size) for role, place in roles.items()}
+    names = _classes(sources["train"])
+    for role in sources.keys() - {"train"}:
+        _refuse_strangers(sources[role], names, role)
+    load = partial(load_classes, reporter=reporter)
+    train = load(sources["train"], names)
+    test = _with_all_classes(sources["test"], names, load) if "test" in sources else None
+    if "val" in sources:
+        val = _with_all_classes(sources["val"], names, load)
+        return Parts(train, val, test, f"the folder {Path(roles['val']).name}/")
+    train, val = split_off(train, share, seed=seed)
+    return Parts(train, val, test, f"{100 * share:g} % of every class, drawn at random with seed {seed}")
+
+
+def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
+    """The images without, and with, a `share` of each class drawn at random: at least one image a class on each side.
+
+    Raises:
+        DataError: a class has a single image.
+    """
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    for label, name in enumerate(images.class_names):
+        places = (images.labels == label).nonzero().flatten()
+        if len(places) < 2:
+            raise DataError(
+                f"Class {name!r} has 1 image; expected 2 or more, one to train on and one to validate on. "
+                "Add images, or give validation images with --val"
+            )
+        count = min(max(1, round(share * len(places))), len(places) - 1)
+        order = torch.randperm(len(places), generator=generator(seed, "validation", name))
+        chosen[places[order[:count]]] = True
+    return _part(images, ~chosen), _part(images, chosen)
+
+
+def _roles(photos: Photos) -> tuple[dict[str, str], float]:
+    """Role -> path, and the share to validate on where no folder is for that."""
+    roles = _subfolders(Path(photos.path).expanduser()) or {"train": str(photos.path)}
+    share, val = SHARE, photos.val
+    if val is not None:
+        roles.pop("val", None)
+        share = _share(val)
+        if not share:
+            roles["val"] = str(val)
+    return roles, share or SHARE
+
+
+def _share(val: str | Path | float) -> float:
+    """`val` as a share; 0 where it is a path."""
+    try:
+        share = float(str(val))
+    except ValueError:
+        return 0.0
+    if not 0 < share < 1:
+        raise DataError(f"Expected a share of validation images between 0 and 1, such as 0.2, or a folder, found {val}")
+    return share
+
+
+def _subfolders(root: Path) -> dict[str, str]:
+    """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders."""
+    folders = _folders(root)
+    roles = {role: str(one) for role, names in ROLES.items() for one in folders if one.name.lower() in names}
+    if "train" not in roles or not _folders(Path(roles["train"])):
+        return {}
+    if others := [one.name for one in folders if str(one) not in roles.values()]:
+        expected = "val/ and test/ alone"
+        raise DataError(
+            f"{root}: expected beside {Path(roles['train']).name}/ {expected}, found also {shorten(others)}"
+        )
+    return roles
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".") if path.is_dir() else []
+
+
+def _source(place: str, photos: Photos, image_size: int) -> DataSource:
+    return DataSource(
+        preset=None,
+        path=place,
+        image_size=image_size,
+        image_column=photos.image_column,
+        label_column=photos.label_column,
+        on_corrupt=photos.on_corrupt,
+    )
+
+
+def _classes(source: DataSource) -> tuple[str, ...]:
+    """Names of the classes, at least two, none of them an empty folder."""
+    folder = Path(str(source.path)).expanduser()
+    if not folder.is_dir() or _has_tables(folder):
+        return _several(available_classes(source), source)
+    folders = _several([one.name for one in _folders(folder)], source)
+    _refuse_strays(folder)
+    names = available_classes(source)
+    if empty := [name for name in folders if name not in names]:
+        raise DataError(f"{folder}: no image in the class folder {shorten(empty)}; add images, or remove it")
+    return names
+
+
+def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
+    if len(names) < 2:
+        expected = "Expected images of 2 or more classes, in a folder each"
+        raise DataError(f"{expected}, found {len(names)} in {source.path}: {shorten(names) or 'none'}")
+    return tuple(names)
+
+
+def _refuse_strays(folder: Path) -> None:
+    """Images beside the class folders make all labels uncertain."""
+    suffixes = optional_module("PIL.Image").registered_extensions()
+    files = folder.iterdir() if folder.is_dir() else ()
+    strays = sorted(one.name for one in files if one.suffix.lower() in suffixes and one.name[0] != ".")
+    if strays:
+        raise DataError(f"{folder}: expected one folder of images a class, found images outside: {shorten(strays, 3)}")
+
+
+def _has_tables(folder: Path) -> bool:
+    return any(file.suffix in TABLE_FORMATS for file in folder.rglob("*"))
+
+
+def _refuse_strangers(source: DataSource, names: Sequence[str], role: str) -> None:
+    found = available_classes(source)
+    if strangers := [name for name in found if name not in names]:
+        raise DataError(
+            f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "
+            f"({shorten(names)}); {role} images must be of these"
+        )
+
+
+def _with_all_classes(source: DataSource, names: Sequence[str], load: Any) -> ImageSet:  # noqa: ANN401
+    """The images of `source`, labelled as `names` says; it may lack some of the classes."""
+    present = [name for name in names if name in available_classes(source)]
+    images: ImageSet = load(source, present)
+    labels = torch.tensor([names.index(name) for name in present])[images.labels]
+    return ImageSet(images.images, labels, tuple(names))
+
+
+def _part(images: ImageSet, chosen: torch.Tensor) -> ImageSet:
+    return ImageSet(images.images[chosen], images.labels[chosen], images.class_names)
+
+
+def _counts(images: ImageSet) -> dict[str, int]:
+    counts = torch.bincount(images.labels, minlength=images.num_classes).tolist()
+    return dict(zip(images.class_names, counts, strict=True))

@@ -1,0 +1,132 @@
+"""What a fine-tuned network says of images it never saw."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from learngene_hub.data import ImageBatches, Normalisation
+from learngene_hub.data.decode import decode_image
+from learngene_hub.data.extras import optional_module
+from learngene_hub.errors import DataError, LearngeneError
+from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
+from learngene_hub.networks import LearngeneNetwork, load_timm_folder
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one image shows.
+
+    Attributes:
+        path: of the image.
+        classes: (name, probability in [0, 1]) of every class, the likeliest first; empty where there is a fault.
+        fault: why the image could not be read; None if it could.
+    """
+
+    path: Path
+    classes: tuple[tuple[str, float], ...] = ()
+    fault: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A fine-tuned network with the names of its classes; `Predictor.load` reads one.
+
+    Attributes:
+        network: in eval mode, on the CPU.
+        class_names: of its outputs.
+    """
+
+    network: LearngeneNetwork
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The predictor in a `folder` that `finetune` wrote.
+
+        Raises:
+            LearngeneError: it is no such folder.
+            NetworkError: the network in it cannot be loaded.
+        """
+        folder = Path(folder)
+        names = _class_names(folder)
+        network = load_timm_folder(folder)
+        if network.num_classes != len(names):
+            raise LearngeneError(
+                f"{folder}: the network tells {network.num_classes} classes apart, {CLASSES_NAME} names {len(names)}"
+            )
+        return cls(network, names)
+
+    def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+        """One prediction for every image, in order; a folder stands for the images in it and below.
+
+        An image that cannot be read gets a `fault`, and the others are predicted all the same.
+        """
+        files = list(_image_files(paths))
+        for start in range(0, len(files), BATCH):
+            yield from self._predict_group(files[start : start + BATCH])
+
+    def _predict_group(self, files: Sequence[Path]) -> list[Prediction]:
+        decoded = [self._decode(file) for file in files]
+        pixels = [image for image in decoded if isinstance(image, Tensor)]
+        rows = iter(self.probabilities(torch.stack(pixels)) if pixels else ())
+        return [
+            Prediction(file, self._ranked(next(rows))) if isinstance(image, Tensor) else Prediction(file, fault=image)
+            for file, image in zip(files, decoded, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(n, classes) probabilities for `images` of shape (n, 3, size, size), uint8."""
+        cfg = self.network.pretrained_cfg
+        normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
+        batches = ImageBatches.build(images, normalisation, padding=0, flip=False)
+        logits: Tensor = self.network(batches.plain(torch.arange(len(images))))
+        return logits.softmax(dim=1)
+
+    def _decode(self, file: Path) -> Tensor | str:
+        """The pixels, or why there are none."""
+        try:
+            return decode_image(file.read_bytes(), self.network.pretrained_cfg["input_size"][-1])
+        except FileNotFoundError:
+            return "no such file"
+        except IsADirectoryError:
+            return "no image in this folder"
+        except (DataError, OSError) as error:
+            return str(error)
+
+    def _ranked(self, probabilities: Tensor) -> tuple[tuple[str, float], ...]:
+        order = probabilities.argsort(descending=True, stable=True).tolist()
+        return tuple((self.class_names[label], float(probabilities[label])) for label in order)
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    path = folder / CLASSES_NAME
+    if not path.is_file() or not (folder / RECORD_NAME).is_file():
+        found = "found neither" if folder.is_dir() else "there is no such folder"
+        raise LearngeneError(
+            f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {found}"
+        )
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LearngeneError(f"{path}: expected a JSON list of class names, found something else: {error}") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise LearngeneError(f"{path}: expected a JSON list of class names, found something else")
+    return tuple(names)
+
+
+def _image_files(paths: Iterable[str | Path]) -> Iterator[Path]:
+    suffixes = optional_module("PIL.Image").registered_extensions()
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+            yield from inside or [path]
+        else:
+            yield path

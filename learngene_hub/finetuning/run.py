@@ -1,0 +1,240 @@
+"""`finetune`: a descendant of a gene, trained on a user's images, kept as a folder that timm loads."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from learngene_hub import __version__
+from learngene_hub.birth import Body, newborn, placed
+from learngene_hub.data import Normalisation
+from learngene_hub.descendant import from_learngene
+from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, accuracy_of, fit_best_rate, logits_of
+from learngene_hub.finetuning.folder import refuse_occupied, write_folder
+from learngene_hub.finetuning.photos import Parts, Photos, load_photos
+from learngene_hub.finetuning.settings import Settings
+from learngene_hub.fitting import pick_device
+from learngene_hub.gene.learngene import Learngene
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.plots import check_can_draw
+from learngene_hub.progress import Reporter, SilentReporter, Task
+
+Start = Callable[[], LearngeneNetwork]
+"""Makes the same untrained network at every call."""
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """What came of a fine-tuning.
+
+    Attributes:
+        folder: what was written.
+        network: the best epoch's network, in eval mode, on the CPU.
+        class_names: of its outputs.
+        record: the content of `finetune.json`.
+    """
+
+    folder: Path
+    network: LearngeneNetwork
+    class_names: tuple[str, ...]
+    record: Mapping[str, Any]
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1 accuracy on the validation images, in [0, 1]."""
+        return float(self.record["learngene"]["val_accuracy"])
+
+    @property
+    def comparison(self) -> str | None:
+        """The one line that sets the learngene beside scratch; None where there was no comparison."""
+        if "scratch" not in self.record:
+            return None
+        role = "test" if "test" in self.record["data"]["images"] else "val"
+        starts = [f"{start} {100 * self.record[start][f'{role}_accuracy']:.1f} %" for start in ("learngene", "scratch")]
+        images = f"{self.record['data']['images'][role]} {'test' if role == 'test' else 'validation'} images"
+        return f"{', '.join(starts)} ({images})"
+
+
+def finetune(
+    gene: Learngene | str | Path,
+    photos: Photos | str | Path,
+    *,
+    out: str | Path,
+    settings: Settings = Settings(),  # noqa: B008
+    device: str = "auto",
+    reporter: Reporter = SilentReporter(),  # noqa: B008
+) -> FineTuned:
+    """Train a descendant of `gene` on `photos`, keep its best epoch, and write the folder `out`.
+
+    Everything written is written at the end, at once: an interruption leaves nothing behind.
+
+    Args:
+        gene: a `Learngene`, its folder, or the folder of a run.
+        photos: the images, or where they are.
+        out: a new or empty folder.
+        settings: of network and training.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        reporter: told of progress.
+
+    Raises:
+        DataError: the images cannot be read, or are too few; see `load_photos`.
+        InheritanceError: the gene does not fit into the network, which is narrower than it, for instance.
+        LearngeneError: training diverged, or there is no such device.
+        RunError: `out` is not empty.
+    """
+    began, folder = time.monotonic(), Path(out)
+    check_can_draw()
+    refuse_occupied(folder)
+    photos = photos if isinstance(photos, Photos) else Photos(photos)
+    name, gene = _named(gene)
+    job = _Job(gene, settings, pick_device(device))
+    job.descendant(0)  # made early, since the gene may not fit
+    parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
+    reporter.line(_described(parts))
+    outcomes = _fit_all(job, parts, reporter)
+    network = job.descendant(parts.train.num_classes).eval()
+    network.load_state_dict(outcomes["learngene"].state)
+    record = {
+        "gene": {"name": name, "sha256": gene.config.sha256},
+        "network": _network_record(network),
+        "classes": list(parts.train.class_names),
+        "data": parts.record(photos),
+        "settings": asdict(settings) | {"flip": job.flip, "crop_padding": job.padding},
+        **{start: outcome.record for start, outcome in outcomes.items()},
+        "device": str(job.device),
+        "seconds": round(time.monotonic() - began, 1),
+        "versions": {"learngene-hub": __version__, "torch": torch.__version__, "timm": timm.__version__},
+    }
+    write_folder(folder, network, class_names=parts.train.class_names, record=record)
+    return FineTuned(folder, network, parts.train.class_names, record)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What all networks of one fine-tuning share."""
+
+    gene: Learngene
+    settings: Settings
+    device: torch.device
+
+    def starts(self, classes: int) -> dict[str, Start]:
+        """Name of a start -> how its network is born, on the device; weights not inherited are equal in both."""
+        starts: dict[str, Start] = {"learngene": lambda: placed(self.descendant(classes), self.device)}
+        if self.settings.compare == "scratch":
+            starts["scratch"] = lambda: placed(self.from_scratch(classes), self.device)
+        return starts
+
+    def descendant(self, classes: int) -> LearngeneNetwork:
+        chosen = self.settings
+        return from_learngene(self.gene, num_classes=classes, width=chosen.width, depth=chosen.depth, seed=chosen.seed)
+
+    def from_scratch(self, classes: int) -> LearngeneNetwork:
+        config, chosen = self.gene.config, self.settings
+        width = config.width if chosen.width is None else chosen.width
+        body = Body(config.network, width, config.depth if chosen.depth is None else chosen.depth)
+        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed)
+
+    def images(self, parts: Parts) -> Loaded:
+        cfg = self.descendant(0).pretrained_cfg
+        normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
+        return Loaded.build(parts, normalisation, padding=self.padding, flip=self.flip, device=self.device)
+
+    @property
+    def flip(self) -> bool:
+        """As asked for, else as in the gene's evolution, else yes."""
+        origin = self.gene.config.origin
+        inherited = origin.data.flip if origin is not None else True
+        return inherited if self.settings.flip is None else self.settings.flip
+
+    @property
+    def padding(self) -> int:
+        """Pixels by which training images are shifted at most."""
+        return self.gene.config.image_size // 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What one start came to: its entry in `finetune.json`, and the tensors of its best network."""
+
+    record: dict[str, Any]
+    state: Mapping[str, Tensor]
+
+
+def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]:
+    """Start -> its outcome, every start trained in the same way."""
+    images, settings, outcomes = job.images(parts), job.settings, {}
+    for start, born in job.starts(parts.train.num_classes).items():
+        total = settings.epochs * len(settings.rates)
+        with reporter.task(f"training, {start}", total, "epoch") as bar:
+            fit, tried = fit_best_rate(born, images, settings, partial(_show, bar))
+        network = born()
+        network.load_state_dict(fit.state)
+        record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
+        reporter.line(_summary(start, record, settings))
+        outcomes[start] = _Outcome(record, fit.state)
+    return outcomes
+
+
+def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
+    return {
+        "best_epoch": fit.best.epoch,
+        "lr": fit.lr,
+        "rates_tried": {str(lr): accuracy for lr, accuracy in tried.items()},
+        "epochs": [asdict(row) for row in fit.log],
+    }
+
+
+def _measured(network: LearngeneNetwork, images: Loaded, classes: int) -> dict[str, Any]:
+    """What the kept network does, in float32: accuracies, and the confusion matrix, whose rows are true classes."""
+    labels, logits = images.val.labels, logits_of(network, images.val)
+    cells = torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
+    measured = {"val_accuracy": accuracy_of(logits, labels), "confusion": cells.view(classes, classes).tolist()}
+    if images.test is None:
+        return measured
+    return measured | {"test_accuracy": accuracy_of(logits_of(network, images.test), images.test.labels)}
+
+
+def _show(bar: Task, row: Epoch) -> None:
+    bar.advance(1, loss=f"{row.train_loss:.2f}", validation=f"{row.val_accuracy:.1%}")
+
+
+def _summary(start: str, record: Mapping[str, Any], settings: Settings) -> str:
+    rates = f" (the best of {', '.join(record['rates_tried'])})" if len(record["rates_tried"]) > 1 else ""
+    return (
+        f"{start}: {record['val_accuracy']:.1%} of the validation images right, epoch {record['best_epoch']} of "
+        f"{settings.epochs}, learning rate {record['lr']}{rates}"
+    )
+
+
+def _described(parts: Parts) -> str:
+    test = f", {len(parts.test)} test images" if parts.test is not None else ""
+    val = f"{len(parts.val)} validation images ({parts.split})"
+    return f"{parts.train.num_classes} classes, {len(parts.train)} training images, {val}{test}"
+
+
+def _network_record(network: LearngeneNetwork) -> dict[str, Any]:
+    cfg = network.pretrained_cfg
+    return {
+        "name": cfg["architecture"],
+        "width": network.width,
+        "depth": network.depth,
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "inherited": network.inheritance.share,
+        "image_size": cfg["input_size"][-1],
+        "mean": list(cfg["mean"]),
+        "std": list(cfg["std"]),
+    }
+
+
+def _named(gene: Learngene | str | Path) -> tuple[str, Learngene]:
+    """The recipe a gene was evolved by, else the folder it lies in; and the gene."""
+    loaded = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
+    if loaded.config.origin is not None:
+        return loaded.config.origin.recipe, loaded
+    return "memory" if isinstance(gene, Learngene) else Path(gene).resolve().name, loaded

@@ -1,0 +1,61 @@
+"""The picture of an evolution, from its metrics."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from learngene_hub.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, save
+
+
+def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Fitness of every individual over the generations, survivors filled, with lines from parents to children.
+
+    Args:
+        rows: of `metrics.jsonl`, one a generation.
+        path: of the PNG.
+        title: above the picture.
+    """
+    figure, axes = new_figure()
+    points = {one["id"]: (row["generation"] + 1, one["fitness"]) for row in rows for one in _everyone(row)}
+    chosen = _lineage(rows)
+    for row in rows:
+        for one in _everyone(row):
+            for parent in one["parents"]:
+                _connect(axes, points[parent], points[one["id"]], bold=one["id"] in chosen and parent in chosen)
+    for survived, face in ((False, "white"), (True, GENE_COLOUR)):
+        shown = [points[one["id"]] for row in rows for one in _everyone(row) if one["survived"] is survived]
+        shown = [(x, y) for x, y in shown if y is not None]
+        label = "survives its tournament" if survived else "eliminated"
+        axes.scatter(*_columns(shown), s=36, c=face, edgecolors=GENE_COLOUR, zorder=3, label=label)
+    axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="lineage of the best")
+    axes.plot([row["generation"] + 1 for row in rows], [row["mean"] for row in rows], color=LINE_COLOUR, label="mean")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=title)
+    axes.legend(frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def _everyone(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
+
+
+def _lineage(rows: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Ids of the last generation's best and of all its ancestors."""
+    parents = {one["id"]: one["parents"] for row in rows for one in _everyone(row)}
+    waiting, found = [rows[-1]["best_id"]] if rows else [], set()
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting.extend(parents[one])
+    return found
+
+
+def _connect(axes: Any, parent: tuple[int, float], child: tuple[int, float | None], *, bold: bool) -> None:  # noqa: ANN401
+    if child[1] is not None:
+        style = {"color": GENE_COLOUR, "lw": 1.8} if bold else {"color": OTHER_COLOUR, "lw": 0.5}
+        axes.plot(*_columns([parent, child]), zorder=2 if bold else 1, **style)
+
+
+def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [x for x, _ in points], [y for _, y in points]
