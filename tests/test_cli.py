@@ -97,6 +97,10 @@ def test_verify_names_every_check_and_exits_1_at_a_fault(tiny_run, tmp_path):
     assert "learngene.safetensors is missing" in words(result.stdout)
 
 
+def test_help_shows_defaults_that_depend_on_the_gene():
+    assert "[default: the gene's]" in words(learngene("evaluate", "--help").stdout)
+
+
 def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
     quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05]
     result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)

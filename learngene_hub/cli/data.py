@@ -25,7 +25,7 @@ def preview(
     classes: Annotated[int, typer.Option(min=1, help="Classes shown, one a row.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Images a class.")] = 12,
     seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG to write.  \\[default: preview-SOURCE.png]")] = None,
 ) -> None:
     """Write a contact sheet: a row of images for each of some classes."""
     from learngene_hub.data import PRESETS, DataSource, available_classes, load_classes, write_contact_sheet

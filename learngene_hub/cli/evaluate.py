@@ -31,10 +31,10 @@ def evaluate(
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A network of your own as a start: a safetensors file; repeatable.")
     ] = None,
-    network: Annotated[str, typer.Option(help="Networks of the descendants, by commas.  [default: the gene's]")] = "",
-    width: Annotated[str, typer.Option(help="Their widths, by commas.  [default: the gene's]")] = "",
-    depth: Annotated[str, typer.Option(help="Their depths, by commas.  [default: the gene's]")] = "",
-    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.  [default: the protocol's]")] = None,
+    network: Annotated[str, typer.Option(help="Networks of the descendants, by commas.  \\[default: the gene's]")] = "",
+    width: Annotated[str, typer.Option(help="Their widths, by commas.  \\[default: the gene's]")] = "",
+    depth: Annotated[str, typer.Option(help="Their depths, by commas.  \\[default: the gene's]")] = "",
+    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.  \\[default: the protocol's]")] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Training images a class.")] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Test images a class.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
@@ -42,7 +42,7 @@ def evaluate(
     lr: Annotated[
         float | None,
         typer.Option(
-            min=1e-6, max=10, help="One learning rate for all.  [default: each start's best on held-out classes]"
+            min=1e-6, max=10, help="One learning rate for all.  \\[default: each start's best on held-out classes]"
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,

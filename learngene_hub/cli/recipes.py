@@ -39,7 +39,7 @@ def show(recipe: Name) -> None:
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")
 def copy(
     recipe: Name,
-    target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
+    target: Annotated[Path | None, typer.Argument(help="File to write.  \\[default: RECIPE.yaml here]")] = None,
 ) -> None:
     """Copy a recipe to a file of your own; an existing file is left alone."""
     from learngene_hub.recipe import Recipe
