@@ -17,7 +17,9 @@ EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out eviden
 def evaluate(
     genes: Annotated[list[Path], typer.Argument(metavar="GENE...", help="Gene folders, or folders of runs.")],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
-    protocol: Annotated[str, typer.Option(help="few-shot, short, instinct or transfer.")] = "few-shot",
+    protocol: Annotated[
+        str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct or transfer.")
+    ] = "few-shot",
     target: Annotated[
         str | None, typer.Option(help="transfer: image folder, Parquet folder, preset or Hub id.")
     ] = None,

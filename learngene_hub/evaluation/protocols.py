@@ -75,28 +75,32 @@ class Protocol:
         return fields | optimisation
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
-        """The same protocol with some constants changed, its name telling so; other `steps` also end the measuring."""
+        """The same protocol with some constants changed, as the results say; other `steps` also end the measuring."""
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if steps := changes.get("steps"):
             changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
         return replace(self, **changes)
 
 
+_FEW_SHOT = Protocol(
+    name="few-shot",
+    version=1,
+    aim="5-way tasks of 20 images a class from novel classes",
+    ways=5,
+    shots=20,
+    queries=100,
+    tasks=34,
+    steps=60,
+    measured_at=(60,),
+)
+
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
         one.name: one
         for one in (
-            Protocol(
-                name="few-shot",
-                version=1,
-                aim="k-way tasks of a few images from novel classes",
-                ways=5,
-                shots=20,
-                queries=100,
-                tasks=34,
-                steps=60,
-                measured_at=(60,),
-            ),
+            _FEW_SHOT,
+            replace(_FEW_SHOT, name="few-shot-5", aim="5-way tasks of 5 images a class from novel classes", shots=5),
+            replace(_FEW_SHOT, name="few-shot-1", aim="5-way tasks of 1 image a class from novel classes", shots=1),
             Protocol(
                 name="short",
                 version=1,
@@ -123,17 +127,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 prototype=True,
                 warmup=2,
             ),
-            Protocol(
-                name="transfer",
-                version=1,
-                aim="k-way tasks of a few images from another data set",
-                ways=5,
-                shots=20,
-                queries=100,
-                tasks=34,
-                steps=60,
-                measured_at=(60,),
-                transfer=True,
+            replace(
+                _FEW_SHOT, name="transfer", aim="5-way tasks of 20 images a class from another data set", transfer=True
             ),
         )
     }
