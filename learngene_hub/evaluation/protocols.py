@@ -48,7 +48,7 @@ class Protocol:
     measured_at: tuple[int, ...]
     prototype: bool = False
     lr: float | None = None
-    rates: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
+    rates: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
     tuning_tasks: int = 6
     batch_size: int = 64
     warmup: int = 5
