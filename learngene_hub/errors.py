@@ -35,3 +35,7 @@ class SelectionError(LearngeneError):
 
 class RunError(LearngeneError):
     """A run folder is occupied, in use, or belongs to another recipe."""
+
+
+class TrainingError(LearngeneError):
+    """A training diverged."""

@@ -86,7 +86,7 @@ def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
     origin, file = gene.config.origin, folder / RECIPE_NAME
     if origin is None or not file.is_file():
         return None
-    place = [] if data is None else [f"data.path={data}"]
+    place = [] if data is None else [f"data.path={Path(data).resolve() if Path(data).exists() else data}"]
     return Recipe.from_file(file, [*(one for one in origin.overrides if not one.startswith("data.path=")), *place])
 
 

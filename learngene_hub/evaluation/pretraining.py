@@ -8,18 +8,19 @@ bytes.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from torch import Tensor
 
 from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
-from learngene_hub.errors import LearngeneError
+from learngene_hub.errors import TrainingError
+from learngene_hub.evolution.run import device_name
 from learngene_hub.files import atomic_path
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
@@ -46,7 +47,8 @@ class Pretraining:
         channels: channels of every group instead of `width`: a thin network of the gene's size.
         images: training images, repeats counted.
         optimisation: how it is trained; its `steps` do not count.
-        data: what the base images are: source, size, classes, augmentation.
+        data: fingerprint of the base images, padding included.
+        flip: whether they are mirrored.
         precision: of convolutions.
         seed: of weights and draws.
     """
@@ -58,7 +60,8 @@ class Pretraining:
     channels: Mapping[str, int] | None
     images: int
     optimisation: OptimisationSection
-    data: Mapping[str, Any]
+    data: str
+    flip: bool
     precision: Precision
     seed: int
 
@@ -82,21 +85,23 @@ class Pretrained:
     Attributes:
         state: its tensors, classifier included, on the CPU.
         seconds: of its training.
+        device: it was trained on.
     """
 
     state: Mapping[str, Tensor]
     seconds: float
+    device: str
 
 
 def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, reporter: Reporter) -> Pretrained:
     """The network of `plan`, from the cache in `folder`, or trained now on all classes of `images`.
 
     Raises:
-        LearngeneError: the training diverged.
+        TrainingError: the training diverged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / plan.key
-    with FileLock(folder / f"{plan.key}.lock"):
+    with _alone(folder / f"{plan.key}.lock", title, reporter):
         done, saved = _load(place)
         if done < CHAPTERS:
             total = plan.images // plan.optimisation.batch_size
@@ -106,10 +111,24 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
                     began = time.monotonic()
                     state = _chapter(plan, saved, images, chapter, lambda _: bar.advance())
                     seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
-                    saved = Pretrained(state, round(seconds, 1))
+                    saved = Pretrained(state, round(seconds, 1), device_name(images.device))
                     _save(place, plan, chapter + 1, saved)
     assert saved is not None
     return saved
+
+
+@contextmanager
+def _alone(lock: Path, title: str, reporter: Reporter) -> Iterator[None]:
+    """Hold `lock`; say so when another process has it."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        reporter.line(f"waiting for another process that is pre-training {title}")
+        held.acquire()
+    with held:
+        held.release()
+        yield
 
 
 def _begin(total: int, chapter: int) -> int:
@@ -140,7 +159,9 @@ def _chapter(
         on_step=on_step,
     )
     if loss != loss:  # NaN
-        raise LearngeneError("the pre-training of a baseline diverged; lower the recipe's ancestry.lr")
+        raise TrainingError(
+            f"its pre-training diverged at the learning rate {plan.optimisation.lr} of the gene's recipe"
+        )
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
@@ -148,7 +169,13 @@ def _save(place: Path, plan: Pretraining, chapters: int, saved: Pretrained) -> N
     with atomic_path(place) as folder:
         folder.mkdir()
         write_tensors(folder / TENSORS_NAME, saved.state)
-        record = {"chapters": chapters, "seconds": saved.seconds, "images": plan.images, "key": plan.key}
+        record = {
+            "chapters": chapters,
+            "seconds": saved.seconds,
+            "device": saved.device,
+            "images": plan.images,
+            "key": plan.key,
+        }
         (folder / RECORD_NAME).write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
@@ -157,4 +184,4 @@ def _load(place: Path) -> tuple[int, Pretrained | None]:
     if not (place / RECORD_NAME).is_file():
         return 0, None
     record = json.loads((place / RECORD_NAME).read_text(encoding="utf-8"))
-    return record["chapters"], Pretrained(load_file(place / TENSORS_NAME), record["seconds"])
+    return record["chapters"], Pretrained(load_file(place / TENSORS_NAME), record["seconds"], record["device"])

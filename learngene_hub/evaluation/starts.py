@@ -6,7 +6,7 @@ classes, by the optimiser of the gene's recipe.
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,20 +17,22 @@ from torch import Tensor
 
 from learngene_hub.birth import Body, gene_network, placed
 from learngene_hub.data import sample_task
-from learngene_hub.errors import LearngeneError
+from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution.plan import evolution_flops, training_flops
-from learngene_hub.evolution.run import device_name, evolve
+from learngene_hub.evolution.run import evolve
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import NORM_TENSORS, LearngeneNetwork, build
+from learngene_hub.networks import DEPTHS, NORM_TENSORS, LearngeneNetwork, build
 from learngene_hub.operators import extract
 from learngene_hub.progress import Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
 from learngene_hub.training import Precision, measure_statistics
+
+TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 
 
 @dataclass(frozen=True)
@@ -119,21 +121,34 @@ def _checkpoint(path: Path, body: Body, suffix: str) -> Start:
         raise LearngeneError(
             f"{path}: expected a safetensors file or a folder with model.safetensors: {error}"
         ) from None
-    with torch.device("meta"):
-        specs = build(body.network, num_classes=0, in_chans=body.in_chans, depth=body.depth).conv_specs()
-    wanted = [
-        name for spec in specs for name in (f"{spec.conv}.weight", *(f"{spec.norm}.{one}" for one in NORM_TENSORS))
-    ]
-    if missing := [name for name in wanted if name not in found]:
-        raise LearngeneError(f"{path}: expected a network {body.network}, found no tensor {missing[0]}")
-    return Start(
-        f"checkpoint{suffix}", f"the checkpoint {path.name}", {name: found[name].float() for name in wanted}, Cost()
-    )
+    tensors = {name: found[name].float() for name in _names(body) if name in found}
+    if not tensors:
+        raise LearngeneError(f"{path}: expected a network {body.network}, found other tensors: {', '.join(found)[:80]}")
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
+    return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", tensors, Cost())
+
+
+def _names(body: Body) -> list[str]:
+    """Names of all tensors that networks of the family of `body` may have, whatever their depth."""
+    names: dict[str, None] = {}
+    for depth in DEPTHS[body.network]:
+        with torch.device("meta"):
+            specs = build(body.network, num_classes=0, in_chans=body.in_chans, depth=depth).conv_specs()
+        for spec in specs:
+            names |= dict.fromkeys([f"{spec.conv}.weight", *(f"{spec.norm}.{one}" for one in NORM_TENSORS)])
+    return list(names)
 
 
 def make_baselines(names: Sequence[str], terms: Terms) -> list[Start]:
-    """The alternatives called `names`, made now where they are not in the cache."""
-    return [BASELINES[name](terms) for name in names]
+    """The alternatives called `names`, made now where they are not in the cache; one that diverges is left out."""
+    starts = []
+    for name in names:
+        try:
+            starts.append(BASELINES[name](terms))
+        except (TrainingError, SelectionError) as error:
+            terms.reporter.warn(f"{name} is left out: {error}")
+    return starts
 
 
 def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
@@ -154,7 +169,7 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
 def _pretrained(terms: Terms) -> Start:
     network, trained = _full_network(terms)
     tensors = extract(trained.state, network.conv_specs(), network.channel_counts())
-    cost = _cost(terms, network, terms.images, trained.seconds)
+    cost = _cost(terms, network, terms.images, trained)
     return Start("pretrained", "the full network trained on the base classes, all of it", tensors, cost)
 
 
@@ -162,9 +177,20 @@ def _slice(terms: Terms, *, name: str, description: str, ranking: Ranking) -> St
     network, trained = _full_network(terms)
     channels = terms.gene.config.channels
     tensors = cut(trained.state, network.conv_specs(), channels, ranking, seed=terms.recipe.seed)
-    return Start(
-        name, description, _with_own_statistics(tensors, terms), _cost(terms, network, terms.images, trained.seconds)
-    )
+    cost = _cost(terms, network, terms.images, trained)
+    return Start(name, description, _with_own_statistics(tensors, terms), cost)
+
+
+def _weight_selection(terms: Terms) -> Start:
+    """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
+    plan = replace(_plan(terms, None, terms.images), width=terms.body.width * TEACHER)
+    trained = pretrain(plan, terms.base, terms.folder, title="a wider network", reporter=terms.reporter)
+    body, wider = terms.body, plan.build(0)
+    with torch.device("meta"):
+        counts = build(body.network, num_classes=0, width=body.width, depth=body.depth).channel_counts()
+    tensors = cut(trained.state, wider.conv_specs(), counts, evenly, seed=terms.recipe.seed)
+    description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
+    return Start("weight-selection", description, tensors, _cost(terms, wider, plan.images, trained))
 
 
 def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> Start:
@@ -174,7 +200,7 @@ def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> 
     plan = _plan(terms, channels, images if equal_flops else terms.images)
     trained = pretrain(plan, terms.base, terms.folder, title=name, reporter=terms.reporter)
     tensors = extract(trained.state, thin.conv_specs(), channels)
-    return Start(name, description, tensors, _cost(terms, thin, plan.images, trained.seconds))
+    return Start(name, description, tensors, _cost(terms, thin, plan.images, trained))
 
 
 def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
@@ -198,9 +224,8 @@ BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
         "bn-slice": partial(
             _slice, name="bn-slice", description="the channels of the largest batch-norm weights", ranking=batch_norm
         ),
-        "weight-selection": partial(
-            _slice, name="weight-selection", description="evenly spaced channels (Xu 2024)", ranking=evenly
-        ),
+        "even-slice": partial(_slice, name="even-slice", description="evenly spaced channels", ranking=evenly),
+        "weight-selection": _weight_selection,
         "narrow": partial(
             _narrow,
             name="narrow",
@@ -237,8 +262,7 @@ def _full_network(terms: Terms) -> tuple[LearngeneNetwork, Pretrained]:
 
 
 def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pretraining:
-    config, body = terms.gene.config, terms.body
-    assert config.origin is not None
+    body = terms.body
     assert body.depth is not None
     return Pretraining(
         network=body.network,
@@ -248,7 +272,8 @@ def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pret
         channels=channels,
         images=images,
         optimisation=terms.recipe.ancestry.constants(),
-        data=config.origin.data.model_dump(mode="json", exclude={"held_out", "novel"}),
+        data=terms.base.fingerprint(),
+        flip=terms.base.batches.flip,
         precision=terms.precision,
         seed=terms.recipe.seed,
     )
@@ -269,6 +294,6 @@ def _with_own_statistics(tensors: Mapping[str, Tensor], terms: Terms) -> Mapping
     return extract(state, thin.conv_specs(), terms.gene.config.channels)
 
 
-def _cost(terms: Terms, network: LearngeneNetwork, images: int, seconds: float) -> Cost:
+def _cost(terms: Terms, network: LearngeneNetwork, images: int, trained: Pretrained) -> Cost:
     flops = images * training_flops(network.to("meta"), terms.recipe.data.image_size)
-    return Cost(images=images, flops=flops, seconds=seconds, device=device_name(terms.base.device))
+    return Cost(images=images, flops=flops, seconds=trained.seconds, device=trained.device)
