@@ -129,6 +129,12 @@ class Results(_Part):
     environment: dict[str, str | int]
     recipe: str
 
+    @property
+    def setting(self) -> str:
+        """The protocol in words, such as `few-shot: 5-way, 20 images a class, 60 steps`; a star if it was changed."""
+        name = f"{self.protocol['name']}{'*' if self.protocol.get('changed') else ''}"
+        return f"{name}: {self.protocol['aim']}" if "aim" in self.protocol else name
+
     @classmethod
     def load(cls, path: str | Path) -> "Results":
         """Read a `results.json`, or the one in the folder `path`.

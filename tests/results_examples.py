@@ -53,7 +53,15 @@ def example(starts=tuple(STARTS), *, steps=(60,), prototype=False, tasks=30, sha
     """
     genes = [name for name in starts if name.startswith("learngene")] if genes is None else genes
     return Results(
-        protocol={"name": "few-shot", "version": 2, "ways": 5, "shots": 20, "queries": 100, "rates": RATES},
+        protocol={
+            "name": "few-shot",
+            "version": 2,
+            "ways": 5,
+            "shots": 20,
+            "queries": 100,
+            "rates": RATES,
+            "aim": f"5-way, 20 images a class, {steps[-1]} steps",
+        },
         data="owner/cifar-fs",
         classes=("baby", "bed", "bicycle", "chimpanzee", "fox", "leopard", "man", "pickup truck", "plain", "poppy"),
         steps=steps,

@@ -128,7 +128,7 @@ def test_a_missing_card_is_made(gene, judge):
 def test_several_results_stand_one_after_the_other(gene, judge):
     write_evaluation(gene, [judge(), judge(steps=(200,), name="long")])
     text = read_evaluation(gene)
-    assert text.index("### owner/cifar-fs, after 60 steps") < text.index("### owner/cifar-fs, after 200 steps")
+    assert text.index("20 images a class, 60 steps\n") < text.index("20 images a class, 200 steps\n")
     assert (gene / "evaluation-2.png").is_file()
     assert len(ModelCard.load(gene / "README.md").data.eval_results) == 4
 
@@ -198,7 +198,7 @@ def test_the_command_writes_the_card_and_without_results_prints_it(gene, judge):
     again = CliRunner().invoke(app, ["card", str(gene)])
     assert again.exit_code == 0
     assert again.stdout == done.stdout
-    assert "### owner/cifar-fs, after 60 steps" in again.stdout
+    assert "### owner/cifar-fs, few-shot: 5-way, 20 images a class, 60 steps" in again.stdout
 
 
 def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):

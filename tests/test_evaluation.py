@@ -1,12 +1,12 @@
 import json
 import math
-import os
 import signal
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from learngene_hub.birth import Body
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation import PROTOCOLS, Protocol, bench, pretraining
 from learngene_hub.evaluation.bench import Unit
+from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
@@ -31,7 +32,6 @@ from learngene_hub.rng import generator
 QUICK = Protocol(
     name="quick",
     version=1,
-    aim="a test",
     ways=3,
     shots=4,
     queries=6,
@@ -108,6 +108,8 @@ def test_at_full_size_a_protocol_of_small_tasks_has_a_hundred_of_them():
 def test_other_steps_end_the_measuring_too():
     changed = PROTOCOLS["short"].with_changes({"steps": 200})
     assert (changed.steps, changed.measured_at) == (200, (100, 200))
+    assert changed.changed == ("measured_at", "steps")
+    assert changed.aim == "all-way, all images a class, 200 steps"
     assert PROTOCOLS["short"].with_changes({"steps": 1000}) == PROTOCOLS["short"]
 
 
@@ -220,11 +222,15 @@ def test_all_classes_and_all_images_are_one_task(tiny_run):
     assert start(results, "learngene").measures["1"].ci95 is not None
 
 
-def test_a_training_that_diverges_has_learned_nothing(tiny_run, monkeypatch):
-    real = bench.train
-    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: real(*args, **kwargs) * math.nan)
-    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,))
-    assert set(accuracies(results, "scratch")) == {0.0}
+def test_a_training_that_diverges_has_learned_nothing(tiny_run, tmp_path):
+    gene = Learngene.from_pretrained(tiny_run)
+    huge = Learngene({name: tensor * 1e30 for name, tensor in gene.tensors.items()}, gene.config)
+    protocol = replace(QUICK, lr=0.05, steps=25, measured_at=(0, 5, 25))
+    results = evaluate(huge, protocol=protocol, seeds=(0,), out=tmp_path)
+    assert set(accuracies(results, "learngene", "25")) == {0.0}
+    assert set(accuracies(results, "learngene", "5")) == {0.0}
+    assert max(accuracies(results, "learngene", "0")) > 0
+    assert Results.load(tmp_path) == results
 
 
 def test_several_genes_are_judged_side_by_side(tiny_run, tmp_path):
@@ -244,8 +250,32 @@ def test_a_gene_that_has_seen_the_novel_classes_of_another_is_refused(tiny_run):
     data = data.model_copy(update={"base": data.novel, "novel": data.base})
     origin = gene.config.origin.model_copy(update={"data": data})
     swapped = Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
-    with pytest.raises(LearngeneError, match="has seen 6 classes that are novel to learngene:gene1"):
+    with pytest.raises(LearngeneError, match="has seen 6 classes that are novel to learngene:gene1, such as"):
         evaluate([gene, swapped], protocol=QUICK)
+
+
+NAMES = st.permutations([f"class {number}" for number in range(9)])
+
+
+@settings(max_examples=50, deadline=None)
+@given(NAMES, NAMES)
+def test_no_gene_is_judged_by_classes_that_another_has_trained_on(tiny_run, names, others):
+    gene = Learngene.from_pretrained(tiny_run)
+
+    def candidate(start, names):
+        data = gene.config.origin.data.model_copy(
+            update={"base": tuple(names[:5]), "held_out": tuple(names[5:7]), "novel": tuple(names[7:]), "source": start}
+        )
+        origin = gene.config.origin.model_copy(update={"data": data})
+        return Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
+
+    seen = {*others[:7]} & {*names[7:]} or {*others[:5]} & {*names[5:7]}
+    genes = [candidate("a/b", names), candidate("c/d", others)]
+    if seen:
+        with pytest.raises(LearngeneError, match="genes of different splits cannot be compared"):
+            load_candidates(genes, data=None)
+    else:
+        assert len(load_candidates(genes, data=None)) == 2
 
 
 def test_a_gene_that_does_not_name_its_novel_classes_is_refused(tiny_run):
@@ -284,6 +314,9 @@ def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(ti
         ({"target": "photos"}, "protocol few-shot takes no --target"),
         ({"jobs": 0}, "jobs=0 on cpu: expected 1 or more"),
         ({"genes": []}, "expected one or more genes, found none"),
+        ({"seeds": (1, 1)}, r"seeds: expected one or more, all different, found \[1, 1\]"),
+        ({"protocol": replace(QUICK, ways=7)}, "7 classes a task, but there are only 6 to judge by: lower --ways"),
+        ({"descendants": Descendants(widths=(0.01,))}, "does not fit into the network's"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_at_once(tiny_run, arguments, message):
@@ -336,7 +369,7 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
     gene = start(results, "learngene")
     for name in BASELINES:
         one = start(results, name)
-        share = 1.0 if name == "pretrained" else gene.inherited
+        share = 1.0 if name in {"pretrained", "weight-selection"} else gene.inherited
         assert one.inherited == pytest.approx(share)
         if name != "narrow-flops":
             assert one.cost.images == gene.cost.images
@@ -382,7 +415,7 @@ def test_a_users_own_checkpoint_is_a_start(tiny_run, tmp_path):
     results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[tmp_path])
     assert start(results, "checkpoint").inherited == pytest.approx(1.0)
     save_file({"a": torch.zeros(1)}, tmp_path / "wrong.safetensors")
-    with pytest.raises(LearngeneError, match="expected a network lg_vgg11, found no tensor stages"):
+    with pytest.raises(LearngeneError, match="expected a network lg_vgg11, found other tensors: a"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wrong.safetensors"])
     with pytest.raises(LearngeneError, match=r"expected a safetensors file or a folder with model\.safetensors"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "none.safetensors"])
@@ -479,15 +512,15 @@ def test_another_protocol_shares_nothing(tmp_path):
     assert unit not in Ledger(tmp_path, scratch(), Body("lg_vgg11", width=2.0), {"steps": 3}, {})
 
 
+MORE = replace(QUICK, tasks=200, lr=0.05)  # long enough to be killed half-way
+
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
-sys.path.insert(0, "tests")
-from dataclasses import replace
+sys.path.insert(0, sys.argv[3])
 from learngene_hub import evaluate
-from test_evaluation import QUICK
-if __name__ == "__main__":
-    evaluate(sys.argv[1], protocol=QUICK, seeds=(0,), out=sys.argv[2], jobs=int(sys.argv[3]))
+from test_evaluation import MORE
+evaluate(sys.argv[1], protocol=MORE, seeds=(0,), out=sys.argv[2])
 """
 
 
@@ -499,18 +532,18 @@ def test_two_processes_give_the_bytes_of_one(tiny_run, tmp_path):
 
 
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "whole")
+    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=tmp_path / "whole")
     out = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tiny_run), str(out), "1"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tiny_run), str(out), str(Path(__file__).parent)])
     deadline = time.monotonic() + 60
-    while not list(out.glob("tasks/*")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(out.glob("tasks/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    if process.poll() is None:
-        with pytest.raises(LearngeneError, match="another process is running here"):
-            evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=out)
-        os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=out)
+    assert process.poll() is None
+    with pytest.raises(LearngeneError, match="another process is running here"):
+        evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
     assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
 
 

@@ -1,7 +1,8 @@
 """`learngene evaluate`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -11,6 +12,7 @@ from learngene_hub.cli.tables import print_table
 if TYPE_CHECKING:
     from learngene_hub.results import Results, StartResult, Summary
 
+T = TypeVar("T", int, float)
 EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
 
 
@@ -26,7 +28,7 @@ def evaluate(
     baselines: Annotated[
         str,
         typer.Option(
-            help="Alternatives, by commas, or all: pretrained, random-slice, magnitude-slice, bn-slice, "
+            help="Alternatives, by commas, or all: pretrained, random-slice, magnitude-slice, bn-slice, even-slice, "
             "weight-selection, narrow, narrow-flops, gtl-no-selection, gtl-no-mutation."
         ),
     ] = "",
@@ -69,7 +71,7 @@ def evaluate(
         protocol=find_protocol(protocol).with_changes({key: one for key, one in changes.items() if one is not None}),
         baselines=_listed(baselines),
         checkpoints=checkpoint or (),
-        descendants=Descendants(_listed(network), _numbers(width), tuple(map(int, _numbers(depth)))),
+        descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
         seeds=range(seeds),
         out=out,
         jobs=jobs,
@@ -88,21 +90,18 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
     try:
-        return tuple(float(part) for part in _listed(text))
+        return tuple(kind(part) for part in _listed(text))
     except ValueError:
-        raise typer.BadParameter(f"expected numbers by commas, such as 0.25,0.5, found {text!r}") from None
+        raise typer.BadParameter(f"expected numbers by commas, found {text!r}") from None
 
 
 def _show(results: "Results") -> None:
-    protocol = results.protocol
-    shots = "all" if protocol["shots"] is None else protocol["shots"]
-    ways = len(results.classes) if protocol["ways"] is None else protocol["ways"]
     for descendant in results.descendants:
         print_table(
-            f"{descendant.network}, width {descendant.width}, depth {descendant.depth}: {ways}-way, {shots} images a "
-            f"class, {results.tasks} tasks ({results.data}); accuracy in %, mean ± 95 % CI",
+            f"{descendant.network}, width {descendant.width}, depth {descendant.depth}; {results.setting}; "
+            f"{results.tasks} tasks ({results.data}); accuracy in %, mean ± 95 % CI",
             ("start", *map(_measure_name, _measures(results)), "gain over scratch", "gene's lead", "lr", "inherited"),
             [_row(one, results) for one in descendant.starts],
         )

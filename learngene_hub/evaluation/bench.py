@@ -59,9 +59,9 @@ class Plan:
     def constants(self) -> dict[str, Any]:
         """All that shapes the outcome of one unit, in JSON types; not how many units there are."""
         protocol = asdict(self.protocol)
-        for key in ("tasks", "lr", "rates", "tuning_tasks", "aim", "name", "version"):
+        for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed"):
             del protocol[key]
-        return {"protocol": protocol} | {
+        return {"protocol": protocol, "cross": CROSS} | {
             key: value if isinstance(value, str | int | bool) else repr(value)
             for key, value in vars(self).items()
             if key not in {"protocol", "sources"}
@@ -99,6 +99,10 @@ class Bench:
             images[role] = on_device(loaded, plan.normalisation, padding=plan.padding, flip=plan.flip, device=device)
         return cls(plan, images)
 
+    def fingerprints(self) -> dict[str, str]:
+        """Role -> hash of its images."""
+        return {role: images.fingerprint() for role, images in self.images.items()}
+
     def room(self) -> int:
         """Images of the smallest class of all roles."""
         return min(int(torch.bincount(images.labels).min()) for images in self.images.values())
@@ -106,7 +110,7 @@ class Bench:
     def measure(self, start: Start, body: Body, unit: Unit) -> dict[str, float]:
         """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].
 
-        A training that diverges has learned nothing: its accuracies are 0.
+        A training that diverges has learned nothing: its accuracies after a step or more are 0.
         """
         protocol, images = self.plan.protocol, self.images[unit.role]
         classes = int(images.labels.max()) + 1
@@ -131,8 +135,9 @@ class Bench:
         watch.look()
         optimisation = protocol.optimisation(unit.lr)
         loss = train(network, batches, optimisation, steps=protocol.steps, precision=precision, on_step=watch.step)
-        diverged = loss != loss
-        return found | {name: 0.0 if diverged else accuracy for name, accuracy in watch.found.items()}
+        if loss != loss:  # NaN
+            return found | {str(step): watch.found["0"] if step == 0 else 0.0 for step in protocol.measured_at}
+        return found | watch.found
 
 
 class _Watch:

@@ -92,15 +92,16 @@ def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
 
 def _check(one: Candidate, first: Candidate) -> None:
     mine, others = one.gene.config, first.gene.config
-    for what in ("network", "image_size", "in_chans"):
+    for what in ("network", "image_size", "in_chans", "mean", "std"):
         if getattr(mine, what) != getattr(others, what):
             raise LearngeneError(
                 f"{one.start}: expected the {what} of {first.start}, {getattr(others, what)}, found "
                 f"{getattr(mine, what)}; evaluate these genes apart"
             )
-    seen = {*one.data.base, *one.data.held_out} & set(first.data.novel)
-    if seen and one.data.source == first.data.source:
-        raise LearngeneError(
-            f"{one.start}: has seen {len(seen)} classes that are novel to {first.start}, such as {min(seen)!r}; "
-            "genes of different splits cannot be compared"
-        )
+    for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
+        mine_seen = {*one.data.base, *(one.data.held_out if role == "novel" else ())}
+        if seen := mine_seen & set(theirs):
+            raise LearngeneError(
+                f"{one.start}: has seen {len(seen)} classes that are {role} to {first.start}, such as {min(seen)!r}; "
+                "genes of different splits cannot be compared"
+            )

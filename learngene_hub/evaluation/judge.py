@@ -1,17 +1,21 @@
 """The judge: every start meets every task, after each has found its learning rate on held-out classes."""
 
+import os
 import signal
 import statistics
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 import torch
 from safetensors.torch import load, save
 
 from learngene_hub.birth import Body
+from learngene_hub.errors import LearngeneError
 from learngene_hub.evaluation.bench import Bench, Plan, Unit
 from learngene_hub.evaluation.ledger import Ledger, Measured
 from learngene_hub.evaluation.protocols import Protocol
@@ -90,9 +94,15 @@ def several_processes(plan: Plan, contenders: Sequence[Contender], jobs: int) ->
     pool = ProcessPoolExecutor(jobs, context, initializer=_open_bench, initargs=(plan, starts))
 
     def referee(bouts: Sequence[Bout]) -> Iterator[tuple[Bout, Measured]]:
-        futures = {pool.submit(_measure_one, places[id(bout[0])], bout[1]): bout for bout in bouts}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        try:
+            futures = {pool.submit(_measure_one, places[id(bout[0])], bout[1]): bout for bout in bouts}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise LearngeneError(
+                f"one of the {jobs} processes ended early: out of memory, perhaps; use fewer --jobs. In a script, call "
+                'evaluate below `if __name__ == "__main__":`'
+            ) from None
 
     try:
         yield referee
@@ -122,12 +132,20 @@ _contenders: list[tuple[Start, Body]]
 def _open_bench(plan: Plan, starts: Sequence[tuple[str, bytes | None, Body]]) -> None:
     """Make a process of the pool ready: images and starts of its own, one thread, deaf to Ctrl-C."""
     global _bench, _contenders
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _bench = Bench.build(plan, SilentReporter())
     _contenders = [
         (Start(name, "", None if packed is None else load(packed), Cost()), body) for name, packed, body in starts
     ]
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that made it does, however that came about."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _measure_one(place: int, unit: Unit) -> Measured:

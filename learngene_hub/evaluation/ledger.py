@@ -14,7 +14,7 @@ from typing import Any
 from safetensors.torch import save
 
 from learngene_hub.birth import Body
-from learngene_hub.evaluation.bench import Role, Source, Unit
+from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.starts import Start
 
 FOLDER = "tasks"
@@ -29,7 +29,7 @@ class Ledger:
         start: what was inherited.
         body: what inherited it.
         constants: all else that shapes an outcome.
-        sources: role -> where its images come from; a unit depends on its own role's only.
+        images: role -> hash of its images.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Ledger:
         start: Start,
         body: Body,
         constants: Mapping[str, Any],
-        sources: Mapping[Role, Source],
+        images: Mapping[str, str],
     ) -> None:
-        shaped = [_tensors_hash(start), asdict(body), constants, {role: repr(one) for role, one in sources.items()}]
+        shaped = [_tensors_hash(start), asdict(body), constants, dict(images)]
         key = hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:12]
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in start.name)
         self._file = None if folder is None else folder / FOLDER / f"{name}-{key}.jsonl"

@@ -13,6 +13,7 @@ from learngene_hub.evaluation.candidates import Candidate
 from learngene_hub.evaluation.judge import Contender, Verdict
 from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
+from learngene_hub.evolution.run import device_name
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 
@@ -46,7 +47,7 @@ def make_results(
         descendants=tuple(
             _descendant(body, [one for one in judged if one[0].body == body], candidates[0].start) for body in bodies
         ),
-        environment=_environment(plan) | {"threads": threads},
+        environment=environment(plan, threads),
         recipe="" if candidates[0].recipe is None else candidates[0].recipe.text,
     )
 
@@ -60,12 +61,14 @@ def fit(body: Body, start: Start) -> LearngeneNetwork:
     return newborn(body, num_classes=2, gene=start.tensors, cross=CROSS, seed=0)
 
 
-def _environment(plan: Plan) -> dict[str, str | int]:
+def environment(plan: Plan, threads: int) -> dict[str, str | int]:
+    """Versions and hardware that outcomes may depend on."""
     return {
         "learngene_hub": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": plan.device,
+        "device": device_name(torch.device(plan.device)),
+        "threads": threads,
         "precision": plan.precision,
     }
 

@@ -21,7 +21,6 @@ class Protocol:
     Attributes:
         name: what a user types.
         version: raised when a constant changes.
-        aim: the question it answers.
         ways: classes a task; None: all there are.
         shots: training images a class; None: all but the test images.
         queries: test images a class, none of them among the training images.
@@ -35,11 +34,11 @@ class Protocol:
         batch_size: images a step.
         warmup: steps of rising learning rate.
         transfer: the tasks come from another data set.
+        changed: names of constants that are not those of the shipped protocol.
     """
 
     name: str
     version: int
-    aim: str
     ways: int | None
     shots: int | None
     queries: int
@@ -53,6 +52,14 @@ class Protocol:
     batch_size: int = 64
     warmup: int = 5
     transfer: bool = False
+    changed: tuple[str, ...] = ()
+
+    @property
+    def aim(self) -> str:
+        """Its tasks in words."""
+        ways = "all-way" if self.ways is None else f"{self.ways}-way"
+        shots = "all images" if self.shots is None else f"{self.shots} image{'s' if self.shots > 1 else ''}"
+        return f"{ways}, {shots} a class, {self.steps} steps"
 
     def optimisation(self, lr: float) -> OptimisationSection:
         """What one network is trained by, at the learning rate `lr`."""
@@ -72,20 +79,19 @@ class Protocol:
         """All of it in JSON types, the optimiser's constants included."""
         optimisation = self.optimisation(1.0).model_dump(exclude={"lr", "steps", "batch_size", "warmup"})
         fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return fields | optimisation
+        return fields | optimisation | {"aim": self.aim}
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
         """The same protocol with some constants changed, as the results say; other `steps` also end the measuring."""
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if steps := changes.get("steps"):
             changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
-        return replace(self, **changes)
+        return replace(self, **changes, changed=tuple(sorted({*self.changed, *changes})))
 
 
 _FEW_SHOT = Protocol(
     name="few-shot",
     version=1,
-    aim="5-way tasks of 20 images a class from novel classes",
     ways=5,
     shots=20,
     queries=100,
@@ -99,12 +105,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         one.name: one
         for one in (
             _FEW_SHOT,
-            replace(_FEW_SHOT, name="few-shot-5", aim="5-way tasks of 5 images a class from novel classes", shots=5),
-            replace(_FEW_SHOT, name="few-shot-1", aim="5-way tasks of 1 image a class from novel classes", shots=1),
+            replace(_FEW_SHOT, name="few-shot-5", shots=5),
+            replace(_FEW_SHOT, name="few-shot-1", shots=1),
             Protocol(
                 name="short",
                 version=1,
-                aim="all novel classes with all their images, few steps",
                 ways=None,
                 shots=None,
                 queries=100,
@@ -117,7 +122,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             Protocol(
                 name="instinct",
                 version=1,
-                aim="what a newborn knows at once: no step, or a handful",
                 ways=5,
                 shots=20,
                 queries=100,
@@ -127,9 +131,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 prototype=True,
                 warmup=2,
             ),
-            replace(
-                _FEW_SHOT, name="transfer", aim="5-way tasks of 20 images a class from another data set", transfer=True
-            ),
+            replace(_FEW_SHOT, name="transfer", transfer=True),
         )
     }
 )

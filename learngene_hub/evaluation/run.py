@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.judge import Contender, judge, one_process, several_processes
 from learngene_hub.evaluation.ledger import Ledger
-from learngene_hub.evaluation.outcome import fit, make_results
+from learngene_hub.evaluation.outcome import environment, fit, make_results
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.sources import base_images, sample_sheet, sources_of, target_name
 from learngene_hub.evaluation.starts import (
@@ -55,12 +56,10 @@ class Descendants:
     def bodies(self, gene: Learngene) -> list[Body]:
         """All of them, for `gene`."""
         config = gene.config
-        return [
-            Body(network, width, depth, config.in_chans)
-            for network in self.networks or (config.network,)
-            for depth in self.depths or (config.depth,)
-            for width in self.widths or (config.width,)
-        ]
+        shapes = product(
+            self.networks or (config.network,), self.depths or (config.depth,), self.widths or (config.width,)
+        )
+        return [Body(network, width, depth, config.in_chans) for network, depth, width in dict.fromkeys(shapes)]
 
 
 def evaluate(
@@ -80,7 +79,8 @@ def evaluate(
 ) -> Results:
     """Accuracy of descendants of `genes` on novel classes, beside starts from scratch and other alternatives.
 
-    On a CPU, a run that was interrupted ends with the same results, byte for byte, as one that was left alone.
+    On a CPU, a run that was interrupted ends with the same results, byte for byte, as one that was left alone; only
+    the seconds that the training of an alternative took may differ.
 
     Args:
         genes: one or more genes: a `Learngene` with an origin, its folder, or the folder of a run. The first says
@@ -98,8 +98,10 @@ def evaluate(
         reporter: told of progress.
 
     Raises:
-        LearngeneError: a gene has no origin, knows the novel classes, or does not fit the first one; an unknown
-            protocol or baseline; too few images a class.
+        LearngeneError: a gene has no origin, knows the novel classes, or does not go with the first one; an unknown
+            protocol or baseline; too few classes or images; no seed, or one twice.
+        InheritanceError, NetworkError: a gene does not fit into a descendant, or there is no such network.
+        RunError: another process works in `out`.
         DataError: the images cannot be had.
     """
     if out is not None:
@@ -107,19 +109,24 @@ def evaluate(
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     wanted, place = check_baselines(baselines), pick_device(device)
     _check_jobs(jobs, place)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
     folder = None if out is None else Path(out)
+    bodies = descendants.bodies(candidates[0].gene)
+    starts = [scratch(), *(learngene(one.gene, one.start, flops=one.flops) for one in candidates)]
+    for body, start in product(bodies, starts):
+        fit(body, start)  # before long work: a gene that does not fit is an error
+    starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
     with nullcontext() if folder is None else claim(folder):
-        plan = _plan(candidates[0], protocol, data, target, place)
+        plan = _plan(candidates, protocol, data, target, place)
         bench = Bench.build(plan, reporter)
+        _check_ways(bench, reporter)
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
         bench = replace(bench, plan=plan)
-        bodies = descendants.bodies(candidates[0].gene)
-        starts = [scratch(), *(learngene(one.gene, one.start, flops=one.flops) for one in candidates)]
-        starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
         if wanted:
             starts += make_baselines(wanted, _terms(candidates[0], data, place, reporter))
-        contenders = _contenders(starts, bodies, plan, folder, jobs, reporter)
+        contenders = _contenders(starts, bodies, bench, folder, jobs, reporter)
         referees = one_process(bench) if jobs == 1 else several_processes(plan, contenders, jobs)
         with referees as referee:
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
@@ -137,12 +144,14 @@ def _check_jobs(jobs: int, device: torch.device) -> None:
         raise LearngeneError(f"jobs={jobs} on {device}: expected 1 or more on the CPU, 1 elsewhere")
 
 
-def _plan(candidate: Candidate, protocol: Protocol, data: str | None, target: str | None, device: torch.device) -> Plan:
-    record = candidate.data
+def _plan(
+    candidates: Sequence[Candidate], protocol: Protocol, data: str | None, target: str | None, device: torch.device
+) -> Plan:
+    record = candidates[0].data
     return Plan(
         protocol=protocol,
-        sources=sources_of(record, data=data, target=target, protocol=protocol),
-        normalisation=candidate.normalisation,
+        sources=sources_of([one.data for one in candidates], data=data, target=target, protocol=protocol),
+        normalisation=candidates[0].normalisation,
         padding=record.crop_padding,
         flip=record.flip,
         device=str(device),
@@ -165,6 +174,17 @@ def _terms(candidate: Candidate, data: str | None, device: torch.device, reporte
     )
 
 
+def _check_ways(bench: Bench, reporter: Reporter) -> None:
+    """Refuse tasks of more classes than there are; warn where rates are chosen on smaller ones."""
+    ways = bench.plan.protocol.ways
+    for role, images in bench.images.items():
+        classes = int(images.labels.max()) + 1
+        if ways is not None and ways > classes:
+            if role == "novel":
+                raise LearngeneError(f"{ways} classes a task, but there are only {classes} to judge by: lower --ways")
+            reporter.warn(f"there are only {classes} held-out classes: rates are chosen on {classes}-way tasks")
+
+
 def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protocol:
     """The protocol with as many test images a class as the smallest class has to spare."""
     shots = protocol.shots or 1
@@ -180,24 +200,22 @@ def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protoco
 def _contenders(
     starts: Sequence[Start],
     bodies: Sequence[Body],
-    plan: Plan,
+    bench: Bench,
     folder: Path | None,
     jobs: int,
     reporter: Reporter,
 ) -> list[Contender]:
-    """Every start in every kind of descendant that it fits into."""
-    constants = plan.constants() | {"threads": _threads(jobs)}
+    """Every start in every kind of descendant that it fits into; genes fit into all."""
+    constants, images = bench.plan.constants() | environment(bench.plan, _threads(jobs)), bench.fingerprints()
     contenders = []
     for body in bodies:
         for start in starts:
             try:
                 fit(body, start)
             except InheritanceError as error:
-                if not start.name.startswith("learngene"):
-                    reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
-                    continue
-                raise
-            contenders.append(Contender(start, body, Ledger(folder, start, body, constants, plan.sources)))
+                reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
+                continue
+            contenders.append(Contender(start, body, Ledger(folder, start, body, constants, images)))
     return contenders
 
 

@@ -1,7 +1,7 @@
 """Where the images of an evaluation come from: novel and held-out classes, and the base classes of baselines."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,11 +25,13 @@ from learngene_hub.progress import Reporter
 SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 
 
-def sources_of(record: DataRecord, *, data: str | None, target: str | None, protocol: Protocol) -> dict[Role, Source]:
+def sources_of(
+    records: Sequence[DataRecord], *, data: str | None, target: str | None, protocol: Protocol
+) -> dict[Role, Source]:
     """Role -> source of its images.
 
     Args:
-        record: what the gene says of its images.
+        records: what the genes say of their images; the first one counts, but no target may have a class of any.
         data: where they are now; None: where the record says.
         target: data set that a transfer goes to.
         protocol: says whether it is one, and whether held-out classes are needed.
@@ -41,9 +43,9 @@ def sources_of(record: DataRecord, *, data: str | None, target: str | None, prot
     if protocol.transfer != (target is not None):
         wanted = "needs --target, a data set to transfer to" if protocol.transfer else "takes no --target"
         raise LearngeneError(f"protocol {protocol.name} {wanted}")
-    sources: dict[Role, Source] = {}
+    record, sources = records[0], dict[Role, Source]()
     if target is not None:
-        sources["novel"] = _target(target, record)
+        sources["novel"] = _target(target, records)
     else:
         sources["novel"] = Source(_own(record, data), record.novel)
     if protocol.lr is None:
@@ -87,11 +89,12 @@ def _own(record: DataRecord, data: str | None) -> DataSource:
     return source_of(record, path=path, seed=record.seed)
 
 
-def _target(target: str, record: DataRecord) -> Source:
+def _target(target: str, records: Sequence[DataRecord]) -> Source:
     preset = target if target in PRESETS else None
-    source = DataSource(preset=preset, path=None if preset else target, image_size=record.image_size)
+    source = DataSource(preset=preset, path=None if preset else target, image_size=records[0].image_size)
     names: Mapping[str, None] = dict.fromkeys(available_classes(source))
-    if seen := sorted({*record.base, *record.held_out} & names.keys()):
+    known = {name for record in records for name in (*record.base, *record.held_out)}
+    if seen := sorted(known & names.keys()):
         raise LearngeneError(
             f"{target}: {len(seen)} of its classes have the names of classes the gene has seen, such as {seen[0]!r}: a "
             "transfer needs another data set"

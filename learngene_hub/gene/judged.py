@@ -142,7 +142,7 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
             task_type=TASK,
             task_name=TASK_NAME,
             dataset_type=results.data,
-            dataset_name=f"{results.data}, novel classes",
+            dataset_name=f"{results.data}, novel classes, {results.setting}",
             metric_type=kind,
             metric_name=names[kind] + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
             metric_value=round(100 * value.mean, 2),

@@ -123,7 +123,8 @@ def _judged(results: Results) -> dict[str, Any]:
 
 
 def _picture_title(results: Results) -> str:
-    return f"{results.data}, novel classes: {results.tasks} task{'' if results.tasks == 1 else 's'}"
+    tasks = f"{results.tasks} task{'' if results.tasks == 1 else 's'}"
+    return f"{results.data}, novel classes, {tasks}\n{results.setting}"
 
 
 def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[Tile]:
