@@ -105,7 +105,7 @@ def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
     quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05]
     result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)
     assert result.exit_code == 0, result.output
-    assert re.search(r"scratch +\d+\.\d ± \d+\.\d", result.stdout)
+    assert re.search(r"scratch +\d+\.\d\s±\s\d+\.\d", result.stdout)
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {
         "results.json",
         "report.html",

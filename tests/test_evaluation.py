@@ -504,6 +504,18 @@ def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatc
     assert len(trained) == 2
 
 
+def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path):
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
+    with pytest.raises(
+        LearngeneError, match="holds results of other protocol, quick, not few-shot"
+    ):
+        evaluate(tiny_run, protocol="few-shot", out=tmp_path)
+    gene = Learngene.from_pretrained(tiny_run)
+    other = Learngene(gene.tensors, gene.config.model_copy(update={"sha256": "0" * 64}))
+    with pytest.raises(LearngeneError, match="holds results of other genes"):
+        evaluate(other, protocol=QUICK, out=tmp_path)
+
+
 def test_another_protocol_shares_nothing(tmp_path):
     unit, body = Unit("novel", 0, 0, 0.1), Body("lg_vgg11")
     Ledger(tmp_path, scratch(), body, {"steps": 3}, {}).enter(unit, {"3": 0.5})

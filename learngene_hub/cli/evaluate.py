@@ -64,7 +64,8 @@ def evaluate(
     from learngene_hub.evaluation.run import Descendants
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
-    results = run(
+    results = _resumable(
+        run,
         genes,
         data=data,
         target=target,
@@ -86,6 +87,15 @@ def evaluate(
         stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}", markup=False)
 
 
+def _resumable(run: "Callable[..., Results]", *arguments: object, **options: object) -> "Results":
+    """Run an evaluation; on Ctrl-C say what becomes of what was done."""
+    try:
+        return run(*arguments, **options)
+    except KeyboardInterrupt:
+        kept = "the same command goes on where it was" if options["out"] else "without --out nothing is kept"
+        raise KeyboardInterrupt(f"interrupted; {kept}") from None
+
+
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -98,37 +108,37 @@ def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
 
 
 def _show(results: "Results") -> None:
+    from learngene_hub.findings import is_learngene
+
+    rivals = any(not is_learngene(one.start) and one.gain for one in results.descendants[0].starts)
     for descendant in results.descendants:
         print_table(
             f"{descendant.network}, width {descendant.width}, depth {descendant.depth}; {results.setting}; "
-            f"{results.tasks} tasks ({results.data}); accuracy in %, mean ± 95 % CI",
-            ("start", *map(_measure_name, _measures(results)), "gain over scratch", "gene's lead", "lr", "inherited"),
-            [_row(one, results) for one in descendant.starts],
+            f"{results.tasks} task{'' if results.tasks == 1 else 's'} ({results.data}); accuracy in %, mean ± 95 % CI",
+            ("start", "accuracy", "gain over scratch", *(["gene's lead"] if rivals else []), "rate", "inherited"),
+            [_row(one, results.headline, rivals=rivals) for one in descendant.starts],
         )
+        if len(_measures(results)) > 1:
+            columns = ("start", *(f"{name}{' steps' if name.isdigit() else ''}" for name in _measures(results)))
+            print_table("", columns, [_curve(one, results) for one in descendant.starts])
 
 
 def _measures(results: "Results") -> list[str]:
-    return [*(["prototype"] if results.protocol["prototype"] else []), *map(str, results.steps)]
+    return list(results.descendants[0].starts[0].measures)
 
 
-def _measure_name(name: str) -> str:
-    return name if name == "prototype" else f"{name} steps"
+def _row(one: "StartResult", headline: str, *, rivals: bool) -> tuple[str, ...]:
+    lead = (_percent(one.lead.get(headline), sign=True),) * rivals
+    gain = _percent(one.gain.get(headline), sign=True)
+    return (one.start, _percent(one.measures[headline]), gain, *lead, f"{one.lr:g}", f"{one.inherited:.1%}")
 
 
-def _row(one: "StartResult", results: "Results") -> tuple[str, ...]:
-    headline = results.headline
-    return (
-        one.start,
-        *(_percent(one.measures[name]) for name in _measures(results)),
-        _percent(one.gain.get(headline), sign=True),
-        _percent(one.lead.get(headline), sign=True),
-        f"{one.lr:g}",
-        f"{one.inherited:.1%}",
-    )
+def _curve(one: "StartResult", results: "Results") -> tuple[str, ...]:
+    return (one.start, *(_percent(one.measures[name]) for name in _measures(results)))
 
 
 def _percent(summary: "Summary | None", *, sign: bool = False) -> str:
     if summary is None:
         return ""
     mean = f"{100 * summary.mean:+.1f}" if sign else f"{100 * summary.mean:.1f}"
-    return mean if summary.ci95 is None else f"{mean} ± {100 * summary.ci95:.1f}"
+    return mean if summary.ci95 is None else f"{mean}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{100 * summary.ci95:.1f}"

@@ -92,7 +92,8 @@ def predict(
         print_json([_as_json(one, top) for one in predictions])
     else:
         rows = [row for one in predictions if one.fault is None for row in _rows(one, top)]
-        print_table(str(folder), ("file", "class", "probability"), rows)
+        if rows:
+            print_table(str(folder), ("file", "class", "probability"), rows)
     faults = [one for one in predictions if one.fault is not None]
     for one in faults:
         stderr.print(f"error: {one.path}: {one.fault}", markup=False)

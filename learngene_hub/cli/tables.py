@@ -18,7 +18,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = list(rows)
     for number in range(len(rows[0]) if rows else len(columns)):
-        table.add_column(columns[number] if columns else "", overflow="fold")
+        table.add_column(columns[number] if columns else "", overflow="fold", no_wrap=number == 0 and bool(columns))
     for row in rows:
         table.add_row(*row)
     stdout.print(table, markup=False)

@@ -5,11 +5,12 @@ from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
-from learngene_hub.data.source import DataSource, available_classes, load_classes, source_of
+from learngene_hub.data.source import GLYPHS, DataSource, available_classes, load_classes, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes
 from learngene_hub.data.tasks import Task, sample_task
 
 __all__ = [
+    "GLYPHS",
     "PRESETS",
     "ClassSplit",
     "DataSource",

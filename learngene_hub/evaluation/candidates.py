@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from learngene_hub.data import Normalisation
+from learngene_hub.data import GLYPHS, Normalisation
 from learngene_hub.errors import LearngeneError
 from learngene_hub.evolution.plan import evolution_flops
 from learngene_hub.evolution.run import network_body
@@ -84,6 +84,8 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
 
 def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
     origin, file = gene.config.origin, folder / RECIPE_NAME
+    if data is not None and origin is not None and origin.data.preset == GLYPHS:
+        raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
     if origin is None or not file.is_file():
         return None
     place = [] if data is None else [f"data.path={Path(data).resolve() if Path(data).exists() else data}"]

@@ -10,7 +10,7 @@ import torch
 
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
-from learngene_hub.errors import InheritanceError, LearngeneError
+from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.judge import Contender, judge, one_process, several_processes
@@ -101,7 +101,7 @@ def evaluate(
         LearngeneError: a gene has no origin, knows the novel classes, or does not go with the first one; an unknown
             protocol or baseline; too few classes or images; no seed, or one twice.
         InheritanceError, NetworkError: a gene does not fit into a descendant, or there is no such network.
-        RunError: another process works in `out`.
+        RunError: another process works in `out`, or it holds results of other genes or another protocol.
         DataError: the images cannot be had.
     """
     if out is not None:
@@ -120,6 +120,8 @@ def evaluate(
     starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
     with nullcontext() if folder is None else claim(folder):
         plan = _plan(candidates, protocol, data, target, place)
+        if folder is not None:
+            _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes)
         bench = Bench.build(plan, reporter)
         _check_ways(bench, reporter)
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
@@ -137,6 +139,22 @@ def evaluate(
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
     return results
+
+
+def _refuse_other(folder: Path, candidates: Sequence[Candidate], protocol: Protocol, classes: Sequence[str]) -> None:
+    """Refuse to write over results of other genes, another protocol or other classes; more tasks or starts may come."""
+    if not (folder / RESULTS_NAME).exists():
+        return
+    found = Results.load(folder)
+    for what, here, there in (
+        ("genes", [one.gene.config.sha256[:12] for one in candidates], [one.sha256[:12] for one in found.genes]),
+        ("protocol", protocol.name, found.protocol["name"]),
+        ("classes", list(classes), list(found.classes)),
+    ):
+        if here != there:
+            raise RunError(
+                f"{folder}: holds results of other {what}, {str(there)[:60]}, not {str(here)[:60]}; give another --out"
+            )
 
 
 def _check_jobs(jobs: int, device: torch.device) -> None:
