@@ -506,9 +506,7 @@ def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatc
 
 def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path):
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
-    with pytest.raises(
-        LearngeneError, match="holds results of other protocol, quick, not few-shot"
-    ):
+    with pytest.raises(LearngeneError, match="holds results of other protocol, quick, not few-shot"):
         evaluate(tiny_run, protocol="few-shot", out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     other = Learngene(gene.tensors, gene.config.model_copy(update={"sha256": "0" * 64}))

@@ -34,7 +34,7 @@ class Protocol:
         batch_size: images a step.
         warmup: steps of rising learning rate.
         transfer: the tasks come from another data set.
-        changed: names of constants that are not those of the shipped protocol.
+        changed: names of constants that are not those of the shipped protocol; more or fewer tasks do not count.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Protocol:
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if steps := changes.get("steps"):
             changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
-        return replace(self, **changes, changed=tuple(sorted({*self.changed, *changes})))
+        return replace(self, **changes, changed=tuple(sorted({*self.changed, *changes} - {"tasks"})))
 
 
 _FEW_SHOT = Protocol(
