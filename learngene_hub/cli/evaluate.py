@@ -117,10 +117,11 @@ def _show(results: "Results") -> None:
             f"{results.tasks} task{'' if results.tasks == 1 else 's'} ({results.data}); accuracy in %, mean ± 95 % CI",
             ("start", "accuracy", "gain over scratch", *(["gene's lead"] if rivals else []), "rate", "inherited"),
             [_row(one, results.headline, rivals=rivals) for one in descendant.starts],
+            whole_first=True,
         )
         if len(_measures(results)) > 1:
             columns = ("start", *(f"{name}{' steps' if name.isdigit() else ''}" for name in _measures(results)))
-            print_table("", columns, [_curve(one, results) for one in descendant.starts])
+            print_table("", columns, [_curve(one, results) for one in descendant.starts], whole_first=True)
 
 
 def _measures(results: "Results") -> list[str]:

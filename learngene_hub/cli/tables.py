@@ -13,12 +13,14 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     print_table(title, (), pairs.items())
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; without `columns` it has no head."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole_first: bool = False
+) -> None:
+    """Print a table; without `columns` it has no head; `whole_first`: never break the words of the first column."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = list(rows)
     for number in range(len(rows[0]) if rows else len(columns)):
-        table.add_column(columns[number] if columns else "", overflow="fold", no_wrap=number == 0 and bool(columns))
+        table.add_column(columns[number] if columns else "", overflow="fold", no_wrap=whole_first and number == 0)
     for row in rows:
         table.add_row(*row)
     stdout.print(table, markup=False)
