@@ -49,6 +49,11 @@ def test_a_gene_survives_the_round_trip_byte_for_byte(folder, tmp_path):
     assert Learngene.from_pretrained(tmp_path / "again").config == gene.config
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(folder):
+    modes = {(folder / name).stat().st_mode for name in ("config.json", "learngene.safetensors")}
+    assert len(modes) == 1
+
+
 def test_the_folder_of_a_run_stands_for_its_gene(tiny_run):
     assert find_gene(tiny_run) == tiny_run / "gene"
 

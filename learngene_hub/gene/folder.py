@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from learngene_hub.errors import GeneFileError, NetworkError
@@ -130,7 +130,8 @@ class Check:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write a safetensors file whose bytes depend on `tensors` alone, and give its sha256."""
-    save_file({name: tensors[name].contiguous().cpu() for name in sorted(tensors)}, path, metadata={"format": "pt"})
+    content = save({name: tensors[name].contiguous().cpu() for name in sorted(tensors)}, metadata={"format": "pt"})
+    path.write_bytes(content)  # `save_file` would hide the file from everybody else
     return file_sha256(path)
 
 
