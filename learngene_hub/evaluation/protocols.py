@@ -47,7 +47,7 @@ class Protocol:
     measured_at: tuple[int, ...]
     prototype: bool = False
     lr: float | None = None
-    rates: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+    rates: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
     tuning_tasks: int = 6
     batch_size: int = 64
     warmup: int = 5
@@ -91,7 +91,7 @@ class Protocol:
 
 _FEW_SHOT = Protocol(
     name="few-shot",
-    version=1,
+    version=2,
     ways=5,
     shots=20,
     queries=100,
@@ -109,7 +109,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             replace(_FEW_SHOT, name="few-shot-1", shots=1),
             Protocol(
                 name="short",
-                version=1,
+                version=2,
                 ways=None,
                 shots=None,
                 queries=100,
@@ -121,7 +121,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             ),
             Protocol(
                 name="instinct",
-                version=1,
+                version=2,
                 ways=5,
                 shots=20,
                 queries=100,
