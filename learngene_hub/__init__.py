@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from learngene_hub.evaluation import evaluate
     from learngene_hub.evolution.run import evolve
     from learngene_hub.gene.learngene import Learngene
+    from learngene_hub.gene.listing import list_learngenes
     from learngene_hub.recipe import Recipe
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "extract": "descendant",
     "from_learngene": "descendant",
     "inherit": "descendant",
+    "list_learngenes": "gene.listing",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "extract",
     "from_learngene",
     "inherit",
+    "list_learngenes",
 ]
 
 register_post_import_hook(lambda timm: import_module("learngene_hub.networks"), "timm")

@@ -1,6 +1,5 @@
 """Descendants: timm models that start from a learngene."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn
-from learngene_hub.errors import InheritanceError, LearngeneError
+from learngene_hub.errors import InheritanceError
 from learngene_hub.gene.folder import GeneConfig
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
@@ -19,8 +18,6 @@ from learngene_hub.operators import carried_channels
 from learngene_hub.operators import extract as extract_tensors
 from learngene_hub.operators import inherit as inherit_tensors
 from learngene_hub.training import leading
-
-HUB_ID = re.compile(r"^(hf-hub:)?[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,13 @@ class InheritanceReport:
     """What a descendant has from its learngene; `print` shows it as a table.
 
     Attributes:
-        source: where the gene came from.
+        source: what the gene was called when it was loaded; `memory` if it was not.
         sha256: of the gene's weights.
         layers: one report a convolution, in forward order.
         left_out: layers of the gene that a shallower network has no place for.
         inherited: parameters that came from the gene.
         total: parameters of the descendant without its classifier.
-        revision: of the gene on the Hub; None for a folder.
+        revision: commit of the Hub that the gene came from; None: it is on this machine.
     """
 
     source: str
@@ -63,8 +60,9 @@ class InheritanceReport:
     def __str__(self) -> str:
         """The report as a table in plain text."""
         width = max(len(layer.layer) for layer in self.layers)
+        commit = f"commit {self.revision[:12]}, " if self.revision else ""
         lines = [
-            f"learngene {self.source} (sha256 {self.sha256[:12]})",
+            f"learngene {self.source} ({commit}sha256 {self.sha256[:12]})",
             f"{'layer':{width}}  outputs    inputs     born as",
         ]
         for layer in self.layers:
@@ -85,6 +83,12 @@ def from_learngene(
     in_chans: int = 3,
     width: float | None = None,
     depth: int | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    endpoint: str | None = None,
     cross: str = "zero",
     seed: int = 0,
     freeze_gene: bool = False,
@@ -95,11 +99,18 @@ def from_learngene(
     The model expects images normalised as `model.pretrained_cfg` says; `model.inheritance` reports what it inherited.
 
     Args:
-        source: a gene folder, the folder of a run, or a `Learngene`.
+        source: a gene folder, the folder of a run, the name of a gene of this package (`list_learngenes`), a repository
+            of the Hub as `[hf-hub:]owner/name[@revision]`, or a `Learngene`.
         num_classes: outputs of the fresh classifier; 0: none, the model gives features.
         in_chans: channels of an image; RGB kernels are summed for 1.
         width: factor on the channels of every layer; None: as the gene's own network.
         depth: as the network counts it; None: as the gene's own network.
+        revision: branch, tag or commit of the Hub.
+        cache_dir: where downloads are kept; None: the cache of huggingface_hub.
+        token: of a user of the Hub; None: the one that is logged in; False: none.
+        local_files_only: never ask the Hub.
+        force_download: fetch again what is in the cache.
+        endpoint: URL of the Hub; None: `HF_ENDPOINT`.
         cross: weights from non-gene inputs into gene outputs at birth: `zero` or `random`.
         seed: of all weights that are not inherited.
         freeze_gene: keep the inherited values of every layer as they are during training.
@@ -107,11 +118,23 @@ def from_learngene(
 
     Raises:
         GeneFileError: the gene cannot be loaded.
+        HubError: it cannot be fetched.
         InheritanceError: it does not fit, because the network is narrower than it, for instance.
         NetworkError: there is no such network, width or depth.
     """
     _check_cross(cross)
-    gene = source if isinstance(source, Learngene) else _load(source)
+    if isinstance(source, Learngene):
+        gene = source
+    else:
+        gene = Learngene.from_pretrained(
+            source,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            endpoint=endpoint,
+        )
     config = gene.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
@@ -125,7 +148,7 @@ def from_learngene(
         pretrained_cfg_overlay=overlay,
         **timm_kwargs,
     )
-    model.inheritance = _report(model, gene, source="memory" if source is gene else str(source))
+    model.inheritance = _report(model, gene)
     if freeze_gene:
         freeze(model, gene)
     return model
@@ -142,7 +165,7 @@ def inherit(model: nn.Module, gene: Learngene, *, cross: str = "zero", freeze_ge
     network = walkable(model)
     state = inherit_tensors(network.state_dict(), network.conv_specs(), gene.tensors, cross=cross)
     network.load_state_dict(state)
-    report = _report(network, gene, source="memory")
+    report = _report(network, gene)
     network.inheritance = report
     if freeze_gene:
         freeze(network, gene)
@@ -208,7 +231,7 @@ class _Hold:
             leading(parameters[name], value.shape).copy_(value)
 
 
-def _report(network: LearngeneNetwork, gene: Learngene, *, source: str) -> InheritanceReport:
+def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
     specs = network.conv_specs()
     carried = carried_channels(specs, gene.tensors) | {IMAGE: network.in_chans}
     totals = network.channel_counts() | {IMAGE: network.in_chans}
@@ -223,7 +246,8 @@ def _report(network: LearngeneNetwork, gene: Learngene, *, source: str) -> Inher
     )
     state = network.state_dict()
     return InheritanceReport(
-        source=source,
+        source="memory" if gene.place is None else gene.place.name,
+        revision=None if gene.place is None else gene.place.revision,
         sha256=gene.config.sha256,
         layers=layers,
         left_out=tuple(
@@ -234,14 +258,6 @@ def _report(network: LearngeneNetwork, gene: Learngene, *, source: str) -> Inher
         inherited=sum(t.numel() for name, t in gene.tensors.items() if name in state and "running" not in name),
         total=sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("head.")),
     )
-
-
-def _load(source: str | Path) -> Learngene:
-    if not Path(source).exists() and not isinstance(source, Path) and HUB_ID.match(source):
-        raise LearngeneError(
-            f"{source!r}: no such folder. This version reads gene folders only, not the Hub: download the gene first"
-        )
-    return Learngene.from_pretrained(source)
 
 
 def _check_cross(cross: str) -> None:

@@ -39,3 +39,11 @@ class RunError(LearngeneError):
 
 class TrainingError(LearngeneError):
     """A training diverged."""
+
+
+class HubError(LearngeneError):
+    """A repository of the Hub cannot be found, read, trusted or written."""
+
+
+class HubUnreachableError(HubError):
+    """The Hub does not answer, or says to try again later."""

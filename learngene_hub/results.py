@@ -14,6 +14,7 @@ from learngene_hub.files import write_text
 
 RESULTS_NAME = "results.json"
 RESULTS_VERSION = 1
+ACCURACY_METRIC, GAIN_METRIC = "accuracy", "accuracy_gain_over_scratch"  # in the metadata of cards
 SCRATCH, LEARNGENE = "scratch", "learngene"
 PROTOTYPE = "prototype"
 STATISTIC = "mean of the differences paired by task; interval: Student's t, 95 %"

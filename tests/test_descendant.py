@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from learngene_hub import Learngene, LearngeneError, extract, from_learngene, inherit
+from learngene_hub import Learngene, extract, from_learngene, inherit
 from learngene_hub.errors import GeneFileError, InheritanceError, NetworkError
 from learngene_hub.rng import generator
 
@@ -147,11 +147,6 @@ def test_a_descendant_survives_timms_own_folder(tiny_run, tmp_path):
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     x = torch.rand(2, 3, 28, 28)
     assert torch.equal(again(x), model(x))
-
-
-def test_the_source_may_be_a_name_of_the_hub_only_in_a_later_version():
-    with pytest.raises(LearngeneError, match="reads gene folders only, not the Hub"):
-        from_learngene("gtl/resnet12-mini", num_classes=5)
 
 
 def test_a_gene_folder_that_fails_a_check_makes_no_model(tiny_run, tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr
+from learngene_hub.cli.genes import SOURCE_HELP
 from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out eviden
 
 
 def evaluate(
-    genes: Annotated[list[Path], typer.Argument(metavar="GENE...", help="Gene folders, or folders of runs.")],
+    genes: Annotated[list[str], typer.Argument(metavar="GENE...", help=SOURCE_HELP)],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
     protocol: Annotated[
         str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct or transfer.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
+from learngene_hub.cli.genes import Source
 from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos
 
 
 def finetune(
-    gene: Annotated[Path, typer.Argument(help="Gene folder, or the folder of a run.")],
+    gene: Source,
     data: Annotated[
         str, typer.Option(help="Image folder (train/ and val/, or one folder a class), Parquet folder or Hub id.")
     ],

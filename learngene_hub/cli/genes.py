@@ -1,46 +1,90 @@
-"""`learngene info` and `learngene verify`."""
+"""`learngene list`, `learngene info` and `learngene verify`."""
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json
+from learngene_hub.cli.console import print_json, stderr
 from learngene_hub.cli.tables import print_pairs, print_table
 
 if TYPE_CHECKING:
     from learngene_hub.gene.folder import GeneConfig
+    from learngene_hub.gene.listing import GeneSummary
 
+LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
+SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name[@revision] of the Hub."
 
-GenePath = Annotated[Path, typer.Argument(help="Gene folder, or the folder of a run.")]
+Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def info(gene: GenePath, as_json: AsJson = False) -> None:
-    """Show what a gene is and how it came to be."""
-    from learngene_hub.gene.folder import find_gene, read_config
+def list_genes(
+    hub: Annotated[bool, typer.Option("--hub", help="Those on the Hub, not those of this package.")] = False,
+    author: Annotated[str | None, typer.Option(help="User or organisation of the Hub.")] = None,
+    network: Annotated[str | None, typer.Option(help="Such as lg_vgg11.")] = None,
+    search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List genes: those of this package, or those on the Hub."""
+    from learngene_hub.gene.listing import list_learngenes
 
-    config = read_config(find_gene(gene))
+    genes = list_learngenes(hub=hub, author=author, network=network, search=search)
     if as_json:
-        print_json(config.model_dump(mode="json"))
+        print_json([asdict(one) for one in genes])
+    elif genes:
+        columns = ("name", "network", "data", "MB", "gain over scratch", "downloads")
+        print_table("learngenes", columns, [_row(one) for one in genes], whole_first=True)
     else:
-        print_pairs(str(gene), _describe(config))
+        stderr.print("no such gene" + ("" if hub else "; --hub looks on the Hub"), markup=False)
 
 
-def verify(gene: GenePath, as_json: AsJson = False) -> None:
+def info(gene: Source, as_json: AsJson = False) -> None:
+    """Show what a gene is and how it came to be; of a gene on the Hub only the config and the card are fetched."""
+    from learngene_hub.gene.folder import CONFIG_NAME, read_config
+    from learngene_hub.gene.listing import read_gain
+    from learngene_hub.gene.source import locate
+
+    place = locate(gene, required=(CONFIG_NAME,))
+    config, gain = read_config(place.folder), read_gain(place.folder)
+    if as_json:
+        more = {"revision": place.revision, "gain_over_scratch": gain}
+        print_json(config.model_dump(mode="json") | more)
+    else:
+        print_pairs(gene, _describe(config) | _standing(place.revision, gain))
+
+
+def verify(gene: Source, as_json: AsJson = False) -> None:
     """Run every check of a gene folder and name each; exit 1 if one fails."""
-    from learngene_hub.gene.folder import find_gene
     from learngene_hub.gene.folder import verify as run
+    from learngene_hub.gene.source import locate
 
-    checks = run(find_gene(gene))
+    checks = run(locate(gene).folder)
     if as_json:
         print_json([{"check": check.name, "ok": check.fault is None, "fault": check.fault} for check in checks])
     else:
-        print_table(str(gene), ("check", "result"), [(check.name, check.fault or "ok") for check in checks])
+        print_table(gene, ("check", "result"), [(check.name, check.fault or "ok") for check in checks])
     if any(check.fault for check in checks):
         raise typer.Exit(1)
+
+
+def _row(one: "GeneSummary") -> tuple[str, ...]:
+    return (
+        one.name,
+        one.network or "",
+        one.data or "",
+        "" if one.megabytes is None else f"{one.megabytes:.1f}",
+        "" if one.gain is None else f"{one.gain:+.1f} points",
+        "comes with the package" if one.downloads is None else f"{one.downloads:,}",
+    )
+
+
+def _standing(revision: str | None, gain: float | None) -> dict[str, str]:
+    """What is not in the config."""
+    pairs = {} if gain is None else {"gain over scratch": f"{gain:+.1f} points on novel classes, as its card says"}
+    return pairs | ({} if revision is None else {"revision": revision})
 
 
 def _describe(config: "GeneConfig") -> dict[str, str]:

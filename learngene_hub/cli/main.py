@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from learngene_hub import __version__
-from learngene_hub.cli import card, data, evaluate, evolve, finetune, genes, recipes
+from learngene_hub.cli import card, data, evaluate, evolve, finetune, genes, hub, recipes
 from learngene_hub.cli.console import stderr
 from learngene_hub.errors import LearngeneError
 
@@ -40,9 +40,12 @@ app.command(name="evolve", epilog=evolve.EXAMPLE)(evolve.evolve)
 app.command(name="evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command(name="finetune", epilog=finetune.FINETUNE_EXAMPLE)(finetune.finetune)
 app.command(name="predict", epilog=finetune.PREDICT_EXAMPLE)(finetune.predict)
+app.command(name="list", epilog=genes.LIST_EXAMPLE)(genes.list_genes)
 app.command(name="info", epilog=genes.INFO_EXAMPLE)(genes.info)
 app.command(name="verify", epilog=genes.VERIFY_EXAMPLE)(genes.verify)
 app.command(name="card", epilog=card.EXAMPLE)(card.card)
+app.command(name="push", epilog=hub.PUSH_EXAMPLE)(hub.push)
+app.command(name="pull", epilog=hub.PULL_EXAMPLE)(hub.pull)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 

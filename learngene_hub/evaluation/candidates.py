@@ -8,8 +8,9 @@ from learngene_hub.data import GLYPHS, Normalisation
 from learngene_hub.errors import LearngeneError
 from learngene_hub.evolution.plan import evolution_flops
 from learngene_hub.evolution.run import network_body
-from learngene_hub.gene.folder import RECIPE_NAME, DataRecord, find_gene
+from learngene_hub.gene.folder import RECIPE_NAME, DataRecord
 from learngene_hub.gene.learngene import Learngene
+from learngene_hub.gene.source import locate
 from learngene_hub.recipe import Recipe
 from learngene_hub.results import LEARNGENE
 
@@ -73,10 +74,10 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
     if isinstance(gene, Learngene):
         name, recipe = f"gene{number + 1}", None
     else:
-        folder = find_gene(Path(gene))
         name = Path(gene).resolve().name
-        gene = Learngene.from_pretrained(folder)
-        recipe = _recipe(folder, gene, data)
+        place = locate(gene, wanted=(RECIPE_NAME,))
+        gene = Learngene.load(place)
+        recipe = _recipe(place.folder, gene, data)
     if gene.config.origin is None:
         raise LearngeneError(f"{name}: this gene does not say which classes it has never seen; only evolved genes do")
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)

@@ -83,8 +83,8 @@ def evaluate(
     the seconds that the training of an alternative took may differ.
 
     Args:
-        genes: one or more genes: a `Learngene` with an origin, its folder, or the folder of a run. The first says
-            which classes are novel, and what alternatives may cost.
+        genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
+            says which classes are novel, and what alternatives may cost.
         data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id.
         protocol: what every network is put through, or the name of a shipped protocol.
@@ -100,6 +100,7 @@ def evaluate(
     Raises:
         LearngeneError: a gene has no origin, knows the novel classes, or does not go with the first one; an unknown
             protocol or baseline; too few classes or images; no seed, or one twice.
+        GeneFileError, HubError: a gene cannot be found, fetched or loaded.
         InheritanceError, NetworkError: a gene does not fit into a descendant, or there is no such network.
         RunError: another process works in `out`, or it holds results of other genes or another protocol.
         DataError: the images cannot be had.

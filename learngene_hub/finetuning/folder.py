@@ -30,6 +30,11 @@ def refuse_occupied(out: Path) -> None:
         raise RunError(f"{out}: expected a new or empty folder, found something there; give another --out")
 
 
+def is_finetuned(folder: Path) -> bool:
+    """Whether a fine-tuning left this folder."""
+    return (folder / RECORD_NAME).is_file()
+
+
 def write_folder(
     out: Path, network: LearngeneNetwork, *, class_names: Sequence[str], record: Mapping[str, Any]
 ) -> None:

@@ -75,7 +75,7 @@ def finetune(
     Everything written is written at the end, at once: an interruption leaves nothing behind.
 
     Args:
-        gene: a `Learngene`, its folder, or the folder of a run.
+        gene: a `Learngene`, or what `from_learngene` takes.
         photos: the images, or where they are.
         out: a new or empty folder.
         settings: of network and training.
@@ -83,6 +83,7 @@ def finetune(
         reporter: told of progress.
 
     Raises:
+        GeneFileError, HubError: the gene cannot be found, fetched or loaded.
         DataError: the images cannot be read, or are too few; see `load_photos`.
         InheritanceError: the gene does not fit into the network, which is narrower than it, for instance.
         LearngeneError: training diverged, or there is no such device.

@@ -1,33 +1,75 @@
 """The model card: what a gene is, how it was made, and what it has not been shown to do."""
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
+from learngene_hub.errors import GeneFileError
 from learngene_hub.gene.folder import GeneConfig
 
 LIBRARY_NAME = "learngene"
+FACTS = "learngene"  # key of the metadata under which a list finds what it shows
 BEGIN = "<!-- begin of the evaluation: `learngene card` replaces all up to its end -->"
 END = "<!-- end of the evaluation -->"
 
 
-def render_card(config: GeneConfig, *, name: str) -> str:
+def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
     """The README.md of a gene folder, with the Hub's metadata on top.
 
     Args:
         config: of the gene.
         name: what a user would type into `from_learngene`.
+        picture: whether the picture of the evolution stands beside it.
     """
+    facts: dict[str, Any] = {FACTS: _facts(config)}
     data = ModelCardData(
         library_name=LIBRARY_NAME,
         pipeline_tag="image-classification",
         tags=["learngene", "gtl", "transfer-learning", "few-shot", config.network],
         datasets=_hub_data_sets(config),
+        **facts,
     )
     template = files("learngene_hub.gene").joinpath("card.md.jinja").read_text(encoding="utf-8")
     values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name, "begin": BEGIN, "end": END}
+    values["picture"] = picture
     return str(ModelCard.from_template(data, template_str=template, **values))
+
+
+def check_card(content: bytes, path: Path) -> str:
+    """The text of a card, if the Hub would take it.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+
+    Raises:
+        GeneFileError: it is not UTF-8, or its metadata is not YAML between two lines of `---`.
+    """
+    try:
+        text = content.decode("utf-8")
+        ModelCard(text)
+    except UnicodeDecodeError as error:
+        raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        fault = " ".join(str(error).split())
+        raise GeneFileError(
+            f"{path}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
+        ) from None
+    return text
+
+
+def _facts(config: GeneConfig) -> dict[str, Any]:
+    return {
+        "network": config.network,
+        "width": config.width,
+        "depth": config.depth,
+        "parameters": config.parameters,
+        "image_size": config.image_size,
+        "data": config.origin.data.source if config.origin else None,
+    }
 
 
 def _hub_data_sets(config: GeneConfig) -> list[str] | None:

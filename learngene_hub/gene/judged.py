@@ -11,22 +11,20 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard
 from jinja2 import Environment, StrictUndefined
 
 from learngene_hub.errors import GeneFileError
 from learngene_hub.files import write_text
 from learngene_hub.findings import find, lead_over, measure_words, ranked
-from learngene_hub.gene.card import BEGIN, END, render_card
+from learngene_hub.gene.card import BEGIN, END, check_card, render_card
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, GeneConfig, read_config
 from learngene_hub.plots import draw_starts
 from learngene_hub.report import numbers
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
-from learngene_hub.results import Results, StartResult, Summary
+from learngene_hub.results import ACCURACY_METRIC, GAIN_METRIC, Results, StartResult, Summary
 
 TASK, TASK_NAME = "image-classification", "Image Classification"
-ACCURACY, GAIN = "accuracy", "accuracy_gain_over_scratch"
 _SECTION = "\n## Limits\n"  # a card without marks gets its evaluation before this one
 
 
@@ -106,13 +104,7 @@ def _read(path: Path, config: GeneConfig, number: int) -> _Judgement:
 
 
 def _card(folder: Path, config: GeneConfig) -> ModelCard:
-    try:
-        return ModelCard(_text(folder, config))
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        fault = " ".join(str(error).split())
-        raise GeneFileError(
-            f"{folder / CARD_NAME}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
-        ) from None
+    return ModelCard(check_card(_text(folder, config).encode(), folder / CARD_NAME))
 
 
 def _text(folder: Path, config: GeneConfig) -> str:
@@ -132,11 +124,11 @@ def _name(folder: Path, config: GeneConfig) -> str:
 def _eval_results(judgement: _Judgement) -> list[EvalResult]:
     """Accuracy of the gene's descendants and their gain over scratch, in percent and points."""
     results, measure = judgement.results, judgement.results.headline
-    values: dict[str, Summary] = {ACCURACY: judgement.mine.measures[measure]}
+    values: dict[str, Summary] = {ACCURACY_METRIC: judgement.mine.measures[measure]}
     if measure in judgement.mine.gain:
-        values[GAIN] = judgement.mine.gain[measure]
+        values[GAIN_METRIC] = judgement.mine.gain[measure]
     where = f"{measure_words(measure)}, {network_words(results.descendants[0])}"
-    names = {ACCURACY: f"accuracy, %, {where}", GAIN: f"gain over scratch, points, {where}"}
+    names = {ACCURACY_METRIC: f"accuracy, %, {where}", GAIN_METRIC: f"gain over scratch, points, {where}"}
     return [
         EvalResult(
             task_type=TASK,

@@ -1,12 +1,18 @@
 """`Learngene`: the tensors of a gene and what they mean."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from learngene_hub.gene.folder import GeneConfig, find_gene, read_gene, write_gene
+from learngene_hub.gene.folder import GeneConfig, read_gene, write_gene
+from learngene_hub.gene.sharing import push_gene
+from learngene_hub.gene.source import Located, locate
+from learngene_hub.hub.address import Address
+from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.push import Pushed, PushTerms
 
 
 @dataclass(frozen=True)
@@ -16,20 +22,53 @@ class Learngene:
     Attributes:
         tensors: name of the network's tensor -> its leading channels, float32 on the CPU.
         config: network, channels, normalisation, origin.
+        place: where it was loaded from; None: it was made in memory.
     """
 
     tensors: Mapping[str, Tensor]
     config: GeneConfig
+    place: Located | None = field(default=None, compare=False)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> "Learngene":
-        """Load the gene folder (or the folder of a run) at `path`, strictly.
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        endpoint: str | None = None,
+    ) -> "Learngene":
+        """Load a gene, strictly: every check of `learngene verify` is made.
+
+        Args:
+            source: a gene folder, the folder of a run, the name of a gene of this package, or a repository of the
+                Hub, `[hf-hub:]owner/name[@revision]`.
+            revision: branch, tag or commit of the Hub.
+            cache_dir: where downloads are kept; None: the cache of huggingface_hub.
+            token: of a user of the Hub; None: the one that is logged in; False: none.
+            local_files_only: never ask the Hub.
+            force_download: fetch again what is in the cache.
+            endpoint: URL of the Hub; None: `HF_ENDPOINT`.
 
         Raises:
-            GeneFileError: there is no gene, or a check of it fails; see `learngene verify`.
+            GeneFileError: there is no gene, or a check of it fails.
+            HubError: it cannot be fetched.
         """
-        tensors, config = read_gene(find_gene(Path(path)))
-        return cls(tensors, config)
+        options = HubOptions(cache_dir, token, local_files_only, force_download, endpoint)
+        return cls.load(locate(source, revision=revision, options=options))
+
+    @classmethod
+    def load(cls, place: Located) -> "Learngene":
+        """Load the gene of a folder that was located.
+
+        Raises:
+            GeneFileError: a check of it fails.
+        """
+        tensors, config = read_gene(place.folder)
+        return cls(tensors, config, place)
 
     def save_pretrained(self, path: str | Path) -> Path:
         """Write weights and config into the folder `path`, each file atomically; other files there are left alone.
@@ -41,3 +80,40 @@ class Learngene:
         folder.mkdir(parents=True, exist_ok=True)
         write_gene(folder, self.tensors, self.config)
         return folder
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        create_pr: bool = False,
+        message: str | None = None,
+        overwrite_card: bool = False,
+        token: str | bool | None = None,
+        endpoint: str | None = None,
+    ) -> Pushed:
+        """Push weights, config and a model card to the Hub, as one commit, or none if nothing has changed.
+
+        A folder holds more: `learngene push` sends its recipe, pictures and evaluated card too.
+
+        Args:
+            repo_id: `owner/name`; made if need be.
+            private: a repository that is made now is for its owner only.
+            revision: branch to push to; None: main.
+            create_pr: propose the commit as a pull request.
+            message: of the commit.
+            overwrite_card: also where the card was edited on the Hub.
+            token: of a user of the Hub; None: the one that is logged in.
+            endpoint: URL of the Hub; None: `HF_ENDPOINT`.
+
+        Raises:
+            HubError: access is denied, the card was edited on the Hub, or the Hub does not answer.
+        """
+        with TemporaryDirectory() as folder:
+            return push_gene(
+                self.save_pretrained(folder),
+                Address(repo_id, revision),
+                terms=PushTerms(private, create_pr, message, overwrite_card),
+                options=HubOptions(token=token, endpoint=endpoint),
+            )

@@ -1,0 +1,65 @@
+"""`learngene push` and `learngene pull`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from learngene_hub.cli.console import print_json, stderr, stdout
+
+PUSH_EXAMPLE = "Example: learngene push runs/demo you/your-gene --private"
+PULL_EXAMPLE = "Example: learngene pull you/your-gene@v1 --out my-gene"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def push(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Gene folder, folder of a run, or of `learngene finetune`.")
+    ],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; made if need be.")],
+    private: Annotated[bool, typer.Option("--private", help="A repository that is made now is yours only.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch; made if need be.  \\[default: main]")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose it as a pull request.")] = False,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    overwrite_card: Annotated[
+        bool, typer.Option("--overwrite-card", help="Also replace a card that was edited on the Hub.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Push a gene, or a fine-tuned network, to the Hub: one commit, or none if nothing has changed.
+
+    Everything is checked first. Log in with `hf auth login`, or set HF_TOKEN to a token that may write.
+    """
+    from learngene_hub.finetuning.folder import is_finetuned
+    from learngene_hub.finetuning.sharing import push_finetuned
+    from learngene_hub.gene.sharing import push_gene
+    from learngene_hub.hub.address import Address
+    from learngene_hub.hub.client import HubOptions
+    from learngene_hub.hub.push import PushTerms
+
+    send = push_finetuned if is_finetuned(folder) else push_gene
+    terms = PushTerms(private, create_pr, message, overwrite_card)
+    pushed = send(folder, Address(repo, revision), terms=terms, options=HubOptions())
+    if as_json:
+        print_json({"url": pushed.url, "commit": pushed.commit, "changed": list(pushed.changed)})
+        return
+    stdout.print(pushed.url, markup=False)
+    done = f"{', '.join(pushed.changed)} in commit {pushed.commit[:12]}" if pushed.changed else "nothing has changed"
+    stderr.print(f"pushed: {done}", markup=False)
+
+
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
+    out: Annotated[Path | None, typer.Option(help="New folder.  \\[default: the repository's name]")] = None,
+    force_download: Annotated[bool, typer.Option("--force-download", help="Even what is in the cache.")] = False,
+) -> None:
+    """Fetch a gene from the Hub, with its card, recipe and pictures, into a folder of your own, checked."""
+    from learngene_hub.gene.sharing import pull_gene
+    from learngene_hub.hub.client import HubOptions
+
+    folder = out or Path(repo.split("@")[0].split("/")[-1])
+    found = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
+    stdout.print(str(folder), markup=False)
+    if found.revision:
+        stderr.print(f"pulled: {repo}, commit {found.revision[:12]}", markup=False)

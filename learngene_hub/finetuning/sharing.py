@@ -1,0 +1,41 @@
+"""A fine-tuned network to the Hub, where timm loads it as `hf-hub:owner/name`."""
+
+from pathlib import Path
+
+from learngene_hub.errors import RunError
+from learngene_hub.finetuning.folder import (
+    CARD_NAME,
+    CLASSES_NAME,
+    CONFUSION_NAME,
+    CURVES_NAME,
+    RECORD_NAME,
+    is_finetuned,
+)
+from learngene_hub.gene.card import check_card
+from learngene_hub.hub.address import Address
+from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.push import Pushed, PushTerms, push
+from learngene_hub.networks import load_timm_folder
+from learngene_hub.networks.timm_folder import CONFIG_NAME, WEIGHTS_NAME
+
+LOCAL = '"local-dir:.", pretrained=True).eval()  # the path of this folder'
+
+
+def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
+    """Push the folder that a fine-tuning left, once it loads; see `hub.push.push`.
+
+    Raises:
+        RunError: there is no such folder.
+        NetworkError: the network in it cannot be loaded.
+        GeneFileError: its card cannot be read.
+        HubError: the push fails.
+    """
+    if not is_finetuned(path):
+        raise RunError(f"{path}: expected a folder made by `learngene finetune`, found no {RECORD_NAME}")
+    load_timm_folder(path)
+    names = (CONFIG_NAME, WEIGHTS_NAME, CLASSES_NAME, RECORD_NAME, CONFUSION_NAME, CURVES_NAME, CARD_NAME)
+    files = {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
+    if CARD_NAME in files:
+        card = check_card(files[CARD_NAME], path / CARD_NAME)
+        files[CARD_NAME] = card.replace(LOCAL, f'"hf-hub:{address.repo_id}", pretrained=True).eval()').encode()
+    return push(files, address, terms=terms, options=options)

@@ -1,0 +1,113 @@
+"""Genes there are: those of the package, and those on the Hub, one line each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import CardData, ModelCard
+from huggingface_hub.hf_api import ModelInfo
+
+from learngene_hub.gene.card import FACTS, LIBRARY_NAME
+from learngene_hub.gene.folder import CARD_NAME, read_config
+from learngene_hub.gene.shipped import shipped_folder, shipped_index
+from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.search import find_models
+from learngene_hub.results import GAIN_METRIC
+
+BYTES_A_PARAMETER = 4
+
+
+@dataclass(frozen=True)
+class GeneSummary:
+    """One gene.
+
+    Attributes:
+        name: what `from_learngene` takes.
+        network: it fits into.
+        data: it was evolved on.
+        megabytes: of its weights.
+        gain: over scratch on novel classes, in points of accuracy, as its card says.
+        downloads: in the last 30 days; None: it comes with the package.
+    """
+
+    name: str
+    network: str | None = None
+    data: str | None = None
+    megabytes: float | None = None
+    gain: float | None = None
+    downloads: int | None = None
+
+
+def list_learngenes(
+    *,
+    hub: bool = False,
+    author: str | None = None,
+    network: str | None = None,
+    search: str | None = None,
+    token: str | bool | None = None,
+    endpoint: str | None = None,
+) -> list[GeneSummary]:
+    """The genes of the package, or those on the Hub, the most downloaded first.
+
+    Args:
+        hub: ask the Hub.
+        author: user or organisation of the Hub.
+        network: such as `lg_vgg11`.
+        search: part of the name.
+        token: of a user of the Hub, who sees her private genes too.
+        endpoint: URL of the Hub.
+
+    Raises:
+        HubError: the Hub does not answer, or must not be asked.
+    """
+    if hub:
+        tags = [LIBRARY_NAME, *([network] if network else [])]
+        options = HubOptions(token=token, endpoint=endpoint)
+        return [_of_hub(one) for one in find_models(tags, author=author, search=search, options=options)]
+    genes = [_shipped(name) for name in shipped_index() if search is None or search in name]
+    return [one for one in genes if network in {None, one.network} and author in {None, "gtl"}]
+
+
+def read_gain(folder: Path) -> float | None:
+    """The gain over scratch that the card in `folder` states, in points; None where it states none."""
+    try:
+        return _gain(ModelCard((folder / CARD_NAME).read_text(encoding="utf-8"), ignore_metadata_errors=True).data)
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return None
+
+
+def _shipped(name: str) -> GeneSummary:
+    folder = shipped_folder(name)
+    config = read_config(folder)
+    data = config.origin.data.source if config.origin else None
+    size = config.parameters * BYTES_A_PARAMETER / 1e6
+    return GeneSummary(name, config.network, data, round(size, 2), read_gain(folder))
+
+
+def _of_hub(info: ModelInfo) -> GeneSummary:
+    """What a card says, whatever it says: anyone may write one."""
+    facts: Any = info.card_data.get(FACTS) if info.card_data else None
+    facts = facts if isinstance(facts, Mapping) else {}
+    parameters = facts.get("parameters")
+    size = parameters * BYTES_A_PARAMETER / 1e6 if isinstance(parameters, int) else None
+    return GeneSummary(
+        name=info.id,
+        network=_text(facts.get("network")),
+        data=_text(facts.get("data")),
+        megabytes=None if size is None else round(size, 2),
+        gain=_gain(info.card_data) if info.card_data else None,
+        downloads=info.downloads,
+    )
+
+
+def _text(value: object) -> str | None:
+    return value[:80] if isinstance(value, str) else None
+
+
+def _gain(data: CardData) -> float | None:
+    for one in data.get("eval_results") or ():
+        if one.metric_type == GAIN_METRIC and isinstance(one.metric_value, int | float):
+            return float(one.metric_value)
+    return None

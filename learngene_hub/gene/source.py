@@ -1,0 +1,101 @@
+"""Where a gene is: a folder, one that came with the package, or a repository of the Hub.
+
+A folder that exists always wins. `gtl/...` names genes of the package and nothing else, since that account of the Hub
+may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from learngene_hub.errors import GeneFileError, HubError
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, find_gene
+from learngene_hub.gene.shipped import PREFIX, near_names, shipped_folder, shipped_index
+from learngene_hub.hub.address import PREFIX as HUB_PREFIX
+from learngene_hub.hub.address import Address, parse_address
+from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.fetch import fetch
+
+
+@dataclass(frozen=True)
+class Located:
+    """A gene folder on this machine.
+
+    Attributes:
+        folder: with the files that were asked for.
+        name: as the user called it.
+        revision: commit of the Hub; None: it does not come from there.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None = None
+
+
+def locate(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    options: HubOptions = HubOptions(),  # noqa: B008
+    required: Sequence[str] = (CONFIG_NAME, WEIGHTS_NAME),
+    wanted: Sequence[str] = (CARD_NAME,),
+) -> Located:
+    """The gene called `source`, its files fetched if need be.
+
+    Args:
+        source: a gene folder, the folder of a run, a shipped name, or `[hf-hub:]owner/name[@revision]`.
+        revision: branch, tag or commit of the Hub, if `source` does not say it.
+        options: how the Hub is reached.
+        required: files that must come from the Hub.
+        wanted: files that come from the Hub if they are there.
+
+    Raises:
+        GeneFileError: there is no gene of this name.
+        HubError: it cannot be fetched; see `fetch`.
+    """
+    name = str(source)
+    if isinstance(source, Path) or Path(name).exists():
+        _refuse_revision(name, revision)
+        return Located(find_gene(Path(source)), name)
+    if name in shipped_index():
+        _refuse_revision(name, revision)
+        return Located(shipped_folder(name), name)
+    if name.startswith(PREFIX):
+        near = near_names(name)
+        raise GeneFileError(
+            f"{name}: expected a gene of this package, {' or '.join(near or shipped_index())}, found no such name; "
+            f"{HUB_PREFIX}{name} asks the Hub, where anyone may own that account"
+        )
+    address = parse_address(name)
+    if address is None:
+        raise GeneFileError(
+            f"{name}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, or "
+            f"one of {', '.join(shipped_index())}"
+        )
+    return _from_hub(name, _at(address, revision), options, required, wanted)
+
+
+def _from_hub(
+    name: str, address: Address, options: HubOptions, required: Sequence[str], wanted: Sequence[str]
+) -> Located:
+    try:
+        found = fetch(address, required, wanted=wanted, options=options, known=near_names(name))
+    except HubError as error:
+        where = "" if name.startswith(HUB_PREFIX) else "no such folder here, and from the Hub: "
+        raise type(error)(f"{where}{error}") from None
+    return Located(found.folder, name, found.commit)
+
+
+def _at(address: Address, revision: str | None) -> Address:
+    if revision is None:
+        return address
+    if address.revision not in {None, revision}:
+        raise HubError(f"{address}: the name says one revision, `revision` another, {revision!r}; give one of them")
+    return replace(address, revision=revision)
+
+
+def _refuse_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        raise GeneFileError(
+            f"{name}: is on this machine, where there is no revision {revision!r}; {HUB_PREFIX}owner/name asks the Hub"
+        )

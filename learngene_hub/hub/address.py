@@ -1,0 +1,70 @@
+"""What names a repository: `[hf-hub:]owner/name[@revision]`."""
+
+import re
+from dataclasses import dataclass
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from learngene_hub.errors import HubError
+
+PREFIX = "hf-hub:"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+_ADDRESS = re.compile(r"(hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Address:
+    """One repository at one revision.
+
+    Attributes:
+        repo_id: `owner/name`.
+        revision: branch, tag, pull request (`refs/pr/1`) or commit; None: the main branch.
+    """
+
+    repo_id: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        """As a user would type it."""
+        return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it names a whole commit, which never changes."""
+        return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
+
+
+def parse_address(text: str) -> Address | None:
+    """The repository that `text` names, or None if it does not look like one.
+
+    >>> parse_address("hf-hub:you/gene@v1")
+    Address(repo_id='you/gene', revision='v1')
+    >>> parse_address("runs/demo/gene") is None
+    True
+
+    Raises:
+        HubError: it looks like one, but the Hub would not allow the name.
+    """
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        if text.startswith(PREFIX):
+            raise HubError(f"{text!r}: expected {PREFIX}owner/name or {PREFIX}owner/name@revision")
+        return None
+    _, repo_id, revision = found.groups()
+    check_repo_id(repo_id)
+    return Address(repo_id, revision)
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Do nothing, unless the Hub would not allow `repo_id`.
+
+    Raises:
+        HubError: it is not `owner/name`, or has other characters than letters, digits, `-`, `_` and `.`.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise HubError(f"{repo_id!r}: the Hub does not allow this name: {error}") from None
+    if repo_id.count("/") != 1:
+        raise HubError(f"{repo_id!r}: expected owner/name, such as you/your-gene")

@@ -1,0 +1,32 @@
+"""Repositories found by their tags."""
+
+from collections.abc import Sequence
+
+from huggingface_hub.hf_api import ModelInfo
+
+from learngene_hub.errors import HubError
+from learngene_hub.hub.address import Address
+from learngene_hub.hub.client import HubOptions, explained
+
+LIMIT = 200
+
+
+def find_models(tags: Sequence[str], *, author: str | None, search: str | None, options: HubOptions) -> list[ModelInfo]:
+    """Repositories with all `tags`, the most downloaded first, at most 200, each with its card's metadata.
+
+    Raises:
+        HubUnreachableError: the Hub does not answer.
+        HubError: offline, or the Hub refuses.
+    """
+    if options.is_offline:
+        raise HubError("the Hub cannot be searched: HF_HUB_OFFLINE forbids it")
+    with explained(Address(author or "all repositories"), options):
+        found = options.api().list_models(
+            filter=list(tags),
+            author=author,
+            search=search,
+            sort="downloads",
+            limit=LIMIT,
+            expand=["cardData", "downloads", "tags"],
+        )
+        return list(found)

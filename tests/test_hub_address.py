@@ -1,0 +1,88 @@
+import hashlib
+
+import pytest
+
+from learngene_hub.errors import GeneFileError, HubError
+from learngene_hub.gene.source import locate
+from learngene_hub.hub.address import Address, parse_address
+from learngene_hub.hub.push import marked
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("you/gene", Address("you/gene")),
+        ("hf-hub:you/gene", Address("you/gene")),
+        ("you/gene@v1", Address("you/gene", "v1")),
+        ("hf-hub:you/gene@refs/pr/3", Address("you/gene", "refs/pr/3")),
+        (f"you/gene@{COMMIT}", Address("you/gene", COMMIT)),
+        ("runs/demo/gene", None),
+        ("gene", None),
+        ("./you/gene", None),
+        ("../gene", None),
+        ("C:\\you\\gene", None),
+    ],
+)
+def test_a_text_names_a_repository_or_does_not(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["you/a--b", "you/gene.git"])
+def test_names_that_the_hub_does_not_allow_are_refused(text):
+    with pytest.raises(HubError, match="the Hub does not allow this name"):
+        parse_address(text)
+
+
+def test_a_prefix_before_anything_else_is_refused():
+    with pytest.raises(HubError, match="expected hf-hub:owner/name or"):
+        parse_address("hf-hub:gene")
+
+
+def test_only_a_whole_commit_is_pinned():
+    assert Address("you/gene", COMMIT).is_pinned
+    assert not any(Address("you/gene", revision).is_pinned for revision in (None, "main", COMMIT[:12]))
+
+
+def test_a_folder_wins_over_a_repository_of_the_same_name(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "you").mkdir()
+    (tmp_path / "you/gene").symlink_to(tiny_run / "gene")
+    monkeypatch.chdir(tmp_path)
+    assert locate("you/gene").revision is None
+
+
+def test_a_revision_of_a_folder_is_refused(tiny_run):
+    with pytest.raises(GeneFileError, match="is on this machine, where there is no revision 'v1'"):
+        locate(str(tiny_run), revision="v1")
+
+
+def test_two_revisions_at_once_are_refused():
+    with pytest.raises(HubError, match="the name says one revision, `revision` another, 'v2'"):
+        locate("you/gene@v1", revision="v2")
+
+
+def test_a_name_of_the_package_that_is_not_there_never_reaches_the_hub():
+    with pytest.raises(
+        GeneFileError, match=r"gtl/no-such-gene: expected a gene of this package.*hf-hub:gtl/no-such-gene"
+    ):
+        locate("gtl/no-such-gene")
+
+
+def test_what_is_neither_folder_nor_repository_says_what_was_expected():
+    with pytest.raises(GeneFileError, match="runs/demo/gene: no such folder; expected a gene folder, a run"):
+        locate("runs/demo/gene")
+
+
+def test_a_card_is_marked_with_the_hash_of_its_own_text():
+    text = b"# A gene\n\nIt is small.\n"
+    card = marked(text)
+    assert card.startswith(text)
+    assert hashlib.sha256(text).hexdigest().encode() in card
+
+
+def test_marking_twice_changes_nothing_and_an_edit_moves_the_mark():
+    card = marked("# A gené\n\n\n".encode())
+    assert marked(card) == card
+    edited = card.replace(b"# A", b"# My")
+    assert marked(edited) != edited
