@@ -6,13 +6,19 @@ import tempfile
 # Read at import by the libraries below, so they are set before any of them is imported.
 os.environ |= {
     "LEARNGENE_CACHE": tempfile.mkdtemp(prefix="learngene-tests-"),
+    "HF_HOME": tempfile.mkdtemp(prefix="learngene-tests-hf-"),
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "OMP_NUM_THREADS": "1",
 }
 
+import huggingface_hub
 import pytest
 import torch
+from hub_server import HubServer
+from huggingface_hub import constants, hf_api
 
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
@@ -55,3 +61,22 @@ def tiny_run(tiny_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "tiny"
     evolve(Recipe.from_file(tiny_file), out=out)
     return out
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A running Hub of our own that `huggingface_hub` takes for the real one, asked as the user `owner`."""
+    with HubServer() as server:
+        monkeypatch.setenv("HF_TOKEN", "hf_owner")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(hf_api.api, "endpoint", server.url)  # create_repo and such are methods of this object
+        huggingface_hub.close_session()  # the one HTTP client of the process: it knows NO_PROXY when it is made
+        yield server
+        huggingface_hub.close_session()
