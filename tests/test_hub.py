@@ -14,6 +14,7 @@ from learngene_hub import Learngene, extract, from_learngene, list_learngenes
 from learngene_hub.errors import GeneFileError, HubError, HubUnreachableError, RunError
 from learngene_hub.gene.sharing import pull_gene, push_gene
 from learngene_hub.gene.source import locate
+from learngene_hub.hub import fetch as fetch_module
 from learngene_hub.hub import push as push_module
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
@@ -58,12 +59,6 @@ def load(options):
 def copy(tiny_run, tmp_path):
     """A gene folder to be changed."""
     return shutil.copytree(tiny_run / "gene", tmp_path / "copy")
-
-
-def load_gene(hub, **options):
-    """The tensors of the gene on the Hub, by name."""
-    gene = Learngene.from_pretrained(REPO, endpoint=hub.url, token="hf_owner", **options)
-    return dict(sorted(gene.tensors.items()))
 
 
 def asked(hub, methods=("GET", "HEAD")):
@@ -120,7 +115,7 @@ def test_a_pull_request_leaves_main_alone_and_gives_its_url(hub, push, copy):
 def test_a_private_repository_is_seen_by_its_owner_only(push, load):
     push(private=True)
     load()
-    with pytest.raises(HubError, match="no such repository on .*, or a private one that your token may not see"):
+    with pytest.raises(HubError, match=r"no such repository on .*, or a private one that your token may not see"):
         load(token="hf_other", force_download=True)
 
 
@@ -156,10 +151,9 @@ def test_a_gene_in_memory_is_pushed_with_a_card_and_loads_again(hub):
     pushed = gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url)
     assert set(pushed.changed) == {"config.json", "learngene.safetensors", "README.md"}
     assert b"evolution.png" not in hub.files(REPO)["README.md"]
-    assert all(
-        torch.equal(*pair)
-        for pair in zip(load_gene(hub).values(), dict(sorted(gene.tensors.items())).values(), strict=True)
-    )
+    there = Learngene.from_pretrained(REPO, endpoint=hub.url, token="hf_owner")
+    assert there.tensors.keys() == gene.tensors.keys()
+    assert all(torch.equal(there.tensors[name], tensor) for name, tensor in gene.tensors.items())
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -234,7 +228,7 @@ def test_only_the_three_files_that_are_needed_come(hub, push, load):
     push()
     hub.requests.clear()
     load()
-    fetched = {one.path.split("/")[-1] for one in asked(hub, ("GET",)) if "/resolve/" in one.path}
+    fetched = {one.path.split("/")[-1] for one in asked(hub) if "/resolve/" in one.path}
     assert fetched == {"config.json", "learngene.safetensors", "README.md"}
 
 
@@ -303,23 +297,28 @@ def test_force_download_fetches_again(hub, push, load):
     load()
     hub.requests.clear()
     load(force_download=True)
-    assert sum("/resolve/" in one.path and one.method == "GET" for one in hub.requests) >= 3
+    bodies = [one for one in asked(hub, ("GET",)) if "/api/" not in one.path]
+    assert len(bodies) == 3
 
 
 # What goes wrong while loading.
 
 
+def test_a_server_that_does_not_answer_in_time_is_an_error(hub, push, load, monkeypatch):
+    push()
+    monkeypatch.setattr(fetch_module, "_TIMEOUT", 0.2)
+    hub.faults.append(Fault("HEAD", "/resolve/", "delay", seconds=30))
+    with pytest.raises(HubUnreachableError, match=r"no answer from .*timed out"):
+        load()
+
+
 def test_no_server_is_an_error_after_one_attempt(load):
-    with pytest.raises(
-        HubUnreachableError, match=r"no such folder here, and from the Hub: owner/gene: no answer from http"
-    ):
+    with pytest.raises(HubUnreachableError, match=r"no such folder here, .* owner/gene: no answer from http"):
         load(endpoint="http://127.0.0.1:9")
 
 
 def test_a_repository_that_is_not_there_is_named_with_what_to_do(load):
-    with pytest.raises(
-        HubError, match=r"no such folder here, and from the Hub: owner/gane: no such repository on http"
-    ):
+    with pytest.raises(HubError, match=r"no such folder here, .* owner/gane: no such repository on http"):
         load("owner/gane")
 
 
@@ -358,14 +357,14 @@ def test_a_gene_of_a_newer_schema_asks_for_a_newer_package(push, load, copy, hub
     push(copy)
     config = json.loads((copy / "config.json").read_text())
     hub.put(REPO, {"config.json": json.dumps(config | {"schema_version": 99}).encode()})
-    with pytest.raises(GeneFileError, match="schema version 99 is newer than .*upgrade"):
+    with pytest.raises(GeneFileError, match=r"schema version 99 is newer than .*upgrade"):
         load()
 
 
 def test_weights_other_than_the_config_says_are_refused(push, load, hub):
     push()
     hub.put(REPO, {"learngene.safetensors": hub.files(REPO)["learngene.safetensors"][:-1] + b"x"})
-    with pytest.raises(GeneFileError, match="expected the sha256 of config.json"):
+    with pytest.raises(GeneFileError, match="the file was altered or cut"):
         load()
 
 
@@ -411,9 +410,7 @@ def test_too_large_a_download_is_refused_before_it_begins(hub, push, load, monke
     push()
     monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_MB", "0.001")
     hub.requests.clear()
-    with pytest.raises(
-        HubError, match=r"MB to download, expected at most 0; if you trust it, set LEARNGENE_MAX_DOWNLOAD"
-    ):
+    with pytest.raises(HubError, match="MB to download, expected at most 0; if you trust it, set LEARNGENE_MAX"):
         load()
     assert not [one for one in hub.requests if one.method == "GET" and "/resolve/" in one.path]
 

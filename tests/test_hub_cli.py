@@ -1,0 +1,153 @@
+"""`learngene push`, `pull`, `list --hub`, `info` and what else takes a gene of the Hub, at the command line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_server import Fault
+from typer.testing import CliRunner
+
+from learngene_hub import from_learngene
+from learngene_hub.cli.main import app
+from learngene_hub.finetuning.folder import RECORD_NAME
+from learngene_hub.finetuning.sharing import LOCAL
+from learngene_hub.networks import save_timm_folder
+
+REPO = "owner/gene"
+
+
+@pytest.fixture
+def run(hub, tmp_path, monkeypatch):
+    """Runs the command in a folder of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def do(*arguments):
+        result = CliRunner().invoke(app, [str(one) for one in arguments])
+        return result.exit_code, result.stdout, result.stderr
+
+    return do
+
+
+@pytest.fixture
+def tuned(tiny_run, tmp_path):
+    """A folder as `learngene finetune` leaves it, without its pictures."""
+    folder = tmp_path / "tuned"
+    folder.mkdir()
+    save_timm_folder(from_learngene(tiny_run, num_classes=2), folder, class_names=["cat", "dog"])
+    (folder / RECORD_NAME).write_text("{}")
+    (folder / "README.md").write_text(f"---\nlibrary_name: timm\n---\nmodel = timm.create_model({LOCAL}\n")
+    return folder
+
+
+def test_push_prints_the_url_and_says_what_went(run, hub, tiny_run):
+    code, out, err = run("push", tiny_run, REPO)
+    assert (code, out) == (0, f"{hub.url}/{REPO}\n")
+    assert "learngene.safetensors" in err
+    assert "nothing has changed" in run("push", tiny_run, REPO)[2]
+
+
+def test_push_as_json(run, hub, tiny_run):
+    said = json.loads(run("push", tiny_run, REPO, "--json")[1])
+    assert said["commit"] == hub.commits(REPO)[0]
+    assert "config.json" in said["changed"]
+
+
+def test_a_failure_is_one_line_and_exit_1(run, hub, tiny_run):
+    hub.faults.append(Fault("POST", "/commit/", "status", status=403, headers={"X-Error-Message": "read-only token"}))
+    code, out, err = run("push", tiny_run, REPO)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {REPO}: the token may not do this")
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_list_shows_what_is_on_the_hub(run, tiny_run):
+    run("push", tiny_run, REPO)
+    code, out, _ = run("list", "--hub", "--author", "owner")
+    assert code == 0
+    assert REPO in out
+    assert "lg_vgg11" in out
+    assert [one["name"] for one in json.loads(run("list", "--hub", "--json")[1])] == [REPO]
+    assert "no such gene" in run("list", "--hub", "--search", "nothing-like-it")[2]
+
+
+def test_info_reads_no_weights(run, hub, tiny_run):
+    run("push", tiny_run, REPO)
+    hub.requests.clear()
+    code, out, _ = run("info", REPO)
+    assert code == 0
+    assert hub.commits(REPO)[0] in out
+    assert not any("safetensors" in one.path for one in hub.requests)
+    assert json.loads(run("info", REPO, "--json")[1])["revision"] == hub.commits(REPO)[0]
+
+
+def test_verify_takes_a_gene_of_the_hub(run, tiny_run):
+    run("push", tiny_run, REPO)
+    assert run("verify", REPO)[0] == 0
+
+
+def test_pull_makes_a_folder_named_after_the_repository(run, hub, tiny_run):
+    run("push", tiny_run, REPO)
+    code, out, err = run("pull", f"{REPO}@main")
+    assert (code, out) == (0, "gene\n")
+    assert hub.commits(REPO)[0][:12] in err
+    assert Path("gene/recipe.yaml").read_bytes() == (tiny_run / "gene/recipe.yaml").read_bytes()
+    assert "exists already" in run("pull", REPO)[2]
+
+
+def test_a_gene_of_the_hub_is_evaluated_with_its_recipe(run, tiny_run):
+    run("push", tiny_run, REPO)
+    small = ["--ways", "3", "--shots", "2", "--steps", "1", "--tasks", "1", "--seeds", "1", "--lr", "0.1"]
+    code, out, _ = run("evaluate", REPO, *small, "--baselines", "narrow", "--json")
+    assert code == 0
+    assert {one["start"] for one in json.loads(out)["descendants"][0]["starts"]} == {"scratch", "learngene", "narrow"}
+
+
+def test_a_finetuned_network_is_pushed_and_its_card_names_the_repository(run, hub, tuned):
+    code, out, _ = run("push", tuned, "owner/pets")
+    assert (code, out) == (0, f"{hub.url}/owner/pets\n")
+    assert set(hub.files("owner/pets")) - {".gitattributes"} == {path.name for path in tuned.iterdir()}
+    assert b'timm.create_model("hf-hub:owner/pets", pretrained=True).eval()' in hub.files("owner/pets")["README.md"]
+    assert "nothing has changed" in run("push", tuned, "owner/pets")[2]
+
+
+def test_a_finetuned_network_that_does_not_load_is_not_pushed(run, hub, tuned):
+    (tuned / "model.safetensors").write_bytes(b"")
+    code, _, err = run("push", tuned, "owner/pets")
+    assert code == 1
+    assert "the network cannot be loaded" in err
+    assert not hub.requests
+
+
+def test_timm_loads_a_pushed_network_by_its_name(run, hub, tuned, tmp_path):
+    run("push", tuned, "owner/pets")
+    code = (
+        "import learngene_hub, timm; m = timm.create_model('hf-hub:owner/pets', pretrained=True); "
+        "print(m.pretrained_cfg['label_names'])"
+    )
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['cat', 'dog']"
+
+
+def test_a_mistyped_folder_says_that_there_is_none_and_what_the_hub_says(run):
+    code, _, err = run("verify", "runs/dmeo")
+    assert code == 1
+    assert "runs/dmeo" in err
+    assert "no such folder here, and from the Hub" in err
+
+
+def test_without_a_card_one_is_made(run, hub, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "gene", tmp_path / "bare")
+    (folder / "README.md").unlink()
+    run("push", folder, REPO)
+    assert b"# owner/gene" in hub.files(REPO)["README.md"]
