@@ -144,6 +144,8 @@ def refs(call: Call, kind: str, repo_id: str):
         lines["pullRequests" if is_pull else "branches"].append(
             {"name": name.removeprefix("refs/pr/"), "ref": ref, "targetCommit": oid}
         )
+    if not call.flag("include_prs"):
+        del lines["pullRequests"]
     lines["tags"] = [{"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": oid} for tag, oid in repo.tags.items()]
     return lines
 

@@ -18,6 +18,8 @@ FRONT_MATTER = re.compile(r"\A\s*---[\r\n]+([\S\s]*?)[\r\n]+---(?:\r?\n|\Z)")
 LISTED = ["id", "likes", "private", "downloads", "tags", "pipeline_tag", "library_name", "createdAt", "modelId"]
 FULL = ["author", "sha", "lastModified", "gated", "disabled", "siblings"]
 MORE = ["cardData", "config", "downloadsAllTime", "model-index", "safetensors", "usedStorage", "spaces"]
+EMPTY = ["baseModels", "childrenModelCount", "evalResults", "gguf", "inference", "inferenceProviderMapping"]
+EMPTY += ["mask_token", "resourceGroup", "transformersInfo", "trendingScore", "widgetData"]  # may be asked for, in vain
 
 
 def front_matter(readme: str) -> dict | None:
@@ -101,9 +103,9 @@ def info(repo: Repo, revision: str = "main", *, blobs: bool = False) -> dict:
 
 def chosen(everything: dict, fields: list[str]) -> dict:
     """The asked fields, and always the id; 400 for a field that does not exist."""
-    if unknown := set(fields) - {*LISTED, *FULL, *MORE}:
+    if unknown := set(fields) - {*LISTED, *FULL, *MORE, *EMPTY}:
         raise HubError(400, f'"expand" does not know {", ".join(sorted(unknown))}')
-    return {key: everything[key] for key in ("_id", "id", *fields) if everything[key] is not None}
+    return {key: everything[key] for key in ("_id", "id", *fields) if everything.get(key) is not None}
 
 
 def sibling(path: str, file: File, *, blobs: bool) -> dict:
