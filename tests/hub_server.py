@@ -140,6 +140,20 @@ class HubServer:
             files = {file.relative_to(home).as_posix(): file.read_bytes() for file in home.rglob("*") if file.is_file()}
             self.put(home.relative_to(folder).as_posix(), files)
 
+    def environment(self, home: Path, token: str = "hf_owner") -> dict[str, str]:
+        """What a process needs in its environment to take this server for the Hub; `home` is its cache."""
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            "HF_TOKEN": token,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+
     def next_fault(self, call: Call, *, sends: bool) -> Fault | None:
         """The first fault that fits, used up by one; `sends` asks for those that spoil a body."""
         with self.lock:

@@ -129,12 +129,7 @@ def test_timm_loads_a_pushed_network_by_its_name(run, hub, tuned, tmp_path):
         "import learngene_hub, timm; m = timm.create_model('hf-hub:owner/pets', pretrained=True); "
         "print(m.pretrained_cfg['label_names'])"
     )
-    environment = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-    }
+    environment = os.environ | hub.environment(tmp_path / "home")
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['cat', 'dog']"
 
