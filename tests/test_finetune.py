@@ -16,6 +16,7 @@ from learngene_hub.errors import DataError, InheritanceError, NetworkError, RunE
 from learngene_hub.finetuning import Photos, Predictor, Settings, finetune
 from learngene_hub.finetuning.fit import Epoch, fit_network
 from learngene_hub.finetuning.photos import load_photos
+from learngene_hub.finetuning.sharing import LOCAL, PREDICT
 from learngene_hub.progress import SilentReporter
 from learngene_hub.training import epochs
 
@@ -117,6 +118,8 @@ def test_the_card_tells_how_to_use_the_network(tuned):
     card = (tuned.folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: timm\n")
     assert card.index("import learngene_hub") < card.index("import timm")
+    assert LOCAL in card  # what a push replaces
+    assert PREDICT in card
     assert "Nothing was chosen by the test images" in card
     assert f"{tuned.record['scratch']['test_accuracy']:.1%}" in card
 

@@ -19,6 +19,7 @@ from learngene_hub.networks import load_timm_folder
 from learngene_hub.networks.timm_folder import CONFIG_NAME, WEIGHTS_NAME
 
 LOCAL = '"local-dir:.", pretrained=True).eval()  # the path of this folder'
+PREDICT = "learngene predict . photo.jpg"
 
 
 def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
@@ -37,5 +38,12 @@ def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: H
     files = {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
     if CARD_NAME in files:
         card = check_card(files[CARD_NAME], path / CARD_NAME)
-        files[CARD_NAME] = card.replace(LOCAL, f'"hf-hub:{address.repo_id}", pretrained=True).eval()').encode()
+        files[CARD_NAME] = _addressed(card, address.repo_id).encode()
     return push(files, address, terms=terms, options=options)
+
+
+def _addressed(card: str, repo_id: str) -> str:
+    """The card with snippets that name the repository instead of the folder."""
+    name = repo_id.split("/")[1]
+    fetched = f"hf download {repo_id} --local-dir {name}\nlearngene predict {name} photo.jpg"
+    return card.replace(LOCAL, f'"hf-hub:{repo_id}", pretrained=True).eval()').replace(PREDICT, fetched)

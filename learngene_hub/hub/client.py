@@ -25,7 +25,7 @@ from learngene_hub.errors import HubError, HubUnreachableError
 from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"
-CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 10.0
+CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # the client itself may wait 3 seconds more, before
 STALE_PARENT = 412
 
 

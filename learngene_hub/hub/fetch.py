@@ -137,8 +137,8 @@ def _check_size(address: Address, size: int) -> None:
     limit = float(os.environ.get(LIMIT_VARIABLE, LIMIT_MB))
     if size > limit * 1e6:
         raise HubError(
-            f"{address.repo_id}: {size / 1e6:,.0f} MB to download, expected at most {limit:,.0f}; if you trust it, set "
-            f"{LIMIT_VARIABLE}={size / 1e6 + 1:.0f}"
+            f"{address.repo_id}: {round(size / 1e6, 3):g} MB to download, expected at most {limit:g}; if you trust "
+            f"it, set {LIMIT_VARIABLE}={size / 1e6 + 1:.0f}"
         )
 
 

@@ -1,0 +1,135 @@
+"""A gene's way to the Hub and back, by the commands a user would type; prints the transcript of docs/hub.md.
+
+    python tests/campaigns/hub_story.py
+
+The Hub is the server of the tests, a process of its own that is told nothing but its port. Every command of the story
+is a process too. Takes about four minutes of one core, nearly all of them for the evolution.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import ProxyHandler, Request, build_opener
+
+TESTS = Path(__file__).parent.parent
+HERE = build_opener(ProxyHandler({}))  # no proxy to 127.0.0.1
+SHOWN = "https://huggingface.co"  # stands in the transcript for the address of the server
+REPO = "owner/demo"
+LOAD = """\
+from learngene_hub import from_learngene
+born = from_learngene("{source}", num_classes=5).inheritance
+print(f"{{born.share:.1%}} inherited; gene {{born.sha256[:12]}}, commit {{born.revision[:12]}}")"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, server() as url:
+        tell(Teller(Path(folder), url))
+
+
+def tell(story: "Teller") -> None:
+    """The whole story."""
+    story.says("evolve a gene on built-in data, and push it")
+    story.runs("learngene evolve demo")
+    pushed = story.runs(f"learngene push runs/demo {REPO} --json")
+    first = json.loads(pushed)["commit"]
+    story.saw()
+    story.says("anyone finds it; only config and card are fetched to describe it")
+    story.runs("learngene list --hub")
+    story.runs(f"learngene info {REPO}")
+    story.saw()
+    story.says("somebody else, with an empty cache")
+    story.forgets()
+    story.loads(REPO)
+    story.saw()
+    story.says("the second time: one request without a body; and with a full commit, or offline, none")
+    story.loads(REPO)
+    story.saw()
+    story.loads(f"{REPO}@{first}")
+    story.saw()
+    story.loads(REPO, offline=True)
+    story.saw()
+    story.says("nothing has changed, so there is nothing to push")
+    story.runs(f"learngene push runs/demo {REPO}")
+    story.says("another gene under the same name: main moves on, the old commit still loads")
+    story.runs("learngene evolve demo seed=1 evolution.generations=2 --out runs/second")
+    story.runs(f"learngene push runs/second {REPO}")
+    story.loads(REPO)
+    story.loads(f"{REPO}@{first}")
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    command = [sys.executable, str(TESTS / "hub_server.py"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+class Teller:
+    """Runs commands in a folder of their own, and prints each with what it said."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self.environment = os.environ | {
+            "HF_ENDPOINT": url,
+            "HF_HOME": str(folder / "cache"),
+            "HF_TOKEN": "hf_owner",
+            "HF_HUB_DISABLE_XET": "1",  # the server has none
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1",
+            "LEARNGENE_CACHE": str(folder / "images"),
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "118",
+        }
+
+    def says(self, text: str) -> None:
+        self._print(f"\n# {text}")
+
+    def runs(self, line: str) -> str:
+        return self._run(f"$ {line}", [sys.executable, "-m", "learngene_hub", *line.split()[1:]])
+
+    def loads(self, source: str, *, offline: bool = False) -> str:
+        code = LOAD.format(source=source)
+        return self._run(
+            f"$ {'HF_HUB_OFFLINE=1 ' * offline}python -c '{code}'", [sys.executable, "-c", code], offline=offline
+        )
+
+    def saw(self) -> None:
+        """What the Hub was asked since the last time, by the kind of request."""
+        with HERE.open(f"{self.url}/_test/requests") as answer:
+            asked = [one for one in json.load(answer) if "agent-harnesses" not in one["path"]]
+        HERE.open(Request(f"{self.url}/_test/requests", method="DELETE")).close()
+        kinds = Counter(one["method"] for one in asked)
+        counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "no request"
+        self._print(f"[the Hub saw {counted}, and sent {sum(one['size'] for one in asked):,} bytes]")
+
+    def forgets(self) -> None:
+        shutil.rmtree(self.folder / "cache")
+
+    def _run(self, shown: str, command: list[str], *, offline: bool = False) -> str:
+        self._print(shown)
+        more = {"HF_HUB_OFFLINE": "1"} if offline else {}
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment | more, capture_output=True, text=True, check=True
+        )
+        said = (done.stdout + done.stderr).replace(self.url, SHOWN).rstrip()
+        self._print(said)
+        return done.stdout
+
+    def _print(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
