@@ -1,5 +1,6 @@
 """The model card: what a gene is, how it was made, and what it has not been shown to do."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ LIBRARY_NAME = "learngene"
 FACTS = "learngene"  # key of the metadata under which a list finds what it shows
 BEGIN = "<!-- begin of the evaluation: `learngene card` replaces all up to its end -->"
 END = "<!-- end of the evaluation -->"
+_LOAD = re.compile(r'from_learngene\("[^"]*", num_classes=5\)(  # "\.": this folder)?')
+_EVALUATE = re.compile(r"^learngene evaluate \.$", re.MULTILINE)
 
 
 def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
@@ -59,6 +62,11 @@ def check_card(content: bytes, path: Path) -> str:
             f"{path}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
         ) from None
     return text
+
+
+def addressed_card(card: str, name: str) -> str:
+    """The card with snippets that call the gene `name`, where they said "this folder" or another name."""
+    return _EVALUATE.sub(f"learngene evaluate {name}", _LOAD.sub(f'from_learngene("{name}", num_classes=5)', card))
 
 
 def _facts(config: GeneConfig) -> dict[str, Any]:

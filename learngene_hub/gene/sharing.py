@@ -1,18 +1,16 @@
 """A gene folder to the Hub, and from there into a folder of one's own."""
 
-import re
 import shutil
 from pathlib import Path
 
 from learngene_hub.errors import GeneFileError, RunError
 from learngene_hub.files import atomic_path
-from learngene_hub.gene.card import check_card, render_card
+from learngene_hub.gene.card import addressed_card, check_card, render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
     CONFIG_NAME,
-    METRICS_NAME,
+    MORE_FILES,
     PICTURE_NAME,
-    RECIPE_NAME,
     WEIGHTS_NAME,
     find_gene,
     read_gene,
@@ -22,11 +20,6 @@ from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import Pushed, PushTerms, push
-
-MORE_FILES = (CARD_NAME, RECIPE_NAME, METRICS_NAME, PICTURE_NAME)
-EVALUATIONS = tuple(f"evaluation{end}.png" for end in ("", *(f"-{number}" for number in range(2, 10))))
-_LOAD = re.compile(r'from_learngene\("[^"]*", num_classes=5\)(  # "\.": this folder)?')
-_EVALUATE = re.compile(r"^learngene evaluate \.$", re.MULTILINE)
 
 
 def push_gene(path: Path, address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
@@ -43,10 +36,10 @@ def push_gene(path: Path, address: Address, *, terms: PushTerms, options: HubOpt
     faults = [check.fault for check in verify(folder) if check.fault]
     if faults:
         raise GeneFileError(faults[0])
-    names = [name for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES, *EVALUATIONS) if (folder / name).is_file()]
+    names = [name for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES) if (folder / name).is_file()]
     files = {name: (folder / name).read_bytes() for name in names}
     card = files.get(CARD_NAME) or render_card(config, name=address.repo_id, picture=PICTURE_NAME in files).encode()
-    files[CARD_NAME] = _addressed(check_card(card, folder / CARD_NAME), address.repo_id).encode()
+    files[CARD_NAME] = addressed_card(check_card(card, folder / CARD_NAME), address.repo_id).encode()
     return push(files, address, terms=terms, options=options)
 
 
@@ -60,18 +53,11 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
     """
     if out.exists():
         raise RunError(f"{out}: exists already; give another --out")
-    found = locate(source, options=options, wanted=(*MORE_FILES, *EVALUATIONS))
+    found = locate(source, options=options, wanted=MORE_FILES)
     read_gene(found.folder)
     with atomic_path(out) as staged:
         staged.mkdir()
-        for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES, *EVALUATIONS):
+        for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
             if (found.folder / name).is_file():
                 shutil.copyfile(found.folder / name, staged / name)
     return found
-
-
-def _addressed(card: str, repo_id: str) -> str:
-    """The card with snippets that name the repository."""
-    return _EVALUATE.sub(
-        f"learngene evaluate {repo_id}", _LOAD.sub(f'from_learngene("{repo_id}", num_classes=5)', card)
-    )

@@ -1,23 +1,39 @@
 """Genes that come with the package, each named `gtl/FOLDER`, and their index.
 
-The index says which files every gene has, with their sha256. `python -m learngene_hub.gene.shipped` writes it anew from
-the folders, and the copies of the cards in `model_cards/` with it.
+The index says which files every gene has, with their sha256. In a clone, it is made from the folders, and the copies of
+the cards in `model_cards/` with it:
+
+    python -m learngene_hub.gene.shipped               # anew
+    python -m learngene_hub.gene.shipped RUN gtl/NAME  # with the gene of a run
 """
 
 import difflib
 import json
+import re
+import shutil
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from learngene_hub.files import write_text
-from learngene_hub.gene.folder import CARD_NAME, file_sha256
+from learngene_hub.files import atomic_path, write_text
+from learngene_hub.gene.card import addressed_card
+from learngene_hub.gene.folder import (
+    CARD_NAME,
+    CONFIG_NAME,
+    MORE_FILES,
+    WEIGHTS_NAME,
+    file_sha256,
+    find_gene,
+    read_gene,
+)
 
 PREFIX = "gtl/"
 FOLDER = Path(__file__).parent.parent / "genes"
 INDEX_NAME = "index.json"
 CARDS = FOLDER.parent.parent / "model_cards"  # in a clone only
+_TITLE = re.compile(r"^# .*$", re.MULTILINE)
 
 
 @cache
@@ -51,7 +67,25 @@ def card_copy(name: str) -> str:
     return card.replace("](ev", f"](../learngene_hub/genes/{name.removeprefix(PREFIX)}/ev")
 
 
-def _write() -> None:
+def ship(run: Path, name: str) -> None:
+    """Put the gene of `run` among the shipped ones as `name`, in place of one of that name; nothing without a card.
+
+    Raises:
+        GeneFileError: there is no gene, or a check of it fails.
+    """
+    found = find_gene(run)
+    read_gene(found)
+    with atomic_path(shipped_folder(name)) as staged:
+        staged.mkdir()
+        for file in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
+            if (found / file).is_file():
+                shutil.copyfile(found / file, staged / file)
+        card = _TITLE.sub(f"# {name}", (found / CARD_NAME).read_text(encoding="utf-8"), count=1)
+        write_text(staged / CARD_NAME, addressed_card(card, name))
+
+
+def write_index() -> None:
+    """Make the index, and the copies of the cards, from the folders."""
     write_text(FOLDER / INDEX_NAME, json.dumps(make_index(), indent=2) + "\n")
     shipped_index.cache_clear()
     for name in shipped_index():
@@ -59,4 +93,6 @@ def _write() -> None:
 
 
 if __name__ == "__main__":
-    _write()
+    if sys.argv[1:]:
+        ship(Path(sys.argv[1]), sys.argv[2])
+    write_index()

@@ -159,7 +159,7 @@ def _whole(address: Address, file: RepoSibling, options: HubOptions) -> Path:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
     raise HubError(
-        f"{address}: {file.rfilename} came twice with other bytes than the Hub has by its hash; nothing of it was "
+        f"{address.repo_id}: {file.rfilename} came twice with other bytes than the Hub has by its hash; nothing of it was "
         "kept: try again later, or over another connection"
     )
 

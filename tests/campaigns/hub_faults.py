@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hub_server import Fault, HubServer
 
 REPO = "owner/gene"
+SHOWN_CACHE = "~/.cache/huggingface/hub"  # stands in the table for the cache of the case
 LOAD = """
 import sys, time, warnings
 import torch, timm, huggingface_hub
@@ -174,7 +175,7 @@ def attempt(case: Case, hub: HubServer, run: Path, scratch: Path) -> tuple[str, 
         )
         hub.faults.clear()
         seconds, said = done.stdout.strip().split("\n", 1)
-        return seconds, said.replace(str(scratch), ""), left(cache)
+        return seconds, said.replace(str(cache), SHOWN_CACHE).replace(str(scratch / "file"), SHOWN_CACHE), left(cache)
 
 
 def left(cache: Path) -> str:

@@ -1,0 +1,103 @@
+"""The genes of the package: folder, index, card and its copy say the same, and every gene works without a network."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from learngene_hub import Learngene, from_learngene, list_learngenes
+from learngene_hub.errors import GeneFileError, HubError
+from learngene_hub.gene.card import FACTS
+from learngene_hub.gene.folder import CARD_NAME, verify
+from learngene_hub.gene.shipped import CARDS, card_copy, make_index, shipped_folder, shipped_index
+from learngene_hub.recipe import Recipe
+
+NAMES = sorted(shipped_index())
+
+
+def test_the_index_is_what_the_folders_ask_for():
+    assert NAMES
+    assert dict(shipped_index()) == make_index()
+
+
+def test_model_cards_holds_a_copy_of_every_card_and_nothing_else():
+    copies = {path.name: path.read_text() for path in CARDS.iterdir()}
+    assert copies == {f"{name.split('/')[1]}.md": card_copy(name) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_of_the_copied_card_are_found(name):
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card_copy(name))
+    assert pictures
+    assert [picture for picture in pictures if not (CARDS / picture).is_file()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_gene_passes_every_check(name):
+    assert [check for check in verify(shipped_folder(name)) if check.fault] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_gene_is_inherited_by_its_name(name):
+    found = from_learngene(name, num_classes=5).inheritance
+    assert (found.source, found.sha256) == (name, Learngene.from_pretrained(name).config.sha256)
+    assert 0 < found.share < 0.21
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_states_what_the_config_does(name):
+    config = Learngene.from_pretrained(name).config
+    facts = ModelCard.load(shipped_folder(name) / CARD_NAME).data.get(FACTS)
+    assert (facts["network"], facts["width"], facts["depth"]) == (config.network, config.width, config.depth)
+    assert facts["parameters"] == config.parameters
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_code_of_the_card_runs(name):
+    code = re.search(r"```python\n(.*?)```", card_copy(name), re.DOTALL).group(1)
+    assert f'from_learngene("{name}"' in code
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(code, {})
+    assert said.getvalue().startswith(f"learngene {name} (sha256")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recipe_beside_the_gene_is_the_one_it_was_evolved_by(name):
+    origin = Learngene.from_pretrained(name).config.origin
+    recipe = Recipe.from_file(shipped_folder(name) / "recipe.yaml", origin.overrides)
+    assert (recipe.name, recipe.seed) == (origin.recipe, origin.seed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_file_of_a_shipped_gene_tells_where_it_was_made(name):
+    texts = [path.read_text() for path in shipped_folder(name).iterdir() if path.suffix in {".json", ".md", ".yaml"}]
+    assert not re.search(r"=/|\"/|/home/|/root/|/tmp/", "\n".join(texts).replace("=/data/", ""))
+
+
+def test_list_shows_the_shipped_genes_with_no_network():
+    found = list_learngenes()
+    assert [one.name for one in found] == NAMES
+    assert all(one.network and one.data and one.megabytes for one in found)
+    assert list_learngenes(network="no-such-network") == list_learngenes(author="somebody") == []
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one():
+    with pytest.raises(GeneFileError, match=f"expected a gene of this package, {NAMES[0]}.*, found no such name"):
+        from_learngene(NAMES[0][:-1], num_classes=5)
+
+
+def test_a_wrong_account_is_answered_with_the_right_name(hub):
+    with pytest.raises(HubError, match=f"no such repository .*; did you mean {NAMES[0]}"):
+        from_learngene(NAMES[0].replace("gtl/", "glt/"), num_classes=5)
+
+
+def test_a_folder_of_the_same_name_wins(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("gtl").mkdir()
+    Path(NAMES[0]).symlink_to(tiny_run)
+    assert (
+        from_learngene(NAMES[0], num_classes=5).inheritance.sha256 == Learngene.from_pretrained(tiny_run).config.sha256
+    )
