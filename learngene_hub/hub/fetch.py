@@ -159,8 +159,8 @@ def _whole(address: Address, file: RepoSibling, options: HubOptions) -> Path:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
     raise HubError(
-        f"{address.repo_id}: {file.rfilename} came twice with other bytes than the Hub has by its hash; nothing of it was "
-        "kept: try again later, or over another connection"
+        f"{address.repo_id}: {file.rfilename} came twice with other bytes than the Hub has by its hash; nothing of it "
+        "was kept: try again later, or over another connection"
     )
 
 
