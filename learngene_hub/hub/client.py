@@ -120,7 +120,7 @@ def _answered(error: OSError, address: Address, options: HubOptions, known: Sequ
 
 
 def _by_status(error: HfHubHTTPError, address: Address, site: str) -> HubError:
-    said = "; ".join((error.server_message or _first_line(error)).split("\n"))
+    said = "; ".join((error.server_message or error.response.reason_phrase).split("\n"))
     match error.response.status_code:
         case 401:
             return HubError(f"{address}: {site} does not accept the token ({said}): `hf auth login`, or mend HF_TOKEN")

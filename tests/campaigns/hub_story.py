@@ -8,6 +8,7 @@ is a process too. Takes about four minutes of one core, nearly all of them for t
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def tell(story: "Teller") -> None:
     story.says("evolve a gene on built-in data, and push it")
     story.runs("learngene evolve demo")
     pushed = story.runs(f"learngene push runs/demo {REPO} --json")
-    first = json.loads(pushed)["commit"]
+    first = re.search(r"[0-9a-f]{40}", pushed)[0]
     story.saw()
     story.says("anyone finds it; only config and card are fetched to describe it")
     story.runs("learngene list --hub")
@@ -120,11 +121,17 @@ class Teller:
         self._print(shown)
         more = {"HF_HUB_OFFLINE": "1"} if offline else {}
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment | more, capture_output=True, text=True, check=True
+            command,
+            cwd=self.folder,
+            env=self.environment | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
         )
-        said = (done.stdout + done.stderr).replace(self.url, SHOWN).rstrip()
-        self._print(said)
-        return done.stdout
+        said = done.stdout.replace(self.url, SHOWN)
+        self._print("\n".join(line.rstrip() for line in said.rstrip().splitlines()))
+        return said
 
     def _print(self, text: str) -> None:
         sys.stdout.write(text + "\n")
