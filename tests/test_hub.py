@@ -406,6 +406,13 @@ def test_a_download_cut_short_is_an_error_and_leaves_nothing_half_written(hub, p
     load()
 
 
+def test_a_limit_that_is_no_number_is_an_error(push, load, monkeypatch):
+    push()
+    monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_MB", "1 GB")
+    with pytest.raises(HubError, match="LEARNGENE_MAX_DOWNLOAD_MB: expected a number of megabytes, found '1 GB'"):
+        load()
+
+
 def test_too_large_a_download_is_refused_before_it_begins(hub, push, load, monkeypatch):
     push()
     monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_MB", "0.001")

@@ -134,12 +134,21 @@ def _download(address: Address, required: Sequence[str], wanted: Sequence[str], 
 
 
 def _check_size(address: Address, size: int) -> None:
-    limit = float(os.environ.get(LIMIT_VARIABLE, LIMIT_MB))
+    limit = _limit()
     if size > limit * 1e6:
         raise HubError(
             f"{address.repo_id}: {round(size / 1e6, 3):g} MB to download, expected at most {limit:g}; if you trust "
             f"it, set {LIMIT_VARIABLE}={size / 1e6 + 1:.0f}"
         )
+
+
+def _limit() -> float:
+    """Most megabytes to download at once."""
+    said = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
+    try:
+        return float(said)
+    except ValueError:
+        raise HubError(f"{LIMIT_VARIABLE}: expected a number of megabytes, found {said!r}") from None
 
 
 def _whole(address: Address, file: RepoSibling, options: HubOptions) -> Path:
