@@ -140,7 +140,7 @@ def test_a_folder_with_a_pickle_is_refused_whatever_else_it_holds(folder, name):
         ("{", "expected JSON"),
         ("[" * 100_000, "expected JSON"),
         ("[]", "expected a learngene config"),
-        ('{"architecture": "resnet18"}', "expected a learngene config"),
+        ('{"architecture": "resnet18"}', "expected the config of a learngene, found that of a whole network"),
         ('{"schema_version": 1}', r"package_version: Field required \(\d+ faults"),
     ],
 )

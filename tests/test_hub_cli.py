@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from learngene_hub import from_learngene
 from learngene_hub.cli.main import app
 from learngene_hub.finetuning.folder import RECORD_NAME
-from learngene_hub.finetuning.sharing import LOCAL
+from learngene_hub.finetuning.sharing import LOCAL, PREDICT
 from learngene_hub.networks import save_timm_folder
 
 REPO = "owner/gene"
@@ -39,7 +39,9 @@ def tuned(tiny_run, tmp_path):
     folder.mkdir()
     save_timm_folder(from_learngene(tiny_run, num_classes=2), folder, class_names=["cat", "dog"])
     (folder / RECORD_NAME).write_text("{}")
-    (folder / "README.md").write_text(f"---\nlibrary_name: timm\n---\nmodel = timm.create_model({LOCAL}\n")
+    (folder / "README.md").write_text(
+        f"---\nlibrary_name: timm\ntags: [timm, learngene]\n---\n{PREDICT}\nmodel = timm.create_model({LOCAL}\n"
+    )
     return folder
 
 
@@ -134,11 +136,13 @@ def test_timm_loads_a_pushed_network_by_its_name(run, hub, tuned, tmp_path):
     assert done.stdout.strip() == "['cat', 'dog']"
 
 
-def test_a_mistyped_folder_says_that_there_is_none_and_what_the_hub_says(run):
+def test_a_mistyped_folder_is_answered_with_the_right_one(run):
+    Path("runs/demo").mkdir(parents=True)
     code, _, err = run("verify", "runs/dmeo")
     assert code == 1
-    assert "runs/dmeo" in err
-    assert "no such folder here, and from the Hub" in err
+    assert err.startswith("error: runs/dmeo: no such repository")
+    assert "did you mean runs/demo?" in err
+    assert "nor is there such a folder in runs/" in run("verify", "runs/other-thing")[2]
 
 
 def test_without_a_card_one_is_made(run, hub, tiny_run, tmp_path):
@@ -146,3 +150,28 @@ def test_without_a_card_one_is_made(run, hub, tiny_run, tmp_path):
     (folder / "README.md").unlink()
     run("push", folder, REPO)
     assert b"# owner/gene" in hub.files(REPO)["README.md"]
+
+
+def test_a_pushed_network_is_no_gene_and_its_card_says_how_to_use_it(run, hub, tuned):
+    assert run("push", tuned, "owner/pets")[0] == 0
+    assert "no such gene" in run("list", "--hub")[2]
+    card = hub.files("owner/pets")["README.md"].decode()
+    assert "hf download owner/pets --local-dir pets\nlearngene predict pets photo.jpg" in card
+    assert 'create_model("hf-hub:owner/pets", pretrained=True).eval()\n' in card
+    assert "found that of a whole network" in run("info", "owner/pets")[2]
+
+
+def test_a_pushed_network_that_is_pushed_elsewhere_names_the_new_place_only(run, hub, tuned):
+    run("push", tuned, "owner/pets")
+    (tuned / "README.md").write_bytes(hub.files("owner/pets")["README.md"])
+    run("push", tuned, "owner/cats")
+    assert "owner/pets" not in hub.files("owner/cats")["README.md"].decode()
+
+
+@pytest.mark.parametrize("repo", ["gene", "owner/ge ne", "own\\1er/gene", "owner/..", "a/b/c"])
+def test_a_name_that_the_hub_does_not_allow_is_refused_before_anything_is_sent(run, hub, tiny_run, tuned, repo):
+    for folder in (tiny_run, tuned):
+        code, _, err = run("push", folder, repo)
+        assert code == 1
+        assert err.count("\n") == 1
+    assert [one for one in hub.requests if "agent-harnesses" not in one.path] == []

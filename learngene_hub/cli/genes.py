@@ -77,7 +77,7 @@ def _row(one: "GeneSummary") -> tuple[str, ...]:
         one.data or "",
         "" if one.megabytes is None else f"{one.megabytes:.1f}",
         "" if one.gain is None else f"{one.gain:+.1f} points",
-        "comes with the package" if one.downloads is None else f"{one.downloads:,}",
+        "in the package" if one.downloads is None else f"{one.downloads:,}",
     )
 
 

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from learngene_hub.errors import RunError
 from learngene_hub.files import atomic_path, write_text
+from learngene_hub.gene.folder import CARD_NAME
 from learngene_hub.networks import LearngeneNetwork, save_timm_folder
 from learngene_hub.plots import draw_confusion, draw_training
 
@@ -17,7 +18,6 @@ CLASSES_NAME = "classes.json"
 RECORD_NAME = "finetune.json"
 CONFUSION_NAME = "confusion.png"
 CURVES_NAME = "curves.png"
-CARD_NAME = "README.md"
 
 
 def refuse_occupied(out: Path) -> None:

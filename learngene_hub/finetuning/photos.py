@@ -70,7 +70,7 @@ class Parts:
         """What to keep of them in a file."""
         sets = {"train": self.train, "val": self.val, "test": self.test}
         return {
-            "source": str(photos.path),
+            "source": Path(photos.path).name if Path(photos.path).exists() else str(photos.path),  # it may be published
             "split": self.split,
             "images": {role: len(images) for role, images in sets.items() if images is not None},
             "images_per_class": {role: _counts(images) for role, images in sets.items() if images is not None},

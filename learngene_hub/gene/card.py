@@ -15,8 +15,7 @@ LIBRARY_NAME = "learngene"
 FACTS = "learngene"  # key of the metadata under which a list finds what it shows
 BEGIN = "<!-- begin of the evaluation: `learngene card` replaces all up to its end -->"
 END = "<!-- end of the evaluation -->"
-_LOAD = re.compile(r'from_learngene\("[^"]*", num_classes=5\)(  # "\.": this folder)?')
-_EVALUATE = re.compile(r"^learngene evaluate \.$", re.MULTILINE)
+_LOAD = re.compile(r'from_learngene\("([^"]*)", num_classes=5\)(  # "\.": this folder)?')
 
 
 def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
@@ -31,7 +30,7 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
     data = ModelCardData(
         library_name=LIBRARY_NAME,
         pipeline_tag="image-classification",
-        tags=["learngene", "gtl", "transfer-learning", "few-shot", config.network],
+        tags=["learngene", "gtl", "transfer-learning", "few-shot", config.network, *_data_tags(config)],
         datasets=_hub_data_sets(config),
         **facts,
     )
@@ -41,19 +40,20 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
     return str(ModelCard.from_template(data, template_str=template, **values))
 
 
-def check_card(content: bytes, path: Path) -> str:
-    """The text of a card, if the Hub would take it.
+def check_card(content: bytes, path: Path, *, library: str | None = None) -> str:
+    """The text of a card, if the Hub would take it and a search would find it.
 
     Args:
         content: of the file.
         path: of the file, for messages.
+        library: that its metadata must name; None: any, or none.
 
     Raises:
-        GeneFileError: it is not UTF-8, or its metadata is not YAML between two lines of `---`.
+        GeneFileError: it is not UTF-8, its metadata is not YAML between two lines of `---`, or names another library.
     """
     try:
-        text = content.decode("utf-8")
-        ModelCard(text)
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+        found = ModelCard(text).data.get("library_name")
     except UnicodeDecodeError as error:
         raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
@@ -61,12 +61,21 @@ def check_card(content: bytes, path: Path) -> str:
         raise GeneFileError(
             f"{path}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
         ) from None
+    if library is not None and found != library:
+        raise GeneFileError(
+            f"{path}: expected `library_name: {library}` in its metadata, by which the Hub finds it, found {found!r}"
+        )
     return text
 
 
 def addressed_card(card: str, name: str) -> str:
-    """The card with snippets that call the gene `name`, where they said "this folder" or another name."""
-    return _EVALUATE.sub(f"learngene evaluate {name}", _LOAD.sub(f'from_learngene("{name}", num_classes=5)', card))
+    """The card with snippets that call the gene `name`, where they gave it another name, or said "this folder"."""
+    found = _LOAD.search(card)
+    if found is None:
+        return card
+    evaluate = re.compile(rf"^learngene evaluate {re.escape(found[1])}$", re.MULTILINE)
+    card = card.replace(found[0], f'from_learngene("{name}", num_classes=5)')
+    return evaluate.sub(lambda _: f"learngene evaluate {name}", card)
 
 
 def _facts(config: GeneConfig) -> dict[str, Any]:
@@ -78,6 +87,11 @@ def _facts(config: GeneConfig) -> dict[str, Any]:
         "image_size": config.image_size,
         "data": config.origin.data.source if config.origin else None,
     }
+
+
+def _data_tags(config: GeneConfig) -> list[str]:
+    """The data set, under the name that a user would search."""
+    return [config.origin.data.source.rsplit("/", 1)[-1]] if config.origin else []
 
 
 def _hub_data_sets(config: GeneConfig) -> list[str] | None:

@@ -157,8 +157,8 @@ def find_gene(path: Path) -> Path:
     Raises:
         GeneFileError: there is none.
     """
-    path = path.parent if path.is_file() else path
-    for folder in (path, path / GENE_FOLDER):
+    home = path.parent if path.is_file() and path.name in {CONFIG_NAME, WEIGHTS_NAME} else path
+    for folder in (home, home / GENE_FOLDER):
         if (folder / CONFIG_NAME).is_file() or (folder / WEIGHTS_NAME).is_file():
             return folder
     if not path.exists():
@@ -315,6 +315,11 @@ def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401
+    if isinstance(content, dict) and "architecture" in content:
+        raise GeneFileError(
+            f"{path}: expected the config of a learngene, found that of a whole network, which timm loads, and which "
+            "`learngene predict` takes if `learngene finetune` made it"
+        )
     if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
         raise GeneFileError(f"{path}: expected a learngene config with `schema_version`, found none")
     if content["schema_version"] > SCHEMA_VERSION:

@@ -1,5 +1,6 @@
 """`Learngene`: the tensors of a gene and what they mean."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from learngene_hub.gene.folder import GeneConfig, read_gene, write_gene
+from learngene_hub.gene.folder import MORE_FILES, WEIGHTS_NAME, GeneConfig, file_sha256, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
@@ -93,9 +94,10 @@ class Learngene:
         token: str | bool | None = None,
         endpoint: str | None = None,
     ) -> Pushed:
-        """Push weights, config and a model card to the Hub, as one commit, or none if nothing has changed.
+        """Push the gene to the Hub, as one commit, or none if nothing has changed.
 
-        A folder holds more: `learngene push` sends its recipe, pictures and evaluated card too.
+        Weights and config go, and what else lies in the folder it was loaded from: card, recipe, pictures. A gene made
+        in memory gets a card.
 
         Args:
             repo_id: `owner/name`; made if need be.
@@ -111,9 +113,20 @@ class Learngene:
             HubError: access is denied, the card was edited on the Hub, or the Hub does not answer.
         """
         with TemporaryDirectory() as folder:
+            saved = self.save_pretrained(folder)
+            self._add_files(saved)
             return push_gene(
-                self.save_pretrained(folder),
+                saved,
                 Address(repo_id, revision),
                 terms=PushTerms(private, create_pr, message, overwrite_card),
                 options=HubOptions(token=token, endpoint=endpoint),
             )
+
+    def _add_files(self, folder: Path) -> None:
+        """Put what lies beside the gene it was loaded from into `folder`, if it is that gene still."""
+        home = self.place.folder if self.place else None
+        if home is None or file_sha256(home / WEIGHTS_NAME) != file_sha256(folder / WEIGHTS_NAME):
+            return
+        for name in MORE_FILES:
+            if (home / name).is_file():
+                shutil.copyfile(home / name, folder / name)

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import CardData, ModelCard
+from huggingface_hub import CardData, EvalResult, ModelCard
 from huggingface_hub.hf_api import ModelInfo
 
 from learngene_hub.gene.card import FACTS, LIBRARY_NAME
 from learngene_hub.gene.folder import CARD_NAME, read_config
-from learngene_hub.gene.shipped import shipped_folder, shipped_index
+from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
 from learngene_hub.results import GAIN_METRIC
 
 BYTES_A_PARAMETER = 4
+MOST = 10**12  # parameters; a card that claims more is not believed
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,17 @@ def list_learngenes(
     if hub:
         tags = [LIBRARY_NAME, *([network] if network else [])]
         options = HubOptions(token=token, endpoint=endpoint)
-        return [_of_hub(one) for one in find_models(tags, author=author, search=search, options=options)]
+        found = find_models(tags, author=author, search=search, options=options)
+        return [_of_hub(one) for one in found if one.card_data and one.card_data.get("library_name") == LIBRARY_NAME]
     genes = [_shipped(name) for name in shipped_index() if search is None or search in name]
-    return [one for one in genes if network in {None, one.network} and author in {None, "gtl"}]
+    return [one for one in genes if network in {None, one.network} and author in {None, PREFIX.rstrip("/")}]
 
 
 def read_gain(folder: Path) -> float | None:
     """The gain over scratch that the card in `folder` states, in points; None where it states none."""
     try:
         return _gain(ModelCard((folder / CARD_NAME).read_text(encoding="utf-8"), ignore_metadata_errors=True).data)
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
         return None
 
 
@@ -91,7 +93,7 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
     facts: Any = info.card_data.get(FACTS) if info.card_data else None
     facts = facts if isinstance(facts, Mapping) else {}
     parameters = facts.get("parameters")
-    size = parameters * BYTES_A_PARAMETER / 1e6 if isinstance(parameters, int) else None
+    size = parameters * BYTES_A_PARAMETER / 1e6 if type(parameters) is int and 0 < parameters < MOST else None
     return GeneSummary(
         name=info.id,
         network=_text(facts.get("network")),
@@ -103,11 +105,13 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
 
 
 def _text(value: object) -> str | None:
-    return value[:80] if isinstance(value, str) else None
+    """A short line without what would steer a terminal."""
+    return "".join(filter(str.isprintable, value))[:80] if isinstance(value, str) else None
 
 
 def _gain(data: CardData) -> float | None:
-    for one in data.get("eval_results") or ():
-        if one.metric_type == GAIN_METRIC and isinstance(one.metric_value, int | float):
-            return float(one.metric_value)
+    found = data.get("eval_results")
+    for one in found if isinstance(found, list) else ():
+        if isinstance(one, EvalResult) and one.metric_type == GAIN_METRIC and isinstance(one.metric_value, float | int):
+            return float(one.metric_value) if abs(one.metric_value) <= 100 else None
     return None

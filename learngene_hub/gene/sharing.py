@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from learngene_hub.errors import GeneFileError, RunError
+from learngene_hub.errors import RunError
 from learngene_hub.files import atomic_path
-from learngene_hub.gene.card import addressed_card, check_card, render_card
+from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
     CONFIG_NAME,
@@ -14,7 +14,6 @@ from learngene_hub.gene.folder import (
     WEIGHTS_NAME,
     find_gene,
     read_gene,
-    verify,
 )
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
@@ -33,13 +32,12 @@ def push_gene(path: Path, address: Address, *, terms: PushTerms, options: HubOpt
     """
     folder = find_gene(path)
     _, config = read_gene(folder)
-    faults = [check.fault for check in verify(folder) if check.fault]
-    if faults:
-        raise GeneFileError(faults[0])
     names = [name for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES) if (folder / name).is_file()]
     files = {name: (folder / name).read_bytes() for name in names}
     card = files.get(CARD_NAME) or render_card(config, name=address.repo_id, picture=PICTURE_NAME in files).encode()
-    files[CARD_NAME] = addressed_card(check_card(card, folder / CARD_NAME), address.repo_id).encode()
+    files[CARD_NAME] = addressed_card(
+        check_card(card, folder / CARD_NAME, library=LIBRARY_NAME), address.repo_id
+    ).encode()
     return push(files, address, terms=terms, options=options)
 
 

@@ -4,6 +4,7 @@ A folder that exists always wins. `gtl/...` names genes of the package and nothi
 may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import fetch
+
+CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def locate(
         _refuse_revision(name, revision)
         return Located(shipped_folder(name), name)
     if name.startswith(PREFIX):
+        if "@" in name:
+            raise GeneFileError(f"{name}: genes of this package have no revisions; leave out what follows the @")
         near = near_names(name)
         raise GeneFileError(
             f"{name}: expected a gene of this package, {' or '.join(near or shipped_index())}, found no such name; "
@@ -79,11 +84,21 @@ def _from_hub(
     name: str, address: Address, options: HubOptions, required: Sequence[str], wanted: Sequence[str]
 ) -> Located:
     try:
-        found = fetch(address, required, wanted=wanted, options=options, known=near_names(name))
+        found = fetch(address, required, wanted=wanted, options=options)
     except HubError as error:
-        where = "" if name.startswith(HUB_PREFIX) else "no such folder here, and from the Hub: "
-        raise type(error)(f"{where}{error}") from None
+        raise type(error)(f"{error}{_hint(name)}") from None
     return Located(found.folder, name, found.commit)
+
+
+def _hint(name: str) -> str:
+    """Folders and shipped genes that `name` may have been meant for."""
+    path = Path(name.removeprefix(HUB_PREFIX))
+    folders = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+    near = [str(path.parent / one) for one in difflib.get_close_matches(path.name, folders, n=1)]
+    near += [one for one in near_names(name) if difflib.SequenceMatcher(None, one, name).ratio() > CLOSE]
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; nor is there such a folder in {path.parent}/" if folders else ""
 
 
 def _at(address: Address, revision: str | None) -> Address:

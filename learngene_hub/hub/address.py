@@ -25,6 +25,14 @@ class Address:
     repo_id: str
     revision: str | None = None
 
+    def __post_init__(self) -> None:
+        """Check the name.
+
+        Raises:
+            HubError: it is not `owner/name`, or the Hub would not allow it.
+        """
+        check_repo_id(self.repo_id)
+
     def __str__(self) -> str:
         """As a user would type it."""
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
@@ -52,7 +60,6 @@ def parse_address(text: str) -> Address | None:
             raise HubError(f"{text!r}: expected {PREFIX}owner/name or {PREFIX}owner/name@revision")
         return None
     _, repo_id, revision = found.groups()
-    check_repo_id(repo_id)
     return Address(repo_id, revision)
 
 

@@ -1,13 +1,14 @@
 """How this package talks to the Hub: one client, its options, and what each of its failures means to a user."""
 
 import errno
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
     FileMetadataError,
     GatedRepoError,
@@ -19,6 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
 from learngene_hub import __version__
 from learngene_hub.errors import HubError, HubUnreachableError
@@ -26,6 +28,7 @@ from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"
 CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # the client itself may wait 3 seconds more, before
+TIMEOUT = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 STALE_PARENT = 412
 
 
@@ -42,7 +45,7 @@ class HubOptions:
     """
 
     cache_dir: str | Path | None = None
-    token: str | bool | None = None
+    token: str | bool | None = field(default=None, repr=False)
     local_files_only: bool = False
     force_download: bool = False
     endpoint: str | None = None
@@ -67,14 +70,18 @@ class HubOptions:
         return HfApi(endpoint=self.endpoint, token=self.token, library_name=LIBRARY, library_version=__version__)
 
 
+def check_reachable(options: HubOptions) -> None:
+    """Ask the Hub once and briefly, before something that the client would try again for half a minute."""
+    get_session().head(options.site, timeout=TIMEOUT)
+
+
 @contextmanager
-def explained(address: Address, options: HubOptions, *, known: Sequence[str] = ()) -> Iterator[None]:
+def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
     """Turn every failure of the client into one message that says what to do.
 
     Args:
-        address: what the client is asked for.
+        address: what the client is asked for; None: the list of all repositories.
         options: how.
-        known: names that are like it, to be offered where there is no such repository.
 
     Raises:
         HubUnreachableError: there was no answer, or one that says to try again later.
@@ -82,75 +89,118 @@ def explained(address: Address, options: HubOptions, *, known: Sequence[str] = (
     """
     try:
         yield
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise HubError(f"{address}: cannot be fetched: {_first_line(error)}") from None
-    except (HfHubHTTPError, FileMetadataError, LocalTokenNotFoundError) as error:
-        raise _answered(error, address, options, known) from None
-    except httpx2.HTTPError as error:
-        raise HubUnreachableError(
-            f"{address}: no answer from {options.site} ({_first_line(error)}): check the connection, or work from the "
-            "cache with HF_HUB_OFFLINE=1"
-        ) from None
-    except OSError as error:
-        raise _not_kept(error, address, options) from None
+    except (OSError, RuntimeError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise _meaning(error, address, options) from None
 
 
-def _answered(error: OSError, address: Address, options: HubOptions, known: Sequence[str]) -> HubError:
+def _meaning(error: Exception, address: Address | None, options: HubOptions) -> HubError:
+    label = _label(address)
+    match error:
+        case OfflineModeIsEnabled():
+            return HubError(f"{label}: cannot be fetched: {_first_line(error)}")
+        case LocalEntryNotFoundError():  # what the client says when it has tried in vain
+            return _unanswered(error, label, options)
+        case HfHubHTTPError() | FileMetadataError() | LocalTokenNotFoundError():
+            return _answered(error, address, options)
+        case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
+            return HubError(f"{label}: the token has characters that none has: `hf auth login`, or correct HF_TOKEN")
+        case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
+            return HubError(f"{label}: expected a Hub at https://..., found {options.site!r}: correct HF_ENDPOINT")
+        case httpx2.HTTPError():
+            return _unanswered(error, label, options)
+        case RuntimeError():
+            return _untransferred(error, address, options)
+        case json.JSONDecodeError() | UnicodeDecodeError():
+            return HubError(not_a_hub(label, options))
+        case OSError():
+            return _not_kept(error, label, options)
+        case _:
+            return HubError(f"{label}: {options.site} refused: {_first_line(error)}")
+
+
+def _label(address: Address | None) -> str:
+    return "the list of repositories" if address is None else str(address)
+
+
+def not_a_hub(label: object, options: HubOptions) -> str:
+    """The message where something else answers in the place of the Hub, such as a page of a proxy."""
+    return f"{label}: {options.site} does not answer like a Hub: check HF_ENDPOINT and proxies"
+
+
+def _unanswered(error: Exception, label: str, options: HubOptions) -> HubError:
+    return HubUnreachableError(f"{label}: no answer from {options.site} ({_first_line(error)}): check the connection")
+
+
+def _untransferred(error: RuntimeError, address: Address | None, options: HubOptions) -> HubError:
+    """What the client says of a file that it could not send or fetch, by any of its lanes."""
+    if isinstance(error.__cause__, HfHubHTTPError):
+        return _by_status(error.__cause__, address, options)
+    why = _first_line(error.__cause__ or error)
+    return HubUnreachableError(f"{address}: a file could not be transferred ({why}): try again later")
+
+
+def _answered(error: OSError, address: Address | None, options: HubOptions) -> HubError:
     site = options.site
     match error:
+        case HfHubHTTPError() if address is None:
+            return _by_status(error, address, options)
         case GatedRepoError():
-            return HubError(f"{address}: gated: ask for access on {site}/{address.repo_id}, then `hf auth login`")
+            return HubError(f"{address}: gated: ask for access on {_page(address, site)}, then `hf auth login`")
         case RepositoryNotFoundError():
-            near = f"; did you mean {' or '.join(known)}?" if known else ""
             return HubError(
                 f"{address}: no such repository on {site}, or a private one that your token may not see: check the "
-                f"name, or `hf auth login`{near}"
+                f"name, or `hf auth login`"
             )
         case RevisionNotFoundError():
-            return HubError(
-                f"{address}: expected a branch, tag or commit of {address.repo_id}, found no {address.revision!r}; "
-                f"see {site}/{address.repo_id}/commits/main"
-            )
+            return HubError(f"{address}: found no such branch, tag or commit; see {_page(address, site)}/commits/main")
         case RemoteEntryNotFoundError():
-            return HubError(f"{address}: a file is missing: {_first_line(error)}")
+            file = str(error.response.url).rsplit("/", 1)[-1]
+            return HubError(f"{address}: expected the file {file}, found none: not a gene, or not on this branch")
         case HfHubHTTPError():
-            return _by_status(error, address, site)
+            return _by_status(error, address, options)
         case _:
             return HubError(f"{address}: {_first_line(error)}")
 
 
-def _by_status(error: HfHubHTTPError, address: Address, site: str) -> HubError:
+def _page(address: Address | None, site: str) -> str:
+    return site if address is None else f"{site}/{address.repo_id}"
+
+
+def _by_status(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
+    label, site = _label(address), options.site
     said = "; ".join((error.server_message or error.response.reason_phrase).split("\n"))
     match error.response.status_code:
+        case 401 if options.token is False or (options.token is None and get_token() is None):
+            return HubError(f"{label}: {site} wants to know who asks: `hf auth login`, or set HF_TOKEN")
         case 401:
-            return HubError(f"{address}: {site} does not accept the token ({said}): `hf auth login`, or mend HF_TOKEN")
+            return HubError(f"{label}: {site} does not accept the token ({said}): `hf auth login`, or correct HF_TOKEN")
         case 403:
+            owner = f" write to {address.repo_id.split('/')[0]}" if address else " read"
             return HubError(
-                f"{address}: the token may not do this ({said}): use one that may write to "
-                f"{address.repo_id.split('/')[0]}, see {site}/settings/tokens"
+                f"{label}: the token may not do this ({said}): use one that may{owner}, see {site}/settings/tokens"
             )
         case status if status == STALE_PARENT:
-            return HubError(f"{address}: changed on the Hub meanwhile; run the same command again")
+            return HubError(f"{label}: changed on the Hub meanwhile; run the same command again")
         case status if status == 429 or status >= 500:
-            return HubUnreachableError(f"{address}: {site} is in trouble ({status}: {said}): try again later")
+            return HubUnreachableError(f"{label}: {site} is in trouble ({status}: {said}): try again later")
         case status:
-            return HubError(f"{address}: {site} refused ({status}): {said}")
+            return HubError(f"{label}: {site} refused ({status}): {said}")
 
 
-def _not_kept(error: OSError, address: Address, options: HubOptions) -> HubError:
+def _not_kept(error: OSError, label: str, options: HubOptions) -> HubError:
     """Why a file that came could not be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return HubError(
-            f"{address}: no space left for the cache {options.cache}: free some, or set cache_dir or HF_HUB_CACHE; "
+            f"{label}: no space left for the cache {options.cache}: free some, or set cache_dir or HF_HUB_CACHE; "
             "nothing half-written was kept"
         )
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
         return HubError(
-            f"{address}: the cache {options.cache} cannot be written ({error.strerror}): set cache_dir or HF_HUB_CACHE"
+            f"{label}: the cache {options.cache} cannot be written ({error.strerror}): set cache_dir or HF_HUB_CACHE"
         )
-    return HubError(f"{address}: {_first_line(error)}")
+    return HubError(f"{label}: {_first_line(error)}")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -5,26 +5,27 @@ Hub has for it, since the client compares sizes only.
 """
 
 import hashlib
+import math
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import httpx2
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub import _CACHED_NO_EXIST, constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from learngene_hub import __version__
 from learngene_hub.errors import HubError, HubUnreachableError
 from learngene_hub.files import write_text
-from learngene_hub.hub.address import Address
-from learngene_hub.hub.client import ANSWER_SECONDS, CONNECT_SECONDS, LIBRARY, HubOptions, explained
+from learngene_hub.hub.address import COMMIT, Address
+from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, explained, not_a_hub
 
 LIMIT_VARIABLE, LIMIT_MB = "LEARNGENE_MAX_DOWNLOAD_MB", 200
-_TIMEOUT = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+_HASH = re.compile(r"[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ def fetch(
     *,
     wanted: Sequence[str] = (),
     options: HubOptions,
-    known: Sequence[str] = (),
 ) -> Snapshot:
     """The files `required`, and those of `wanted` that there are, at one commit.
 
@@ -53,50 +53,70 @@ def fetch(
         required: paths in it; the first tells which commit is meant, so all revisions should have it.
         wanted: more paths.
         options: how the Hub is reached.
-        known: names to offer where there is no such repository.
 
     Raises:
         HubUnreachableError: the Hub does not answer, and the cache does not hold the files.
         HubError: there is no such repository, revision or file; access is denied; the files are too large, or do not
             come whole; they cannot be kept.
     """
-    at_hand = _cached(address, required, options)
     if options.is_offline:
-        return at_hand or _refuse_offline(address, options)
+        return _offline(address, required, options)
+    at_hand = None if options.force_download else _cached(address, required, (), options)
     try:
-        with explained(address, options, known=known):
-            commit = _commit_of(address, required[0], options)
+        with explained(address, options):
+            pinned = replace(address, revision=_commit_of(address, required[0], options))
+            found = None if options.force_download else _cached(pinned, required, wanted, options)
+            found = found or _download(pinned, required, wanted, options)
     except HubUnreachableError as error:
-        if at_hand is None or options.force_download:
+        if at_hand is None:
             raise
         warnings.warn(f"{error}. Using commit {at_hand.commit[:12]} from the cache", stacklevel=2)
         return at_hand
-    pinned = replace(address, revision=commit)
-    found = None if options.force_download else _cached(pinned, [*required, *wanted], options)
-    if found is None:
-        with explained(address, options, known=known):
-            found = _download(pinned, required, wanted, options)
-    _remember(address, commit, options)
+    _remember(address, found, options)
     return found
 
 
-def _cached(address: Address, files: Sequence[str], options: HubOptions) -> Snapshot | None:
-    """The snapshot in the cache that holds all `files`, if there is one."""
-    places = [
-        try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=address.revision)
-        for name in files
-    ]
-    if not all(isinstance(place, str) for place in places):
+def _cached(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot | None:
+    """The snapshot in the cache with all files `required`, and those `wanted` that the commit is known to have."""
+
+    def place(name: str) -> object:
+        return try_to_load_from_cache(
+            address.repo_id, name, cache_dir=options.cache, revision=address.revision or constants.DEFAULT_REVISION
+        )
+
+    paths = [place(name) for name in required]
+    more = [one for name in wanted if (one := place(name)) is not _CACHED_NO_EXIST]
+    if not all(isinstance(path, str) and _is_intact(Path(path)) for path in (*paths, *more)):
         return None
-    folder = Path(cast(str, places[0])).parents[files[0].count("/")]
+    folder = Path(cast(str, paths[0])).parents[required[0].count("/")]
     return Snapshot(folder, folder.name)
 
 
-def _refuse_offline(address: Address, options: HubOptions) -> Snapshot:
+def _is_intact(path: Path) -> bool:
+    """Whether a file of the cache has the bytes it came with: where there are links, it is named after their hash."""
+    content, name = path.read_bytes(), path.resolve().name
+    match len(name) if _HASH.fullmatch(name) else 0:
+        case 40:
+            return git_sha1(content) == name
+        case 64:
+            return hashlib.sha256(content).hexdigest() == name
+        case _:
+            return True
+
+
+def _offline(address: Address, required: Sequence[str], options: HubOptions) -> Snapshot:
+    """What the cache holds, when the Hub must not be asked."""
     why = "local_files_only" if options.local_files_only else "HF_HUB_OFFLINE"
+    if options.force_download:
+        raise HubError(f"{address}: force_download and {why} exclude each other; leave out one of them")
+    found = _cached(address, required, (), options)
+    return found or _refuse_offline(address, why, options)
+
+
+def _refuse_offline(address: Address, why: str, options: HubOptions) -> Snapshot:
     raise HubError(
-        f"{address}: not in the cache {options.cache}, and {why} forbids to fetch it: load it once with a connection "
-        "and without that, or give the path of a folder"
+        f"{address}: not in the cache {options.cache}, or damaged there, and {why} forbids to fetch it: load it once "
+        "with a connection and without that, or give the path of a folder"
     )
 
 
@@ -107,30 +127,44 @@ def _commit_of(address: Address, file: str, options: HubOptions) -> str:
     url = hf_hub_url(address.repo_id, file, revision=address.revision, endpoint=options.endpoint)
     found = get_hf_file_metadata(
         url,
-        timeout=cast(float, _TIMEOUT),  # httpx takes both
+        timeout=cast(float, TIMEOUT),  # httpx takes both
         token=options.token,
         library_name=LIBRARY,
         library_version=__version__,
         endpoint=options.endpoint,
     )
-    if found.commit_hash is None:
-        raise HubError(f"{address}: {options.site} does not answer like a Hub: check HF_ENDPOINT and proxies")
+    if found.commit_hash is None or not COMMIT.fullmatch(found.commit_hash):
+        raise HubError(not_a_hub(address, options))
     return found.commit_hash
 
 
 def _download(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot:
-    info = options.api().model_info(
-        address.repo_id, revision=address.revision, files_metadata=True, timeout=cast(float, _TIMEOUT)
-    )
-    listed = {file.rfilename: file for file in info.siblings or []}
+    listed = listing(address, options)[1]
     missing = [name for name in required if name not in listed]
     if missing:
         raise HubError(f"{address.repo_id}: expected {', '.join(missing)}, found {_some(sorted(listed))}")
     chosen = [listed[name] for name in (*required, *wanted) if name in listed]
-    _check_size(address, sum(file.size or 0 for file in chosen))
+    _check_size(address, sum(_size(address, file) for file in chosen))
     paths = [_whole(address, file, options) for file in chosen]
+    for name in wanted:
+        if name not in listed:
+            _note(options, address, ".no_exist", f"{address.revision}/{name}", "")
     folder = paths[0].parents[required[0].count("/")]
     return Snapshot(folder, folder.name)
+
+
+def listing(address: Address, options: HubOptions) -> tuple[ModelInfo, dict[str, RepoSibling]]:
+    """What the Hub says of a repository at a revision, and its files by name, with sizes and hashes."""
+    info = options.api().model_info(
+        address.repo_id, revision=address.revision, files_metadata=True, timeout=cast(float, TIMEOUT)
+    )
+    return info, {file.rfilename: file for file in info.siblings or []}
+
+
+def _size(address: Address, file: RepoSibling) -> int:
+    if file.size is None:
+        raise HubError(f"{address.repo_id}: the Hub does not say how large {file.rfilename} is")
+    return file.size
 
 
 def _check_size(address: Address, size: int) -> None:
@@ -146,9 +180,12 @@ def _limit() -> float:
     """Most megabytes to download at once."""
     said = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
     try:
-        return float(said)
+        limit = float(said)
     except ValueError:
-        raise HubError(f"{LIMIT_VARIABLE}: expected a number of megabytes, found {said!r}") from None
+        limit = math.nan
+    if math.isnan(limit):
+        raise HubError(f"{LIMIT_VARIABLE}: expected a number of megabytes, found {said!r}")
+    return limit
 
 
 def _whole(address: Address, file: RepoSibling, options: HubOptions) -> Path:
@@ -177,7 +214,7 @@ def _is_whole(path: Path, file: RepoSibling) -> bool:
     content = path.read_bytes()
     if file.lfs is not None:
         return hashlib.sha256(content).hexdigest() == file.lfs.sha256
-    return file.blob_id is None or git_sha1(content) == file.blob_id
+    return git_sha1(content) == file.blob_id
 
 
 def git_sha1(content: bytes) -> str:
@@ -185,16 +222,42 @@ def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _remember(address: Address, commit: str, options: HubOptions) -> None:
-    """Note which commit a branch or tag means, where huggingface_hub looks when there is no connection."""
+def _remember(address: Address, found: Snapshot, options: HubOptions) -> None:
+    """Note which commit a branch or tag means, where huggingface_hub looks when there is no connection.
+
+    Not if that would hide files: a commit of which only the config was read does not replace one with weights.
+    """
     if address.is_pinned:
         return
-    repository = options.cache / ("models--" + address.repo_id.replace("/", "--"))
-    note = repository / "refs" / (address.revision or constants.DEFAULT_REVISION)
-    with suppress(OSError):  # a read-only cache serves as well
-        if not note.is_file() or note.read_text(encoding="utf-8") != commit:
-            write_text(note, commit)
+    branch = address.revision or constants.DEFAULT_REVISION
+    before = _noted(options, address, "refs", branch)
+    if before is None or _names(found.folder.parent / before) <= _names(found.folder):
+        _note(options, address, "refs", branch, found.commit)
 
 
-def _some(names: Sequence[Any]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "no file"
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _note(options: HubOptions, address: Address, kind: str, name: str, text: str) -> None:
+    """Leave a note in the cache, in the form of huggingface_hub; a cache that cannot be written serves as well."""
+    if _noted(options, address, kind, name) != text:
+        with suppress(OSError):
+            write_text(_note_path(options, address, kind, name), text)
+
+
+def _noted(options: HubOptions, address: Address, kind: str, name: str) -> str | None:
+    try:
+        return _note_path(options, address, kind, name).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _note_path(options: HubOptions, address: Address, kind: str, name: str) -> Path:
+    return options.cache / ("models--" + address.repo_id.replace("/", "--")) / kind / name
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(names[:6]) + more or "no file"

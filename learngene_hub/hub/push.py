@@ -16,13 +16,13 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from learngene_hub.errors import HubError
-from learngene_hub.hub.address import Address, check_repo_id
+from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import STALE_PARENT, HubOptions, explained
-from learngene_hub.hub.fetch import fetch, git_sha1
+from learngene_hub.hub.fetch import fetch, git_sha1, listing
 
 CARD_NAME = "README.md"
 WAITS = (1.0, 3.0)  # seconds before a commit that failed is sent again
-_MARK = re.compile(r"\n*<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\n*\Z")
+_MARK = re.compile(r"\s*<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -70,40 +70,47 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
         HubUnreachableError: the Hub does not answer, or is in trouble; the same push again does no harm.
         HubError: access is denied, or the card was edited on the Hub.
     """
-    check_repo_id(address.repo_id)
     if options.is_offline:
         raise HubError(f"{address}: offline (HF_HUB_OFFLINE), so nothing can be pushed")
     files = {name: marked(content) if name == CARD_NAME else content for name, content in files.items()}
     with explained(address, options):
         api = options.api()
-        before = _repository(api, address, terms)
+        before = _repository(api, address, terms, options)
         if not terms.overwrite_card and CARD_NAME in _changed(files, before):
             _check_card(address, before, options)
-        return _commit(api, files, address, before, terms)
+        return _commit(files, address, before, terms, options)
 
 
 def marked(card: bytes) -> bytes:
     """The card with the mark of its own text at its end."""
-    text = _MARK.sub("", card.decode("utf-8")).rstrip() + "\n"
+    text = _MARK.sub("", _plain(card)).rstrip() + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     return f"{text}\n<!-- pushed by learngene-hub; sha256 of all above: {digest} -->\n".encode()
 
 
-def _repository(api: HfApi, address: Address, terms: PushTerms) -> ModelInfo:
+def _plain(card: bytes) -> str:
+    """Its text with the line ends of Unix."""
+    return card.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+
+
+def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions) -> ModelInfo:
     """What the branch holds; repository and branch are made if need be."""
-
-    def look() -> ModelInfo:
-        return api.model_info(address.repo_id, revision=address.revision, files_metadata=True)
-
     try:
-        return look()
+        found = listing(address, options)[0]
     except RepositoryNotFoundError:
         api.create_repo(address.repo_id, private=terms.private, exist_ok=True)
     except RevisionNotFoundError:
         pass
+    else:
+        if terms.private and not found.private:
+            raise HubError(
+                f"{address}: is public already, so nothing was pushed; leave out --private, or make it private in its "
+                "settings first"
+            )
+        return found
     if address.revision is not None:
         api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
-    return look()
+    return listing(address, options)[0]
 
 
 def _changed(files: Mapping[str, bytes], there: ModelInfo) -> tuple[str, ...]:
@@ -124,21 +131,25 @@ def _check_card(address: Address, there: ModelInfo, options: HubOptions) -> None
         return
     place = fetch(replace(address, revision=there.sha), [CARD_NAME], options=options).folder / CARD_NAME
     card = place.read_bytes()
-    if card.decode("utf-8", errors="replace").encode() != card or marked(card) != card:
+    if marked(card).decode() != _plain(card):
         raise HubError(
             f"{address}: its card was edited on the Hub, so nothing was pushed: take the edits over into your "
-            f"{CARD_NAME} (learngene pull {address} fetches it), then replace it with --overwrite-card"
+            f"{CARD_NAME} from {options.site}/{address.repo_id}/blob/{address.revision or 'main'}/{CARD_NAME}, then "
+            "replace it with --overwrite-card"
         )
 
 
-def _commit(api: HfApi, files: Mapping[str, bytes], address: Address, before: ModelInfo, terms: PushTerms) -> Pushed:
+def _commit(
+    files: Mapping[str, bytes], address: Address, before: ModelInfo, terms: PushTerms, options: HubOptions
+) -> Pushed:
     """The commit, sent again after a failure as long as the branch is as it was."""
-    changed, url = _changed(files, before), f"{api.endpoint}/{address.repo_id}"
+    changed, url = _changed(files, before), f"{options.site}/{address.repo_id}"
+    url += f"/tree/{address.revision}" if address.revision else ""
     if not changed:
         return Pushed(url, str(before.sha), ())
 
     def send() -> CommitInfo:
-        return api.create_commit(
+        return options.api().create_commit(
             address.repo_id,
             [CommitOperationAdd(name, files[name]) for name in changed],
             commit_message=terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}",
@@ -148,15 +159,20 @@ def _commit(api: HfApi, files: Mapping[str, bytes], address: Address, before: Mo
         )
 
     def arrived() -> str | None:
-        now = api.model_info(address.repo_id, revision=address.revision, files_metadata=True)
+        now = listing(address, options)[0]
         if now.sha != before.sha and _changed(files, now):
             raise HubError(f"{address}: changed on the Hub meanwhile; run the same command again")
         return None if now.sha == before.sha else now.sha
 
-    if terms.create_pr:  # a second one would be a second pull request
-        info = send()
-        return Pushed(info.pr_url or url, info.oid, changed)
-    return Pushed(url, _insisting(send, arrived), changed)
+    try:
+        if terms.create_pr:  # a second one would be a second pull request
+            info = send()
+            return Pushed(info.pr_url or url, info.oid, changed)
+        return Pushed(url, _insisting(send, arrived), changed)
+    except RevisionNotFoundError:
+        raise HubError(
+            f"{address}: expected a branch to push to, found a tag or commit, which stays as it is"
+        ) from None
 
 
 def _insisting(send: Callable[[], CommitInfo], arrived: Callable[[], str | None]) -> str:
@@ -164,11 +180,18 @@ def _insisting(send: Callable[[], CommitInfo], arrived: Callable[[], str | None]
     for wait in WAITS:
         try:
             return send().oid
-        except (HfHubHTTPError, httpx2.HTTPError) as error:
-            status = error.response.status_code if isinstance(error, HfHubHTTPError) else 500
-            if status < 500 and status not in {STALE_PARENT, 429}:
+        except (HfHubHTTPError, httpx2.HTTPError, RuntimeError) as error:
+            if not _may_pass(error):
                 raise
             if (commit := arrived()) is not None:
                 return commit
             time.sleep(wait)
     return send().oid
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same commit may succeed later; a file that could not be uploaded is a RuntimeError with its cause."""
+    cause = error.__cause__ if isinstance(error, RuntimeError) else error
+    if not isinstance(cause, HfHubHTTPError):
+        return True
+    return cause.response.status_code >= 500 or cause.response.status_code in {STALE_PARENT, 429}

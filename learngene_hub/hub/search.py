@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from huggingface_hub.hf_api import ModelInfo
 
 from learngene_hub.errors import HubError
-from learngene_hub.hub.address import Address
-from learngene_hub.hub.client import HubOptions, explained
+from learngene_hub.hub.client import HubOptions, check_reachable, explained
 
 LIMIT = 200
 
@@ -20,7 +19,8 @@ def find_models(tags: Sequence[str], *, author: str | None, search: str | None, 
     """
     if options.is_offline:
         raise HubError("the Hub cannot be searched: HF_HUB_OFFLINE forbids it")
-    with explained(Address(author or "all repositories"), options):
+    with explained(None, options):
+        check_reachable(options)
         found = options.api().list_models(
             filter=list(tags),
             author=author,
