@@ -10,9 +10,11 @@ from huggingface_hub import ModelCard
 
 from learngene_hub import Learngene, from_learngene, list_learngenes
 from learngene_hub.errors import GeneFileError, HubError
+from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, verify
-from learngene_hub.gene.shipped import CARDS, card_copy, make_index, shipped_folder, shipped_index
+from learngene_hub.gene.shipped import shipped_folder, shipped_index
+from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
 from learngene_hub.recipe import Recipe
 
 NAMES = sorted(shipped_index())
@@ -101,3 +103,18 @@ def test_a_folder_of_the_same_name_wins(tiny_run, tmp_path, monkeypatch):
     assert (
         from_learngene(NAMES[0], num_classes=5).inheritance.sha256 == Learngene.from_pretrained(tiny_run).config.sha256
     )
+
+
+def test_shipping_puts_the_gene_of_a_run_under_its_name(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "shipped_folder", lambda name: tmp_path / name.split("/")[1])
+    ship(tiny_run, "gtl/tiny")
+    card = (tmp_path / "tiny" / CARD_NAME).read_text()
+    assert "# gtl/tiny\n" in card
+    assert 'from_learngene("gtl/tiny", num_classes=5)' in card
+    assert [check for check in verify(tmp_path / "tiny") if check.fault] == []
+
+
+@pytest.mark.parametrize("name", ["tiny", "gtl/../tiny", "gtl/", "gtl/A B"])
+def test_shipping_refuses_names_that_nobody_could_type(tiny_run, name):
+    with pytest.raises(GeneFileError, match="expected gtl/ and small letters"):
+        ship(tiny_run, name)

@@ -1,0 +1,83 @@
+"""Puts genes among those that come with the package; for maintainers, in a clone.
+
+The index of names, files and sha256, and the copies of the cards in `model_cards/`, are made from the folders:
+
+    python -m learngene_hub.gene.shipping               # anew
+    python -m learngene_hub.gene.shipping RUN gtl/NAME  # with the gene of a run
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from learngene_hub.errors import GeneFileError
+from learngene_hub.files import atomic_path, write_text
+from learngene_hub.gene.card import addressed_card
+from learngene_hub.gene.folder import (
+    CARD_NAME,
+    CONFIG_NAME,
+    EVALUATIONS,
+    MORE_FILES,
+    PICTURE_NAME,
+    WEIGHTS_NAME,
+    file_sha256,
+    find_gene,
+    read_gene,
+)
+from learngene_hub.gene.shipped import FOLDER, INDEX_NAME, PREFIX, shipped_folder, shipped_index
+
+CARDS = FOLDER.parent.parent / "model_cards"
+_NAME = re.compile(rf"{PREFIX}[a-z0-9][a-z0-9-]*")
+_TITLE = re.compile(r"^# .*$", re.MULTILINE)
+
+
+def make_index() -> dict[str, dict[str, str]]:
+    """The index that the folders ask for."""
+    folders = sorted(path for path in FOLDER.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))
+    return {
+        f"{PREFIX}{folder.name}": {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
+        for folder in folders
+    }
+
+
+def card_copy(name: str) -> str:
+    """The card of a shipped gene as it stands in `model_cards/`: pictures and the gene are found from there."""
+    card = (shipped_folder(name) / CARD_NAME).read_text(encoding="utf-8")
+    for picture in (PICTURE_NAME, *EVALUATIONS):
+        card = card.replace(f"]({picture})", f"](../learngene_hub/genes/{name.removeprefix(PREFIX)}/{picture})")
+    return card
+
+
+def ship(run: Path, name: str) -> None:
+    """Put the gene of `run`, with its card, among the shipped ones as `name`, in place of one of that name.
+
+    Raises:
+        GeneFileError: there is no gene, a check of it fails, or the name is not `gtl/` and small letters.
+    """
+    if not _NAME.fullmatch(name):
+        raise GeneFileError(f"{name!r}: expected {PREFIX} and small letters, digits and -, such as gtl/vgg11-cifar-fs")
+    found = find_gene(run)
+    read_gene(found)
+    with atomic_path(shipped_folder(name)) as staged:
+        staged.mkdir()
+        for file in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
+            if (found / file).is_file():
+                shutil.copyfile(found / file, staged / file)
+        card = _TITLE.sub(f"# {name}", (found / CARD_NAME).read_text(encoding="utf-8"), count=1)
+        write_text(staged / CARD_NAME, addressed_card(card, name))
+
+
+def write_index() -> None:
+    """Make the index, and the copies of the cards, from the folders."""
+    write_text(FOLDER / INDEX_NAME, json.dumps(make_index(), indent=2) + "\n")
+    shipped_index.cache_clear()
+    for name in shipped_index():
+        write_text(CARDS / f"{name.removeprefix(PREFIX)}.md", card_copy(name))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        ship(Path(sys.argv[1]), sys.argv[2])
+    write_index()
