@@ -12,11 +12,16 @@ from learngene_hub.backends import Trainee, Training, choose, train_each
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
 from learngene_hub.data import cache_folder
 from learngene_hub.errors import LearngeneError, NetworkError
+from learngene_hub.evolution import ancestry
+from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.run import evolve
 from learngene_hub.grouped import clip_each, side_by_side, train_together
+from learngene_hub.progress import SilentReporter
 from learngene_hub.rng import generator
 from learngene_hub.sections import AncestrySection
 
 VGG, RESNET = Body("lg_vgg11", 0.06), Body("lg_resnet12", 0.06)
+WEIGHTS = "gene/learngene.safetensors"
 CPU = torch.device("cpu")
 
 
@@ -261,3 +266,73 @@ def test_a_choice_that_cannot_be_kept_is_the_loop_with_a_warning(monkeypatch, tm
     warnings = []
     assert choice(trainees(count=1)[0], warn=warnings.append).backend == "loop"
     assert "Set LEARNGENE_CACHE to a folder" in warnings[0]
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+class StopAfterOne(SilentReporter):
+    def line(self, text):
+        raise KeyboardInterrupt("stopped by the test")
+
+
+def test_an_evolution_in_groups_is_near_one_in_a_loop_and_resumes_to_the_same_bytes(tiny, tmp_path):
+    loop, grouped, stopped = tmp_path / "loop", tmp_path / "grouped", tmp_path / "stopped"
+    evolve(tiny("backend=loop", "critic.tasks=2"), out=loop)
+    recipe = tiny("backend=grouped", "critic.tasks=2")
+    evolve(recipe, out=grouped)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=stopped, reporter=StopAfterOne())
+    evolve(recipe, out=stopped, resume=True)
+    assert (grouped / WEIGHTS).read_bytes() == (stopped / WEIGHTS).read_bytes()
+    losses = [[one["loss"] for one in rows(out)[0]["individuals"]] for out in (loop, grouped)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    best = [rows(out)[0]["best"] for out in (loop, grouped)]
+    assert best[1] == pytest.approx(best[0], abs=0.1)
+    assert [row["backends"] for row in rows(grouped)] == [{"ancestry": "grouped", "critics": "grouped"}] * 3
+    assert not any("milliseconds" in row for row in rows(grouped))
+
+
+def test_an_evolution_says_what_was_timed_and_goes_on_with_its_choice_wherever_it_is_resumed(
+    tiny, tmp_path, fresh_cache, monkeypatch
+):
+    timings = {"loop": 2.0, "grouped": 1.0}
+    monkeypatch.setattr(backends, "_milliseconds", lambda one, *args: timings[one])
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny(), out=tmp_path / "run", reporter=StopAfterOne())
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "elsewhere"))
+    timings["loop"] = 0.5
+    evolve(tiny(), out=tmp_path / "run", resume=True)
+    first, *others = rows(tmp_path / "run")
+    assert first["milliseconds"] == {"ancestry": {"loop": 2.0, "grouped": 1.0}}  # its recipe has one critic, not timed
+    assert [row["backends"] for row in (first, *others)] == [{"ancestry": "grouped", "critics": "loop"}] * 3
+    assert not any("milliseconds" in row for row in others)
+
+
+def test_a_founder_is_raised_by_the_loop(tiny, tmp_path):
+    evolve(tiny("backend=grouped", "evolution.founder_generations=2"), out=tmp_path)
+    assert [row["backends"]["ancestry"] for row in rows(tmp_path)] == ["loop", "loop", "grouped"]
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_in_a_loop(tiny, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny("backend=loop"), out=tmp_path, reporter=StopAfterOne())
+    file = tmp_path / "state/state.json"
+    file.write_text(
+        json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "backends"})
+    )
+    assert load_state(tmp_path).state.backends == {"ancestry": "loop", "critics": "loop"}
+
+
+def test_an_individual_that_diverges_fails_alone(tiny, tmp_path, monkeypatch):
+    def born(birth, *args):
+        one = real(birth, *args)
+        if birth.path[1] == 2:
+            torch.nn.init.constant_(one.network.head.fc.weight, math.nan)
+        return one
+
+    real = ancestry.trainee
+    monkeypatch.setattr(ancestry, "trainee", born)
+    evolve(tiny("backend=grouped", "evolution.generations=1"), out=tmp_path)
+    assert [one["fitness"] is None for one in rows(tmp_path)[0]["individuals"]] == [False, False, True, False]
