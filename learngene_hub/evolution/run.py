@@ -67,7 +67,8 @@ def evolve(
     """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
-    byte, as one that was left alone (on a CPU, with the same number of threads).
+    byte, as one that was left alone (on a CPU, with the same number of threads). So does one that is run again there;
+    on another machine `backend: auto` may choose otherwise, which changes the gene by rounding: name a back end.
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
