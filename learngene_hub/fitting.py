@@ -1,8 +1,7 @@
 """Fitting a network to one task: what critics do, and what descendants are judged by."""
 
 import hashlib
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ from learngene_hub.data import ImageBatches, ImageSet, Normalisation, Task, samp
 from learngene_hub.errors import LearngeneError
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
-from learngene_hub.training import Batch, Optimisation, Precision, accuracy, autocast, epochs, train
+from learngene_hub.training import Batch, Precision, accuracy, autocast, epochs
 
 QUERY_BATCH = 500
 
@@ -48,26 +47,6 @@ def on_device(
     """The images of one role, ready to be drawn in batches; `padding` in pixels and `flip` are the augmentation."""
     batches = ImageBatches.build(images.images, normalisation, padding=padding, flip=flip, device=device)
     return Images(batches, images.labels)
-
-
-def fit_task(
-    network: LearngeneNetwork,
-    images: Images,
-    task: Task,
-    optimisation: Optimisation,
-    *,
-    precision: Precision,
-    draws: torch.Generator,
-    on_step: Callable[[int], None] = lambda images: None,
-) -> float:
-    """Train `network` on the task's support images and give its top-1 accuracy on the query images.
-
-    Returns:
-        Accuracy in [0, 1]; NaN if the training diverged.
-    """
-    batches = support_batches(images, task, optimisation.batch_size, draws)
-    loss = train(network, batches, optimisation, steps=optimisation.steps, precision=precision, on_step=on_step)
-    return math.nan if math.isnan(loss) else query_accuracy(network, images, task, precision)
 
 
 def query_accuracy(network: LearngeneNetwork, images: Images, task: Task, precision: Precision) -> float:

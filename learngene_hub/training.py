@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from learngene_hub.networks import LearngeneNetwork
-
 Precision = Literal["float32", "bfloat16"]
 Batch = tuple[Tensor, Tensor]
 
@@ -64,6 +62,9 @@ class Optimisation(Protocol):
 Rate = Callable[[float], float]
 """Factor on the learning rate, in [0, 1], as a function of the progress of a training, in [0, 1)."""
 
+Cut = Callable[[Tensor, Sequence[int]], Tensor]
+"""The part of a tensor that has a given shape."""
+
 
 def falling(begin: float = 0.0, end: float = 1.0) -> Rate:
     """The part from `begin` to `end` of a cosine that falls from 1 to 0.
@@ -93,16 +94,18 @@ class Circuit:
     Args:
         network: the full network.
         thin: a network of the gene's channels only, same depth, classes and device; its own weights are not used.
+        cut: what a weight of the thin network is of the full network's weight, given the thin one's shape.
     """
 
-    def __init__(self, network: LearngeneNetwork, thin: LearngeneNetwork) -> None:
+    def __init__(self, network: nn.Module, thin: nn.Module, cut: Cut | None = None) -> None:
         self._thin = thin.train()
+        self._cut = leading if cut is None else cut
         self._full = dict(network.named_parameters())
         self._shapes = {name: weight.shape for name, weight in thin.named_parameters()}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits `(batch, classes)` for `images` of shape `(batch, in_chans, size, size)`."""
-        weights = {name: leading(self._full[name], shape) for name, shape in self._shapes.items()}
+        weights = {name: self._cut(self._full[name], shape) for name, shape in self._shapes.items()}
         logits: Tensor = functional_call(self._thin, weights, (images,))
         return logits
 
@@ -131,7 +134,7 @@ class Slow:
             weight.copy_(torch.lerp(before, weight, self._part))
 
 
-def leading(tensor: Tensor, shape: Iterable[int]) -> Tensor:
+def leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """The view of the leading `shape` entries of `tensor`."""
     for dim, size in enumerate(shape):
         tensor = tensor.narrow(dim, 0, size)
@@ -171,22 +174,35 @@ def train(
     network.train()
     optimizer = make_optimizer(network, optimisation)
     losses: list[Tensor] = []
-    for step in range(steps):
-        factor = rate(step / steps) * min(1.0, (step + 1) / (optimisation.warmup + 1))
-        if slow is not None:
-            slow.remember(step / steps, factor)
-        for group in optimizer.param_groups:
-            group["lr"] = optimisation.lr * factor
+    for step in paced(optimizer, optimisation, steps=steps, rate=rate, slow=slow):
         images, labels = next(batches)
         losses.append(_step(network, images, labels, optimizer, optimisation, precision, circuit, circuit_loss))
-        if slow is not None:
-            slow.hold_back()
         on_step(len(labels))
-        if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
+        if is_look(step, steps):
             mean = float(torch.stack(losses[-CHECK_EVERY:]).mean())
             if not math.isfinite(mean):
                 return math.nan
     return mean
+
+
+def paced(
+    optimizer: torch.optim.Optimizer, optimisation: Optimisation, *, steps: int, rate: Rate, slow: Slow | None
+) -> Iterator[int]:
+    """The numbers of `steps` steps: the learning rate is set before each, `slow` weights are held back after it."""
+    for step in range(steps):
+        factor = rate(step / steps) * min(1.0, (step + 1) / (optimisation.warmup + 1))
+        for group in optimizer.param_groups:
+            group["lr"] = optimisation.lr * factor
+        if slow is not None:
+            slow.remember(step / steps, factor)
+        yield step
+        if slow is not None:
+            slow.hold_back()
+
+
+def is_look(step: int, steps: int) -> bool:
+    """Whether the losses are looked at after `step` of `steps`."""
+    return (step + 1) % CHECK_EVERY == 0 or step + 1 == steps
 
 
 @torch.no_grad()
@@ -239,6 +255,11 @@ def best_precision(device: torch.device) -> Precision:
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
 
 
+def at_least_float32(logits: Tensor) -> Tensor:
+    """`logits` in float32, or as they are where they are float64: losses are never computed in less."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def make_optimizer(network: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
     """The optimiser of all trainable weights of `network`; only kernels and the classifier's weight decay."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -265,8 +286,8 @@ def _step(
     with autocast(images.device, precision):
         logits = network(images)
         alone = circuit(images) if circuit is not None and circuit_loss > 0 else None
-    loss: Tensor = loss_function(logits.float(), labels)
-    total = loss if alone is None else loss + circuit_loss * loss_function(alone.float(), labels)
+    loss: Tensor = loss_function(at_least_float32(logits), labels)
+    total = loss if alone is None else loss + circuit_loss * loss_function(at_least_float32(alone), labels)
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     if optimisation.clip_norm is not None:

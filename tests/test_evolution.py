@@ -173,7 +173,7 @@ def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):
 
 
 def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "raise_learngene", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(generation, "raise_learngenes", lambda *args, **kwargs: pytest.fail("trained"))
     with pytest.raises(DataError, match="needs at least 24 images of every class"):
         evolve(tiny("critic.queries=20"), out=tmp_path)
 
@@ -192,15 +192,18 @@ def test_a_damaged_state_is_refused(tiny, tmp_path):
 def fail(numbers):
     """An upbringing that diverges for these individuals of every generation."""
 
-    def raise_learngene(*args, path, **kwargs):
-        return Trained({}, math.nan) if path[1] in numbers else real(*args, path=path, **kwargs)
+    def raise_learngenes(births, *args, **kwargs):
+        left = real(births, *args, **kwargs)
+        return [
+            Trained({}, math.nan) if birth.path[1] in numbers else one for birth, one in zip(births, left, strict=True)
+        ]
 
-    real = generation.raise_learngene
-    return raise_learngene
+    real = generation.raise_learngenes
+    return raise_learngenes
 
 
 def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "raise_learngene", fail({0, 2}))
+    monkeypatch.setattr(generation, "raise_learngenes", fail({0, 2}))
     notes = Notes()
     evolve(tiny(), out=tmp_path, reporter=notes)
     for row in rows(tmp_path):
@@ -213,7 +216,7 @@ def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypat
 def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
-    monkeypatch.setattr(generation, "raise_learngene", fail({0, 1, 2, 3}))
+    monkeypatch.setattr(generation, "raise_learngenes", fail({0, 1, 2, 3}))
     with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
         evolve(tiny(), out=tmp_path, resume=True)
     assert load_state(tmp_path).state.generation == 1
@@ -246,12 +249,13 @@ def test_survivors_give_way_to_their_average_where_it_is_as_fit(tiny, tmp_path):
 
 
 def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
-    def clone(parent, *args, path, **kwargs):
-        copied = {name: tensor.clone() for name, tensor in (parent or {}).items()}
-        return Trained(copied, 1.0) if parent else real(parent, *args, path=path, **kwargs)
+    def clone(births, *args, **kwargs):
+        if births[0].parent is None:
+            return real(births, *args, **kwargs)
+        return [Trained({name: tensor.clone() for name, tensor in one.parent.items()}, 1.0) for one in births]
 
-    real = generation.raise_learngene
-    monkeypatch.setattr(generation, "raise_learngene", clone)
+    real = generation.raise_learngenes
+    monkeypatch.setattr(generation, "raise_learngenes", clone)
     evolve(tiny(), out=tmp_path)
     fitness = {}
     for row in rows(tmp_path):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from learngene_hub.errors import RunError
-from learngene_hub.evolution.population import EvolutionState, Individual
+from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual
 from learngene_hub.files import atomic_path, write_text
 from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
 
@@ -39,6 +39,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], clas
         "next_id": state.next_id,
         "images": state.images,
         "seconds": state.seconds,
+        "backends": dict(state.backends),
         "pool": [_describe(individual) for individual in state.pool],
         "pool_file": pool.name,
         "pool_sha256": sha256,
@@ -74,8 +75,7 @@ def load_state(out: Path) -> Saved:
             raise RunError(f"{pool}: altered since it was saved; start again with another --out")
         tensors = load_file(pool)
         members = tuple(_individual(one, tensors) for one in record["pool"])
-        state = EvolutionState(record["generation"], record["next_id"], members, record["images"], record["seconds"])
-        return Saved(state, record["recipe"], record["classes"])
+        return Saved(_state(record, members), record["recipe"], record["classes"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"{folder}: the saved state is damaged ({error}); start again with another --out") from None
 
@@ -129,6 +129,12 @@ def _describe(individual: Individual) -> dict[str, Any]:
         "fitness": individual.fitness,
         "score": individual.score,
     }
+
+
+def _state(record: Mapping[str, Any], pool: tuple[Individual, ...]) -> EvolutionState:
+    numbers = {key: record[key] for key in ("generation", "next_id", "images", "seconds")}
+    backends = record.get("backends", dict.fromkeys(JOBS, LOOP))  # a run from before there was a choice
+    return EvolutionState(**numbers, pool=pool, backends={job: backends[job] for job in JOBS})
 
 
 def _individual(record: Mapping[str, Any], tensors: Mapping[str, Any]) -> Individual:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from learngene_hub.backends import Backend, Training
 from learngene_hub.birth import Body
 from learngene_hub.data import Task, sample_task
-from learngene_hub.evolution.ancestry import Trained, raise_learngene
+from learngene_hub.evolution.ancestry import Birth, Life, Trained, raise_learngenes
 from learngene_hub.evolution.critics import critic_fitness
 from learngene_hub.evolution.environment import Environment
-from learngene_hub.evolution.population import EvolutionState, Individual
+from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual, Job
 from learngene_hub.operators import average, tournament, update_scores
 from learngene_hub.progress import Task as Bar
 from learngene_hub.recipe import Recipe
@@ -57,24 +59,29 @@ def next_generation(state: EvolutionState, setting: Setting, bar: Bar) -> tuple[
     """
     began, now, recipe = time.monotonic(), state.generation, setting.recipe
     parents = _parents(state.pool, recipe, now)
-    trained = [_raise(parent, number, now, setting, bar) for number, parent in enumerate(parents)]
+    backends = used_backends(state, recipe)
+    births = [birth(parent, number, now, setting, bar) for number, parent in enumerate(parents)]
+    trained = raise_learngenes(births, setting.environment.base, life(setting, now), backend=backends["ancestry"])
+    critics = _Critics(now, setting, backends["critics"], bar)
     born = [
-        _individual(state.next_id + number, now, [parent] if parent else [], one, setting, bar)
+        _individual(state.next_id + number, [parent] if parent else [], one, critics)
         for number, (parent, one) in enumerate(zip(parents, trained, strict=True))
     ]
     survivors = _select(born, recipe, now)
-    recombinant = _recombine(survivors, state.next_id + len(born), now, setting, bar)
+    recombinant = _recombine(survivors, state.next_id + len(born), recipe, critics)
     least = max(one.fitness for one in survivors) if recipe.evolution.selection == "tournament" else 0.0
     is_fit = recombinant is not None and recombinant.fitness >= least
     entering = [recombinant] if recombinant is not None and is_fit else survivors
-    after = EvolutionState(
+    after = replace(
+        state,
         generation=now + 1,
         next_id=state.next_id + len(born) + (recombinant is not None),
         pool=_update_pool(state.pool, entering, setting),
         images=state.images + generation_images(recipe, now),
         seconds=state.seconds + time.monotonic() - began,
     )
-    return after, _metrics_row(after, born, trained, survivors, recombinant, recombinant_enters=is_fit)
+    row = _metrics_row(after, born, trained, survivors, recombinant, recombinant_enters=is_fit)
+    return after, row | {"backends": backends}
 
 
 def population_size(recipe: Recipe, generation: int) -> int:
@@ -102,6 +109,18 @@ def generation_images(recipe: Recipe, generation: int) -> int:
     return ancestry + critics * recipe.critic.tasks * recipe.critic.steps * recipe.critic.batch_size
 
 
+def critic_training(setting: Setting) -> Training:
+    """How critics are trained."""
+    critic = setting.recipe.critic
+    return Training(critic, critic.steps, setting.precision)
+
+
+def used_backends(state: EvolutionState, recipe: Recipe) -> dict[Job, Backend]:
+    """Job -> its back end in the generation to come; a lone network is always trained by the loop."""
+    sizes = {"ancestry": population_size(recipe, state.generation), "critics": recipe.critic.tasks}
+    return {job: state.backends[job] if sizes[job] > 1 else LOOP for job in JOBS}
+
+
 def _parents(pool: Sequence[Individual], recipe: Recipe, now: int) -> Sequence[Individual | None]:
     """Ancestors of the newborns of generation `now`: none, the founder, or members of the gene pool.
 
@@ -118,29 +137,39 @@ def _parents(pool: Sequence[Individual], recipe: Recipe, now: int) -> Sequence[I
     return [pool[int(i)] for i in torch.multinomial(scores, count, replacement=True, generator=draws)]
 
 
-def _raise(parent: Individual | None, number: int, now: int, setting: Setting, bar: Bar) -> Trained:
+def birth(parent: Individual | None, number: int, now: int, setting: Setting, bar: Bar) -> Birth:
+    """The individual `number` of generation `now`, to be raised."""
     recipe, base = setting.recipe, setting.environment.base
     draws = generator(recipe.seed, "ancestry task", now, number)
     ways, shots = recipe.ancestry.ways, recipe.ancestry.images_per_class
-    rate, gene_rate = _rates(recipe, now)
-    return raise_learngene(
+    return Birth(
         parent.gene if parent else None,
-        base,
         sample_task(base.labels, n_way=ways, n_shot=shots, n_query=0, generator=draws),
+        (now, number),
+        _stepper(bar, now, f"individual {number + 1}/{population_size(recipe, now)}"),
+    )
+
+
+def life(setting: Setting, now: int) -> Life:
+    """What the ancestry networks of generation `now` have in common."""
+    recipe = setting.recipe
+    rate, gene_rate = _rates(recipe, now)
+    training = Training(
         recipe.ancestry,
-        body=setting.body,
-        channels=setting.channels,
-        cross=recipe.gene.cross,
-        steps=life_steps(recipe, now),
+        life_steps(recipe, now),
+        setting.precision,
         rate=rate,
         gene_rate=gene_rate,
         circuit_loss=recipe.ancestry.circuit_loss,
+    )
+    return Life(
+        setting.body,
+        setting.channels,
+        recipe.gene.cross,
+        training,
         mutation_rate=mutation_rate(recipe, now),
         statistics_batches=recipe.ancestry.statistics_batches,
-        precision=setting.precision,
         seed=recipe.seed,
-        path=(now, number),
-        on_step=_stepper(bar, now, f"individual {number + 1}/{population_size(recipe, now)}"),
     )
 
 
@@ -156,31 +185,38 @@ def _rates(recipe: Recipe, now: int) -> tuple[Rate, Rate | None]:
             return restarting(begin, end), falling(begin, end)
 
 
-def _individual(
-    id_: int, now: int, parents: Sequence[Individual], trained: Trained, setting: Setting, bar: Bar
-) -> Individual:
+@dataclass(frozen=True)
+class _Critics:
+    """The fitness of a learngene in generation `now`, as a function."""
+
+    now: int
+    setting: Setting
+    backend: Backend
+    bar: Bar
+
+    def __call__(self, gene: Mapping[str, Tensor]) -> float:
+        setting, recipe = self.setting, self.setting.recipe
+        return critic_fitness(
+            gene,
+            setting.environment.held_out,
+            setting.critic_tasks,
+            critic_training(setting),
+            body=setting.body,
+            cross=recipe.gene.cross,
+            seed=recipe.seed,
+            backend=self.backend,
+            on_step=_stepper(self.bar, self.now, "critics"),
+        )
+
+
+def _individual(id_: int, parents: Sequence[Individual], trained: Trained, critics: _Critics) -> Individual:
     """The individual with its fitness: NaN if its training failed."""
     ancestors: dict[int, int] = {}
     for parent in parents:
         for ancestor, steps in ((parent.id, 0), *parent.ancestors.items()):
             ancestors[ancestor] = min(steps + 1, ancestors.get(ancestor, steps + 1))
-    fitness = math.nan if math.isnan(trained.loss) else _fitness(trained, now, setting, bar)
-    return Individual(id_, now, tuple(one.id for one in parents), ancestors, fitness, fitness, trained.gene)
-
-
-def _fitness(trained: Trained, now: int, setting: Setting, bar: Bar) -> float:
-    recipe = setting.recipe
-    return critic_fitness(
-        trained.gene,
-        setting.environment.held_out,
-        setting.critic_tasks,
-        recipe.critic,
-        body=setting.body,
-        cross=recipe.gene.cross,
-        precision=setting.precision,
-        seed=recipe.seed,
-        on_step=_stepper(bar, now, "critics"),
-    )
+    fitness = math.nan if math.isnan(trained.loss) else critics(trained.gene)
+    return Individual(id_, critics.now, tuple(one.id for one in parents), ancestors, fitness, fitness, trained.gene)
 
 
 def _select(born: Sequence[Individual], recipe: Recipe, now: int) -> list[Individual]:
@@ -191,15 +227,15 @@ def _select(born: Sequence[Individual], recipe: Recipe, now: int) -> list[Indivi
     return [born[winner] for winner in winners.tolist()]
 
 
-def _recombine(survivors: Sequence[Individual], id_: int, now: int, setting: Setting, bar: Bar) -> Individual | None:
+def _recombine(survivors: Sequence[Individual], id_: int, recipe: Recipe, critics: _Critics) -> Individual | None:
     """The average of several survivors, scored like them; None where the recipe wants none, or it fails (ours).
 
     It takes the survivors' place only if it is at least as fit: the average of strangers is worth nothing.
     """
-    if setting.recipe.evolution.recombination == "none" or len(survivors) < 2:
+    if recipe.evolution.recombination == "none" or len(survivors) < 2:
         return None
     trained = Trained(average([one.gene for one in survivors]), loss=0.0)
-    recombinant = _individual(id_, now, survivors, trained, setting, bar)
+    recombinant = _individual(id_, survivors, trained, critics)
     return None if math.isnan(recombinant.fitness) else recombinant
 
 

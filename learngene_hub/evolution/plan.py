@@ -31,7 +31,7 @@ class Plan:
         checkpoint_bytes: largest size of the saved state.
         images: training images, ancestry and critic networks together.
         flops: of all training, counted as three forward passes an image (ours).
-        seconds: estimated from a few steps on the device; without data loading.
+        seconds: estimated from a few steps of one network on the device, as in a loop; without data loading.
         images_per_second: in these steps.
         device: they ran on.
         precision: of convolutions.

@@ -1,9 +1,18 @@
 """The nouns of an evolution: individuals, and the state that goes from generation to generation. All frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from torch import Tensor
+
+from learngene_hub.backends import Backend
+
+Job = Literal["ancestry", "critics"]
+"""The networks that are trained together: those of a generation, and those of a learngene."""
+
+JOBS: tuple[Job, ...] = get_args(Job)
+LOOP: Backend = "loop"
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class EvolutionState:
         pool: the gene pool, best score first.
         images: training images seen so far by ancestry and critic networks together.
         seconds: wall time spent so far.
+        backends: job -> back end that trains its networks, the same from the first generation to the last.
     """
 
     generation: int = 0
@@ -46,3 +56,4 @@ class EvolutionState:
     pool: tuple[Individual, ...] = ()
     images: int = 0
     seconds: float = 0.0
+    backends: Mapping[Job, Backend] = field(default_factory=lambda: dict.fromkeys(JOBS, LOOP))

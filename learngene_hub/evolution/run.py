@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from learngene_hub import __version__
+from learngene_hub.backends import Choice
 from learngene_hub.birth import Body, gene_channels
 from learngene_hub.data import DataSource, source_of
 from learngene_hub.errors import RunError
@@ -24,7 +25,8 @@ from learngene_hub.evolution.checkpoint import (
 )
 from learngene_hub.evolution.environment import Environment, find_split, load_environment, source_name
 from learngene_hub.evolution.generation import Setting, generation_images, next_generation
-from learngene_hub.evolution.population import EvolutionState, Individual
+from learngene_hub.evolution.pace import choose_backends
+from learngene_hub.evolution.population import EvolutionState, Individual, Job
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
@@ -65,7 +67,8 @@ def evolve(
     """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
-    byte, as one that was left alone (on a CPU, with the same number of threads).
+    byte, as one that was left alone (on a CPU, with the same number of threads). So does one that is run again there;
+    on another machine `backend: auto` may choose otherwise, which changes the gene by rounding: name a back end.
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
@@ -89,18 +92,29 @@ def evolve(
         classes = {role: list(names) for role, names in asdict(setting.environment.split).items()}
         if saved is not None and saved.classes != classes:
             raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
-        state = EvolutionState() if saved is None else saved.state
+        choices = choose_backends(setting, reporter) if saved is None else {}
+        state = _first(choices) if saved is None else saved.state
         truncate_metrics(out, state.generation)
         write_text(out / RECIPE_NAME, recipe.text)
         left = range(state.generation, recipe.evolution.generations)
         with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
             for _ in left:
                 state, row = next_generation(state, setting, bar)
-                append_metrics(out, row)
+                append_metrics(out, row | _timings(choices, row))
                 save_state(out, state, recipe.model_dump(mode="json"), classes)
                 reporter.line(_summary(row, recipe.evolution.generations))
                 bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return _finish(state, setting, out)
+
+
+def _first(choices: Mapping[Job, Choice]) -> EvolutionState:
+    return EvolutionState(backends={job: choice.backend for job, choice in choices.items()})
+
+
+def _timings(choices: Mapping[Job, Choice], row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first row says of the choice of back ends: milliseconds a step of each, for the jobs that had one."""
+    timed = {job: dict(choice.milliseconds) for job, choice in choices.items() if choice.milliseconds}
+    return {"milliseconds": timed} if timed and row["generation"] == 0 else {}
 
 
 def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Setting:

@@ -1,0 +1,292 @@
+"""Two ways to train several networks of one shape, behind one function, and the choice between them.
+
+`loop` trains one network after another, `grouped` all of them as one (`learngene_hub.grouped`). Both see the same
+images and end with the same weights up to rounding; which of them is faster depends on network and machine. `choose`
+times both once per machine and keeps what it found, so that the same seed gives the same bytes there ever after (ours).
+"""
+
+import copy
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from filelock import FileLock
+
+from learngene_hub.data import cache_folder
+from learngene_hub.errors import LearngeneError, NetworkError
+from learngene_hub.files import LOCK_NAME, write_text
+from learngene_hub.grouped import train_together
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.rng import generator
+from learngene_hub.training import Batch, Circuit, Optimisation, Precision, Rate, Slow, falling, leading, train
+
+Backend = Literal["loop", "grouped"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+TOGETHER = 16  # networks that `grouped` trains at once, which bounds its memory
+TIMED_STEPS = 3  # after one to warm up
+CHOICES_FOLDER = "backends"
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """One network to be trained.
+
+    Attributes:
+        network: changed in place.
+        batches: gives what it learns from, without end, and from the start whenever it is called.
+        thin: its thin network, for the circuit loss; None: no such loss.
+        inherited: name -> shape of its leading weights that follow the gene's rate.
+        on_step: called with the number of images of every step.
+    """
+
+    network: LearngeneNetwork
+    batches: Callable[[], Iterator[Batch]]
+    thin: LearngeneNetwork | None = None
+    inherited: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    on_step: Callable[[int], None] = lambda images: None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trainee after its training.
+
+    Attributes:
+        trainee: with the trained network.
+        loss: in nats, as of `training.train`; NaN if it diverged.
+        batches: go on where the training left them.
+    """
+
+    trainee: Trainee
+    loss: float
+    batches: Iterator[Batch]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the trainees of one job have in common.
+
+    Attributes:
+        optimisation: optimiser and its constants.
+        steps: optimiser steps.
+        precision: of convolutions and products.
+        rate: of the learning rate, after a linear warm-up.
+        gene_rate: of inherited weights instead; None: the same.
+        circuit_loss: weight of the thin network's cross-entropy.
+    """
+
+    optimisation: Optimisation
+    steps: int
+    precision: Precision
+    rate: Rate = field(default_factory=falling)
+    gene_rate: Rate | None = None
+    circuit_loss: float = 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The back end of a job.
+
+    Attributes:
+        backend: its name.
+        milliseconds: back end -> time of one step of all networks together; empty if nothing had to be timed.
+    """
+
+    backend: Backend
+    milliseconds: Mapping[Backend, float] = field(default_factory=dict)
+
+
+def train_each(trainees: Iterable[Trainee], training: Training, *, backend: Backend) -> Iterator[Fitted]:
+    """Train `trainees` of one shape and give them in their order.
+
+    A trainee is taken from `trainees` no sooner than it is needed: `loop` holds one at a time, `grouped` `TOGETHER`.
+    A group in which one diverges is trained again by `loop`, so that it takes no other with it.
+
+    Args:
+        trainees: the networks and what they learn from; alike in shape, thin network and `inherited`.
+        training: the constants.
+        backend: how; the results differ by rounding only.
+
+    Raises:
+        LearngeneError: there is no such back end.
+        NetworkError: trainees that `grouped` was to train differ in shape.
+    """
+    match backend:
+        case "loop":
+            return (_train_alone(one, training) for one in trainees)
+        case "grouped":
+            return _in_groups(trainees, training)
+        case _:
+            raise LearngeneError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
+
+
+def choose(example: Trainee, count: int, training: Training, *, image_size: int, warn: Callable[[str], None]) -> Choice:
+    """The faster back end for `count` networks like `example`: as found on this machine before, or timed now.
+
+    Both are timed on copies and noise, in processor time on a CPU: one step to warm up, then `TIMED_STEPS`. A lone
+    network is trained by `loop`.
+
+    Args:
+        example: a trainee of the job; neither its weights nor its batches are touched.
+        count: networks of the job, >= 1.
+        training: the job's constants.
+        image_size: side of its images, in pixels.
+        warn: told when the choice cannot be kept; it is then `loop`, since another day might choose otherwise.
+    """
+    if count == 1:
+        return Choice("loop")
+    conditions = _conditions(example, min(count, TOGETHER), training, image_size)
+    digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
+    file = cache_folder() / CHOICES_FOLDER / f"{digest}.json"
+    if (kept := _kept(file)) is not None:
+        return kept
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.parent / LOCK_NAME):  # two at once would disturb, and might contradict, each other
+            return _kept(file) or _keep(_timed(example, min(count, TOGETHER), training, image_size), conditions, file)
+    except OSError as error:
+        warn(
+            f"Networks are trained one after another: which way is faster cannot be kept in {file.parent} ({error}). "
+            "Set LEARNGENE_CACHE to a folder"
+        )
+        return Choice("loop")
+
+
+def _train_alone(one: Trainee, training: Training) -> Fitted:
+    inherited = [leading(one.network.get_parameter(name), shape) for name, shape in one.inherited.items()]
+    batches = one.batches()
+    loss = train(
+        one.network,
+        batches,
+        training.optimisation,
+        steps=training.steps,
+        precision=training.precision,
+        rate=training.rate,
+        circuit=None if one.thin is None else Circuit(one.network, one.thin),
+        circuit_loss=training.circuit_loss,
+        slow=Slow(inherited, training.gene_rate) if inherited and training.gene_rate else None,
+        on_step=one.on_step,
+    )
+    return Fitted(one, loss, batches)
+
+
+def _in_groups(trainees: Iterable[Trainee], training: Training) -> Iterator[Fitted]:
+    waiting = iter(trainees)
+    while group := list(islice(waiting, TOGETHER)):
+        yield from _train_group(group, training)
+
+
+def _train_group(group: Sequence[Trainee], training: Training) -> Iterable[Fitted]:
+    def on_step(images: int) -> None:
+        for one in group:
+            one.on_step(images)
+
+    if any(one.inherited != group[0].inherited for one in group):
+        raise NetworkError("Networks trained side by side must inherit alike: give each the same `inherited`.")
+    batches = [one.batches() for one in group]
+    losses = train_together(
+        [one.network for one in group],
+        batches,
+        training.optimisation,
+        steps=training.steps,
+        precision=training.precision,
+        rate=training.rate,
+        thins=[one.thin for one in group if one.thin is not None],
+        circuit_loss=training.circuit_loss,
+        inherited=group[0].inherited,
+        gene_rate=training.gene_rate,
+        on_step=on_step,
+    )
+    if losses is None:  # its steps have been reported already
+        return (_train_alone(replace(one, on_step=lambda images: None), training) for one in group)
+    return map(Fitted, group, losses, batches)
+
+
+def _timed(example: Trainee, count: int, training: Training, image_size: int) -> Choice:
+    milliseconds = {one: _milliseconds(one, example, count, training, image_size) for one in BACKENDS}
+    return Choice(min(BACKENDS, key=lambda one: milliseconds[one]), milliseconds)
+
+
+def _milliseconds(backend: Backend, example: Trainee, count: int, training: Training, image_size: int) -> float:
+    """Time of one step of all networks."""
+    batch = _noise(example.network, training.optimisation.batch_size, image_size)
+    clocks: list[list[float]] = [[] for _ in range(count)]
+    copies = (_copy(example, batch, clock) for clock in clocks)
+    list(train_each(copies, replace(training, steps=1 + TIMED_STEPS), backend=backend))
+    spans = [clock[-1] - clock[0] for clock in clocks]
+    total = sum(spans) if backend == "loop" else spans[0]  # a step of a group is a step of each in it
+    return round(1000 * total / TIMED_STEPS, 3)
+
+
+def _copy(example: Trainee, batch: Batch, clock: list[float]) -> Trainee:
+    network, thin = copy.deepcopy((example.network, example.thin))
+    return Trainee(
+        network, lambda: repeat(batch), thin, example.inherited, lambda images: clock.append(_now(batch[0].device))
+    )
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cpu":
+        return time.process_time()  # others may be using the machine too
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _noise(network: LearngeneNetwork, count: int, image_size: int) -> Batch:
+    device = next(network.parameters()).device
+    images = torch.randn(count, network.in_chans, image_size, image_size, generator=generator(0, "noise"))
+    labels = torch.arange(count).remainder(network.num_classes)
+    return images.to(device, memory_format=torch.channels_last), labels.to(device)
+
+
+def _conditions(example: Trainee, count: int, training: Training, image_size: int) -> dict[str, Any]:
+    """All that the speed of a job depends on, in JSON types."""
+    device = next(example.network.parameters()).device
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "precision": training.precision,
+        "networks": count,
+        "batch_size": training.optimisation.batch_size,
+        "image_size": image_size,
+        "optimizer": training.optimisation.optimizer,
+        "network": _shapes(example.network),
+        "thin": _shapes(example.thin) if example.thin is not None and training.circuit_loss > 0 else None,
+        "inherited": training.gene_rate is not None and bool(example.inherited),
+    }
+
+
+def _shapes(network: LearngeneNetwork) -> dict[str, list[int]]:
+    return {name: list(weight.shape) for name, weight in network.named_parameters()}
+
+
+def _processor() -> str:
+    """The processor's model, where the system tells, and the instructions torch uses on it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _kept(file: Path) -> Choice | None:
+    """The choice that was kept in `file`; None if there is none, or it is damaged and must be made anew."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        milliseconds = {one: float(record["milliseconds"][one]) for one in BACKENDS}
+        return Choice(BACKENDS[BACKENDS.index(record["backend"])], milliseconds)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(choice: Choice, conditions: Mapping[str, Any], file: Path) -> Choice:
+    record = {"backend": choice.backend, "milliseconds": choice.milliseconds, "conditions": conditions}
+    write_text(file, json.dumps(record, indent=1) + "\n")
+    return choice

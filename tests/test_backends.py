@@ -1,0 +1,338 @@
+import copy
+import json
+import math
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from learngene_hub import backends
+from learngene_hub.backends import Trainee, Training, choose, train_each
+from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
+from learngene_hub.data import cache_folder
+from learngene_hub.errors import LearngeneError, NetworkError
+from learngene_hub.evolution import ancestry
+from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.run import evolve
+from learngene_hub.grouped import clip_each, side_by_side, train_together
+from learngene_hub.progress import SilentReporter
+from learngene_hub.rng import generator
+from learngene_hub.sections import AncestrySection
+
+VGG, RESNET = Body("lg_vgg11", 0.06), Body("lg_resnet12", 0.06)
+WEIGHTS = "gene/learngene.safetensors"
+CPU = torch.device("cpu")
+
+
+def batches(number, dtype=torch.float64):
+    draws = generator(number, "images")
+    while True:
+        labels = torch.randint(4, (6,), generator=draws)
+        images = torch.rand(6, 3, 32, 32, generator=draws, dtype=dtype) + labels[:, None, None, None] / 4
+        yield images.to(memory_format=torch.channels_last), labels
+
+
+def trainees(body=VGG, count=3, dtype=torch.float64, slow=True):
+    channels = gene_channels(body, 0.45)
+    made = []
+    for number in range(count):
+        network = placed(newborn(body, num_classes=4, gene=None, cross="zero", seed=number), CPU).to(dtype)
+        thin = placed(gene_network(body, channels, num_classes=4), CPU).to(dtype)
+        shapes = {name: tuple(t.shape) for name, t in thin.named_parameters() if not name.startswith("head")}
+        made.append(Trainee(network, partial(batches, number, dtype), thin, shapes if slow else {}))
+    return made
+
+
+def training(steps=4, **constants):
+    optimisation = AncestrySection(**{"lr": 0.05, "warmup": 1, "clip_norm": 1.0, "batch_size": 6} | constants)
+    return Training(optimisation, steps, "float32", gene_rate=lambda progress: 0.3, circuit_loss=0.7)
+
+
+def tensors(trained):
+    return {
+        f"{kind}.{name}": tensor
+        for kind, network in (("network", trained.network), ("thin", trained.thin))
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def assert_alike(first, second):
+    for one, other in zip(first, second, strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-9)
+        torch.testing.assert_close(tensors(one.trainee), tensors(other.trainee), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("body", [VGG, RESNET], ids=["vgg", "resnet"])
+@pytest.mark.parametrize(
+    "constants",
+    [{}, {"optimizer": "adamw", "lr": 0.003}, {"label_smoothing": 0.2, "weight_decay": 0.1}, {"clip_norm": None}],
+    ids=["sgd", "adamw", "smoothing", "unclipped"],
+)
+def test_both_back_ends_end_with_the_same_weights_and_statistics(body, constants):
+    job = training(**constants)
+    ends = [list(train_each(trainees(body), job, backend=backend)) for backend in ("loop", "grouped")]
+    assert_alike(*ends)
+    counts = [t for name, t in ends[1][0].trainee.network.state_dict().items() if name.endswith("batches_tracked")]
+    assert all(count == 4 for count in counts)
+
+
+def test_a_job_without_slow_weights_and_circuits_is_the_same_too():
+    job = Training(AncestrySection(lr=0.05), 3, "float32")
+    assert_alike(*(list(train_each(trainees(slow=False), job, backend=backend)) for backend in ("loop", "grouped")))
+
+
+@pytest.mark.parametrize("backend", ["loop", "grouped"])
+def test_batches_go_on_where_the_training_left_them_and_all_images_are_reported(backend):
+    seen = [[], [], []]
+    made = [replace(one, on_step=steps.append) for one, steps in zip(trainees(), seen, strict=True)]
+    ended = list(train_each(made, training(), backend=backend))
+    for number, one in enumerate(ended):
+        own = batches(number)
+        expected = [next(own) for _ in range(5)][-1]
+        assert torch.equal(next(one.batches)[0], expected[0])
+    assert seen == [[6] * 4] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_that_diverges_leaves_the_others_as_the_loop_would(dtype, precision):
+    ends = []
+    for broken in (False, True):
+        made = trainees(dtype=dtype)
+        if broken:
+            with torch.no_grad():
+                made[1].network.stages[0][0].conv.weight.fill_(math.nan)
+        job = replace(training(), precision=precision)
+        ends.append(list(train_each(made, job, backend="grouped" if broken else "loop")))
+    assert [math.isnan(one.loss) for one in ends[1]] == [False, True, False]
+    for place in (0, 2):
+        sound, beside = (tensors(end[place].trainee) for end in ends)
+        torch.testing.assert_close(beside, sound, rtol=0, atol=0)
+        assert torch.equal(next(ends[0][place].batches)[0], next(ends[1][place].batches)[0])
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(40, 1e30), (1, math.inf)], ids=["in a loss", "in the last step"])
+def test_a_group_that_is_given_up_is_as_it_was(steps, rate):
+    made = trainees()
+    before = copy.deepcopy([tensors(one) for one in made])
+    losses = train_together(
+        [one.network for one in made],
+        [one.batches() for one in made],
+        AncestrySection(clip_norm=None, warmup=0),
+        steps=steps,
+        precision="float32",
+        rate=lambda progress: rate,
+    )
+    assert losses is None
+    torch.testing.assert_close([tensors(one) for one in made], before, rtol=0, atol=0)
+
+
+def test_gradients_are_clipped_network_by_network_as_torch_clips_one():
+    networks = [one.network for one in trainees(RESNET)]
+    joined = side_by_side(networks)
+    for weight in joined.parameters():
+        weight.grad = torch.randn(weight.shape, generator=generator(0, "gradient"), dtype=torch.float64)
+    alone = [[g.clone() for g in weight.grad.unflatten(0, (3, -1))] for weight in joined.parameters()]
+    clip_each(list(joined.parameters()), 0.5, 3)
+    for number in range(3):
+        weights = [torch.nn.Parameter(torch.zeros_like(parts[number])) for parts in alone]
+        for weight, parts in zip(weights, alone, strict=True):
+            weight.grad = parts[number]
+        torch.nn.utils.clip_grad_norm_(weights, 0.5)
+        own = [weight.grad.unflatten(0, (3, -1))[number] for weight in joined.parameters()]
+        torch.testing.assert_close(own, [weight.grad for weight in weights], rtol=1e-12, atol=1e-12)
+
+
+def test_networks_side_by_side_compute_what_each_computes():
+    networks = [one.network.eval() for one in trainees()]
+    images = [next(batches(number))[0] for number in range(3)]
+    joined = side_by_side(networks)(torch.cat(images, dim=1))
+    torch.testing.assert_close(joined, torch.cat([net(x) for net, x in zip(networks, images, strict=True)], dim=1))
+
+
+def test_joining_networks_leaves_them_and_the_global_generator_alone():
+    networks = [one.network for one in trainees()]
+    before, drawn = copy.deepcopy([net.state_dict() for net in networks]), torch.get_rng_state()
+    with torch.no_grad():
+        for weight in side_by_side(networks).parameters():
+            weight.zero_()
+    torch.testing.assert_close([net.state_dict() for net in networks], before, rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_networks_of_different_shapes_are_not_joined():
+    with pytest.raises(
+        NetworkError, match=r"must be of one shape; stages\.\S+ is \(.*\) in the first and \(.*number 2"
+    ):
+        side_by_side([trainees(VGG, 1)[0].network, trainees(Body("lg_vgg11", 0.1), 1)[0].network])
+
+
+def test_layers_that_cannot_be_joined_are_named():
+    with pytest.raises(NetworkError, match=r"found LayerNorm\. Train them one after another: backend=loop"):
+        side_by_side([torch.nn.Sequential(torch.nn.LayerNorm(3))] * 2)
+
+
+def test_trainees_of_which_only_some_inherit_are_refused():
+    made = [trainees(count=1)[0], trainees(count=1, slow=False)[0]]
+    with pytest.raises(NetworkError, match="must inherit alike"):
+        list(train_each(made, training(), backend="grouped"))
+
+
+def test_an_unknown_back_end_is_refused():
+    with pytest.raises(LearngeneError, match="backend 'vmap': expected loop or grouped"):
+        train_each([], training(), backend="vmap")
+
+
+def test_large_groups_are_trained_in_parts(monkeypatch):
+    whole = list(train_each(trainees(count=3), training(), backend="grouped"))
+    monkeypatch.setattr(backends, "TOGETHER", 2)
+    assert_alike(whole, list(train_each(trainees(count=3), training(), backend="grouped")))
+
+
+def test_the_loop_holds_one_network_at_a_time():
+    born = []
+
+    def births():
+        for one in trainees():
+            born.append(one)
+            yield one
+
+    for number, _ in enumerate(train_each(births(), training(1), backend="loop"), start=1):
+        assert len(born) == number
+
+
+@pytest.fixture
+def fresh_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "cache"))
+
+
+def never(*args, **kwargs):
+    pytest.fail("timed or warned")
+
+
+def choice(example, warn=never, job=None, count=3):
+    return choose(example, count, job or training(), image_size=32, warn=warn)
+
+
+def test_the_choice_is_timed_once_and_then_read(fresh_cache, monkeypatch):
+    example = trainees(count=1, dtype=torch.float32)[0]
+    chosen = choice(example)
+    assert set(chosen.milliseconds) == {"loop", "grouped"}
+    assert chosen.milliseconds[chosen.backend] == min(chosen.milliseconds.values()) > 0
+    monkeypatch.setattr(backends, "_timed", never)
+    assert choice(trainees(count=1, dtype=torch.float32)[0]) == chosen
+    assert len(list((cache_folder() / "backends").glob("*.json"))) == 1
+
+
+def test_the_faster_back_end_is_chosen(fresh_cache, monkeypatch):
+    example = trainees(count=1)[0]
+    for count, fast in enumerate(["loop", "grouped"], start=2):
+        monkeypatch.setattr(backends, "_milliseconds", lambda one, *args, fast=fast: 1.0 if one == fast else 2.0)
+        assert choice(example, count=count).backend == fast
+
+
+def test_another_batch_size_is_another_choice(fresh_cache, monkeypatch):
+    example, asked = trainees(count=1)[0], []
+    monkeypatch.setattr(backends, "_milliseconds", lambda *args: asked.append(args) or 1.0)
+    for job in (training(), training(batch_size=8), training(), training(steps=9)):
+        choice(example, job=job)
+    assert len(asked) == 2 * 2
+
+
+def test_choosing_touches_no_weight(fresh_cache):
+    example, twin = trainees(count=1, dtype=torch.float32)[0], trainees(count=1, dtype=torch.float32)[0]
+    choice(example)
+    torch.testing.assert_close(tensors(example), tensors(twin), rtol=0, atol=0)
+
+
+def test_a_lone_network_is_trained_by_the_loop_and_nothing_is_timed(fresh_cache, monkeypatch):
+    monkeypatch.setattr(backends, "_timed", never)
+    assert choice(trainees(count=1)[0], count=1) == backends.Choice("loop")
+
+
+def test_a_damaged_choice_is_made_anew(fresh_cache):
+    example = trainees(count=1, dtype=torch.float32)[0]
+    choice(example)
+    file = next((cache_folder() / "backends").glob("*.json"))
+    file.write_text('{"backend": "vmap"}')
+    assert json.loads(file.read_text())["backend"] != choice(example).backend
+    assert "milliseconds" in json.loads(file.read_text())
+
+
+def test_a_choice_that_cannot_be_kept_is_the_loop_with_a_warning(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file"))
+    warnings = []
+    assert choice(trainees(count=1)[0], warn=warnings.append).backend == "loop"
+    assert "Set LEARNGENE_CACHE to a folder" in warnings[0]
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+class StopAfterOne(SilentReporter):
+    def line(self, text):
+        raise KeyboardInterrupt("stopped by the test")
+
+
+def test_an_evolution_in_groups_is_near_one_in_a_loop_and_resumes_to_the_same_bytes(tiny, tmp_path):
+    loop, grouped, stopped = tmp_path / "loop", tmp_path / "grouped", tmp_path / "stopped"
+    evolve(tiny("backend=loop", "critic.tasks=2"), out=loop)
+    recipe = tiny("backend=grouped", "critic.tasks=2")
+    evolve(recipe, out=grouped)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=stopped, reporter=StopAfterOne())
+    evolve(recipe, out=stopped, resume=True)
+    assert (grouped / WEIGHTS).read_bytes() == (stopped / WEIGHTS).read_bytes()
+    losses = [[one["loss"] for one in rows(out)[0]["individuals"]] for out in (loop, grouped)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    best = [rows(out)[0]["best"] for out in (loop, grouped)]
+    assert best[1] == pytest.approx(best[0], abs=0.1)
+    assert [row["backends"] for row in rows(grouped)] == [{"ancestry": "grouped", "critics": "grouped"}] * 3
+    assert not any("milliseconds" in row for row in rows(grouped))
+
+
+def test_an_evolution_says_what_was_timed_and_goes_on_with_its_choice_wherever_it_is_resumed(
+    tiny, tmp_path, fresh_cache, monkeypatch
+):
+    timings = {"loop": 2.0, "grouped": 1.0}
+    monkeypatch.setattr(backends, "_milliseconds", lambda one, *args: timings[one])
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny(), out=tmp_path / "run", reporter=StopAfterOne())
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "elsewhere"))
+    timings["loop"] = 0.5
+    evolve(tiny(), out=tmp_path / "run", resume=True)
+    first, *others = rows(tmp_path / "run")
+    assert first["milliseconds"] == {"ancestry": {"loop": 2.0, "grouped": 1.0}}  # its recipe has one critic, not timed
+    assert [row["backends"] for row in (first, *others)] == [{"ancestry": "grouped", "critics": "loop"}] * 3
+    assert not any("milliseconds" in row for row in others)
+
+
+def test_a_founder_is_raised_by_the_loop(tiny, tmp_path):
+    evolve(tiny("backend=grouped", "evolution.founder_generations=2"), out=tmp_path)
+    assert [row["backends"]["ancestry"] for row in rows(tmp_path)] == ["loop", "loop", "grouped"]
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_in_a_loop(tiny, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny("backend=loop"), out=tmp_path, reporter=StopAfterOne())
+    file = tmp_path / "state/state.json"
+    file.write_text(
+        json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "backends"})
+    )
+    assert load_state(tmp_path).state.backends == {"ancestry": "loop", "critics": "loop"}
+
+
+def test_an_individual_that_diverges_fails_alone(tiny, tmp_path, monkeypatch):
+    def born(birth, *args):
+        one = real(birth, *args)
+        if birth.path[1] == 2:
+            torch.nn.init.constant_(one.network.head.fc.weight, math.nan)
+        return one
+
+    real = ancestry.trainee
+    monkeypatch.setattr(ancestry, "trainee", born)
+    evolve(tiny("backend=grouped", "evolution.generations=1"), out=tmp_path)
+    assert [one["fitness"] is None for one in rows(tmp_path)[0]["individuals"]] == [False, False, True, False]
