@@ -55,10 +55,21 @@ except LearngeneError as error:
 print(f"{time.monotonic() - began:.1f}\\n{said}")
 """
 
+LIST = """
+import sys, time
+from learngene_hub import LearngeneError, list_learngenes
+began = time.monotonic()
+try:
+    said = f"{len(list_learngenes(hub=True))} genes"
+except LearngeneError as error:
+    said = f"“{error}”"
+print(f"{time.monotonic() - began:.1f}\\n{said}")
+"""
+
 
 @dataclass
 class Case:
-    """One row: what is broken, how, and in what surroundings."""
+    """One row: what is broken, how, in what surroundings, and which of the three scripts meets it."""
 
     name: str
     faults: tuple[Fault, ...] = ()
@@ -66,7 +77,8 @@ class Case:
     environment: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[HubServer], object] = lambda hub: None
     cached: bool = False
-    push: bool = False
+    damaged: bool = False
+    script: str = LOAD
 
 
 def digest(hub: HubServer) -> str:
@@ -99,6 +111,9 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("weights corrupted once", (Fault("GET", weights, "corrupt", size=4),))
     yield Case("weights corrupted always", (Fault("GET", weights, "corrupt", size=4, times=99),))
     yield Case("config corrupted always", (Fault("GET", "config.json", "corrupt", size=4, times=99),))
+    yield Case("an answer cut in the middle of its JSON", (Fault("GET", "/api/models", "corrupt", size=60),))
+    yield Case("gene in the cache, its weights damaged there", cached=True, damaged=True)
+    yield Case("the same, `HF_HUB_OFFLINE=1`", environment={"HF_HUB_OFFLINE": "1"}, cached=True, damaged=True)
     yield Case("weights cut short once", (Fault("GET", weights, "cut", size=1000),))
     yield Case("weights cut short always", (Fault("GET", weights, "cut", size=1000, times=99),))
     yield Case(
@@ -110,12 +125,21 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("cache cannot be made", environment={"HF_HUB_CACHE": str(scratch / "file")})
     if os.geteuid() == 0:
         yield Case("disk full", environment={"HF_HUB_CACHE": "tmpfs"})
-    yield Case("push: server in trouble (500) on the commit, once", (Fault("POST", "/commit/", status=500),), push=True)
-    yield Case("push: commit made, its answer lost", (Fault("POST", "/commit/", "close", after=True),), push=True)
-    yield Case("push: trouble that does not end", (Fault("POST", "/commit/", status=500, times=99),), push=True)
-    yield Case("push: upload of the weights fails once", (Fault("PUT", "", status=500),), push=True)
-    yield Case("push: into the account of somebody else", source="other/gene", push=True)
-    yield Case("push: a token that may only read", (Fault("POST", "/api/repos/create", status=403),), push=True)
+    yield Case(
+        "push: server in trouble (500) on the commit, once", (Fault("POST", "/commit/", status=500),), script=PUSH
+    )
+    yield Case("push: commit made, its answer lost", (Fault("POST", "/commit/", "close", after=True),), script=PUSH)
+    yield Case("push: trouble that does not end", (Fault("POST", "/commit/", status=500, times=99),), script=PUSH)
+    yield Case("push: upload of the weights fails once", (Fault("PUT", "", status=500),), script=PUSH)
+    yield Case("push: upload of the weights fails always", (Fault("PUT", "", status=500, times=99),), script=PUSH)
+    yield Case("push: connection refused", environment={"HF_ENDPOINT": "http://127.0.0.1:9"}, script=PUSH)
+    yield Case("push: packets vanish", environment={"HF_ENDPOINT": hole}, script=PUSH)
+    yield Case("push: no token", environment={"HF_TOKEN": ""}, script=PUSH)
+    yield Case("push: into the account of somebody else", source="other/gene", script=PUSH)
+    yield Case("push: a token that may only read", (Fault("POST", "/api/repos/create", status=403),), script=PUSH)
+    yield Case("`list --hub`: connection refused", environment={"HF_ENDPOINT": "http://127.0.0.1:9"}, script=LIST)
+    yield Case("`list --hub`: packets vanish", environment={"HF_ENDPOINT": hole}, script=LIST)
+    yield Case("`list --hub`: `HF_HUB_OFFLINE=1`", environment={"HF_HUB_OFFLINE": "1"}, script=LIST)
 
 
 @contextmanager
@@ -163,12 +187,15 @@ def attempt(case: Case, hub: HubServer, run: Path, scratch: Path) -> tuple[str, 
     where = small_disk(cache) if case.environment.get("HF_HUB_CACHE") == "tmpfs" else nullcontext(None)
     with where as disk:
         more = case.environment | ({"HF_HUB_CACHE": disk} if disk else {})
-        source = "owner/pushed" if case.push and case.source == REPO else case.source
+        source = "owner/pushed" if case.script == PUSH and case.source == REPO else case.source
         hub.store.repos.pop(("models", "owner/pushed"), None)
         case.prepare(hub)
-        command = [sys.executable, "-c", PUSH if case.push else LOAD, source, str(run)]
+        command = [sys.executable, "-c", case.script, source, str(run)]
         if case.cached:
             subprocess.run(command, env=os.environ | surroundings, check=True, capture_output=True, cwd=scratch)
+        if case.damaged:
+            weights = max(cache.rglob("blobs/*"), key=lambda path: path.stat().st_size)
+            weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
         hub.faults[:] = case.faults
         done = subprocess.run(
             command, env=os.environ | surroundings | more, check=True, capture_output=True, text=True, cwd=scratch
