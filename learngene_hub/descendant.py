@@ -206,11 +206,11 @@ def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
     """
     state = network.state_dict()
     shapes = {name: tensor.shape for name, tensor in gene.tensors.items() if name in state and "running" not in name}
-    first = next(spec for spec in network.conv_specs() if spec.in_group == IMAGE)
+    first = {f"{spec.conv}.weight" for spec in network.conv_specs() if spec.in_group == IMAGE}
     hold = _Hold(
         {
-            # the first kernel may read another number of image channels than the gene's
-            name: leading(state[name], shape[:1] if name.startswith(first.conv) else shape).clone()
+            # a kernel on the image may read another number of channels than the gene's
+            name: leading(state[name], shape[:1] if name in first else shape).clone()
             for name, shape in shapes.items()
         }
     )
