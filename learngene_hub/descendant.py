@@ -1,5 +1,6 @@
 """Descendants: timm models that start from a learngene."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,7 +245,7 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
         )
         for spec in specs
     )
-    state = network.state_dict()
+    parameters = {name: shape for name, shape in network.gene_shapes().items() if "running" not in name}
     return InheritanceReport(
         source="memory" if gene.place is None else gene.place.name,
         revision=None if gene.place is None else gene.place.revision,
@@ -253,10 +254,10 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
         left_out=tuple(
             name.removesuffix(".weight")
             for name, tensor in gene.tensors.items()
-            if name not in state and tensor.ndim == 4
+            if name not in parameters and tensor.ndim == 4
         ),
-        inherited=sum(t.numel() for name, t in gene.tensors.items() if name in state and "running" not in name),
-        total=sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("head.")),
+        inherited=sum(tensor.numel() for name, tensor in gene.tensors.items() if name in parameters),
+        total=sum(math.prod(shape) for shape in parameters.values()),
     )
 
 
