@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format build clean
+.PHONY: help install demo test check bench format build clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ check: $(STAMP)  ## format, lint, types, order of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## what the package costs, as ratios; some minutes on one core
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks runs/bench
 
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff format .

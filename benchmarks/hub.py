@@ -1,40 +1,49 @@
 """What it costs to load a gene that is in the cache, and to import the package.
 
-    python benchmarks/hub.py [RUN]
+    python -m benchmarks.hub [RUN]
 
 RUN: a gene folder or the folder of a run; without it the first gene of the package. The Hub is the server of the tests,
-in another process, so that only the client's work is counted. CPU time of one thread, median of the rounds; ratios are
-against `timm.create_model` of the same network, in the same process.
+in another process, so that only the client's work is counted. Ratios are against `timm.create_model` of the same
+network, and against torch, timm and huggingface_hub.
 """
 
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.measure import Figure, interleaved, ratio, table, typical
+
 SERVER = Path(__file__).parent.parent / "tests" / "hub_server.py"
-ROUNDS = 15
 REPO = "owner/gene"
+SCRATCH = "timm.create_model"
+OTHERS = "torch, timm, huggingface_hub"
 IMPORTS = {
     "python": "pass",
     "learngene_hub": "import learngene_hub",
     "learngene_hub, a name of it used": "from learngene_hub import from_learngene",
-    "torch, timm, huggingface_hub": "import torch, timm, huggingface_hub",
+    OTHERS: "import torch, timm, huggingface_hub",
 }
 
 
-def main() -> None:
-    """Both tables."""
+def figures(run: str | None = None) -> list[Figure]:
+    """Ways to a network that has the gene, and ways to import."""
+    with server():
+        loading = _loads(run)
+    return loading + _imports()
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """A Hub of our own that `huggingface_hub` takes for the real one, if nothing has imported it before."""
     command = [sys.executable, str(SERVER)]
-    with tempfile.TemporaryDirectory() as home, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as home, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hub:
+        assert hub.stdout is not None
         os.environ |= {
-            "HF_ENDPOINT": server.stdout.readline().strip(),
+            "HF_ENDPOINT": hub.stdout.readline().strip(),
             "HF_HOME": home,
             "HF_TOKEN": "hf_owner",
             "HF_HUB_DISABLE_XET": "1",
@@ -42,14 +51,12 @@ def main() -> None:
             "NO_PROXY": "127.0.0.1",
         }
         try:
-            report(loads(*sys.argv[1:]), "loading a cached gene")
+            yield
         finally:
-            server.terminate()
-    report({name: median(lambda code=code: run(code), 5) for name, code in IMPORTS.items()}, "imports")
+            hub.terminate()
 
 
-def loads(run: str | None = None) -> dict[str, float]:
-    """Seconds of every way to a network that has the gene."""
+def _loads(run: str | None) -> list[Figure]:
     import timm
     import torch
 
@@ -58,51 +65,40 @@ def loads(run: str | None = None) -> dict[str, float]:
     torch.set_num_threads(1)
     gene = Learngene.from_pretrained(run or list_learngenes()[0].name)
     commit, config = gene.push_to_hub(REPO).commit, gene.config
+    assert gene.place is not None
+    folder = gene.place.folder
+    from_learngene(REPO, num_classes=5)  # into the cache
     ways: dict[str, Callable[[], object]] = {
-        "timm.create_model": lambda: timm.create_model(
-            config.network, num_classes=5, width=config.width, depth=config.depth
-        ),
-        "from_learngene of a folder": lambda: from_learngene(gene.place.folder, num_classes=5),
+        SCRATCH: lambda: timm.create_model(config.network, num_classes=5, width=config.width, depth=config.depth),
+        "from_learngene of a folder": lambda: from_learngene(folder, num_classes=5),
         "from_learngene, offline": lambda: from_learngene(REPO, num_classes=5, local_files_only=True),
         "from_learngene, a commit": lambda: from_learngene(f"{REPO}@{commit}", num_classes=5),
         "from_learngene, a branch": lambda: from_learngene(REPO, num_classes=5),
     }
-    for name in reversed(ways):  # the first one fetches
-        ways[name]()
-    rounds = [{name: seconds(way) for name, way in ways.items()} for _ in range(ROUNDS)]
-    return {name: statistics.median(one[name] for one in rounds) for name in ways}
+    return _against(SCRATCH, ways, rounds=15)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """CPU time of `work`, this process and finished children."""
-    began = spent()
-    work()
-    return spent() - began
+def _imports() -> list[Figure]:
+    ways = {
+        name: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)
+        for name, code in IMPORTS.items()
+    }
+    return _against(OTHERS, ways, rounds=5)
 
 
-def spent() -> float:
-    """CPU time so far, in seconds."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def median(work: Callable[[], object], rounds: int) -> float:
-    """CPU time of `work`, in seconds."""
-    return statistics.median(seconds(work) for _ in range(rounds))
-
-
-def run(code: str) -> None:
-    """Python code in a process of its own."""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def report(found: dict[str, float], title: str) -> None:
-    """A table with ratios to its first row."""
-    first = next(iter(found.values()))
-    sys.stdout.write(f"\n| {title} | CPU milliseconds | ratio |\n|---|---|---|\n")
-    for name, value in found.items():
-        sys.stdout.write(f"| {name} | {value * 1e3:.0f} | {value / first:.2f} |\n")
+def _against(first: str, ways: dict[str, Callable[[], object]], *, rounds: int) -> list[Figure]:
+    times = interleaved(ways, rounds)
+    return [
+        Figure(
+            "hub",
+            f"{name} / {first}",
+            ratio(times, name, first),
+            f"{typical(times, name) * 1e3:.0f} against {typical(times, first) * 1e3:.0f} ms",
+        )
+        for name in ways
+        if name != first
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    print(table(figures(*sys.argv[1:])))

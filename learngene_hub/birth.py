@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learngene_hub.networks import LearngeneNetwork, build
-from learngene_hub.operators import inherit
+from learngene_hub.networks import LearngeneNetwork, build, plan_layout
+from learngene_hub.operators import inherit_into
 from learngene_hub.rng import seeded_initialisation
 
 
@@ -64,7 +64,7 @@ def newborn(
             **timm_kwargs,
         )
     if gene is not None:
-        network.load_state_dict(inherit(network.state_dict(), network.conv_specs(), gene, cross=cross))
+        inherit_into(network.state_dict(), network.conv_specs(), gene, cross=cross)
     return network.train()
 
 
@@ -83,6 +83,5 @@ def gene_network(body: Body, channels: Mapping[str, int], *, num_classes: int) -
 
 def gene_channels(body: Body, fraction: float) -> dict[str, int]:
     """Group -> leading channels that are gene: `fraction` of each group's, at least one, rounded."""
-    with torch.device("meta"):
-        counts = build(body.network, num_classes=0, in_chans=body.in_chans, width=body.width, depth=body.depth)
-    return {group: max(1, round(count * fraction)) for group, count in counts.channel_counts().items()}
+    channels = plan_layout(body.network, width=body.width, depth=body.depth).channels
+    return {group: max(1, round(count * fraction)) for group, count in channels.items()}

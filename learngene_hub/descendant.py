@@ -1,5 +1,6 @@
 """Descendants: timm models that start from a learngene."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,11 +207,11 @@ def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
     """
     state = network.state_dict()
     shapes = {name: tensor.shape for name, tensor in gene.tensors.items() if name in state and "running" not in name}
-    first = next(spec for spec in network.conv_specs() if spec.in_group == IMAGE)
+    first = {f"{spec.conv}.weight" for spec in network.conv_specs() if spec.in_group == IMAGE}
     hold = _Hold(
         {
-            # the first kernel may read another number of image channels than the gene's
-            name: leading(state[name], shape[:1] if name.startswith(first.conv) else shape).clone()
+            # a kernel on the image may read another number of channels than the gene's
+            name: leading(state[name], shape[:1] if name in first else shape).clone()
             for name, shape in shapes.items()
         }
     )
@@ -244,7 +245,7 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
         )
         for spec in specs
     )
-    state = network.state_dict()
+    parameters = {name: shape for name, shape in network.gene_shapes().items() if "running" not in name}
     return InheritanceReport(
         source="memory" if gene.place is None else gene.place.name,
         revision=None if gene.place is None else gene.place.revision,
@@ -253,10 +254,10 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
         left_out=tuple(
             name.removesuffix(".weight")
             for name, tensor in gene.tensors.items()
-            if name not in state and tensor.ndim == 4
+            if name not in parameters and tensor.ndim == 4
         ),
-        inherited=sum(t.numel() for name, t in gene.tensors.items() if name in state and "running" not in name),
-        total=sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("head.")),
+        inherited=sum(tensor.numel() for name, tensor in gene.tensors.items() if name in parameters),
+        total=sum(math.prod(shape) for shape in parameters.values()),
     )
 
 

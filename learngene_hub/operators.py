@@ -82,6 +82,22 @@ def inherit(state: State, specs: Sequence[ConvSpec], gene: State, *, cross: str)
         InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
     """
     newborn = {name: tensor.detach().clone() for name, tensor in state.items()}
+    inherit_into(newborn, specs, gene, cross=cross)
+    return newborn
+
+
+def inherit_into(newborn: State, specs: Sequence[ConvSpec], gene: State, *, cross: str) -> None:
+    """What `inherit` does, in the tensors of a network that nobody has seen yet: no second copy of it is made.
+
+    Args:
+        newborn: the tensors of a freshly initialised network; changed in place, in part even where an error is raised.
+        specs: see `inherit`.
+        gene: see `inherit`; left alone.
+        cross: see `inherit`.
+
+    Raises:
+        InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
+    """
     channels = carried_channels(specs, gene)
     for spec in specs:
         outputs = channels[spec.out_group]
@@ -96,7 +112,6 @@ def inherit(state: State, specs: Sequence[ConvSpec], gene: State, *, cross: str)
             continue  # its kernel may hear everything: what it says is multiplied by zero
         if cross == "zero":
             newborn[f"{spec.conv}.weight"][:outputs, inputs:] = 0
-    return newborn
 
 
 def mutate(
@@ -210,7 +225,7 @@ def average(genes: Sequence[State]) -> dict[str, Tensor]:
     return {name: torch.stack([gene[name] for gene in genes]).mean(dim=0) for name in genes[0]}
 
 
-def _implant(newborn: dict[str, Tensor], spec: ConvSpec, gene: State, inputs: int) -> None:
+def _implant(newborn: State, spec: ConvSpec, gene: State, inputs: int) -> None:
     kernel, part = newborn[f"{spec.conv}.weight"], gene[f"{spec.conv}.weight"]
     if spec.in_group == IMAGE:
         part = _for_image_channels(part, inputs, spec.conv)
@@ -247,7 +262,7 @@ def _last_gene_layer(specs: Sequence[ConvSpec], spec: ConvSpec, gene: State) -> 
     return spec
 
 
-def _born_as_identity(newborn: dict[str, Tensor], spec: ConvSpec, source: ConvSpec, gene: State) -> None:
+def _born_as_identity(newborn: State, spec: ConvSpec, source: ConvSpec, gene: State) -> None:
     """Make a plain layer pass on unchanged what the gene's layer `source` computes (ours).
 
     The kernel is Dirac's. Its input is a rectified batch norm, so mean and variance follow from that norm's weight

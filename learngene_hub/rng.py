@@ -43,5 +43,6 @@ def seeded_initialisation(seed: int, *path: str | int) -> Iterator[None]:
     `torch.nn` layers draw from the global generator only, so this is the one place that touches it.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *path))
+        # not `torch.manual_seed`, which seeds every device's global stream and never puts those back
+        torch.default_generator.manual_seed(derive_seed(seed, *path))
         yield

@@ -141,6 +141,21 @@ def test_a_frozen_gene_stays_while_the_rest_learns(tiny_run, gene):
                     assert not torch.equal(after[name][len(tensor) :], before[name][len(tensor) :])
 
 
+@pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])
+def test_a_frozen_gene_may_read_gray_images(network):
+    gene = extract(timm.create_model(network, num_classes=5, width=0.05))
+    model = from_learngene(gene, num_classes=5, in_chans=1, freeze_gene=True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1)
+    for spec in (spec for spec in model.conv_specs() if spec.in_group == "image"):
+        name, outputs = f"{spec.conv}.weight", len(gene.tensors[f"{spec.conv}.weight"])
+        kernel = model.state_dict()[name]
+        assert torch.equal(kernel[:outputs], before[name][:outputs])
+        assert not torch.equal(kernel[outputs:], before[name][outputs:])
+
+
 def test_a_descendant_survives_timms_own_folder(tiny_run, tmp_path):
     model = from_learngene(tiny_run, num_classes=5, depth=13).eval()
     timm.models.save_for_hf(model, tmp_path, safe_serialization=True)

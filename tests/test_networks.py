@@ -10,9 +10,19 @@ from timm.models import group_parameters, save_for_hf
 from torch import nn
 
 from learngene_hub.errors import NetworkError
-from learngene_hub.networks import DEPTHS, IMAGE, NETWORKS, LearngeneNetwork, LgResNet12, LgVgg, build, walkable
+from learngene_hub.networks import (
+    DEPTHS,
+    IMAGE,
+    NETWORKS,
+    LearngeneNetwork,
+    LgResNet12,
+    LgVgg,
+    build,
+    plan_layout,
+    walkable,
+)
 from learngene_hub.networks.lg_resnet12 import blocks_per_stage
-from learngene_hub.rng import seeded_initialisation
+from learngene_hub.rng import derive_seed, seeded_initialisation
 
 TINY = 0.0625
 RESNETS = tuple(name for name in NETWORKS if "resnet" in name)
@@ -161,6 +171,28 @@ def test_shapes_are_the_channel_counts_of_the_groups(network, in_chans):
         assert model.get_parameter(f"{spec.conv}.weight").shape[:2] == (sizes[spec.out_group], sizes[spec.in_group])
         assert model.get_parameter(f"{spec.norm}.weight").shape == (sizes[spec.out_group],)
     assert model.head.fc.weight.shape == (5, sizes[model.conv_specs()[-1].out_group])
+
+
+@every_network
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_a_planned_layout_is_that_of_the_network_built(network, step, in_chans):
+    depth = DEPTHS[network][step]
+    model = build_on_meta(network, depth=depth, in_chans=in_chans, width=0.3)
+    layout = plan_layout(network, depth=depth, width=0.3)
+    built = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    expected = {n: s for n, s in built.items() if not n.startswith("head.") and "num_batches" not in n}
+    assert layout.shapes(in_chans=in_chans) == expected == model.gene_shapes()
+    assert list(layout.shapes(in_chans=in_chans)) == list(expected)
+    assert layout == model.layout
+
+
+@every_network
+def test_a_planned_layout_has_the_default_depth_or_the_channels_given(network):
+    model = build_on_meta(network)
+    assert plan_layout(network) == model.layout
+    channels = dict.fromkeys(model.channel_counts(), 3)
+    assert plan_layout(network, channels=channels) == build_on_meta(network, channels=channels).layout
 
 
 @every_network
@@ -401,6 +433,15 @@ def test_the_same_seed_gives_the_same_weights(network):
 
 
 @every_network
+def test_the_weights_of_a_seed_are_those_of_torchs_own_seeding_and_the_global_stream_goes_on(network):
+    before = torch.get_rng_state()
+    first = seeded(network, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(derive_seed(1, "weights"))
+    assert_equal_weights(first, tiny(network))
+
+
+@every_network
 def test_activations_keep_their_scale_through_a_fresh_network(network):
     model = tiny(network, width=0.25).train()
     features = model.forward_features(torch.randn(8, 3, 64, 64))
@@ -424,6 +465,21 @@ def assert_equal_weights(first, second):
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(NetworkError, match=r"no network 'vgg11'; choose one of lg_vgg11, .* Did you mean lg_vgg11\?"):
         build("vgg11", num_classes=5)
+
+
+@pytest.mark.parametrize("options", [{"depth": 1}, {"width": 0.0}, {"channels": {"nowhere": 1}}])
+@every_network
+def test_a_layout_is_refused_with_the_words_of_a_network(network, options):
+    with pytest.raises(NetworkError, match=r"choose|misses groups") as of_build:
+        build(network, num_classes=5, **options)
+    with pytest.raises(NetworkError, match=r"choose|misses groups") as of_plan:
+        plan_layout(network, **options)
+    assert str(of_plan.value) == str(of_build.value)
+
+
+def test_a_layout_of_an_unknown_network_is_refused():
+    with pytest.raises(NetworkError, match=r"no network 'vgg11'; choose one of lg_vgg11, .* Did you mean lg_vgg11\?"):
+        plan_layout("vgg11")
 
 
 def test_a_name_like_no_other_gets_no_hint():

@@ -127,6 +127,22 @@ def test_inherit_leaves_its_input_alone():
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.parametrize(("small", "large"), [(body, body) for body in BODIES] + DEEPER, ids=str)
+@pytest.mark.parametrize("cross", ["zero", "random"])
+def test_a_newborn_is_byte_for_byte_the_network_from_scratch_that_inherits(small, large, cross):
+    gene = gene_of(adult(small).float(), gene_channels(small, 0.45))
+    before = {name: tensor.clone() for name, tensor in gene.items()}
+    scratch = newborn(large, num_classes=4, gene=None, cross=cross, seed=1)
+    expected = inherit(scratch.state_dict(), scratch.conv_specs(), gene, cross=cross)
+    found = newborn(large, num_classes=4, gene=gene, cross=cross, seed=1)
+    assert found.training
+    assert list(found.state_dict()) == list(expected)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.state_dict().items())
+    for weight in found.parameters():
+        weight.data.fill_(9)
+    assert all(torch.equal(gene[name], before[name]) for name in gene)
+
+
 def test_a_network_narrower_than_the_gene_is_refused_with_the_layer():
     gene = gene_of(adult(Body("lg_vgg11", 0.2)), gene_channels(Body("lg_vgg11", 0.2), 0.9))
     with pytest.raises(

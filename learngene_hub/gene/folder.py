@@ -6,6 +6,7 @@ loaded in part: a folder passes every check, or is refused with the check that f
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from learngene_hub.errors import GeneFileError, NetworkError
 from learngene_hub.files import atomic_path, write_text
-from learngene_hub.networks import NORM_TENSORS, build
+from learngene_hub.networks import plan_layout
 
 SCHEMA_VERSION = 1
 WEIGHTS_NAME = "learngene.safetensors"
@@ -289,7 +290,8 @@ class _Reader:
 
     def _finite(self) -> None:
         for name, tensor in self.tensors.items():
-            if not bool(tensor.isfinite().all()):
+            low, high = torch.aminmax(tensor)  # both NaN if any value is; needs no mask as large as the tensor
+            if not (math.isfinite(low) and math.isfinite(high)):
                 raise GeneFileError(f"{self.weights}: {name}: expected finite values, found NaN or infinity")
 
 
@@ -300,18 +302,10 @@ def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
         GeneFileError: the network or its channels are not ones this package can build.
     """
     try:
-        with torch.device("meta"):
-            thin = build(
-                config.network, num_classes=2, in_chans=config.in_chans, depth=config.depth, channels=config.channels
-            )
+        layout = plan_layout(config.network, depth=config.depth, channels=config.channels)
     except NetworkError as error:
         raise GeneFileError(f"{CONFIG_NAME}: {error}") from None
-    state = thin.state_dict()
-    shapes: dict[str, tuple[int, ...]] = {}
-    for spec in thin.conv_specs():
-        names = [f"{spec.conv}.weight", *(f"{spec.norm}.{name}" for name in NORM_TENSORS)]
-        shapes |= {name: tuple(state[name].shape) for name in names}
-    return shapes
+    return layout.shapes(in_chans=config.in_chans)
 
 
 def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401

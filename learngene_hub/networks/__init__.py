@@ -5,7 +5,7 @@ return a `LearngeneNetwork`: a timm model that also lists its convolutions (`con
 groups (`channel_counts`).
 """
 
-from learngene_hub.networks.build import DEPTHS, NETWORKS, build, walkable
+from learngene_hub.networks.build import DEPTHS, NETWORKS, build, plan_layout, walkable
 from learngene_hub.networks.lg_resnet12 import LgResNet12
 from learngene_hub.networks.lg_vgg import LgVgg
 from learngene_hub.networks.timm_folder import load_timm_folder, save_timm_folder
@@ -23,6 +23,7 @@ __all__ = [
     "LgVgg",
     "build",
     "load_timm_folder",
+    "plan_layout",
     "save_timm_folder",
     "walkable",
 ]

@@ -1,6 +1,6 @@
 """Networks by name, and the check that a network can be walked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 
@@ -8,9 +8,9 @@ import timm
 from torch import nn
 
 from learngene_hub.errors import NetworkError
-from learngene_hub.networks.lg_resnet12 import RESNET12_DEPTHS
-from learngene_hub.networks.lg_vgg import VGG_DEPTHS
-from learngene_hub.networks.walk import LearngeneNetwork
+from learngene_hub.networks.lg_resnet12 import RESNET12_DEPTHS, resnet12_layout, resnet12_wide_layout
+from learngene_hub.networks.lg_vgg import VGG_DEPTHS, vgg_layout
+from learngene_hub.networks.walk import Layout, LearngeneNetwork
 
 DEPTHS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"lg_vgg11": VGG_DEPTHS, "lg_resnet12": RESNET12_DEPTHS, "lg_resnet12_wide": RESNET12_DEPTHS}
@@ -19,6 +19,10 @@ DEPTHS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 
 NETWORKS: tuple[str, ...] = tuple(DEPTHS)
 """Names this package has registered with timm."""
+
+_LAYOUTS: Mapping[str, Callable[..., Layout]] = MappingProxyType(
+    {"lg_vgg11": vgg_layout, "lg_resnet12": resnet12_layout, "lg_resnet12_wide": resnet12_wide_layout}
+)
 
 
 def build(
@@ -48,8 +52,7 @@ def build(
     Raises:
         NetworkError: `network` is unknown, or `width`, `depth` or `channels` is out of range.
     """
-    if network not in NETWORKS:
-        raise NetworkError(_unknown(network))
+    _check_name(network)
     return walkable(
         timm.create_model(
             network,
@@ -62,6 +65,21 @@ def build(
             **timm_kwargs,
         )
     )
+
+
+def plan_layout(
+    network: str, *, width: float = 1.0, depth: int | None = None, channels: Mapping[str, int] | None = None
+) -> Layout:
+    """The convolutions and channels that `build` would give a network, without a layer being built (ours).
+
+    >>> plan_layout("lg_vgg11", width=0.125).shapes(in_chans=3)["stages.0.0.conv.weight"]
+    (8, 3, 3, 3)
+
+    Raises:
+        NetworkError: as `build` does.
+    """
+    _check_name(network)
+    return _LAYOUTS[network](depth=DEPTHS[network][0] if depth is None else depth, width=width, channels=channels)
 
 
 def walkable(model: nn.Module) -> LearngeneNetwork:
@@ -79,7 +97,9 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
     return model
 
 
-def _unknown(network: str) -> str:
+def _check_name(network: str) -> None:
+    if network in NETWORKS:
+        return
     nearest = get_close_matches(network, NETWORKS, n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    return f"There is no network {network!r}; choose one of {', '.join(NETWORKS)}.{hint}"
+    raise NetworkError(f"There is no network {network!r}; choose one of {', '.join(NETWORKS)}.{hint}")

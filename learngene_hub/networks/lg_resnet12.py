@@ -8,6 +8,7 @@ identity. A layer keeps its name at every depth, `stages.{stage}.{block}.conv1` 
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, final
 
 from timm.layers import DropBlock2d
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from learngene_hub.networks.layers import HalvingPool, convolution
 from learngene_hub.networks.walk import IMAGE, ConvSpec, Layout, LearngeneNetwork, check_depth, resolve_channels
 
-__all__ = ["RESNET12_DEPTHS", "LgResNet12", "blocks_per_stage", "resnet12_layout"]
+__all__ = ["RESNET12_DEPTHS", "LgResNet12", "blocks_per_stage", "resnet12_layout", "resnet12_wide_layout"]
 
 _STAGES = 4
 _SLOPE = 0.1
@@ -74,6 +75,10 @@ def resnet12_layout(
         channels=resolve_channels(base, width=width, channels=channels, name="resnet12"),
         stage_groups=tuple(f"stages.{stage}" for stage in range(_STAGES)),
     )
+
+
+resnet12_wide_layout = partial(resnet12_layout, stage_widths=_WIDE)
+"""The same of 64-160-320-640 channels at width 1."""
 
 
 @final
@@ -206,16 +211,16 @@ def _block_specs(stage: int, block: int) -> tuple[ConvSpec, ...]:
     first, second = f"{name}.conv1", f"{name}.conv2"
     if block > 0:
         return (
-            ConvSpec(first, f"{name}.norm1", output, first, "random"),
-            ConvSpec(second, f"{name}.norm2", first, second, "random"),
-            ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, "zero_norm"),
+            ConvSpec(first, f"{name}.norm1", output, first, 3, "random"),
+            ConvSpec(second, f"{name}.norm2", first, second, 3, "random"),
+            ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, 3, "zero_norm"),
         )
     entry = f"stages.{stage - 1}" if stage > 0 else IMAGE
     return (
-        ConvSpec(first, f"{name}.norm1", entry, first, "refuse"),
-        ConvSpec(second, f"{name}.norm2", first, second, "refuse"),
-        ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, "refuse"),
-        ConvSpec(f"{name}.shortcut.conv", f"{name}.shortcut.norm", entry, output, "refuse"),
+        ConvSpec(first, f"{name}.norm1", entry, first, 3, "refuse"),
+        ConvSpec(second, f"{name}.norm2", first, second, 3, "refuse"),
+        ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, 3, "refuse"),
+        ConvSpec(f"{name}.shortcut.conv", f"{name}.shortcut.norm", entry, output, 1, "refuse"),
     )
 
 

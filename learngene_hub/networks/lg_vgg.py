@@ -127,6 +127,7 @@ def _spec(place: tuple[int, int], before: tuple[int, int] | None) -> ConvSpec:
         norm=f"{group}.norm",
         in_group=IMAGE if before is None else _group(*before),
         out_group=group,
+        kernel=3,
         if_absent="refuse" if position < _CONVS_PER_STAGE[11][stage] else "identity",
     )
 

@@ -31,13 +31,14 @@ class ConvSpec:
     """One convolution: its place in the network and the groups its channels belong to (ours).
 
     No convolution has a bias, since a batch norm follows each: its parameters are `conv + ".weight"`, of shape
-    (out_channels, in_channels, kh, kw), and those of `norm`.
+    (out_channels, in_channels, kernel, kernel), and those of `norm`.
 
     Attributes:
         conv: module name of the convolution, such as `stages.0.0.conv`.
         norm: module name of the batch norm behind it.
         in_group: group of the input channels, `IMAGE` for the first convolution.
         out_group: group of the output channels; layers that are added together share one.
+        kernel: side of the kernel, in pixels.
         if_absent: how the layer is born on the gene's channels when the gene's shallower network lacks it. "refuse":
             it never lacks it; "random": as initialised; "identity": passes its input on; "zero_norm": its batch norm
             has zero weight and bias, so that the sum behind it gets nothing.
@@ -47,6 +48,7 @@ class ConvSpec:
     norm: str
     in_group: str
     out_group: str
+    kernel: int
     if_absent: Literal["refuse", "random", "identity", "zero_norm"]
 
 
@@ -67,6 +69,16 @@ class Layout:
     specs: tuple[ConvSpec, ...]
     channels: Mapping[str, int]
     stage_groups: tuple[str, ...]
+
+    def shapes(self, *, in_chans: int) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor that a gene of all these channels holds, in forward order."""
+        sizes = {IMAGE: in_chans, **self.channels}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for spec in self.specs:
+            outputs = sizes[spec.out_group]
+            shapes[f"{spec.conv}.weight"] = (outputs, sizes[spec.in_group], spec.kernel, spec.kernel)
+            shapes |= {f"{spec.norm}.{name}": (outputs,) for name in NORM_TENSORS}
+        return shapes
 
 
 def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:
@@ -155,6 +167,10 @@ class LearngeneNetwork(nn.Module):
     def channel_counts(self) -> dict[str, int]:
         """Number of channels of every group but `IMAGE`, in forward order."""
         return dict(self.layout.channels)
+
+    def gene_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor of the convolutions and batch norms, which a gene holds the leading part of."""
+        return self.layout.shapes(in_chans=self.in_chans)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(batch, last_channels, h, w) feature map of images `x` of shape (batch, in_chans, height, width)."""

@@ -1,0 +1,1 @@
+"""What the package costs, each figure a ratio inside one process; `make bench` prints the table."""

@@ -1,0 +1,123 @@
+"""One step of a population: the package's way against a DataLoader, a float32 network and a loop for each individual.
+
+`WAYS` has one entry a way; each makes the work of some steps of all individuals out of a `Case`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
+from benchmarks.references import Pictures, loader_batches, train_plainly
+from learngene_hub.birth import Body, newborn, placed
+from learngene_hub.data import ImageBatches, Normalisation, Task
+from learngene_hub.fitting import Images, support_batches
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.rng import generator
+from learngene_hub.sections import OptimisationSection
+from learngene_hub.training import best_precision, train
+
+POPULATION = 8
+IMAGES = 512
+CLASSES = 16
+SIZE = 32
+PADDING = 4
+NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape of a population."""
+
+    name: str
+    body: Body
+    optimisation: OptimisationSection
+    goal: Goal
+
+    def networks(self) -> list[LearngeneNetwork]:
+        """The individuals, newborn."""
+        return [
+            newborn(self.body, num_classes=CLASSES, gene=None, cross="zero", seed=0, path=(number,))
+            for number in range(POPULATION)
+        ]
+
+
+CASES = (
+    Case(
+        "lg_vgg11 of at most 64 channels",
+        Body("lg_vgg11", 0.125),
+        OptimisationSection(steps=4, batch_size=64),
+        Goal("at least", 3.0),
+    ),
+    Case("lg_vgg11", Body("lg_vgg11"), OptimisationSection(steps=2, batch_size=32), Goal("at least", 1.7)),
+    Case("lg_resnet12", Body("lg_resnet12"), OptimisationSection(steps=2, batch_size=16), Goal("at least", 1.7)),
+)
+
+
+def figures() -> list[Figure]:
+    """One figure a case and a way."""
+    return [figure for case in CASES for figure in _compare(case)]
+
+
+def _compare(case: Case) -> list[Figure]:
+    times = interleaved({name: make(case) for name, make in WAYS.items()})
+    images = POPULATION * case.optimisation.steps * case.optimisation.batch_size
+
+    def rate(way: str) -> str:
+        return f"{images / typical(times, way):,.0f}"
+
+    return [
+        Figure(
+            "population",
+            f"naive / {way}, {case.name}",
+            ratio(times, NAIVE, way),
+            f"{rate(way)} against {rate(NAIVE)} images a CPU second; {POPULATION} networks, "
+            f"batches of {case.optimisation.batch_size}",
+            case.goal,
+        )
+        for way in WAYS
+        if way != NAIVE
+    ]
+
+
+def pictures() -> tuple[Tensor, Tensor]:
+    """Noise as images, (n, 3, size, size) uint8, with labels (n,)."""
+    images = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "pictures"))
+    return images, torch.arange(IMAGES) % CLASSES
+
+
+def _naive(case: Case) -> Callable[[], None]:
+    data = Pictures(*pictures(), NORMALISATION, padding=PADDING)
+    population = [(one, loader_batches(data, case.optimisation.batch_size)) for one in case.networks()]
+
+    def work() -> None:
+        for network, batches in population:
+            train_plainly(network, batches, case.optimisation)
+
+    return work
+
+
+def _loop(case: Case) -> Callable[[], None]:
+    pixels, labels = pictures()
+    images = Images(ImageBatches.build(pixels, NORMALISATION, padding=PADDING, flip=True), labels)
+    everything = torch.arange(IMAGES)
+    task = Task(tuple(range(CLASSES)), everything, labels, everything[:0], labels[:0])
+    population = [
+        (placed(one, CPU), support_batches(images, task, case.optimisation.batch_size, generator(0, "draws", number)))
+        for number, one in enumerate(case.networks())
+    ]
+
+    def work() -> None:
+        for network, batches in population:
+            steps = case.optimisation.steps
+            train(network, batches, case.optimisation, steps=steps, precision=best_precision(CPU))
+
+    return work
+
+
+NAIVE = "naive"
+WAYS: Mapping[str, Callable[[Case], Callable[[], None]]] = {NAIVE: _naive, "loop": _loop}
+"""Way -> what makes its work; a back end of the package is one more entry."""
