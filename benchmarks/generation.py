@@ -19,31 +19,37 @@ from unittest.mock import patch
 from benchmarks.measure import ROUNDS, Figure, Goal
 from learngene_hub import Recipe, evolve
 
-OVERRIDES = ("evolution.generations=2", "evolution.population=2")
+OVERRIDES = ("evolution.generations=2", "evolution.population=2", "backend=loop")
 WARM_UP = (
     "evolution.generations=1",
     "ancestry.steps=2",
     "critic.steps=2",
     "critic.tasks=1",
     "data.images_per_class=64",
+    "backend=loop",
 )
 GOAL = Goal("at most", 0.05)
 
-TRAINING = "ancestry training"
-CRITICS = "critics"
+TRAINING = "training, critics' included"
+CRITICS = "births and tests of critics"
 ONCE = ("images", "gene folder")
 REST = "the rest"
 PHASES: Mapping[str, tuple[str, ...]] = {
-    "images": ("run.find_split", "run.load_environment", "run.draw_tasks"),
-    "birth": ("ancestry.newborn", "ancestry.gene_network", "ancestry.placed"),
-    TRAINING: ("ancestry.train",),
-    "batch norms of the gene": ("ancestry.measure_statistics",),
-    "mutation and extraction": ("ancestry.mutate", "ancestry.extract"),
-    CRITICS: ("generation.critic_fitness",),
-    "checkpoint": ("run.save_state", "run.append_metrics", "run.truncate_metrics"),
-    "gene folder": ("run.write_gene", "run.render_card", "run.draw_evolution", "run.read_metrics"),
+    "images": ("evolution.run.find_split", "evolution.run.load_environment", "evolution.run.draw_tasks"),
+    "birth": ("evolution.ancestry.newborn", "evolution.ancestry.gene_network", "evolution.ancestry.placed"),
+    TRAINING: ("backends.train", "backends.train_together"),
+    "batch norms of the gene": ("evolution.ancestry.measure_statistics",),
+    "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
+    CRITICS: ("evolution.generation.critic_fitness",),
+    "checkpoint": ("evolution.run.save_state", "evolution.run.append_metrics", "evolution.run.truncate_metrics"),
+    "gene folder": (
+        "evolution.run.write_gene",
+        "evolution.run.render_card",
+        "evolution.run.draw_evolution",
+        "evolution.run.read_metrics",
+    ),
 }
-"""Phase -> functions, by the module of `learngene_hub.evolution` that calls them."""
+"""Phase -> functions, by the module of the package that calls them."""
 
 
 def figures() -> list[Figure]:
@@ -103,6 +109,6 @@ def clocked() -> Iterator[dict[str, float]]:
         for phase, places in PHASES.items():
             for place in places:
                 module, name = place.rsplit(".", 1)
-                owner = import_module(f"learngene_hub.evolution.{module}")
+                owner = import_module(f"learngene_hub.{module}")
                 stack.enter_context(patch.object(owner, name, timed(phase, getattr(owner, name))))
         yield spent

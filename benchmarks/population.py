@@ -3,26 +3,32 @@
 `WAYS` has one entry a way; each makes the work of some steps of all individuals out of a `Case`.
 """
 
+import os
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches, train_plainly
+from learngene_hub.backends import BACKENDS, Backend, Trainee, Training, choose, train_each
 from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import ImageBatches, Normalisation, Task
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import best_precision, train
+from learngene_hub.training import best_precision
 
 POPULATION = 8
 IMAGES = 512
 CLASSES = 16
 SIZE = 32
+CACHE = "LEARNGENE_CACHE"
 PADDING = 4
 NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CPU = torch.device("cpu")
@@ -58,13 +64,14 @@ CASES = (
 
 
 def figures() -> list[Figure]:
-    """One figure a case and a way."""
+    """One figure a case and a way, and one a case for the choice of `auto`."""
     return [figure for case in CASES for figure in _compare(case)]
 
 
 def _compare(case: Case) -> list[Figure]:
     times = interleaved({name: make(case) for name, make in WAYS.items()})
     images = POPULATION * case.optimisation.steps * case.optimisation.batch_size
+    best, chosen = min(BACKENDS, key=lambda one: typical(times, one)), _chosen(case)
 
     def rate(way: str) -> str:
         return f"{images / typical(times, way):,.0f}"
@@ -76,11 +83,34 @@ def _compare(case: Case) -> list[Figure]:
             ratio(times, NAIVE, way),
             f"{rate(way)} against {rate(NAIVE)} images a CPU second; {POPULATION} networks, "
             f"batches of {case.optimisation.batch_size}",
-            case.goal,
+            case.goal if way == best else None,
         )
         for way in WAYS
         if way != NAIVE
+    ] + [
+        Figure(
+            "population",
+            f"best / auto, {case.name}",
+            ratio(times, best, chosen),
+            f"auto takes {chosen}, the best is {best}",
+            Goal("at least", 0.9),
+        )
     ]
+
+
+def _chosen(case: Case) -> Backend:
+    """The back end that `auto` takes, timed now."""
+    network = placed(case.networks()[0], CPU)
+    example, kept = Trainee(network, lambda: iter(())), os.environ.get(CACHE)
+    with TemporaryDirectory() as folder:
+        os.environ[CACHE] = folder
+        choice = choose(example, POPULATION, _training(case), image_size=SIZE, warn=print)
+    os.environ.pop(CACHE) if kept is None else os.environ.update({CACHE: kept})
+    return choice.backend
+
+
+def _training(case: Case) -> Training:
+    return Training(case.optimisation, case.optimisation.steps, best_precision(CPU))
 
 
 def pictures() -> tuple[Tensor, Tensor]:
@@ -100,24 +130,24 @@ def _naive(case: Case) -> Callable[[], None]:
     return work
 
 
-def _loop(case: Case) -> Callable[[], None]:
+def _ours(case: Case, backend: Backend) -> Callable[[], None]:
     pixels, labels = pictures()
     images = Images(ImageBatches.build(pixels, NORMALISATION, padding=PADDING, flip=True), labels)
     everything = torch.arange(IMAGES)
     task = Task(tuple(range(CLASSES)), everything, labels, everything[:0], labels[:0])
     population = [
-        (placed(one, CPU), support_batches(images, task, case.optimisation.batch_size, generator(0, "draws", number)))
+        Trainee(
+            placed(one, CPU),
+            partial(support_batches, images, task, case.optimisation.batch_size, generator(0, "draws", number)),
+        )
         for number, one in enumerate(case.networks())
     ]
-
-    def work() -> None:
-        for network, batches in population:
-            steps = case.optimisation.steps
-            train(network, batches, case.optimisation, steps=steps, precision=best_precision(CPU))
-
-    return work
+    return lambda: deque(train_each(population, _training(case), backend=backend), maxlen=0)
 
 
 NAIVE = "naive"
-WAYS: Mapping[str, Callable[[Case], Callable[[], None]]] = {NAIVE: _naive, "loop": _loop}
-"""Way -> what makes its work; a back end of the package is one more entry."""
+WAYS: Mapping[str, Callable[[Case], Callable[[], object]]] = {
+    NAIVE: _naive,
+    **{backend: partial(_ours, backend=backend) for backend in BACKENDS},
+}
+"""Way -> what makes its work: the naive one, and the package's back ends."""

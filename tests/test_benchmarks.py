@@ -57,17 +57,17 @@ def test_the_table_says_which_goals_are_missed():
 @pytest.mark.parametrize("place", [place for places in generation.PHASES.values() for place in places])
 def test_every_function_that_is_clocked_exists(place):
     module, name = place.rsplit(".", 1)
-    assert callable(getattr(import_module(f"learngene_hub.evolution.{module}"), name))
+    assert callable(getattr(import_module(f"learngene_hub.{module}"), name))
 
 
 def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch):
-    from learngene_hub.evolution import ancestry
+    from learngene_hub import backends
     from learngene_hub.evolution import generation as algorithm
 
     clock = iter([0.0, 10.0, 13.0, 20.0])
     monkeypatch.setattr(generation.time, "process_time", lambda: next(clock))
-    monkeypatch.setattr(ancestry, "train", lambda: None)
-    monkeypatch.setattr(algorithm, "critic_fitness", lambda: ancestry.train())
+    monkeypatch.setattr(backends, "train", lambda: None)
+    monkeypatch.setattr(algorithm, "critic_fitness", lambda: backends.train())
     before = algorithm.critic_fitness
     with generation.clocked() as spent:
         algorithm.critic_fitness()
