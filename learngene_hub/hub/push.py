@@ -180,7 +180,7 @@ def _insisting(send: Callable[[], CommitInfo], arrived: Callable[[], str | None]
     for wait in WAITS:
         try:
             return send().oid
-        except (HfHubHTTPError, httpx2.HTTPError, RuntimeError) as error:
+        except (HfHubHTTPError, httpx2.HTTPError) as error:
             if not _may_pass(error):
                 raise
             if (commit := arrived()) is not None:
@@ -189,9 +189,8 @@ def _insisting(send: Callable[[], CommitInfo], arrived: Callable[[], str | None]
     return send().oid
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Whether the same commit may succeed later; a file that could not be uploaded is a RuntimeError with its cause."""
-    cause = error.__cause__ if isinstance(error, RuntimeError) else error
-    if not isinstance(cause, HfHubHTTPError):
+def _may_pass(error: Exception) -> bool:
+    """Whether the same commit may succeed later. Uploads that failed were tried again by the client already."""
+    if not isinstance(error, HfHubHTTPError):
         return True
-    return cause.response.status_code >= 500 or cause.response.status_code in {STALE_PARENT, 429}
+    return error.response.status_code >= 500 or error.response.status_code in {STALE_PARENT, 429}
