@@ -1,0 +1,132 @@
+"""How the cost of an evolution grows: with generations not at all, with population and steps in proportion.
+
+One run of 200 tiny generations tells how time, memory and the checkpoint behave over time; short runs tell the rest.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.measure import Figure, Goal, cpu_seconds, interleaved, ratio, typical
+from learngene_hub import Recipe, evolve
+from learngene_hub.evolution import run
+
+GENERATIONS, PART = 200, 50
+RECIPE = {
+    "name": "growth",
+    "network": {"name": "lg_vgg11", "width": 0.06},
+    "data": {
+        "preset": "glyphs",
+        "image_size": 28,
+        "images_per_class": 12,
+        "classes": {"base": 8, "held_out": 6, "novel": 6},
+    },
+    "evolution": {"generations": 2, "population": 4},
+    "ancestry": {"ways": 4, "steps": 3, "batch_size": 8, "warmup": 1},
+    "critic": {"ways": 3, "shots": 4, "queries": 6, "steps": 2, "tasks": 1, "batch_size": 8, "warmup": 0},
+    "backend": "loop",
+}
+LIKE_MORE = Goal("at most", 1.1)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How things stand when a generation is saved: CPU seconds before and for saving, bytes of memory and on disk."""
+
+    seconds: float
+    saving: float
+    memory: int
+    files: int
+
+
+def figures() -> list[Figure]:
+    """Over time, and with the size of a generation."""
+    return [*_over_time(_long_run()), *_with_size()]
+
+
+def _over_time(marks: list[Mark]) -> list[Figure]:
+    spans = [after.seconds - before.seconds for before, after in pairwise(marks)]
+    early, late = statistics.median(spans[:PART]), statistics.median(spans[-PART:])
+    middle, end = marks[PART], marks[-1]
+    saving = statistics.median(mark.saving for mark in marks)
+    what = f"of {GENERATIONS} generations"
+    return [
+        Figure(
+            "growth",
+            f"time of one, last {PART} / first {PART} {what}",
+            late / early,
+            f"{late * 1e3:.0f} against {early * 1e3:.0f} ms",
+            LIKE_MORE,
+        ),
+        Figure(
+            "growth",
+            f"memory after {GENERATIONS} / {PART} generations",
+            end.memory / middle.memory,
+            f"{end.memory / 1e6:.0f} against {middle.memory / 1e6:.0f} MB",
+            Goal("at most", 1.02),
+        ),
+        Figure(
+            "growth",
+            f"checkpoint after {GENERATIONS} / {PART} generations",
+            end.files / middle.files,
+            f"{end.files / 1e6:.2f} MB, saved in {saving * 1e3:.1f} ms",
+            LIKE_MORE,
+        ),
+    ]
+
+
+def _long_run() -> list[Mark]:
+    marks: list[Mark] = []
+    save = run.save_state
+
+    def noted(out: Path, *arguments: Any) -> None:  # noqa: ANN401
+        before = time.process_time()
+        saving = cpu_seconds(lambda: save(out, *arguments))
+        files = sum(path.stat().st_size for path in (out / "state").iterdir())
+        marks.append(Mark(before, saving, _memory(), files))
+
+    with patch.object(run, "save_state", noted):
+        _evolve(f"evolution.generations={GENERATIONS}")()
+    return marks
+
+
+def _with_size() -> list[Figure]:
+    ways = {
+        "once": _evolve("ancestry.steps=10"),
+        "population": _evolve("ancestry.steps=10", "evolution.population=12"),
+        "steps": _evolve("ancestry.steps=30", "critic.steps=6"),
+    }
+    times = interleaved(ways)
+    return [
+        Figure(
+            "growth",
+            f"three times the {name} / 3",
+            ratio(times, name, "once") / 3,
+            f"{typical(times, name):.2f} against 3 x {typical(times, 'once'):.2f} CPU seconds",
+            LIKE_MORE,
+        )
+        for name in ("population", "steps")
+    ]
+
+
+def _evolve(*overrides: str) -> Callable[[], None]:
+    recipe = Recipe.from_mapping(RECIPE).changed(*overrides)
+
+    def work() -> None:
+        with TemporaryDirectory() as folder:
+            evolve(recipe, out=Path(folder) / "run", device="cpu")
+
+    return work
+
+
+def _memory() -> int:
+    """Bytes of memory that the process holds."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
