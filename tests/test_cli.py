@@ -57,7 +57,16 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     result = learngene("evolve", tiny_file, "--dry-run")
     assert result.exit_code == 0, result.output
-    for part in ("network", "gene", "training images", "training FLOPs", "checkpoint", "images/s", "estimated time"):
+    for part in (
+        "network",
+        "gene",
+        "training images",
+        "training FLOPs",
+        "memory",
+        "checkpoint",
+        "images/s",
+        "estimated time",
+    ):
         assert part in result.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
@@ -14,7 +16,7 @@ from learngene_hub.evolution.run import network_body, pick_precision
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
-from learngene_hub.training import Circuit, train
+from learngene_hub.training import Circuit, autocast, train
 
 MEASURED_STEPS = 3
 WARMUP_STEPS = 2
@@ -33,6 +35,8 @@ class Plan:
         flops: of all training, counted as three forward passes an image (ours).
         seconds: estimated from a few steps of one network on the device, as in a loop; without data loading.
         images_per_second: in these steps.
+        memory_bytes: of one ancestry network in training: weights, gradients, momentum and what the backward pass
+            needs; `loop` holds one at a time, `grouped` up to `TOGETHER` (ours).
         device: they ran on.
         precision: of convolutions.
     """
@@ -45,6 +49,7 @@ class Plan:
     flops: float
     seconds: float
     images_per_second: float
+    memory_bytes: int
     device: str
     precision: str
 
@@ -75,6 +80,7 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
         flops=evolution_flops(recipe, body, channels),
         seconds=images / rate,
         images_per_second=rate,
+        memory_bytes=training_memory(recipe, body, channels),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         precision=pick_precision(recipe, device),
     )
@@ -107,6 +113,41 @@ def training_flops(network: LearngeneNetwork, image_size: int) -> float:
     with FlopCounterMode(display=False) as counter:
         network.eval()(torch.empty(1, network.in_chans, image_size, image_size, device="meta"))
     return 3.0 * float(counter.get_total_flops())
+
+
+def training_memory(recipe: Recipe, body: Body, channels: Mapping[str, int]) -> int:
+    """Bytes that the training of one ancestry network of `recipe` holds, by what autograd saves of two small batches.
+
+    Weights, gradients and the optimiser's memory are float32; what is saved grows in proportion to the batch.
+    """
+    ways, optimisation = recipe.ancestry.ways, recipe.ancestry
+    network = newborn(body, num_classes=ways, gene=None, cross="zero", seed=recipe.seed)
+    thin = gene_network(body, channels, num_classes=ways)
+    circuit = Circuit(network, thin) if optimisation.circuit_loss > 0 else None
+    few, more = (_saved_bytes(network, circuit, recipe, count) for count in (2, 4))
+    an_image = (more - few) // 2
+    copies = 4 if optimisation.optimizer == "adamw" else 3
+    weights = sum(weight.numel() for weight in network.parameters()) * 4 * copies
+    return weights + few + an_image * (optimisation.batch_size - 2)
+
+
+def _saved_bytes(network: LearngeneNetwork, circuit: Circuit | None, recipe: Recipe, count: int) -> int:
+    """Bytes that autograd keeps of one forward pass of `count` images on the CPU, without the weights themselves."""
+    known = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    cpu, size = torch.device("cpu"), recipe.data.image_size
+    images = torch.zeros(count, network.in_chans, size, size)
+    with saved_tensors_hooks(note, lambda tensor: tensor), autocast(cpu, pick_precision(recipe, cpu)):
+        logits = [network(images)] if circuit is None else [network(images), circuit(images)]
+    del logits
+    return sum(kept.values())
 
 
 def _measure(recipe: Recipe, body: Body, channels: Mapping[str, int], device: torch.device) -> float:
