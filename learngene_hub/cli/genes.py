@@ -28,7 +28,7 @@ def list_genes(
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List genes: those of this package, or those on the Hub."""
+    """List genes: those of this package, or those on the Hub, the 200 most downloaded at most."""
     from learngene_hub.gene.listing import list_learngenes
 
     genes = list_learngenes(hub=hub, author=author, network=network, search=search)

@@ -61,5 +61,4 @@ def pull(
     folder = out or Path(repo.split("@")[0].split("/")[-1])
     found = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
     stdout.print(str(folder), markup=False)
-    if found.revision:
-        stderr.print(f"pulled: {repo}, commit {found.revision[:12]}", markup=False)
+    stderr.print(f"pulled: {repo}" + (f", commit {found.revision[:12]}" if found.revision else ""), markup=False)
