@@ -333,7 +333,7 @@ def test_memory_of_a_training_is_that_of_its_weights_and_grows_with_the_batch(ti
     def memory(*overrides):
         recipe = tiny(*overrides)
         body = network_body(recipe)
-        return training_memory(recipe, body, gene_channels(body, recipe.gene.fraction))
+        return training_memory(recipe, body, gene_channels(body, recipe.gene.fraction), "float32")
 
     eight, sixteen, twenty_four = (memory(f"ancestry.batch_size={size}") for size in (8, 16, 24))
     assert twenty_four - sixteen == sixteen - eight > 0

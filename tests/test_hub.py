@@ -470,6 +470,27 @@ def test_a_damaged_file_of_the_cache_is_not_used_offline(push, load, options):
         load(local_files_only=True)
 
 
+def test_a_cache_that_cannot_be_read_is_no_cache(push, load, options, monkeypatch):
+    push()
+    load()
+    note = next(options.cache.glob("models--*/refs/main"))
+    note.write_bytes(b"\xff\xfe")
+    with pytest.raises(HubError, match="not in the cache"):
+        load(local_files_only=True)
+    load()
+    assert load(local_files_only=True).inheritance.revision
+
+
+def test_a_gene_whose_folder_is_gone_is_pushed_from_memory(hub, copy):
+    gene = Learngene.from_pretrained(copy)
+    shutil.rmtree(copy)
+    assert set(gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed) == {
+        "config.json",
+        "learngene.safetensors",
+        "README.md",
+    }
+
+
 def test_a_gene_without_a_card_costs_no_request_either_by_commit(hub, push, load):
     push()
     commit = hub.put(REPO, {"README.md": None})

@@ -74,9 +74,14 @@ def _together(recipe: "Recipe") -> str:
     """How many networks are trained at once."""
     from learngene_hub.backends import TOGETHER
 
-    if recipe.backend == "loop":
-        return "one at a time"
-    return f"one at a time, or {min(recipe.evolution.population, TOGETHER)} at once where that is faster"
+    together = min(recipe.evolution.population, TOGETHER)
+    match recipe.backend:
+        case "loop":
+            return "one at a time"
+        case "grouped":
+            return f"{together} at once"
+        case _:
+            return f"one at a time, or {together} at once where that is faster"
 
 
 def _duration(seconds: float) -> str:

@@ -15,12 +15,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from learngene_hub.backends import Backend
 from learngene_hub.birth import Body, gene_network, placed
 from learngene_hub.data import sample_task
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution.plan import evolution_flops, training_flops
+from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.learngene import Learngene
@@ -204,11 +206,16 @@ def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> 
 
 
 def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
-    """The gene's own recipe, run again with one `change`."""
-    recipe = terms.recipe.changed(change)
-    out = terms.folder / f"{name}-{recipe.sha256[:24]}"
+    """The gene's own recipe, run again with one `change`, by the back ends that made the gene."""
+    assert terms.gene.config.origin is not None
+    recipe, made_by = terms.recipe.changed(change), terms.gene.config.origin.backends
+    backends: dict[Job, Backend] = {"ancestry": made_by.ancestry, "critics": made_by.critics}
+    others = "".join(f"-{job}-{backend}" for job, backend in backends.items() if backend != LOOP)
+    out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}"
     terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
-    gene = evolve(recipe, out=out, resume=True, device=str(terms.base.device), reporter=terms.reporter)
+    gene = evolve(
+        recipe, out=out, resume=True, device=str(terms.base.device), backends=backends, reporter=terms.reporter
+    )
     return Start(name, description, gene.tensors, learngene(gene, name, flops=terms.flops).cost)
 
 

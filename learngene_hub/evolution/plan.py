@@ -16,7 +16,7 @@ from learngene_hub.evolution.run import network_body, pick_precision
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
-from learngene_hub.training import Circuit, autocast, train
+from learngene_hub.training import Circuit, Precision, autocast, train
 
 MEASURED_STEPS = 3
 WARMUP_STEPS = 2
@@ -80,7 +80,7 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
         flops=evolution_flops(recipe, body, channels),
         seconds=images / rate,
         images_per_second=rate,
-        memory_bytes=training_memory(recipe, body, channels),
+        memory_bytes=training_memory(recipe, body, channels, pick_precision(recipe, device)),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         precision=pick_precision(recipe, device),
     )
@@ -115,7 +115,7 @@ def training_flops(network: LearngeneNetwork, image_size: int) -> float:
     return 3.0 * float(counter.get_total_flops())
 
 
-def training_memory(recipe: Recipe, body: Body, channels: Mapping[str, int]) -> int:
+def training_memory(recipe: Recipe, body: Body, channels: Mapping[str, int], precision: Precision) -> int:
     """Bytes that the training of one ancestry network of `recipe` holds, by what autograd saves of two small batches.
 
     Weights, gradients and the optimiser's memory are float32; what is saved grows in proportion to the batch.
@@ -124,14 +124,16 @@ def training_memory(recipe: Recipe, body: Body, channels: Mapping[str, int]) -> 
     network = newborn(body, num_classes=ways, gene=None, cross="zero", seed=recipe.seed)
     thin = gene_network(body, channels, num_classes=ways)
     circuit = Circuit(network, thin) if optimisation.circuit_loss > 0 else None
-    few, more = (_saved_bytes(network, circuit, recipe, count) for count in (2, 4))
+    few, more = (_saved_bytes(network, circuit, recipe.data.image_size, precision, count) for count in (2, 4))
     an_image = (more - few) // 2
     copies = 4 if optimisation.optimizer == "adamw" else 3
     weights = sum(weight.numel() for weight in network.parameters()) * 4 * copies
     return weights + few + an_image * (optimisation.batch_size - 2)
 
 
-def _saved_bytes(network: LearngeneNetwork, circuit: Circuit | None, recipe: Recipe, count: int) -> int:
+def _saved_bytes(
+    network: LearngeneNetwork, circuit: Circuit | None, size: int, precision: Precision, count: int
+) -> int:
     """Bytes that autograd keeps of one forward pass of `count` images on the CPU, without the weights themselves."""
     known = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
     kept: dict[int, int] = {}
@@ -142,9 +144,8 @@ def _saved_bytes(network: LearngeneNetwork, circuit: Circuit | None, recipe: Rec
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    cpu, size = torch.device("cpu"), recipe.data.image_size
     images = torch.zeros(count, network.in_chans, size, size)
-    with saved_tensors_hooks(note, lambda tensor: tensor), autocast(cpu, pick_precision(recipe, cpu)):
+    with saved_tensors_hooks(note, lambda tensor: tensor), autocast(images.device, precision):
         logits = [network(images)] if circuit is None else [network(images), circuit(images)]
     del logits
     return sum(kept.values())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from learngene_hub import __version__
-from learngene_hub.backends import Choice
+from learngene_hub.backends import Backend, Choice
 from learngene_hub.birth import Body, gene_channels
 from learngene_hub.data import DataSource, source_of
 from learngene_hub.errors import RunError
@@ -36,6 +36,7 @@ from learngene_hub.gene.folder import (
     METRICS_NAME,
     PICTURE_NAME,
     RECIPE_NAME,
+    BackendsRecord,
     CostRecord,
     DataRecord,
     GeneConfig,
@@ -62,19 +63,21 @@ def evolve(
     out: str | Path,
     resume: bool = False,
     device: str = "auto",
+    backends: Mapping[Job, Backend] | None = None,
     reporter: Reporter = SilentReporter(),  # noqa: B008
 ) -> Learngene:
     """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
-    byte, as one that was left alone (on a CPU, with the same number of threads). So does one that is run again there;
-    on another machine `backend: auto` may choose otherwise, which changes the gene by rounding: name a back end.
+    byte, as one that was left alone (on a CPU, with the same number of threads). So does one that is run again there,
+    as long as the cache is kept; elsewhere `backend: auto` may choose otherwise, which changes the gene by rounding.
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
         out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `evolution.png`, `state/` and, at the end, `gene/`.
         resume: go on after the last saved generation, if there is one.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
         reporter: told of progress.
 
     Raises:
@@ -92,7 +95,7 @@ def evolve(
         classes = {role: list(names) for role, names in asdict(setting.environment.split).items()}
         if saved is not None and saved.classes != classes:
             raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
-        choices = choose_backends(setting, reporter) if saved is None else {}
+        choices = _choices(setting, backends, reporter) if saved is None else {}
         state = _first(choices) if saved is None else saved.state
         truncate_metrics(out, state.generation)
         write_text(out / RECIPE_NAME, recipe.text)
@@ -105,6 +108,12 @@ def evolve(
                 reporter.line(_summary(row, recipe.evolution.generations))
                 bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return _finish(state, setting, out)
+
+
+def _choices(setting: Setting, backends: Mapping[Job, Backend] | None, reporter: Reporter) -> Mapping[Job, Choice]:
+    if backends is None:
+        return choose_backends(setting, reporter)
+    return {job: Choice(backend) for job, backend in backends.items()}
 
 
 def _first(choices: Mapping[Job, Choice]) -> EvolutionState:
@@ -249,6 +258,7 @@ def _gene_config(
                 images=state.images, seconds=round(state.seconds, 1), device=device_name(environment.base.device)
             ),
             data=_data_record(recipe, environment),
+            backends=BackendsRecord(ancestry=state.backends["ancestry"], critics=state.backends["critics"]),
         ),
     )
 

@@ -76,6 +76,13 @@ class CostRecord(_Part):
     device: str
 
 
+class BackendsRecord(_Part):
+    """How the networks of each job were trained; `loop` was the only way before this was recorded."""
+
+    ancestry: Literal["loop", "grouped"] = "loop"
+    critics: Literal["loop", "grouped"] = "loop"
+
+
 class Origin(_Part):
     """How the gene came to be; absent when it was cut from a network that this package did not evolve."""
 
@@ -87,6 +94,7 @@ class Origin(_Part):
     lineage: tuple[LineageRecord, ...]
     cost: CostRecord
     data: DataRecord
+    backends: BackendsRecord = BackendsRecord()
 
 
 class GeneConfig(_Part):

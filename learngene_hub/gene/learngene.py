@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from learngene_hub.gene.folder import MORE_FILES, WEIGHTS_NAME, GeneConfig, file_sha256, read_gene, write_gene
+from learngene_hub.gene.folder import CONFIG_NAME, MORE_FILES, GeneConfig, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
@@ -125,7 +125,7 @@ class Learngene:
     def _add_files(self, folder: Path) -> None:
         """Put what lies beside the gene it was loaded from into `folder`, if it is that gene still."""
         home = self.place.folder if self.place else None
-        if home is None or file_sha256(home / WEIGHTS_NAME) != file_sha256(folder / WEIGHTS_NAME):
+        if home is None or not (home / CONFIG_NAME).is_file() or read_config(home) != self.config:
             return
         for name in MORE_FILES:
             if (home / name).is_file():

@@ -80,9 +80,10 @@ def _cached(address: Address, required: Sequence[str], wanted: Sequence[str], op
     """The snapshot in the cache with all files `required`, and those `wanted` that the commit is known to have."""
 
     def place(name: str) -> object:
-        return try_to_load_from_cache(
-            address.repo_id, name, cache_dir=options.cache, revision=address.revision or constants.DEFAULT_REVISION
-        )
+        branch = address.revision or constants.DEFAULT_REVISION
+        with suppress(OSError, UnicodeDecodeError):
+            return try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=branch)
+        return None
 
     paths = [place(name) for name in required]
     more = [one for name in wanted if (one := place(name)) is not _CACHED_NO_EXIST]
@@ -94,7 +95,10 @@ def _cached(address: Address, required: Sequence[str], wanted: Sequence[str], op
 
 def _is_intact(path: Path) -> bool:
     """Whether a file of the cache has the bytes it came with: where there are links, it is named after their hash."""
-    content, name = path.read_bytes(), path.resolve().name
+    try:
+        content, name = path.read_bytes(), path.resolve().name
+    except OSError:  # of another user, perhaps
+        return False
     match len(name) if _HASH.fullmatch(name) else 0:
         case 40:
             return git_sha1(content) == name
@@ -249,7 +253,7 @@ def _note(options: HubOptions, address: Address, kind: str, name: str, text: str
 def _noted(options: HubOptions, address: Address, kind: str, name: str) -> str | None:
     try:
         return _note_path(options, address, kind, name).read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 
