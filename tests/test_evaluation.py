@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub import Learngene, LearngeneError, evaluate, evolve, extract, from_learngene
 from learngene_hub.birth import Body
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation import PROTOCOLS, Protocol, bench, pretraining
@@ -378,6 +378,14 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
     monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
     again = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
     assert again == results
+
+
+def test_an_ablation_is_trained_by_the_back_ends_of_its_gene(tiny, tmp_path, cache):
+    evolve(tiny(), out=tmp_path / "run", backends={"ancestry": "grouped", "critics": "grouped"})
+    evaluate(tmp_path / "run", protocol=QUICK, baselines=["gtl-no-mutation"], seeds=(0,))
+    metrics = next((cache / "pretrained").glob("gtl-no-mutation-*-grouped/metrics.jsonl"))
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [row["backends"] for row in rows] == [{"ancestry": "grouped", "critics": "grouped"}] * 3
 
 
 def test_baselines_need_the_recipe_of_the_gene(tiny_run):
