@@ -132,8 +132,8 @@ class Results(_Part):
 
     @property
     def setting(self) -> str:
-        """The protocol in words, such as `few-shot: 5-way, 20 images a class, 60 steps`; a star if it was changed."""
-        name = f"{self.protocol['name']}{'*' if self.protocol.get('changed') else ''}"
+        """The protocol in words, such as `few-shot: 5-way, 20 images a class, 60 steps`, and that it was changed."""
+        name = f"{self.protocol['name']}{', changed' if self.protocol.get('changed') else ''}"
         return f"{name}: {self.protocol['aim']}" if "aim" in self.protocol else name
 
     @classmethod
