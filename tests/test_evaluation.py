@@ -402,11 +402,11 @@ def test_an_interrupted_pretraining_ends_with_the_same_network(tiny_run, cache, 
     def fragile(*args, **kwargs):
         calls.append(1)
         if len(calls) == 4:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped by the test")
         return real(*args, **kwargs)
 
     monkeypatch.setattr(pretraining, "train", fragile)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
     resumed = evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
     assert len(calls) == 4 + pretraining.CHAPTERS - 3
@@ -484,13 +484,13 @@ class _Stops(SilentReporter):
     def advance(self, amount=1.0, **fields):
         self.left -= 1
         if self.left == 0:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped by the test")
 
 
 @pytest.mark.parametrize("after", [1, 7, 11])
 def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(tiny_run, tmp_path, monkeypatch, after):
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(after))
     assert not (tmp_path / "cut" / "results.json").exists()
     for file in (tmp_path / "cut" / "tasks").iterdir():  # a line torn by a kill

@@ -166,10 +166,10 @@ def test_a_folder_that_is_not_empty_is_left_alone(tiny_run, photos, tmp_path):
 
 def test_an_interruption_leaves_nothing_behind(tiny_run, photos, tmp_path, monkeypatch):
     def interrupted(*_, **__):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("stopped by the test")
 
     monkeypatch.setattr("learngene_hub.finetuning.folder.draw_confusion", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         finetune(tiny_run, photos, out=tmp_path / "out", settings=QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 

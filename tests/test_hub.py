@@ -500,6 +500,14 @@ def test_a_gene_without_a_card_costs_no_request_either_by_commit(hub, push, load
     assert asked(hub) == []
 
 
+def test_offline_means_the_commit_loaded_last_even_if_more_was_pulled_before(hub, push, load, options, tmp_path):
+    push()
+    pull_gene(REPO, tmp_path / "mine", options=options)
+    newer = hub.put(REPO, {"note.txt": b"new"})
+    load()
+    assert load(local_files_only=True).inheritance.revision == newer
+
+
 def test_a_look_at_the_config_does_not_hide_a_gene_in_the_cache(hub, push, load, options):
     commit = push().commit
     load()

@@ -84,7 +84,7 @@ def _from_hub(
     name: str, address: Address, options: HubOptions, required: Sequence[str], wanted: Sequence[str]
 ) -> Located:
     try:
-        found = fetch(address, required, wanted=wanted, options=options)
+        found = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
     except HubError as error:
         raise type(error)(f"{error}{_hint(name)}") from None
     return Located(found.folder, name, found.commit)

@@ -41,6 +41,7 @@ def fetch(
     required: Sequence[str],
     *,
     wanted: Sequence[str] = (),
+    is_all: bool = True,
     options: HubOptions,
 ) -> Snapshot:
     """The files `required`, and those of `wanted` that there are, at one commit.
@@ -52,6 +53,8 @@ def fetch(
         address: of the repository.
         required: paths in it; the first tells which commit is meant, so all revisions should have it.
         wanted: more paths.
+        is_all: whether that is all somebody without a connection will need; if not, and the cache knows an older commit
+            of the branch or tag, it is still that one without a connection.
         options: how the Hub is reached.
 
     Raises:
@@ -72,7 +75,8 @@ def fetch(
             raise
         warnings.warn(f"{error}. Using commit {at_hand.commit[:12]} from the cache", stacklevel=2)
         return at_hand
-    _remember(address, found, options)
+    if is_all or _noted(options, address, "refs", _branch(address)) is None:
+        _remember(address, found.commit, options)
     return found
 
 
@@ -80,9 +84,8 @@ def _cached(address: Address, required: Sequence[str], wanted: Sequence[str], op
     """The snapshot in the cache with all files `required`, and those `wanted` that the commit is known to have."""
 
     def place(name: str) -> object:
-        branch = address.revision or constants.DEFAULT_REVISION
         with suppress(OSError, UnicodeDecodeError):
-            return try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=branch)
+            return try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=_branch(address))
         return None
 
     paths = [place(name) for name in required]
@@ -226,21 +229,14 @@ def git_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _remember(address: Address, found: Snapshot, options: HubOptions) -> None:
-    """Note which commit a branch or tag means, where huggingface_hub looks when there is no connection.
-
-    Not if that would hide files: a commit of which only the config was read does not replace one with weights.
-    """
-    if address.is_pinned:
-        return
-    branch = address.revision or constants.DEFAULT_REVISION
-    before = _noted(options, address, "refs", branch)
-    if before is None or _names(found.folder.parent / before) <= _names(found.folder):
-        _note(options, address, "refs", branch, found.commit)
+def _remember(address: Address, commit: str, options: HubOptions) -> None:
+    """Note which commit a branch or tag means, where huggingface_hub looks when there is no connection."""
+    if not address.is_pinned:
+        _note(options, address, "refs", _branch(address), commit)
 
 
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def _branch(address: Address) -> str:
+    return address.revision or constants.DEFAULT_REVISION
 
 
 def _note(options: HubOptions, address: Address, kind: str, name: str, text: str) -> None:
