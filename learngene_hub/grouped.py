@@ -25,12 +25,12 @@ from learngene_hub.training import (
     Rate,
     Slow,
     at_least_float32,
-    autocast,
     falling,
     is_look,
     leading,
     make_optimizer,
     paced,
+    take_step,
 )
 
 
@@ -145,9 +145,20 @@ def train_together(
     optimizer = make_optimizer(joined, optimisation)
     losses: list[Tensor] = []
     for step in paced(optimizer, optimisation, steps=steps, rate=rate, slow=slow):
-        images, labels = _beside(next(one) for one in batches)
-        losses.append(_step(joined, images, labels, optimizer, optimisation, precision, circuit, circuit_loss))
-        on_step(len(labels))
+        batch = _beside(next(one) for one in batches)
+        losses.append(
+            take_step(
+                joined,
+                batch,
+                optimizer,
+                precision,
+                loss=partial(_cross_entropy, label_smoothing=optimisation.label_smoothing),
+                circuit=circuit,
+                circuit_loss=circuit_loss,
+                clip=partial(clip_each, list(joined.parameters()), optimisation.clip_norm, count),
+            )
+        )
+        on_step(len(batch[1]))
         if is_look(step, steps):
             means: list[float] = torch.stack(losses[-CHECK_EVERY:]).mean(dim=0).tolist()
             if not all(map(math.isfinite, means)):
@@ -161,45 +172,21 @@ def train_together(
 
 
 @torch.no_grad()
-def clip_each(weights: Sequence[Tensor], max_norm: float, count: int) -> None:
+def clip_each(weights: Sequence[Tensor], max_norm: float | None, count: int) -> None:
     """Clip the gradients of `count` networks side by side, each by its own norm, as `clip_grad_norm_` clips one's.
 
     Args:
         weights: of a network made by `side_by_side`.
-        max_norm: largest Euclidean norm of all gradients of one network.
+        max_norm: largest Euclidean norm of all gradients of one network; None: they are left alone.
         count: networks.
     """
+    if max_norm is None:
+        return
     gradients = [of_each(weight.grad, count) for weight in weights if weight.grad is not None]
     norms = [torch.linalg.vector_norm(one, dim=tuple(range(1, one.ndim))) for one in gradients]  # (count,) each
     factors = (max_norm / (torch.linalg.vector_norm(torch.stack(norms), dim=0) + 1e-6)).clamp(max=1.0)
     for one in gradients:
         one.mul_(factors.view(-1, *[1] * (one.ndim - 1)))
-
-
-def _step(
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    optimizer: torch.optim.Optimizer,
-    optimisation: Optimisation,
-    precision: Precision,
-    circuit: Callable[[Tensor], Tensor] | None,
-    circuit_loss: float,
-) -> Tensor:
-    """(count,) losses of the networks before the step."""
-    with autocast(images.device, precision):
-        logits = network(images)
-        alone = circuit(images) if circuit is not None else None
-    losses = _cross_entropy(logits, labels, optimisation.label_smoothing)
-    total = losses.sum()
-    if alone is not None:
-        total = total + circuit_loss * _cross_entropy(alone, labels, optimisation.label_smoothing).sum()
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(total)
-    if optimisation.clip_norm is not None:
-        clip_each(list(network.parameters()), optimisation.clip_norm, len(losses))
-    optimizer.step()
-    return losses.detach()
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:

@@ -7,6 +7,7 @@ must solve the task alone, through the same weights, beside the full network (ci
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
@@ -175,9 +176,20 @@ def train(
     optimizer = make_optimizer(network, optimisation)
     losses: list[Tensor] = []
     for step in paced(optimizer, optimisation, steps=steps, rate=rate, slow=slow):
-        images, labels = next(batches)
-        losses.append(_step(network, images, labels, optimizer, optimisation, precision, circuit, circuit_loss))
-        on_step(len(labels))
+        batch = next(batches)
+        losses.append(
+            take_step(
+                network,
+                batch,
+                optimizer,
+                precision,
+                loss=partial(_cross_entropy, label_smoothing=optimisation.label_smoothing),
+                circuit=circuit,
+                circuit_loss=circuit_loss,
+                clip=partial(_clip, network, optimisation.clip_norm),
+            )
+        )
+        on_step(len(batch[1]))
         if is_look(step, steps):
             mean = float(torch.stack(losses[-CHECK_EVERY:]).mean())
             if not math.isfinite(mean):
@@ -272,28 +284,52 @@ def make_optimizer(network: nn.Module, optimisation: Optimisation) -> torch.opti
     return torch.optim.SGD(groups, lr=optimisation.lr, momentum=optimisation.momentum, fused=True)
 
 
-def _step(
+def take_step(
     network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    batch: Batch,
     optimizer: torch.optim.Optimizer,
-    optimisation: Optimisation,
     precision: Precision,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor],
     circuit: Callable[[Tensor], Tensor] | None,
     circuit_loss: float,
+    clip: Callable[[], object],
 ) -> Tensor:
-    loss_function = nn.CrossEntropyLoss(label_smoothing=optimisation.label_smoothing)
+    """One optimiser step of a network, or of several side by side.
+
+    Args:
+        network: whose weights move.
+        batch: images and labels.
+        optimizer: of its weights.
+        precision: of convolutions and products.
+        loss: of logits and labels; one value, or one a network, which are added up.
+        circuit: gives logits of the gene's circuit for the same images.
+        circuit_loss: weight of its loss; 0: the circuit is not asked.
+        clip: called when the gradients are there.
+
+    Returns:
+        What `loss` gave before the step, without the circuit's.
+    """
+    images, labels = batch
     with autocast(images.device, precision):
         logits = network(images)
         alone = circuit(images) if circuit is not None and circuit_loss > 0 else None
-    loss: Tensor = loss_function(at_least_float32(logits), labels)
-    total = loss if alone is None else loss + circuit_loss * loss_function(at_least_float32(alone), labels)
+    losses = loss(logits, labels)
+    total = losses.sum() if alone is None else losses.sum() + circuit_loss * loss(alone, labels).sum()
     optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    if optimisation.clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm)
+    torch.autograd.backward(total)
+    clip()
     optimizer.step()
-    return loss.detach()
+    return losses.detach()
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    return nn.functional.cross_entropy(at_least_float32(logits), labels, label_smoothing=label_smoothing)
+
+
+def _clip(network: nn.Module, norm: float | None) -> None:
+    if norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), norm)
 
 
 def _device(network: nn.Module) -> torch.device:
