@@ -27,7 +27,7 @@ from learngene_hub.evaluation.starts import (
     make_baselines,
     scratch,
 )
-from learngene_hub.files import claim
+from learngene_hub.files import claim, sweep
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.plots import check_can_draw
@@ -122,6 +122,7 @@ def evaluate(
     with nullcontext() if folder is None else claim(folder):
         plan = _plan(candidates, protocol, data, target, place)
         if folder is not None:
+            sweep(folder)
             _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes)
         bench = Bench.build(plan, reporter)
         _check_ways(bench, reporter)
@@ -226,7 +227,7 @@ def _contenders(
 ) -> list[Contender]:
     """Every start in every kind of descendant that it fits into; genes fit into all."""
     constants, images = bench.plan.constants() | environment(bench.plan, _threads(jobs)), bench.fingerprints()
-    contenders = []
+    contenders, measures = [], bench.plan.protocol.measures
     for body in bodies:
         for start in starts:
             try:
@@ -234,7 +235,7 @@ def _contenders(
             except InheritanceError as error:
                 reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
                 continue
-            contenders.append(Contender(start, body, Ledger(folder, start, body, constants, images)))
+            contenders.append(Contender(start, body, Ledger(folder, start, body, constants, images, measures)))
     return contenders
 
 
