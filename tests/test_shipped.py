@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from learngene_hub import Learngene, from_learngene, list_learngenes
 from learngene_hub.errors import GeneFileError, HubError
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
-from learngene_hub.gene.folder import CARD_NAME, verify
+from learngene_hub.gene.folder import CARD_NAME, read_config, verify
 from learngene_hub.gene.shipped import shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
 from learngene_hub.recipe import Recipe
@@ -112,6 +113,19 @@ def test_shipping_puts_the_gene_of_a_run_under_its_name(tiny_run, tmp_path, monk
     assert "# gtl/tiny\n" in card
     assert 'from_learngene("gtl/tiny", num_classes=5)' in card
     assert [check for check in verify(tmp_path / "tiny") if check.fault] == []
+
+
+def test_a_better_gene_of_the_same_name_is_a_new_version(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "shipped_folder", lambda name: tmp_path / name.split("/")[1])
+    ship(tiny_run, "gtl/tiny")
+    ship(tiny_run, "gtl/tiny")
+    assert read_config(tmp_path / "tiny").version == 1
+    gene = Learngene.from_pretrained(tiny_run)
+    better = Learngene({name: 2 * tensor for name, tensor in gene.tensors.items()}, gene.config)
+    shutil.copytree(tiny_run / "gene", tmp_path / "better")
+    ship(better.save_pretrained(tmp_path / "better"), "gtl/tiny")
+    assert read_config(tmp_path / "tiny").version == 2
+    assert ModelCard.load(tmp_path / "tiny" / CARD_NAME).data.get(FACTS)["version"] == 2
 
 
 @pytest.mark.parametrize("name", ["tiny", "gtl/../tiny", "gtl/", "gtl/A B"])
