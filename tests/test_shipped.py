@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from docs.tables import RESULTS
 from learngene_hub import Learngene, from_learngene, list_learngenes
 from learngene_hub.errors import GeneFileError, HubError
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
+from learngene_hub.gene.judged import write_evaluation
 from learngene_hub.gene.shipped import shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
 from learngene_hub.recipe import Recipe
@@ -65,6 +67,13 @@ def test_the_code_of_the_card_runs(name):
     with contextlib.redirect_stdout(io.StringIO()) as said:
         exec(code, {})
     assert said.getvalue().startswith(f"learngene {name} (sha256")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_evaluation_in_the_card_is_made_from_the_committed_results(name, tmp_path):
+    copy = shutil.copytree(shipped_folder(name), tmp_path / "copy")
+    results = sorted((RESULTS / name.split("/")[1]).glob("*.json"))
+    assert write_evaluation(copy, results).read_text() == (shipped_folder(name) / CARD_NAME).read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
