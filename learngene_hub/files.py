@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,21 @@ def read_file(path: Path, *, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {most / 1e6:g} MB", str(path))
     return content
+
+
+def read_inside(path: Path, homes: Sequence[Path], *, most: int) -> bytes:
+    """Content of a regular file that lies in one of `homes`, behind links too.
+
+    Raises:
+        OSError: it does not, or see `read_file`.
+    """
+    try:
+        place = path.resolve(strict=True)
+    except (RuntimeError, ValueError) as error:  # a link to itself; a name that no file can have
+        raise OSError(str(error)) from None
+    if not any(place.is_relative_to(home) for home in homes):
+        raise OSError("the file lies outside the data set, by a link or by its path; put it there itself")
+    return read_file(place, most=most)
 
 
 def read_json(path: Path, *, most: int) -> Any:  # noqa: ANN401 - JSON holds anything

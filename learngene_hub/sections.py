@@ -33,6 +33,9 @@ class GeneSection(Section):
     cross: Literal["zero", "random"] = Field(
         "zero", description="weights from non-gene inputs into gene outputs at birth"
     )
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="of the kernels in the gene's file; float16 halves it"
+    )
 
 
 class ClassesSection(Section):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from learngene_hub import Learngene
 from learngene_hub.birth import gene_channels
 from learngene_hub.data import ClassSplit, load_classes
 from learngene_hub.errors import DataError, RunError, SelectionError
@@ -281,6 +282,15 @@ def test_a_lone_individual_is_not_mutated(tiny, tmp_path):
     for rate in (0, 1):
         evolve(tiny(founders, f"evolution.mutation_rate={rate}"), out=tmp_path / str(rate))
     assert (tmp_path / "0" / WEIGHTS).read_bytes() == (tmp_path / "1" / WEIGHTS).read_bytes()
+
+
+def test_a_gene_kept_in_float16_is_the_one_that_evolved_rounded(tiny, tiny_run, tmp_path):
+    half, whole = evolve(tiny("gene.dtype=float16"), out=tmp_path / "half"), Learngene.from_pretrained(tiny_run)
+    kept = Learngene.from_pretrained(tmp_path / "half")
+    assert kept.config == half.config
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(half.tensors[name], kept.tensors[name])
+        assert torch.equal(half.tensors[name], tensor.half().float() if tensor.ndim > 1 else tensor)
 
 
 def test_the_circuit_loss_can_be_switched_off(tiny, tiny_run, tmp_path):

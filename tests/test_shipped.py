@@ -3,16 +3,19 @@
 import contextlib
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
+from docs.tables import RESULTS
 from learngene_hub import Learngene, from_learngene, list_learngenes
 from learngene_hub.errors import GeneFileError, HubError
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
-from learngene_hub.gene.folder import CARD_NAME, verify
+from learngene_hub.gene.folder import CARD_NAME, read_config, verify
+from learngene_hub.gene.judged import write_evaluation
 from learngene_hub.gene.shipped import shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
 from learngene_hub.recipe import Recipe
@@ -67,6 +70,13 @@ def test_the_code_of_the_card_runs(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_evaluation_in_the_card_is_made_from_the_committed_results(name, tmp_path):
+    copy = shutil.copytree(shipped_folder(name), tmp_path / "copy")
+    results = sorted((RESULTS / name.split("/")[1]).glob("*.json"))
+    assert write_evaluation(copy, results).read_text() == (shipped_folder(name) / CARD_NAME).read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_recipe_beside_the_gene_is_the_one_it_was_evolved_by(name):
     origin = Learngene.from_pretrained(name).config.origin
     recipe = Recipe.from_file(shipped_folder(name) / "recipe.yaml", origin.overrides)
@@ -112,6 +122,19 @@ def test_shipping_puts_the_gene_of_a_run_under_its_name(tiny_run, tmp_path, monk
     assert "# gtl/tiny\n" in card
     assert 'from_learngene("gtl/tiny", num_classes=5)' in card
     assert [check for check in verify(tmp_path / "tiny") if check.fault] == []
+
+
+def test_a_better_gene_of_the_same_name_is_a_new_version(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "shipped_folder", lambda name: tmp_path / name.split("/")[1])
+    ship(tiny_run, "gtl/tiny")
+    ship(tiny_run, "gtl/tiny")
+    assert read_config(tmp_path / "tiny").version == 1
+    gene = Learngene.from_pretrained(tiny_run)
+    better = Learngene({name: 2 * tensor for name, tensor in gene.tensors.items()}, gene.config)
+    shutil.copytree(tiny_run / "gene", tmp_path / "better")
+    ship(better.save_pretrained(tmp_path / "better"), "gtl/tiny")
+    assert read_config(tmp_path / "tiny").version == 2
+    assert ModelCard.load(tmp_path / "tiny" / CARD_NAME).data.get(FACTS)["version"] == 2
 
 
 @pytest.mark.parametrize("name", ["tiny", "gtl/../tiny", "gtl/", "gtl/A B"])

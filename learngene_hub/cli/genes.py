@@ -91,6 +91,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
     pairs = {
         "network": f"{config.network}, width {config.width}, depth {config.depth}",
         "gene": f"{config.parameters:,} parameters: {config.fraction:.0%} of the channels of every layer",
+        "version": f"{config.version}, kernels in {config.dtype}",
         "images": f"{config.image_size} pixels, {config.in_chans} channels",
         "mean, std": f"{[round(x, 4) for x in config.mean]}, {[round(x, 4) for x in config.std]}",
         "sha256": f"{config.sha256} (as recorded; `learngene verify` checks it)",

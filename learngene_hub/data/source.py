@@ -26,7 +26,7 @@ from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
 from learngene_hub.errors import DataError
-from learngene_hub.files import is_there, read_file
+from learngene_hub.files import is_there, read_inside
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.rng import generator
 
@@ -255,20 +255,10 @@ def _attempt(cell: Any, size: int, homes: Sequence[Path]) -> Tensor | str:  # no
             path = cell and cell.get("path")
             if not path:
                 return "the cell is empty"
-            encoded = _read_inside(Path(path), homes)
+            encoded = read_inside(Path(path), homes, most=MOST_ENCODED)
         return decode_image(encoded, size)
     except (DataError, OSError) as error:
         return str(error)
-
-
-def _read_inside(path: Path, homes: Sequence[Path]) -> bytes:
-    try:
-        place = path.resolve(strict=True)
-    except (RuntimeError, ValueError) as error:  # a link to itself; a name that none can be
-        raise DataError(str(error)) from None
-    if not any(place.is_relative_to(home) for home in homes):
-        raise DataError("the file lies outside the data set, by a link or by its path; put it there itself")
-    return read_file(place, most=MOST_ENCODED)
 
 
 def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: Any, reason: str) -> str:  # noqa: ANN401

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
 from learngene_hub.evolution.generation import generation_images, life_steps, population_size
 from learngene_hub.evolution.run import network_body, pick_precision
+from learngene_hub.gene.folder import Dtype, stored_dtype
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
@@ -70,12 +71,12 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
     full, thin = _networks(body, channels)
     images = _all_images(recipe)
     rate = _measure(recipe, body, channels, device)
-    gene_bytes = sum(t.numel() * t.element_size() for n, t in thin.state_dict().items() if "num_batches" not in n)
+    gene = {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}
     return Plan(
         network_parameters=sum(weight.numel() for weight in full.parameters()),
         gene_parameters=sum(weight.numel() for weight in thin.parameters()),
-        gene_bytes=gene_bytes,
-        checkpoint_bytes=gene_bytes * recipe.evolution.pool_size,
+        gene_bytes=_bytes(gene, recipe.gene.dtype),
+        checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
         images=images,
         flops=evolution_flops(recipe, body, channels),
         seconds=images / rate,
@@ -98,6 +99,10 @@ def _networks(body: Body, channels: Mapping[str, int]) -> tuple[LearngeneNetwork
     with torch.device("meta"):
         full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
         return full, gene_network(body, channels, num_classes=0)
+
+
+def _bytes(gene: Mapping[str, Tensor], dtype: Dtype) -> int:
+    return sum(tensor.numel() * stored_dtype(tensor, dtype).itemsize for tensor in gene.values())
 
 
 def _all_images(recipe: Recipe) -> int:

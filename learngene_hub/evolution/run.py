@@ -42,6 +42,7 @@ from learngene_hub.gene.folder import (
     GeneConfig,
     LineageRecord,
     Origin,
+    stored,
     write_gene,
 )
 from learngene_hub.gene.learngene import Learngene
@@ -213,13 +214,14 @@ def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
     best = _chosen(state, setting.recipe)
     draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
     config = _gene_config(best, rows, state, setting)
+    tensors = {name: tensor.float() for name, tensor in stored(best.gene, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()
-        config = write_gene(folder, best.gene, config)
+        config = write_gene(folder, tensors, config)
         for name in (RECIPE_NAME, METRICS_NAME, PICTURE_NAME):
             (folder / name).write_bytes((out / name).read_bytes())
         (folder / CARD_NAME).write_text(render_card(config, name=setting.recipe.name), encoding="utf-8")
-    return Learngene(best.gene, config)
+    return Learngene(tensors, config)
 
 
 def _chosen(state: EvolutionState, recipe: Recipe) -> Individual:
@@ -247,6 +249,7 @@ def _gene_config(
         mean=environment.normalisation.mean,
         std=environment.normalisation.std,
         image_size=recipe.data.image_size,
+        dtype=recipe.gene.dtype,
         origin=Origin(
             recipe=recipe.name,
             recipe_sha256=recipe.sha256,

@@ -28,7 +28,7 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
         name: what a user would type into `from_learngene`.
         picture: whether the picture of the evolution stands beside it.
     """
-    facts: dict[str, Any] = {FACTS: _facts(config)}
+    facts: dict[str, Any] = {FACTS: card_facts(config)}
     data = ModelCardData(
         library_name=LIBRARY_NAME,
         pipeline_tag="image-classification",
@@ -97,12 +97,15 @@ def addressed_card(card: str, name: str) -> str:
     return evaluate.sub(lambda _: f"learngene evaluate {name}", card)
 
 
-def _facts(config: GeneConfig) -> dict[str, Any]:
+def card_facts(config: GeneConfig) -> dict[str, Any]:
+    """What the metadata of a card says of the gene, for lists."""
     return {
         "network": config.network,
         "width": config.width,
         "depth": config.depth,
+        "version": config.version,
         "parameters": config.parameters,
+        "dtype": config.dtype,
         "image_size": config.image_size,
         "data": config.origin.data.source if config.origin else None,
     }

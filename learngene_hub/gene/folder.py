@@ -37,6 +37,8 @@ INDEPENDENT = {"no pickle", "sha256"}  # checks whose failure does not keep the 
 MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
 MOST_WIDTH = 4.0  # of the network a gene comes from: a small file must not ask for a huge one
+Dtype = Literal["float32", "float16"]
+DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
@@ -105,14 +107,17 @@ class GeneConfig(_Part):
     """`config.json`: what the tensors mean.
 
     Attributes:
+        version: of the gene, raised when a better one takes its name.
         channels: channel group -> leading channels that are gene.
         fraction: gene channels over all channels of the ancestry network, in (0, 1].
         mean: of each image channel, of values in [0, 1]; what the network expects its input to be normalised with.
         std: likewise.
         image_size: pixels the gene was evolved at.
+        dtype: of the kernels in the file; vectors are float32 in any case, and so is all that is read.
     """
 
     schema_version: int = SCHEMA_VERSION
+    version: int = Field(default=1, ge=1)
     package_version: str
     network: str
     width: float = Field(gt=0, le=MOST_WIDTH)
@@ -124,7 +129,7 @@ class GeneConfig(_Part):
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
     image_size: int = Field(ge=8, le=1024)
-    dtype: Literal["float32"] = "float32"
+    dtype: Dtype = "float32"
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     origin: Origin | None = None
 
@@ -157,11 +162,38 @@ def file_sha256(path: Path) -> str:
 
 
 def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
-    """Write weights and config into an existing `folder`; the config returned carries the weights' sha256."""
+    """Write weights and config into an existing `folder`; the config returned carries the weights' sha256.
+
+    Raises:
+        GeneFileError: a kernel has values that are too large for its dtype.
+    """
     with atomic_path(folder / WEIGHTS_NAME) as path:
-        config = config.model_copy(update={"sha256": write_tensors(path, tensors)})
-    write_text(folder / CONFIG_NAME, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
+    write_text(folder / CONFIG_NAME, config_text(config))
     return config
+
+
+def config_text(config: GeneConfig) -> str:
+    """The content of `config.json`."""
+    return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+
+
+def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
+    """The tensors as a file keeps them: kernels in `dtype`, vectors in float32.
+
+    Raises:
+        GeneFileError: a kernel has values that are too large for it.
+    """
+    kept = {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
+    for name, tensor in kept.items():
+        if not tensor.isfinite().all() and tensors[name].isfinite().all():
+            raise GeneFileError(f"{name}: expected values that {dtype} can hold, found larger ones; use float32")
+    return kept
+
+
+def stored_dtype(tensor: Tensor, dtype: Dtype) -> torch.dtype:
+    """What a file of `dtype` keeps `tensor` in."""
+    return DTYPES[dtype] if tensor.ndim > 1 else torch.float32
 
 
 def find_gene(path: Path) -> Path:
@@ -203,7 +235,7 @@ def read_config(folder: Path) -> GeneConfig:
 
 
 def read_gene(folder: Path) -> tuple[dict[str, Tensor], GeneConfig]:
-    """Tensors and config of a gene folder that passes every check.
+    """Tensors, in float32, and config of a gene folder that passes every check.
 
     Raises:
         GeneFileError: the first check that fails, with the file or tensor, what was expected and what was found.
@@ -213,7 +245,7 @@ def read_gene(folder: Path) -> tuple[dict[str, Tensor], GeneConfig]:
         with _readable(folder):
             check()
     assert reader.config is not None
-    return reader.tensors, reader.config
+    return {name: tensor.float() for name, tensor in reader.tensors.items()}, reader.config
 
 
 def verify(folder: Path) -> list[Check]:
@@ -323,12 +355,13 @@ class _Reader:
                 raise GeneFileError(f"{self.weights}: {len(names)} {kind} tensors: {', '.join(names[:3])}")
 
     def _shapes(self) -> None:
+        assert self.config is not None
         for name, shape in self._expected.items():
             tensor = self.tensors[name]
             if tuple(tensor.shape) != shape:
                 raise GeneFileError(f"{self.weights}: {name}: expected shape {shape}, found {tuple(tensor.shape)}")
-            if tensor.dtype != torch.float32:
-                raise GeneFileError(f"{self.weights}: {name}: expected float32, found {tensor.dtype}")
+            if tensor.dtype != (expected := stored_dtype(tensor, self.config.dtype)):
+                raise GeneFileError(f"{self.weights}: {name}: expected {expected}, found {tensor.dtype}")
 
     def _finite(self) -> None:
         for name, tensor in self.tensors.items():

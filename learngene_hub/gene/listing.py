@@ -16,7 +16,7 @@ from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
 from learngene_hub.results import GAIN_METRIC
 
-BYTES_A_PARAMETER = 4
+BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
 MOST = 10**12  # parameters; a card that claims more is not believed
 
 
@@ -85,7 +85,7 @@ def _shipped(name: str) -> GeneSummary:
     folder = shipped_folder(name)
     config = read_config(folder)
     data = config.origin.data.source if config.origin else None
-    size = config.parameters * BYTES_A_PARAMETER / 1e6
+    size = config.parameters * BYTES_A_PARAMETER[config.dtype] / 1e6
     return GeneSummary(name, config.network, data, round(size, 2), read_gain(folder))
 
 
@@ -94,7 +94,8 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
     facts: Any = info.card_data.get(FACTS) if info.card_data else None
     facts = facts if isinstance(facts, Mapping) else {}
     parameters = facts.get("parameters")
-    size = parameters * BYTES_A_PARAMETER / 1e6 if type(parameters) is int and 0 < parameters < MOST else None
+    each = BYTES_A_PARAMETER.get(str(facts.get("dtype")), BYTES_A_PARAMETER["float32"])
+    size = parameters * each / 1e6 if type(parameters) is int and 0 < parameters < MOST else None
     return GeneSummary(
         name=info.id,
         network=_text(facts.get("network")),

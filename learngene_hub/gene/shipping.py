@@ -12,9 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from huggingface_hub import ModelCard
+
 from learngene_hub.errors import GeneFileError
 from learngene_hub.files import atomic_path, write_text
-from learngene_hub.gene.card import addressed_card
+from learngene_hub.gene.card import FACTS, addressed_card, card_facts
 from learngene_hub.gene.folder import (
     CARD_NAME,
     CONFIG_NAME,
@@ -22,8 +24,10 @@ from learngene_hub.gene.folder import (
     MORE_FILES,
     PICTURE_NAME,
     WEIGHTS_NAME,
+    config_text,
     file_sha256,
     find_gene,
+    read_config,
     read_gene,
 )
 from learngene_hub.gene.shipped import FOLDER, INDEX_NAME, PREFIX, shipped_folder, shipped_index
@@ -53,20 +57,34 @@ def card_copy(name: str) -> str:
 def ship(run: Path, name: str) -> None:
     """Put the gene of `run`, with its card, among the shipped ones as `name`, in place of one of that name.
 
+    A gene that takes the name of another has its version plus one.
+
     Raises:
         GeneFileError: there is no gene, a check of it fails, or the name is not `gtl/` and small letters.
     """
     if not _NAME.fullmatch(name):
         raise GeneFileError(f"{name!r}: expected {PREFIX} and small letters, digits and -, such as gtl/vgg11-cifar-fs")
     found = find_gene(run)
-    read_gene(found)
+    _, config = read_gene(found)
+    config = config.model_copy(update={"version": _version(name, config.sha256)})
     with atomic_path(shipped_folder(name)) as staged:
         staged.mkdir()
         for file in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
             if (found / file).is_file():
                 shutil.copyfile(found / file, staged / file)
-        card = _TITLE.sub(f"# {name}", (found / CARD_NAME).read_text(encoding="utf-8"), count=1)
-        write_text(staged / CARD_NAME, addressed_card(card, name))
+        write_text(staged / CONFIG_NAME, config_text(config))
+        card = ModelCard((found / CARD_NAME).read_text(encoding="utf-8"))
+        card.data[FACTS] = card_facts(config)
+        write_text(staged / CARD_NAME, addressed_card(_TITLE.sub(f"# {name}", str(card), count=1), name))
+
+
+def _version(name: str, sha256: str) -> int:
+    """Of the gene with this `sha256` as `name`."""
+    there = shipped_folder(name)
+    if not there.is_dir():
+        return 1
+    before = read_config(there)
+    return before.version + (before.sha256 != sha256)
 
 
 def write_index() -> None:

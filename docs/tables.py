@@ -1,0 +1,146 @@
+"""Writes the tables of README.md and docs/evidence.md from the genes of the package and from docs/results.
+
+A table stands between the marks `<!-- table: NAME -->` and `<!-- end of the table -->`; all else stays as it is.
+
+    python -m docs.tables
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from learngene_hub.findings import find, ranked
+from learngene_hub.gene.folder import WEIGHTS_NAME, GeneConfig, read_config
+from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
+from learngene_hub.report import numbers
+from learngene_hub.results import LEARNGENE, SCRATCH, Results, StartResult
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "evidence.md")
+FEW_SHOT = "few-shot"
+_TABLE = re.compile(r"(<!-- table: ([a-z0-9 -]+) -->\n).*?(<!-- end of the table -->)", re.DOTALL)
+
+
+def gene_results(name: str) -> dict[str, Results]:
+    """Name of the file without its end -> committed results of the gene called `name`, the card's order."""
+    folder = RESULTS / name.removeprefix(PREFIX)
+    return {path.stem: Results.load(path) for path in sorted(folder.glob("*.json"))}
+
+
+def filled(text: str) -> str:
+    """The page `text` with all its tables made anew."""
+    return _TABLE.sub(lambda found: f"{found[1]}\n{_table(found[2])}\n\n{found[3]}", text)
+
+
+def _table(name: str) -> str:
+    kind, _, argument = name.partition(" ")
+    return _grid(TABLES[kind](argument))
+
+
+def _genes(_: str) -> Iterable[Sequence[str]]:
+    """The genes of the package."""
+    yield "gene", "network", "data", "MB", "gain over scratch", "card"
+    for name in shipped_index():
+        results, folder = gene_results(name)[FEW_SHOT], shipped_folder(name)
+        config, card = read_config(folder), f"model_cards/{folder.name}.md"
+        megabytes = (folder / WEIGHTS_NAME).stat().st_size / 1e6
+        gain = f"{numbers.points(_mine(results).gain[results.headline])} points"
+        yield f"`{name}`", _network(config), _data(config), f"{megabytes:.1f}", gain, f"[card]({card})"
+
+
+def _starts(name: str) -> Iterable[Sequence[str]]:
+    """All starts beside the gene called `name`, the best first."""
+    results = gene_results(PREFIX + name)[FEW_SHOT]
+    measure = results.headline
+    yield "start", "what it inherits", "learning rate", "accuracy, %", "gain over scratch", "lead of learngene", *_COSTS
+    for one in ranked(results.descendants[0], measure):
+        gain = numbers.points(one.gain[measure]) if one.gain else ""
+        lead = numbers.points(one.lead[measure]) if one.lead else ""
+        accuracy = numbers.accuracy(one.measures[measure])
+        yield _bold(one.start), one.description, numbers.rate(one.lr), accuracy, gain, lead, *_cost(one)
+
+
+def _summary(_: str) -> Iterable[Sequence[str]]:
+    """Every start beside every gene: accuracy, and the lead of the gene."""
+    found = {name: gene_results(name)[FEW_SHOT] for name in shipped_index()}
+    names = {one.start: None for results in found.values() for one in ranked(results.descendants[0], results.headline)}
+    yield "start", *(f"`{name}`" for name in found)
+    for start in names:
+        yield _bold(start), *(_accuracy_and_lead(results, start) for results in found.values())
+
+
+def _others(_: str) -> Iterable[Sequence[str]]:
+    """Every gene in every protocol but the first: scratch, the gene, and what it gains, after every measure."""
+    yield "gene", "data", "protocol", "descendant", "measured", "scratch, %", "learngene, %", "gain", "tasks"
+    for name in shipped_index():
+        for key, results in gene_results(name).items():
+            if key != FEW_SHOT:
+                yield from _rows_of(name, results)
+
+
+def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
+    for descendant in results.descendants:
+        scratch, mine = descendant.start(SCRATCH), descendant.start(results.genes[0].start)
+        body = f"width {descendant.width:g}, depth {descendant.depth}"
+        for measure, accuracy in mine.measures.items():
+            yield (
+                f"`{name}`",
+                results.data,
+                results.protocol["name"],
+                body,
+                f"{measure} steps" if measure.isdigit() else measure,
+                numbers.accuracy(scratch.measures[measure]),
+                numbers.accuracy(accuracy),
+                numbers.points(mine.gain[measure]),
+                str(results.tasks),
+            )
+
+
+_COSTS = ("images", "FLOPs", "seconds")
+TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyType(
+    {"genes": _genes, "starts": _starts, "summary": _summary, "others": _others}
+)
+
+
+def _mine(results: Results) -> StartResult:
+    return results.descendants[0].start(results.genes[0].start)
+
+
+def _network(config: GeneConfig) -> str:
+    width = "" if config.width == 1 else f", {numbers.percent(config.width).removesuffix('.0')} % of the width"
+    return f"{config.network}{width}"
+
+
+def _data(config: GeneConfig) -> str:
+    assert config.origin is not None
+    return f"{config.origin.data.preset or config.origin.data.source}, {config.image_size} pixels"
+
+
+def _cost(one: StartResult) -> tuple[str, str, str]:
+    cost = one.cost
+    return numbers.count(cost.images), numbers.flops(cost.flops), numbers.seconds(cost.seconds)
+
+
+def _accuracy_and_lead(results: Results, start: str) -> str:
+    one, measure = find(results.descendants[0], start), results.headline
+    if one is None:
+        return "not measured"
+    lead = f" ({numbers.points(one.lead[measure])})" if one.lead else ""
+    return numbers.accuracy(one.measures[measure]) + lead
+
+
+def _bold(start: str) -> str:
+    return f"**{start}**" if start == LEARNGENE else start
+
+
+def _grid(rows: Iterable[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |".replace("| --- |", "|---|").replace(" --- |", "---|") for line in lines)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
