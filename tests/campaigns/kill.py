@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -159,10 +160,8 @@ def _campaign(commands: Sequence, folder: Path, end: float, kills: int) -> dict[
         assert status == 0, (place / "log").read_text()
         known[command.name] = (command.final(place), seconds)
         if command.lock:
-            _count(
-                rows[command.name, "two at once"],
-                lambda: check_two_at_once(command, folder / f"two-{command.name}", known[command.name][0]),
-            )
+            wanted, row = known[command.name][0], rows[command.name, "two at once"]
+            _count(row, partial(check_two_at_once, command, folder / f"two-{command.name}", wanted))
     for case, command in zip(range(10_000), cycle(commands), strict=False):
         if time.monotonic() > end or sum(row["kills"] for row in rows.values()) >= kills:
             return rows
