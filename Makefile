@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench format build clean
+.PHONY: help install demo test check bench attack format build wheel-check audit clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -32,6 +32,11 @@ check: $(STAMP)  ## format, lint, types, order of imports
 bench: $(STAMP)  ## what the package costs, as ratios; some minutes on one core
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks runs/bench
 
+attack: $(STAMP)  ## hostile files, kills, a long run: docs/reliability.md; about an hour of one core
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/fuzz.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/kill.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/long_run.py
+
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -39,6 +44,13 @@ format: $(STAMP)  ## put the code into shape
 build: $(STAMP)  ## wheel and sdist into dist/
 	$(BIN)/pip install --quiet build
 	$(BIN)/python -m build
+
+wheel-check: $(STAMP)  ## build wheel and sdist twice, compare them, try what was built
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_wheel.py
+
+audit: $(STAMP)  ## known holes of what is installed; asks the advisory service of PyPI
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 clean:  ## remove what was made, runs excepted
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
