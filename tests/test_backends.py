@@ -7,15 +7,15 @@ from functools import partial
 import pytest
 import torch
 
-from learngene_hub import backends
-from learngene_hub.backends import Trainee, Training, choose, train_each
+from learngene_hub.backends import Choice, Trainee, Training, choose, together, train_each
+from learngene_hub.backends import choice as choosing
+from learngene_hub.backends.grouped import clip_each, side_by_side, train_together
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
 from learngene_hub.data import cache_folder
 from learngene_hub.errors import LearngeneError, NetworkError
 from learngene_hub.evolution import ancestry
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.run import evolve
-from learngene_hub.grouped import clip_each, side_by_side, train_together
 from learngene_hub.progress import SilentReporter
 from learngene_hub.rng import generator
 from learngene_hub.sections import AncestrySection
@@ -186,7 +186,7 @@ def test_an_unknown_back_end_is_refused():
 
 def test_large_groups_are_trained_in_parts(monkeypatch):
     whole = list(train_each(trainees(count=3), training(), backend="grouped"))
-    monkeypatch.setattr(backends, "TOGETHER", 2)
+    monkeypatch.setattr(together, "TOGETHER", 2)
     assert_alike(whole, list(train_each(trainees(count=3), training(), backend="grouped")))
 
 
@@ -220,7 +220,7 @@ def test_the_choice_is_timed_once_and_then_read(fresh_cache, monkeypatch):
     chosen = choice(example)
     assert set(chosen.milliseconds) == {"loop", "grouped"}
     assert min(chosen.milliseconds.values()) > 0
-    monkeypatch.setattr(backends, "_timed", never)
+    monkeypatch.setattr(choosing, "_timed", never)
     assert choice(trainees(count=1, dtype=torch.float32)[0]) == chosen
     assert len(list((cache_folder() / "backends").glob("*.json"))) == 1
 
@@ -228,12 +228,12 @@ def test_the_choice_is_timed_once_and_then_read(fresh_cache, monkeypatch):
 def test_the_faster_back_end_is_chosen(fresh_cache, monkeypatch):
     example = trainees(count=1)[0]
     for count, fast in enumerate(["loop", "grouped"], start=2):
-        monkeypatch.setattr(backends, "_milliseconds", lambda one, *args, fast=fast: 1.0 if one == fast else 2.0)
+        monkeypatch.setattr(choosing, "_milliseconds", lambda one, *args, fast=fast: 1.0 if one == fast else 2.0)
         assert choice(example, count=count).backend == fast
 
 
 def test_grouped_must_be_faster_by_a_tenth(fresh_cache, monkeypatch):
-    monkeypatch.setattr(backends, "_milliseconds", lambda one, *args: {"loop": 1.0, "grouped": 0.95}[one])
+    monkeypatch.setattr(choosing, "_milliseconds", lambda one, *args: {"loop": 1.0, "grouped": 0.95}[one])
     assert choice(trainees(count=1)[0]).backend == "loop"
 
 
@@ -242,17 +242,17 @@ def test_networks_that_do_not_fit_side_by_side_are_trained_by_the_loop(fresh_cac
         raise torch.OutOfMemoryError
 
     said = []
-    monkeypatch.setattr(backends, "_milliseconds", full)
-    assert choice(trainees(count=1)[0], warn=said.append) == backends.Choice("loop")
+    monkeypatch.setattr(choosing, "_milliseconds", full)
+    assert choice(trainees(count=1)[0], warn=said.append) == Choice("loop")
     assert "3 at once need more memory than there is" in said[0]
 
 
 def test_another_batch_size_is_another_choice(fresh_cache, monkeypatch):
     example, asked = trainees(count=1)[0], []
-    monkeypatch.setattr(backends, "_milliseconds", lambda *args: asked.append(args) or 1.0)
+    monkeypatch.setattr(choosing, "_milliseconds", lambda *args: asked.append(args) or 1.0)
     for job in (training(), training(batch_size=8), training(), training(steps=9)):
         choice(example, job=job)
-    assert len(asked) == 2 * 2 * backends.TRIALS
+    assert len(asked) == 2 * 2 * choosing.TRIALS
 
 
 def test_choosing_touches_no_weight(fresh_cache):
@@ -262,8 +262,8 @@ def test_choosing_touches_no_weight(fresh_cache):
 
 
 def test_a_lone_network_is_trained_by_the_loop_and_nothing_is_timed(fresh_cache, monkeypatch):
-    monkeypatch.setattr(backends, "_timed", never)
-    assert choice(trainees(count=1)[0], count=1) == backends.Choice("loop")
+    monkeypatch.setattr(choosing, "_timed", never)
+    assert choice(trainees(count=1)[0], count=1) == Choice("loop")
 
 
 def test_a_damaged_choice_is_made_anew(fresh_cache):
@@ -313,7 +313,7 @@ def test_an_evolution_says_what_was_timed_and_goes_on_with_its_choice_wherever_i
     tiny, tmp_path, fresh_cache, monkeypatch
 ):
     timings = {"loop": 2.0, "grouped": 1.0}
-    monkeypatch.setattr(backends, "_milliseconds", lambda one, *args: timings[one])
+    monkeypatch.setattr(choosing, "_milliseconds", lambda one, *args: timings[one])
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path / "run", reporter=StopAfterOne())
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "elsewhere"))

@@ -1,0 +1,41 @@
+"""One function for all back ends: trainees in, fitted networks out, in groups that fit into memory."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from learngene_hub.backends.grouped import train_group
+from learngene_hub.backends.jobs import BACKENDS, Backend, Fitted, Trainee, Training
+from learngene_hub.backends.loop import train_alone
+from learngene_hub.errors import LearngeneError
+
+TOGETHER = 16  # networks that `grouped` trains at once, which bounds its memory
+
+
+def train_each(trainees: Iterable[Trainee], training: Training, *, backend: Backend) -> Iterator[Fitted]:
+    """Train `trainees` of one shape and give them in their order.
+
+    A trainee is taken from `trainees` no sooner than it is needed: `loop` holds one at a time, `grouped` `TOGETHER`.
+    A group in which one diverges is trained again by `loop`, so that it takes no other with it.
+
+    Args:
+        trainees: the networks and what they learn from; alike in shape, thin network and `inherited`.
+        training: the constants.
+        backend: how; the results differ by rounding only.
+
+    Raises:
+        LearngeneError: there is no such back end.
+        NetworkError: trainees that `grouped` was to train differ in shape.
+    """
+    match backend:
+        case "loop":
+            return (train_alone(one, training) for one in trainees)
+        case "grouped":
+            return _in_groups(trainees, training)
+        case _:
+            raise LearngeneError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
+
+
+def _in_groups(trainees: Iterable[Trainee], training: Training) -> Iterator[Fitted]:
+    waiting = iter(trainees)
+    while group := list(islice(waiting, TOGETHER)):
+        yield from train_group(group, training)
