@@ -2,15 +2,15 @@ import copy
 import json
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
+from populations import RESNET, VGG, assert_alike, batches, tensors, trainees, training
 
-from learngene_hub.backends import Choice, Trainee, Training, choose, together, train_each
+from learngene_hub.backends import Choice, Training, choose, together, train_each
 from learngene_hub.backends import choice as choosing
 from learngene_hub.backends.grouped import clip_each, side_by_side, train_together
-from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
+from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
 from learngene_hub.errors import LearngeneError, NetworkError
 from learngene_hub.evolution import ancestry
@@ -20,47 +20,7 @@ from learngene_hub.progress import SilentReporter
 from learngene_hub.rng import generator
 from learngene_hub.sections import AncestrySection
 
-VGG, RESNET = Body("lg_vgg11", 0.06), Body("lg_resnet12", 0.06)
 WEIGHTS = "gene/learngene.safetensors"
-CPU = torch.device("cpu")
-
-
-def batches(number, dtype=torch.float64):
-    draws = generator(number, "images")
-    while True:
-        labels = torch.randint(4, (6,), generator=draws)
-        images = torch.rand(6, 3, 32, 32, generator=draws, dtype=dtype) + labels[:, None, None, None] / 4
-        yield images.to(memory_format=torch.channels_last), labels
-
-
-def trainees(body=VGG, count=3, dtype=torch.float64, slow=True):
-    channels = gene_channels(body, 0.45)
-    made = []
-    for number in range(count):
-        network = placed(newborn(body, num_classes=4, gene=None, cross="zero", seed=number), CPU).to(dtype)
-        thin = placed(gene_network(body, channels, num_classes=4), CPU).to(dtype)
-        shapes = {name: tuple(t.shape) for name, t in thin.named_parameters() if not name.startswith("head")}
-        made.append(Trainee(network, partial(batches, number, dtype), thin, shapes if slow else {}))
-    return made
-
-
-def training(steps=4, **constants):
-    optimisation = AncestrySection(**{"lr": 0.05, "warmup": 1, "clip_norm": 1.0, "batch_size": 6} | constants)
-    return Training(optimisation, steps, "float32", gene_rate=lambda progress: 0.3, circuit_loss=0.7)
-
-
-def tensors(trained):
-    return {
-        f"{kind}.{name}": tensor
-        for kind, network in (("network", trained.network), ("thin", trained.thin))
-        for name, tensor in network.state_dict().items()
-    }
-
-
-def assert_alike(first, second):
-    for one, other in zip(first, second, strict=True):
-        assert one.loss == pytest.approx(other.loss, abs=1e-9)
-        torch.testing.assert_close(tensors(one.trainee), tensors(other.trainee), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("body", [VGG, RESNET], ids=["vgg", "resnet"])
@@ -180,7 +140,7 @@ def test_trainees_of_which_only_some_inherit_are_refused():
 
 
 def test_an_unknown_back_end_is_refused():
-    with pytest.raises(LearngeneError, match="backend 'vmap': expected loop or grouped"):
+    with pytest.raises(LearngeneError, match="backend 'vmap': expected loop, grouped or graph"):
         train_each([], training(), backend="vmap")
 
 

@@ -1,7 +1,7 @@
 """Ways to train several networks of one shape, behind one function, and the choice between them.
 
-`loop` trains one network after another, `grouped` all of them as one. Both see the same images and end with the same
-weights up to rounding; which of them is faster depends on network and machine.
+`loop` trains one network after another, `grouped` all of them as one, `graph` beside each other on a CUDA device. All
+see the same images and end with the same weights up to rounding; which is faster depends on network and machine.
 """
 
 from learngene_hub.backends.choice import Choice, choose

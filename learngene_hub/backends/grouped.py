@@ -19,16 +19,14 @@ from torch.nn.functional import cross_entropy
 from learngene_hub.backends.jobs import Fitted, Trainee, Training
 from learngene_hub.backends.loop import train_alone
 from learngene_hub.errors import NetworkError
+from learngene_hub.rates import Rate, Slow, falling
 from learngene_hub.training import (
     CHECK_EVERY,
     Batch,
     Circuit,
     Optimisation,
     Precision,
-    Rate,
-    Slow,
     at_least_float32,
-    falling,
     is_look,
     leading,
     make_optimizer,

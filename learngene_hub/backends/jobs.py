@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.training import Batch, Optimisation, Precision, Rate, falling
+from learngene_hub.rates import Rate, falling
+from learngene_hub.training import Batch, Optimisation, Precision
 
-Backend = Literal["loop", "grouped"]
+Backend = Literal["loop", "grouped", "graph"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 

@@ -1,7 +1,8 @@
 """One network after another: what the other back ends must agree with."""
 
 from learngene_hub.backends.jobs import Fitted, Trainee, Training
-from learngene_hub.training import Circuit, Slow, leading, train
+from learngene_hub.rates import Slow
+from learngene_hub.training import Circuit, leading, train
 
 
 def train_alone(one: Trainee, training: Training) -> Fitted:

@@ -78,7 +78,7 @@ def _together(recipe: "Recipe") -> str:
     match recipe.backend:
         case "loop":
             return "one at a time"
-        case "grouped":
+        case "grouped" | "graph":
             return f"{together} at once"
         case _:
             return f"one at a time, or {together} at once where that is faster"
