@@ -7,7 +7,7 @@ import pytest
 import torch
 from populations import RESNET, VGG, assert_alike, batches, tensors, trainees, training
 
-from learngene_hub.backends import Choice, Training, choose, together, train_each
+from learngene_hub.backends import Choice, Training, choose, memory, train_each
 from learngene_hub.backends import choice as choosing
 from learngene_hub.backends.grouped import clip_each, side_by_side, train_together
 from learngene_hub.birth import Body
@@ -146,7 +146,7 @@ def test_an_unknown_back_end_is_refused():
 
 def test_large_groups_are_trained_in_parts(monkeypatch):
     whole = list(train_each(trainees(count=3), training(), backend="grouped"))
-    monkeypatch.setattr(together, "TOGETHER", 2)
+    monkeypatch.setattr(memory, "TOGETHER", 2)
     assert_alike(whole, list(train_each(trainees(count=3), training(), backend="grouped")))
 
 
@@ -160,6 +160,54 @@ def test_the_loop_holds_one_network_at_a_time():
 
     for number, _ in enumerate(train_each(births(), training(1), backend="loop"), start=1):
         assert len(born) == number
+
+
+def test_as_many_are_trained_at_once_as_the_budget_holds_and_at_least_one(monkeypatch):
+    example, job = trainees(count=1)[0], training()
+    one = memory.training_bytes(example, job, 32)
+    for budget, count in [(one // 2, 1), (2 * one - 1, 1), (2 * one, 2), (1000 * one, memory.TOGETHER)]:
+        monkeypatch.setitem(memory.BUDGETS, "cpu", budget)
+        assert memory.networks_at_once(example, job, 32) == count
+
+
+def test_no_more_networks_are_alive_than_fit(monkeypatch):
+    alive = []
+
+    def births():
+        for one in trainees(count=5):
+            alive.append(len(born) - len(ended))
+            born.append(one)
+            yield one
+
+    born, ended = [], []
+    monkeypatch.setitem(memory.BUDGETS, "cpu", 2 * memory.training_bytes(trainees(count=1)[0], training(1), 32))
+    for one in train_each(births(), training(1), backend="grouped"):
+        ended.append(one)
+    assert len(ended) == len(born) == 5
+    assert max(alive) == 1
+
+
+def test_memory_is_that_of_the_weights_and_grows_with_the_batch():
+    def needs(**constants):
+        return memory.training_bytes(trainees(count=1, dtype=torch.float32)[0], training(**constants), 32)
+
+    eight, sixteen, twenty_four = (needs(batch_size=size) for size in (8, 16, 24))
+    weights = 4 * sum(weight.numel() for weight in trainees(count=1)[0].network.parameters())
+    assert twenty_four - sixteen == sixteen - eight > 0
+    assert needs(batch_size=8, optimizer="adamw") - eight == weights
+    assert eight > 3 * weights
+
+
+def test_measuring_memory_touches_no_weight():
+    example, twin = trainees(count=1)[0], trainees(count=1)[0]
+    memory.networks_at_once(example, training(), 32)
+    torch.testing.assert_close(tensors(example), tensors(twin), rtol=0, atol=0)
+
+
+def test_networks_that_do_not_fit_beside_another_are_trained_by_the_loop_and_nothing_is_timed(monkeypatch):
+    monkeypatch.setitem(memory.BUDGETS, "cpu", 1)
+    monkeypatch.setattr(choosing, "_timed", never)
+    assert choice(trainees(count=1)[0]) == Choice("loop")
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import torch
 from filelock import FileLock
 
 from learngene_hub.backends.jobs import Backend, Trainee, Training
-from learngene_hub.backends.together import TOGETHER, train_each
+from learngene_hub.backends.memory import networks_at_once
+from learngene_hub.backends.together import train_each
 from learngene_hub.data import cache_folder
 from learngene_hub.files import LOCK_NAME, write_text
 from learngene_hub.networks import LearngeneNetwork
@@ -59,9 +60,9 @@ def choose(example: Trainee, count: int, training: Training, *, image_size: int,
         image_size: side of its images, in pixels.
         warn: told when the choice cannot be kept; it is then `loop`, since another day might choose otherwise.
     """
-    if count == 1:
+    if count == 1 or (together := min(count, networks_at_once(example, training, image_size))) == 1:
         return Choice("loop")
-    conditions = _conditions(example, min(count, TOGETHER), training, image_size)
+    conditions = _conditions(example, together, training, image_size)
     digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
     file = cache_folder() / CHOICES_FOLDER / f"{digest}.json"
     if (kept := _kept(file)) is not None:
@@ -69,9 +70,9 @@ def choose(example: Trainee, count: int, training: Training, *, image_size: int,
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.parent / LOCK_NAME):  # two at once would disturb, and might contradict, each other
-            return _kept(file) or _keep(_timed(example, min(count, TOGETHER), training, image_size), conditions, file)
+            return _kept(file) or _keep(_timed(example, together, training, image_size), conditions, file)
     except torch.OutOfMemoryError:
-        warn(f"Networks are trained one after another: {min(count, TOGETHER)} at once need more memory than there is")
+        warn(f"Networks are trained one after another: {together} at once need more memory than there is")
         return Choice("loop")
     except OSError as error:
         warn(
