@@ -159,7 +159,7 @@ class Branch:
     def _differentiate(self, loss: Tensor) -> None:
         """Set the gradients, each laid out in memory as its weight is, since fused optimisers read them side by side.
 
-        `backward` would see to the layout; but where it accumulates, it remembers the stream of another step.
+        `backward` would see to the layout, but may remember the stream of a step before, which no capture survives.
         """
         gradients = torch.autograd.grad(loss, self._weights)
         for weight, gradient in zip(self._weights, gradients, strict=True):

@@ -16,6 +16,8 @@ from learngene_hub.training import Circuit, autocast
 TOGETHER = 16  # networks at once, however small they are
 BUDGETS = {"cpu": 4 * 2**30, "cuda": 16 * 2**30}  # bytes that the networks of a group may need, by type of device
 
+_measured: dict[tuple[object, ...], tuple[int, ...]] = {}  # a run has thousands of jobs of a few shapes
+
 
 def networks_at_once(example: Trainee, training: Training, image_size: int) -> int:
     """Networks like `example` that fit into the budget of its device, in [1, `TOGETHER`].
@@ -37,7 +39,10 @@ def training_bytes(example: Trainee, training: Training, image_size: int) -> int
     Weights have gradients and the optimiser's memory beside them. What autograd saves is measured on two small batches
     of nothing on the CPU, since it grows in proportion to the batch. The arguments are those of `networks_at_once`.
     """
-    few, more = (_saved_bytes(example, training, image_size, count) for count in (2, 4))
+    key = _key(example, training, image_size)
+    if key not in _measured:
+        _measured[key] = tuple(_saved_bytes(example, training, image_size, count) for count in (2, 4))
+    few, more = _measured[key]
     an_image = (more - few) // 2
     copies = 4 if training.optimisation.optimizer == "adamw" else 3
     weights = sum(weight.numel() * weight.element_size() for weight in example.network.parameters())
@@ -64,3 +69,14 @@ def _saved_bytes(example: Trainee, training: Training, image_size: int, count: i
         logits = [network(images)] if circuit is None else [network(images), circuit(images)]
     del logits
     return sum(kept.values())
+
+
+def _key(example: Trainee, training: Training, image_size: int) -> tuple[object, ...]:
+    """What the maps of a network depend on."""
+    modules = (example.network, example.thin if training.circuit_loss > 0 else None)
+    shapes = tuple(
+        (type(module), *((name, tensor.shape, tensor.dtype) for name, tensor in module.state_dict().items()))
+        for module in modules
+        if module is not None
+    )
+    return shapes, training.precision, image_size
