@@ -38,10 +38,10 @@ class Recipe(Section):
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()
     seed: int = Field(0, ge=0, lt=2**63)
-    backend: Literal["auto", "loop", "grouped"] = Field(
+    backend: Literal["auto", "loop", "grouped", "graph"] = Field(
         "auto",
         description="how a population is trained: loop, one network after the other; grouped, as one network; "
-        "auto: the faster, timed once a machine",
+        "graph, beside each other on a CUDA device; auto: the faster of loop and grouped, timed once a machine",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device has it"

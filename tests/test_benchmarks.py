@@ -61,13 +61,13 @@ def test_every_function_that_is_clocked_exists(place):
 
 
 def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch):
-    from learngene_hub import backends
+    from learngene_hub.backends import loop
     from learngene_hub.evolution import generation as algorithm
 
     clock = iter([0.0, 10.0, 13.0, 20.0])
     monkeypatch.setattr(generation.time, "process_time", lambda: next(clock))
-    monkeypatch.setattr(backends, "train", lambda: None)
-    monkeypatch.setattr(algorithm, "critic_fitness", lambda: backends.train())
+    monkeypatch.setattr(loop, "train", lambda: None)
+    monkeypatch.setattr(algorithm, "critic_fitness", lambda: loop.train())
     before = algorithm.critic_fitness
     with generation.clocked() as spent:
         algorithm.critic_fitness()

@@ -11,16 +11,13 @@ import torch
 from filelock import FileLock
 
 from learngene_hub import Learngene
-from learngene_hub.birth import gene_channels
 from learngene_hub.data import ClassSplit, load_classes
 from learngene_hub.errors import DataError, RunError, SelectionError
 from learngene_hub.evolution import generation, run
 from learngene_hub.evolution.ancestry import Trained
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.generation import generation_images
-from learngene_hub.evolution.plan import training_memory
-from learngene_hub.evolution.run import evolve, network_body
-from learngene_hub.networks import build
+from learngene_hub.evolution.run import evolve
 from learngene_hub.progress import SilentReporter
 
 WEIGHTS = "gene/learngene.safetensors"
@@ -337,18 +334,3 @@ def test_the_command_can_be_run_as_a_module():
         [sys.executable, "-m", "learngene_hub", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("learngene-hub ")
-
-
-def test_memory_of_a_training_is_that_of_its_weights_and_grows_with_the_batch(tiny):
-    def memory(*overrides):
-        recipe = tiny(*overrides)
-        body = network_body(recipe)
-        return training_memory(recipe, body, gene_channels(body, recipe.gene.fraction), "float32")
-
-    eight, sixteen, twenty_four = (memory(f"ancestry.batch_size={size}") for size in (8, 16, 24))
-    assert twenty_four - sixteen == sixteen - eight > 0
-    network = build("lg_vgg11", num_classes=4, width=0.06)
-    weights = 4 * sum(weight.numel() for weight in network.parameters())
-    assert memory("ancestry.optimizer=adamw") - eight == weights
-    assert eight > 3 * weights
-    assert memory("ancestry.circuit_loss=0") < eight

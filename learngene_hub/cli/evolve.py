@@ -62,7 +62,8 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             + (f", the first {evolution.founder_generations} of one founder" if evolution.founder_generations else ""),
             "training images": f"{plan.images:,}",
             "training FLOPs": f"{plan.flops:.3g}",
-            "memory": f"about {plan.memory_bytes / 1e6:,.0f} MB an ancestry network in training; {_together(recipe)}",
+            "memory": f"about {plan.memory_bytes / 1e6:,.0f} MB an ancestry network in training; "
+            + _together(recipe, plan),
             "checkpoint": f"at most {plan.checkpoint_bytes / 1e6:.1f} MB",
             "speed": f"{plan.images_per_second:,.0f} images/s in {plan.precision} on {plan.device}, from 3 steps",
             "estimated time": f"{_duration(plan.seconds)}, without loading the images",
@@ -70,18 +71,15 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
     )
 
 
-def _together(recipe: "Recipe") -> str:
+def _together(recipe: "Recipe", plan: "Plan") -> str:
     """How many networks are trained at once."""
-    from learngene_hub.backends import TOGETHER
-
-    together = min(recipe.evolution.population, TOGETHER)
     match recipe.backend:
         case "loop":
             return "one at a time"
-        case "grouped":
-            return f"{together} at once"
+        case "grouped" | "graph":
+            return f"{plan.at_once} at once"
         case _:
-            return f"one at a time, or {together} at once where that is faster"
+            return f"one at a time, or {plan.at_once} at once where that is faster"
 
 
 def _duration(seconds: float) -> str:

@@ -26,9 +26,10 @@ from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.progress import Reporter
+from learngene_hub.rates import falling
 from learngene_hub.rng import generator, seeded_initialisation
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Precision, falling, train
+from learngene_hub.training import Precision, train
 
 FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10

@@ -22,9 +22,10 @@ from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual, Job
 from learngene_hub.operators import average, tournament, update_scores
 from learngene_hub.progress import Task as Bar
+from learngene_hub.rates import Rate, falling, restarting
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
-from learngene_hub.training import Precision, Rate, falling, restarting
+from learngene_hub.training import Precision
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from learngene_hub.backends import Choice, Trainee, choose
+from learngene_hub.errors import RecipeError
 from learngene_hub.evolution.ancestry import trainee
 from learngene_hub.evolution.critics import critic
 from learngene_hub.evolution.generation import Setting, birth, critic_training, life
@@ -15,8 +16,16 @@ def choose_backends(setting: Setting, reporter: Reporter) -> Mapping[Job, Choice
     """Job -> its back end for a whole run.
 
     With `auto` each job is timed once on a machine, see `learngene_hub.backends.choose`.
+
+    Raises:
+        RecipeError: the recipe asks for `graph`, but networks are not trained on a CUDA device.
     """
-    recipe = setting.recipe
+    recipe, device = setting.recipe, setting.environment.base.device
+    if recipe.backend == "graph" and device.type != "cuda":
+        raise RecipeError(
+            f"backend: expected auto, loop or grouped where networks are trained on {device.type}, found graph, which "
+            "needs a CUDA device; change it, or give --device cuda"
+        )
     if recipe.backend != "auto":
         return dict.fromkeys(JOBS, Choice(recipe.backend))
     size = recipe.data.image_size

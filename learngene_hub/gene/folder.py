@@ -81,8 +81,8 @@ class CostRecord(_Part):
 class BackendsRecord(_Part):
     """How the networks of each job were trained; `loop` was the only way before this was recorded."""
 
-    ancestry: Literal["loop", "grouped"] = "loop"
-    critics: Literal["loop", "grouped"] = "loop"
+    ancestry: Literal["loop", "grouped", "graph"] = "loop"
+    critics: Literal["loop", "grouped", "graph"] = "loop"
 
 
 class Origin(_Part):
