@@ -60,7 +60,8 @@ def test_completion_can_be_installed():
 
 
 def test_whatever_a_program_would_read_can_be_had_as_json():
-    texts = {("card",), ("recipes", "show"), ("recipes", "copy"), ("data", "preview")}  # a text or a file's name
+    # these print a text or the name of a file
+    texts = {("card",), ("report",), ("recipes", "show"), ("recipes", "copy"), ("data", "preview")}
     having = {command for command in commands() if "--json" in learngene(*command, "--help").stdout}
     assert set(commands()) - having == texts
 

@@ -55,7 +55,7 @@ def evolve(
         line = f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}"
         stdout.print(line, markup=False)
     data = f" --data {chosen.data.path}" if chosen.data.path else ""
-    stderr.print(f"picture: {folder / 'evolution.png'}; next: learngene evaluate {folder}{data}", markup=False)
+    stderr.print(f"page: {folder / 'evolution.html'}; next: learngene evaluate {folder}{data}", markup=False)
 
 
 def _show_plan(recipe: "Recipe", plan: "Plan") -> None:

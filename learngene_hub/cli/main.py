@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from learngene_hub import __version__
-from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes
+from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import stderr
 from learngene_hub.errors import LearngeneError
 
@@ -54,6 +54,7 @@ app.command(name="info", epilog=genes.INFO_EXAMPLE, rich_help_panel=USE)(genes.i
 app.command(name="verify", epilog=genes.VERIFY_EXAMPLE, rich_help_panel=USE)(genes.verify)
 app.command(name="evolve", epilog=evolve.EXAMPLE, rich_help_panel=EVOLVE)(evolve.evolve)
 app.command(name="evaluate", epilog=evaluate.EXAMPLE, rich_help_panel=EVOLVE)(evaluate.evaluate)
+app.command(name="report", epilog=report.EXAMPLE, rich_help_panel=EVOLVE)(report.report)
 app.command(name="card", epilog=card.EXAMPLE, rich_help_panel=EVOLVE)(card.card)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=EVOLVE)
 app.command(name="push", epilog=hub.PUSH_EXAMPLE, rich_help_panel=SHARE)(hub.push)
