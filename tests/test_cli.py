@@ -42,6 +42,12 @@ def test_the_help_of_a_group_ends_with_an_example_too(group):
     assert last.strip().startswith(f"Example: learngene {' '.join(group)}".strip())
 
 
+def test_help_shows_what_is_in_brackets_and_repeats_nothing_twice():
+    assert "owner/name[@revision] of the Hub" in words(learngene("pull", "--help").stdout)
+    assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout.replace("│", ""))
+    assert not any("...}..." in learngene(*command, "--help").stdout for command in commands())
+
+
 def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exists():
     result = learngene()
     assert result.exit_code == 0

@@ -18,9 +18,7 @@ EXAMPLE = "Example: learngene evolve demo evolution.generations=6 --out runs/lon
 
 def evolve(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="[KEY=VALUE]...")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",

@@ -50,7 +50,7 @@ def push(
 
 
 def pull(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name\\[@revision] of the Hub.")],
     out: Annotated[Path | None, typer.Option(help="New folder.  \\[default: the repository's name]")] = None,
     force_download: Annotated[bool, typer.Option("--force-download", help="Even what is in the cache.")] = False,
     as_json: AsJson = False,

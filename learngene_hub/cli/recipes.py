@@ -56,9 +56,7 @@ def copy(
 @app.command(epilog="Example: learngene recipes validate mine.yaml evolution.population=4")
 def validate(
     recipe: Name,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="[KEY=VALUE]...")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
     """Check a recipe, and that its network can be built; all faults are listed."""
