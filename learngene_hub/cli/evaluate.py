@@ -18,7 +18,7 @@ EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out eviden
 
 
 def evaluate(
-    genes: Annotated[list[str], typer.Argument(metavar="GENE...", help=SOURCE_HELP)],
+    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
     protocol: Annotated[
         str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct or transfer.")

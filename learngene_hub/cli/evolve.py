@@ -1,11 +1,12 @@
 """`learngene evolve`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, stderr, stdout
+from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
 from learngene_hub.errors import LearngeneError
 
 if TYPE_CHECKING:
@@ -17,13 +18,14 @@ EXAMPLE = "Example: learngene evolve demo evolution.generations=6 --out runs/lon
 
 def evolve(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="[KEY=VALUE]...")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
+    ] = False,
 ) -> None:
     """Evolve a learngene as a recipe says; the gene ends up in OUT/gene."""
     from learngene_hub.evolution.plan import make_plan
@@ -33,7 +35,8 @@ def evolve(
 
     chosen = Recipe.from_file(recipe, overrides or ())
     if dry_run:
-        _show_plan(chosen, make_plan(chosen, device=pick_device(device)))
+        plan = make_plan(chosen, device=pick_device(device))
+        print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
         return
     folder = out or Path("runs") / chosen.name
     try:
@@ -44,9 +47,13 @@ def evolve(
     if gene.config.origin is None:
         raise LearngeneError(f"{folder}: the gene has no origin")
     share = f"{gene.config.parameters:,} parameters"
-    stdout.print(f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}", markup=False)
+    if as_json:
+        print_json({"gene": str(folder / "gene")} | gene.config.model_dump(mode="json"))
+    else:
+        line = f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}"
+        stdout.print(line, markup=False)
     data = f" --data {chosen.data.path}" if chosen.data.path else ""
-    stderr.print(f"picture: {folder / 'evolution.png'}; next: learngene evaluate {folder}{data}", markup=False)
+    stderr.print(f"page: {folder / 'evolution.html'}; next: learngene evaluate {folder}{data}", markup=False)
 
 
 def _show_plan(recipe: "Recipe", plan: "Plan") -> None:

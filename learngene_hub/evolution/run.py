@@ -27,6 +27,7 @@ from learngene_hub.evolution.environment import Environment, find_split, load_en
 from learngene_hub.evolution.generation import Setting, generation_images, next_generation
 from learngene_hub.evolution.pace import choose_backends
 from learngene_hub.evolution.population import EvolutionState, Individual, Job
+from learngene_hub.evolution.story import tell
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
@@ -50,6 +51,7 @@ from learngene_hub.networks import build
 from learngene_hub.plots import check_can_draw, draw_evolution
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import Recipe
+from learngene_hub.report import EVOLUTION_NAME
 from learngene_hub.rng import generator
 from learngene_hub.sections import ClassesSection
 from learngene_hub.training import Precision, best_precision
@@ -75,7 +77,8 @@ def evolve(
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
-        out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `evolution.png`, `state/` and, at the end, `gene/`.
+        out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `state/` and, at the end, `evolution.png`,
+            `evolution.html` and `gene/`.
         resume: go on after the last saved generation, if there is one.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
@@ -209,10 +212,11 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
 
 
 def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
-    """Draw the picture and write the gene folder."""
+    """Draw the picture, tell the story and write the gene folder."""
     rows = read_metrics(out)
     best = _chosen(state, setting.recipe)
     draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
+    tell(rows, setting.recipe, best.id, out / EVOLUTION_NAME)
     config = _gene_config(best, rows, state, setting)
     tensors = {name: tensor.float() for name, tensor in stored(best.gene, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
