@@ -62,7 +62,7 @@ def test_every_function_that_is_clocked_exists(place):
 
 def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch):
     from learngene_hub import backends
-    from learngene_hub.evolution import generation as algorithm
+    from learngene_hub.evolution import shard as algorithm
 
     clock = iter([0.0, 10.0, 13.0, 20.0])
     monkeypatch.setattr(generation.time, "process_time", lambda: next(clock))

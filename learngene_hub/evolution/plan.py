@@ -11,8 +11,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
-from learngene_hub.evolution.generation import generation_images, life_steps, population_size
-from learngene_hub.evolution.run import network_body, pick_precision
+from learngene_hub.evolution.run import network_body
+from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
+from learngene_hub.evolution.shard import pick_precision
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
