@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -24,9 +24,13 @@ from learngene_hub.progress import Reporter
 NAME = "ray"
 STARTUP = 300.0  # seconds
 PULSE = 1.0  # seconds between two questions to an actor at work
-CONNECT = 20  # seconds for a cluster to answer
 
-S = TypeVar("S", bound=Scene)
+ENVIRONMENT = {  # which Ray reads when it is imported
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # actors without a GPU need not be told so
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its words on lost workers, which go to stdout; the crew has its own
+}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # a cluster that is started here listens to this machine only
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class RayEngine:
     @contextmanager
     def crew(self, scene: Scene, reporter: Reporter) -> Iterator[Team]:
         """See `Engine.crew`."""
-        ray = import_ray()
+        ray = import_ray(is_local=self.address is None)
         with self._connected(ray):
             workers = _Actors(ray, scene, *self._resources(ray))
             try:
@@ -89,15 +93,14 @@ class RayEngine:
         return kind, self.workers or max(1, min(self.most, gpus if kind == "cuda" else cpus))
 
 
-def import_ray() -> ModuleType:
-    """Ray, told to listen on this machine only when it starts a cluster here, and to report nothing to anybody.
+def import_ray(*, is_local: bool) -> ModuleType:
+    """Ray, told to report nothing to anybody, and where it `is_local` to listen to this machine only.
 
     Raises:
         EngineError: it is not installed.
     """
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read at import: a local cluster is on loopback
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in (ENVIRONMENT | (LOOPBACK if is_local else {})).items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError:
@@ -234,5 +237,7 @@ class _Actors:
 
     def _end(self, error: Exception) -> str:
         """How an actor ended, in words."""
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"{type(error).__name__}: {lines}"
+        last = str(error).strip().splitlines()[-1].strip()
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            return f"failed ({last})"
+        return f"was lost ({last.partition('. ')[0]})"
