@@ -5,6 +5,7 @@ Genes travel the same way. An actor is asked now and then how far it is; one tha
 """
 
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from learngene_hub.progress import Reporter
 NAME = "ray"
 STARTUP = 300.0  # seconds
 PULSE = 1.0  # seconds between two questions to an actor at work
+CONNECT = 10  # seconds for a cluster to answer
 
 ENVIRONMENT = {  # which Ray reads when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -70,16 +72,11 @@ class RayEngine:
     @contextmanager
     def _connected(self, ray: ModuleType) -> Iterator[None]:
         quiet = {"log_to_driver": False, "logging_level": "error"}
-        try:
-            if self.address is None:
-                ray.init(address="local", num_cpus=self.workers, include_dashboard=False, **quiet)
-            else:
-                ray.init(address=self.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise EngineError(
-                f"no Ray cluster at {self.address or 'this machine'} ({str(error).splitlines()[0]}): see `ray status` "
-                "there, or leave --address out for one on this machine"
-            ) from None
+        if self.address is None:
+            ray.init(address="local", num_cpus=self.workers, include_dashboard=False, **quiet)
+        else:
+            _check_answers(self.address)
+            ray.init(address=self.address, **quiet)
         try:
             yield
         finally:
@@ -107,6 +104,22 @@ def import_ray(*, is_local: bool) -> ModuleType:
         raise EngineError('the engine ray needs Ray: pip install "learngene-hub[ray]"') from None
     module: ModuleType = ray
     return module
+
+
+def _check_answers(address: str) -> None:
+    """Do nothing, unless nobody answers at `address`: Ray itself would try for minutes.
+
+    Raises:
+        EngineError: nobody does, or it is no address.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT).close()
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"no Ray cluster at {address} ({error}): expected HOST:PORT, as `ray start --head` printed it there; "
+            "leave --address out for a cluster on this machine, for this run"
+        ) from None
 
 
 class Hand:
