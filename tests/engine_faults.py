@@ -117,16 +117,21 @@ class Notes(SilentReporter):
 
 def put_faults(monkeypatch, folder, faults, node=""):
     """Let generations meet faults: number -> fault of its first shard, or of any on `node`."""
+    monkeypatch.setattr(generation, "cut", faulty_cut(folder / "fault-", faults, node))
+
+
+def faulty_cut(mark, faults, node=""):
+    """A way to cut shards; the files of faults are called `mark`, and then the number of the generation."""
     real = generation.cut
 
     def cut(parents, now, manner):
         shards = real(parents, now, manner)
         if now not in faults:
             return shards
-        met = [Faulty(one, folder / f"fault-{now}", faults[now], node) for one in shards]
+        met = [Faulty(one, mark.with_name(f"{mark.name}{now}"), faults[now], node) for one in shards]
         return met if node else [met[0], *shards[1:]]
 
-    monkeypatch.setattr(generation, "cut", cut)
+    return cut
 
 
 def _node():

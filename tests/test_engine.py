@@ -69,12 +69,12 @@ def test_workers_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_tim
 ):
     notes = Notes()
     put_faults(monkeypatch, tmp_path, {0: "killed", 1: "hangs", 2: "memory"})
-    evolve(tiny(*LOOP), out=tmp_path / "run", engine=EngineOptions(workers=2, timeout=5), reporter=notes)
+    evolve(tiny(*LOOP), out=tmp_path / "run", engine=EngineOptions(workers=2, timeout=10), reporter=notes)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
     killed, hung, memory = notes.warnings
     goes = r": generation {} individual 1 goes to another worker, attempt 2"
     assert re.fullmatch(r"worker \d \(process \d+\) was killed by SIGKILL" + goes.format("1,"), killed)
-    assert re.fullmatch(r"worker \d \(process \d+\) hung: no step for 5 s" + goes.format("2,"), hung)
+    assert re.fullmatch(r"worker \d \(process \d+\) hung: no step for 10 s" + goes.format("2,"), hung)
     assert re.fullmatch(r"worker \d \(process \d+\) out of memory \(.*can't allocate.*\)" + goes.format("3,"), memory)
     assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 1, 1]
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from learngene_hub.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
-EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
+EXAMPLE = (
+    "Example: learngene evaluate runs/demo --baselines narrow --out evidence\n\n"
+    "Example: learngene evaluate runs/demo --engine ray --address head:6379 --out evidence"
+)
 
 
 def evaluate(

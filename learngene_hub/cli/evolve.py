@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "Example: learngene evolve demo evolution.generations=6 --out runs/longer\n\n"
-    "On a Ray cluster. Example: learngene evolve cifar-fs-vgg11 --engine ray --address head:6379"
+    "Example: learngene evolve cifar_fs_vgg11 --engine ray --address head:6379"
 )
 
 
