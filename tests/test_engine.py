@@ -186,7 +186,7 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_sam
     for handle in handles:
         assert select.select([handle], [], [], 30)[0], "a worker outlived its driver"
         os.close(handle)
-    _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=60)
+    _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=240)
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes(), errors
 
 
@@ -196,6 +196,6 @@ def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path
         assert any("generation 1/500" in line for line in iter(driver.stderr.readline, ""))
         driver.send_signal(signal.SIGINT)
         errors = driver.stderr.read()
-    assert driver.wait(timeout=60) == 130
+    assert driver.wait(timeout=240) == 130
     assert "go on with the same command and --resume" in " ".join(errors.split())
     assert "Traceback" not in errors

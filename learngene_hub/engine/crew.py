@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -127,10 +128,10 @@ class Workers(Protocol):
 
 @dataclass
 class _Hand:
-    """What the crew knows of one worker: where it is once it is ready, its task, and when it was last heard of."""
+    """What the crew knows of one worker: where it is once it is ready, its task, and how long it has been silent."""
 
-    heard: float
     name: str = ""
+    silent: float = 0.0
     task: int | None = None
     began: float = 0.0
     images: int = 0
@@ -165,7 +166,7 @@ class Team:
         self._places: dict[str, None] = {}
         self._tally = Tally()
         self._used = self._failed_starts = 0
-        self._ready_at = 0.0
+        self._looked = time.monotonic()
 
     def run(self, tasks: Sequence[Task[Any, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
         """See `Crew.run`."""
@@ -173,7 +174,7 @@ class Team:
         work = _Work(tasks, step, deque(range(left)), {number: [] for number in range(left)})
         while left:
             self._hand_out(work)
-            for event in (*self._workers.events(POLL), *self._overdue()):
+            for event in chain(self._workers.events(POLL), self._overdue()):
                 match event:
                     case Started():
                         self._welcome(event)
@@ -198,18 +199,18 @@ class Team:
         for worker, hand in self._hands.items():
             if work.waiting and hand.is_free:
                 hand.task, hand.images = work.waiting.popleft(), 0
-                hand.began = hand.heard = time.monotonic()
+                hand.began, hand.silent = time.monotonic(), 0.0
                 self._workers.give(worker, work.tasks[hand.task])
         starting = sum(not hand.name for hand in self._hands.values())
         absent = [one for one in range(1, self._workers.most + 1) if one not in self._hands]
         for worker in absent[: max(0, len(work.waiting) - starting)]:
-            self._hands[worker] = _Hand(time.monotonic())
+            self._hands[worker] = _Hand()
             self._used = max(self._used, worker)
             self._workers.start(worker)
 
     def _welcome(self, event: Started) -> None:
         hand = self._hands[event.worker]
-        hand.name, hand.heard, self._failed_starts = event.name, time.monotonic(), 0
+        hand.name, self._failed_starts = event.name, 0
         if self._places and event.place not in self._places:
             self._reporter.warn(
                 f"{event.name} computes on {event.place}, others on {', '.join(self._places)}: the same recipe may "
@@ -219,7 +220,7 @@ class Team:
 
     def _advance(self, event: Stepped, step: Step) -> None:
         hand = self._hands[event.worker]
-        hand.heard, hand.images = time.monotonic(), hand.images + event.images
+        hand.silent, hand.images = 0.0, hand.images + event.images
         step(event.images, self._doing())
 
     def _doing(self) -> str:
@@ -231,18 +232,20 @@ class Team:
         hand = self._hands[worker]
         assert hand.task is not None
         self._tally.enter(worker, time.monotonic() - hand.began, done=True)
-        number, hand.task, hand.heard = hand.task, None, time.monotonic()
+        number, hand.task = hand.task, None
         return number
 
     def _overdue(self) -> Iterator[Ended]:
-        """Workers that have been silent for too long."""
+        """Workers that have been silent for too long; time in which nobody listened does not count."""
         now = time.monotonic()
-        if any(hand.name for hand in self._hands.values()):
-            self._ready_at = now
+        elapsed, self._looked = min(now - self._looked, 2 * POLL), now
+        is_any_ready = any(hand.name for hand in self._hands.values())
         for worker, hand in list(self._hands.items()):
-            if hand.task is not None and now - hand.heard > self._timeout:
+            is_expected = hand.task is not None or not is_any_ready
+            hand.silent = hand.silent + elapsed if is_expected else 0.0
+            if hand.task is not None and hand.silent > self._timeout:
                 yield Ended(worker, Lost(f"hung: no step for {self._timeout:g} s"))
-            if not hand.name and now - max(hand.heard, self._ready_at) > self._workers.startup:
+            if not is_any_ready and hand.silent > self._workers.startup:
                 raise EngineError(f"no worker was ready within {self._workers.startup:g} s: {self._workers.advice}")
 
     def _lose(self, worker: int, why: str, work: _Work) -> None:

@@ -5,7 +5,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods, get_context, parent_process
@@ -154,13 +154,16 @@ class _Pool:
         member.process.kill()
         member.process.join()
 
-    def events(self, timeout: float) -> Iterable[Event]:
+    def events(self, timeout: float) -> Iterator[Event]:
         """See `Workers.events`."""
-        try:
-            member, event = self._heard.get(timeout=timeout)
-        except queue.Empty:
-            return ()
-        return (event,) if self._members.get(event.worker) is member else ()  # else it was stopped before
+        heard = []
+        with suppress(queue.Empty):
+            heard.append(self._heard.get(timeout=timeout))
+            while True:
+                heard.append(self._heard.get_nowait())
+        for member, event in heard:
+            if self._members.get(event.worker) is member:  # it has not been stopped meanwhile
+                yield event
 
     def close(self) -> None:
         """See `Workers.close`."""
