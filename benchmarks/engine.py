@@ -19,11 +19,11 @@ from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
 from learngene_hub.engine import Crew, EngineOptions, Step, make_engine
 from learngene_hub.evolution.run import prepare
-from learngene_hub.evolution.shard import Setting, Shard, cut, manner
+from learngene_hub.evolution.shard import Raised, Setting, Shard, cut, manner
 from learngene_hub.progress import SilentReporter
 
 WORKERS, ROUNDS = 2, 3
-OVERRIDES = ("evolution.population=8", "ancestry.steps=40", "critic.tasks=1", "backend=loop")
+OVERRIDES = ("evolution.population=8", "ancestry.steps=20", "critic.tasks=1", "backend=loop")
 LEAST_SECONDS = 10.0  # of a generation of two workers
 CREWS = {
     "one": EngineOptions(workers=1),
@@ -43,11 +43,11 @@ class Timed:
         """The shard's."""
         return self.shard.label
 
-    def __call__(self, setting: Setting, step: Step) -> float:
-        """Seconds in the task."""
+    def __call__(self, setting: Setting, step: Step) -> tuple[float, list[Raised]]:
+        """Seconds in the task, and what it gives: genes are to travel too."""
         began = time.monotonic()
-        self.shard(setting, step)
-        return time.monotonic() - began
+        raised = self.shard(setting, step)
+        return time.monotonic() - began, raised
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
 
 def _lap(crew: Crew[Setting], shards: Sequence[Timed]) -> Lap:
     began = time.monotonic()
-    inside = sum(seconds for _, seconds in crew.run(shards))
+    inside = sum(seconds for _, (seconds, _) in crew.run(shards))
     seconds = time.monotonic() - began
     each: Sequence[Mapping[str, Any]] = crew.record()["each"]
     return Lap(seconds, sum(one["busy"] for one in each), inside)

@@ -32,7 +32,10 @@ ENVIRONMENT = {  # which Ray reads when it is imported
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # actors without a GPU need not be told so
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its words on lost workers, which go to stdout; the crew has its own
 }
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # a cluster that is started here listens to this machine only
+LOCAL = {  # and a cluster that is started here
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it listens to this machine only
+    "RAY_worker_niceness": "0",  # its actors are as urgent as the processes of the local engine
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def import_ray(*, is_local: bool) -> ModuleType:
     Raises:
         EngineError: it is not installed.
     """
-    for name, value in (ENVIRONMENT | (LOOPBACK if is_local else {})).items():
+    for name, value in (ENVIRONMENT | (LOCAL if is_local else {})).items():
         os.environ.setdefault(name, value)
     try:
         import ray
