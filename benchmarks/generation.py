@@ -40,7 +40,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     TRAINING: ("backends.loop.train", "backends.grouped.train_together"),
     "batch norms of the gene": ("evolution.ancestry.measure_statistics",),
     "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
-    CRITICS: ("evolution.generation.critic_fitness",),
+    CRITICS: ("evolution.shard.critic_fitness",),
     "checkpoint": ("evolution.run.save_state", "evolution.run.append_metrics", "evolution.run.truncate_metrics"),
     "gene folder": (
         "evolution.run.write_gene",

@@ -37,6 +37,10 @@ class RunError(LearngeneError):
     """A run folder is occupied, in use, or belongs to another recipe."""
 
 
+class EngineError(LearngeneError):
+    """The workers of a run cannot be had, or lose the same work again and again."""
+
+
 class TrainingError(LearngeneError):
     """A training diverged."""
 

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
 from learngene_hub.errors import LearngeneError
 
 if TYPE_CHECKING:
     from learngene_hub.evolution.plan import Plan
     from learngene_hub.recipe import Recipe
 
-EXAMPLE = "Example: learngene evolve demo evolution.generations=6 --out runs/longer"
+EXAMPLE = (
+    "Example: learngene evolve demo evolution.generations=6 --out runs/longer\n\n"
+    "Example: learngene evolve cifar_fs_vgg11 --engine ray --address head:6379"
+)
 
 
 def evolve(
@@ -22,12 +26,19 @@ def evolve(
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    engine: Engine = "local",
+    workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
+    address: Address = None,
+    timeout: Timeout = 600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
     ] = False,
 ) -> None:
-    """Evolve a learngene as a recipe says; the gene ends up in OUT/gene."""
+    """Evolve a learngene as a recipe says; the gene ends up in OUT/gene.
+
+    On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
+    """
     from learngene_hub.evolution.plan import make_plan
     from learngene_hub.evolution.run import evolve as run
     from learngene_hub.fitting import pick_device
@@ -38,9 +49,9 @@ def evolve(
         plan = make_plan(chosen, device=pick_device(device))
         print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
         return
-    folder = out or Path("runs") / chosen.name
+    folder, options = out or Path("runs") / chosen.name, engine_options(engine, workers, address, timeout)
     try:
-        gene = run(chosen, out=folder, resume=resume, device=device, reporter=TerminalReporter())
+        gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
     except KeyboardInterrupt:
         again = f"interrupted; finished generations are kept in {folder}: go on with the same command and --resume"
         raise KeyboardInterrupt(again) from None

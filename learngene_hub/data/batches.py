@@ -4,7 +4,7 @@ The data lie on the device as padded uint8 pixels. A batch is a gather of window
 images and no worker process.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,10 @@ class ImageBatches:
         row = images.shape[-1]
         scale, shift = (1 / (255 * std)).repeat(row), (-mean / std).repeat(row)
         return cls(padded, scale.to(device), shift.to(device), padding, flip)
+
+    def on(self, device: torch.device) -> "ImageBatches":
+        """The same batches on `device`."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("padded", "scale", "shift")})
 
     @property
     def image_size(self) -> int:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
+from learngene_hub.engine import device_name
 from learngene_hub.errors import TrainingError
-from learngene_hub.evolution.run import device_name
 from learngene_hub.files import atomic_path
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from learngene_hub.birth import Body, gene_channels
-from learngene_hub.evolution.generation import mutation_rate
+from learngene_hub.evolution.schedule import mutation_rate
 from learngene_hub.networks import plan_layout
 from learngene_hub.operators import exchange
 from learngene_hub.recipe import Recipe

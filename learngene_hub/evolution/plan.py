@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from learngene_hub.backends import Trainee, Training
 from learngene_hub.backends.memory import networks_at_once, training_bytes
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
-from learngene_hub.evolution.generation import generation_images, life_steps, population_size
-from learngene_hub.evolution.run import network_body, pick_precision
+from learngene_hub.evolution.run import network_body
+from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
+from learngene_hub.evolution.shard import pick_precision
 from learngene_hub.gene.folder import Dtype, stored_dtype
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
