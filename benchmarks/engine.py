@@ -53,7 +53,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Lap:
-    """One generation, in seconds: wall time, time of all workers until their last shards end, and part of it in none."""
+    """One generation, in seconds: wall time; time of all workers until their last shards end; part of it in none."""
 
     seconds: float
     present: float
