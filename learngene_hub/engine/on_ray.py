@@ -253,6 +253,8 @@ class _Actors:
 
     def _end(self, error: Exception) -> str:
         """How an actor ended, in words."""
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            return "was lost (it cannot be reached)"
         last = str(error).strip().splitlines()[-1].strip()
         if isinstance(error, self._ray.exceptions.RayTaskError):
             return f"failed ({last})"

@@ -1,4 +1,8 @@
-"""Objects on their way to another process: their tensors apart, so that large ones need not be copied."""
+"""Objects on their way to another process: their tensors apart, so that large ones need not be copied.
+
+They are pickled, as `multiprocessing` and Ray pickle whatever they carry; it is between the processes of one run, whose
+code is the same, and nothing of it is ever read from a file.
+"""
 
 import io
 import pickle

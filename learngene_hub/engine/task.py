@@ -75,7 +75,7 @@ def attempt(task: Task[Any, Any], scene: object, step: Step) -> Outcome:
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
             raise
-        return Lost(f"out of memory ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+        return Lost(f"out of memory ({_in_short(error)})")
 
 
 def no_step(images: int, doing: str) -> None:
@@ -91,6 +91,12 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _in_short(error: Exception) -> str:
+    """What was asked for, without where in torch's code, nor how to look further."""
+    said = str(error).partition("DefaultCPUAllocator: ")[2] or str(error) or type(error).__name__
+    return said.splitlines()[0].partition(". ")[0]
 
 
 def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:

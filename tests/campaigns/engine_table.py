@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/campaigns/engine_table.py
 
-Each row is one tiny evolution of three generations with two workers, in whose second generation something goes wrong in
-the middle of a shard. Its gene is compared with that of a run in one process in which nothing went wrong.
+Each row is one tiny evolution of three generations, with two workers unless it says otherwise. In the second generation
+something goes wrong in the middle of a shard. The gene is compared with that of a run in one process.
 """
 
 import hashlib
@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -46,7 +48,6 @@ FAULTS = {
 
 def main() -> None:
     """Print the table, a row as soon as it is known."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent)])  # for actors
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         (scratch / "tiny.yaml").write_text(RECIPE)
@@ -55,16 +56,34 @@ def main() -> None:
         whole = gene_hash(scratch / "whole")
         sys.stdout.write(f"Nothing goes wrong, one process: {whole}\n\n")
         sys.stdout.write("| what | engine | the log | gene |\n|---|---|---|---|\n")
-        for engine in ("local", "ray"):
-            for workers in (1, 2, 4):
-                out = scratch / f"{engine}-{workers}"
-                evolve(recipe, out=out, engine=EngineOptions(engine, workers))
-                tell(f"nothing, {workers} workers", engine, "", out, whole)
-            for fault, what in FAULTS.items():
-                options = EngineOptions(engine, 2, timeout=10)
-                tell(what, engine, *faulty(recipe, scratch / f"{engine}-{fault}", {1: fault}, options), whole)
-            driver_is_killed(scratch, engine, whole)
-        node_is_lost(recipe, scratch, whole)
+        rows(recipe, scratch, whole, "local", None)
+        with two_nodes() as (cluster, lost):
+            rows(recipe, scratch, whole, "ray", cluster.address)
+            node_is_lost(recipe, scratch, whole, cluster, lost)
+
+
+def rows(recipe: Recipe, scratch: Path, whole: str, engine: str, address: str | None) -> None:
+    for workers in (1, 2, 4):
+        out = scratch / f"{engine}-{workers}"
+        evolve(recipe, out=out, engine=EngineOptions(engine, workers, address))
+        tell(f"nothing, workers: {workers}", engine, "", out, whole)
+    for fault, what in FAULTS.items():
+        options = EngineOptions(engine, 2, address, timeout=10)
+        tell(what, engine, *faulty(recipe, scratch / f"{engine}-{fault}", {1: fault}, options), whole)
+    driver_is_killed(scratch, engine, address, whole)
+
+
+@contextmanager
+def two_nodes() -> Iterator[tuple[Any, Any]]:
+    """A Ray cluster of two nodes on this machine, and the second node."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent)])  # for actors
+    import_ray(is_local=True)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    lost = cluster.add_node(num_cpus=3)
+    yield cluster, lost
+    cluster.shutdown()
 
 
 def tell(what: str, engine: str, said: str, out: Path, whole: str) -> None:
@@ -83,10 +102,10 @@ def faulty(
     return "<br>".join(f"“{one}”" for one in notes.warnings), out
 
 
-def driver_is_killed(scratch: Path, engine: str, whole: str) -> None:
+def driver_is_killed(scratch: Path, engine: str, address: str | None, whole: str) -> None:
     out = scratch / f"{engine}-driver"
     command = [sys.executable, "-m", "learngene_hub", "evolve", str(scratch / "tiny.yaml"), "--out", str(out)]
-    command += ["--engine", engine, "--workers", "2"]
+    command += ["--engine", engine, "--workers", "2", *(["--address", address] if address else [])]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
         any("generation 1/3" in line for line in iter(driver.stderr.readline, ""))
         driver.kill()
@@ -95,24 +114,18 @@ def driver_is_killed(scratch: Path, engine: str, whole: str) -> None:
     tell("the driver gets SIGKILL", engine, f"the same command with `--resume` goes on with {first}", out, whole)
 
 
-def node_is_lost(recipe: Recipe, scratch: Path, whole: str) -> None:
-    import_ray(is_local=True)
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    lost = cluster.add_node(num_cpus=1)
+def node_is_lost(recipe: Recipe, scratch: Path, whole: str, cluster: Any, lost: Any) -> None:
     for name in ("begun", "never"):
         os.mkfifo(scratch / f"node-1.{name}")
 
-    def lose(wait: Callable[[], str] = (scratch / "node-1.begun").read_text) -> None:
-        wait()
+    def lose() -> None:
+        (scratch / "node-1.begun").read_text()
         cluster.remove_node(lost, allow_graceful=False)
 
     threading.Thread(target=lose, daemon=True).start()
-    options = EngineOptions("ray", 2, cluster.address)
+    options = EngineOptions("ray", 4, cluster.address)
     said, out = faulty(recipe, scratch / "node", {1: "waits"}, options, lost.node_id)
-    cluster.shutdown()
-    tell("one of two nodes is killed", "ray", said, out, whole)
+    tell("a node with three of four workers is killed", "ray", said, out, whole)
 
 
 def gene_hash(out: Path) -> str:
