@@ -4,9 +4,18 @@ A message says what was expected, what was found, where, and what to do next. Th
 message, without a traceback, and exits with status 1.
 """
 
+import unicodedata
+
+LONGEST = 2000  # characters of a message
+
 
 class LearngeneError(Exception):
     """Base of all errors a user can act on."""
+
+    def __str__(self) -> str:
+        """The message, which may quote a file of a stranger: short, and without what would steer a terminal."""
+        message = printable(super().__str__())
+        return message if len(message) <= LONGEST else f"{message[:LONGEST]}..."
 
 
 class RecipeError(LearngeneError):
@@ -41,6 +50,10 @@ class EngineError(LearngeneError):
     """The workers of a run cannot be had, or lose the same work again and again."""
 
 
+class StorageError(LearngeneError, OSError):
+    """A file cannot be written: no space, or no permission."""
+
+
 class TrainingError(LearngeneError):
     """A training diverged."""
 
@@ -51,3 +64,14 @@ class HubError(LearngeneError):
 
 class HubUnreachableError(HubError):
     """The Hub does not answer, or says to try again later."""
+
+
+def printable(text: str) -> str:
+    r"""`text` with what would steer a terminal, or cannot be encoded, spelt out; its lines and tabs stay.
+
+    >>> printable("name \x1b[2J")
+    'name \\x1b[2J'
+    """
+    return "".join(
+        letter if letter in "\n\t" or unicodedata.category(letter)[0] != "C" else ascii(letter)[1:-1] for letter in text
+    )

@@ -1,32 +1,135 @@
 """Files that are either there in full or not there at all."""
 
+import errno
+import glob
+import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from learngene_hub.errors import RunError
+from learngene_hub.errors import RunError, StorageError
 
 LOCK_NAME = ".lock"
+STAGED = ".tmp"  # ends the names of folders in which files are made
+_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder at `path`, which may be any text."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long for a name, for instance
+        return False
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Whether `path` is, or lies behind, a link out of `folder`, or a link to nothing; see `homes_of`."""
+    try:
+        place = path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):  # a link to itself, for instance
+        return True
+    return not any(place.is_relative_to(home) for home in homes_of(folder))
+
+
+def homes_of(folder: Path) -> list[Path]:
+    """Where the files of `folder` lie: there; of a snapshot in the Hub's cache, among the blobs beside it too."""
+    place = folder.resolve()
+    snapshots = [one.parent for one in (place, *place.parents) if one.parent.name == "snapshots"]
+    return [place, *(one.parent / "blobs" for one in snapshots)]
+
+
+def read_file(path: Path, *, most: int) -> bytes:
+    """Content of a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: it cannot be read, is a folder, pipe or device, or larger.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "expected a file, found a folder, pipe or device", str(path))
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most / 1e6:g} MB", str(path))
+    return content
+
+
+def read_inside(path: Path, homes: Sequence[Path], *, most: int) -> bytes:
+    """Content of a regular file that lies in one of `homes`, behind links too.
+
+    Raises:
+        OSError: it does not, or see `read_file`.
+    """
+    try:
+        place = path.resolve(strict=True)
+    except (RuntimeError, ValueError) as error:  # a link to itself; a name that no file can have
+        raise OSError(str(error)) from None
+    if not any(place.is_relative_to(home) for home in homes):
+        raise OSError("the file lies outside the data set, by a link or by its path; put it there itself")
+    return read_file(place, most=most)
+
+
+def read_json(path: Path, *, most: int) -> Any:  # noqa: ANN401 - JSON holds anything
+    """What the JSON in a regular file of at most `most` bytes says.
+
+    Raises:
+        OSError: see `read_file`.
+        ValueError: it is not JSON in UTF-8, or nested too deeply.
+    """
+    return parse_json(read_file(path, most=most).decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401
+    """What `text` says.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, is_new: bool = False) -> Iterator[Path]:
     """A temporary path beside `target`; what was written there takes the place of `target` when the block succeeds.
 
-    Works for one file or a whole folder. When the block raises, `target` is as it was and nothing is left over.
+    Works for one file or a whole folder. When the block raises, `target` is as it was and nothing is left over. After a
+    kill a folder `.NAME.*.tmp` may be left beside it; see `sweep`.
+
+    Args:
+        target: the file or folder.
+        is_new: `target` is a folder that nobody has made yet, or an empty one; a full one is never replaced.
+
+    Raises:
+        RunError: with `is_new`, there is something at `target` in the end.
+        StorageError: no space, or no permission.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    with written(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=STAGED, dir=target.parent))
+        try:
+            yield staging / target.name
+            (_put if is_new else _replace)(staging / target.name, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put(new: Path, target: Path) -> None:
     try:
-        yield staging / target.name
-        _replace(staging / target.name, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        os.replace(new, target)
+    except OSError as error:
+        if not target.exists():
+            raise
+        raise RunError(f"{target}: something came there meanwhile ({error.strerror}); give another --out") from None
 
 
 def _replace(new: Path, target: Path) -> None:
@@ -35,10 +138,40 @@ def _replace(new: Path, target: Path) -> None:
     os.replace(new, target)
 
 
+@contextmanager
+def written(target: Path) -> Iterator[None]:
+    """Say in words why `target` cannot be written.
+
+    Raises:
+        StorageError: no space, or no permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno not in _STORAGE:
+            raise
+        advice = "free some" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "make it writable, or choose another"
+        raise StorageError(
+            f"{target}: cannot be written ({error.strerror}): {advice}; what was there is as it was"
+        ) from None
+
+
 def write_text(target: Path, text: str) -> None:
     """Write `text` as UTF-8 to `target`, atomically."""
     with atomic_path(target) as path:
         path.write_text(text, encoding="utf-8")
+
+
+def append_line(target: Path, line: str) -> None:
+    """Add a line to `target`; a kill may tear it, so readers must leave out a last line without an end."""
+    with written(target), target.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed processes left half-written in `folder`, of the file or folder `name` or of all."""
+    for leftover in folder.glob(f".{glob.escape(name)}*{STAGED}"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager
@@ -52,8 +185,37 @@ def claim(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out}: cannot be made a folder ({error.strerror}); give another --out") from None
-    try:
-        with FileLock(out / LOCK_NAME, timeout=0):
+    with _held(out / LOCK_NAME, out):
+        yield
+
+
+@contextmanager
+def claim_new(out: Path) -> Iterator[None]:
+    """Hold the name `out` of a folder to come against other processes; a holder that crashed does not block.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    lock = out.parent / f".{out.name}{LOCK_NAME}"
+    with written(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with _held(lock, out):
+        sweep(out.parent, f"{out.name}.")
+        try:
             yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(lock: Path, out: Path) -> Iterator[None]:
+    holder = FileLock(lock, timeout=0)
+    try:
+        with written(out):
+            holder.acquire()
     except Timeout:
         raise RunError(f"{out}: another process is running here; wait for it, or give another --out") from None
+    try:
+        yield
+    finally:
+        holder.release()

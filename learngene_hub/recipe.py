@@ -15,6 +15,8 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from learngene_hub.errors import RecipeError
+from learngene_hub.files import is_there, read_file
+from learngene_hub.plain_yaml import load_yaml
 from learngene_hub.sections import (
     AncestrySection,
     ClassesSection,
@@ -25,6 +27,9 @@ from learngene_hub.sections import (
     NetworkSection,
     Section,
 )
+
+MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
+TOLD = 20  # faults listed
 
 
 class Recipe(Section):
@@ -94,8 +99,10 @@ class Recipe(Section):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            faults = [_describe(fault) for fault in error.errors()]
-            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            found = error.errors()
+            faults = [_describe(fault) for fault in found[:TOLD]]
+            count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
+            count += f", {TOLD} of them" if len(found) > TOLD else ""
             raise RecipeError(f"{where}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
 
     def changed(self, *overrides: str) -> "Recipe":
@@ -152,28 +159,28 @@ def _recipe_folder() -> Path:
 
 
 def _locate(path: str | Path) -> Path:
-    if Path(path).is_file():
+    if is_there(path) and Path(path).is_file():
         return Path(path)
     shipped = shipped_recipes()
     if str(path) in shipped:
         return shipped[str(path)]
     near = difflib.get_close_matches(Path(path).stem, shipped, n=1)
     hint = f"did you mean `{near[0]}`?" if near else "`learngene recipes list` shows what is shipped"
-    raise RecipeError(f"{path}: expected a recipe file or the name of a shipped recipe, found neither; {hint}")
+    raise RecipeError(f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found neither; {hint}")
 
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_file(file, most=MOST).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: cannot be read as UTF-8 text: {error}") from None
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: expected YAML, found: {' '.join(str(error).split())}") from None
+        content = load_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"{file}: expected YAML, found: {error}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{file}: expected sections such as `network:` and `data:`, found {type(content).__name__}")
     return content
@@ -182,7 +189,7 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"override {override!r}: expected key=value, such as evolution.population=4")
+        raise RecipeError(f"override {override!r:.200}: expected key=value, such as evolution.population=4")
     *parents, leaf = key.split(".")
     for parent in parents:
         inner = content.setdefault(parent, {})
@@ -190,9 +197,11 @@ def _apply(content: dict[str, Any], override: str) -> None:
             inner = content[parent] = {}
         content = inner
     try:
-        content[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise RecipeError(f"override {override!r}: the value is not YAML; quote it if it holds `:` or `[`") from None
+        content[leaf] = load_yaml(value)
+    except ValueError:
+        raise RecipeError(
+            f"override {override!r:.200}: the value is not YAML; quote it if it holds `:` or `[`"
+        ) from None
 
 
 def _describe(fault: Mapping[str, Any]) -> str:

@@ -4,16 +4,19 @@ Accuracies are top-1, in [0, 1]. A *measure* is what is read off one trained net
 steps ("60"), or that of a nearest-prototype classifier on its features before any training ("prototype").
 """
 
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from learngene_hub.errors import LearngeneError
-from learngene_hub.files import write_text
+from learngene_hub.files import read_file, write_text
 
 RESULTS_NAME = "results.json"
 RESULTS_VERSION = 1
+MOST = 10**8  # bytes of a file of results
 ACCURACY_METRIC, GAIN_METRIC = "accuracy", "accuracy_gain_over_scratch"  # in the metadata of cards
 SCRATCH, LEARNGENE = "scratch", "learngene"
 PROTOTYPE = "prototype"
@@ -27,22 +30,22 @@ class _Part(BaseModel):
 class Summary(_Part):
     """Mean and half the width of its 95 % confidence interval (Student's t; None for a single value)."""
 
-    mean: float
-    ci95: float | None
+    mean: float = Field(ge=-1, le=1)
+    ci95: float | None = Field(ge=0, le=100)
 
 
 class Measure(Summary):
     """Accuracies, one a task, in the same order for all starts."""
 
-    accuracies: tuple[float, ...]
+    accuracies: tuple[Annotated[float, Field(ge=0, le=1)], ...]
 
 
 class Cost(_Part):
     """What making a start took: training images, floating-point operations and seconds on a device; 0 for scratch."""
 
-    images: int = 0
-    flops: float = 0.0
-    seconds: float = 0.0
+    images: int = Field(0, ge=0)
+    flops: float = Field(0.0, ge=0)
+    seconds: float = Field(0.0, ge=0)
     device: str = ""
 
 
@@ -64,8 +67,8 @@ class StartResult(_Part):
     start: str
     description: str
     lr: float
-    tuning: dict[str, float]
-    inherited: float
+    tuning: dict[Annotated[str, Field(pattern=r"^[0-9.e-]+$")], float]
+    inherited: float = Field(ge=0, le=1)
     cost: Cost
     measures: dict[str, Measure]
     gain: dict[str, Summary]
@@ -79,7 +82,7 @@ class DescendantResult(_Part):
     width: float
     depth: int
     parameters: int
-    starts: tuple[StartResult, ...]
+    starts: tuple[StartResult, ...] = Field(min_length=1)
 
     def start(self, name: str) -> StartResult:
         """The start called `name`."""
@@ -130,6 +133,19 @@ class Results(_Part):
     environment: dict[str, str | int]
     recipe: str
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not isinstance(self.protocol.get("name"), str):
+            raise ValueError("protocol: expected a name")
+        if any(not math.isfinite(value) for value in _numbers(self.protocol)):
+            raise ValueError("protocol: expected finite numbers")
+        for one in (start for descendant in self.descendants for start in descendant.starts):
+            if self.headline not in one.measures:
+                raise ValueError(f"{one.start}: expected the measure {self.headline!r}, found none")
+            for rate in one.tuning:
+                float(rate)
+        return self
+
     @property
     def setting(self) -> str:
         """The protocol in words, such as `few-shot: 5-way, 20 images a class, 60 steps`, and that it was changed."""
@@ -146,7 +162,7 @@ class Results(_Part):
         path = Path(path)
         path = path / RESULTS_NAME if path.is_dir() else path
         try:
-            results = cls.model_validate_json(path.read_text(encoding="utf-8"))
+            results = cls.model_validate_json(read_file(path, most=MOST))
         except FileNotFoundError:
             raise LearngeneError(
                 f"{path}: no such file; expected the {RESULTS_NAME} of `learngene evaluate --out`"
@@ -164,6 +180,15 @@ class Results(_Part):
     def save(self, path: Path) -> None:
         """Write `results.json`, atomically."""
         write_text(path, self.model_dump_json(indent=2) + "\n")
+
+
+def _numbers(tree: object) -> Iterator[float]:
+    """All numbers with a fraction in nested mappings and lists."""
+    if isinstance(tree, float):
+        yield tree
+    elif isinstance(tree, Mapping | list | tuple):
+        for value in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _numbers(value)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -493,3 +493,46 @@ def test_glyphs_of_another_seed_differ():
     names = available_classes(DataSource("glyphs", None, 8))[:1]
     one, other = (load_classes(DataSource("glyphs", None, 8, images_per_class=3, seed=seed), names) for seed in (0, 1))
     assert not torch.equal(one.images, other.images)
+
+
+def test_a_table_cannot_name_files_outside_its_folder(tmp_path):
+    (tmp_path / "secret.png").write_bytes(png(7))
+    cells = [{"bytes": None, "path": str(tmp_path / "secret.png")}, {"bytes": png(1), "path": None}]
+    features = datasets.Features({"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}})
+    features["label"] = datasets.ClassLabel(names=["ant"])
+    (tmp_path / "data").mkdir()
+    table = datasets.Dataset.from_dict({"image": cells, "label": [0, 0]}, features=features)
+    table.to_parquet(tmp_path / "data/a.parquet")
+    with pytest.raises(DataError, match="the file lies outside the data set"):
+        load_classes(local(tmp_path / "data"), ["ant"])
+
+
+def photos(root: Path) -> Path:
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        (root / name / "0.png").write_bytes(png(1))
+    return root
+
+
+def test_a_link_to_a_picture_elsewhere_is_refused_or_left_out(tmp_path):
+    (tmp_path / "secret.png").write_bytes(png(7))
+    root = photos(tmp_path / "photos")
+    (root / "cat/1.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match=r"1 of 3 images cannot be decoded.*the file lies outside the data set"):
+        load_classes(local(root), ["cat", "dog"])
+    assert len(load_classes(local(root, on_corrupt="skip"), ["cat", "dog"])) == 2
+
+
+def test_a_link_inside_the_folder_and_one_to_the_whole_folder_are_followed(tmp_path):
+    root = photos(tmp_path / "photos")
+    (root / "cat/1.png").symlink_to(root / "cat/0.png")
+    (tmp_path / "link").symlink_to(root)
+    assert len(load_classes(local(tmp_path / "link"), ["cat", "dog"])) == 3
+
+
+def test_a_link_to_a_table_elsewhere_is_refused(tmp_path):
+    write_parquet(tmp_path / "elsewhere.parquet", [(1, "ant")])
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.parquet").symlink_to(tmp_path / "elsewhere.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet is a link out of the folder"):
+        available_classes(local(tmp_path / "data"))

@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from learngene_hub import Learngene, LearngeneError, evolve
 from learngene_hub.errors import GeneFileError
+from learngene_hub.gene import folder as gene_folder
 from learngene_hub.gene.folder import SCHEMA_VERSION, file_sha256, find_gene, verify
+from learngene_hub.gene.sharing import files_to_push
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def first(tensors):
 
 def test_a_sound_folder_passes_every_named_check(folder):
     checks = verify(folder)
-    assert len(checks) == 9
+    assert len(checks) == 10
     assert all(check.fault is None for check in checks)
 
 
@@ -58,7 +60,7 @@ def test_a_gene_in_float16_keeps_its_vectors_and_loads_as_float32(tiny_run, tmp_
     gene = Learngene.from_pretrained(tiny_run)
     half = Learngene(gene.tensors, gene.config.model_copy(update={"dtype": "float16"}))
     found = Learngene.from_pretrained(half.save_pretrained(tmp_path / "half"))
-    assert [check.fault for check in verify(tmp_path / "half")] == [None] * 9
+    assert [check.fault for check in verify(tmp_path / "half")] == [None] * 10
     assert {tensor.dtype for tensor in found.tensors.values()} == {torch.float32}
     for name, tensor in gene.tensors.items():
         assert torch.equal(found.tensors[name], tensor.half().float() if tensor.ndim > 1 else tensor)
@@ -124,7 +126,14 @@ def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(folder):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"in_chans": -1}, {"std": [0, 0, 0]}, {"mean": [0.5]}, {"channels": {"stages.0.0": 10**12}}, {"fraction": 7}],
+    [
+        {"in_chans": -1},
+        {"std": [0, 0, 0]},
+        {"mean": [0.5]},
+        {"channels": {"stages.0.0": 10**12}},
+        {"fraction": 7},
+        {"width": 64},
+    ],
 )
 def test_a_config_with_values_out_of_range_is_refused(folder, changes):
     change_config(folder, **changes)
@@ -249,3 +258,34 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
     assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
     assert gene.config.origin.data.source == "photos"
     assert str(tmp_path) not in card + (tmp_path / "run/gene/config.json").read_text()
+
+
+def test_weights_larger_than_the_config_says_are_not_read(folder):
+    with (folder / "learngene.safetensors").open("ab") as file:
+        file.truncate(10**10)  # sparse
+    with pytest.raises(GeneFileError, match=r"expected 0\.0 MB of weights, as config\.json says, found 10000\.0 MB"):
+        Learngene.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["README.md", "recipe.yaml", "learngene.safetensors", "config.json"])
+def test_a_link_out_of_the_folder_is_neither_read_nor_pushed(folder, tmp_path, name):
+    secret = tmp_path / "secret"
+    shutil.move(folder / name, secret)
+    (folder / name).symlink_to(secret)
+    with pytest.raises(GeneFileError, match=f"{name}: is a link out of the folder"):
+        files_to_push(folder, "you/gene")
+
+
+def test_a_file_that_cannot_be_read_is_a_fault_of_the_gene(folder, monkeypatch):
+    def fail(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(gene_folder, "file_sha256", fail)
+    with pytest.raises(GeneFileError, match=r"a file cannot be read: .*Permission denied"):
+        Learngene.from_pretrained(folder)
+    assert "Permission denied" in next(check.fault for check in verify(folder) if check.name == "sha256")
+
+
+def test_a_name_too_long_for_a_file_is_no_gene():
+    with pytest.raises(GeneFileError, match="no such folder"):
+        Learngene.from_pretrained("/x" + "y" * 5000)

@@ -147,3 +147,61 @@ def test_keys_users_type_are_there():
         ancestry.images_per_class ancestry.steps ancestry.batch_size ancestry.lr ancestry.circuit_loss critic.ways
         critic.shots critic.steps critic.tasks seed backend"""
     assert set(re.split(r"\s+", promised)) <= set(recipe_keys())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seed: 2024-99-99", "month must be in 1..12"),
+        ("seed: !!float oops", "could not convert string to float"),
+        ("seed: !!int ''", "string index out of range"),
+        ("seed: !!timestamp oops", "expected YAML"),
+        ("seed: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        (f"seed: {'9' * 5000}", "expected YAML, found: Exceeds the limit"),
+        (f"seed: {'[' * 5000}", "nested too deeply"),
+        ("seed: &a [*a]", r"an alias \(\*name\)"),
+        ("seed: 1\nseed: 2", "the key 'seed' twice"),
+        ('data: {path: "C:\\data"}', "unknown escape.*write a backslash in single quotes"),
+        ("\ud800", "cannot be read as UTF-8"),
+    ],
+)
+def test_yaml_that_would_surprise_is_refused_as_a_recipe_and_as_an_override(tmp_path, line, message):
+    (tmp_path / "r.yaml").write_bytes(f"name: x\n{line}\n".encode("utf-8", errors="surrogatepass"))
+    with pytest.raises(RecipeError, match=message):
+        Recipe.from_file(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("value", ["2024-99-99", "!!float oops", "[" * 5000, "&a [*a]"])
+def test_an_override_that_would_surprise_is_refused(value):
+    with pytest.raises(RecipeError, match="the value is not YAML"):
+        Recipe.from_file("demo", [f"seed={value}"])
+
+
+def test_a_bomb_of_aliases_costs_nothing(tmp_path):
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(RecipeError, match="an alias"):
+        Recipe.from_file(tmp_path / "bomb.yaml")
+
+
+def test_a_recipe_of_many_megabytes_is_not_parsed(tmp_path):
+    (tmp_path / "large.yaml").write_text("name: x\n" + "# filler\n" * 10**5)
+    with pytest.raises(RecipeError, match=r"larger than 0\.25 MB"):
+        Recipe.from_file(tmp_path / "large.yaml")
+
+
+def test_of_many_faults_the_first_are_told(tmp_path):
+    (tmp_path / "r.yaml").write_text("name: x\n" + "".join(f"key{n}: 1\n" for n in range(100)))
+    with pytest.raises(RecipeError, match="101 faults, 20 of them") as caught:
+        Recipe.from_file(tmp_path / "r.yaml")
+    assert str(caught.value).count("\n") == 20
+
+
+def test_a_path_of_windows_reaches_the_data_as_it_was_written(tmp_path):
+    recipe = Recipe.from_file("demo", ["data.preset=null", "data.path=C:\\Users\\me\\photos"])
+    assert recipe.data.path == "C:\\Users\\me\\photos"
+
+
+def test_a_name_too_long_for_a_file_is_no_recipe():
+    with pytest.raises(RecipeError, match="expected a recipe file or the name of a shipped recipe"):
+        Recipe.from_file("x" * 5000)

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.errors import DataError
+from learngene_hub.files import read_json
 
+_MOST = 10**8  # bytes of a description
 Origin = Mapping[str, object]  # what an image set was made from, in JSON types
 
 
@@ -32,7 +34,7 @@ def find_cached(origin: Origin, folder: Path) -> ImageSet | None:
     """The image set made from `origin`; None if there is no entry, or one that is damaged and must be made anew."""
     tensors, sidecar = _entry(origin, folder)
     try:
-        described = json.loads(sidecar.read_text(encoding="utf-8"))
+        described = read_json(sidecar, most=_MOST)
         if described["origin"] != json.loads(_canonical(origin)):
             return None
         loaded = load_file(tensors)

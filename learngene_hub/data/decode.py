@@ -2,7 +2,10 @@
 
 import io
 import struct
-from typing import TYPE_CHECKING
+import zlib
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,8 +16,40 @@ from learngene_hub.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST_PIXELS = 89_478_485  # of one image: where Pillow itself begins to warn
+MOST_ENCODED = 200_000_000  # bytes of the file of one image
+LARGE = 16_000_000  # pixels of an image that is decoded while no other large one is
+# Formats that Pillow decodes itself. PostScript, for one, it would hand to a program that runs it.
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "MPO",
+    "GIF",
+    "BMP",
+    "DIB",
+    "WEBP",
+    "TIFF",
+    "PPM",
+    "TGA",
+    "ICO",
+    "PCX",
+    "JPEG2000",
+    "AVIF",
+)
 # What Pillow raises for a file that is damaged, cut short, or not an image.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+)
+
+_large = Lock()  # bounds the memory of several threads
 
 
 def decode_image(encoded: bytes, size: int) -> Tensor:
@@ -25,26 +60,41 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
     the size is left as it is (ours).
 
     Args:
-        encoded: a whole file in any format Pillow reads; the first frame counts.
+        encoded: a whole file in one of `FORMATS`; the first frame counts.
         size: side of the result in pixels, >= 1.
 
     Returns:
         (3, size, size) uint8 RGB.
 
     Raises:
-        DataError: the file cannot be decoded (the message is the reason alone), or Pillow is missing.
+        DataError: the file cannot be decoded (the message is the reason alone), is of another format or larger than
+            `MOST_PIXELS`, or Pillow is missing.
     """
     image, operations = optional_module("PIL.Image"), optional_module("PIL.ImageOps")
     try:
-        with image.open(io.BytesIO(encoded)) as opened:
+        with image.open(io.BytesIO(encoded), formats=_formats(image)) as opened, _turn(opened.size):
             picture = _to_rgb(operations.exif_transpose(opened))
+            if picture.size != (size, size):
+                picture = operations.fit(picture, (size, size), image.Resampling.BICUBIC)
     except (*_DAMAGE, image.DecompressionBombError) as error:
         reason = str(error).split(" <_io")[0]  # not where in memory the bytes were
         raise DataError(f"{type(error).__name__}: {reason}") from error
-    if picture.size != (size, size):
-        picture = operations.fit(picture, (size, size), image.Resampling.BICUBIC)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(size, size, 3).permute(2, 0, 1)  # (3, size, size)
+
+
+def _formats(image: Any) -> list[str]:  # noqa: ANN401 - PIL is optional
+    """Those of `FORMATS` that this build of Pillow can read."""
+    image.init()
+    return [name for name in FORMATS if name in image.OPEN]
+
+
+def _turn(size: tuple[int, int]) -> AbstractContextManager[object]:
+    """The right to decode an image of this size; large ones take turns."""
+    pixels = size[0] * size[1]
+    if pixels > MOST_PIXELS:
+        raise ValueError(f"{size[0]} x {size[1]} pixels, more than the {MOST_PIXELS / 1e6:.0f} million that are read")
+    return _large if pixels > LARGE else nullcontext()
 
 
 def _to_rgb(picture: "Image") -> "Image":

@@ -15,6 +15,7 @@ from typing import Any
 
 from learngene_hub.data.extras import optional_module
 from learngene_hub.errors import DataError
+from learngene_hub.files import homes_of, leads_out
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -31,6 +32,7 @@ class Part:
         image_column: the column of encoded images.
         label_column: the column of labels.
         class_names: the names that integer labels stand for; None where labels are names themselves.
+        homes: folders whose files a cell may name instead of holding an image; a table of a stranger may name any.
     """
 
     table: Any
@@ -38,6 +40,7 @@ class Part:
     image_column: str
     label_column: str
     class_names: tuple[str, ...] | None
+    homes: tuple[Path, ...] = ()
 
     def classes(self) -> Iterator[str | None]:
         """The class name of each row; None for a row without a label."""
@@ -86,7 +89,8 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             expected = "Expected Parquet or Arrow files, or a folder of class folders of images"
             raise DataError(f"Cannot read {path}: {error}. {expected}") from error
-        yield [_part(table, where, image_column, label_column) for where, table in tables]
+        homes = tuple(homes_of(path)) if path.is_dir() else ()
+        yield [_part(table, where, image_column, label_column, homes) for where, table in tables]
 
 
 @contextmanager
@@ -114,13 +118,19 @@ def open_hub(
                 "Without a connection, point data.path= at a local copy (Parquet files, or class folders of images), "
                 "or use data.preset=glyphs, which needs no download"
             ) from error
-        yield [_part(table, f"{hub_id}[{split}]", image_column, label_column) for split, table in splits.items()]
+        homes = tuple(Path(one).resolve() for one in (datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE))
+        parts = [
+            _part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()
+        ]
+        yield parts
 
 
 def _readable(path: Path) -> list[tuple[Path, str, str]]:
     """(file or folder, format, pattern) of all that is to be read, in a fixed order."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     tables = [file for file in files if file.suffix in TABLE_FORMATS]
+    if outside := [file for file in tables if path.is_dir() and leads_out(file, path)]:
+        raise ValueError(f"{outside[0].name} is a link out of the folder; put the file itself there")
     if tables:
         return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
     if path.is_dir() and files:
@@ -129,12 +139,18 @@ def _readable(path: Path) -> list[tuple[Path, str, str]]:
     raise ValueError("there is no data file" if path.is_dir() else f"{path.suffix!r} files are not supported")
 
 
-def _part(table: Any, where: str, image_column: str | None, label_column: str | None) -> Part:  # noqa: ANN401
+def _part(
+    table: Any,  # noqa: ANN401
+    where: str,
+    image_column: str | None,
+    label_column: str | None,
+    homes: tuple[Path, ...],
+) -> Part:
     features = dict(table.features or {})
     image = _column(features, image_column, IMAGE_COLUMNS, f"images in {where}", "data.image_column")
     label = _column(features, label_column, LABEL_COLUMNS, f"labels in {where}", "data.label_column")
     _check_image_type(features[image], f"Column {image!r} of {where}")
-    return Part(table, where, image, label, _class_names(features[label], f"Column {label!r} of {where}"))
+    return Part(table, where, image, label, _class_names(features[label], f"Column {label!r} of {where}"), homes)
 
 
 def _column(features: dict[str, Any], given: str | None, usual: tuple[str, ...], what: str, key: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,12 +20,13 @@ import torch
 from torch import Tensor
 
 from learngene_hub.data.cache import cache_folder, find_cached, store
-from learngene_hub.data.decode import decode_image
+from learngene_hub.data.decode import MOST_ENCODED, decode_image
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
 from learngene_hub.errors import DataError
+from learngene_hub.files import is_there, read_inside
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.rng import generator
 
@@ -188,9 +190,9 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # place in `wanted` -> where and why
         with reporter.task("decoding", len(wanted), "img") as bar, ThreadPoolExecutor(_threads()) as pool:
-            for places, cells in _encoded(parts, wanted):
+            for homes, places, cells in _encoded(parts, wanted):
                 chunks = [cells[start : start + _CHUNK] for start in range(0, len(cells), _CHUNK)]
-                done = pool.map(_attempt_each, chunks, [source.image_size] * len(chunks))
+                done = pool.map(partial(_attempt_each, size=source.image_size, homes=homes), chunks)
                 for place, cell, result in zip(places, cells, chain.from_iterable(done), strict=True):
                     if isinstance(result, str):
                         reasons[place] = _complaint(parts, wanted[place], names, cell, result)
@@ -227,23 +229,25 @@ def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource) -> 
     return [rows[place] for place in sorted(kept)]
 
 
-def _encoded(parts: Sequence[Part], wanted: Sequence[_Wanted]) -> Iterator[tuple[list[int], list[Any]]]:
-    """Batches of (places in `wanted`, encoded images)."""
+def _encoded(
+    parts: Sequence[Part], wanted: Sequence[_Wanted]
+) -> Iterator[tuple[tuple[Path, ...], list[int], list[Any]]]:
+    """Batches of (folders of their files, places in `wanted`, encoded images)."""
     place_of = {(row.part, row.row): place for place, row in enumerate(wanted)}
     for number, part in enumerate(parts):
         start = 0
         for batch in part.batches(part.image_column, _BATCH):
             rows = [row for row in range(len(batch)) if (number, start + row) in place_of]
             if rows:
-                yield [place_of[number, start + row] for row in rows], batch.take(rows).to_pylist()
+                yield part.homes, [place_of[number, start + row] for row in rows], batch.take(rows).to_pylist()
             start += len(batch)
 
 
-def _attempt_each(cells: Sequence[Any], size: int) -> list[Tensor | str]:
-    return [_attempt(cell, size) for cell in cells]
+def _attempt_each(cells: Sequence[Any], *, size: int, homes: Sequence[Path]) -> list[Tensor | str]:
+    return [_attempt(cell, size, homes) for cell in cells]
 
 
-def _attempt(cell: Any, size: int) -> Tensor | str:  # noqa: ANN401 - bytes, a dictionary of Hugging Face, or None
+def _attempt(cell: Any, size: int, homes: Sequence[Path]) -> Tensor | str:  # noqa: ANN401 - bytes, a dictionary, None
     """The decoded image, or why there is none."""
     try:
         encoded = cell["bytes"] if isinstance(cell, dict) else cell
@@ -251,7 +255,7 @@ def _attempt(cell: Any, size: int) -> Tensor | str:  # noqa: ANN401 - bytes, a d
             path = cell and cell.get("path")
             if not path:
                 return "the cell is empty"
-            encoded = Path(path).read_bytes()
+            encoded = read_inside(Path(path), homes, most=MOST_ENCODED)
         return decode_image(encoded, size)
     except (DataError, OSError) as error:
         return str(error)
@@ -304,7 +308,7 @@ def _place(source: DataSource) -> tuple[Path | None, str]:
         assert source.preset not in (None, GLYPHS)  # DataSource sees to the one, our callers to the other
         return None, PRESETS[source.preset].hub_id or ""
     path = Path(source.path).expanduser()
-    if path.exists():
+    if is_there(path):
         return path, ""
     if source.preset is None and _HUB_ID.fullmatch(source.path):
         return None, source.path

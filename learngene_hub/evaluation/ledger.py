@@ -6,16 +6,18 @@ lines: a changed gene or protocol begins a new file. A line torn by a kill is me
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 
 from learngene_hub.birth import Body
 from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.starts import Start
+from learngene_hub.files import append_line
 
 FOLDER = "tasks"
 Measured = dict[str, float]
@@ -30,6 +32,7 @@ class Ledger:
         body: what inherited it.
         constants: all else that shapes an outcome.
         images: role -> hash of its images.
+        measures: what every line must tell.
     """
 
     def __init__(
@@ -39,12 +42,14 @@ class Ledger:
         body: Body,
         constants: Mapping[str, Any],
         images: Mapping[str, str],
+        measures: Collection[str] = (),
     ) -> None:
         shaped = [_tensors_hash(start), asdict(body), constants, dict(images)]
         key = hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:12]
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in start.name)
         self._file = None if folder is None else folder / FOLDER / f"{name}-{key}.jsonl"
-        self._found = dict(_read(self._file)) if self._file and self._file.exists() else {}
+        known = dict(_read(self._file)) if self._file and self._file.exists() else {}
+        self._found = {unit: measured for unit, measured in known.items() if measured.keys() >= set(measures)}
 
     def __contains__(self, unit: Unit) -> bool:
         return unit in self._found
@@ -57,8 +62,7 @@ class Ledger:
         self._found[unit] = measured
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(unit) | {"measured": measured}) + "\n")
+            append_line(self._file, json.dumps(asdict(unit) | {"measured": measured}))
 
 
 def _tensors_hash(start: Start) -> str | None:
@@ -70,10 +74,30 @@ def _tensors_hash(start: Start) -> str | None:
 
 def _read(file: Path) -> list[tuple[Unit, Measured]]:
     """The whole lines of `file`; a torn last one is cut off."""
-    text = file.read_text(encoding="utf-8")
-    whole, newline, torn = text.rpartition("\n")
+    content = file.read_bytes()
+    whole, newline, torn = content.rpartition(b"\n")
     if torn:
-        with file.open("r+", encoding="utf-8") as opened:
-            opened.truncate(len((whole + newline).encode()))
-    lines = [json.loads(line) for line in whole.splitlines()]
-    return [(Unit(**{key: line[key] for key in ("role", "seed", "number", "lr")}), line["measured"]) for line in lines]
+        with file.open("r+b") as opened:
+            opened.truncate(len(whole + newline))
+    entries = map(_entry, whole.splitlines())
+    return [(Unit(**entry.model_dump(exclude={"measured"})), entry.measured) for entry in entries if entry is not None]
+
+
+class _Entry(BaseModel):
+    """One line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    role: Literal["novel", "held-out"]
+    seed: int
+    number: int
+    lr: float
+    measured: dict[str, Annotated[float, Field(ge=0, le=1)]]
+
+
+def _entry(line: bytes) -> _Entry | None:
+    """What a line says; None if it is damaged and its network must be measured again."""
+    try:
+        return _Entry.model_validate_json(line)
+    except ValidationError:
+        return None

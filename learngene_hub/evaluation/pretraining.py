@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
 from learngene_hub.errors import TrainingError
-from learngene_hub.files import atomic_path
+from learngene_hub.files import atomic_path, read_json
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
@@ -184,5 +185,9 @@ def _load(place: Path) -> tuple[int, Pretrained | None]:
     """Chapters done, and what they gave."""
     if not (place / RECORD_NAME).is_file():
         return 0, None
-    record = json.loads((place / RECORD_NAME).read_text(encoding="utf-8"))
-    return record["chapters"], Pretrained(load_file(place / TENSORS_NAME), record["seconds"], record["device"])
+    try:
+        record = read_json(place / RECORD_NAME, most=10**6)
+        saved = Pretrained(load_file(place / TENSORS_NAME), float(record["seconds"]), str(record["device"]))
+        return int(record["chapters"]), saved
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return 0, None  # damaged: trained again

@@ -29,7 +29,7 @@ from learngene_hub.evaluation.starts import (
     make_baselines,
     scratch,
 )
-from learngene_hub.files import claim
+from learngene_hub.files import claim, sweep
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.plots import check_can_draw
@@ -125,6 +125,7 @@ def evaluate(
     with nullcontext() if folder is None else claim(folder):
         plan = _plan(candidates, protocol, data, target, place)
         if folder is not None:
+            sweep(folder)
             _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes)
         bench = Bench.build(plan, reporter)
         _check_ways(bench, reporter)
@@ -262,4 +263,8 @@ class Look:
 def _contenders(arena: Arena, where: Where, folder: Path | None) -> list[Contender]:
     """The entrants, with what is known of them."""
     constants, images = {**where.constants, **where.environment}, arena.bench.fingerprints()
-    return [Contender(start, body, Ledger(folder, start, body, constants, images)) for start, body in arena.entrants]
+    measures = arena.bench.plan.protocol.measures
+    return [
+        Contender(start, body, Ledger(folder, start, body, constants, images, measures))
+        for start, body in arena.entrants
+    ]

@@ -5,22 +5,79 @@ names that file with its sha256. A kill between the two leaves the old pair in f
 """
 
 import json
-import shutil
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
+from learngene_hub import files
+from learngene_hub.backends import Backend
 from learngene_hub.errors import RunError
-from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual
-from learngene_hub.files import atomic_path, write_text
+from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual, Job
+from learngene_hub.files import append_line, atomic_path, leads_out, read_file, write_text
 from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
+MOST_STATE = 10**8  # bytes of `state.json`
+MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
+Number = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
+
+
+class _IndividualRecord(_Part):
+    """One member of the pool; see `Individual`."""
+
+    id: Number
+    generation: Number
+    parents: list[Number]
+    ancestors: dict[Annotated[str, Field(pattern=r"^[0-9]{1,18}$")], Number]
+    fitness: float = Field(ge=0, le=1)
+    score: float = Field(ge=0)
+
+
+class _StateRecord(_Part):
+    """`state.json`; see `EvolutionState`."""
+
+    generation: Number
+    next_id: Number
+    images: Number
+    seconds: float = Field(ge=0)
+    backends: dict[Job, Backend] = dict.fromkeys(JOBS, LOOP)  # a run from before there was a choice
+    pool: list[_IndividualRecord] = Field(min_length=1)
+    pool_file: str = Field(pattern=r"^pool-[0-9]{6,12}\.safetensors$")
+    pool_sha256: str
+    recipe: dict[str, Any]
+    classes: dict[str, list[str]]
+
+
+class _BirthRow(_Part):
+    """What the metrics say of an individual."""
+
+    id: Number
+    parents: list[Number]
+    fitness: float | None
+
+
+class _Row(_Part):
+    """One line of `metrics.jsonl`, as far as anything depends on it."""
+
+    generation: Number
+    best: float
+    mean: float
+    best_id: Number
+    individuals: list[_BirthRow]
+    recombinant: _BirthRow | None
 
 
 def has_state(out: Path) -> bool:
@@ -69,34 +126,43 @@ def load_state(out: Path) -> Saved:
     """
     folder = out / STATE_FOLDER
     try:
-        record = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
-        pool = folder / Path(record["pool_file"]).name
-        if file_sha256(pool) != record["pool_sha256"]:
+        record = _StateRecord.model_validate_json(_own_file(folder / STATE_NAME, out, most=MOST_STATE))
+        pool = folder / record.pool_file
+        if file_sha256(pool) != record.pool_sha256:
             raise RunError(f"{pool}: altered since it was saved; start again with another --out")
-        tensors = load_file(pool)
-        members = tuple(_individual(one, tensors) for one in record["pool"])
-        return Saved(_state(record, members), record["recipe"], record["classes"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunError(f"{folder}: the saved state is damaged ({error}); start again with another --out") from None
+        members = _members(record, load_file(pool))
+    except (OSError, ValueError, SafetensorError) as error:
+        fault = _first_fault(error) if isinstance(error, ValidationError) else error
+        raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
+    numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds")}
+    backends = {job: record.backends.get(job, LOOP) for job in JOBS}
+    return Saved(EvolutionState(**numbers, pool=members, backends=backends), record.recipe, record.classes)
 
 
 def sweep(out: Path) -> None:
     """Remove what a killed process left half-written."""
     for folder in (out, out / STATE_FOLDER):
-        for leftover in folder.glob(".*.tmp"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        files.sweep(folder)
 
 
 def append_metrics(out: Path, row: Mapping[str, Any]) -> None:
     """Add the row of one generation to `metrics.jsonl`."""
-    with (out / METRICS_NAME).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    append_line(out / METRICS_NAME, json.dumps(row))
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl`, a last line cut short by a kill left out."""
+    """The rows of `metrics.jsonl`, a last line cut short by a kill left out.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
     path = out / METRICS_NAME
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if not path.exists():
+        return []
+    try:
+        lines = _own_file(path, out, most=MOST_METRICS).splitlines()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); restore the file") from None
     return [row for row in map(_row, lines) if row is not None]
 
 
@@ -104,20 +170,48 @@ def truncate_metrics(out: Path, generation: int) -> None:
     """Keep the rows of generations before `generation`: the others will be run again.
 
     Raises:
-        RunError: a row before `generation` is missing.
+        RunError: a row before `generation` is missing, or an ancestor in it.
     """
     rows = [row for row in read_metrics(out) if row["generation"] < generation]
     if [row["generation"] for row in rows] != list(range(generation)):
         raise RunError(f"{out / METRICS_NAME}: expected a row for each of {generation} generations; restore the file")
+    _check_lineages(rows, out / METRICS_NAME)
     write_text(out / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _row(line: str) -> dict[str, Any] | None:
+def _check_lineages(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Every parent was born before its children, and so was the best of each generation."""
+    known: set[int] = set()
+    for row in rows:
+        born = [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
+        parents = {parent for one in row["individuals"] for parent in one["parents"]}
+        recombined = set(row["recombinant"]["parents"]) if row["recombinant"] else set()
+        missing = parents - known
+        known |= {one["id"] for one in born}
+        if missing := missing | (({row["best_id"]} | recombined) - known):
+            raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
+
+
+def _own_file(path: Path, out: Path, *, most: int) -> bytes:
+    """Content of a file of the run."""
+    if leads_out(path, out):
+        raise ValueError(f"{path.name} is a link out of {out}")
+    return read_file(path, most=most)
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What a line says, all keys kept; None if it is damaged."""
     try:
-        row = json.loads(line)
-    except ValueError:
+        _Row.model_validate_json(line)
+        row: dict[str, Any] = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and "generation" in row else None
+    return row
 
 
 def _describe(individual: Individual) -> dict[str, Any]:
@@ -131,20 +225,30 @@ def _describe(individual: Individual) -> dict[str, Any]:
     }
 
 
-def _state(record: Mapping[str, Any], pool: tuple[Individual, ...]) -> EvolutionState:
-    numbers = {key: record[key] for key in ("generation", "next_id", "images", "seconds")}
-    backends = record.get("backends", dict.fromkeys(JOBS, LOOP))  # a run from before there was a choice
-    return EvolutionState(**numbers, pool=pool, backends={job: backends[job] for job in JOBS})
+def _members(record: _StateRecord, tensors: Mapping[str, Tensor]) -> tuple[Individual, ...]:
+    """The pool; all its genes have the same tensors, finite and of the same shapes.
+
+    Raises:
+        ValueError: they have not, or an individual has none.
+    """
+    members = tuple(_individual(one, tensors) for one in record.pool)
+    shapes = [{name: tensor.shape for name, tensor in one.gene.items()} for one in members]
+    if not shapes[0] or any(one != shapes[0] for one in shapes) or len({one.id for one in members}) < len(members):
+        raise ValueError("the genes of the pool differ in their tensors")
+    for tensor in tensors.values():
+        if tensor.dtype != torch.float32 or not (tensor.numel() and math.isfinite(tensor.sum())):
+            raise ValueError("a gene of the pool has values that are not finite numbers")
+    return members
 
 
-def _individual(record: Mapping[str, Any], tensors: Mapping[str, Any]) -> Individual:
-    prefix = f"{record['id']}/"
+def _individual(record: _IndividualRecord, tensors: Mapping[str, Tensor]) -> Individual:
+    prefix = f"{record.id}/"
     return Individual(
-        id=record["id"],
-        generation=record["generation"],
-        parents=tuple(record["parents"]),
-        ancestors={int(ancestor): steps for ancestor, steps in record["ancestors"].items()},
-        fitness=record["fitness"],
-        score=record["score"],
+        id=record.id,
+        generation=record.generation,
+        parents=tuple(record.parents),
+        ancestors={int(ancestor): steps for ancestor, steps in record.ancestors.items()},
+        fitness=record.fitness,
+        score=record.score,
         gene={name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)},
     )

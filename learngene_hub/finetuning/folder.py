@@ -46,7 +46,7 @@ def write_folder(
         class_names: of its outputs.
         record: what `finetune.json` holds.
     """
-    with atomic_path(out) as folder:
+    with atomic_path(out, is_new=True) as folder:
         folder.mkdir()
         save_timm_folder(network, folder, class_names=class_names)
         write_text(folder / CLASSES_NAME, _json(list(class_names)))

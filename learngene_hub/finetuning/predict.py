@@ -1,6 +1,5 @@
 """What a fine-tuned network says of images it never saw."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,15 @@ import torch
 from torch import Tensor
 
 from learngene_hub.data import ImageBatches, Normalisation
-from learngene_hub.data.decode import decode_image
+from learngene_hub.data.decode import MOST_ENCODED, decode_image
 from learngene_hub.data.extras import optional_module
 from learngene_hub.errors import DataError, LearngeneError
+from learngene_hub.files import read_file, read_json
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
 from learngene_hub.networks import LearngeneNetwork, load_timm_folder
 
 BATCH = 64
+MOST_NAMES = 16 * 10**6  # bytes of the names of classes
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,9 @@ class Predictor:
     def _decode(self, file: Path) -> Tensor | str:
         """The pixels, or why there are none."""
         try:
-            return decode_image(file.read_bytes(), self.network.pretrained_cfg["input_size"][-1])
+            return decode_image(read_file(file, most=MOST_ENCODED), self.network.pretrained_cfg["input_size"][-1])
         except FileNotFoundError:
             return "no such file"
-        except IsADirectoryError:
-            return "no image in this folder"
         except (DataError, OSError) as error:
             return str(error)
 
@@ -114,8 +113,8 @@ def _class_names(folder: Path) -> tuple[str, ...]:
             f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {found}"
         )
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        names = read_json(path, most=MOST_NAMES)
+    except (OSError, ValueError) as error:
         raise LearngeneError(f"{path}: expected a JSON list of class names, found something else: {error}") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise LearngeneError(f"{path}: expected a JSON list of class names, found something else")

@@ -15,6 +15,7 @@ from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import Normalisation
 from learngene_hub.descendant import from_learngene
+from learngene_hub.files import claim_new
 from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
@@ -87,13 +88,20 @@ def finetune(
         DataError: the images cannot be read, or are too few; see `load_photos`.
         InheritanceError: the gene does not fit into the network, which is narrower than it, for instance.
         LearngeneError: training diverged, or there is no such device.
-        RunError: `out` is not empty.
+        RunError: `out` is not empty, or another process is about to fill it.
     """
-    began, folder = time.monotonic(), Path(out)
+    folder = Path(out)
     check_can_draw()
     refuse_occupied(folder)
     photos = photos if isinstance(photos, Photos) else Photos(photos)
-    name, gene = _named(gene)
+    with claim_new(folder):
+        return _finetune(*_named(gene), photos, folder, settings=settings, device=device, reporter=reporter)
+
+
+def _finetune(
+    name: str, gene: Learngene, photos: Photos, folder: Path, *, settings: Settings, device: str, reporter: Reporter
+) -> FineTuned:
+    began = time.monotonic()
     job = _Job(gene, settings, pick_device(device))
     job.descendant(0)  # made early, since the gene may not fit
     parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)

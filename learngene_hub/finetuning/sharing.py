@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from learngene_hub.errors import RunError
+from learngene_hub.files import leads_out
 from learngene_hub.finetuning.folder import (
     CLASSES_NAME,
     CONFUSION_NAME,
@@ -36,8 +37,11 @@ def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: H
     """
     if not is_finetuned(path):
         raise RunError(f"{path}: expected a folder made by `learngene finetune`, found no {RECORD_NAME}")
-    load_timm_folder(path)
     names = (CONFIG_NAME, WEIGHTS_NAME, CLASSES_NAME, RECORD_NAME, CONFUSION_NAME, CURVES_NAME, CARD_NAME)
+    for name in names:
+        if (path / name).exists() and leads_out(path / name, path):
+            raise RunError(f"{path / name}: is a link out of the folder; put the file itself there")
+    load_timm_folder(path)
     files = {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
     if CARD_NAME in files:
         card = check_card(files[CARD_NAME], path / CARD_NAME, library="timm")

@@ -10,8 +10,10 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from learngene_hub.errors import GeneFileError
 from learngene_hub.gene.folder import GeneConfig
+from learngene_hub.plain_yaml import load_yaml
 
 LIBRARY_NAME = "learngene"
+MOST_CARD = 2 * 10**6  # characters
 FACTS = "learngene"  # key of the metadata under which a list finds what it shows
 BEGIN = "<!-- begin of the evaluation: `learngene card` replaces all up to its end -->"
 END = "<!-- end of the evaluation -->"
@@ -53,10 +55,10 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
     """
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
-        found = ModelCard(text).data.get("library_name")
+        found = parse_card(text).data.get("library_name")
     except UnicodeDecodeError as error:
         raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:
+    except ValueError as error:
         fault = " ".join(str(error).split())
         raise GeneFileError(
             f"{path}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
@@ -66,6 +68,23 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
             f"{path}: expected `library_name: {library}` in its metadata, by which the Hub finds it, found {found!r}"
         )
     return text
+
+
+def parse_card(text: str, *, lenient: bool = False) -> ModelCard:
+    """The card with its metadata; `lenient`: a model-index that is none is left out.
+
+    Raises:
+        ValueError: the card is longer than `MOST_CARD`, or its metadata are not plain YAML that the Hub takes.
+    """
+    if len(text) > MOST_CARD:
+        raise ValueError(f"more than {MOST_CARD / 1e6:g} million characters")
+    lines = text.lstrip().split("\n")
+    if lines[0].rstrip() == "---" and "---" in (rest := [line.rstrip() for line in lines[1:]]):
+        load_yaml("\n".join(lines[1 : 1 + rest.index("---")]))
+    try:
+        return ModelCard(text, ignore_metadata_errors=lenient)
+    except (yaml.YAMLError, TypeError, LookupError, AttributeError) as error:
+        raise ValueError(f"metadata that the Hub does not take: {error}") from None
 
 
 def addressed_card(card: str, name: str) -> str:

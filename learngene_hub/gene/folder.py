@@ -7,7 +7,8 @@ loaded in part: a folder passes every check, or is refused with the check that f
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from learngene_hub.errors import GeneFileError, NetworkError
-from learngene_hub.files import atomic_path, write_text
+from learngene_hub.files import atomic_path, leads_out, read_json, write_text
 from learngene_hub.networks import plan_layout
 
 SCHEMA_VERSION = 1
@@ -33,6 +34,9 @@ EVALUATIONS = tuple(f"evaluation{end}.png" for end in ("", *(f"-{number}" for nu
 MORE_FILES = (CARD_NAME, RECIPE_NAME, METRICS_NAME, PICTURE_NAME, *EVALUATIONS)  # that a folder may have
 GENE_FOLDER = "gene"  # inside the folder of a run
 INDEPENDENT = {"no pickle", "sha256"}  # checks whose failure does not keep the later ones from being made
+MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
+MOST_HEADER = 10**6  # bytes of a weights file that are no weights
+MOST_WIDTH = 4.0  # of the network a gene comes from: a small file must not ask for a huge one
 Dtype = Literal["float32", "float16"]
 DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
@@ -116,7 +120,7 @@ class GeneConfig(_Part):
     version: int = Field(default=1, ge=1)
     package_version: str
     network: str
-    width: float
+    width: float = Field(gt=0, le=MOST_WIDTH)
     depth: int
     in_chans: int = Field(ge=1, le=64)
     channels: dict[str, Annotated[int, Field(ge=1, le=2**14)]]
@@ -214,11 +218,12 @@ def read_config(folder: Path) -> GeneConfig:
         GeneFileError: absent, not JSON, of a newer schema, or with missing or malformed fields.
     """
     path = folder / CONFIG_NAME
+    _refuse_links(folder, (CONFIG_NAME,))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, most=MOST_CONFIG)
     except FileNotFoundError:
         raise GeneFileError(f"{folder}: {CONFIG_NAME} is missing; this is not a gene folder") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
     _check_schema(content, path)
     try:
@@ -237,7 +242,8 @@ def read_gene(folder: Path) -> tuple[dict[str, Tensor], GeneConfig]:
     """
     reader = _Reader(folder)
     for _, check in reader.checks():
-        check()
+        with _readable(folder):
+            check()
     assert reader.config is not None
     return {name: tensor.float() for name, tensor in reader.tensors.items()}, reader.config
 
@@ -247,13 +253,30 @@ def verify(folder: Path) -> list[Check]:
     results: list[Check] = []
     for name, check in _Reader(folder).checks():
         try:
-            check()
+            with _readable(folder):
+                check()
             results.append(Check(name, None))
         except GeneFileError as error:
             results.append(Check(name, str(error)))
             if name not in INDEPENDENT:
                 break
     return results
+
+
+def _refuse_links(folder: Path, names: Sequence[str]) -> None:
+    """Refuse links out of the folder: a push would publish what they lead to."""
+    for path in (folder / name for name in names):
+        if path.exists() and leads_out(path, folder):
+            raise GeneFileError(f"{path}: is a link out of the folder; put the file itself there")
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say of a file that cannot be read that the gene is none."""
+    try:
+        yield
+    except OSError as error:
+        raise GeneFileError(f"{folder}: a file cannot be read: {error}") from None
 
 
 class _Reader:
@@ -272,6 +295,7 @@ class _Reader:
             ("no pickle", self._no_pickle),
             ("config and schema", self._read_config),
             ("network and channels", self._expect),
+            ("size", self._size),
             ("sha256", self._sha256),
             ("safetensors", self._open),
             ("tensor names", self._names),
@@ -283,9 +307,10 @@ class _Reader:
         for name in (CONFIG_NAME, WEIGHTS_NAME):
             if not (self.folder / name).is_file():
                 raise GeneFileError(f"{self.folder}: {name} is missing; this is not a whole gene folder")
+        _refuse_links(self.folder, (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES))
 
     def _no_pickle(self) -> None:
-        found = sorted(path.name for path in self.folder.iterdir() if path.suffix in PICKLES)
+        found = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
         if found:
             raise GeneFileError(
                 f"{self.folder}: holds {', '.join(found)}: pickles can run code; genes are safetensors only"
@@ -297,6 +322,15 @@ class _Reader:
     def _expect(self) -> None:
         assert self.config is not None
         self._expected = expected_shapes(self.config)
+
+    def _size(self) -> None:
+        expected = 4 * sum(math.prod(shape) for shape in self._expected.values())
+        found = self.weights.stat().st_size
+        if found > expected + MOST_HEADER:
+            raise GeneFileError(
+                f"{self.weights}: expected {expected / 1e6:.1f} MB of weights, as {CONFIG_NAME} says, found "
+                f"{found / 1e6:.1f} MB: not a gene, or another config"
+            )
 
     def _sha256(self) -> None:
         assert self.config is not None

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import CardData, EvalResult, ModelCard
+from huggingface_hub import CardData, EvalResult
 from huggingface_hub.hf_api import ModelInfo
 
-from learngene_hub.gene.card import FACTS, LIBRARY_NAME
+from learngene_hub.files import read_file
+from learngene_hub.gene.card import FACTS, LIBRARY_NAME, MOST_CARD, parse_card
 from learngene_hub.gene.folder import CARD_NAME, read_config
 from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
 from learngene_hub.hub.client import HubOptions
@@ -75,8 +75,9 @@ def list_learngenes(
 def read_gain(folder: Path) -> float | None:
     """The gain over scratch that the card in `folder` states, in points; None where it states none."""
     try:
-        return _gain(ModelCard((folder / CARD_NAME).read_text(encoding="utf-8"), ignore_metadata_errors=True).data)
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        text = read_file(folder / CARD_NAME, most=4 * MOST_CARD).decode("utf-8")
+        return _gain(parse_card(text, lenient=True).data)
+    except (OSError, ValueError):
         return None
 
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from learngene_hub.errors import RunError
-from learngene_hub.files import atomic_path
+from learngene_hub.files import atomic_path, claim_new
 from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -30,15 +30,22 @@ def push_gene(path: Path, address: Address, *, terms: PushTerms, options: HubOpt
         GeneFileError: there is no gene, a check of it fails, or its card cannot be read.
         HubError: the push fails; see `hub.push.push`.
     """
+    return push(files_to_push(path, address.repo_id), address, terms=terms, options=options)
+
+
+def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
+    """Name -> content of what a push of the gene at `path` to `repo_id` sends, checked.
+
+    Raises:
+        GeneFileError: there is no gene, a check of it fails, or its card cannot be read.
+    """
     folder = find_gene(path)
     _, config = read_gene(folder)
     names = [name for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES) if (folder / name).is_file()]
     files = {name: (folder / name).read_bytes() for name in names}
-    card = files.get(CARD_NAME) or render_card(config, name=address.repo_id, picture=PICTURE_NAME in files).encode()
-    files[CARD_NAME] = addressed_card(
-        check_card(card, folder / CARD_NAME, library=LIBRARY_NAME), address.repo_id
-    ).encode()
-    return push(files, address, terms=terms, options=options)
+    card = files.get(CARD_NAME) or render_card(config, name=repo_id, picture=PICTURE_NAME in files).encode()
+    files[CARD_NAME] = addressed_card(check_card(card, folder / CARD_NAME, library=LIBRARY_NAME), repo_id).encode()
+    return files
 
 
 def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
@@ -49,13 +56,14 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
         GeneFileError: there is no such gene, or a check of it fails; nothing is left behind.
         HubError: it cannot be fetched.
     """
-    if out.exists():
-        raise RunError(f"{out}: exists already; give another --out")
-    found = locate(source, options=options, wanted=MORE_FILES)
-    read_gene(found.folder)
-    with atomic_path(out) as staged:
-        staged.mkdir()
-        for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
-            if (found.folder / name).is_file():
-                shutil.copyfile(found.folder / name, staged / name)
+    with claim_new(out):
+        if out.exists():
+            raise RunError(f"{out}: exists already; give another --out")
+        found = locate(source, options=options, wanted=MORE_FILES)
+        read_gene(found.folder)
+        with atomic_path(out, is_new=True) as staged:
+            staged.mkdir()
+            for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
+                if (found.folder / name).is_file():
+                    shutil.copyfile(found.folder / name, staged / name)
     return found

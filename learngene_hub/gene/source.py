@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from learngene_hub.errors import GeneFileError, HubError
+from learngene_hub.files import is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, find_gene
 from learngene_hub.gene.shipped import PREFIX, near_names, shipped_folder, shipped_index
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
@@ -57,7 +58,7 @@ def locate(
         HubError: it cannot be fetched; see `fetch`.
     """
     name = str(source)
-    if isinstance(source, Path) or Path(name).exists():
+    if isinstance(source, Path) or is_there(name):
         _refuse_revision(name, revision)
         return Located(find_gene(Path(source)), name)
     if name in shipped_index():
@@ -74,8 +75,8 @@ def locate(
     address = parse_address(name)
     if address is None:
         raise GeneFileError(
-            f"{name}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, or "
-            f"one of {', '.join(shipped_index())}"
+            f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
+            f"or one of {', '.join(shipped_index())}"
         )
     return _from_hub(name, _at(address, revision), options, required, wanted)
 

@@ -22,7 +22,7 @@ from learngene_hub.hub.fetch import fetch, git_sha1, listing
 
 CARD_NAME = "README.md"
 WAITS = (1.0, 3.0)  # seconds before a commit that failed is sent again
-_MARK = re.compile(r"\s*<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\s*\Z")
+_MARK = re.compile(r"<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\Z")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
 
 def marked(card: bytes) -> bytes:
     """The card with the mark of its own text at its end."""
-    text = _MARK.sub("", _plain(card)).rstrip() + "\n"
+    text = _MARK.sub("", _plain(card).rstrip()).rstrip() + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     return f"{text}\n<!-- pushed by learngene-hub; sha256 of all above: {digest} -->\n".encode()
 

@@ -4,20 +4,73 @@
 importing it registers the network's name.
 """
 
-import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import timm
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from learngene_hub.errors import NetworkError
-from learngene_hub.networks.build import NETWORKS, walkable
+from learngene_hub.files import read_json
+from learngene_hub.networks.build import NETWORKS, plan_layout, walkable
 from learngene_hub.networks.walk import LearngeneNetwork
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
+MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
+MOST_HEADER = 10**6  # bytes of a weights file that are no weights
+Positive = Annotated[float, Field(gt=0, le=100)]
+
+
+class _Arguments(BaseModel):
+    """What timm passes on to the network."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+    num_classes: int = Field(ge=1, le=10**6)
+    in_chans: int = Field(3, ge=1, le=64)
+    width: float = Field(1.0, gt=0, le=100)
+    depth: int
+    global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
+
+
+class _Pictures(BaseModel):
+    """How pictures are shown to the network; of all else timm is told, only what loads weights matters."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    custom_load: Literal[False] = False
+    input_size: tuple[int, Annotated[int, Field(ge=1, le=4096)], int]
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    std: tuple[Positive, ...]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        channels, height, width = self.input_size
+        if height != width or not channels == len(self.mean) == len(self.std):
+            raise ValueError("expected a square of as many channels as mean and std have")
+        return self
+
+
+class _Config(BaseModel):
+    """`config.json`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    architecture: Literal["lg_vgg11", "lg_resnet12", "lg_resnet12_wide"]
+    num_classes: int
+    model_args: _Arguments
+    pretrained_cfg: _Pictures
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.num_classes != self.model_args.num_classes:
+            raise ValueError("expected the same num_classes twice")
+        return self
 
 
 def save_timm_folder(network: LearngeneNetwork, folder: Path, *, class_names: Sequence[str]) -> None:
@@ -48,7 +101,7 @@ def load_timm_folder(folder: Path) -> LearngeneNetwork:
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (folder / name).is_file():
             raise NetworkError(f"{folder}: expected {CONFIG_NAME} and {WEIGHTS_NAME}, found no {name}")
-    _check_architecture(folder / CONFIG_NAME)
+    _checked(folder)
     try:
         network = timm.create_model(f"local-dir:{folder}", pretrained=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
@@ -57,10 +110,40 @@ def load_timm_folder(folder: Path) -> LearngeneNetwork:
     return walkable(network).eval()
 
 
-def _check_architecture(config: Path) -> None:
+def _checked(folder: Path) -> None:
+    """Refuse what timm would build or load but a fine-tuning does not write.
+
+    Raises:
+        NetworkError: the config asks for other networks, arguments or loaders, or its network is not of the size of
+            the weights.
+    """
+    config = folder / CONFIG_NAME
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))["architecture"]
-    except (ValueError, KeyError, TypeError):
-        raise NetworkError(f"{config}: expected JSON that names an `architecture`, found none") from None
-    if found not in NETWORKS:
-        raise NetworkError(f"{config}: expected one of the networks {', '.join(NETWORKS)}, found {found!r}")
+        found = _Config.model_validate(read_json(config, most=MOST_CONFIG))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("architecture",) and first["type"] == "missing":
+            raise NetworkError(f"{config}: expected JSON that names an `architecture`, found none") from None
+        if first["loc"] == ("architecture",):
+            raise NetworkError(
+                f"{config}: expected one of the networks {', '.join(NETWORKS)}, found {first['input']!r:.80}"
+            ) from None
+        fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise NetworkError(f"{config}: expected the config of a fine-tuned network, found a fault: {fault}") from None
+    except (OSError, ValueError) as error:
+        raise NetworkError(f"{config}: expected JSON that names an `architecture`, found none: {error}") from None
+    _check_size(folder / WEIGHTS_NAME, found)
+
+
+def _check_size(weights: Path, config: _Config) -> None:
+    """A small file must not ask for a huge network, nor the other way round."""
+    asked = config.model_args
+    layout = plan_layout(config.architecture, width=asked.width, depth=asked.depth)
+    numbers = sum(math.prod(shape) for shape in layout.shapes(in_chans=asked.in_chans).values())
+    expected = 4 * (numbers + asked.num_classes * layout.channels[layout.stage_groups[-1]])
+    found = weights.stat().st_size
+    if not expected <= found <= expected + MOST_HEADER:
+        raise NetworkError(
+            f"{weights}: expected {expected / 1e6:.1f} MB, as {CONFIG_NAME} says, found {found / 1e6:.1f} MB: the "
+            "network cannot be loaded, so a file was altered or cut"
+        )

@@ -1,0 +1,209 @@
+"""Cases counted: what every attack came to, in a table.
+
+A case ends well in two ways: the package refuses with an exception of its own and a readable message, or it accepts
+and the result is right. All else is a defect: another exception, a wrong result, a file opened elsewhere, code run, too
+much time or memory, a process that dies. Every target is attacked in a process of its own.
+"""
+
+import multiprocessing
+import random
+import shutil
+import tempfile
+import time
+import traceback
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+
+from attacks import watch
+from learngene_hub import LearngeneError
+
+LONGEST = 4000  # characters of a message
+KEPT = 5  # defects told in full, of each target and kind
+
+Attack = Callable[[random.Random, Path], Callable[[], object]]
+"""Prepares a case in a folder, and gives what the package is to do with it; `False` from that is a wrong result."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of attack; `share` of the target's cases; `strategy`: hypothesis draws what `attack` gets instead."""
+
+    name: str
+    attack: Any
+    share: float = 1.0
+    strategy: Any = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that is read; `fresh` puts a sound one into a folder."""
+
+    name: str
+    share: float
+    kinds: Sequence[Kind]
+    fresh: Callable[[Path], None] = lambda folder: None
+
+
+@dataclass
+class Tally:
+    """What the cases of one kind came to."""
+
+    refused: int = 0
+    accepted: int = 0
+    defects: Counter = field(default_factory=Counter)
+    seconds: float = 0.0
+    megabytes: int = 0
+
+    @property
+    def cases(self) -> int:
+        return self.refused + self.accepted + self.defects.total()
+
+
+def campaign(targets: Sequence[Target], cases: int, seed: int) -> Iterator[tuple[str, str, Tally]]:
+    """(target, kind, tally) of everything; processes are forked, so import torch and timm before."""
+    whole = sum(target.share for target in targets)
+    for target in targets:
+        shares = sum(kind.share for kind in target.kinds)
+        for kind in target.kinds:
+            count = max(2, round(cases * target.share / whole * kind.share / shares))
+            yield target.name, kind.name, _in_child(target, kind, count, seed)
+
+
+def table(rows: Sequence[tuple[str, str, Tally]]) -> str:
+    """The tallies in Markdown."""
+    lines = [
+        "| target | kind | cases | refused by us | accepted and right | defects | CPU s | MB gained |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for target, kind, one in [*rows, ("**all**", "", _sum([row[2] for row in rows]))]:
+        counts = f"{one.cases:,} | {one.refused:,} | {one.accepted:,} | {one.defects.total():,}"
+        lines.append(f"| {target} | {kind} | {counts} | {one.seconds:.0f} | {one.megabytes} |")
+    return "\n".join(lines)
+
+
+def _sum(tallies: Sequence[Tally]) -> Tally:
+    total = Tally()
+    for one in tallies:
+        total.refused, total.accepted = total.refused + one.refused, total.accepted + one.accepted
+        total.defects += one.defects
+        total.seconds, total.megabytes = total.seconds + one.seconds, max(total.megabytes, one.megabytes)
+    return total
+
+
+def _in_child(target: Target, kind: Kind, count: int, seed: int) -> Tally:
+    """The tally of a process of its own; one that dies leaves what it had told, and a defect."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_attack_all, args=(theirs, target, kind, count, seed))
+    child.start()
+    theirs.close()
+    tally = Tally()
+    try:
+        while True:
+            tally = ours.recv()
+    except EOFError:
+        child.join()
+    if child.exitcode != 0:
+        tally.defects[f"the process died ({child.exitcode}) after case {tally.cases}"] += 1
+    return tally
+
+
+def _attack_all(pipe: Any, target: Target, kind: Kind, count: int, seed: int) -> None:
+    watch.install()
+    watch.limit_memory()
+    warnings.simplefilter("ignore")
+    tally, base = Tally(), Path(tempfile.mkdtemp(prefix="attack-"))
+    tempfile.tempdir = str(base)
+    before = watch.peak_memory()
+    try:
+        _warm(target, kind, base)
+        for case in _cases(target, kind, count, seed, base):
+            case(tally)
+            if tally.cases % 50 == 0:
+                pipe.send(tally)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    tally.seconds, tally.megabytes = time.process_time(), (watch.peak_memory() - before) // 2**20
+    pipe.send(tally)
+
+
+def _warm(target: Target, kind: Kind, base: Path) -> None:
+    """A few cases that do not count: libraries import, and compile, what they need the first time."""
+    for case in _cases(target, kind, 8, -1, base):
+        case(Tally(), listening=False)
+
+
+def _cases(target: Target, kind: Kind, count: int, seed: int, base: Path) -> Iterator[Callable[[Tally], None]]:
+    if kind.strategy is not None:
+        yield lambda tally, listening=True: _drawn(target, kind, count, seed, base, tally)
+        return
+    for number in range(count):
+        address = f"{seed} {target.name} {kind.name} {number}"
+        rng = random.Random(address)
+        yield lambda tally, listening=True, rng=rng, address=address: _one(
+            target, kind, rng, address, base, tally, listening
+        )
+
+
+def _drawn(target: Target, kind: Kind, count: int, seed: int, base: Path, tally: Tally) -> None:
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        phases=[hypothesis.Phase.generate],
+    )
+    @hypothesis.given(kind.strategy)
+    def each(value: object) -> None:
+        _one(target, kind, value, f"{seed} {value!r:.200}", base, tally)
+
+    each()
+
+
+def _one(
+    target: Target, kind: Kind, source: Any, address: str, base: Path, tally: Tally, listening: bool = True
+) -> None:
+    """One case, in a folder that is made anew."""
+    folder = base / "case"
+    target.fresh(folder)
+    act = kind.attack(source, folder)
+    with watch.watched(base) as seen:
+        outcome = _outcome(act)
+    if seen and listening:
+        outcome = f"did: {seen[0]}"
+    match outcome:
+        case "refused":
+            tally.refused += 1
+        case "accepted":
+            tally.accepted += 1
+        case fault:
+            tally.defects[f"{fault} [{address}]" if tally.defects.total() < KEPT else "more"] += 1
+
+
+def _outcome(act: Callable[[], object]) -> str:
+    """`refused`, `accepted`, or what went wrong."""
+    try:
+        return "accepted" if act() is not False else "wrong result"
+    except LearngeneError as error:
+        return _readable(str(error))
+    except BaseException as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        ours = [one for one in traceback.extract_tb(error.__traceback__) if "learngene_hub" in one.filename]
+        where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "-"
+        return f"{type(error).__name__}: {error!s:.120} at {where} ({Path(place.filename).name}:{place.lineno})"
+
+
+def _readable(message: str) -> str:
+    """`refused`, unless the message is too long for a person, or would steer a terminal."""
+    if len(message) > LONGEST:
+        return f"a message of {len(message)} characters: {message[:80]!r}"
+    steering = [letter for letter in message if unicodedata.category(letter)[0] == "C" and letter not in "\n\t"]
+    return f"a message that steers a terminal: {message[:200]!r}" if steering else "refused"

@@ -1,0 +1,193 @@
+"""Files of a run, an evaluation or a fine-tuning that are damaged or made by somebody hostile."""
+
+import json
+import shutil
+
+import pytest
+from results_examples import example
+from safetensors.torch import load_file, save_file
+
+from learngene_hub import LearngeneError, evolve, from_learngene
+from learngene_hub.birth import Body
+from learngene_hub.errors import GeneFileError, NetworkError, RunError
+from learngene_hub.evaluation.bench import Unit
+from learngene_hub.evaluation.ledger import Ledger
+from learngene_hub.evaluation.starts import scratch
+from learngene_hub.evolution.checkpoint import load_state, read_metrics
+from learngene_hub.gene.card import check_card
+from learngene_hub.gene.folder import file_sha256
+from learngene_hub.gene.listing import read_gain
+from learngene_hub.hub.push import marked
+from learngene_hub.networks import load_timm_folder, save_timm_folder
+from learngene_hub.results import Results
+
+STATE = "state/state.json"
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pool": []}, "pool: List should have at least 1 item"),
+        ({"pool": [{"ancestors": 7}]}, r"pool\.0\.id: Field required"),
+        ({"generation": "3"}, "generation: Input should be a valid integer"),
+        ({"generation": -1}, "generation: Input should be greater"),
+        ({"recipe": [1]}, "recipe: Input should be an object"),
+        ({"pool_file": "../../etc/passwd"}, "pool_file: String should match pattern"),
+        ({"backends": {"ancestry": "magic"}}, r"backends\.ancestry: Input should be"),
+    ],
+)
+def test_a_state_with_a_wrong_field_is_refused_and_the_field_named(run, changes, message):
+    change(run / STATE, **changes)
+    with pytest.raises(RunError, match=f"the saved state is damaged.*{message}"):
+        load_state(run)
+
+
+def test_a_state_nested_beyond_reason_is_refused(run):
+    (run / STATE).write_text('{"pool": ' + "[" * 100_000)
+    with pytest.raises(RunError, match="the saved state is damaged"):
+        load_state(run)
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (lambda tensors, name: tensors.pop(name), "differ in their tensors"),
+        (lambda tensors, name: tensors.update({name: tensors[name][:1].contiguous()}), "differ in their tensors"),
+        (lambda tensors, name: tensors[name].fill_(float("nan")), "not finite numbers"),
+    ],
+)
+def test_a_pool_that_is_not_what_the_state_says_is_refused(run, alter, message):
+    pool = next((run / "state").glob("pool-*"))
+    tensors = load_file(pool)
+    alter(tensors, next(iter(sorted(tensors))))
+    save_file(tensors, pool)
+    change(run / STATE, pool_sha256=file_sha256(pool))
+    with pytest.raises(RunError, match=message):
+        load_state(run)
+
+
+def test_a_state_that_is_a_link_to_somewhere_else_is_not_read(run, tmp_path):
+    shutil.move(run / STATE, tmp_path / "elsewhere.json")
+    (run / STATE).symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(RunError, match=r"state\.json is a link out of"):
+        load_state(run)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"generation": 1}', b"\xff\xfe", b'{"generation": "1"}', b"[" * 100_000, b'{"individuals": "x"}']
+)
+def test_a_damaged_row_of_the_metrics_is_missed_when_the_run_is_resumed(tiny, run, line):
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], line, lines[2]]) + b"\n")
+    assert len(read_metrics(run)) == 2
+    with pytest.raises(RunError, match="expected a row for each of 3 generations; restore the file"):
+        evolve(tiny(), out=run, resume=True)
+
+
+def test_metrics_without_an_ancestor_of_the_gene_are_refused(tiny, run):
+    path = run / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["individuals"] = []
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RunError, match="expected a row that tells of individual"):
+        evolve(tiny(), out=run, resume=True)
+
+
+def ledger(folder, **options):
+    return Ledger(folder, scratch(), Body("lg_vgg11", 0.1, 11), {}, {}, **options)
+
+
+@pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b"null", b'{"role": "novel", "measured": {"60": 7}}'])
+def test_a_damaged_line_of_a_ledger_is_measured_again(tmp_path, line):
+    first, second = Unit("novel", 0, 0, 0.1), Unit("novel", 0, 1, 0.1)
+    for unit in (first, second):
+        ledger(tmp_path).enter(unit, {"60": 0.5})
+    path = next((tmp_path / "tasks").iterdir())
+    path.write_bytes(line + b"\n" + path.read_bytes().splitlines()[1] + b"\n")
+    found = ledger(tmp_path, measures=["60"])
+    assert first not in found
+    assert found[second] == {"60": 0.5}
+
+
+def test_a_line_of_a_ledger_that_lacks_a_measure_is_measured_again(tmp_path):
+    unit = Unit("novel", 0, 0, 0.1)
+    ledger(tmp_path).enter(unit, {"60": 0.5})
+    assert unit not in ledger(tmp_path, measures=["60", "prototype"])
+
+
+@pytest.fixture
+def tuned(tiny_run, tmp_path):
+    network = from_learngene(tiny_run, num_classes=3).eval()
+    (tmp_path / "tuned").mkdir()
+    save_timm_folder(network, tmp_path / "tuned", class_names=["a", "b", "c"])
+    return tmp_path / "tuned"
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("model_args", {"pretrained_strict": False}, "pretrained_strict: Extra inputs are not permitted"),
+        ("model_args", {"width": 50.0}, r"expected 92162\.9 MB, as config\.json says, found 0\.1 MB"),
+        ("model_args", {"num_classes": 10**9}, "num_classes: Input should be less"),
+        ("pretrained_cfg", {"custom_load": True}, "custom_load: Input should be False"),
+        ("pretrained_cfg", {"std": [0, 0, 0]}, "std.0: Input should be greater than 0"),
+        ("pretrained_cfg", {"input_size": [3, 10**6, 10**6]}, "input_size"),
+    ],
+)
+def test_a_network_that_asks_timm_for_more_is_refused(tuned, section, changes, message):
+    config = json.loads((tuned / "config.json").read_text())
+    config[section] |= changes
+    (tuned / "config.json").write_text(json.dumps(config))
+    with pytest.raises(NetworkError, match=message):
+        load_timm_folder(tuned)
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (lambda tree: tree["protocol"].pop("name"), "protocol: expected a name"),
+        (lambda tree: tree.update(headline="7"), "expected the measure '7', found none"),
+        (lambda tree: tree["descendants"][0].update(starts=[]), "at least 1 item"),
+        (lambda tree: tree["descendants"][0]["starts"][0].update(tuning={"x": 0.5, "y": 0.4}), "tuning"),
+        (lambda tree: tree["descendants"][0]["starts"][0]["measures"]["60"].update(mean=1e300), "mean"),
+    ],
+)
+def test_results_that_no_evaluation_can_have_are_refused(tmp_path, alter, message):
+    tree = json.loads(example().model_dump_json())
+    alter(tree)
+    (tmp_path / "results.json").write_text(json.dumps(tree))
+    with pytest.raises(LearngeneError, match=message):
+        Results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["x: " + "[" * 3000, "x: !!timestamp oops", "a: &a [*a]", "x: 1\nx: 2", "x: 2024-99-99", "model-index: 7"],
+)
+def test_metadata_that_would_surprise_are_refused_where_it_counts_and_passed_over_elsewhere(tmp_path, metadata):
+    card = f"---\nlibrary_name: learngene\n{metadata}\n---\n# Gene\n"
+    (tmp_path / "README.md").write_text(card)
+    with pytest.raises(GeneFileError, match="expected YAML metadata"):
+        check_card(card.encode(), tmp_path / "README.md")
+    assert read_gain(tmp_path) is None
+
+
+def test_a_card_of_many_megabytes_is_refused(tmp_path):
+    with pytest.raises(GeneFileError, match="more than 2 million characters"):
+        check_card(b"x" * 2_000_001, tmp_path / "README.md")
+
+
+@pytest.mark.parametrize("filler", [" ", "\n", "<!-- "])
+def test_marking_a_card_takes_time_in_proportion_to_its_length(filler):
+    card = (filler * 400_000 + "x").encode()  # with a search from every place it would take hours
+    assert marked(marked(card)) == marked(card)

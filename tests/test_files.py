@@ -1,0 +1,150 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from learngene_hub.errors import LONGEST, GeneFileError, HubError, RunError, StorageError
+from learngene_hub.files import (
+    append_line,
+    atomic_path,
+    claim,
+    claim_new,
+    is_there,
+    leads_out,
+    parse_json,
+    read_file,
+    sweep,
+    write_text,
+)
+
+
+def failing(number):
+    def fail(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_message_says_nothing_that_would_steer_a_terminal():
+    assert str(GeneFileError("no tensor \x1b[2J\x1b]0;x\a\u202e\ud800 here")) == (
+        r"no tensor \x1b[2J\x1b]0;x\x07\u202e\ud800 here"
+    )
+    assert str(HubError("two\nlines, a 中文 name and 5\N{NO-BREAK SPACE}%")).count("\n") == 1
+
+
+def test_a_message_about_a_huge_name_is_short():
+    assert len(str(GeneFileError("x" * 10**6))) == LONGEST + 3
+
+
+def test_a_name_that_no_file_can_have_is_not_there():
+    assert not is_there("x" * 5000)
+    assert not is_there("a\0b")
+
+
+def test_a_file_larger_than_expected_is_not_read_whole(tmp_path):
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(10**10)  # sparse: takes no space
+    with pytest.raises(OSError, match="larger than 1 MB"):
+        read_file(path, most=10**6)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="found a folder, pipe or device"):
+        read_file(tmp_path / "pipe", most=10)
+
+
+def test_json_nested_beyond_reason_is_a_value_error():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_json("[" * 200_000)
+
+
+def test_links_out_of_a_folder_are_told_from_those_inside(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret").touch()
+    (tmp_path / "in/file").touch()
+    for name, target in {"out": "../secret", "self": "self", "none": "nowhere", "good": "file"}.items():
+        (tmp_path / "in" / name).symlink_to(target)
+    found = {path.name for path in (tmp_path / "in").iterdir() if leads_out(path, tmp_path / "in")}
+    assert found == {"out", "self", "none"}
+
+
+def test_a_snapshot_of_the_hubs_cache_may_link_to_its_blobs_only(tmp_path):
+    snapshot = tmp_path / "models--you--gene/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "blobs").mkdir()
+    (snapshot.parents[1] / "blobs/1").touch()
+    (tmp_path / "secret").touch()
+    (snapshot / "good").symlink_to("../../blobs/1")
+    (snapshot / "bad").symlink_to(tmp_path / "secret")
+    assert not leads_out(snapshot / "good", snapshot)
+    assert leads_out(snapshot / "bad", snapshot)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_is_full_or_read_only_is_told_and_the_old_file_stays(tmp_path, monkeypatch, number):
+    write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "replace", failing(number))
+    with pytest.raises(StorageError, match=rf"file: cannot be written \({os.strerror(number)}\).*as it was"):
+        write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "open", failing(errno.ENOSPC))
+    with pytest.raises(StorageError, match="cannot be written"):
+        append_line(tmp_path / "log", "x")
+
+
+def test_a_new_folder_never_takes_the_place_of_a_full_one(tmp_path):
+    out = tmp_path / "out"
+
+    def make():
+        with atomic_path(out, is_new=True) as folder:
+            folder.mkdir()
+            out.mkdir()
+            (out / "of somebody else").touch()
+
+    with pytest.raises(RunError, match="out: something came there meanwhile"):
+        make()
+    assert [path.name for path in out.iterdir()] == ["of somebody else"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_cannot_make_the_same_new_folder_and_nothing_is_left_behind(tmp_path):
+    def claimed_again():
+        with claim_new(tmp_path / "out"):
+            pass
+
+    with claim_new(tmp_path / "out"), pytest.raises(RunError, match="another process is running here"):
+        claimed_again()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_beside_a_new_folder_is_removed_and_nothing_else(tmp_path):
+    for name in (".out.abc.tmp", ".output.abc.tmp", ".outer.tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".out.lock").touch()
+    with claim_new(tmp_path / "out"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".output.abc.tmp", ".outer.tmp"}
+
+
+def test_sweeping_a_folder_leaves_files_and_other_folders(tmp_path):
+    (tmp_path / ".results.json.x.tmp").mkdir()
+    (tmp_path / "kept.tmp").mkdir()
+    (tmp_path / ".hidden").touch()
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept.tmp", ".hidden"}
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises((RunError, OSError), match=r"\.lock|cannot be written|symbolic"), claim(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
