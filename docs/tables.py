@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from docs.fields import protocol_rows, recipe_rows
 from learngene_hub.findings import find, ranked
-from learngene_hub.gene.folder import WEIGHTS_NAME, GeneConfig, read_config
+from learngene_hub.gene.config import GeneConfig
+from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
 from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
 from learngene_hub.report import numbers
 from learngene_hub.results import LEARNGENE, SCRATCH, Results, StartResult

@@ -9,7 +9,7 @@ from learngene_hub.cli.console import print_json, stderr
 from learngene_hub.cli.tables import print_pairs, print_table
 
 if TYPE_CHECKING:
-    from learngene_hub.gene.folder import GeneConfig
+    from learngene_hub.gene.config import GeneConfig
     from learngene_hub.gene.listing import GeneSummary
 
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"

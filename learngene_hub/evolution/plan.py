@@ -15,7 +15,8 @@ from learngene_hub.birth import Body, gene_channels, gene_network, newborn, plac
 from learngene_hub.evolution.run import network_body
 from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
 from learngene_hub.evolution.shard import pick_precision
-from learngene_hub.gene.folder import Dtype, stored_dtype
+from learngene_hub.gene.config import Dtype
+from learngene_hub.gene.folder import stored_dtype
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator

@@ -35,18 +35,13 @@ from learngene_hub.evolution.story import tell
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
+from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.gene.folder import (
     CARD_NAME,
     GENE_FOLDER,
     METRICS_NAME,
     PICTURE_NAME,
     RECIPE_NAME,
-    BackendsRecord,
-    CostRecord,
-    DataRecord,
-    GeneConfig,
-    LineageRecord,
-    Origin,
     stored,
     write_gene,
 )

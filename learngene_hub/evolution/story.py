@@ -10,7 +10,8 @@ from learngene_hub.errors import RunError
 from learngene_hub.evolution.channels import channel_births
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, STATE_NAME, has_state, read_metrics
 from learngene_hub.files import write_text
-from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, Origin, read_config
+from learngene_hub.gene.config import Origin
+from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
