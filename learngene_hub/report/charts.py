@@ -92,6 +92,14 @@ class LineChart:
         return f"{self.title}, over {self.axis}: {', '.join(line.name for line in self.lines)}"
 
 
+@dataclass(frozen=True)
+class Amount:
+    """A value of anything, without an interval; an accuracy has a `Summary`."""
+
+    mean: float
+    ci95: None = None
+
+
 def bar_chart(descendant: DescendantResult, measure: str) -> BarChart:
     """Accuracies of all starts that have `measure`, in percent, highest first, from zero."""
     shown = ranked(descendant, measure)
@@ -156,7 +164,7 @@ def amount_chart(
     top = max((value for values in series.values() for value in values), default=0.0) or 1.0
     step = _round_step(top / 5)
     scale = _Scale(0.0, step * math.ceil(top / step - 1e-9), step, _amount_words)
-    exact = {name: [Summary(mean=value, ci95=None) for value in values] for name, values in series.items()}
+    exact = {name: [Amount(value) for value in values] for name, values in series.items()}
     return _chart(title, axis, places, exact, kinds, scale, is_even=True)
 
 
@@ -164,7 +172,7 @@ def _chart(
     title: str,
     axis: str,
     places: Sequence[float],
-    series: Mapping[str, Sequence[Summary]],
+    series: Mapping[str, Sequence[Summary | Amount]],
     kinds: Mapping[str, str],
     scale: _Scale,
     *,
@@ -236,7 +244,7 @@ def _amount_words(value: float) -> str:
     return f"{value:g}"
 
 
-def _ends(value: Summary) -> tuple[float, float]:
+def _ends(value: Summary | Amount) -> tuple[float, float]:
     return value.mean - (value.ci95 or 0.0), value.mean + (value.ci95 or 0.0)
 
 
@@ -248,7 +256,7 @@ def _path(columns: Sequence[float], heights: Sequence[float]) -> str:
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in zip(columns, heights, strict=True))
 
 
-def _band(columns: Sequence[float], values: Sequence[Summary], low: float, high: float) -> str:
+def _band(columns: Sequence[float], values: Sequence[Summary | Amount], low: float, high: float) -> str:
     """The area between the ends of the intervals; empty where there are none."""
     if any(value.ci95 is None for value in values):
         return ""
