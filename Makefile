@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench docs format build clean
+.PHONY: help install demo test check bench docs attack format build wheel-check audit clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -36,6 +36,11 @@ docs: $(STAMP)  ## the documentation as a site, into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
 	@echo build/site/index.html
 
+attack: $(STAMP)  ## hostile files, kills, a long run: docs/reliability.md; about an hour of one core
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/fuzz.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/kill.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/long_run.py
+
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -43,6 +48,13 @@ format: $(STAMP)  ## put the code into shape
 build: $(STAMP)  ## wheel and sdist into dist/
 	$(BIN)/pip install --quiet build
 	$(BIN)/python -m build
+
+wheel-check: $(STAMP)  ## build wheel and sdist twice, compare them, try what was built
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_wheel.py
+
+audit: $(STAMP)  ## known holes of what is installed; asks the advisory service of PyPI
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 clean:  ## remove what was made, runs excepted
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -38,17 +38,22 @@ LIKE_MORE = Goal("at most", 1.1)
 
 @dataclass(frozen=True)
 class Mark:
-    """How things stand when a generation is saved: CPU seconds before and for saving, bytes of memory and on disk."""
+    """How things stand when a generation is saved: CPU seconds before and for saving, bytes of memory and on disk.
+
+    `handles` are open files, `count` the files of the run.
+    """
 
     seconds: float
     saving: float
     memory: int
     files: int
+    handles: int
+    count: int
 
 
 def figures() -> list[Figure]:
     """Over time, and with the size of a generation."""
-    return [*_over_time(_long_run()), *_with_size()]
+    return [*_over_time(long_run(GENERATIONS)), *_with_size()]
 
 
 def _over_time(marks: list[Mark]) -> list[Figure]:
@@ -82,7 +87,8 @@ def _over_time(marks: list[Mark]) -> list[Figure]:
     ]
 
 
-def _long_run() -> list[Mark]:
+def long_run(generations: int) -> list[Mark]:
+    """One mark a generation of a run of so many tiny ones."""
     marks: list[Mark] = []
     save = run.save_state
 
@@ -90,10 +96,11 @@ def _long_run() -> list[Mark]:
         before = time.process_time()
         saving = cpu_seconds(lambda: save(out, *arguments))
         files = sum(path.stat().st_size for path in (out / "state").iterdir())
-        marks.append(Mark(before, saving, _memory(), files))
+        handles, count = len(os.listdir("/proc/self/fd")), sum(1 for path in out.rglob("*") if path.is_file())
+        marks.append(Mark(before, saving, _memory(), files, handles, count))
 
     with patch.object(run, "save_state", noted):
-        _evolve(f"evolution.generations={GENERATIONS}")()
+        _evolve(f"evolution.generations={generations}")()
     return marks
 
 

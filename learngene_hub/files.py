@@ -29,6 +29,14 @@ def is_there(path: str | Path) -> bool:
         return False
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with `~` replaced; as it is where nobody knows that home, as in a container without a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether `path` is, or lies behind, a link out of `folder`, or a link to nothing; see `homes_of`."""
     try:

@@ -16,18 +16,25 @@ from safetensors.torch import load_file, save_file
 
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.errors import DataError
-from learngene_hub.files import read_json
+from learngene_hub.files import expanded, read_json
 
 _MOST = 10**8  # bytes of a description
 Origin = Mapping[str, object]  # what an image set was made from, in JSON types
 
 
 def cache_folder() -> Path:
-    """Where entries lie: `$LEARNGENE_CACHE`, else `$XDG_CACHE_HOME/learngene`, else `~/.cache/learngene`."""
+    """Where entries lie: `$LEARNGENE_CACHE`, else `$XDG_CACHE_HOME/learngene`, else `~/.cache/learngene`.
+
+    Raises:
+        DataError: there is no home, as in a container without a user.
+    """
     if chosen := os.environ.get("LEARNGENE_CACHE"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path("~/.cache").expanduser()) / "learngene"
+    place = (Path(shared) if shared else expanded("~/.cache")) / "learngene"
+    if place.parts[0] == "~":
+        raise DataError("There is no home folder to keep images in: set LEARNGENE_CACHE to a folder")
+    return place
 
 
 def find_cached(origin: Origin, folder: Path) -> ImageSet | None:

@@ -26,7 +26,7 @@ from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
 from learngene_hub.errors import DataError
-from learngene_hub.files import is_there, read_inside
+from learngene_hub.files import expanded, is_there, read_inside
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.rng import generator
 
@@ -307,7 +307,7 @@ def _place(source: DataSource) -> tuple[Path | None, str]:
     if source.path is None:
         assert source.preset not in (None, GLYPHS)  # DataSource sees to the one, our callers to the other
         return None, PRESETS[source.preset].hub_id or ""
-    path = Path(source.path).expanduser()
+    path = expanded(source.path)
     if is_there(path):
         return path, ""
     if source.preset is None and _HUB_ID.fullmatch(source.path):

@@ -17,6 +17,7 @@ from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import TABLE_FORMATS
 from learngene_hub.errors import DataError
+from learngene_hub.files import expanded
 from learngene_hub.progress import Reporter
 from learngene_hub.rng import generator
 
@@ -127,7 +128,7 @@ def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, I
 
 def _roles(photos: Photos) -> tuple[dict[str, str], float]:
     """Role -> path, and the share to validate on where no folder is for that."""
-    roles = _subfolders(Path(photos.path).expanduser()) or {"train": str(photos.path)}
+    roles = _subfolders(expanded(photos.path)) or {"train": str(photos.path)}
     share, val = SHARE, photos.val
     if val is not None:
         roles.pop("val", None)
@@ -179,7 +180,7 @@ def _source(place: str, photos: Photos, image_size: int) -> DataSource:
 
 def _classes(source: DataSource) -> tuple[str, ...]:
     """Names of the classes, at least two, none of them an empty folder."""
-    folder = Path(str(source.path)).expanduser()
+    folder = expanded(str(source.path))
     if not folder.is_dir() or _has_tables(folder):
         return _several(available_classes(source), source)
     folders = _several([one.name for one in _folders(folder)], source)

@@ -24,6 +24,7 @@ from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
 from learngene_hub import __version__
 from learngene_hub.errors import HubError, HubUnreachableError
+from learngene_hub.files import expanded
 from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"
@@ -58,7 +59,7 @@ class HubOptions:
     @property
     def cache(self) -> Path:
         """Folder of the cache."""
-        return Path(self.cache_dir or constants.HF_HUB_CACHE).expanduser()
+        return expanded(self.cache_dir or constants.HF_HUB_CACHE)
 
     @property
     def site(self) -> str:
