@@ -76,19 +76,20 @@ def campaign(targets: Sequence[Target], cases: int, seed: int) -> Iterator[tuple
             yield target.name, kind.name, _in_child(target, kind, count, seed)
 
 
-def table(rows: Sequence[tuple[str, str, Tally]]) -> str:
-    """The tallies in Markdown."""
-    lines = [
-        "| target | kind | cases | refused by us | accepted and right | defects | CPU s | MB gained |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for target, kind, one in [*rows, ("**all**", "", _sum([row[2] for row in rows]))]:
-        counts = f"{one.cases:,} | {one.refused:,} | {one.accepted:,} | {one.defects.total():,}"
-        lines.append(f"| {target} | {kind} | {counts} | {one.seconds:.0f} | {one.megabytes} |")
-    return "\n".join(lines)
+HEAD = """\
+| target | kind | cases | refused by us | accepted and right | defects | CPU s | MB gained |
+|---|---|---|---|---|---|---|---|
+"""
 
 
-def _sum(tallies: Sequence[Tally]) -> Tally:
+def line(target: str, kind: str, one: Tally) -> str:
+    """One line of the table, in Markdown."""
+    counts = f"{one.cases:,} | {one.refused:,} | {one.accepted:,} | {one.defects.total():,}"
+    return f"| {target} | {kind} | {counts} | {one.seconds:.0f} | {one.megabytes} |\n"
+
+
+def added(tallies: Sequence[Tally]) -> Tally:
+    """All of them together; of memory, the most."""
     total = Tally()
     for one in tallies:
         total.refused, total.accepted = total.refused + one.refused, total.accepted + one.accepted

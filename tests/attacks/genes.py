@@ -171,7 +171,7 @@ def _shapes(rng: random.Random, folder: Path) -> Callable[[], object]:
         case 4:
             config |= {"image_size": large, "parameters": large, "fraction": rng.choice((1e-300, 1.0, 1e-3))}
     path.write_text(json.dumps(config))
-    return lambda: _load(folder, rng, share=0.5)
+    return lambda: _load(folder, rng, share=0.15)
 
 
 def _links(rng: random.Random, folder: Path) -> Callable[[], object]:

@@ -60,12 +60,15 @@ def main() -> int:
         ]
         chosen = [one for targets in (*modules, images.targets()) for one in targets if words in one.name]
         rows = []
+        sys.stdout.write(engine.HEAD)
         for row in engine.campaign(chosen, cases, seed):
-            rows.append(row)
+            rows.append(row[2])
+            sys.stdout.write(engine.line(*row))
+            sys.stdout.flush()
             for fault, count in row[2].defects.items():
                 sys.stderr.write(f"{row[0]}, {row[1]}: {count} x {fault}\n")
-    sys.stdout.write(engine.table(rows) + "\n")
-    return min(1, sum(row[2].defects.total() for row in rows))
+    sys.stdout.write(engine.line("**all**", "", total := engine.added(rows)))
+    return min(1, total.defects.total())
 
 
 if __name__ == "__main__":
