@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench attack format build wheel-check audit clean
+.PHONY: help install demo test check bench docs attack format build wheel-check audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ check: $(STAMP)  ## format, lint, types, order of imports
 bench: $(STAMP)  ## what the package costs, as ratios; some minutes on one core
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks runs/bench
 
+docs: $(STAMP)  ## the documentation as a site, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	@echo build/site/index.html
+
 attack: $(STAMP)  ## hostile files, kills, a long run: docs/reliability.md; about an hour of one core
 	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/fuzz.py
 	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/kill.py
@@ -53,4 +57,4 @@ audit: $(STAMP)  ## known holes of what is installed; asks the advisory service 
 	$(BIN)/pip-audit --skip-editable
 
 clean:  ## remove what was made, runs excepted
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

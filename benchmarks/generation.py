@@ -37,10 +37,10 @@ REST = "the rest"
 PHASES: Mapping[str, tuple[str, ...]] = {
     "images": ("evolution.run.find_split", "evolution.run.load_environment", "evolution.run.draw_tasks"),
     "birth": ("evolution.ancestry.newborn", "evolution.ancestry.gene_network", "evolution.ancestry.placed"),
-    TRAINING: ("backends.train", "backends.train_together"),
+    TRAINING: ("backends.loop.train", "backends.grouped.train_together"),
     "batch norms of the gene": ("evolution.ancestry.measure_statistics",),
     "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
-    CRITICS: ("evolution.generation.critic_fitness",),
+    CRITICS: ("evolution.shard.critic_fitness",),
     "checkpoint": ("evolution.run.save_state", "evolution.run.append_metrics", "evolution.run.truncate_metrics"),
     "gene folder": (
         "evolution.run.write_gene",

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches, train_plainly
-from learngene_hub.backends import BACKENDS, Backend, Trainee, Training, choose, train_each
+from learngene_hub.backends import Backend, Trainee, Training, choose, train_each
+from learngene_hub.backends.choice import CANDIDATES
 from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import ImageBatches, Normalisation, Task
 from learngene_hub.fitting import Images, support_batches
@@ -71,7 +72,7 @@ def figures() -> list[Figure]:
 def _compare(case: Case) -> list[Figure]:
     times = interleaved({name: make(case) for name, make in WAYS.items()})
     images = POPULATION * case.optimisation.steps * case.optimisation.batch_size
-    best, chosen = min(BACKENDS, key=lambda one: typical(times, one)), _chosen(case)
+    best, chosen = min(CANDIDATES, key=lambda one: typical(times, one)), _chosen(case)
 
     def rate(way: str) -> str:
         return f"{images / typical(times, way):,.0f}"
@@ -148,6 +149,6 @@ def _ours(case: Case, backend: Backend) -> Callable[[], None]:
 NAIVE = "naive"
 WAYS: Mapping[str, Callable[[Case], Callable[[], object]]] = {
     NAIVE: _naive,
-    **{backend: partial(_ours, backend=backend) for backend in BACKENDS},
+    **{backend: partial(_ours, backend=backend) for backend in CANDIDATES},
 }
-"""Way -> what makes its work: the naive one, and the package's back ends."""
+"""Way -> what makes its work: the naive one, and the package's back ends for CPUs."""

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/evidence.md from the genes of the package and from docs/results.
+"""Writes the tables of README.md and of docs from the genes of the package, from docs/results, and from the code.
 
 A table stands between the marks `<!-- table: NAME -->` and `<!-- end of the table -->`; all else stays as it is.
 
@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from docs.fields import protocol_rows, recipe_rows
 from learngene_hub.findings import find, ranked
-from learngene_hub.gene.folder import WEIGHTS_NAME, GeneConfig, read_config
+from learngene_hub.gene.config import GeneConfig
+from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
 from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
 from learngene_hub.report import numbers
 from learngene_hub.results import LEARNGENE, SCRATCH, Results, StartResult
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "evidence.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("evidence.md", "evolve.md", "evaluate.md")))
 FEW_SHOT = "few-shot"
 _TABLE = re.compile(r"(<!-- table: ([a-z0-9 -]+) -->\n).*?(<!-- end of the table -->)", re.DOTALL)
 
@@ -100,7 +102,14 @@ def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
 
 _COSTS = ("images", "FLOPs", "seconds")
 TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyType(
-    {"genes": _genes, "starts": _starts, "summary": _summary, "others": _others}
+    {
+        "genes": _genes,
+        "starts": _starts,
+        "summary": _summary,
+        "others": _others,
+        "recipe": recipe_rows,
+        "protocols": protocol_rows,
+    }
 )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn
 from learngene_hub.errors import InheritanceError
-from learngene_hub.gene.folder import GeneConfig
+from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
 from learngene_hub.operators import carried_channels

@@ -30,6 +30,10 @@ class Images:
     batches: ImageBatches
     labels: Tensor
 
+    def on(self, device: torch.device) -> "Images":
+        """The same images on `device`."""
+        return Images(self.batches.on(device), self.labels)
+
     def fingerprint(self) -> str:
         """Hash of all pixels and labels: equal for equal images, wherever they lie."""
         tensors = {"pixels": self.batches.padded.cpu().contiguous(), "labels": self.labels.contiguous()}

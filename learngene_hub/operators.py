@@ -137,12 +137,22 @@ def mutate(
         head: name of the classifier's weight `(classes, channels of the last group)`.
         generator: source of the draws, on the CPU.
     """
-    orders: dict[str, Tensor] = {}
-    for spec in specs:
-        if spec.out_group not in orders:
-            total = state[f"{spec.conv}.weight"].shape[0]
-            orders[spec.out_group] = _exchange(total, channels[spec.out_group], rate, generator)
-    return reorder(state, specs, orders, head=head)
+    sizes = {spec.out_group: state[f"{spec.conv}.weight"].shape[0] for spec in specs}
+    return reorder(state, specs, exchange(sizes, channels, rate=rate, generator=generator), head=head)
+
+
+def exchange(
+    sizes: Mapping[str, int], channels: Mapping[str, int], *, rate: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The orders that `mutate` draws: group -> `(channels,)` int64, in which some gene channels are no longer gene's.
+
+    Args:
+        sizes: group -> all its channels, in the order in which the groups are first put out.
+        channels: group -> channels that are gene.
+        rate: see `mutate`.
+        generator: see `mutate`.
+    """
+    return {group: _exchange(total, channels[group], rate, generator) for group, total in sizes.items()}
 
 
 def reorder(state: State, specs: Sequence[ConvSpec], orders: Mapping[str, Tensor], *, head: str) -> dict[str, Tensor]:

@@ -35,18 +35,20 @@ TOLD = 20  # faults listed
 class Recipe(Section):
     """One evolution in full. `Recipe.from_file` reads it; `text` and `overrides` keep what was read."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="of the evolution: small letters, digits, dots, dashes"
+    )
     network: NetworkSection = NetworkSection()
     gene: GeneSection = GeneSection()
     data: DataSection
     evolution: EvolutionSection = EvolutionSection()
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()
-    seed: int = Field(0, ge=0, lt=2**63)
-    backend: Literal["auto", "loop", "grouped"] = Field(
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything that is drawn")
+    backend: Literal["auto", "loop", "grouped", "graph"] = Field(
         "auto",
         description="how a population is trained: loop, one network after the other; grouped, as one network; "
-        "auto: the faster, timed once a machine",
+        "graph, beside each other on a CUDA device; auto: the faster of loop and grouped, timed once a machine",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device has it"

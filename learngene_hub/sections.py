@@ -21,7 +21,7 @@ class Section(BaseModel):
 class NetworkSection(Section):
     """The network of ancestors, critics and descendants."""
 
-    name: Literal["lg_vgg11", "lg_resnet12", "lg_resnet12_wide"] = "lg_vgg11"
+    name: Literal["lg_vgg11", "lg_resnet12", "lg_resnet12_wide"] = Field("lg_vgg11", description="family of networks")
     width: float = Field(1.0, ge=0.05, le=4, description="factor on the channels of every layer")
     depth: int | None = Field(None, ge=11, le=60, description="convolutions; the network's own default when absent")
 
@@ -58,17 +58,19 @@ class ClassesSection(Section):
 class DataSection(Section):
     """Where the images come from and how they are shown."""
 
-    preset: Literal["glyphs", "cifar_fs", "mini_imagenet"] | None = None
+    preset: Literal["glyphs", "cifar_fs", "mini_imagenet"] | None = Field(None, description="a data set known by name")
     path: str | None = Field(
         None, description="image folder, parquet folder or Hub id; with a preset: a local copy of it"
     )
-    revision: str | None = None
-    image_column: str | None = None
-    label_column: str | None = None
+    revision: str | None = Field(None, description="branch, tag or commit of a data set on the Hub")
+    image_column: str | None = Field(None, description="name of the column of images, if it is unusual")
+    label_column: str | None = Field(None, description="name of the column of labels, if it is unusual")
     image_size: int = Field(32, ge=28, le=224, description="pixels")
     images_per_class: int | None = Field(None, ge=2, description="glyphs: images drawn a class; elsewhere a cap")
-    classes: ClassesSection | None = None
-    on_corrupt: Literal["refuse", "skip"] = "refuse"
+    classes: ClassesSection | None = Field(
+        None, description="base, held_out and novel: numbers, drawn with seed, or lists of names; a preset has its own"
+    )
+    on_corrupt: Literal["refuse", "skip"] = Field("refuse", description="what to do about images that cannot be read")
     crop_padding: int | None = Field(None, ge=0, le=64, description="pixels around the image before the random crop")
     flip: bool = Field(True, description="random horizontal flips")
 
@@ -91,7 +93,7 @@ class DataSection(Section):
 class EvolutionSection(Section):
     """Generations, selection and variation."""
 
-    generations: Count = 10
+    generations: Count = Field(10, description="generations")
     population: Count = Field(8, le=4096, description="individuals a generation")
     founder_generations: int = Field(
         0, ge=0, description="first generations in which one individual takes all the steps"
@@ -119,8 +121,8 @@ class OptimisationSection(Section):
     """How a network is trained, common to ancestors and critics."""
 
     steps: Count = Field(description="optimiser steps")
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    batch_size: int = Field(64, ge=2, description="images a step")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimiser")
     lr: float = Field(0.05, gt=0, le=10, description="highest learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="of kernels and the classifier's weight")

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from learngene_hub.rates import Rate, Slow, falling, rate_factor
+
 Precision = Literal["float32", "bfloat16"]
 Batch = tuple[Tensor, Tensor]
 
@@ -60,31 +62,8 @@ class Optimisation(Protocol):
         """Largest norm of the gradient; None: no clipping."""
 
 
-Rate = Callable[[float], float]
-"""Factor on the learning rate, in [0, 1], as a function of the progress of a training, in [0, 1)."""
-
 Cut = Callable[[Tensor, Sequence[int]], Tensor]
 """The part of a tensor that has a given shape."""
-
-
-def falling(begin: float = 0.0, end: float = 1.0) -> Rate:
-    """The part from `begin` to `end` of a cosine that falls from 1 to 0.
-
-    >>> falling()(0.0), falling()(0.5), falling(0.5, 1.0)(0.0)
-    (1.0, 0.5, 0.5)
-    """
-    return lambda progress: round(0.5 * (1 + math.cos(math.pi * (begin + (end - begin) * progress))), 12)
-
-
-def restarting(begin: float, end: float) -> Rate:
-    """A cosine that falls from 1 to where `falling(begin, end)` ends, and is never below that (ours).
-
-    >>> restarting(0.0, 0.5)(0.0), restarting(0.0, 0.5)(1.0)
-    (1.0, 0.5)
-    """
-    other = falling(begin, end)
-    low = other(1.0)
-    return lambda progress: max(other(progress), low + (1 - low) * falling()(progress))
 
 
 class Circuit:
@@ -109,30 +88,6 @@ class Circuit:
         weights = {name: self._cut(self._full[name], shape) for name, shape in self._shapes.items()}
         logits: Tensor = functional_call(self._thin, weights, (images,))
         return logits
-
-
-class Slow:
-    """Weights inside a network that move by a part of every step, whatever optimiser takes it (ours).
-
-    Args:
-        weights: views into the network's parameters.
-        rate: theirs, at most that of the other weights.
-    """
-
-    def __init__(self, weights: Sequence[Tensor], rate: Rate) -> None:
-        self._weights, self._rate = [weight.detach() for weight in weights], rate
-        self._before: list[Tensor] = []
-        self._part = 1.0
-
-    def remember(self, progress: float, factor: float) -> None:
-        """Note the weights before a step that is taken with the learning-rate factor `factor`."""
-        self._part = min(1.0, self._rate(progress) / factor) if factor > 0 else 0.0
-        self._before = [weight.clone() for weight in self._weights]
-
-    def hold_back(self) -> None:
-        """Take back all but the part of the step that is theirs."""
-        for weight, before in zip(self._weights, self._before, strict=True):
-            weight.copy_(torch.lerp(before, weight, self._part))
 
 
 def leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -183,10 +138,10 @@ def train(
                 batch,
                 optimizer,
                 precision,
-                loss=partial(_cross_entropy, label_smoothing=optimisation.label_smoothing),
+                loss=partial(mean_cross_entropy, label_smoothing=optimisation.label_smoothing),
                 circuit=circuit,
                 circuit_loss=circuit_loss,
-                clip=partial(_clip, network, optimisation.clip_norm),
+                clip=partial(clip_gradients, network, optimisation.clip_norm),
             )
         )
         on_step(len(batch[1]))
@@ -202,7 +157,7 @@ def paced(
 ) -> Iterator[int]:
     """The numbers of `steps` steps: the learning rate is set before each, `slow` weights are held back after it."""
     for step in range(steps):
-        factor = rate(step / steps) * min(1.0, (step + 1) / (optimisation.warmup + 1))
+        factor = rate_factor(step, steps, rate, optimisation.warmup)
         for group in optimizer.param_groups:
             group["lr"] = optimisation.lr * factor
         if slow is not None:
@@ -272,16 +227,20 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def make_optimizer(network: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
-    """The optimiser of all trainable weights of `network`; only kernels and the classifier's weight decay."""
+def make_optimizer(network: nn.Module, optimisation: Optimisation, lr: Tensor | None = None) -> torch.optim.Optimizer:
+    """The optimiser of all trainable weights of `network`; only kernels and the classifier's weight decay.
+
+    It reads its learning rate from the tensor `lr`, on the device, if there is one, so that a CUDA graph can hold it.
+    """
+    rate: float | Tensor = optimisation.lr if lr is None else lr
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": optimisation.weight_decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
     if optimisation.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=optimisation.lr, fused=True)
-    return torch.optim.SGD(groups, lr=optimisation.lr, momentum=optimisation.momentum, fused=True)
+        return torch.optim.AdamW(groups, lr=rate, fused=True, capturable=lr is not None)
+    return torch.optim.SGD(groups, lr=rate, momentum=optimisation.momentum, fused=True)
 
 
 def take_step(
@@ -294,6 +253,7 @@ def take_step(
     circuit: Callable[[Tensor], Tensor] | None,
     circuit_loss: float,
     clip: Callable[[], object],
+    differentiate: Callable[[Tensor], object] = torch.autograd.backward,
 ) -> Tensor:
     """One optimiser step of a network, or of several side by side.
 
@@ -306,6 +266,7 @@ def take_step(
         circuit: gives logits of the gene's circuit for the same images.
         circuit_loss: weight of its loss; 0: the circuit is not asked.
         clip: called when the gradients are there.
+        differentiate: gives the weights the gradients of a loss.
 
     Returns:
         What `loss` gave before the step, without the circuit's.
@@ -317,17 +278,19 @@ def take_step(
     losses = loss(logits, labels)
     total = losses.sum() if alone is None else losses.sum() + circuit_loss * loss(alone, labels).sum()
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(total)
+    differentiate(total)
     clip()
     optimizer.step()
     return losses.detach()
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+def mean_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Mean over the batch, in nats, of `logits` `(batch, classes)` and `labels` `(batch,)`."""
     return nn.functional.cross_entropy(at_least_float32(logits), labels, label_smoothing=label_smoothing)
 
 
-def _clip(network: nn.Module, norm: float | None) -> None:
+def clip_gradients(network: nn.Module, norm: float | None) -> None:
+    """Scale the gradients of `network` to the Euclidean norm `norm` where it is larger; None: they are left alone."""
     if norm is not None:
         nn.utils.clip_grad_norm_(network.parameters(), norm)
 

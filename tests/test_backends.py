@@ -2,65 +2,25 @@ import copy
 import json
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
+from populations import RESNET, VGG, assert_alike, batches, tensors, trainees, training
 
-from learngene_hub import backends
-from learngene_hub.backends import Trainee, Training, choose, train_each
-from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
+from learngene_hub.backends import Choice, Training, choose, memory, train_each
+from learngene_hub.backends import choice as choosing
+from learngene_hub.backends.grouped import clip_each, side_by_side, train_together
+from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
 from learngene_hub.errors import LearngeneError, NetworkError
 from learngene_hub.evolution import ancestry
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.run import evolve
-from learngene_hub.grouped import clip_each, side_by_side, train_together
 from learngene_hub.progress import SilentReporter
 from learngene_hub.rng import generator
 from learngene_hub.sections import AncestrySection
 
-VGG, RESNET = Body("lg_vgg11", 0.06), Body("lg_resnet12", 0.06)
 WEIGHTS = "gene/learngene.safetensors"
-CPU = torch.device("cpu")
-
-
-def batches(number, dtype=torch.float64):
-    draws = generator(number, "images")
-    while True:
-        labels = torch.randint(4, (6,), generator=draws)
-        images = torch.rand(6, 3, 32, 32, generator=draws, dtype=dtype) + labels[:, None, None, None] / 4
-        yield images.to(memory_format=torch.channels_last), labels
-
-
-def trainees(body=VGG, count=3, dtype=torch.float64, slow=True):
-    channels = gene_channels(body, 0.45)
-    made = []
-    for number in range(count):
-        network = placed(newborn(body, num_classes=4, gene=None, cross="zero", seed=number), CPU).to(dtype)
-        thin = placed(gene_network(body, channels, num_classes=4), CPU).to(dtype)
-        shapes = {name: tuple(t.shape) for name, t in thin.named_parameters() if not name.startswith("head")}
-        made.append(Trainee(network, partial(batches, number, dtype), thin, shapes if slow else {}))
-    return made
-
-
-def training(steps=4, **constants):
-    optimisation = AncestrySection(**{"lr": 0.05, "warmup": 1, "clip_norm": 1.0, "batch_size": 6} | constants)
-    return Training(optimisation, steps, "float32", gene_rate=lambda progress: 0.3, circuit_loss=0.7)
-
-
-def tensors(trained):
-    return {
-        f"{kind}.{name}": tensor
-        for kind, network in (("network", trained.network), ("thin", trained.thin))
-        for name, tensor in network.state_dict().items()
-    }
-
-
-def assert_alike(first, second):
-    for one, other in zip(first, second, strict=True):
-        assert one.loss == pytest.approx(other.loss, abs=1e-9)
-        torch.testing.assert_close(tensors(one.trainee), tensors(other.trainee), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("body", [VGG, RESNET], ids=["vgg", "resnet"])
@@ -180,13 +140,13 @@ def test_trainees_of_which_only_some_inherit_are_refused():
 
 
 def test_an_unknown_back_end_is_refused():
-    with pytest.raises(LearngeneError, match="backend 'vmap': expected loop or grouped"):
+    with pytest.raises(LearngeneError, match="backend 'vmap': expected loop, grouped or graph"):
         train_each([], training(), backend="vmap")
 
 
 def test_large_groups_are_trained_in_parts(monkeypatch):
     whole = list(train_each(trainees(count=3), training(), backend="grouped"))
-    monkeypatch.setattr(backends, "TOGETHER", 2)
+    monkeypatch.setattr(memory, "TOGETHER", 2)
     assert_alike(whole, list(train_each(trainees(count=3), training(), backend="grouped")))
 
 
@@ -200,6 +160,54 @@ def test_the_loop_holds_one_network_at_a_time():
 
     for number, _ in enumerate(train_each(births(), training(1), backend="loop"), start=1):
         assert len(born) == number
+
+
+def test_as_many_are_trained_at_once_as_the_budget_holds_and_at_least_one(monkeypatch):
+    example, job = trainees(count=1)[0], training()
+    one = memory.training_bytes(example, job, 32)
+    for budget, count in [(one // 2, 1), (2 * one - 1, 1), (2 * one, 2), (1000 * one, memory.TOGETHER)]:
+        monkeypatch.setitem(memory.BUDGETS, "cpu", budget)
+        assert memory.networks_at_once(example, job, 32) == count
+
+
+def test_no_more_networks_are_alive_than_fit(monkeypatch):
+    alive = []
+
+    def births():
+        for one in trainees(count=5):
+            alive.append(len(born) - len(ended))
+            born.append(one)
+            yield one
+
+    born, ended = [], []
+    monkeypatch.setitem(memory.BUDGETS, "cpu", 2 * memory.training_bytes(trainees(count=1)[0], training(1), 32))
+    for one in train_each(births(), training(1), backend="grouped"):
+        ended.append(one)
+    assert len(ended) == len(born) == 5
+    assert max(alive) == 1
+
+
+def test_memory_is_that_of_the_weights_and_grows_with_the_batch():
+    def needs(**constants):
+        return memory.training_bytes(trainees(count=1, dtype=torch.float32)[0], training(**constants), 32)
+
+    eight, sixteen, twenty_four = (needs(batch_size=size) for size in (8, 16, 24))
+    weights = 4 * sum(weight.numel() for weight in trainees(count=1)[0].network.parameters())
+    assert twenty_four - sixteen == sixteen - eight > 0
+    assert needs(batch_size=8, optimizer="adamw") - eight == weights
+    assert eight > 3 * weights
+
+
+def test_measuring_memory_touches_no_weight():
+    example, twin = trainees(count=1)[0], trainees(count=1)[0]
+    memory.networks_at_once(example, training(), 32)
+    torch.testing.assert_close(tensors(example), tensors(twin), rtol=0, atol=0)
+
+
+def test_networks_that_do_not_fit_beside_another_are_trained_by_the_loop_and_nothing_is_timed(monkeypatch):
+    monkeypatch.setitem(memory.BUDGETS, "cpu", 1)
+    monkeypatch.setattr(choosing, "_timed", never)
+    assert choice(trainees(count=1)[0]) == Choice("loop")
 
 
 @pytest.fixture
@@ -220,7 +228,7 @@ def test_the_choice_is_timed_once_and_then_read(fresh_cache, monkeypatch):
     chosen = choice(example)
     assert set(chosen.milliseconds) == {"loop", "grouped"}
     assert min(chosen.milliseconds.values()) > 0
-    monkeypatch.setattr(backends, "_timed", never)
+    monkeypatch.setattr(choosing, "_timed", never)
     assert choice(trainees(count=1, dtype=torch.float32)[0]) == chosen
     assert len(list((cache_folder() / "backends").glob("*.json"))) == 1
 
@@ -228,12 +236,12 @@ def test_the_choice_is_timed_once_and_then_read(fresh_cache, monkeypatch):
 def test_the_faster_back_end_is_chosen(fresh_cache, monkeypatch):
     example = trainees(count=1)[0]
     for count, fast in enumerate(["loop", "grouped"], start=2):
-        monkeypatch.setattr(backends, "_milliseconds", lambda one, *args, fast=fast: 1.0 if one == fast else 2.0)
+        monkeypatch.setattr(choosing, "_milliseconds", lambda one, *args, fast=fast: 1.0 if one == fast else 2.0)
         assert choice(example, count=count).backend == fast
 
 
 def test_grouped_must_be_faster_by_a_tenth(fresh_cache, monkeypatch):
-    monkeypatch.setattr(backends, "_milliseconds", lambda one, *args: {"loop": 1.0, "grouped": 0.95}[one])
+    monkeypatch.setattr(choosing, "_milliseconds", lambda one, *args: {"loop": 1.0, "grouped": 0.95}[one])
     assert choice(trainees(count=1)[0]).backend == "loop"
 
 
@@ -242,17 +250,17 @@ def test_networks_that_do_not_fit_side_by_side_are_trained_by_the_loop(fresh_cac
         raise torch.OutOfMemoryError
 
     said = []
-    monkeypatch.setattr(backends, "_milliseconds", full)
-    assert choice(trainees(count=1)[0], warn=said.append) == backends.Choice("loop")
+    monkeypatch.setattr(choosing, "_milliseconds", full)
+    assert choice(trainees(count=1)[0], warn=said.append) == Choice("loop")
     assert "3 at once need more memory than there is" in said[0]
 
 
 def test_another_batch_size_is_another_choice(fresh_cache, monkeypatch):
     example, asked = trainees(count=1)[0], []
-    monkeypatch.setattr(backends, "_milliseconds", lambda *args: asked.append(args) or 1.0)
+    monkeypatch.setattr(choosing, "_milliseconds", lambda *args: asked.append(args) or 1.0)
     for job in (training(), training(batch_size=8), training(), training(steps=9)):
         choice(example, job=job)
-    assert len(asked) == 2 * 2 * backends.TRIALS
+    assert len(asked) == 2 * 2 * choosing.TRIALS
 
 
 def test_choosing_touches_no_weight(fresh_cache):
@@ -262,8 +270,8 @@ def test_choosing_touches_no_weight(fresh_cache):
 
 
 def test_a_lone_network_is_trained_by_the_loop_and_nothing_is_timed(fresh_cache, monkeypatch):
-    monkeypatch.setattr(backends, "_timed", never)
-    assert choice(trainees(count=1)[0], count=1) == backends.Choice("loop")
+    monkeypatch.setattr(choosing, "_timed", never)
+    assert choice(trainees(count=1)[0], count=1) == Choice("loop")
 
 
 def test_a_damaged_choice_is_made_anew(fresh_cache):
@@ -313,7 +321,7 @@ def test_an_evolution_says_what_was_timed_and_goes_on_with_its_choice_wherever_i
     tiny, tmp_path, fresh_cache, monkeypatch
 ):
     timings = {"loop": 2.0, "grouped": 1.0}
-    monkeypatch.setattr(backends, "_milliseconds", lambda one, *args: timings[one])
+    monkeypatch.setattr(choosing, "_milliseconds", lambda one, *args: timings[one])
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path / "run", reporter=StopAfterOne())
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "elsewhere"))

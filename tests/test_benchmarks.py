@@ -3,7 +3,7 @@ from itertools import count
 
 import pytest
 
-from benchmarks import generation, measure, population
+from benchmarks import generation, measure, population, simulate
 from benchmarks.measure import Figure, Goal, interleaved, ratio, table, typical
 from benchmarks.topics import TOPICS
 
@@ -61,13 +61,13 @@ def test_every_function_that_is_clocked_exists(place):
 
 
 def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch):
-    from learngene_hub import backends
-    from learngene_hub.evolution import generation as algorithm
+    from learngene_hub.backends import loop
+    from learngene_hub.evolution import shard as algorithm
 
     clock = iter([0.0, 10.0, 13.0, 20.0])
     monkeypatch.setattr(generation.time, "process_time", lambda: next(clock))
-    monkeypatch.setattr(backends, "train", lambda: None)
-    monkeypatch.setattr(algorithm, "critic_fitness", lambda: backends.train())
+    monkeypatch.setattr(loop, "train", lambda: None)
+    monkeypatch.setattr(algorithm, "critic_fitness", lambda: loop.train())
     before = algorithm.critic_fitness
     with generation.clocked() as spent:
         algorithm.critic_fitness()
@@ -78,3 +78,17 @@ def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch
 def test_the_reference_of_a_population_is_one_of_its_ways():
     assert population.NAIVE in population.WAYS
     assert len(population.WAYS) > 1
+
+
+def test_a_simulated_generation_is_its_shards_and_their_genes_one_after_another():
+    times = simulate.Times(seconds=10, spread=0, megabytes=5, bandwidth=5, driver=3)
+    found = simulate.simulate(times, workers=2, shards=3, generations=1)
+    assert found.seconds == 1 + 10 + 1 + 10 + 1 + 3  # to the first worker, its two shards, back, and the driver's part
+    assert found.idle == pytest.approx(1 - 30 / (2 * 26))
+    assert found.megabytes == 30
+
+
+def test_workers_are_idle_where_shards_do_not_divide_among_them():
+    times = simulate.Times(seconds=10, spread=0, megabytes=0, bandwidth=1, driver=0)
+    assert simulate.simulate(times, workers=8, shards=12).idle == 0.25
+    assert simulate.simulate(times, workers=8, shards=64).idle == 0

@@ -1,4 +1,6 @@
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -6,6 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from learngene_hub import __version__
 from learngene_hub.cli.main import app
 
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
@@ -31,6 +34,73 @@ def test_every_help_ends_with_an_example(command):
     result = learngene(*command, "--help")
     assert result.exit_code == 0
     assert re.search(rf"Example: learngene {' '.join(command)}\b", result.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("group", [(), ("recipes",), ("data",)], ids=["learngene", "recipes", "data"])
+def test_the_help_of_a_group_ends_with_an_example_too(group):
+    last = learngene(*group, "--help").stdout.strip().splitlines()[-1]
+    assert last.strip().startswith(f"Example: learngene {' '.join(group)}".strip())
+
+
+def test_help_shows_what_is_in_brackets_and_repeats_nothing_twice():
+    assert "owner/name[@revision] of the Hub" in words(learngene("pull", "--help").stdout)
+    assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout.replace("│", ""))
+    assert not any("...}..." in learngene(*command, "--help").stdout for command in commands())
+
+
+def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exists():
+    result = learngene()
+    assert result.exit_code == 0
+    named = set(re.findall(r"learngene ([a-z]+)", result.stdout))
+    assert named == {"evolve", "evaluate", "finetune", "list", "doctor"}
+    assert named <= {command[0] for command in commands()}
+    assert max(map(len, result.stdout.splitlines())) <= 120
+
+
+def test_the_version_is_printed_alone():
+    assert learngene("--version").stdout == f"learngene-hub {__version__}\n"
+
+
+def test_completion_can_be_installed():
+    assert "--install-completion" in learngene("--help").stdout
+
+
+def test_whatever_a_program_would_read_can_be_had_as_json():
+    # these print a text or the name of a file
+    texts = {("card",), ("report",), ("recipes", "show"), ("recipes", "copy"), ("data", "preview")}
+    having = {command for command in commands() if "--json" in learngene(*command, "--help").stdout}
+    assert set(commands()) - having == texts
+
+
+COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
+
+
+def shown_in_a_terminal(tmp_path, **variables):
+    """What `learngene recipes show --help` sends to a terminal."""
+    master, slave = pty.openpty()
+    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "CI"}}
+    code = "from learngene_hub.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "recipes", "show", "--help"]
+    environment = kept | {"TERM": "xterm-256color"} | variables
+    with (tmp_path / "stderr").open("wb") as errors:
+        subprocess.run(command, stdout=slave, stderr=errors, env=environment, check=True)
+    os.close(slave)
+    return os.read(master, 100_000)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
+def test_no_color_is_respected_in_a_terminal(tmp_path):
+    assert COLOUR.search(shown_in_a_terminal(tmp_path))
+    assert not COLOUR.search(shown_in_a_terminal(tmp_path, NO_COLOR="1"))
+
+
+def test_a_pipe_gets_no_colours_and_no_bars(tiny_file, tmp_path):
+    code = "from learngene_hub.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "evolve", tiny_file, "evolution.generations=1", "--out", tmp_path / "run"]
+    environment = os.environ | {"TERM": "xterm-256color"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"generation 1/1" in done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr
 
 
 def test_help_does_not_import_torch():
@@ -66,8 +136,11 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
         "checkpoint",
         "images/s",
         "estimated time",
+        "one at a time, or 4 at once where that is faster",
     ):
-        assert part in result.stdout
+        assert part in " ".join(result.stdout.split())
+    plan = json.loads(learngene("evolve", tiny_file, "--dry-run", "--json").stdout)
+    assert plan["images"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,6 +213,9 @@ def test_recipes_are_listed_shown_copied_and_validated(tmp_path, monkeypatch):
     bad = learngene("recipes", "validate", "mine.yaml", "network.depth=12")
     assert bad.exit_code == 1
     assert "no depth 12" in bad.stderr
+    checked = json.loads(learngene("recipes", "validate", "mine.yaml", "seed=3", "--json").stdout)
+    assert checked["recipe"]["seed"] == 3
+    assert len(checked["sha256"]) == 64
 
 
 def test_a_contact_sheet_of_the_built_in_data(tmp_path):

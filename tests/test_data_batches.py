@@ -41,6 +41,23 @@ def test_every_crop_is_a_window_of_its_padded_image_and_every_window_occurs(flip
     assert {tuple(crop.flatten().tolist()) for crop in distinct} == {tuple(e.flatten().tolist()) for e in expected}
 
 
+@pytest.mark.parametrize("size", [1, 5, 6, 8])
+def test_a_batch_is_what_slicing_and_mirroring_one_image_after_another_give(size):
+    images = torch.randint(0, 256, (9, 3, size, size), dtype=torch.uint8, generator=generator(0, "pixels"))
+    index = torch.tensor([3, 8, 3, 0, 5, 5, 7])
+    batch = ImageBatches.build(images, PLAIN, padding=PADDING, flip=True).train(index, generator(0, "batch"))
+    draws = generator(0, "batch")
+    tops, lefts = torch.randint(0, 2 * PADDING + 1, (2, len(index)), generator=draws).tolist()
+    mirrored = torch.randint(0, 2, (len(index),), generator=draws).tolist()
+    padded = F.pad(images.float(), [PADDING] * 4)
+    expected = [
+        padded[image, :, top : top + size, left : left + size].flip([2] * mirror)
+        for image, top, left, mirror in zip(index.tolist(), tops, lefts, mirrored, strict=True)
+    ]
+    assert {0, 1} == set(mirrored)
+    assert torch.equal(batch.round(), torch.stack(expected))
+
+
 def test_a_plain_batch_is_the_normalised_images_in_the_order_of_the_index():
     images, index = random_images(), torch.tensor([4, 0, 4])
     batch = ImageBatches.build(images, TYPICAL, padding=PADDING, flip=True).plain(index)

@@ -1,10 +1,12 @@
 """What the documents claim stands in a committed results file."""
 
+import importlib
 import re
 
 import pytest
 
 from docs.tables import PAGES, RESULTS, ROOT, filled
+from learngene_hub.recipe import Recipe
 from learngene_hub.results import Results
 
 
@@ -24,3 +26,36 @@ def test_a_number_changed_by_hand_is_found():
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*.json")), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_committed_results_can_be_read(path):
     assert Results.load(path).tasks > 0
+
+
+METHOD = (ROOT / "docs/method.md").read_text()
+
+
+def default_of(key):
+    section, name = key.split(".")
+    return Recipe.model_fields[section].annotation.model_fields[name].default
+
+
+@pytest.mark.parametrize(
+    ("key", "default"), re.findall(r"^\| \$.*?\| `(.*?)` \| (.*?) \|$", METHOD, re.MULTILINE), ids=lambda value: value
+)
+def test_the_defaults_of_the_method_are_those_of_recipes(key, default):
+    assert str(default_of(key)) == default
+
+
+def functions():
+    lines = re.findall(r"^Functions?:.*?\n\n|\(`[a-z_.]+`(?:, `[a-z_.]+`)*\)", METHOD + "\n", re.MULTILINE | re.DOTALL)
+    return sorted({name for line in lines for name in re.findall(r"`([a-z_]+\.[A-Za-z_.]+)`", line)})
+
+
+@pytest.mark.parametrize("name", functions())
+def test_every_function_that_the_method_names_is_there(name):
+    module, function = name.rsplit(".", 1)
+    assert hasattr(importlib.import_module(f"learngene_hub.{module}"), function)
+
+
+def test_every_statement_of_the_method_can_be_told_apart():
+    assert len(functions()) > 20
+    assert {tag: METHOD.count(f"*{tag}*") > 4 for tag in ("attested", "inferred", "ours")} == dict.fromkeys(
+        ("attested", "inferred", "ours"), True
+    )

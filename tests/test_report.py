@@ -1,13 +1,10 @@
 import html
-import os
 import re
-import shutil
-import subprocess
 from base64 import b64encode
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+from pages import BROWSER, Page, browse
 from results_examples import STARTS, example
 
 from learngene_hub.report import render_report, write_report
@@ -17,46 +14,7 @@ from learngene_hub.results import Summary
 
 PNG = b"\x89PNG not really"
 SHAPES = ((0.5, 11), (0.25, 11), (1.0, 11), (0.5, 13), (0.5, 16))
-VOID = {"meta", "link", "img", "br", "path"}
 MINUS = "\N{MINUS SIGN}"
-
-
-class Page(HTMLParser):
-    """What a browser would find in a page: balanced tags, addresses, tables as lists of rows, all text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.addresses, self.tables, self.words = [], [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.addresses += [value for name, value in attrs if name in {"src", "href", "srcset", "action", "data"}]
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append([])
-        if tag in {"td", "th"}:
-            self.tables[-1][-1].append("")
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" in self.open:
-            return
-        self.words.append(data)
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data.strip()
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
 def read(results, samples=None):
@@ -251,43 +209,16 @@ def test_the_page_and_the_pictures_that_apply_are_written(tmp_path):
     assert names == {"report.html", "comparison.png", "curves.png", "sweep.png"}
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FRAME = """<!doctype html><meta name="color-scheme" content="light dark"><title>frame</title>
-<body style="margin:0"><iframe style="border:0" width="{width}" height="{height}" srcdoc="{page}"></iframe>
-<script>onload = () => {{ const root = document.querySelector("iframe").contentDocument.documentElement;
-document.title = `width ${{root.scrollWidth}} of ${{root.clientWidth}}`; }};</script>"""
-
-
-def _browse(folder, page, width, scheme, *options):
-    """Stderr and stdout of a browser that shows `page` in a frame: its own windows cannot be as narrow as a phone."""
-    frame = folder / "frame.html"
-    frame.write_text(FRAME.format(width=width, height=900, page=html.escape(page)), encoding="utf-8")
-    command = [
-        BROWSER,
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--disable-background-networking",
-    ]
-    command += [f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--window-size=1300,900"]
-    command += [f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", *options, frame.as_uri()]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=True, env=os.environ | {"TZ": "UTC"}
-    )
-    return done.stderr, done.stdout
-
-
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, scheme):
     page = render_report(example(steps=(5, 10, 20, 40, 60), prototype=True, shapes=SHAPES), samples=None)
     opened = page.replace("<details>", "<details open>")
-    errors, document = _browse(tmp_path, opened, width, scheme, "--dump-dom")
+    errors, document = browse(tmp_path, opened, width, scheme, "--dump-dom")
     assert "CONSOLE" not in errors
     assert f"<title>width {width} of {width}</title>" in document
-    _browse(tmp_path, page, width, scheme, f"--screenshot={tmp_path / 'shot.png'}")
+    browse(tmp_path, page, width, scheme, f"--screenshot={tmp_path / 'shot.png'}")
     from PIL import Image
 
     with Image.open(tmp_path / "shot.png") as shot:

@@ -5,18 +5,16 @@ import pytest
 import torch
 
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn
+from learngene_hub.rates import Slow, falling, restarting
 from learngene_hub.rng import generator
 from learngene_hub.sections import AncestrySection
 from learngene_hub.training import (
     CHECK_EVERY,
     Circuit,
-    Slow,
     accuracy,
     epochs,
-    falling,
     leading,
     measure_statistics,
-    restarting,
     train,
 )
 

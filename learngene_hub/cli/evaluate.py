@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
 from learngene_hub.cli.genes import SOURCE_HELP
 from learngene_hub.cli.tables import print_table
 
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
     from learngene_hub.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
-EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
+EXAMPLE = (
+    "Example: learngene evaluate runs/demo --baselines narrow --out evidence\n\n"
+    "Example: learngene evaluate runs/demo --engine ray --address head:6379 --out evidence"
+)
 
 
 def evaluate(
-    genes: Annotated[list[str], typer.Argument(metavar="GENE...", help=SOURCE_HELP)],
+    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
     protocol: Annotated[
         str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct or transfer.")
@@ -51,7 +55,10 @@ def evaluate(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes of one thread each, on a CPU.")] = 1,
+    workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
+    engine: Engine = "local",
+    address: Address = None,
+    timeout: Timeout = 600,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json, report.html and pictures.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -76,7 +83,7 @@ def evaluate(
         descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
         seeds=range(seeds),
         out=out,
-        jobs=jobs,
+        engine=engine_options(engine, workers, address, timeout),
         device=device,
         reporter=TerminalReporter(),
     )

@@ -1,31 +1,44 @@
 """`learngene evolve`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, stderr, stdout
+from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
 from learngene_hub.errors import LearngeneError
 
 if TYPE_CHECKING:
     from learngene_hub.evolution.plan import Plan
     from learngene_hub.recipe import Recipe
 
-EXAMPLE = "Example: learngene evolve demo evolution.generations=6 --out runs/longer"
+EXAMPLE = (
+    "Example: learngene evolve demo evolution.generations=6 --out runs/longer\n\n"
+    "Example: learngene evolve cifar_fs_vgg11 --engine ray --address head:6379"
+)
 
 
 def evolve(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="[KEY=VALUE]...")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    engine: Engine = "local",
+    workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
+    address: Address = None,
+    timeout: Timeout = 600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
+    ] = False,
 ) -> None:
-    """Evolve a learngene as a recipe says; the gene ends up in OUT/gene."""
+    """Evolve a learngene as a recipe says; the gene ends up in OUT/gene.
+
+    On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
+    """
     from learngene_hub.evolution.plan import make_plan
     from learngene_hub.evolution.run import evolve as run
     from learngene_hub.fitting import pick_device
@@ -33,20 +46,25 @@ def evolve(
 
     chosen = Recipe.from_file(recipe, overrides or ())
     if dry_run:
-        _show_plan(chosen, make_plan(chosen, device=pick_device(device)))
+        plan = make_plan(chosen, device=pick_device(device))
+        print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
         return
-    folder = out or Path("runs") / chosen.name
+    folder, options = out or Path("runs") / chosen.name, engine_options(engine, workers, address, timeout)
     try:
-        gene = run(chosen, out=folder, resume=resume, device=device, reporter=TerminalReporter())
+        gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
     except KeyboardInterrupt:
         again = f"interrupted; finished generations are kept in {folder}: go on with the same command and --resume"
         raise KeyboardInterrupt(again) from None
     if gene.config.origin is None:
         raise LearngeneError(f"{folder}: the gene has no origin")
     share = f"{gene.config.parameters:,} parameters"
-    stdout.print(f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}", markup=False)
+    if as_json:
+        print_json({"gene": str(folder / "gene")} | gene.config.model_dump(mode="json"))
+    else:
+        line = f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}"
+        stdout.print(line, markup=False)
     data = f" --data {chosen.data.path}" if chosen.data.path else ""
-    stderr.print(f"picture: {folder / 'evolution.png'}; next: learngene evaluate {folder}{data}", markup=False)
+    stderr.print(f"page: {folder / 'evolution.html'}; next: learngene evaluate {folder}{data}", markup=False)
 
 
 def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
@@ -62,7 +80,8 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             + (f", the first {evolution.founder_generations} of one founder" if evolution.founder_generations else ""),
             "training images": f"{plan.images:,}",
             "training FLOPs": f"{plan.flops:.3g}",
-            "memory": f"about {plan.memory_bytes / 1e6:,.0f} MB an ancestry network in training; {_together(recipe)}",
+            "memory": f"about {plan.memory_bytes / 1e6:,.0f} MB an ancestry network in training; "
+            + _together(recipe, plan),
             "checkpoint": f"at most {plan.checkpoint_bytes / 1e6:.1f} MB",
             "speed": f"{plan.images_per_second:,.0f} images/s in {plan.precision} on {plan.device}, from 3 steps",
             "estimated time": f"{_duration(plan.seconds)}, without loading the images",
@@ -70,18 +89,15 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
     )
 
 
-def _together(recipe: "Recipe") -> str:
+def _together(recipe: "Recipe", plan: "Plan") -> str:
     """How many networks are trained at once."""
-    from learngene_hub.backends import TOGETHER
-
-    together = min(recipe.evolution.population, TOGETHER)
     match recipe.backend:
         case "loop":
             return "one at a time"
-        case "grouped":
-            return f"{together} at once"
+        case "grouped" | "graph":
+            return f"{plan.at_once} at once"
         case _:
-            return f"one at a time, or {together} at once where that is faster"
+            return f"one at a time, or {plan.at_once} at once where that is faster"
 
 
 def _duration(seconds: float) -> str:

@@ -9,13 +9,13 @@ from learngene_hub.cli.console import print_json, stderr
 from learngene_hub.cli.tables import print_pairs, print_table
 
 if TYPE_CHECKING:
-    from learngene_hub.gene.folder import GeneConfig
+    from learngene_hub.gene.config import GeneConfig
     from learngene_hub.gene.listing import GeneSummary
 
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
-SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name[@revision] of the Hub."
+SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name\\[@revision] of the Hub."
 
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -50,9 +50,10 @@ def push(
 
 
 def pull(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name\\[@revision] of the Hub.")],
     out: Annotated[Path | None, typer.Option(help="New folder.  \\[default: the repository's name]")] = None,
     force_download: Annotated[bool, typer.Option("--force-download", help="Even what is in the cache.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch a gene from the Hub, with its card, recipe and pictures, into a folder of your own, checked."""
     from learngene_hub.gene.sharing import pull_gene
@@ -60,5 +61,8 @@ def pull(
 
     folder = out or Path(repo.split("@")[0].split("/")[-1])
     found = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
+    if as_json:
+        print_json({"folder": str(folder), "revision": found.revision})
+        return
     stdout.print(str(folder), markup=False)
     stderr.print(f"pulled: {repo}" + (f", commit {found.revision[:12]}" if found.revision else ""), markup=False)

@@ -6,11 +6,22 @@ import typer
 from typer.core import TyperGroup
 
 from learngene_hub import __version__
-from learngene_hub.cli import card, data, evaluate, evolve, finetune, genes, hub, recipes
+from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import stderr
 from learngene_hub.errors import LearngeneError
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
+WELCOME = f"""\
+learngene-hub {__version__}: evolve, share and inherit learngenes
+
+  see it work, without data or GPU   learngene evolve demo && learngene evaluate runs/demo
+  a network for your own images      learngene finetune gtl/vgg11-cifar-fs --data photos/ --out photos-model
+  evolve on a real data set          learngene evolve cifar_fs_vgg11 --dry-run
+  genes that are there               learngene list; learngene list --hub
+  something does not work            learngene doctor
+  all commands                       learngene --help; learngene COMMAND --help
+"""
+USE, EVOLVE, SHARE, LOOK = "Use a gene", "Make a gene", "Share genes", "Look around"
 
 
 class _Commands(TyperGroup):
@@ -29,25 +40,27 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Evolve, share and inherit learngenes: small sub-networks that give a network a head start.",
     epilog="Example: learngene evolve demo && learngene evaluate runs/demo",
 )
-app.command(name="evolve", epilog=evolve.EXAMPLE)(evolve.evolve)
-app.command(name="evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
-app.command(name="finetune", epilog=finetune.FINETUNE_EXAMPLE)(finetune.finetune)
-app.command(name="predict", epilog=finetune.PREDICT_EXAMPLE)(finetune.predict)
-app.command(name="list", epilog=genes.LIST_EXAMPLE)(genes.list_genes)
-app.command(name="info", epilog=genes.INFO_EXAMPLE)(genes.info)
-app.command(name="verify", epilog=genes.VERIFY_EXAMPLE)(genes.verify)
-app.command(name="card", epilog=card.EXAMPLE)(card.card)
-app.command(name="push", epilog=hub.PUSH_EXAMPLE)(hub.push)
-app.command(name="pull", epilog=hub.PULL_EXAMPLE)(hub.pull)
-app.add_typer(recipes.app, name="recipes")
-app.add_typer(data.app, name="data")
+app.command(name="finetune", epilog=finetune.FINETUNE_EXAMPLE, rich_help_panel=USE)(finetune.finetune)
+app.command(name="predict", epilog=finetune.PREDICT_EXAMPLE, rich_help_panel=USE)(finetune.predict)
+app.command(name="list", epilog=genes.LIST_EXAMPLE, rich_help_panel=USE)(genes.list_genes)
+app.command(name="info", epilog=genes.INFO_EXAMPLE, rich_help_panel=USE)(genes.info)
+app.command(name="verify", epilog=genes.VERIFY_EXAMPLE, rich_help_panel=USE)(genes.verify)
+app.command(name="evolve", epilog=evolve.EXAMPLE, rich_help_panel=EVOLVE)(evolve.evolve)
+app.command(name="evaluate", epilog=evaluate.EXAMPLE, rich_help_panel=EVOLVE)(evaluate.evaluate)
+app.command(name="report", epilog=report.EXAMPLE, rich_help_panel=EVOLVE)(report.report)
+app.command(name="card", epilog=card.EXAMPLE, rich_help_panel=EVOLVE)(card.card)
+app.add_typer(recipes.app, name="recipes", rich_help_panel=EVOLVE)
+app.command(name="push", epilog=hub.PUSH_EXAMPLE, rich_help_panel=SHARE)(hub.push)
+app.command(name="pull", epilog=hub.PULL_EXAMPLE, rich_help_panel=SHARE)(hub.pull)
+app.add_typer(data.app, name="data", rich_help_panel=LOOK)
+app.command(name="doctor", epilog=doctor.EXAMPLE, rich_help_panel=LOOK)(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:
@@ -58,11 +71,14 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the command itself."""
+    """Options of the command itself; without a command, what there is to do."""
+    if context.invoked_subcommand is None:
+        typer.echo(WELCOME, nl=False)
 
 
 def main() -> None:

@@ -56,9 +56,8 @@ def copy(
 @app.command(epilog="Example: learngene recipes validate mine.yaml evolution.population=4")
 def validate(
     recipe: Name,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="[KEY=VALUE]...")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
     """Check a recipe, and that its network can be built; all faults are listed."""
     from learngene_hub.birth import gene_channels
@@ -67,6 +66,9 @@ def validate(
 
     checked = Recipe.from_file(recipe, overrides or ())
     gene_channels(network_body(checked), checked.gene.fraction)
+    if as_json:
+        print_json({"sha256": checked.sha256, "recipe": checked.model_dump(mode="json")})
+        return
     stdout.print(f"{recipe}: ok (sha256 {checked.sha256[:12]})", markup=False)
 
 

@@ -4,7 +4,7 @@ The data lie on the device as padded uint8 pixels. A batch is a gather of window
 images and no worker process.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,10 @@ class ImageBatches:
         scale, shift = (1 / (255 * std)).repeat(row), (-mean / std).repeat(row)
         return cls(padded, scale.to(device), shift.to(device), padding, flip)
 
+    def on(self, device: torch.device) -> "ImageBatches":
+        """The same batches on `device`."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("padded", "scale", "shift")})
+
     @property
     def image_size(self) -> int:
         """Side of every image of a batch, in pixels."""
@@ -83,10 +87,9 @@ class ImageBatches:
             (b, 3, size, size) float32 on the device, in channels_last memory format.
         """
         offsets = torch.randint(0, 2 * self.padding + 1, (2, len(index)), generator=generator)
-        mirrored = torch.randint(0, 2, (len(index),), generator=generator) if self.flip else torch.zeros(0)
         windows = self._windows(index, offsets)
-        chosen = mirrored.nonzero().flatten().to(self.padded.device)  # found on the CPU: nothing waits for the device
-        windows[chosen] = windows[chosen].flip(2)
+        if self.flip:
+            _mirror(windows, torch.randint(0, 2, (len(index),), generator=generator))
         return self._normalised(windows)
 
     def plain(self, index: Tensor) -> Tensor:
@@ -102,13 +105,29 @@ class ImageBatches:
 
     def _windows(self, index: Tensor, offsets: Tensor) -> Tensor:
         """(b, size, size, 3) uint8 windows of the padded images, from their top left corners (2, b)."""
-        size, device = self.image_size, self.padded.device
-        every = self.padded.unfold(1, size, 1).unfold(2, size, 1)  # (n, y, x, 3, size, size), a view
+        size, side, device = self.image_size, self.padded.shape[1], self.padded.device
         top, left = offsets.to(device, non_blocking=True)
-        return every.permute(0, 1, 2, 4, 5, 3)[index.to(device), top, left]  # (b, size, size, 3)
+        corners = (index.to(device) * side + top) * side + left  # (b,), counted in pixels
+        rows = corners[:, None] + torch.arange(size, device=device) * side  # (b, size) first pixels
+        every = self.padded.view(-1).unfold(0, size * 3, 3)  # (pixels, size * 3), a view: the row from each pixel on
+        return every.index_select(0, rows.flatten()).view(-1, size, size, 3)  # row by row, not byte by byte
 
     def _normalised(self, windows: Tensor) -> Tensor:
         count, size = windows.shape[:2]
         rows = windows.reshape(count, size, size * 3).float()  # long rows: 3 values a pixel alone would be slow
         rows.mul_(self.scale).add_(self.shift)
         return rows.view(count, size, size, 3).permute(0, 3, 1, 2)  # (b, 3, size, size)
+
+
+def _mirror(windows: Tensor, chosen: Tensor) -> None:
+    """Mirror those of `windows` (b, size, size, 3) left to right where `chosen` (b,) is 1, in place."""
+    places = chosen.nonzero().flatten().to(windows.device)  # found on the CPU: nothing waits for the device
+    turned = windows.index_select(0, places).flip(2)
+    _in_words(windows)[places] = _in_words(turned)
+
+
+def _in_words(windows: Tensor) -> Tensor:
+    """The bytes of `windows` as (b, words), in the widest integers that fit: fewer to be copied one by one."""
+    flat = windows.flatten(1)
+    fitting = (word for word in (torch.int64, torch.int32, torch.int16) if flat.shape[1] % word.itemsize == 0)
+    return flat.view(next(fitting, torch.uint8))

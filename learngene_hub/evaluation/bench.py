@@ -107,10 +107,13 @@ class Bench:
         """Images of the smallest class of all roles."""
         return min(int(torch.bincount(images.labels).min()) for images in self.images.values())
 
-    def measure(self, start: Start, body: Body, unit: Unit) -> dict[str, float]:
+    def measure(
+        self, start: Start, body: Body, unit: Unit, on_step: Callable[[int], None] = lambda images: None
+    ) -> dict[str, float]:
         """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].
 
-        A training that diverges has learned nothing: its accuracies after a step or more are 0.
+        A training that diverges has learned nothing: its accuracies after a step or more are 0. `on_step` is called
+        with the number of images of every step.
         """
         protocol, images = self.plan.protocol, self.images[unit.role]
         classes = int(images.labels.max()) + 1
@@ -131,7 +134,7 @@ class Bench:
         batches = support_batches(
             images, task, protocol.batch_size, generator(unit.seed, "evaluation batches", unit.number)
         )
-        watch = _Watch(network, lambda: query_accuracy(network, images, task, precision), protocol.measured_at)
+        watch = _Watch(network, lambda: query_accuracy(network, images, task, precision), protocol.measured_at, on_step)
         watch.look()
         optimisation = protocol.optimisation(unit.lr)
         loss = train(network, batches, optimisation, steps=protocol.steps, precision=precision, on_step=watch.step)
@@ -143,8 +146,15 @@ class Bench:
 class _Watch:
     """Counts the steps of a training and measures at some of them."""
 
-    def __init__(self, network: LearngeneNetwork, accuracy: Callable[[], float], at: Sequence[int]) -> None:
+    def __init__(
+        self,
+        network: LearngeneNetwork,
+        accuracy: Callable[[], float],
+        at: Sequence[int],
+        on_step: Callable[[int], None],
+    ) -> None:
         self.found: dict[str, float] = {}
+        self._on_step = on_step
         self._network, self._accuracy, self._at, self._steps = network, accuracy, at, 0
 
     def look(self) -> None:
@@ -154,4 +164,5 @@ class _Watch:
 
     def step(self, images: int) -> None:
         self._steps += 1
+        self._on_step(images)
         self.look()

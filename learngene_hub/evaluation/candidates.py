@@ -8,7 +8,8 @@ from learngene_hub.data import GLYPHS, Normalisation
 from learngene_hub.errors import LearngeneError
 from learngene_hub.evolution.plan import evolution_flops
 from learngene_hub.evolution.run import network_body
-from learngene_hub.gene.folder import RECIPE_NAME, DataRecord
+from learngene_hub.gene.config import DataRecord
+from learngene_hub.gene.folder import RECIPE_NAME
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe import Recipe

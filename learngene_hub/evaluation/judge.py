@@ -1,29 +1,23 @@
 """The judge: every start meets every task, after each has found its learning rate on held-out classes."""
 
-import os
-import signal
 import statistics
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from safetensors.torch import load, save
 
 from learngene_hub.birth import Body
-from learngene_hub.errors import LearngeneError
-from learngene_hub.evaluation.bench import Bench, Plan, Unit
+from learngene_hub.engine import Crew, Step, no_step, threads
+from learngene_hub.evaluation.bench import Bench, Unit
 from learngene_hub.evaluation.ledger import Ledger, Measured
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
-from learngene_hub.progress import Reporter, SilentReporter
-from learngene_hub.results import Cost
+from learngene_hub.progress import Reporter
+from learngene_hub.training import best_precision
 
 TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
+THREADS = 1  # of every network, however many workers there are, since they change the last digits
 
 
 @dataclass(frozen=True)
@@ -77,37 +71,57 @@ def judge(
     ]
 
 
-@contextmanager
-def one_process(bench: Bench) -> Iterator[Referee]:
-    """A referee that measures here, one network after the other."""
-    yield lambda bouts: (((one, unit), bench.measure(one.start, one.body, unit)) for one, unit in bouts)
+@dataclass(frozen=True)
+class Arena:
+    """What all networks of an evaluation look at.
+
+    Attributes:
+        bench: with the images.
+        entrants: every start with the descendant that inherits it.
+    """
+
+    bench: Bench
+    entrants: tuple[tuple[Start, Body], ...]
+
+    def on(self, device: torch.device) -> "Arena":
+        """The same arena with its images on `device`, in the precision that is best there."""
+        plan = replace(self.bench.plan, device=device.type, precision=best_precision(device))
+        images = {role: images.on(device) for role, images in self.bench.images.items()}
+        return replace(self, bench=replace(self.bench, plan=plan, images=images))
 
 
-@contextmanager
-def several_processes(plan: Plan, contenders: Sequence[Contender], jobs: int) -> Iterator[Referee]:
-    """A referee that measures in `jobs` processes of one thread each."""
+@dataclass(frozen=True)
+class Trial:
+    """One network to be measured, by one thread: a task for whatever engine there is.
+
+    Attributes:
+        entrant: its place in the arena.
+        unit: what it is put through.
+    """
+
+    entrant: int
+    unit: Unit
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return f"task {self.unit.number + 1} of seed {self.unit.seed}, {self.unit.role}"
+
+    def __call__(self, arena: Arena, step: Step) -> Measured:
+        """Its accuracies."""
+        with threads(THREADS):
+            return arena.bench.measure(*arena.entrants[self.entrant], self.unit, partial(step, doing=self.label))
+
+
+def referee_of(crew: Crew[Arena], contenders: Sequence[Contender]) -> Referee:
+    """A referee that lets `crew` measure; its arena has the contenders in their order."""
     places = {id(one): place for place, one in enumerate(contenders)}
-    starts = [
-        (one.start.name, None if one.start.tensors is None else _packed(one.start), one.body) for one in contenders
-    ]
-    context = get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, initializer=_open_bench, initargs=(plan, starts))
 
     def referee(bouts: Sequence[Bout]) -> Iterator[tuple[Bout, Measured]]:
-        try:
-            futures = {pool.submit(_measure_one, places[id(bout[0])], bout[1]): bout for bout in bouts}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool:
-            raise LearngeneError(
-                f"one of the {jobs} processes ended early: out of memory, perhaps; use fewer --jobs. In a script, call "
-                'evaluate below `if __name__ == "__main__":`'
-            ) from None
+        trials = [Trial(places[id(one)], unit) for one, unit in bouts]
+        return ((bouts[number], measured) for number, measured in crew.run(trials, no_step))
 
-    try:
-        yield referee
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return referee
 
 
 def _measure(title: str, bouts: Iterable[Bout], referee: Referee, reporter: Reporter) -> None:
@@ -123,35 +137,3 @@ def _held_out(one: Contender, protocol: Protocol, lr: float) -> float:
     units = [Unit("held-out", TUNING_SEED, number, lr) for number in range(protocol.tuning_tasks)]
     names = [str(step) for step in protocol.measured_at if step > 0]
     return statistics.fmean(one.ledger[unit][name] for unit in units for name in names)
-
-
-_bench: Bench
-_contenders: list[tuple[Start, Body]]
-
-
-def _open_bench(plan: Plan, starts: Sequence[tuple[str, bytes | None, Body]]) -> None:
-    """Make a process of the pool ready: images and starts of its own, one thread, deaf to Ctrl-C."""
-    global _bench, _contenders
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    _bench = Bench.build(plan, SilentReporter())
-    _contenders = [
-        (Start(name, "", None if packed is None else load(packed), Cost()), body) for name, packed, body in starts
-    ]
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that made it does, however that came about."""
-    if (parent := parent_process()) is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _measure_one(place: int, unit: Unit) -> Measured:
-    return _bench.measure(*_contenders[place], unit)
-
-
-def _packed(start: Start) -> bytes:
-    assert start.tensors is not None
-    return save({name: tensor.contiguous() for name, tensor in start.tensors.items()})

@@ -1,19 +1,19 @@
 """Verdicts as `Results`: means, intervals, paired differences, shares and costs."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn
+from learngene_hub.engine import device_name
 from learngene_hub.evaluation.bench import CROSS, Plan
 from learngene_hub.evaluation.candidates import Candidate
-from learngene_hub.evaluation.judge import Contender, Verdict
+from learngene_hub.evaluation.judge import THREADS, Contender, Verdict
 from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
-from learngene_hub.evolution.run import device_name
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 
@@ -21,7 +21,13 @@ Judged = Sequence[tuple[Contender, Verdict]]
 
 
 def make_results(
-    candidates: Sequence[Candidate], judged: Judged, plan: Plan, *, data: str, seeds: Sequence[int], threads: int
+    candidates: Sequence[Candidate],
+    judged: Judged,
+    plan: Plan,
+    *,
+    data: str,
+    seeds: Sequence[int],
+    environment: Mapping[str, str | int],
 ) -> Results:
     """The results of an evaluation.
 
@@ -31,7 +37,7 @@ def make_results(
         plan: what all had in common.
         data: name of the data set of the novel classes.
         seeds: of the tasks.
-        threads: of every process.
+        environment: versions and hardware, of whoever measured.
     """
     protocol = plan.protocol
     bodies = dict.fromkeys(contender.body for contender, _ in judged)
@@ -47,7 +53,7 @@ def make_results(
         descendants=tuple(
             _descendant(body, [one for one in judged if one[0].body == body], candidates[0].start) for body in bodies
         ),
-        environment=environment(plan, threads),
+        environment=dict(environment),
         recipe="" if candidates[0].recipe is None else candidates[0].recipe.text,
     )
 
@@ -61,14 +67,14 @@ def fit(body: Body, start: Start) -> LearngeneNetwork:
     return newborn(body, num_classes=2, gene=start.tensors, cross=CROSS, seed=0)
 
 
-def environment(plan: Plan, threads: int) -> dict[str, str | int]:
-    """Versions and hardware that outcomes may depend on."""
+def environment(plan: Plan) -> dict[str, str | int]:
+    """Versions and hardware that outcomes may depend on, of the process that calls."""
     return {
         "learngene_hub": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "device": device_name(torch.device(plan.device)),
-        "threads": threads,
+        "threads": THREADS,
         "precision": plan.precision,
     }
 

@@ -20,16 +20,17 @@ from torch import Tensor
 
 from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
+from learngene_hub.engine import device_name
 from learngene_hub.errors import TrainingError
-from learngene_hub.evolution.run import device_name
 from learngene_hub.files import atomic_path, read_json
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.progress import Reporter
+from learngene_hub.rates import falling
 from learngene_hub.rng import generator, seeded_initialisation
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Precision, falling, train
+from learngene_hub.training import Precision, train
 
 FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10

@@ -1,19 +1,21 @@
 """`evaluate`: genes in, `Results` out; interrupted at any moment, it goes on where it was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
+from learngene_hub.engine import EngineOptions, Step, make_engine, threads
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
-from learngene_hub.evaluation.judge import Contender, judge, one_process, several_processes
+from learngene_hub.evaluation.judge import THREADS, Arena, Contender, judge, referee_of
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.outcome import environment, fit, make_results
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
@@ -73,7 +75,7 @@ def evaluate(
     descendants: Descendants = Descendants(),
     seeds: Sequence[int] = (0, 1, 2),
     out: str | Path | None = None,
-    jobs: int = 1,
+    engine: EngineOptions = EngineOptions(),  # noqa: B008
     device: str = "auto",
     reporter: Reporter = SilentReporter(),  # noqa: B008
 ) -> Results:
@@ -93,7 +95,8 @@ def evaluate(
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
-        jobs: processes of one thread each; 1: this one, with its threads. CPU only.
+        engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster. What
+            an alternative to a gene needs of other training is done here.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 
@@ -104,12 +107,12 @@ def evaluate(
         InheritanceError, NetworkError: a gene does not fit into a descendant, or there is no such network.
         RunError: another process works in `out`, or it holds results of other genes or another protocol.
         DataError: the images cannot be had.
+        EngineError: the workers cannot be had, or lose the same network again and again.
     """
     if out is not None:
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    wanted, place = check_baselines(baselines), pick_device(device)
-    _check_jobs(jobs, place)
+    wanted, place = check_baselines(baselines), pick_device(device) if engine.name == "local" else torch.device("cpu")
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
@@ -129,14 +132,17 @@ def evaluate(
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
         bench = replace(bench, plan=plan)
         if wanted:
-            starts += make_baselines(wanted, _terms(candidates[0], data, place, reporter))
-        contenders = _contenders(starts, bodies, bench, folder, jobs, reporter)
-        referees = one_process(bench) if jobs == 1 else several_processes(plan, contenders, jobs)
-        with referees as referee:
+            starts += make_baselines(wanted, _terms(candidates[0], data, place, device, engine, reporter))
+        arena = Arena(bench, _entrants(starts, bodies, reporter))
+        workforce = make_engine(engine, device=device, place=place, most=len(arena.entrants) * protocol.tasks)
+        with workforce.crew(arena, reporter) as crew:
+            ((_, where),) = crew.run([Look()])
+            contenders = _contenders(arena, where, folder)
+            referee = referee_of(crew, contenders)
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
         judged = list(zip(contenders, verdicts, strict=True))
         name = candidates[0].data.source if target is None else target_name(target)
-        results = make_results(candidates, judged, plan, data=name, seeds=seeds, threads=_threads(jobs))
+        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=where.environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
@@ -159,11 +165,6 @@ def _refuse_other(folder: Path, candidates: Sequence[Candidate], protocol: Proto
             )
 
 
-def _check_jobs(jobs: int, device: torch.device) -> None:
-    if jobs < 1 or (jobs > 1 and device.type != "cpu"):
-        raise LearngeneError(f"jobs={jobs} on {device}: expected 1 or more on the CPU, 1 elsewhere")
-
-
 def _plan(
     candidates: Sequence[Candidate], protocol: Protocol, data: str | None, target: str | None, device: torch.device
 ) -> Plan:
@@ -179,7 +180,14 @@ def _plan(
     )
 
 
-def _terms(candidate: Candidate, data: str | None, device: torch.device, reporter: Reporter) -> Terms:
+def _terms(
+    candidate: Candidate,
+    data: str | None,
+    place: torch.device,
+    device: str,
+    engine: EngineOptions,
+    reporter: Reporter,
+) -> Terms:
     if candidate.recipe is None:
         raise LearngeneError(
             "baselines are trained by the gene's own recipe: give the folder of a gene, with its recipe.yaml"
@@ -187,8 +195,10 @@ def _terms(candidate: Candidate, data: str | None, device: torch.device, reporte
     return Terms(
         gene=candidate.gene,
         recipe=candidate.recipe,
-        base=base_images(candidate.data, candidate.normalisation, data=data, device=device, reporter=reporter),
-        precision=best_precision(device) if candidate.recipe.precision == "auto" else candidate.recipe.precision,
+        base=base_images(candidate.data, candidate.normalisation, data=data, device=place, reporter=reporter),
+        precision=best_precision(place) if candidate.recipe.precision == "auto" else candidate.recipe.precision,
+        device=device,
+        engine=engine,
         folder=cache_folder() / PRETRAINED_FOLDER,
         reporter=reporter,
     )
@@ -217,28 +227,44 @@ def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protoco
     return replace(protocol, queries=room)
 
 
-def _contenders(
-    starts: Sequence[Start],
-    bodies: Sequence[Body],
-    bench: Bench,
-    folder: Path | None,
-    jobs: int,
-    reporter: Reporter,
-) -> list[Contender]:
+def _entrants(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) -> tuple[tuple[Start, Body], ...]:
     """Every start in every kind of descendant that it fits into; genes fit into all."""
-    constants, images = bench.plan.constants() | environment(bench.plan, _threads(jobs)), bench.fingerprints()
-    contenders, measures = [], bench.plan.protocol.measures
-    for body in bodies:
-        for start in starts:
-            try:
-                fit(body, start)
-            except InheritanceError as error:
-                reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
-                continue
-            contenders.append(Contender(start, body, Ledger(folder, start, body, constants, images, measures)))
-    return contenders
+    entrants = []
+    for body, start in product(bodies, starts):
+        try:
+            fit(body, start)
+        except InheritanceError as error:
+            reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
+        else:
+            entrants.append((start, body))
+    return tuple(entrants)
 
 
-def _threads(jobs: int) -> int:
-    """Threads of every process."""
-    return torch.get_num_threads() if jobs == 1 else 1
+@dataclass(frozen=True)
+class Where:
+    """All that shapes an outcome where it is measured, and the versions and hardware there, in JSON types."""
+
+    constants: Mapping[str, Any]
+    environment: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The question where networks are measured, as a task."""
+
+    label = "the question what workers compute on"
+
+    def __call__(self, arena: Arena, step: Step) -> Where:
+        """What the worker knows."""
+        with threads(THREADS):
+            return Where(arena.bench.plan.constants(), environment(arena.bench.plan))
+
+
+def _contenders(arena: Arena, where: Where, folder: Path | None) -> list[Contender]:
+    """The entrants, with what is known of them."""
+    constants, images = {**where.constants, **where.environment}, arena.bench.fingerprints()
+    measures = arena.bench.plan.protocol.measures
+    return [
+        Contender(start, body, Ledger(folder, start, body, constants, images, measures))
+        for start, body in arena.entrants
+    ]

@@ -19,7 +19,7 @@ from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.evaluation.bench import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.fitting import Images, on_device
-from learngene_hub.gene.folder import DataRecord
+from learngene_hub.gene.config import DataRecord
 from learngene_hub.progress import Reporter
 
 SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples

@@ -18,6 +18,7 @@ from torch import Tensor
 from learngene_hub.backends import Backend
 from learngene_hub.birth import Body, gene_network, placed
 from learngene_hub.data import sample_task
+from learngene_hub.engine import EngineOptions
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
@@ -63,6 +64,8 @@ class Terms:
         recipe: the gene's own.
         base: images of its base classes, as its ancestors saw them.
         precision: of its convolutions.
+        device: as the user named it.
+        engine: what evolves ablations.
         folder: where trained networks are kept.
         reporter: told of progress.
     """
@@ -71,6 +74,8 @@ class Terms:
     recipe: Recipe
     base: Images
     precision: Precision
+    device: str
+    engine: EngineOptions
     folder: Path
     reporter: Reporter
 
@@ -214,7 +219,13 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
     out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}"
     terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
     gene = evolve(
-        recipe, out=out, resume=True, device=str(terms.base.device), backends=backends, reporter=terms.reporter
+        recipe,
+        out=out,
+        resume=True,
+        device=terms.device,
+        engine=terms.engine,
+        backends=backends,
+        reporter=terms.reporter,
     )
     return Start(name, description, gene.tensors, learngene(gene, name, flops=terms.flops).cost)
 

@@ -3,7 +3,7 @@
 Novel classes are named here and never loaded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -39,6 +39,10 @@ class Environment:
     base: Images
     held_out: Images
     normalisation: Normalisation
+
+    def on(self, device: torch.device) -> "Environment":
+        """The same images on `device`."""
+        return replace(self, base=self.base.on(device), held_out=self.held_out.on(device))
 
 
 def load_environment(

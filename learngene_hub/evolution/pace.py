@@ -1,37 +1,70 @@
-"""Which back end trains the networks of a run: as its recipe says, or the faster one on this machine."""
+"""Which back end trains the networks of a run: as its recipe says, or the faster one where the workers are."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from learngene_hub.backends import Choice, Trainee, choose
+from learngene_hub.engine import Crew, Step, no_step, threads
+from learngene_hub.errors import RecipeError
 from learngene_hub.evolution.ancestry import trainee
 from learngene_hub.evolution.critics import critic
-from learngene_hub.evolution.generation import Setting, birth, critic_training, life
 from learngene_hub.evolution.population import JOBS, Job
-from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.evolution.shard import Setting, birth, critic_training, life
+from learngene_hub.progress import Reporter
 
 
-def choose_backends(setting: Setting, reporter: Reporter) -> Mapping[Job, Choice]:
+def choose_backends(setting: Setting, crew: Crew[Setting], reporter: Reporter) -> Mapping[Job, Choice]:
     """Job -> its back end for a whole run.
 
-    With `auto` each job is timed once on a machine, see `learngene_hub.backends.choose`.
+    With `auto` each job is timed once on a machine, see `learngene_hub.backends.choose`, by a worker of `crew`.
+
+    Raises:
+        RecipeError: the recipe asks for `graph`, but networks are not trained on a CUDA device.
     """
-    recipe = setting.recipe
+    recipe, device = setting.recipe, setting.environment.base.device
+    if recipe.backend == "graph" and device.type != "cuda":
+        raise RecipeError(
+            f"backend: expected auto, loop or grouped where networks are trained on {device.type}, found graph, which "
+            "needs a CUDA device; change it, or give --device cuda"
+        )
     if recipe.backend != "auto":
         return dict.fromkeys(JOBS, Choice(recipe.backend))
-    size = recipe.data.image_size
-    population, tasks = recipe.evolution.population, recipe.critic.tasks
-    last = life(setting, recipe.evolution.generations - 1)
-    return {
-        "ancestry": choose(_ancestor(setting), population, last.training, image_size=size, warn=reporter.warn),
-        "critics": choose(_critic(setting), tasks, critic_training(setting), image_size=size, warn=reporter.warn),
-    }
+    ((_, chosen),) = crew.run([Choosing()])
+    crew.record()  # it is no part of a generation
+    for warning in chosen.warnings:
+        reporter.warn(warning)
+    return chosen.choices
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Job -> its choice, and what the user should know of them."""
+
+    choices: Mapping[Job, Choice]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """The choice of back ends, as a task."""
+
+    label = "the choice of a back end"
+
+    def __call__(self, setting: Setting, step: Step) -> Chosen:
+        """Job -> its back end, with all threads of the machine."""
+        recipe, warnings = setting.recipe, list[str]()
+        size, last = recipe.data.image_size, life(setting, recipe.evolution.generations - 1)
+        population, tasks = recipe.evolution.population, recipe.critic.tasks
+        with threads(setting.threads):
+            ancestry = choose(_ancestor(setting), population, last.training, image_size=size, warn=warnings.append)
+            step(0, "choosing")
+            critics = choose(_critic(setting), tasks, critic_training(setting), image_size=size, warn=warnings.append)
+        return Chosen({"ancestry": ancestry, "critics": critics}, tuple(warnings))
 
 
 def _ancestor(setting: Setting) -> Trainee:
     """An ancestry network as most are: its leading weights inherited."""
-    with SilentReporter().task("choosing", None) as bar:
-        founder = trainee(birth(None, 0, 0, setting, bar), setting.environment.base, life(setting, 0))
+    founder = trainee(birth(None, 0, 0, setting, no_step), setting.environment.base, life(setting, 0))
     assert founder.thin is not None
     shapes = {name: tuple(t.shape) for name, t in founder.thin.named_parameters() if not name.startswith("head.")}
     return replace(founder, inherited=shapes)

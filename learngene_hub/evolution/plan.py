@@ -7,17 +7,20 @@ from itertools import repeat
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from learngene_hub.backends import Trainee, Training
+from learngene_hub.backends.memory import networks_at_once, training_bytes
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
-from learngene_hub.evolution.generation import generation_images, life_steps, population_size
-from learngene_hub.evolution.run import network_body, pick_precision
-from learngene_hub.gene.folder import Dtype, stored_dtype
+from learngene_hub.evolution.run import network_body
+from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
+from learngene_hub.evolution.shard import pick_precision
+from learngene_hub.gene.config import Dtype
+from learngene_hub.gene.folder import stored_dtype
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
-from learngene_hub.training import Circuit, Precision, autocast, train
+from learngene_hub.training import Circuit, train
 
 MEASURED_STEPS = 3
 WARMUP_STEPS = 2
@@ -37,7 +40,8 @@ class Plan:
         seconds: estimated from a few steps of one network on the device, as in a loop; without data loading.
         images_per_second: in these steps.
         memory_bytes: of one ancestry network in training: weights, gradients, momentum and what the backward pass
-            needs; `loop` holds one at a time, `grouped` up to `TOGETHER` (ours).
+            needs (ours).
+        at_once: ancestry networks trained at once, unless by `loop`, which holds one at a time.
         device: they ran on.
         precision: of convolutions.
     """
@@ -51,6 +55,7 @@ class Plan:
     seconds: float
     images_per_second: float
     memory_bytes: int
+    at_once: int
     device: str
     precision: str
 
@@ -71,6 +76,7 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
     full, thin = _networks(body, channels)
     images = _all_images(recipe)
     rate = _measure(recipe, body, channels, device)
+    memory_bytes, at_once = _side_by_side(recipe, body, channels, device)
     gene = {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}
     return Plan(
         network_parameters=sum(weight.numel() for weight in full.parameters()),
@@ -81,7 +87,8 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
         flops=evolution_flops(recipe, body, channels),
         seconds=images / rate,
         images_per_second=rate,
-        memory_bytes=training_memory(recipe, body, channels, pick_precision(recipe, device)),
+        memory_bytes=memory_bytes,
+        at_once=at_once,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         precision=pick_precision(recipe, device),
     )
@@ -120,40 +127,14 @@ def training_flops(network: LearngeneNetwork, image_size: int) -> float:
     return 3.0 * float(counter.get_total_flops())
 
 
-def training_memory(recipe: Recipe, body: Body, channels: Mapping[str, int], precision: Precision) -> int:
-    """Bytes that the training of one ancestry network of `recipe` holds, by what autograd saves of two small batches.
-
-    Weights, gradients and the optimiser's memory are float32; what is saved grows in proportion to the batch.
-    """
-    ways, optimisation = recipe.ancestry.ways, recipe.ancestry
+def _side_by_side(recipe: Recipe, body: Body, channels: Mapping[str, int], device: torch.device) -> tuple[int, int]:
+    """Bytes of one ancestry network in training, and how many are trained at once unless by a loop."""
+    ways, size = recipe.ancestry.ways, recipe.data.image_size
     network = newborn(body, num_classes=ways, gene=None, cross="zero", seed=recipe.seed)
-    thin = gene_network(body, channels, num_classes=ways)
-    circuit = Circuit(network, thin) if optimisation.circuit_loss > 0 else None
-    few, more = (_saved_bytes(network, circuit, recipe.data.image_size, precision, count) for count in (2, 4))
-    an_image = (more - few) // 2
-    copies = 4 if optimisation.optimizer == "adamw" else 3
-    weights = sum(weight.numel() for weight in network.parameters()) * 4 * copies
-    return weights + few + an_image * (optimisation.batch_size - 2)
-
-
-def _saved_bytes(
-    network: LearngeneNetwork, circuit: Circuit | None, size: int, precision: Precision, count: int
-) -> int:
-    """Bytes that autograd keeps of one forward pass of `count` images on the CPU, without the weights themselves."""
-    known = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    images = torch.zeros(count, network.in_chans, size, size)
-    with saved_tensors_hooks(note, lambda tensor: tensor), autocast(images.device, precision):
-        logits = [network(images)] if circuit is None else [network(images), circuit(images)]
-    del logits
-    return sum(kept.values())
+    example = Trainee(placed(network, device), lambda: iter(()), gene_network(body, channels, num_classes=ways))
+    job = Training(recipe.ancestry, 1, pick_precision(recipe, device), circuit_loss=recipe.ancestry.circuit_loss)
+    at_once = min(recipe.evolution.population, networks_at_once(example, job, size))
+    return training_bytes(example, job, size), at_once
 
 
 def _measure(recipe: Recipe, body: Body, channels: Mapping[str, int], device: torch.device) -> float:

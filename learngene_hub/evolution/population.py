@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from learngene_hub.backends import Backend
+from learngene_hub.backends.jobs import Backend
 
 Job = Literal["ancestry", "critics"]
 """The networks that are trained together: those of a generation, and those of a learngene."""

@@ -1,5 +1,6 @@
 """`evolve`: a recipe in, a gene folder out; interrupted at any moment, it goes on where it was."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from learngene_hub import __version__
 from learngene_hub.backends import Backend, Choice
 from learngene_hub.birth import Body, gene_channels
 from learngene_hub.data import DataSource, source_of
+from learngene_hub.engine import Crew, EngineOptions, device_name, make_engine
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
@@ -24,24 +26,22 @@ from learngene_hub.evolution.checkpoint import (
     truncate_metrics,
 )
 from learngene_hub.evolution.environment import Environment, find_split, load_environment, source_name
-from learngene_hub.evolution.generation import Setting, generation_images, next_generation
+from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.pace import choose_backends
-from learngene_hub.evolution.population import EvolutionState, Individual, Job
+from learngene_hub.evolution.population import LOOP, EvolutionState, Individual, Job
+from learngene_hub.evolution.schedule import generation_images, population_size
+from learngene_hub.evolution.shard import Setting, pick_precision, shard_size
+from learngene_hub.evolution.story import tell
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
+from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.gene.folder import (
     CARD_NAME,
     GENE_FOLDER,
     METRICS_NAME,
     PICTURE_NAME,
     RECIPE_NAME,
-    BackendsRecord,
-    CostRecord,
-    DataRecord,
-    GeneConfig,
-    LineageRecord,
-    Origin,
     stored,
     write_gene,
 )
@@ -50,9 +50,9 @@ from learngene_hub.networks import build
 from learngene_hub.plots import check_can_draw, draw_evolution
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import Recipe
+from learngene_hub.report import EVOLUTION_NAME
 from learngene_hub.rng import generator
 from learngene_hub.sections import ClassesSection
-from learngene_hub.training import Precision, best_precision
 
 GROWING_KEY = "evolution.generations"
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
@@ -64,20 +64,25 @@ def evolve(
     out: str | Path,
     resume: bool = False,
     device: str = "auto",
+    engine: EngineOptions = EngineOptions(),  # noqa: B008
     backends: Mapping[Job, Backend] | None = None,
     reporter: Reporter = SilentReporter(),  # noqa: B008
 ) -> Learngene:
     """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
-    byte, as one that was left alone (on a CPU, with the same number of threads). So does one that is run again there,
-    as long as the cache is kept; elsewhere `backend: auto` may choose otherwise, which changes the gene by rounding.
+    byte, as one that was left alone (on a CPU, with the same number of threads), whatever engine and however many
+    workers each part had. So does one that is run again there, as long as the cache is kept; elsewhere `backend: auto`
+    may choose otherwise, which changes the gene by rounding.
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
-        out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `evolution.png`, `state/` and, at the end, `gene/`.
+        out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `state/` and, at the end, `evolution.png`,
+            `evolution.html` and `gene/`.
         resume: go on after the last saved generation, if there is one.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        engine: where networks are trained: in this process, in several, or on a Ray cluster. Torch's threads are shared
+            out among the individuals of a generation, so it takes several workers to use several cores.
         backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
         reporter: told of progress.
 
@@ -86,34 +91,46 @@ def evolve(
         RunError: `out` holds another run, or another process is in it.
         DataError: the images cannot be had.
         SelectionError: every individual of a generation failed.
+        EngineError: the workers cannot be had, or lose the same individuals again and again.
     """
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
-    place = pick_device(device)
+    place = pick_device(device) if engine.name == "local" else torch.device("cpu")
+    workforce = make_engine(engine, device=device, place=place, most=_most_shards(recipe))
     with claim(out):
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
-        setting = prepare(recipe, device=place, reporter=reporter)
+        setting = prepare(recipe, device=workforce.home, reporter=reporter)
         classes = {role: list(names) for role, names in asdict(setting.environment.split).items()}
         if saved is not None and saved.classes != classes:
             raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
-        choices = _choices(setting, backends, reporter) if saved is None else {}
-        state = _first(choices) if saved is None else saved.state
-        truncate_metrics(out, state.generation)
-        write_text(out / RECIPE_NAME, recipe.text)
-        left = range(state.generation, recipe.evolution.generations)
-        with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
-            for _ in left:
-                state, row = next_generation(state, setting, bar)
-                append_metrics(out, row | _timings(choices, row))
-                save_state(out, state, recipe.model_dump(mode="json"), classes)
-                reporter.line(_summary(row, recipe.evolution.generations))
-                bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
+        with workforce.crew(setting, reporter) as crew:
+            choices = _choices(setting, crew, backends, reporter) if saved is None else {}
+            state = _first(choices) if saved is None else saved.state
+            truncate_metrics(out, state.generation)
+            write_text(out / RECIPE_NAME, recipe.text)
+            left = range(state.generation, recipe.evolution.generations)
+            with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
+                for _ in left:
+                    state, row = next_generation(state, setting, crew, bar)
+                    append_metrics(out, row | _timings(choices, row))
+                    save_state(out, state, recipe.model_dump(mode="json"), classes)
+                    reporter.line(_summary(row, recipe.evolution.generations))
+                    bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return _finish(state, setting, out)
 
 
-def _choices(setting: Setting, backends: Mapping[Job, Backend] | None, reporter: Reporter) -> Mapping[Job, Choice]:
+def _most_shards(recipe: Recipe) -> int:
+    """Shards of a generation, as many as the recipe's back end may cut."""
+    backend = LOOP if recipe.backend == "auto" else recipe.backend
+    population = max(population_size(recipe, one) for one in range(recipe.evolution.generations))
+    return math.ceil(population / shard_size(backend))
+
+
+def _choices(
+    setting: Setting, crew: Crew[Setting], backends: Mapping[Job, Backend] | None, reporter: Reporter
+) -> Mapping[Job, Choice]:
     if backends is None:
-        return choose_backends(setting, reporter)
+        return choose_backends(setting, crew, reporter)
     return {job: Choice(backend) for job, backend in backends.items()}
 
 
@@ -150,7 +167,7 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
         path=("critic task",),
     )
     channels = gene_channels(body, recipe.gene.fraction)
-    return Setting(recipe, body, channels, environment, tasks, pick_precision(recipe, device))
+    return Setting(recipe, body, channels, environment, tasks, pick_precision(recipe, device), torch.get_num_threads())
 
 
 def network_body(recipe: Recipe) -> Body:
@@ -161,11 +178,6 @@ def network_body(recipe: Recipe) -> Body:
 def data_source(recipe: Recipe) -> DataSource:
     """Where the images of `recipe` come from."""
     return source_of(recipe.data, path=recipe.data.path, seed=recipe.seed)
-
-
-def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
-    """The recipe's precision, or what `device` does best."""
-    return best_precision(device) if recipe.precision == "auto" else recipe.precision
 
 
 def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
@@ -209,10 +221,11 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
 
 
 def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
-    """Draw the picture and write the gene folder."""
+    """Draw the picture, tell the story and write the gene folder."""
     rows = read_metrics(out)
     best = _chosen(state, setting.recipe)
     draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
+    tell(rows, setting.recipe, best.id, out / EVOLUTION_NAME)
     config = _gene_config(best, rows, state, setting)
     tensors = {name: tensor.float() for name, tensor in stored(best.gene, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
@@ -257,13 +270,17 @@ def _gene_config(
             seed=recipe.seed,
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
-            cost=CostRecord(
-                images=state.images, seconds=round(state.seconds, 1), device=device_name(environment.base.device)
-            ),
+            cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=_place(rows, environment)),
             data=_data_record(recipe, environment),
             backends=BackendsRecord(ancestry=state.backends["ancestry"], critics=state.backends["critics"]),
         ),
     )
+
+
+def _place(rows: Sequence[Mapping[str, Any]], environment: Environment) -> str:
+    """What the last generation ran on; rows from before there were engines do not say."""
+    engine = rows[-1].get("engine")
+    return str(engine["place"]) if engine else device_name(environment.base.device)
 
 
 def _without_place(override: str) -> str:
@@ -312,11 +329,3 @@ def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord,
         found[one.id] = one
         waiting.extend(parent for parent in one.parents if parent not in found)
     return tuple(found[key] for key in sorted(found, reverse=True))
-
-
-def device_name(device: torch.device) -> str:
-    """What networks ran on, as a card should say it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"

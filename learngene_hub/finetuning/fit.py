@@ -15,9 +15,10 @@ from learngene_hub.finetuning.photos import Parts
 from learngene_hub.finetuning.settings import WARMUP, Settings
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.rates import falling
 from learngene_hub.rng import generator
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Batch, Precision, autocast, best_precision, epochs, falling, make_optimizer
+from learngene_hub.training import Batch, Precision, autocast, best_precision, epochs, make_optimizer
 
 CHUNK = 500  # images a forward pass of a measurement
 

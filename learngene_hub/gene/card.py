@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from learngene_hub.errors import GeneFileError
-from learngene_hub.gene.folder import GeneConfig
+from learngene_hub.gene.config import GeneConfig
 from learngene_hub.plain_yaml import load_yaml
 
 LIBRARY_NAME = "learngene"

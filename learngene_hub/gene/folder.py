@@ -5,25 +5,24 @@ loaded in part: a folder passes every check, or is refused with the check that f
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from learngene_hub.errors import GeneFileError, NetworkError
 from learngene_hub.files import atomic_path, leads_out, read_json, write_text
+from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
 from learngene_hub.networks import plan_layout
 
-SCHEMA_VERSION = 1
 WEIGHTS_NAME = "learngene.safetensors"
 CONFIG_NAME = "config.json"
 RECIPE_NAME = "recipe.yaml"
@@ -36,108 +35,8 @@ GENE_FOLDER = "gene"  # inside the folder of a run
 INDEPENDENT = {"no pickle", "sha256"}  # checks whose failure does not keep the later ones from being made
 MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
-MOST_WIDTH = 4.0  # of the network a gene comes from: a small file must not ask for a huge one
-Dtype = Literal["float32", "float16"]
 DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class DataRecord(_Part):
-    """Which images the gene was evolved on, and which classes it must never have seen."""
-
-    source: str
-    preset: str | None = None
-    image_size: int
-    images_per_class: int | None = None
-    crop_padding: int
-    flip: bool
-    seed: int
-    revision: str | None = None
-    image_column: str | None = None
-    label_column: str | None = None
-    on_corrupt: Literal["refuse", "skip"] = "refuse"
-    base: tuple[str, ...]
-    held_out: tuple[str, ...]
-    novel: tuple[str, ...]
-
-
-class LineageRecord(_Part):
-    """One ancestor of the gene, or the gene itself."""
-
-    id: int
-    generation: int
-    parents: tuple[int, ...]
-    fitness: float
-
-
-class CostRecord(_Part):
-    """What the evolution took."""
-
-    images: int
-    seconds: float
-    device: str
-
-
-class BackendsRecord(_Part):
-    """How the networks of each job were trained; `loop` was the only way before this was recorded."""
-
-    ancestry: Literal["loop", "grouped"] = "loop"
-    critics: Literal["loop", "grouped"] = "loop"
-
-
-class Origin(_Part):
-    """How the gene came to be; absent when it was cut from a network that this package did not evolve."""
-
-    recipe: str
-    recipe_sha256: str
-    overrides: tuple[str, ...] = ()
-    seed: int
-    fitness: float
-    lineage: tuple[LineageRecord, ...]
-    cost: CostRecord
-    data: DataRecord
-    backends: BackendsRecord = BackendsRecord()
-
-
-class GeneConfig(_Part):
-    """`config.json`: what the tensors mean.
-
-    Attributes:
-        version: of the gene, raised when a better one takes its name.
-        channels: channel group -> leading channels that are gene.
-        fraction: gene channels over all channels of the ancestry network, in (0, 1].
-        mean: of each image channel, of values in [0, 1]; what the network expects its input to be normalised with.
-        std: likewise.
-        image_size: pixels the gene was evolved at.
-        dtype: of the kernels in the file; vectors are float32 in any case, and so is all that is read.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    version: int = Field(default=1, ge=1)
-    package_version: str
-    network: str
-    width: float = Field(gt=0, le=MOST_WIDTH)
-    depth: int
-    in_chans: int = Field(ge=1, le=64)
-    channels: dict[str, Annotated[int, Field(ge=1, le=2**14)]]
-    fraction: float = Field(gt=0, le=1)
-    parameters: int = Field(ge=1)
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
-    image_size: int = Field(ge=8, le=1024)
-    dtype: Dtype = "float32"
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    origin: Origin | None = None
-
-    @model_validator(mode="after")
-    def _channels_agree(self) -> Self:
-        if not len(self.mean) == len(self.std) == self.in_chans:
-            raise ValueError(f"mean and std need {self.in_chans} values each, one for each image channel")
-        return self
 
 
 @dataclass(frozen=True)
@@ -171,11 +70,6 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
         config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
     write_text(folder / CONFIG_NAME, config_text(config))
     return config
-
-
-def config_text(config: GeneConfig) -> str:
-    """The content of `config.json`."""
-    return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
 
 
 def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:

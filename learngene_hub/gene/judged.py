@@ -18,7 +18,8 @@ from learngene_hub.errors import GeneFileError
 from learngene_hub.files import write_text
 from learngene_hub.findings import find, lead_over, measure_words, ranked
 from learngene_hub.gene.card import BEGIN, END, check_card, render_card
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, GeneConfig, read_config
+from learngene_hub.gene.config import GeneConfig
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, read_config
 from learngene_hub.plots import draw_starts
 from learngene_hub.report import numbers
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won

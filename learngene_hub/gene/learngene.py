@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from learngene_hub.gene.folder import CONFIG_NAME, MORE_FILES, GeneConfig, read_config, read_gene, write_gene
+from learngene_hub.gene.config import GeneConfig
+from learngene_hub.gene.folder import CONFIG_NAME, MORE_FILES, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address

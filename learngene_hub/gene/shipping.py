@@ -17,6 +17,7 @@ from huggingface_hub import ModelCard
 from learngene_hub.errors import GeneFileError
 from learngene_hub.files import atomic_path, write_text
 from learngene_hub.gene.card import FACTS, addressed_card, card_facts
+from learngene_hub.gene.config import config_text
 from learngene_hub.gene.folder import (
     CARD_NAME,
     CONFIG_NAME,
@@ -24,7 +25,6 @@ from learngene_hub.gene.folder import (
     MORE_FILES,
     PICTURE_NAME,
     WEIGHTS_NAME,
-    config_text,
     file_sha256,
     find_gene,
     read_config,

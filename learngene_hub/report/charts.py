@@ -1,7 +1,7 @@
 """Where everything of a chart lies, in percent of its width and height from the top left; the page draws it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from learngene_hub.findings import is_learngene, measure_words, ranked, rivals
@@ -62,6 +62,20 @@ class Line:
 
 
 @dataclass(frozen=True)
+class _Scale:
+    """A vertical axis: its ends, the step of its ticks, and what they are called."""
+
+    low: float
+    high: float
+    step: float
+    words: Callable[[float], str]
+
+    def ticks(self) -> tuple[Tick, ...]:
+        marks = [self.low + self.step * number for number in range(round((self.high - self.low) / self.step) + 1)]
+        return tuple(Tick(_height(mark, self.low, self.high), self.words(mark)) for mark in marks)
+
+
+@dataclass(frozen=True)
 class LineChart:
     """Lines over a horizontal axis; `zero` is where the value 0 lies, if it is inside, `height` is in pixels."""
 
@@ -76,6 +90,14 @@ class LineChart:
     def summary(self) -> str:
         """What is drawn, in words; the numbers stand in the tables."""
         return f"{self.title}, over {self.axis}: {', '.join(line.name for line in self.lines)}"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A value of anything, without an interval; an accuracy has a `Summary`."""
+
+    mean: float
+    ci95: None = None
 
 
 def bar_chart(descendant: DescendantResult, measure: str) -> BarChart:
@@ -117,6 +139,7 @@ def line_chart(
     kinds: Mapping[str, str],
     *,
     include: Sequence[float] = (),
+    is_even: bool = False,
 ) -> LineChart:
     """Lines of means, each with the band of its 95 % intervals.
 
@@ -127,10 +150,36 @@ def line_chart(
         series: name of a line -> its value at each place, as a fraction; drawn in percent.
         kinds: name of a line -> how it is drawn.
         include: values that the vertical axis must reach.
+        is_even: never make the horizontal axis logarithmic, as it is where places are far apart.
     """
-    columns, height = _columns(places), max(_LEAST_HEIGHT, round(1.6 * _TEXT_HEIGHT * len(series)))
     ends = [end for values in series.values() for value in values for end in _ends(value)]
     low, high, step = _range([*ends, *include])
+    return _chart(title, axis, places, series, kinds, _Scale(low, high, step, _percent_words), is_even=is_even)
+
+
+def amount_chart(
+    title: str, axis: str, places: Sequence[float], series: Mapping[str, Sequence[float]], kinds: Mapping[str, str]
+) -> LineChart:
+    """Lines of amounts of anything, such as seconds, from zero on, over an even axis; arguments as of `line_chart`."""
+    top = max((value for values in series.values() for value in values), default=0.0) or 1.0
+    step = _round_step(top / 5)
+    scale = _Scale(0.0, step * math.ceil(top / step - 1e-9), step, _amount_words)
+    exact = {name: [Amount(value) for value in values] for name, values in series.items()}
+    return _chart(title, axis, places, exact, kinds, scale, is_even=True)
+
+
+def _chart(
+    title: str,
+    axis: str,
+    places: Sequence[float],
+    series: Mapping[str, Sequence[Summary | Amount]],
+    kinds: Mapping[str, str],
+    scale: _Scale,
+    *,
+    is_even: bool,
+) -> LineChart:
+    columns, height = _columns(places, is_even=is_even), max(_LEAST_HEIGHT, round(1.6 * _TEXT_HEIGHT * len(series)))
+    low, high = scale.low, scale.high
     heights = {name: [_height(value.mean, low, high) for value in values] for name, values in series.items()}
     labels = spread({name: found[-1] for name, found in heights.items()}, gap=100 * _TEXT_HEIGHT / height, high=100)
     lines = [
@@ -145,16 +194,14 @@ def line_chart(
         )
         for name, values in series.items()
     ]
-    marks = [low + step * number for number in range(round((high - low) / step) + 1)]
-    rows = tuple(Tick(_height(mark, low, high), f"{100 * mark:.0f}".replace("-", "\N{MINUS SIGN}")) for mark in marks)
     ordered = tuple(sorted(lines, key=lambda line: line.label))
     zero = _height(0.0, low, high) if low <= 0 <= high else None
-    return LineChart(title, axis, height, ordered, _thinned(columns, places), rows, zero)
+    return LineChart(title, axis, height, ordered, _thinned(columns, places), scale.ticks(), zero)
 
 
-def _columns(places: Sequence[float]) -> list[float]:
+def _columns(places: Sequence[float], *, is_even: bool) -> list[float]:
     """Percent of the width at which each place lies."""
-    shown = [math.log(place) for place in places] if _is_logarithmic(places) else list(places)
+    shown = [math.log(place) for place in places] if not is_even and _is_logarithmic(places) else list(places)
     width = shown[-1] - shown[0]
     return [100 * (place - shown[0]) / width if width else 50.0 for place in shown]
 
@@ -180,7 +227,24 @@ def _range(values: Sequence[float]) -> tuple[float, float, float]:
     return bottom, top if top > bottom else bottom + step, step
 
 
-def _ends(value: Summary) -> tuple[float, float]:
+def _round_step(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is at least `least`."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
+
+
+def _percent_words(value: float) -> str:
+    return f"{100 * value:.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _amount_words(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def _ends(value: Summary | Amount) -> tuple[float, float]:
     return value.mean - (value.ci95 or 0.0), value.mean + (value.ci95 or 0.0)
 
 
@@ -192,7 +256,7 @@ def _path(columns: Sequence[float], heights: Sequence[float]) -> str:
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in zip(columns, heights, strict=True))
 
 
-def _band(columns: Sequence[float], values: Sequence[Summary], low: float, high: float) -> str:
+def _band(columns: Sequence[float], values: Sequence[Summary | Amount], low: float, high: float) -> str:
     """The area between the ends of the intervals; empty where there are none."""
     if any(value.ci95 is None for value in values):
         return ""

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from learngene_hub.files import write_text
 from learngene_hub.findings import Sweep, find, is_learngene, lead_over, measure_words, ranked, standing, sweeps
 from learngene_hub.plots import draw_curves, draw_starts, draw_sweep
 from learngene_hub.report import numbers
 from learngene_hub.report.charts import BarChart, LineChart, bar_chart, best_rival, kind, line_chart
 from learngene_hub.report.sentences import constants, headline, limits, network_words, rates_at_the_edge
+from learngene_hub.report.templates import page_template
 from learngene_hub.results import PROTOTYPE, DescendantResult, Results, StartResult, Summary
 
 REPORT_NAME = "report.html"
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 COMPARISON_NAME, CURVES_NAME, SWEEP_NAME = "comparison.png", "curves.png", "sweep.png"
 
 
@@ -72,24 +70,9 @@ def render_report(results: Results, *, samples: bytes | None) -> str:
         results: what the page is about.
         samples: PNG with images of the tasks; None: the page goes without.
     """
-    template = _environment().get_template("report.html.jinja")
+    template = page_template("report.html.jinja", {one.__name__: one for one in (network_words, measure_words)})
     picture = None if samples is None else b64encode(samples).decode("ascii")
     return template.render(results=results, samples=picture, **_about(results), **_judged(results)) + "\n"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("learngene_hub", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["keep"] = _kept_together
-    shown = (numbers.percent, numbers.accuracy, numbers.points, numbers.rate, numbers.count, numbers.flops)
-    for function in (*shown, numbers.seconds, network_words, measure_words):
-        environment.filters[function.__name__] = function
-    return environment
 
 
 def _about(results: Results) -> dict[str, Any]:
@@ -190,8 +173,3 @@ def _whole(series: Mapping[str, Sequence[Summary | None]]) -> dict[str, list[Sum
     """The lines that have a value at every place."""
     found = {name: [value for value in values if value is not None] for name, values in series.items()}
     return {name: values for name, values in found.items() if len(values) == len(series[name])}
-
-
-def _kept_together(sentence: str) -> str:
-    """The sentence with no line break inside a number and its interval."""
-    return sentence.replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}").replace(" %", f"{_NO_BREAK}%")

@@ -1,8 +1,6 @@
-"""Two ways to train several networks of one shape, behind one function, and the choice between them.
+"""Which back end a job gets: the faster one, timed once per machine and kept.
 
-`loop` trains one network after another, `grouped` all of them as one (`learngene_hub.grouped`). Both see the same
-images and end with the same weights up to rounding; which of them is faster depends on network and machine. `choose`
-times both once per machine and keeps what it found, so that the same seed gives the same bytes there ever after (ours).
+So the same seed gives the same bytes on a machine ever after (ours).
 """
 
 import copy
@@ -10,86 +8,30 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice, repeat
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from filelock import FileLock
 
+from learngene_hub.backends.jobs import Backend, Trainee, Training
+from learngene_hub.backends.memory import networks_at_once
+from learngene_hub.backends.together import train_each
 from learngene_hub.data import cache_folder
-from learngene_hub.errors import LearngeneError, NetworkError
 from learngene_hub.files import LOCK_NAME, write_text
-from learngene_hub.grouped import train_together
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
-from learngene_hub.training import Batch, Circuit, Optimisation, Precision, Rate, Slow, falling, leading, train
+from learngene_hub.training import Batch
 
-Backend = Literal["loop", "grouped"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
-
-TOGETHER = 16  # networks that `grouped` trains at once, which bounds its memory
+# not `graph`: it has never run on a CUDA device; add it here when the tests marked `gpu` have passed on one
+CANDIDATES: tuple[Backend, ...] = ("loop", "grouped")
 TIMED_STEPS = 3  # after one to warm up
 TRIALS = 2  # of each back end, in turn
 MARGIN = 0.9  # of the loop's time, which `grouped` must stay below to be taken
 CHOICES_FOLDER = "backends"
-
-
-@dataclass(frozen=True)
-class Trainee:
-    """One network to be trained.
-
-    Attributes:
-        network: changed in place.
-        batches: gives what it learns from, without end, and from the start whenever it is called.
-        thin: its thin network, for the circuit loss; None: no such loss.
-        inherited: name -> shape of its leading weights that follow the gene's rate.
-        on_step: called with the number of images of every step.
-    """
-
-    network: LearngeneNetwork
-    batches: Callable[[], Iterator[Batch]]
-    thin: LearngeneNetwork | None = None
-    inherited: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    on_step: Callable[[int], None] = lambda images: None
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trainee after its training.
-
-    Attributes:
-        trainee: with the trained network.
-        loss: in nats, as of `training.train`; NaN if it diverged.
-        batches: go on where the training left them.
-    """
-
-    trainee: Trainee
-    loss: float
-    batches: Iterator[Batch]
-
-
-@dataclass(frozen=True)
-class Training:
-    """What the trainees of one job have in common.
-
-    Attributes:
-        optimisation: optimiser and its constants.
-        steps: optimiser steps.
-        precision: of convolutions and products.
-        rate: of the learning rate, after a linear warm-up.
-        gene_rate: of inherited weights instead; None: the same.
-        circuit_loss: weight of the thin network's cross-entropy.
-    """
-
-    optimisation: Optimisation
-    steps: int
-    precision: Precision
-    rate: Rate = field(default_factory=falling)
-    gene_rate: Rate | None = None
-    circuit_loss: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,30 +47,6 @@ class Choice:
     milliseconds: Mapping[Backend, float] = field(default_factory=dict)
 
 
-def train_each(trainees: Iterable[Trainee], training: Training, *, backend: Backend) -> Iterator[Fitted]:
-    """Train `trainees` of one shape and give them in their order.
-
-    A trainee is taken from `trainees` no sooner than it is needed: `loop` holds one at a time, `grouped` `TOGETHER`.
-    A group in which one diverges is trained again by `loop`, so that it takes no other with it.
-
-    Args:
-        trainees: the networks and what they learn from; alike in shape, thin network and `inherited`.
-        training: the constants.
-        backend: how; the results differ by rounding only.
-
-    Raises:
-        LearngeneError: there is no such back end.
-        NetworkError: trainees that `grouped` was to train differ in shape.
-    """
-    match backend:
-        case "loop":
-            return (_train_alone(one, training) for one in trainees)
-        case "grouped":
-            return _in_groups(trainees, training)
-        case _:
-            raise LearngeneError(f"backend {backend!r}: expected {' or '.join(BACKENDS)}")
-
-
 def choose(example: Trainee, count: int, training: Training, *, image_size: int, warn: Callable[[str], None]) -> Choice:
     """The faster back end for `count` networks like `example`: as found on this machine before, or timed now.
 
@@ -142,9 +60,9 @@ def choose(example: Trainee, count: int, training: Training, *, image_size: int,
         image_size: side of its images, in pixels.
         warn: told when the choice cannot be kept; it is then `loop`, since another day might choose otherwise.
     """
-    if count == 1:
+    if count == 1 or (together := min(count, networks_at_once(example, training, image_size))) == 1:
         return Choice("loop")
-    conditions = _conditions(example, min(count, TOGETHER), training, image_size)
+    conditions = _conditions(example, together, training, image_size)
     digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
     file = cache_folder() / CHOICES_FOLDER / f"{digest}.json"
     if (kept := _kept(file)) is not None:
@@ -152,9 +70,9 @@ def choose(example: Trainee, count: int, training: Training, *, image_size: int,
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.parent / LOCK_NAME):  # two at once would disturb, and might contradict, each other
-            return _kept(file) or _keep(_timed(example, min(count, TOGETHER), training, image_size), conditions, file)
+            return _kept(file) or _keep(_timed(example, together, training, image_size), conditions, file)
     except torch.OutOfMemoryError:
-        warn(f"Networks are trained one after another: {min(count, TOGETHER)} at once need more memory than there is")
+        warn(f"Networks are trained one after another: {together} at once need more memory than there is")
         return Choice("loop")
     except OSError as error:
         warn(
@@ -164,61 +82,11 @@ def choose(example: Trainee, count: int, training: Training, *, image_size: int,
         return Choice("loop")
 
 
-def _train_alone(one: Trainee, training: Training) -> Fitted:
-    inherited = [leading(one.network.get_parameter(name), shape) for name, shape in one.inherited.items()]
-    batches = one.batches()
-    loss = train(
-        one.network,
-        batches,
-        training.optimisation,
-        steps=training.steps,
-        precision=training.precision,
-        rate=training.rate,
-        circuit=None if one.thin is None else Circuit(one.network, one.thin),
-        circuit_loss=training.circuit_loss,
-        slow=Slow(inherited, training.gene_rate) if inherited and training.gene_rate else None,
-        on_step=one.on_step,
-    )
-    return Fitted(one, loss, batches)
-
-
-def _in_groups(trainees: Iterable[Trainee], training: Training) -> Iterator[Fitted]:
-    waiting = iter(trainees)
-    while group := list(islice(waiting, TOGETHER)):
-        yield from _train_group(group, training)
-
-
-def _train_group(group: Sequence[Trainee], training: Training) -> Iterable[Fitted]:
-    def on_step(images: int) -> None:
-        for one in group:
-            one.on_step(images)
-
-    if any(one.inherited != group[0].inherited for one in group):
-        raise NetworkError("Networks trained side by side must inherit alike: give each the same `inherited`.")
-    batches = [one.batches() for one in group]
-    losses = train_together(
-        [one.network for one in group],
-        batches,
-        training.optimisation,
-        steps=training.steps,
-        precision=training.precision,
-        rate=training.rate,
-        thins=[one.thin for one in group if one.thin is not None],
-        circuit_loss=training.circuit_loss,
-        inherited=group[0].inherited,
-        gene_rate=training.gene_rate,
-        on_step=on_step,
-    )
-    if losses is None:  # its steps have been reported already
-        return (_train_alone(replace(one, on_step=lambda images: None), training) for one in group)
-    return map(Fitted, group, losses, batches)
-
-
 def _timed(example: Trainee, count: int, training: Training, image_size: int) -> Choice:
     trials = [
-        {one: _milliseconds(one, example, count, training, image_size) for one in BACKENDS} for _ in range(TRIALS)
+        {one: _milliseconds(one, example, count, training, image_size) for one in CANDIDATES} for _ in range(TRIALS)
     ]
-    milliseconds = {one: min(trial[one] for trial in trials) for one in BACKENDS}
+    milliseconds = {one: min(trial[one] for trial in trials) for one in CANDIDATES}
     is_faster = milliseconds["grouped"] < MARGIN * milliseconds["loop"]
     return Choice("grouped" if is_faster else "loop", milliseconds)
 
@@ -290,8 +158,8 @@ def _kept(file: Path) -> Choice | None:
     """The choice that was kept in `file`; None if there is none, or it is damaged and must be made anew."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        milliseconds = {one: float(record["milliseconds"][one]) for one in BACKENDS}
-        return Choice(BACKENDS[BACKENDS.index(record["backend"])], milliseconds)
+        milliseconds = {one: float(record["milliseconds"][one]) for one in CANDIDATES}
+        return Choice(CANDIDATES[CANDIDATES.index(record["backend"])], milliseconds)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

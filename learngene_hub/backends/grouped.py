@@ -8,24 +8,25 @@ that comes upon it is given up, and nothing has changed.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from learngene_hub.backends.jobs import Fitted, Trainee, Training
+from learngene_hub.backends.loop import train_alone
 from learngene_hub.errors import NetworkError
+from learngene_hub.rates import Rate, Slow, falling
 from learngene_hub.training import (
     CHECK_EVERY,
     Batch,
     Circuit,
     Optimisation,
     Precision,
-    Rate,
-    Slow,
     at_least_float32,
-    falling,
     is_look,
     leading,
     make_optimizer,
@@ -99,6 +100,38 @@ def of_each(tensor: Tensor, count: int) -> Tensor:
 def leading_of_each(tensor: Tensor, shape: Sequence[int], *, count: int) -> Tensor:
     """The leading entries of each network's part of `tensor`, side by side again, in all of `shape`."""
     return leading(of_each(tensor, count), (count, shape[0] // count, *shape[1:])).flatten(0, 1)
+
+
+def train_group(group: Sequence[Trainee], training: Training) -> Iterable[Fitted]:
+    """Train a group as one network; if one of them diverges, all of them again by `loop`, so that it fails alone.
+
+    Raises:
+        NetworkError: they differ in shape, or in what they inherit.
+    """
+
+    def on_step(images: int) -> None:
+        for one in group:
+            one.on_step(images)
+
+    if any(one.inherited != group[0].inherited for one in group):
+        raise NetworkError("Networks trained side by side must inherit alike: give each the same `inherited`.")
+    batches = [one.batches() for one in group]
+    losses = train_together(
+        [one.network for one in group],
+        batches,
+        training.optimisation,
+        steps=training.steps,
+        precision=training.precision,
+        rate=training.rate,
+        thins=[one.thin for one in group if one.thin is not None],
+        circuit_loss=training.circuit_loss,
+        inherited=group[0].inherited,
+        gene_rate=training.gene_rate,
+        on_step=on_step,
+    )
+    if losses is None:  # its steps have been reported already
+        return (train_alone(replace(one, on_step=lambda images: None), training) for one in group)
+    return map(Fitted, group, losses, batches)
 
 
 def train_together(

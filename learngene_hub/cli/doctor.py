@@ -1,0 +1,28 @@
+"""`learngene doctor`."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from learngene_hub.cli.console import print_json
+from learngene_hub.cli.tables import print_table
+
+EXAMPLE = "Example: learngene doctor --json"
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Look at versions, devices, caches and the Hub, for a bug report; exit 1 if something is wrong.
+
+    Nothing personal is shown: paths begin at the home folder, and a token is only said to be there.
+    """
+    from learngene_hub.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print_json([asdict(one) for one in findings])
+    else:
+        rows = [(one.check, f"{one.found}. FAULT: {one.fault}" if one.fault else one.found) for one in findings]
+        print_table("learngene doctor", ("check", "found"), rows, whole_first=True)
+    if any(one.fault for one in findings):
+        raise typer.Exit(1)

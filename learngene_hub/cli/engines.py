@@ -1,0 +1,37 @@
+"""Options of the commands that can do their work in several places."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from learngene_hub.engine import EngineOptions
+
+AUTO = "auto"
+
+Engine = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster, or all GPUs of this machine.")]
+Address = Annotated[
+    str | None, typer.Option(help="Of a Ray cluster, HOST:PORT.  \\[default: one on this machine, for this run]")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds without a training step after which a worker counts as hung.")]
+WORKERS_HELP = "Processes, or Ray actors; auto: one a GPU, or as many as there are cores and work for them."
+
+
+def engine_options(name: str, workers: str, address: str | None, timeout: float) -> "EngineOptions":
+    """What the user asked for.
+
+    Raises:
+        EngineError: it cannot be had.
+    """
+    from learngene_hub.engine import EngineOptions
+
+    return EngineOptions(name, _count(workers), address, timeout)
+
+
+def _count(workers: str) -> int | None:
+    if workers == AUTO:
+        return None
+    try:
+        return int(workers)
+    except ValueError:
+        raise typer.BadParameter(f"workers: expected auto or a number, found {workers!r}") from None

@@ -1,0 +1,27 @@
+"""`learngene report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from learngene_hub.cli.console import stdout
+from learngene_hub.cli.genes import SOURCE_HELP
+
+EXAMPLE = "Example: learngene report runs/demo"
+
+
+def report(
+    run: Annotated[str, typer.Argument(help=f"Run, also one that is not done. {SOURCE_HELP}", metavar="RUN")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file to write.  \\[default: evolution.html, in RUN if it is one]"),
+    ] = None,
+) -> None:
+    """Write the page of an evolution: fitness, the tree of descent, surviving channels, cost.
+
+    `learngene evolve` writes it when it is done; this makes it anew, or in the middle of a run.
+    """
+    from learngene_hub.evolution.story import tell_again
+
+    stdout.print(str(tell_again(run, out)), markup=False)

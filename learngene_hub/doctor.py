@@ -1,0 +1,157 @@
+"""What a bug report should say of the machine: versions, devices, caches, the Hub. Nothing in it is personal.
+
+Paths are shown from the home folder on, a token is only said to be there, and nothing is written but one file without
+a name, to see whether a cache can be.
+"""
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from huggingface_hub import get_token
+
+from learngene_hub import __version__
+from learngene_hub.data import cache_folder
+from learngene_hub.errors import HubError
+from learngene_hub.hub.client import HubOptions, check_reachable, explained
+from learngene_hub.training import best_precision
+
+DISTRIBUTION = "learngene-hub"
+NEEDED = ("torch", "timm", "huggingface_hub", "safetensors")
+_EXTRA = re.compile(r"^([A-Za-z0-9._-]+).*extra == ['\"](?!dev|docs)([a-z]+)['\"]")
+_EVOLVE = ('datasets; extra == "evolve"', 'matplotlib; extra == "evolve"')  # where the package was not installed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, and what is wrong with it and how to mend it, if anything is."""
+
+    check: str
+    found: str
+    fault: str | None = None
+
+
+def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 - frozen
+    """Look at everything; asks the Hub once, for a few seconds at most.
+
+    Args:
+        options: how the Hub is reached.
+    """
+    return [
+        Finding("learngene-hub", __version__),
+        Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        *(_package(name) for name in NEEDED),
+        *_extras(),
+        Finding("device", _device()),
+        Finding("precision", _precision()),
+        Finding("threads", _threads()),
+        _cache("cache", cache_folder(), "LEARNGENE_CACHE"),
+        _cache("cache of the Hub", options.cache, "HF_HUB_CACHE"),
+        _hub(options),
+        Finding("token", "there is one" if get_token() else "none; only `learngene push` needs one"),
+    ]
+
+
+def _package(name: str) -> Finding:
+    version = _version(name)
+    if version is None:
+        return Finding(name, "not installed", f"{DISTRIBUTION} needs it: {_install(DISTRIBUTION)}")
+    return Finding(name, version)
+
+
+def _extras() -> Iterator[Finding]:
+    """The optional parts of the package, as its metadata name them: what is there of each."""
+    for extra, names in _optional().items():
+        versions = {name: _version(name) for name in names}
+        if all(version is None for version in versions.values()):
+            found = f"not installed: {_install(f'{DISTRIBUTION}[{extra}]')}"
+        else:
+            found = ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items())
+        yield Finding(f"extra {extra}", found)
+
+
+def _optional() -> Mapping[str, list[str]]:
+    """Extra -> names of its distributions; what developers need is left out."""
+    try:
+        lines = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        lines = list(_EVOLVE)
+    extras: dict[str, list[str]] = {}
+    for line in lines:
+        if (found := _EXTRA.match(line)) and found[1] != DISTRIBUTION:
+            extras.setdefault(found[2], []).append(found[1])
+    return extras
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _install(what: str) -> str:
+    return f'pip install "{what}"'
+
+
+def _device() -> str:
+    if not torch.cuda.is_available():
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+        return f"cpu ({_cores()}); no CUDA device (torch is built for {built})"
+    names = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    shown = (f"cuda:{number} {one.name}, {one.total_memory / 2**30:.0f} GiB" for number, one in enumerate(names))
+    return f"{'; '.join(shown)} (CUDA {torch.version.cuda}); cpu ({_cores()})"
+
+
+def _cores() -> str:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{count} core{'s' if count > 1 else ''}"
+
+
+def _precision() -> str:
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    return ", ".join(f"{best_precision(torch.device(name))} on {name}" for name in devices)
+
+
+def _threads() -> str:
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    return f"{torch.get_num_threads()}" + (f" (OMP_NUM_THREADS={chosen})" if chosen else "")
+
+
+def _cache(check: str, folder: Path, variable: str) -> Finding:
+    """Whether files can be kept in `folder`, which need not be there yet, and how much room there is."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        fault = f"cannot be written ({error.strerror}): set {variable} to a folder of your own"
+        return Finding(check, _shown(folder), fault)
+    return Finding(check, f"{_shown(folder)}, {free / 1e9:,.1f} GB free")
+
+
+def _shown(path: Path) -> str:
+    """The path as it may be published: the home folder is `~`."""
+    home = Path.home()
+    inside = path.is_relative_to(home) and home != Path(home.anchor)
+    return str(Path("~") / path.relative_to(home)) if inside else str(path)
+
+
+def _hub(options: HubOptions) -> Finding:
+    site = re.sub(r"//[^/@]*@", "//", options.site)  # a password in it is nobody's business
+    if options.is_offline:
+        return Finding("Hub", f"{site}: not asked, offline by HF_HUB_OFFLINE")
+    try:
+        with explained(None, options):
+            check_reachable(options)
+    except HubError as error:
+        said = str(error).partition(": ")[2].replace(options.site, site)
+        return Finding("Hub", site, f"{said}; genes of the package and of the cache load without it")
+    return Finding("Hub", f"{site}: answers")

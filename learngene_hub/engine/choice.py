@@ -1,0 +1,75 @@
+"""An engine as a user asks for it."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+from learngene_hub.engine.crew import Engine
+from learngene_hub.engine.local import Alone, Processes
+from learngene_hub.engine.on_ray import RayEngine
+from learngene_hub.errors import EngineError
+
+EngineName = Literal["local", "ray"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which engine does the work of a run; none of it is part of a recipe.
+
+    Attributes:
+        name: `local`: this process or several on this machine; `ray`: a Ray cluster.
+        workers: how many, >= 1; None: one a GPU; on a CPU as many as torch would use threads here, or, on Ray, as the
+            cluster has processors; and no more than there is work for.
+        address: of a Ray cluster, `host:port` or `ray://host:port`; None: one on this machine, for the time of the run.
+        timeout: seconds without a training step after which a worker at work counts as hung, > 0.
+
+    Raises:
+        EngineError: a value is out of range, or a local engine is to have an address.
+    """
+
+    name: str = "local"
+    workers: int | None = 1
+    address: str | None = None
+    timeout: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ENGINES:
+            raise EngineError(f"engine {self.name!r}: expected {' or '.join(ENGINES)}")
+        if self.workers is not None and self.workers < 1:
+            raise EngineError(f"workers={self.workers}: expected 1 or more")
+        if not self.timeout > 0:
+            raise EngineError(f"timeout={self.timeout}: expected seconds, more than 0")
+        if self.address is not None and self.name != "ray":
+            raise EngineError(f"address {self.address}: only the engine ray has one; add --engine ray")
+
+
+def make_engine(options: EngineOptions, *, device: str, place: torch.device, most: int) -> Engine:
+    """The engine that `options` ask for.
+
+    Args:
+        options: name, workers and more.
+        device: as the user named it; `auto` on Ray stands for GPUs where the cluster has any.
+        place: what it stands for on this machine.
+        most: tasks that there will be at once, >= 1.
+
+    Raises:
+        EngineError: Ray is not installed, or the cluster cannot be reached.
+    """
+    if options.name == "ray":
+        return RayEngine(device, options.workers, most, options.address, options.timeout)
+    devices = _devices(place)
+    workers = options.workers or min(most, _room(devices))
+    return Alone(place) if workers == 1 else Processes(devices, workers, options.timeout)
+
+
+def _devices(place: torch.device) -> list[torch.device]:
+    """All GPUs, unless the user named one, or the CPU."""
+    if str(place) == "cuda":
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [place]
+
+
+def _room(devices: list[torch.device]) -> int:
+    return torch.get_num_threads() if devices[0].type == "cpu" else len(devices)

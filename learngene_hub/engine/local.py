@@ -1,0 +1,254 @@
+"""The local engine: tasks are done in this process, or in several that share the images."""
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
+from learngene_hub.engine.parcel import Parcel, as_array, unwrap, wrap
+from learngene_hub.engine.place import chip_name, device_name
+from learngene_hub.engine.tally import Tally
+from learngene_hub.engine.task import Lost, Outcome, Scene, Step, Task, attempt, no_step
+from learngene_hub.errors import EngineError
+from learngene_hub.progress import Reporter
+
+NAME = "local"
+STARTUP = 300.0  # seconds: a busy machine may take long to import torch
+SHARED_BYTES = 4 << 20  # tensors from this size on are shared between the processes, smaller ones copied
+HEARTBEAT = 0.2  # seconds between two messages about steps
+PRELOADED = ["torch", "torch._dynamo", "timm", "pydantic", "jinja2", "safetensors.torch"]
+
+S = TypeVar("S", bound=Scene)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The engine of this process: no worker, nothing to be lost.
+
+    Attributes:
+        device: where tasks are done.
+    """
+
+    device: torch.device
+
+    @property
+    def home(self) -> torch.device:
+        """See `Engine.home`."""
+        return self.device
+
+    @contextmanager
+    def crew(self, scene: S, reporter: Reporter) -> Iterator["Single[S]"]:
+        """See `Engine.crew`."""
+        yield Single(scene, device_name(self.device))
+
+
+class Single(Generic[S]):
+    """The crew of one that does every task itself.
+
+    Args:
+        scene: where it lies already.
+        place: what it computes on.
+    """
+
+    def __init__(self, scene: S, place: str) -> None:
+        self._scene, self._place, self._tally = scene, place, Tally()
+
+    def run(self, tasks: Sequence[Task[S, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
+        """See `Crew.run`."""
+        for number, task in enumerate(tasks):
+            began = time.monotonic()
+            value = task(self._scene, step)
+            took = time.monotonic() - began
+            self._tally.enter(1, took, done=True)
+            self._tally.seconds += took
+            yield number, value
+
+    def record(self) -> Mapping[str, Any]:
+        """See `Crew.record`."""
+        tally, self._tally = self._tally, Tally()
+        return tally.record(NAME, 1, self._place)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The engine of several processes on this machine, which end with this one.
+
+    Attributes:
+        devices: where they compute, in turn.
+        most: processes at most; they are started as there is work for them.
+        timeout: seconds without a step after which one counts as hung.
+    """
+
+    devices: Sequence[torch.device]
+    most: int
+    timeout: float
+
+    @property
+    def home(self) -> torch.device:
+        """See `Engine.home`."""
+        return torch.device("cpu")
+
+    @contextmanager
+    def crew(self, scene: Scene, reporter: Reporter) -> Iterator[Team]:
+        """See `Engine.crew`."""
+        workers = _Pool(wrap(scene, _shared), self.devices, self.most)
+        try:
+            yield Team(workers, reporter, self.timeout)
+        finally:
+            workers.close()
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One process, and this end of the pipe to it."""
+
+    process: BaseProcess
+    pipe: "Connection[Any, Any]"
+
+
+class _Pool:
+    """Processes as a crew's workers. A thread for each listens to it, so that none can keep the crew from the clock."""
+
+    name = NAME
+    startup = STARTUP
+    advice = 'in a script, do the work below `if __name__ == "__main__":`; else see what it wrote above'
+
+    def __init__(self, scene: Parcel, devices: Sequence[torch.device], most: int) -> None:
+        self._scene, self._devices, self.most = scene, devices, most
+        self._members: dict[int, _Member] = {}
+        self._heard: queue.SimpleQueue[tuple[_Member, Event]] = queue.SimpleQueue()
+        self._context = _context()
+
+    def start(self, worker: int) -> None:
+        """See `Workers.start`."""
+        device = str(self._devices[(worker - 1) % len(self._devices)])
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, worker, self._scene, device), daemon=True)
+        process.start()
+        theirs.close()
+        member = self._members[worker] = _Member(process, ours)
+        threading.Thread(target=_listen, args=(member, worker, self._heard), daemon=True).start()
+
+    def give(self, worker: int, task: Task[Any, Any]) -> None:
+        """See `Workers.give`."""
+        with suppress(OSError):  # it has ended, as its listener is about to say
+            self._members[worker].pipe.send(wrap(task))
+
+    def stop(self, worker: int) -> None:
+        """See `Workers.stop`."""
+        member = self._members.pop(worker)
+        member.process.kill()
+        member.process.join()
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        """See `Workers.events`."""
+        heard = []
+        with suppress(queue.Empty):
+            heard.append(self._heard.get(timeout=timeout))
+            while True:
+                heard.append(self._heard.get_nowait())
+        for member, event in heard:
+            if self._members.get(event.worker) is member:  # it has not been stopped meanwhile
+                yield event
+
+    def close(self) -> None:
+        """See `Workers.close`."""
+        for worker in list(self._members):
+            self.stop(worker)
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """How processes are made: copies of one that has imported what takes long, where the system can do that."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def _listen(member: _Member, worker: int, heard: "queue.SimpleQueue[tuple[_Member, Event]]") -> None:
+    """Pass on what a process says, until it has ended."""
+    with member.pipe:
+        try:
+            while True:
+                heard.put((member, unwrap(member.pipe.recv())))
+        except (EOFError, OSError):
+            member.process.join()
+    heard.put((member, Ended(worker, Lost(_end(member.process.exitcode)))))
+
+
+def _end(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _serve(pipe: "Connection[Any, Any]", worker: int, scene: Parcel, device: str) -> None:
+    """What a process does: tasks, as they come, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    placed = unwrap(scene).on(torch.device(device))
+    heart = _Heart(pipe, worker)
+    pipe.send(wrap(Started(worker, f"worker {worker} (process {os.getpid()})", chip_name(torch.device(device)))))
+    while True:
+        try:
+            task = unwrap(pipe.recv())
+        except EOFError:
+            return
+        outcome: Outcome = attempt(task, placed, heart)
+        heart.flush()
+        pipe.send(wrap(Ended(worker, outcome)))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that made it does, however that came about."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+class _Heart:
+    """Tells the driver of steps, now and then."""
+
+    def __init__(self, pipe: "Connection[Any, Any]", worker: int) -> None:
+        self._pipe, self._worker = pipe, worker
+        self._images, self._told = 0, 0.0
+
+    def __call__(self, images: int, doing: str) -> None:
+        """Note a step."""
+        self._images += images
+        if time.monotonic() - self._told > HEARTBEAT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell of all steps since the last time."""
+        self._pipe.send(wrap(Stepped(self._worker, self._images)))
+        self._images, self._told = 0, time.monotonic()
+
+
+def _shared(tensor: Tensor) -> Any:  # noqa: ANN401
+    """A large tensor moved into shared memory, a small one as an array."""
+    if tensor.nbytes < SHARED_BYTES:
+        return as_array(tensor)
+    try:
+        return tensor.share_memory_()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise EngineError(
+            f"{tensor.nbytes / 1e6:,.0f} MB of images do not fit into shared memory ({str(error).splitlines()[0]}); "
+            "make /dev/shm larger (docker run --shm-size), or use --workers 1"
+        ) from None

@@ -1,0 +1,261 @@
+"""The Ray engine: tasks are done by actors, one a GPU or one a processor, on this machine or on a cluster.
+
+The scene goes into Ray's object store once, and from there once to every node, where all actors read the same memory.
+Genes travel the same way. An actor is asked now and then how far it is; one that does not answer counts as hung.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
+from learngene_hub.engine.parcel import Parcel, unwrap, wrap
+from learngene_hub.engine.place import chip_name
+from learngene_hub.engine.task import Lost, Scene, Task, attempt
+from learngene_hub.errors import EngineError
+from learngene_hub.progress import Reporter
+
+NAME = "ray"
+STARTUP = 300.0  # seconds
+PULSE = 1.0  # seconds between two questions to an actor at work
+CONNECT = 10  # seconds for a cluster to answer
+
+ENVIRONMENT = {  # which Ray reads when it is imported
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # actors without a GPU need not be told so
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its words on lost workers, which go to stdout; the crew has its own
+}
+LOCAL = {  # and a cluster that is started here
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # it listens to this machine only
+    "RAY_worker_niceness": "0",  # its actors are as urgent as the processes of the local engine
+}
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """The engine of a Ray cluster.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`; `auto`: GPUs where the cluster has any.
+        workers: actors at most; None: one a GPU, or one a processor.
+        most: tasks that there will be at once.
+        address: of the cluster; None: one on this machine, for the time of the crew.
+        timeout: seconds without a step after which an actor counts as hung.
+    """
+
+    device: str
+    workers: int | None
+    most: int
+    address: str | None
+    timeout: float
+
+    @property
+    def home(self) -> torch.device:
+        """See `Engine.home`."""
+        return torch.device("cpu")
+
+    @contextmanager
+    def crew(self, scene: Scene, reporter: Reporter) -> Iterator[Team]:
+        """See `Engine.crew`."""
+        ray = import_ray(is_local=self.address is None)
+        with self._connected(ray):
+            workers = _Actors(ray, scene, *self._resources(ray))
+            try:
+                yield Team(workers, reporter, self.timeout)
+            finally:
+                workers.close()
+
+    @contextmanager
+    def _connected(self, ray: ModuleType) -> Iterator[None]:
+        quiet = {"log_to_driver": False, "logging_level": "error"}
+        if self.address is None:
+            ray.init(address="local", num_cpus=self.workers, include_dashboard=False, **quiet)
+        else:
+            _check_answers(self.address)
+            ray.init(address=self.address, **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+    def _resources(self, ray: ModuleType) -> tuple[str, int]:
+        """The kind of device, and how many actors there may be."""
+        cluster = ray.cluster_resources()
+        gpus, cpus = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 0))
+        kind = ("cuda" if gpus else "cpu") if self.device == "auto" else torch.device(self.device).type
+        return kind, self.workers or max(1, min(self.most, gpus if kind == "cuda" else cpus))
+
+
+def import_ray(*, is_local: bool) -> ModuleType:
+    """Ray, told to report nothing to anybody, and where it `is_local` to listen to this machine only.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    for name, value in (ENVIRONMENT | (LOCAL if is_local else {})).items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise EngineError('the engine ray needs Ray: pip install "learngene-hub[ray]"') from None
+    module: ModuleType = ray
+    return module
+
+
+def _check_answers(address: str) -> None:
+    """Do nothing, unless nobody answers at `address`: Ray itself would try for minutes.
+
+    Raises:
+        EngineError: nobody does, or it is no address.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT).close()
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"no Ray cluster at {address} ({error}): expected HOST:PORT, as `ray start --head` printed it there; "
+            "leave --address out for a cluster on this machine, for this run"
+        ) from None
+
+
+class Hand:
+    """What an actor is made of: one thread works, another tells how far it is.
+
+    Args:
+        scene: see `wrap`.
+        device: `cpu` or `cuda`; Ray shows each actor its own GPU only.
+    """
+
+    def __init__(self, scene: Parcel, device: str) -> None:
+        self._scene = unwrap(scene, copy=False).on(torch.device(device))
+        self._device = torch.device(device)
+        self._images = 0
+
+    def where(self) -> tuple[str, str]:
+        """The node and process it is in, and what it computes on."""
+        return f"process {os.getpid()} on {os.uname().nodename}", chip_name(self._device)
+
+    def work(self, task: Parcel) -> Parcel:
+        """Do a task; its outcome, and images in all."""
+        self._images = 0
+        outcome = attempt(unwrap(task), self._scene, self._step)
+        return wrap((outcome, self._images))
+
+    def progress(self) -> int:
+        """Images of the present task so far."""
+        return self._images
+
+    def _step(self, images: int, doing: str) -> None:
+        self._images += images
+
+
+@dataclass
+class _Actor:
+    """An actor with what it was asked for and has not answered yet."""
+
+    handle: Any
+    where: Any = None
+    work: Any = None
+    pulse: Any = None
+    asked: float = 0.0
+    images: int = 0
+
+    @property
+    def pending(self) -> list[Any]:
+        return [one for one in (self.where, self.work, self.pulse) if one is not None]
+
+
+class _Actors:
+    """Actors as a crew's workers."""
+
+    name = NAME
+    startup = STARTUP
+    advice = "does the cluster have a free GPU or processor for it? See `ray status`"
+
+    def __init__(self, ray: ModuleType, scene: Scene, device: str, most: int) -> None:
+        self._ray, self._device, self.most = ray, device, most
+        self._scene = ray.put(wrap(scene))
+        self._remote = ray.remote(Hand).options(
+            num_cpus=1,
+            num_gpus=1 if device == "cuda" else 0,
+            max_concurrency=2,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        self._actors: dict[int, _Actor] = {}
+
+    def start(self, worker: int) -> None:
+        """See `Workers.start`."""
+        handle = self._remote.remote(self._scene, self._device)
+        self._actors[worker] = _Actor(handle, where=handle.where.remote())
+
+    def give(self, worker: int, task: Task[Any, Any]) -> None:
+        """See `Workers.give`."""
+        actor = self._actors[worker]
+        actor.work, actor.images, actor.asked = actor.handle.work.remote(self._ray.put(wrap(task))), 0, time.monotonic()
+
+    def stop(self, worker: int) -> None:
+        """See `Workers.stop`."""
+        self._ray.kill(self._actors.pop(worker).handle)
+
+    def events(self, timeout: float) -> Iterable[Event]:
+        """See `Workers.events`."""
+        self._ask()
+        pending = [one for actor in self._actors.values() for one in actor.pending]
+        ready, _ = self._ray.wait(pending, num_returns=1, timeout=timeout)
+        return [event for worker in list(self._actors) for event in self._heard(worker, ready)]
+
+    def close(self) -> None:
+        """See `Workers.close`."""
+        for worker in list(self._actors):
+            self.stop(worker)
+
+    def _ask(self) -> None:
+        """Ask all actors at work how far they are, if that was long ago."""
+        now = time.monotonic()
+        for actor in self._actors.values():
+            if actor.work is not None and actor.pulse is None and now - actor.asked >= PULSE:
+                actor.pulse, actor.asked = actor.handle.progress.remote(), now
+
+    def _heard(self, worker: int, ready: list[Any]) -> Iterator[Event]:
+        """What an actor has answered."""
+        actor = self._actors[worker]
+        try:
+            if actor.where in ready:
+                name, place = self._ray.get(actor.where)
+                actor.where = None
+                yield Started(worker, f"worker {worker} ({name})", place)
+            if actor.pulse in ready:
+                images = self._ray.get(actor.pulse)
+                actor.pulse = None
+                yield from self._stepped(worker, images)
+            if actor.work in ready:
+                outcome, images = unwrap(self._ray.get(actor.work))
+                actor.work = actor.pulse = None
+                yield from self._stepped(worker, images)
+                yield Ended(worker, outcome)
+        except self._ray.exceptions.RayError as error:
+            yield Ended(worker, Lost(self._end(error)))
+
+    def _stepped(self, worker: int, images: int) -> Iterator[Event]:
+        actor = self._actors[worker]
+        if images != actor.images:  # an answer alone is no step
+            yield Stepped(worker, images - actor.images)
+        actor.images = images
+
+    def _end(self, error: Exception) -> str:
+        """How an actor ended, in words."""
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            return "was lost (it cannot be reached)"
+        last = str(error).strip().splitlines()[-1].strip()
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            return f"failed ({last})"
+        return f"was lost ({last.partition('. ')[0]})"

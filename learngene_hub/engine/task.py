@@ -1,0 +1,104 @@
+"""Tasks, and what becomes of one: done, refused for a reason that would hold anywhere, or lost with its worker."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+import torch
+
+from learngene_hub.errors import LearngeneError
+
+
+class Step(Protocol):
+    """Told of every step of a task."""
+
+    def __call__(self, images: int, doing: str) -> None:
+        """Note that a step took `images`, and what was being done, such as `individual 3/8`."""
+
+
+class Scene(Protocol):
+    """What all tasks of a crew look at, such as the images; it can be pickled."""
+
+    def on(self, device: torch.device) -> Self:
+        """The same scene with its images on `device`."""
+        ...
+
+
+S_contra = TypeVar("S_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Task(Protocol[S_contra, R_co]):
+    """A pure function of itself and the scene, so that any worker may do it, and do it again."""
+
+    @property
+    def label(self) -> str:
+        """What the log calls it, such as `generation 3, individuals 1 to 8`."""
+        ...
+
+    def __call__(self, scene: S_contra, step: Step, /) -> R_co:
+        """Do it; call `step` at every training step, since a worker without steps counts as hung."""
+        ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task's result."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A task that fails wherever it is tried."""
+
+    error: LearngeneError
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A task to be tried again elsewhere, with the reason in words."""
+
+    why: str
+
+
+Outcome = Done | Refused | Lost
+
+
+def attempt(task: Task[Any, Any], scene: object, step: Step) -> Outcome:
+    """Do `task`. Whatever is neither an error of ours nor a lack of memory ends the worker, with its traceback."""
+    try:
+        return Done(task(scene, step))
+    except LearngeneError as error:
+        return Refused(error)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        return Lost(f"out of memory ({_in_short(error)})")
+
+
+def no_step(images: int, doing: str) -> None:
+    """A `Step` that nobody listens to."""
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use `count` threads inside; results depend on it, so every task says how many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_short(error: Exception) -> str:
+    """What was asked for, without where in torch's code, nor how to look further."""
+    said = str(error).partition("DefaultCPUAllocator: ")[2] or str(error) or type(error).__name__
+    return said.splitlines()[0].partition(". ")[0]
+
+
+def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
+    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_named or "can't allocate memory" in str(error)  # torch's own words on a CPU

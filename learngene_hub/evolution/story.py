@@ -1,0 +1,87 @@
+"""The page of an evolution, from the files that it or its gene left."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from learngene_hub.errors import RunError
+from learngene_hub.evolution.channels import channel_births
+from learngene_hub.evolution.checkpoint import STATE_FOLDER, STATE_NAME, has_state, read_metrics
+from learngene_hub.files import write_text
+from learngene_hub.gene.config import Origin
+from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
+from learngene_hub.gene.source import locate
+from learngene_hub.recipe import Recipe
+from learngene_hub.report import EVOLUTION_NAME, render_evolution
+
+
+def tell(rows: Sequence[Mapping[str, Any]], recipe: Recipe, chosen: int, page: Path) -> None:
+    """Write the page of an evolution to the file `page`.
+
+    Args:
+        rows: of `metrics.jsonl`, one a generation.
+        recipe: with its overrides.
+        chosen: id of the individual whose learngene is the result.
+        page: HTML file to write.
+    """
+    births = channel_births(rows, chosen, recipe)
+    write_text(page, render_evolution(rows, title=recipe.name, chosen=chosen, births=births))
+
+
+def tell_again(source: str, page: Path | None = None) -> Path:
+    """Write the page of a run, also of one that is not done, or of the evolution that made a gene.
+
+    Args:
+        source: folder of a run, or a gene as `Learngene.from_pretrained` takes it.
+        page: HTML file to write; None: `evolution.html` in the run, or here for a gene.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RunError: nothing is known of the evolution.
+        GeneFileError: there is no gene of this name.
+        HubError: it cannot be fetched.
+    """
+    past = _run(Path(source)) or _gene(source)
+    if not past.rows:
+        raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
+    tell(past.rows, past.recipe, past.chosen, page or past.page)
+    return page or past.page
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What files say of an evolution: `origin` is that of its gene, if it has one already."""
+
+    rows: Sequence[Mapping[str, Any]]
+    recipe: Recipe
+    origin: Origin | None
+    page: Path
+
+    @property
+    def chosen(self) -> int:
+        """The individual whose learngene is the result, or would be if the run ended here."""
+        return self.origin.lineage[0].id if self.origin else int(self.rows[-1]["best_id"])
+
+
+def _run(folder: Path) -> _Past | None:
+    """The run in `folder`; None if there is none."""
+    if not has_state(folder):
+        return None
+    state = json.loads((folder / STATE_FOLDER / STATE_NAME).read_text(encoding="utf-8"))
+    recipe, gene = Recipe.from_mapping(state["recipe"], where=str(folder)), folder / GENE_FOLDER
+    origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None
+    return _Past(read_metrics(folder), recipe, origin, folder / EVOLUTION_NAME)
+
+
+def _gene(source: str) -> _Past:
+    """The evolution of a gene, as its folder tells it."""
+    folder = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME, RECIPE_NAME)).folder
+    origin = read_config(folder).origin
+    if origin is None:
+        raise RunError(f"{source}: this gene was cut from a network, not evolved")
+    recipe = Recipe.from_file(folder / RECIPE_NAME, origin.overrides)
+    return _Past(read_metrics(folder), recipe, origin, Path(EVOLUTION_NAME))

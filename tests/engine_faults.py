@@ -1,0 +1,140 @@
+"""Tasks that go wrong the first time, for real, and the tiny evolutions that they happen in."""
+
+import os
+import resource
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learngene_hub.errors import SelectionError
+from learngene_hub.evolution import generation
+from learngene_hub.progress import SilentReporter
+
+
+@dataclass(frozen=True)
+class Room:
+    """A scene of one number."""
+
+    number: int
+
+    def on(self, device):
+        return self
+
+
+@dataclass(frozen=True)
+class Add:
+    """A task without any training."""
+
+    other: int
+    label = "the sum"
+
+    def __call__(self, room, step):
+        step(self.other, "adding")
+        return room.number + self.other
+
+
+@dataclass(frozen=True)
+class Refuse:
+    label = "the refusal"
+
+    def __call__(self, room, step):
+        raise SelectionError(f"{room.number} is not enough")
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """`task`, but whoever finds no file at `mark` makes one and meets `fault`."""
+
+    task: Any
+    mark: Path
+    fault: str
+    node: str = ""  # of Ray, on which alone it happens
+
+    @property
+    def label(self):
+        return self.task.label
+
+    def __call__(self, scene, step):
+        if self._is_first():
+            FAULTS[self.fault](self.mark)
+        return self.task(scene, step)
+
+    def _is_first(self):
+        if self.node and self.node != _node():
+            return False
+        try:
+            self.mark.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A task that nobody survives."""
+
+    label = "the deadly task"
+
+    def __call__(self, scene, step):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def be_killed(mark):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(mark):
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def exhaust(mark):
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now, now))  # as a container's or a batch system's limit would
+    torch.empty(1 << 31, dtype=torch.uint8)
+
+
+def wait(mark):
+    """Tell the test that the task has begun, and wait for what will never be."""
+    mark.with_suffix(".begun").write_text("here")  # a fifo, which the test reads
+    mark.with_suffix(".never").read_text()  # a fifo that nobody writes to
+
+
+FAULTS = {"killed": be_killed, "hangs": hang, "memory": exhaust, "waits": wait}
+
+
+class Notes(SilentReporter):
+    """A reporter that remembers warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def put_faults(monkeypatch, folder, faults, node=""):
+    """Let generations meet faults: number -> fault of its first shard, or of any on `node`."""
+    monkeypatch.setattr(generation, "cut", faulty_cut(folder / "fault-", faults, node))
+
+
+def faulty_cut(mark, faults, node=""):
+    """A way to cut shards; the files of faults are called `mark`, and then the number of the generation."""
+    real = generation.cut
+
+    def cut(parents, now, manner):
+        shards = real(parents, now, manner)
+        if now not in faults:
+            return shards
+        met = [Faulty(one, mark.with_name(f"{mark.name}{now}"), faults[now], node) for one in shards]
+        return met if node else [met[0], *shards[1:]]
+
+    return cut
+
+
+def _node():
+    import ray
+
+    return ray.get_runtime_context().get_node_id()

@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from typer.testing import CliRunner
+
+from learngene_hub import __version__, doctor
+from learngene_hub.cli.main import app
+from learngene_hub.hub.client import HubOptions
+
+DEAD = HubOptions(endpoint="http://127.0.0.1:9")
+
+
+def found(check, options=DEAD):
+    return next(one for one in doctor.examine(options) if one.check == check)
+
+
+@pytest.fixture
+def online(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+
+def test_everything_a_bug_report_needs_is_there():
+    checks = {one.check: one.found for one in doctor.examine(DEAD)}
+    assert checks["learngene-hub"] == __version__
+    assert checks["torch"] == torch.__version__
+    assert {"python", "timm", "huggingface_hub", "safetensors", "extra evolve", "device", "precision"} <= checks.keys()
+    assert {"threads", "cache", "cache of the Hub", "Hub", "token"} <= checks.keys()
+    assert "matplotlib" in checks["extra evolve"]
+    assert checks["threads"] == "1 (OMP_NUM_THREADS=1)"
+    assert "GB free" in checks["cache"]
+
+
+def test_a_hub_that_answers_is_found_to(hub):
+    one = found("Hub", HubOptions())
+    assert one.fault is None
+    assert one.found.endswith(": answers")
+
+
+@pytest.mark.usefixtures("online")
+def test_without_a_network_the_hub_is_at_fault_and_the_report_goes_on():
+    one = found("Hub")
+    assert "no answer from http://127.0.0.1:9" in one.fault
+    assert "genes of the package and of the cache load without it" in one.fault
+
+
+def test_offline_the_hub_is_not_asked_and_that_is_no_fault(monkeypatch):
+    monkeypatch.setattr(doctor, "check_reachable", lambda options: pytest.fail("asked"))
+    one = found("Hub")
+    assert one.fault is None
+    assert "not asked, offline" in one.found
+
+
+def test_a_cache_that_cannot_be_written_is_at_fault(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file/cache"))
+    assert "cannot be written" in found("cache").fault
+    assert "set LEARNGENE_CACHE" in found("cache").fault
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    assert [one["check"] for one in json.loads(result.stdout) if one["fault"]] == ["cache"]
+
+
+def test_a_cache_that_is_not_there_yet_is_left_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "new/cache"))
+    assert found("cache").fault is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_cuda_the_cpu_is_told_and_that_is_no_fault(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no CUDA device" in found("device").found
+    assert found("device").fault is None
+    assert found("precision").found.endswith("on cpu")
+
+
+def test_nothing_personal_is_shown(monkeypatch, tmp_path):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    report = doctor.examine(HubOptions(endpoint="http://me:password@127.0.0.1:9", cache_dir=tmp_path / "hub"))
+    text = " ".join(f"{one.found} {one.fault}" for one in report)
+    assert not any(part in text for part in (str(tmp_path), "hf_secret", "password"))
+    assert found("token").found == "there is one"
+    assert found("cache").found.startswith("~/cache")
+
+
+def test_a_missing_package_is_named_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    assert found("timm").fault == 'learngene-hub needs it: pip install "learngene-hub"'
+    assert found("extra evolve").found == 'not installed: pip install "learngene-hub[evolve]"'
+
+
+def test_the_command_prints_one_line_a_check_and_exits_0():
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"])
+    assert result.exit_code == 0, result.output
+    assert f"learngene-hub      {__version__}" in result.stdout

@@ -1,0 +1,201 @@
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from engine_faults import Add, Deadly, Faulty, Notes, Refuse, Room, put_faults
+
+from learngene_hub.engine import EngineOptions, make_engine
+from learngene_hub.engine import local as local_engine
+from learngene_hub.engine.parcel import unwrap, wrap
+from learngene_hub.errors import EngineError, SelectionError
+from learngene_hub.evolution.run import evolve
+from learngene_hub.evolution.shard import cut, manner
+from learngene_hub.progress import SilentReporter
+
+WEIGHTS = "gene/learngene.safetensors"
+CPU = torch.device("cpu")
+
+
+def crew_of(workers, notes=None, timeout=60.0, most=8):
+    options = EngineOptions(workers=workers, timeout=timeout)
+    return make_engine(options, device="cpu", place=CPU, most=most).crew(Room(10), notes or SilentReporter())
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def loop_run(tiny_file, tmp_path_factory):
+    """The folder of a tiny evolution in this process, one shard an individual."""
+    from learngene_hub.recipe import Recipe
+
+    out = tmp_path_factory.mktemp("runs") / "loop"
+    evolve(Recipe.from_file(tiny_file, LOOP), out=out)
+    return out
+
+
+LOOP = ("backend=loop", "evolution.recombination=average")
+
+
+def test_four_processes_give_the_bytes_of_one_and_say_what_each_did(tiny, loop_run, tmp_path):
+    evolve(tiny(*LOOP), out=tmp_path, engine=EngineOptions(workers=4))
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    for row, alone in zip(rows(tmp_path), rows(loop_run), strict=True):
+        assert row["individuals"] == alone["individuals"]
+        assert (row["engine"]["name"], row["engine"]["workers"], row["engine"]["retried"]) == ("local", 4, 0)
+        tasks = 4 + (row["recombinant"] is not None)
+        assert sum(one["shards"] for one in row["engine"]["each"]) >= tasks
+        assert all(0 <= one["idle"] <= 1 for one in row["engine"]["each"])
+    assert json.loads((tmp_path / "gene/config.json").read_text())["origin"]["cost"]["device"] == "4 x CPU"
+
+
+def test_groups_give_the_same_bytes_in_two_processes(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("learngene_hub.evolution.shard.TOGETHER", 2)
+    for workers in (1, 2):
+        evolve(tiny("backend=grouped"), out=tmp_path / str(workers), engine=EngineOptions(workers=workers))
+    assert (tmp_path / "1" / WEIGHTS).read_bytes() == (tmp_path / "2" / WEIGHTS).read_bytes()
+
+
+def test_workers_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_time(
+    tiny, loop_run, tmp_path, monkeypatch
+):
+    notes = Notes()
+    put_faults(monkeypatch, tmp_path, {0: "killed", 1: "hangs", 2: "memory"})
+    evolve(tiny(*LOOP), out=tmp_path / "run", engine=EngineOptions(workers=2, timeout=10), reporter=notes)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    killed, hung, memory = notes.warnings
+    goes = r": generation {} individual 1 goes to another worker, attempt 2"
+    assert re.fullmatch(r"worker \d \(process \d+\) was killed by SIGKILL" + goes.format("1,"), killed)
+    assert re.fullmatch(r"worker \d \(process \d+\) hung: no step for 10 s" + goes.format("2,"), hung)
+    assert re.fullmatch(r"worker \d \(process \d+\) out of memory \(.*can't allocate.*\)" + goes.format("3,"), memory)
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 1, 1]
+
+
+def test_a_task_that_nobody_survives_is_given_up_after_three_attempts():
+    with crew_of(2) as crew, pytest.raises(EngineError, match=r"the deadly task: given up after 3 attempts: .*SIGKILL"):
+        list(crew.run([Deadly()]))
+
+
+def test_an_error_of_ours_is_raised_here_as_it_was_there():
+    with crew_of(2) as crew, pytest.raises(SelectionError, match="10 is not enough"):
+        list(crew.run([Refuse()]))
+
+
+def test_images_of_a_lost_attempt_are_taken_back(tmp_path):
+    seen = []
+    with crew_of(2) as crew:
+        tasks = [Add(5), Faulty(Add(7), tmp_path / "mark", "killed")]
+        found = dict(crew.run(tasks, lambda images, doing: seen.append(images)))
+    assert found == {0: 15, 1: 17}
+    assert sum(seen) == 12
+
+
+def test_workers_are_started_only_as_there_is_work_for_them():
+    with crew_of(8) as crew:
+        list(crew.run([Add(1)]))
+        assert crew.record()["workers"] == 1
+        list(crew.run([Add(1), Add(2), Add(3)]))
+        assert 1 <= crew.record()["workers"] <= 3
+
+
+def test_a_worker_that_cannot_be_started_is_an_error_with_a_way_out(monkeypatch):
+    monkeypatch.setattr(local_engine, "_serve", os._exit)  # which takes no such arguments
+    with (
+        crew_of(2) as crew,
+        pytest.raises(EngineError, match=r"no worker can be started, .* it ended with exit code 1; in a script, do"),
+    ):
+        list(crew.run([Add(1)]))
+
+
+def test_automatic_workers_are_as_many_as_threads_and_work(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    engine = make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=4)
+    assert engine.most == 4
+    assert make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=99).most == 6
+    alone = make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=1)
+    assert type(alone).__name__ == "Alone"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "slurm"}, "engine 'slurm': expected local or ray"),
+        ({"workers": 0}, "workers=0: expected 1 or more"),
+        ({"timeout": 0}, "timeout=0: expected seconds, more than 0"),
+        ({"address": "head:6379"}, "address head:6379: only the engine ray has one; add --engine ray"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused(options, message):
+    with pytest.raises(EngineError, match=message):
+        EngineOptions(**options)
+
+
+def test_a_parcel_holds_each_tensor_once_and_keeps_what_refers_to_it():
+    weight = torch.arange(6.0).view(2, 3)
+    parcel = wrap({"a": weight, "b": [weight, torch.tensor(3)]})
+    assert len(parcel.tensors) == 2
+    again = unwrap(parcel)
+    assert torch.equal(again["a"], weight)
+    assert again["a"] is again["b"][0]
+    again["a"].zero_()
+    assert weight.sum() == 15
+
+
+def test_threads_are_shared_out_among_shards_whatever_the_number_of_workers(tiny):
+    backends = {"ancestry": "loop", "critics": "loop"}
+    recipe = tiny("evolution.population=4", "evolution.founder_generations=1")
+    threads = [manner(backends, recipe, now, count=8).threads for now in (0, 1)]
+    assert threads == [{"ancestry": 8, "critics": 2}, {"ancestry": 2, "critics": 2}]
+    assert manner(backends, recipe, 1, count=1).threads == {"ancestry": 1, "critics": 1}
+
+
+def test_shards_follow_from_the_back_end_alone(tiny):
+    recipe = tiny("evolution.population=40")
+    for backend, sizes in (("loop", [1] * 40), ("grouped", [16, 16, 8])):
+        how = manner({"ancestry": backend, "critics": "loop"}, recipe, 0, count=4)
+        assert [len(shard.numbers) for shard in cut([None] * 40, 0, how)] == sizes
+
+
+def start(recipe, out, *more):
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), *LOOP, "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def descendants(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for child in children for one in (int(child), *descendants(int(child)))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_same_bytes(tiny_file, loop_run, tmp_path):
+    driver = start(tiny_file, tmp_path, "--workers", "2")
+    with driver.stderr:
+        assert any("generation 1/3" in line for line in iter(driver.stderr.readline, ""))
+        handles = [os.pidfd_open(pid) for pid in descendants(driver.pid)]
+        driver.kill()
+        driver.wait()
+    assert len(handles) >= 3  # two workers and what they are copies of
+    for handle in handles:
+        assert select.select([handle], [], [], 30)[0], "a worker outlived its driver"
+        os.close(handle)
+    _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=240)
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes(), errors
+
+
+def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path):
+    driver = start(tiny_file, tmp_path, "--workers", "2", "evolution.generations=500")
+    with driver.stderr:
+        assert any("generation 1/500" in line for line in iter(driver.stderr.readline, ""))
+        driver.send_signal(signal.SIGINT)
+        errors = driver.stderr.read()
+    assert driver.wait(timeout=240) == 130
+    assert "go on with the same command and --resume" in " ".join(errors.split())
+    assert "Traceback" not in errors

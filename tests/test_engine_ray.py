@@ -1,0 +1,139 @@
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from engine_faults import Notes, put_faults
+
+from learngene_hub import evaluate
+from learngene_hub.engine import EngineOptions
+from learngene_hub.engine.on_ray import import_ray
+from learngene_hub.errors import EngineError
+from learngene_hub.evaluation import Protocol
+from learngene_hub.evolution.run import evolve
+from learngene_hub.recipe import Recipe
+
+WEIGHTS = "gene/learngene.safetensors"
+LOOP = ("backend=loop", "evolution.recombination=average")
+
+
+def test_without_ray_one_line_says_what_to_install(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r'the engine ray needs Ray: pip install "learngene-hub\[ray\]"'):
+        evolve(tiny(), out=tmp_path, engine=EngineOptions("ray"))
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of two nodes on this machine: one processor on the head, three on the other."""
+    import_ray(is_local=True)  # sets what Ray reads at import
+    from ray.cluster_utils import Cluster
+
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=3, object_store_memory=100 << 20)
+    yield made
+    made.shutdown()
+    os.environ.pop("PYTHONPATH")
+    if path is not None:
+        os.environ["PYTHONPATH"] = path
+
+
+@pytest.fixture(scope="module")
+def loop_run(tiny_file, tmp_path_factory):
+    """The folder of a tiny evolution in this process, one shard an individual."""
+    out = tmp_path_factory.mktemp("runs") / "loop"
+    evolve(Recipe.from_file(tiny_file, LOOP), out=out)
+    return out
+
+
+def on(cluster, workers, timeout=60.0):
+    return EngineOptions("ray", workers, cluster.address, timeout)
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@needs_ray
+def test_one_actor_gives_the_bytes_of_this_process(tiny, cluster, loop_run, tmp_path, capfd):
+    evolve(tiny(*LOOP), out=tmp_path, engine=on(cluster, 1))
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert [row["engine"]["name"] for row in rows(tmp_path)] == ["ray"] * 3
+    assert capfd.readouterr().out == ""
+
+
+@needs_ray
+def test_actors_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_time(
+    tiny, cluster, loop_run, tmp_path, monkeypatch, capfd
+):
+    notes = Notes()
+    put_faults(monkeypatch, tmp_path, {0: "killed", 1: "hangs", 2: "memory"})
+    evolve(tiny(*LOOP), out=tmp_path / "run", engine=on(cluster, 2, timeout=10), reporter=notes)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    killed, hung, memory = notes.warnings
+    who, goes = r"worker \d \(process \d+ on \S+\) ", r": generation {} individual 1 goes to another worker, attempt 2"
+    assert re.fullmatch(who + r"was lost \(The actor .*\)" + goes.format("1,"), killed)
+    assert re.fullmatch(who + r"hung: no step for 10 s" + goes.format("2,"), hung)
+    assert re.fullmatch(who + r"out of memory \(.*can't allocate.*\)" + goes.format("3,"), memory)
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 1, 1]
+    assert capfd.readouterr().out == ""
+
+
+@needs_ray
+def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tiny_file, cluster, loop_run, tmp_path):
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), *LOOP, "--out", str(tmp_path)]
+    command += ["--engine", "ray", "--address", cluster.address, "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
+        lines = iter(driver.stderr.readline, "")
+        assert any("generation 1/3" in line for line in lines)
+        driver.kill()
+    evolve(Recipe.from_file(tiny_file, LOOP), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+@needs_ray
+def test_an_evaluation_gives_the_same_bytes(tiny_run, cluster, tmp_path):
+    protocol = Protocol("quick", 1, ways=3, shots=4, queries=6, tasks=2, steps=2, measured_at=(0, 2), lr=0.05)
+    for name, engine in (("here", EngineOptions()), ("there", on(cluster, 1))):
+        evaluate(tiny_run, protocol=protocol, seeds=(0,), out=tmp_path / name, engine=engine)
+    here, there = ((tmp_path / name / "results.json").read_bytes() for name in ("here", "there"))
+    assert here == there
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_one_line(tiny, tmp_path):
+    with pytest.raises(EngineError, match=r"no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): expected HOST:PORT, as"):
+        evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, "127.0.0.1:1"))
+
+
+@needs_ray
+def test_a_lost_node_costs_nothing_but_time(tiny, cluster, loop_run, tmp_path, monkeypatch):
+    notes, (lost,) = Notes(), cluster.worker_nodes
+    put_faults(monkeypatch, tmp_path, {1: "waits"}, node=lost.node_id)
+    for name in ("begun", "never"):
+        os.mkfifo(tmp_path / f"fault-1.{name}")
+
+    def lose():
+        (tmp_path / "fault-1.begun").read_text()
+        cluster.remove_node(lost, allow_graceful=False)
+
+    loser = threading.Thread(target=lose, daemon=True)
+    loser.start()
+    evolve(tiny(*LOOP), out=tmp_path / "run", engine=on(cluster, 4), reporter=notes)
+    loser.join()
+    cluster.add_node(num_cpus=3, object_store_memory=100 << 20)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    moved = re.compile(r"was lost \(.*\): generation 2, individual \d goes to another")
+    assert any(map(moved.search, notes.warnings))
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")][1] >= 1

@@ -1,0 +1,228 @@
+import base64
+import hashlib
+import json
+import re
+
+import pytest
+import torch
+from pages import BROWSER, Page, browse
+from typer.testing import CliRunner
+
+from learngene_hub import evolve, operators
+from learngene_hub.cli.main import app
+from learngene_hub.errors import RunError
+from learngene_hub.evolution.channels import channel_births
+from learngene_hub.evolution.checkpoint import read_metrics
+from learngene_hub.evolution.story import tell_again
+from learngene_hub.progress import SilentReporter
+from learngene_hub.report import render_evolution
+from learngene_hub.report.charts import amount_chart
+from learngene_hub.report.lineage import MOST, line_of, tree
+
+
+def person(id_, parents=(), fitness=0.5, *, survived=True):
+    return {"id": id_, "parents": list(parents), "fitness": fitness, "survived": survived, "loss": 1.0}
+
+
+def generation(number, people, recombinant=None):
+    alive = [one["fitness"] for one in people if one["fitness"] is not None]
+    best = max([*people, *([recombinant] if recombinant else [])], key=lambda one: one["fitness"] or 0)
+    return {
+        "generation": number,
+        "best": best["fitness"],
+        "mean": sum(alive) / len(alive),
+        "best_id": best["id"],
+        "failed": len(people) - len(alive),
+        "individuals": people,
+        "recombinant": recombinant,
+        "images": 1000 * (number + 1),
+        "seconds": 2.5 * (number + 1),
+        "backends": {"ancestry": "grouped", "critics": "loop"},
+    }
+
+
+FAMILY = [
+    generation(0, [person(0), person(1, fitness=0.4, survived=False)]),
+    generation(1, [person(2, [0], 0.6), person(3, [0], None, survived=False), person(4, [0], 0.55)]),
+    generation(2, [person(5, [2], 0.7), person(6, [4], 0.65)], person(7, [5, 6], 0.75) | {"loss": None}),
+]
+
+
+def show(rows=FAMILY, **options):
+    return render_evolution(rows, **({"title": "family", "chosen": 7} | options))
+
+
+def test_the_page_loads_nothing_and_runs_its_own_script_only():
+    text = show()
+    page, script = Page(text), re.search(r"<script>(.*)</script>", text, re.DOTALL)[1]
+    policy = next(one["content"] for tag, one in page.tags if tag == "meta" and "http-equiv" in one)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'")
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert not re.search(r"https?:|@import|url\(|fetch|XMLHttp", text)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+
+
+def test_everyone_is_in_the_tree_with_parents_fitness_and_fate():
+    people = {one.id: one for one in tree(FAMILY, 7).people}
+    assert people.keys() == set(range(8))
+    assert people[2].parents == (0,)
+    assert people[2].told == (
+        "Individual 2, generation 2: child of 0; fitness 60.0 %, training loss 1.00; survived; 1 child."
+    )
+    assert people[0].told.startswith("Individual 0, generation 1: inherited nothing; fitness 50.0 %")
+    assert "its training failed, training loss 1.00; did not survive; no children" in people[3].told
+    assert people[7].told.startswith("Individual 7, generation 3: the average of 5 and 6; fitness 75.0 %; survived")
+    assert {one.id for one in people.values() if "line" in one.kinds.split()} == {0, 2, 4, 5, 6, 7}
+    assert people[7].kinds.split()[-1] == "chosen"
+
+
+def test_every_child_is_joined_to_its_parents_and_rows_go_down():
+    drawn = tree(FAMILY, 7)
+    assert {(one.parent, one.child) for one in drawn.links} == {(0, 2), (0, 3), (0, 4), (2, 5), (4, 6), (5, 7), (6, 7)}
+    assert {(one.parent, one.child) for one in drawn.links if not one.is_line} == {(0, 3)}
+    heights = {one.generation: one.y for one in drawn.people}
+    assert heights[0] < heights[1] < heights[2]
+    assert len({(one.x, one.y) for one in drawn.people}) == 8
+    assert all(0 < one.x < drawn.width and 0 < one.y < drawn.height for one in drawn.people)
+
+
+def test_the_page_says_what_came_out_what_it_cost_and_that_fitness_is_no_worth():
+    page = Page(show())
+    assert "individual 7, born in generation 3: fitness 75.0 %" in page.text
+    assert "It descends from 6, 5, 4, 2, 0." in page.text
+    assert "no measure of what it is worth" in page.text
+    table = page.tables[-1]
+    assert table[1] == ["1", "2", "1", "0", "50.0", "45.0", "1,000", "2.5", "400", "ancestry: grouped, critics: loop"]
+    assert [row[3] for row in table[1:]] == ["0", "1", "0"]
+
+
+def test_rows_of_older_runs_say_nothing_of_back_ends_and_newer_ones_name_the_engine():
+    old = [{key: value for key, value in row.items() if key != "backends"} for row in FAMILY]
+    assert "trained by" not in Page(show(old)).text
+    new = [row | {"engine": {"name": "local", "place": "2 x cpu", "retried": 1}} for row in FAMILY]
+    assert "critics: loop, 2 x cpu, 1 retried" in Page(show(new)).text
+
+
+def test_a_large_evolution_is_drawn_without_the_eliminated_and_a_huge_one_as_a_line():
+    def grow(population, survivors):
+        rows, parents = [], []
+        for number in range(20):
+            ids = range(number * population, (number + 1) * population)
+            rows.append(generation(number, [person(one, parents, survived=one - ids[0] < survivors) for one in ids]))
+            parents = [ids[0]]
+        return rows
+
+    large, huge = grow(30, 10), grow(60, 30)
+    drawn = tree(large, large[-1]["best_id"])
+    assert len(drawn.people) == 200
+    assert drawn.left_out == 400
+    assert len(tree(huge, huge[-1]["best_id"]).people) == 20
+    assert MOST >= 200
+    assert "1,180 individuals are not drawn" in Page(show(huge, chosen=huge[-1]["best_id"])).text
+    assert len(show(large, chosen=large[-1]["best_id"]).encode()) < 300_000
+
+
+def test_hostile_names_are_text():
+    evil = '<script>alert(1)</script>"'
+    page = Page(show(title=evil, births={evil: [0]}))
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert page.text.count(evil) >= 2
+
+
+def test_amounts_are_drawn_from_zero_with_round_ticks():
+    chart = amount_chart("s", "generation", [1, 2], {"": [1200.0, 800.0]}, {"": "gene"})
+    assert [tick.text for tick in chart.rows] == ["0", "500", "1k", "1.5k"]
+    assert chart.zero == pytest.approx(100)
+    assert amount_chart("s", "g", [1], {"": [0.0]}, {"": "gene"}).rows[0].text == "0"
+
+
+def test_surviving_channels_are_those_that_mutation_left(tiny, tmp_path, monkeypatch):
+    drawn, exchange = [], operators.exchange
+
+    def noted(sizes, channels, **options):
+        drawn.append((channels, exchange(sizes, channels, **options)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(operators, "exchange", noted)
+    recipe = tiny("evolution.mutation_rate=0.4", "backend=loop")
+    gene = evolve(recipe, out=tmp_path / "run")
+    rows = read_metrics(tmp_path / "run")
+    line = sorted(line_of(gene.config.origin.lineage[0].id, rows))
+    expected = {group: torch.zeros(count, dtype=torch.int64) for group, count in gene.config.channels.items()}
+    for number, id_ in enumerate(line[1:], start=1):
+        channels, orders = drawn[id_]
+        for group, born in expected.items():
+            born[orders[group][: channels[group]] >= channels[group]] = number
+    assert len(line) == 3
+    births = channel_births(rows, line[-1], recipe)
+    assert births == {group: tuple(born.tolist()) for group, born in expected.items()}
+    assert {number for born in births.values() for number in born} == {0, 1, 2}
+
+
+def test_the_channels_of_an_average_are_as_old_as_itself(tiny):
+    births = channel_births(FAMILY, 7, tiny())
+    assert {number for born in births.values() for number in born} == {2}
+
+
+def test_an_evolution_leaves_its_page(tiny_run):
+    text = (tiny_run / "evolution.html").read_text()
+    assert "Channels that survived" in text
+    assert text == (tiny_run / "evolution.html").read_text()
+    assert not (tiny_run / "gene/evolution.html").exists()
+
+
+def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done(tiny, tiny_run, tmp_path):
+    first = (tiny_run / "evolution.html").read_text()
+    again = CliRunner().invoke(app, ["report", str(tiny_run), "--out", str(tmp_path / "again.html")])
+    assert again.stdout == f"{tmp_path / 'again.html'}\n"
+    assert (tmp_path / "again.html").read_text() == first
+    assert tell_again(str(tiny_run / "gene"), tmp_path / "gene.html").read_text() == first
+
+    class StopsAt2(SilentReporter):
+        def line(self, text):
+            if text.startswith("generation 2/"):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evolve(tiny(), out=tmp_path / "run", reporter=StopsAt2())
+    page = tell_again(str(tmp_path / "run"))
+    assert page == tmp_path / "run/evolution.html"
+    assert "in 2 generations" in Page(page.read_text()).text
+
+
+def test_the_page_of_a_gene_of_the_package_is_written_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(tell_again("gtl/vgg11-cifar-fs")) == "evolution.html"
+    assert (tmp_path / "evolution.html").is_file()
+
+
+def test_a_gene_that_was_cut_or_has_no_metrics_is_refused(tiny_run, tmp_path):
+    config = json.loads((tiny_run / "gene/config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"origin": None}))
+    with pytest.raises(RunError, match="this gene was cut from a network, not evolved"):
+        tell_again(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "recipe.yaml").write_bytes((tiny_run / "recipe.yaml").read_bytes())
+    with pytest.raises(RunError, match=r"expected metrics.jsonl with a row for every generation, found none"):
+        tell_again(str(tmp_path))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, scheme):
+    errors, document = browse(tmp_path, show(births={"stages.0.0": [0, 1, 2]}), width, scheme, "--dump-dom")
+    assert "CONSOLE" not in errors
+    assert f"<title>width {width} of {width}</title>" in document
+
+
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
+def test_who_chooses_an_individual_sees_its_line_and_its_parents(tmp_path):
+    script = """const inside = document.querySelector("iframe").contentDocument;
+    inside.querySelector('[data-id="5"]').dispatchEvent(new MouseEvent("click", { bubbles: true }));
+    const ids = name => [...inside.querySelectorAll(".one." + name)].map(one => one.dataset.id).join();
+    document.title = `${ids("up")} of ${ids("parent")}: ${inside.querySelector(".told").textContent}`;"""
+    _, document = browse(tmp_path, show(), 800, "light", "--dump-dom", then=script)
+    assert "<title>0,2 of 2: Individual 5, generation 3: child of 2;" in document
