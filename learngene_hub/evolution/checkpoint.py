@@ -71,6 +71,12 @@ class _BirthRow(_Part):
     loss: float | None = None
 
 
+class _EngineRow(_Part):
+    """What they say of the engine."""
+
+    place: str
+
+
 class _Row(_Part):
     """One line of `metrics.jsonl`, as far as anything depends on it."""
 
@@ -81,6 +87,7 @@ class _Row(_Part):
     images: Number
     seconds: float = Field(ge=0)
     backends: dict[str, str] = {}
+    engine: _EngineRow | None = None
     best_id: Number
     individuals: list[_BirthRow]
     recombinant: _BirthRow | None
