@@ -104,6 +104,19 @@ def test_metrics_without_an_ancestor_of_the_gene_are_refused(tiny, run):
         evolve(tiny(), out=run, resume=True)
 
 
+def test_a_pool_of_individuals_that_the_metrics_do_not_know_is_refused(tiny, run):
+    state = json.loads((run / STATE).read_text())
+    pool = next((run / "state").glob("pool-*"))
+    tensors = load_file(pool)
+    for one in state["pool"]:
+        one["id"] += 100
+    moved = {f"{int(name.split('/')[0]) + 100}/{name.split('/')[1]}": tensor for name, tensor in tensors.items()}
+    save_file(moved, pool)
+    (run / STATE).write_text(json.dumps(state | {"pool_sha256": file_sha256(pool)}))
+    with pytest.raises(RunError, match="expected a row that tells of individual 10"):
+        evolve(tiny(), out=run, resume=True)
+
+
 def ledger(folder, **options):
     return Ledger(folder, scratch(), Body("lg_vgg11", 0.1, 11), {}, {}, **options)
 
@@ -186,6 +199,12 @@ def test_metadata_that_would_surprise_are_refused_where_it_counts_and_passed_ove
 def test_a_card_of_many_megabytes_is_refused(tmp_path):
     with pytest.raises(GeneFileError, match="more than 2 million characters"):
         check_card(b"x" * 2_000_001, tmp_path / "README.md")
+
+
+def test_line_ends_of_any_kind_are_marked_once(tmp_path):
+    card = b"# Gene\r\r\nold Mac\rWindows\r\n"
+    assert marked(marked(card)) == marked(card)
+    assert check_card(card, tmp_path / "README.md") == "# Gene\n\nold Mac\nWindows\n"
 
 
 @pytest.mark.parametrize("filler", [" ", "\n", "<!-- "])

@@ -179,24 +179,24 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     return [row for row in map(_row, lines) if row is not None]
 
 
-def truncate_metrics(out: Path, generation: int) -> None:
+def truncate_metrics(out: Path, generation: int, *, members: Sequence[int] = ()) -> None:
     """Keep the rows of generations before `generation`: the others will be run again.
 
     Raises:
-        RunError: a row before `generation` is missing, or an ancestor in it.
+        RunError: a row before `generation` is missing, or in them an ancestor, or one of `members` of the pool.
     """
     rows = [row for row in read_metrics(out) if row["generation"] < generation]
     if [row["generation"] for row in rows] != list(range(generation)):
         raise RunError(f"{out / METRICS_NAME}: expected a row for each of {generation} generations; restore the file")
-    check_lineages(rows, out / METRICS_NAME)
+    check_lineages(rows, out / METRICS_NAME, members)
     write_text(out / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Sequence[int] = ()) -> None:
     """Do nothing, unless `rows` of the file `path` lack somebody: every parent is born before its children.
 
     Raises:
-        RunError: a parent, or the best of a generation, is in none of the rows.
+        RunError: a parent, the best of a generation, or one of `members`, is in none of the rows.
     """
     known: set[int] = set()
     for row in rows:
@@ -204,9 +204,11 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         parents = {parent for one in row["individuals"] for parent in one["parents"]}
         recombined = set(row["recombinant"]["parents"]) if row["recombinant"] else set()
         missing = parents - known
-        known |= {one["id"] for one in born}
+        known |= {one["id"] for one in born if one["fitness"] is not None}
         if missing := missing | (({row["best_id"]} | recombined) - known):
             raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
+    if missing := set(members) - known:
+        raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
 
 
 def _own_file(path: Path, out: Path, *, most: int) -> bytes:

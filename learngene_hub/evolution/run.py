@@ -106,7 +106,7 @@ def evolve(
         with workforce.crew(setting, reporter) as crew:
             choices = _choices(setting, crew, backends, reporter) if saved is None else {}
             state = _first(choices) if saved is None else saved.state
-            truncate_metrics(out, state.generation)
+            truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             left = range(state.generation, recipe.evolution.generations)
             with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:

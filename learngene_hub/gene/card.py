@@ -54,7 +54,7 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
         GeneFileError: it is not UTF-8, its metadata is not YAML between two lines of `---`, or names another library.
     """
     try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         found = parse_card(text).data.get("library_name")
     except UnicodeDecodeError as error:
         raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None

@@ -90,7 +90,7 @@ def marked(card: bytes) -> bytes:
 
 def _plain(card: bytes) -> str:
     """Its text with the line ends of Unix."""
-    return card.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    return card.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions) -> ModelInfo:

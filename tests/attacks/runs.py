@@ -55,7 +55,7 @@ def _resume(out: Path) -> bool:
     saved = load_state(out)
     recipe = Recipe.from_file(out / "recipe.yaml")
     recipe.differences(saved.recipe)
-    truncate_metrics(out, saved.state.generation)
+    truncate_metrics(out, saved.state.generation, members=[one.id for one in saved.state.pool])
     rows = read_metrics(out)
     best = max(saved.state.pool, key=lambda one: one.fitness)
     found = lineage(best.id, rows)
