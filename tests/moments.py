@@ -244,11 +244,11 @@ def digest(path: Path) -> str:
 
 
 def without_times(text: str) -> str:
-    """JSON, or lines of it, without the seconds that things took."""
+    """JSON, or lines of it, without the seconds that things took and who did them."""
 
     def cut(tree: object) -> object:
         if isinstance(tree, dict):
-            return {key: cut(value) for key, value in tree.items() if key not in {"seconds", "milliseconds"}}
+            return {key: cut(value) for key, value in tree.items() if key not in {"seconds", "milliseconds", "engine"}}
         return [cut(value) for value in tree] if isinstance(tree, list) else tree
 
     return json.dumps([cut(json.loads(one)) for one in ([text] if text.startswith("{\n") else text.splitlines())])
