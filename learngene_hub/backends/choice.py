@@ -21,7 +21,7 @@ from learngene_hub.backends.jobs import Backend, Trainee, Training
 from learngene_hub.backends.memory import networks_at_once
 from learngene_hub.backends.together import train_each
 from learngene_hub.data import cache_folder
-from learngene_hub.files import LOCK_NAME, write_text
+from learngene_hub.files import LOCK_NAME, read_json, write_text
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
 from learngene_hub.training import Batch
@@ -157,7 +157,7 @@ def _processor() -> str:
 def _kept(file: Path) -> Choice | None:
     """The choice that was kept in `file`; None if there is none, or it is damaged and must be made anew."""
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file, most=10**6)
         milliseconds = {one: float(record["milliseconds"][one]) for one in CANDIDATES}
         return Choice(CANDIDATES[CANDIDATES.index(record["backend"])], milliseconds)
     except (OSError, ValueError, KeyError, TypeError):

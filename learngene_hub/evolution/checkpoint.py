@@ -66,15 +66,28 @@ class _BirthRow(_Part):
 
     id: Number
     parents: list[Number]
-    fitness: float | None
+    fitness: float | None = Field(ge=0, le=1)
+    survived: bool
+    loss: float | None = None
+
+
+class _EngineRow(_Part):
+    """What they say of the engine."""
+
+    place: str
 
 
 class _Row(_Part):
     """One line of `metrics.jsonl`, as far as anything depends on it."""
 
     generation: Number
-    best: float
-    mean: float
+    best: float = Field(ge=0, le=1)
+    mean: float = Field(ge=0, le=1)
+    failed: Number
+    images: Number
+    seconds: float = Field(ge=0)
+    backends: dict[str, str] = {}
+    engine: _EngineRow | None = None
     best_id: Number
     individuals: list[_BirthRow]
     recombinant: _BirthRow | None
@@ -175,12 +188,16 @@ def truncate_metrics(out: Path, generation: int) -> None:
     rows = [row for row in read_metrics(out) if row["generation"] < generation]
     if [row["generation"] for row in rows] != list(range(generation)):
         raise RunError(f"{out / METRICS_NAME}: expected a row for each of {generation} generations; restore the file")
-    _check_lineages(rows, out / METRICS_NAME)
+    check_lineages(rows, out / METRICS_NAME)
     write_text(out / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _check_lineages(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Every parent was born before its children, and so was the best of each generation."""
+def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Do nothing, unless `rows` of the file `path` lack somebody: every parent is born before its children.
+
+    Raises:
+        RunError: a parent, or the best of a generation, is in none of the rows.
+    """
     known: set[int] = set()
     for row in rows:
         born = [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]

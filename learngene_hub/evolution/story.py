@@ -1,6 +1,5 @@
 """The page of an evolution, from the files that it or its gene left."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import Any
 
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.channels import channel_births
-from learngene_hub.evolution.checkpoint import STATE_FOLDER, STATE_NAME, has_state, read_metrics
+from learngene_hub.evolution.checkpoint import check_lineages, has_state, load_state, read_metrics
 from learngene_hub.files import write_text
 from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
+from learngene_hub.report.lineage import everyone
 
 
 def tell(rows: Sequence[Mapping[str, Any]], recipe: Recipe, chosen: int, page: Path) -> None:
@@ -48,6 +48,10 @@ def tell_again(source: str, page: Path | None = None) -> Path:
     past = _run(Path(source)) or _gene(source)
     if not past.rows:
         raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
+    check_lineages(past.rows, Path(source) / METRICS_NAME)
+    told = {one["id"] for row in past.rows for one in everyone(row) if one["fitness"] is not None}
+    if past.chosen not in told:
+        raise RunError(f"{source}: expected a row of {METRICS_NAME} that tells of individual {past.chosen}, found none")
     tell(past.rows, past.recipe, past.chosen, page or past.page)
     return page or past.page
 
@@ -64,15 +68,14 @@ class _Past:
     @property
     def chosen(self) -> int:
         """The individual whose learngene is the result, or would be if the run ended here."""
-        return self.origin.lineage[0].id if self.origin else int(self.rows[-1]["best_id"])
+        return self.origin.lineage[0].id if self.origin and self.origin.lineage else int(self.rows[-1]["best_id"])
 
 
 def _run(folder: Path) -> _Past | None:
     """The run in `folder`; None if there is none."""
     if not has_state(folder):
         return None
-    state = json.loads((folder / STATE_FOLDER / STATE_NAME).read_text(encoding="utf-8"))
-    recipe, gene = Recipe.from_mapping(state["recipe"], where=str(folder)), folder / GENE_FOLDER
+    recipe, gene = Recipe.from_mapping(load_state(folder).recipe, where=str(folder)), folder / GENE_FOLDER
     origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None
     return _Past(read_metrics(folder), recipe, origin, folder / EVOLUTION_NAME)
 

@@ -157,7 +157,7 @@ def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
     people = [one for row in rows for one in row["individuals"]]
     survived, failed = sum(one["survived"] for one in people), sum(row["failed"] for row in rows)
     fate = f"individuals in {len(rows)} generation{'s' if len(rows) > 1 else ''}, {survived} survived"
-    seconds = rows[-1]["seconds"]
+    seconds = max(rows[-1]["seconds"], 0.001)  # what is rounded to
     return [
         (f"{numbers.percent(_find(rows, chosen)[0]['fitness'])} %", "fitness of the learngene"),
         (numbers.count(len(people)), fate + (f", {failed} failed" if failed else "")),

@@ -19,6 +19,7 @@ from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_state, truncate_metrics
 from learngene_hub.evolution.run import lineage
+from learngene_hub.evolution.story import tell_again
 from learngene_hub.gene.folder import file_sha256
 from learngene_hub.recipe import Recipe
 
@@ -37,6 +38,7 @@ def targets(run: Path) -> list[Target]:
         Kind("pool of tensors", _pool, 3),
         Kind("rows of the metrics", _metrics, 2),
         Kind("links, folders and pipes", _links, 0.5),
+        Kind("page of the evolution", _page, 1),
     ]
     caches = [
         Kind("decoded images", _images),
@@ -95,6 +97,12 @@ def _metrics(rng: random.Random, out: Path) -> Callable[[], object]:
         rows = rows if isinstance(rows, list) else [rows]
         path.write_text("".join(text_of(rng, row) + "\n" for row in rows))
     return lambda: _resume(out)
+
+
+def _page(rng: random.Random, out: Path) -> Callable[[], object]:
+    rng.choice((_fields, _metrics))(rng, out)
+    page = out / "page.html"
+    return lambda: tell_again(str(out), page).read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
 def _links(rng: random.Random, out: Path) -> Callable[[], object]:
