@@ -59,6 +59,13 @@ def test_four_processes_give_the_bytes_of_one_and_say_what_each_did(tiny, loop_r
     assert json.loads((tmp_path / "gene/config.json").read_text())["origin"]["cost"]["device"] == "4 x CPU"
 
 
+def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
+    notes = Notes()
+    recipe = tiny("backend=grouped", "evolution.generations=1")
+    evolve(recipe, out=tmp_path, engine=EngineOptions(workers=2), reporter=notes)
+    assert notes.warnings[0].startswith("1 of 2 workers will have work: the back end grouped makes 1 shard of a gen")
+
+
 def test_groups_give_the_same_bytes_in_two_processes(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("learngene_hub.evolution.shard.TOGETHER", 2)
     for workers in (1, 2):

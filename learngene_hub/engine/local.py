@@ -181,7 +181,7 @@ def _context() -> ForkServerContext | SpawnContext:
 
 
 def _send(pipe: "Connection[Any, Any]", parcel: Parcel) -> None:
-    with suppress(OSError):  # it has ended, as its listener is about to say
+    with suppress(OSError, TypeError):  # it has ended, as its listener says; or the pipe was closed under this thread
         pipe.send(parcel)
 
 
