@@ -67,7 +67,8 @@ def _starts(name: str) -> Iterable[Sequence[str]]:
 def _summary(_: str) -> Iterable[Sequence[str]]:
     """Every start beside every gene: accuracy, and the lead of the gene."""
     found = {name: gene_results(name)[FEW_SHOT] for name in shipped_index()}
-    names = {one.start: None for results in found.values() for one in ranked(results.descendants[0], results.headline)}
+    by_length = sorted(found.values(), key=lambda results: -len(results.descendants[0].starts))
+    names = {one.start: None for results in by_length for one in ranked(results.descendants[0], results.headline)}
     yield "start", *(f"`{name}`" for name in found)
     for start in names:
         yield _bold(start), *(_accuracy_and_lead(results, start) for results in found.values())

@@ -136,8 +136,12 @@ class Recipe(Section):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Dotted keys whose values differ from those of the dumped recipe `other`, as (here, there)."""
-        here, there = dict(_flatten(self.model_dump(mode="json"))), dict(_flatten(other))
+        """Dotted keys whose values differ from those of the dumped recipe `other`, as (here, there).
+
+        A key that `other` does not know yet, as it was dumped by an older version, has its default there.
+        """
+        known = type(self).from_mapping(other, where="the recipe of the run")
+        here, there = (dict(_flatten(one.model_dump(mode="json"))) for one in (self, known))
         return {
             key: (here.get(key), there.get(key)) for key in sorted({*here, *there}) if here.get(key) != there.get(key)
         }

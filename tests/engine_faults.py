@@ -37,6 +37,17 @@ class Add:
 
 
 @dataclass(frozen=True)
+class Heavy:
+    """A task that is more than a pipe holds."""
+
+    load: str
+    label = "the load"
+
+    def __call__(self, room, step):
+        return len(self.load)
+
+
+@dataclass(frozen=True)
 class Refuse:
     label = "the refusal"
 

@@ -244,7 +244,7 @@ def digest(path: Path) -> str:
 
 
 def without_times(text: str) -> str:
-    """JSON, or lines of it, without the seconds that things took."""
+    """JSON, or lines of it, without the seconds that things took and who did them."""
 
     def cut(tree: object) -> object:
         if isinstance(tree, dict):

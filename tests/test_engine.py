@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_faults import Add, Deadly, Faulty, Notes, Refuse, Room, put_faults
+from engine_faults import Add, Deadly, Faulty, Heavy, Notes, Refuse, Room, put_faults
 
-from learngene_hub.engine import EngineOptions, make_engine
+from learngene_hub.engine import EngineOptions, make_engine, no_step
 from learngene_hub.engine import local as local_engine
+from learngene_hub.engine.crew import Ended, Started, Team
 from learngene_hub.engine.parcel import unwrap, wrap
+from learngene_hub.engine.task import Done, Lost
 from learngene_hub.errors import EngineError, SelectionError
 from learngene_hub.evolution.run import evolve
 from learngene_hub.evolution.shard import cut, manner
@@ -52,9 +54,16 @@ def test_four_processes_give_the_bytes_of_one_and_say_what_each_did(tiny, loop_r
         assert row["individuals"] == alone["individuals"]
         assert (row["engine"]["name"], row["engine"]["workers"], row["engine"]["retried"]) == ("local", 4, 0)
         tasks = 4 + (row["recombinant"] is not None)
-        assert sum(one["shards"] for one in row["engine"]["each"]) >= tasks
+        assert sum(one["shards"] for one in row["engine"]["each"]) == tasks
         assert all(0 <= one["idle"] <= 1 for one in row["engine"]["each"])
     assert json.loads((tmp_path / "gene/config.json").read_text())["origin"]["cost"]["device"] == "4 x CPU"
+
+
+def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
+    notes = Notes()
+    recipe = tiny("backend=grouped", "evolution.generations=1")
+    evolve(recipe, out=tmp_path, engine=EngineOptions(workers=2), reporter=notes)
+    assert notes.warnings[0].startswith("1 of 2 workers will have work: the back end grouped makes 1 shard of a gen")
 
 
 def test_groups_give_the_same_bytes_in_two_processes(tiny, tmp_path, monkeypatch):
@@ -113,6 +122,45 @@ def test_a_worker_that_cannot_be_started_is_an_error_with_a_way_out(monkeypatch)
         pytest.raises(EngineError, match=r"no worker can be started, .* it ended with exit code 1; in a script, do"),
     ):
         list(crew.run([Add(1)]))
+
+
+class OneOfTwo:
+    """Workers of which only the first can be started."""
+
+    name, most, startup, advice = "fake", 2, 60.0, "mend it"
+
+    def __init__(self):
+        self.happened = []
+
+    def start(self, worker):
+        lost = Ended(worker, Lost("ended with exit code 1"))
+        self.happened.append(Started(worker, f"worker {worker}", "CPU") if worker == 1 else lost)
+
+    def give(self, worker, task):
+        self.happened.append(Ended(worker, Done(task(Room(10), no_step))))
+
+    def stop(self, worker):
+        pass
+
+    def events(self, timeout):
+        happened, self.happened = self.happened, []
+        return iter(happened)
+
+
+def test_a_worker_that_cannot_be_started_leaves_the_work_to_the_others():
+    notes = Notes()
+    team = Team(OneOfTwo(), notes, 60.0)
+    assert dict(team.run([Add(number) for number in range(9)])) == {number: 10 + number for number in range(9)}
+    assert [one for one in notes.warnings if "no more workers are started, since 3 in a row failed" in one]
+
+
+def test_a_worker_that_is_stopped_without_a_task_keeps_nobody_from_the_clock():
+    notes = Notes()
+    with crew_of(2, notes, timeout=5.0) as crew:
+        list(crew.run([Add(1)]))
+        os.kill(crew._workers._members[1].process.pid, signal.SIGSTOP)
+        assert list(crew.run([Heavy("x" * 10**6)])) == [(0, 10**6)]
+    assert [one for one in notes.warnings if "hung: no step for 5 s" in one]
 
 
 def test_automatic_workers_are_as_many_as_threads_and_work(monkeypatch):

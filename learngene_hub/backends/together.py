@@ -51,3 +51,4 @@ def _in_groups(
     del first  # which is not held any longer than its group
     while group := list(islice(waiting, limit)):
         yield from train(group, training)
+        group = []  # which is let go before the next is born

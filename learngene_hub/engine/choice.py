@@ -55,9 +55,11 @@ def make_engine(options: EngineOptions, *, device: str, place: torch.device, mos
         most: tasks that there will be at once, >= 1.
 
     Raises:
-        EngineError: Ray is not installed, or the cluster cannot be reached.
+        EngineError: Ray is not installed, the cluster cannot be reached, or `device` is not one for Ray.
     """
     if options.name == "ray":
+        if device not in {"auto", "cpu", "cuda"}:
+            raise EngineError(f"device {device!r}: expected auto, cpu or cuda, as Ray picks the GPUs")
         return RayEngine(device, options.workers, most, options.address, options.timeout)
     devices = _devices(place)
     workers = options.workers or min(most, _room(devices))

@@ -203,7 +203,8 @@ class Team:
                 self._workers.give(worker, work.tasks[hand.task])
         starting = sum(not hand.name for hand in self._hands.values())
         absent = [one for one in range(1, self._workers.most + 1) if one not in self._hands]
-        for worker in absent[: max(0, len(work.waiting) - starting)]:
+        is_hopeless = self._failed_starts >= ATTEMPTS and bool(self._hands)  # while others do the work
+        for worker in [] if is_hopeless else absent[: max(0, len(work.waiting) - starting)]:
             self._hands[worker] = _Hand()
             self._used = max(self._used, worker)
             self._workers.start(worker)
@@ -262,8 +263,8 @@ class Team:
         losses.append(f"{hand.name} {why}")
         if len(losses) == ATTEMPTS:
             raise EngineError(
-                f"{label}: given up after {ATTEMPTS} attempts: {'; '.join(losses)}. What was saved is kept: give the "
-                "workers more memory, or fewer of them a machine, and go on with --resume"
+                f"{label}: given up after {ATTEMPTS} attempts: {'; '.join(losses)}. What was saved is kept: "
+                f"{_advice(losses)}, and go on with --resume"
             )
         work.waiting.appendleft(hand.task)
         self._reporter.warn(f"{hand.name} {why}: {label} goes to another worker, attempt {len(losses) + 1}")
@@ -273,5 +274,14 @@ class Team:
             self._reporter.warn(f"{hand.name} {why}, without a task")
             return
         self._failed_starts += 1
-        if self._failed_starts == ATTEMPTS:
+        if self._failed_starts < ATTEMPTS:
+            return
+        if not any(other.name for other in self._hands.values()):
             raise EngineError(f"no worker can be started, after {ATTEMPTS} attempts: it {why}; {self._workers.advice}")
+        self._reporter.warn(f"no more workers are started, since {ATTEMPTS} in a row failed: the last {why}")
+
+
+def _advice(losses: Sequence[str]) -> str:
+    if any("memory" in one for one in losses):
+        return "give the workers more memory, or fewer of them a machine"
+    return "mend what ended them, which they may have written above"

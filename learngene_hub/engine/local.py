@@ -145,8 +145,8 @@ class _Pool:
 
     def give(self, worker: int, task: Task[Any, Any]) -> None:
         """See `Workers.give`."""
-        with suppress(OSError):  # it has ended, as its listener is about to say
-            self._members[worker].pipe.send(wrap(task))
+        pipe, parcel = self._members[worker].pipe, wrap(task)
+        threading.Thread(target=_send, args=(pipe, parcel), daemon=True).start()  # one that hangs reads nothing
 
     def stop(self, worker: int) -> None:
         """See `Workers.stop`."""
@@ -178,6 +178,11 @@ def _context() -> ForkServerContext | SpawnContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def _send(pipe: "Connection[Any, Any]", parcel: Parcel) -> None:
+    with suppress(OSError, TypeError):  # it has ended, as its listener says; or the pipe was closed under this thread
+        pipe.send(parcel)
 
 
 def _listen(member: _Member, worker: int, heard: "queue.SimpleQueue[tuple[_Member, Event]]") -> None:

@@ -89,7 +89,9 @@ class RayEngine:
         """The kind of device, and how many actors there may be."""
         cluster = ray.cluster_resources()
         gpus, cpus = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 0))
-        kind = ("cuda" if gpus else "cpu") if self.device == "auto" else torch.device(self.device).type
+        if self.device == "cuda" and not gpus:
+            raise EngineError("device cuda: expected a cluster with GPUs, found none; use --device cpu")
+        kind = ("cuda" if gpus else "cpu") if self.device == "auto" else self.device
         return kind, self.workers or max(1, min(self.most, gpus if kind == "cuda" else cpus))
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from learngene_hub.backends import Choice, Trainee, choose
 from learngene_hub.engine import Crew, Step, no_step, threads
 from learngene_hub.errors import RecipeError
@@ -21,14 +23,9 @@ def choose_backends(setting: Setting, crew: Crew[Setting], reporter: Reporter) -
     Raises:
         RecipeError: the recipe asks for `graph`, but networks are not trained on a CUDA device.
     """
-    recipe, device = setting.recipe, setting.environment.base.device
-    if recipe.backend == "graph" and device.type != "cuda":
-        raise RecipeError(
-            f"backend: expected auto, loop or grouped where networks are trained on {device.type}, found graph, which "
-            "needs a CUDA device; change it, or give --device cuda"
-        )
-    if recipe.backend != "auto":
-        return dict.fromkeys(JOBS, Choice(recipe.backend))
+    backend = setting.recipe.backend
+    if backend in {"loop", "grouped"}:
+        return dict.fromkeys(JOBS, Choice(backend))
     ((_, chosen),) = crew.run([Choosing()])
     crew.record()  # it is no part of a generation
     for warning in chosen.warnings:
@@ -52,6 +49,8 @@ class Choosing:
 
     def __call__(self, setting: Setting, step: Step) -> Chosen:
         """Job -> its back end, with all threads of the machine."""
+        if setting.recipe.backend == "graph":
+            return _graph(setting.environment.base.device)
         recipe, warnings = setting.recipe, list[str]()
         size, last = recipe.data.image_size, life(setting, recipe.evolution.generations - 1)
         population, tasks = recipe.evolution.population, recipe.critic.tasks
@@ -60,6 +59,15 @@ class Choosing:
             step(0, "choosing")
             critics = choose(_critic(setting), tasks, critic_training(setting), image_size=size, warn=warnings.append)
         return Chosen({"ancestry": ancestry, "critics": critics}, tuple(warnings))
+
+
+def _graph(device: torch.device) -> Chosen:
+    if device.type != "cuda":
+        raise RecipeError(
+            f"backend: expected auto, loop or grouped where networks are trained on {device.type}, found graph, which "
+            "needs a CUDA device; change it, or give --device cuda"
+        )
+    return Chosen(dict.fromkeys(JOBS, Choice("graph")), ())
 
 
 def _ancestor(setting: Setting) -> Trainee:

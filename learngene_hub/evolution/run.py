@@ -96,7 +96,8 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     place = pick_device(device) if engine.name == "local" else torch.device("cpu")
-    workforce = make_engine(engine, device=device, place=place, most=_most_shards(recipe))
+    assumed = LOOP if recipe.backend == "auto" else recipe.backend
+    workforce = make_engine(engine, device=device, place=place, most=_most_shards(recipe, assumed))
     with claim(out):
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         setting = prepare(recipe, device=workforce.home, reporter=reporter)
@@ -106,6 +107,7 @@ def evolve(
         with workforce.crew(setting, reporter) as crew:
             choices = _choices(setting, crew, backends, reporter) if saved is None else {}
             state = _first(choices) if saved is None else saved.state
+            _tell_of_idle_workers(engine, recipe, state.backends["ancestry"], reporter)
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             left = range(state.generation, recipe.evolution.generations)
@@ -119,11 +121,19 @@ def evolve(
         return _finish(state, setting, out)
 
 
-def _most_shards(recipe: Recipe) -> int:
-    """Shards of a generation, as many as the recipe's back end may cut."""
-    backend = LOOP if recipe.backend == "auto" else recipe.backend
+def _most_shards(recipe: Recipe, backend: Backend) -> int:
+    """Shards of the largest generation."""
     population = max(population_size(recipe, one) for one in range(recipe.evolution.generations))
     return math.ceil(population / shard_size(backend))
+
+
+def _tell_of_idle_workers(engine: EngineOptions, recipe: Recipe, backend: Backend, reporter: Reporter) -> None:
+    shards = _most_shards(recipe, backend)
+    if engine.workers is not None and engine.workers > shards:
+        reporter.warn(
+            f"{shards} of {engine.workers} workers will have work: the back end {backend} makes {shards} "
+            f"shard{'s' if shards > 1 else ''} of a generation. backend=loop makes one of every individual"
+        )
 
 
 def _choices(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any
 
 from learngene_hub.report import numbers
 from learngene_hub.report.charts import LineChart, amount_chart, line_chart
@@ -174,8 +173,3 @@ def _layer(name: str, births: Sequence[int]) -> Layer:
         for generation, count in counts
     )
     return Layer(name, len(births), counts[0][1], parts)
-
-
-def last_of(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Id of the fittest individual of the last generation."""
-    return int(rows[-1]["best_id"])
