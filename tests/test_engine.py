@@ -124,8 +124,8 @@ def test_a_worker_that_cannot_be_started_is_an_error_with_a_way_out(monkeypatch)
         list(crew.run([Add(1)]))
 
 
-class OneOfTwo:
-    """Workers of which only the first can be started."""
+class Two:
+    """Two workers in this process, of different kinds."""
 
     name, most, startup, advice = "fake", 2, 60.0, "mend it"
 
@@ -133,8 +133,7 @@ class OneOfTwo:
         self.happened = []
 
     def start(self, worker):
-        lost = Ended(worker, Lost("ended with exit code 1"))
-        self.happened.append(Started(worker, f"worker {worker}", "CPU") if worker == 1 else lost)
+        self.happened.append(Started(worker, f"worker {worker}", "CPU", f"CPU of kind {worker}"))
 
     def give(self, worker, task):
         self.happened.append(Ended(worker, Done(task(Room(10), no_step))))
@@ -145,6 +144,23 @@ class OneOfTwo:
     def events(self, timeout):
         happened, self.happened = self.happened, []
         return iter(happened)
+
+
+class OneOfTwo(Two):
+    """The second of which cannot be started."""
+
+    def start(self, worker):
+        if worker == 1:
+            super().start(worker)
+        else:
+            self.happened.append(Ended(worker, Lost("ended with exit code 1")))
+
+
+def test_workers_of_different_kinds_are_warned_of():
+    notes = Notes()
+    assert dict(Team(Two(), notes, 60.0).run([Add(1), Add(2)])) == {0: 11, 1: 12}
+    (warning,) = notes.warnings
+    assert warning.startswith("worker 2 computes on CPU of kind 2, others on CPU of kind 1: the same recipe may give")
 
 
 def test_a_worker_that_cannot_be_started_leaves_the_work_to_the_others():

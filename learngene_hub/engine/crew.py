@@ -68,11 +68,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Started:
-    """A worker is ready; `name` says where it is, `place` what it computes on."""
+    """A worker is ready; `name` says where it is, `place` what it computes on, `kind` what of that shapes results."""
 
     worker: int
     name: str
     place: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Team:
         self._workers, self._reporter, self._timeout = workers, reporter, timeout
         self._hands: dict[int, _Hand] = {}
         self._places: dict[str, None] = {}
+        self._kinds: dict[str, None] = {}
         self._tally = Tally()
         self._used = self._failed_starts = 0
         self._looked = time.monotonic()
@@ -212,12 +214,12 @@ class Team:
     def _welcome(self, event: Started) -> None:
         hand = self._hands[event.worker]
         hand.name, self._failed_starts = event.name, 0
-        if self._places and event.place not in self._places:
+        if self._kinds and event.kind not in self._kinds:
             self._reporter.warn(
-                f"{event.name} computes on {event.place}, others on {', '.join(self._places)}: the same recipe may "
+                f"{event.name} computes on {event.kind}, others on {', '.join(self._kinds)}: the same recipe may "
                 "give another gene, by rounding. Use one kind of machine to have the same bytes"
             )
-        self._places[event.place] = None
+        self._places[event.place] = self._kinds[event.kind] = None
 
     def _advance(self, event: Stepped, step: Step) -> None:
         hand = self._hands[event.worker]

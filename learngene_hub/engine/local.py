@@ -19,7 +19,7 @@ from torch import Tensor
 
 from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
 from learngene_hub.engine.parcel import Parcel, as_array, unwrap, wrap
-from learngene_hub.engine.place import chip_name, device_name
+from learngene_hub.engine.place import chip_kind, chip_name, device_name
 from learngene_hub.engine.tally import Tally
 from learngene_hub.engine.task import Lost, Outcome, Scene, Step, Task, attempt, no_step
 from learngene_hub.errors import EngineError
@@ -209,7 +209,8 @@ def _serve(pipe: "Connection[Any, Any]", worker: int, scene: Parcel, device: str
     threading.Thread(target=_end_with_parent, daemon=True).start()
     placed = unwrap(scene).on(torch.device(device))
     heart = _Heart(pipe, worker)
-    pipe.send(wrap(Started(worker, f"worker {worker} (process {os.getpid()})", chip_name(torch.device(device)))))
+    chip, name = torch.device(device), f"worker {worker} (process {os.getpid()})"
+    pipe.send(wrap(Started(worker, name, chip_name(chip), chip_kind(chip))))
     while True:
         try:
             task = unwrap(pipe.recv())

@@ -17,7 +17,7 @@ import torch
 
 from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
 from learngene_hub.engine.parcel import Parcel, unwrap, wrap
-from learngene_hub.engine.place import chip_name
+from learngene_hub.engine.place import chip_kind, chip_name
 from learngene_hub.engine.task import Lost, Scene, Task, attempt
 from learngene_hub.errors import EngineError
 from learngene_hub.progress import Reporter
@@ -140,9 +140,10 @@ class Hand:
         self._device = torch.device(device)
         self._images = 0
 
-    def where(self) -> tuple[str, str]:
-        """The node and process it is in, and what it computes on."""
-        return f"process {os.getpid()} on {os.uname().nodename}", chip_name(self._device)
+    def where(self) -> tuple[str, str, str]:
+        """The node and process it is in, what it computes on, and what of that shapes results."""
+        process = f"process {os.getpid()} on {os.uname().nodename}"
+        return process, chip_name(self._device), chip_kind(self._device)
 
     def work(self, task: Parcel) -> Parcel:
         """Do a task; its outcome, and images in all."""
@@ -232,9 +233,9 @@ class _Actors:
         actor = self._actors[worker]
         try:
             if actor.where in ready:
-                name, place = self._ray.get(actor.where)
+                name, place, kind = self._ray.get(actor.where)
                 actor.where = None
-                yield Started(worker, f"worker {worker} ({name})", place)
+                yield Started(worker, f"worker {worker} ({name})", place, kind)
             if actor.pulse in ready:
                 images = self._ray.get(actor.pulse)
                 actor.pulse = None

@@ -8,6 +8,14 @@ def chip_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
+def chip_kind(device: torch.device) -> str:
+    """All of a chip that rounding, and the precision a worker picks, depend on."""
+    if device.type == "cuda":
+        return chip_name(device)
+    has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}, {'with' if has_bfloat16 else 'without'} bfloat16"
+
+
 def device_name(device: torch.device) -> str:
     """What networks of this process ran on: a GPU, or the CPU with this process's threads."""
     if device.type == "cuda":
