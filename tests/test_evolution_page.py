@@ -183,9 +183,9 @@ def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done
     class StopsAt2(SilentReporter):
         def line(self, text):
             if text.startswith("generation 2/"):
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt("by hand")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="by hand"):
         evolve(tiny(), out=tmp_path / "run", reporter=StopsAt2())
     page = tell_again(str(tmp_path / "run"))
     assert page == tmp_path / "run/evolution.html"
