@@ -9,6 +9,7 @@ import typer
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
 from learngene_hub.cli.genes import SOURCE_HELP
+from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -97,11 +98,9 @@ def evaluate(
 
 def _resumable(run: "Callable[..., Results]", *arguments: object, **options: object) -> "Results":
     """Run an evaluation; on Ctrl-C say what becomes of what was done."""
-    try:
+    kept = "the same command goes on where it was" if options["out"] else "without --out nothing is kept"
+    with interruptible(f"interrupted; {kept}"):
         return run(*arguments, **options)
-    except KeyboardInterrupt:
-        kept = "the same command goes on where it was" if options["out"] else "without --out nothing is kept"
-        raise KeyboardInterrupt(f"interrupted; {kept}") from None
 
 
 def _listed(text: str) -> tuple[str, ...]:

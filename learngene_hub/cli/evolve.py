@@ -8,6 +8,7 @@ import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
+from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.errors import LearngeneError
 
 if TYPE_CHECKING:
@@ -50,11 +51,9 @@ def evolve(
         print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
         return
     folder, options = out or Path("runs") / chosen.name, engine_options(engine, workers, address, timeout)
-    try:
+    again = f"interrupted; finished generations are kept in {folder}: go on with the same command and --resume"
+    with interruptible(again):
         gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
-    except KeyboardInterrupt:
-        again = f"interrupted; finished generations are kept in {folder}: go on with the same command and --resume"
-        raise KeyboardInterrupt(again) from None
     if gene.config.origin is None:
         raise LearngeneError(f"{folder}: the gene has no origin")
     share = f"{gene.config.parameters:,} parameters"

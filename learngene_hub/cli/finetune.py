@@ -7,6 +7,7 @@ import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
 from learngene_hub.cli.genes import Source
+from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -68,10 +69,8 @@ def finetune(
         seed=seed,
         compare=compare,
     )
-    try:
+    with interruptible(f"interrupted; nothing was written to {out}"):
         tuned = run(gene, photos, out=out, settings=settings, device=device, reporter=TerminalReporter())
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; nothing was written to {out}") from None
     if as_json:
         print_json(tuned.record)
     else:

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from learngene_hub import __version__
 from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import stderr
+from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.errors import LearngeneError
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
@@ -29,12 +30,13 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         try:
-            return super().invoke(ctx)
+            with interruptible("interrupted"):
+                return super().invoke(ctx)
         except (LearngeneError, OSError) as error:
             stderr.print(f"error: {error}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
         except KeyboardInterrupt as stop:
-            stderr.print(str(stop) or "interrupted", markup=False)
+            stderr.print(str(stop), markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
