@@ -1,7 +1,8 @@
 """Rounds, medians and the table that all topics share.
 
-A time is CPU time of one thread, since a machine may have other work. A figure is the median over rounds of a ratio
-inside one process: in each round every way is run once, so that whatever slows the machine slows them all.
+A time is CPU time of one thread, since a machine may have other work; on a GPU it is wall time. A figure is the median
+over rounds of a ratio inside one process: in each round every way is run once, so that whatever slows the machine slows
+them all.
 """
 
 import resource
@@ -13,8 +14,9 @@ from typing import Literal
 
 ROUNDS = 5
 
+Work = Callable[[], object]
 Times = Mapping[str, Sequence[float]]
-"""Name of a way -> its CPU seconds in every round."""
+"""Name of a way -> its seconds in every round."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,12 @@ class Figure:
     goal: Goal | None = None
 
 
-def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> Times:
-    """CPU seconds of every way in every round, after a first round that is not counted."""
+def interleaved(ways: Mapping[str, Work], rounds: int = ROUNDS, clock: Callable[[Work], float] | None = None) -> Times:
+    """Seconds of every way in every round, after a first round that is not counted; by `clock`, or of CPU time."""
+    seconds = clock or cpu_seconds
     for work in ways.values():
         work()
-    found = [{name: cpu_seconds(work) for name, work in ways.items()} for _ in range(rounds)]
+    found = [{name: seconds(work) for name, work in ways.items()} for _ in range(rounds)]
     return {name: [one[name] for one in found] for name in ways}
 
 
@@ -70,11 +73,11 @@ def ratio(times: Times, over: str, under: str) -> float:
 
 
 def typical(times: Times, name: str) -> float:
-    """Median CPU seconds of a way."""
+    """Median seconds of a way."""
     return statistics.median(times[name])
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
+def cpu_seconds(work: Work) -> float:
     """CPU time of `work`, in this process and in children that it waited for."""
     began = _spent()
     work()

@@ -43,12 +43,23 @@ class Case:
     body: Body
     optimisation: OptimisationSection
     goal: Goal
+    count: int = POPULATION
+    size: int = SIZE
+
+    @property
+    def images(self) -> int:
+        """All individuals see in all steps."""
+        return self.count * self.optimisation.steps * self.optimisation.batch_size
+
+    def training(self, device: torch.device) -> Training:
+        """The constants."""
+        return Training(self.optimisation, self.optimisation.steps, best_precision(device))
 
     def networks(self) -> list[LearngeneNetwork]:
         """The individuals, newborn."""
         return [
             newborn(self.body, num_classes=CLASSES, gene=None, cross="zero", seed=0, path=(number,))
-            for number in range(POPULATION)
+            for number in range(self.count)
         ]
 
 
@@ -71,18 +82,17 @@ def figures() -> list[Figure]:
 
 def _compare(case: Case) -> list[Figure]:
     times = interleaved({name: make(case) for name, make in WAYS.items()})
-    images = POPULATION * case.optimisation.steps * case.optimisation.batch_size
     best, chosen = min(CANDIDATES, key=lambda one: typical(times, one)), _chosen(case)
 
     def rate(way: str) -> str:
-        return f"{images / typical(times, way):,.0f}"
+        return f"{case.images / typical(times, way):,.0f}"
 
     return [
         Figure(
             "population",
             f"naive / {way}, {case.name}",
             ratio(times, NAIVE, way),
-            f"{rate(way)} against {rate(NAIVE)} images a CPU second; {POPULATION} networks, "
+            f"{rate(way)} against {rate(NAIVE)} images a CPU second; {case.count} networks, "
             f"batches of {case.optimisation.batch_size}",
             case.goal if way == best else None,
         )
@@ -105,23 +115,19 @@ def _chosen(case: Case) -> Backend:
     example, kept = Trainee(network, lambda: iter(())), os.environ.get(CACHE)
     with TemporaryDirectory() as folder:
         os.environ[CACHE] = folder
-        choice = choose(example, POPULATION, _training(case), image_size=SIZE, warn=print)
+        choice = choose(example, case.count, case.training(CPU), image_size=case.size, warn=print)
     os.environ.pop(CACHE) if kept is None else os.environ.update({CACHE: kept})
     return choice.backend
 
 
-def _training(case: Case) -> Training:
-    return Training(case.optimisation, case.optimisation.steps, best_precision(CPU))
-
-
-def pictures() -> tuple[Tensor, Tensor]:
+def pictures(size: int) -> tuple[Tensor, Tensor]:
     """Noise as images, (n, 3, size, size) uint8, with labels (n,)."""
-    images = torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "pictures"))
+    images = torch.randint(0, 256, (IMAGES, 3, size, size), dtype=torch.uint8, generator=generator(0, "pictures"))
     return images, torch.arange(IMAGES) % CLASSES
 
 
 def _naive(case: Case) -> Callable[[], None]:
-    data = Pictures(*pictures(), NORMALISATION, padding=PADDING)
+    data = Pictures(*pictures(case.size), NORMALISATION, padding=PADDING)
     population = [(one, loader_batches(data, case.optimisation.batch_size)) for one in case.networks()]
 
     def work() -> None:
@@ -131,24 +137,25 @@ def _naive(case: Case) -> Callable[[], None]:
     return work
 
 
-def _ours(case: Case, backend: Backend) -> Callable[[], None]:
-    pixels, labels = pictures()
-    images = Images(ImageBatches.build(pixels, NORMALISATION, padding=PADDING, flip=True), labels)
+def ours(case: Case, backend: Backend, device: torch.device = CPU) -> Callable[[], None]:
+    """The package's way on `device`: what trains all individuals for the steps of `case`."""
+    pixels, labels = pictures(case.size)
+    images = Images(ImageBatches.build(pixels, NORMALISATION, padding=PADDING, flip=True, device=device), labels)
     everything = torch.arange(IMAGES)
     task = Task(tuple(range(CLASSES)), everything, labels, everything[:0], labels[:0])
     population = [
         Trainee(
-            placed(one, CPU),
+            placed(one, device),
             partial(support_batches, images, task, case.optimisation.batch_size, generator(0, "draws", number)),
         )
         for number, one in enumerate(case.networks())
     ]
-    return lambda: deque(train_each(population, _training(case), backend=backend), maxlen=0)
+    return lambda: deque(train_each(population, case.training(device), backend=backend), maxlen=0)
 
 
 NAIVE = "naive"
 WAYS: Mapping[str, Callable[[Case], Callable[[], object]]] = {
     NAIVE: _naive,
-    **{backend: partial(_ours, backend=backend) for backend in CANDIDATES},
+    **{backend: partial(ours, backend=backend) for backend in CANDIDATES},
 }
 """Way -> what makes its work: the naive one, and the package's back ends for CPUs."""
