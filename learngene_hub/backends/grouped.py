@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from learngene_hub.backends.jobs import Fitted, Trainee, Training
 from learngene_hub.backends.loop import train_alone
 from learngene_hub.errors import NetworkError
+from learngene_hub.networks import Convolution
 from learngene_hub.rates import Rate, Slow, falling
 from learngene_hub.training import (
     CHECK_EVERY,
@@ -247,7 +248,7 @@ def _inherited(joined: nn.Module, shapes: Mapping[str, tuple[int, ...]], count: 
 
 def _grouped(module: nn.Module, count: int) -> nn.Module:
     """`module` with `count` groups, its tensors still those of one network."""
-    if type(module) is nn.Conv2d:
+    if isinstance(module, nn.Conv2d) and type(module) in {nn.Conv2d, Convolution}:
         module.in_channels, module.out_channels = module.in_channels * count, module.out_channels * count
         module.groups *= count
     elif type(module) is nn.BatchNorm2d:

@@ -6,6 +6,7 @@ groups (`channel_counts`).
 """
 
 from learngene_hub.networks.build import DEPTHS, NETWORKS, build, plan_layout, walkable
+from learngene_hub.networks.layers import Convolution
 from learngene_hub.networks.lg_resnet12 import LgResNet12
 from learngene_hub.networks.lg_vgg import LgVgg
 from learngene_hub.networks.timm_folder import load_timm_folder, save_timm_folder
@@ -18,6 +19,7 @@ __all__ = [
     "NORM_EPS",
     "NORM_TENSORS",
     "ConvSpec",
+    "Convolution",
     "LearngeneNetwork",
     "LgResNet12",
     "LgVgg",

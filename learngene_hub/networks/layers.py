@@ -1,8 +1,11 @@
 """The two layers our networks share."""
 
+import torch
 from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from learngene_hub.networks.small_maps import convolve, pays
 
 
 def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: float) -> nn.Conv2d:
@@ -20,9 +23,20 @@ def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: floa
     Returns:
         Layer with a weight of shape (out_channels, in_channels, kernel, kernel).
     """
-    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    conv = Convolution(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
     return conv
+
+
+class Convolution(nn.Conv2d):
+    """Trains on small maps by `small_maps.convolve` where that is faster; elsewhere, and in eval mode, as any other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, out_channels, height, width) maps of `x`, (batch, in_channels, height, width)."""
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        if self.training and self.groups == 1 and pays(x, self.weight, dtype):
+            return convolve(x.to(dtype), self.weight.to(dtype))
+        return super().forward(x)
 
 
 class HalvingPool(nn.Module):
@@ -36,5 +50,6 @@ class HalvingPool(nn.Module):
         return x if min(x.shape[-2:]) < 2 else F.max_pool2d(x, 2)
 
 
-# Its choice depends on the map's size, which torch.fx cannot trace; timm's `feature_cls="fx"` then takes it as a whole.
+# Their choice depends on the map's size, which torch.fx cannot trace; timm's `feature_cls="fx"` takes them as a whole.
+register_notrace_module(Convolution)
 register_notrace_module(HalvingPool)

@@ -1,0 +1,90 @@
+"""Convolutions on small maps as products of matrices."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from learngene_hub.networks import build, layers
+from learngene_hub.networks.small_maps import LEAST_CHANNELS, convolve, pays
+from learngene_hub.rng import generator
+
+BF16 = torch.bfloat16
+SHAPES = [(3, 4, 5, 2, 2), (2, 3, 2, 1, 1), (1, 2, 3, 4, 5), (2, 1, 1, 5, 3)]  # batch, in, out, height, width
+
+
+def draw(*shape, dtype=torch.float64):
+    return torch.randn(shape, dtype=dtype, generator=generator(0, *shape))
+
+
+@pytest.mark.parametrize(("batch", "ins", "outs", "height", "width"), SHAPES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_product_of_windows_and_kernels_is_the_convolution(batch, ins, outs, height, width, layout):
+    images, weight = draw(batch, ins, height, width).to(memory_format=layout), draw(outs, ins, 3, 3)
+    found = convolve(images, weight)
+    assert torch.allclose(found, F.conv2d(images, weight, padding=1), rtol=0, atol=1e-12)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("batch", "ins", "outs", "height", "width"), SHAPES)
+def test_it_can_be_differentiated_as_often_as_one_likes(batch, ins, outs, height, width):
+    pair = draw(batch, ins, height, width).requires_grad_(), draw(outs, ins, 3, 3).requires_grad_()
+    assert torch.autograd.gradcheck(convolve, pair)
+    assert torch.autograd.gradgradcheck(convolve, pair)
+
+
+def test_its_gradients_are_those_of_the_convolution():
+    pair, pull = (draw(3, 4, 2, 2).requires_grad_(), draw(5, 4, 3, 3).requires_grad_()), draw(3, 5, 2, 2)
+    expected = torch.autograd.grad(F.conv2d(*pair, padding=1), pair, pull)
+    for found, wanted in zip(torch.autograd.grad(convolve(*pair), pair, pull), expected, strict=True):
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+def test_it_can_be_mapped_over_networks():
+    images, weights = draw(2, 3, 4, 2, 2), draw(2, 5, 4, 3, 3)
+    found = torch.func.vmap(torch.func.grad(lambda x, w: convolve(x, w).square().sum(), argnums=1))(images, weights)
+    for image, weight, gradient in zip(images, weights.requires_grad_(), found, strict=True):
+        (wanted,) = torch.autograd.grad(F.conv2d(image, weight, padding=1).square().sum(), weight)
+        assert torch.allclose(gradient, wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "kernel", "dtype", "wanted"),
+    [
+        (5, LEAST_CHANNELS, 3, BF16, True),
+        (6, LEAST_CHANNELS, 3, BF16, False),
+        (5, LEAST_CHANNELS - 1, 3, BF16, False),
+        (5, LEAST_CHANNELS, 1, BF16, False),
+        (5, LEAST_CHANNELS, 3, torch.float32, False),
+    ],
+)
+def test_it_is_taken_in_bfloat16_for_many_channels_on_small_maps(side, channels, kernel, dtype, wanted):
+    weight = torch.empty(channels, channels, kernel, kernel)
+    assert pays(torch.empty(1, channels, side, side), weight, dtype) is wanted
+    assert not pays(torch.empty(1, channels, side, side, device="meta"), weight, dtype)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Shapes of the images that were convolved as products."""
+    found = []
+    monkeypatch.setattr(layers, "convolve", lambda x, w: (found.append(tuple(x.shape)), convolve(x, w))[1])
+    return found
+
+
+def test_a_network_in_training_takes_it_and_differs_by_rounding_only(calls, monkeypatch):
+    network = build("lg_vgg11", num_classes=4, width=0.25)
+    images = draw(8, 3, 32, 32, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=BF16):
+        found = network(images)
+        monkeypatch.setattr(layers, "pays", lambda *_: False)
+        plain = network(images)
+    assert calls == [(8, 128, 4, 4), (8, 128, 2, 2), (8, 128, 2, 2)]
+    assert torch.allclose(found, plain, rtol=0, atol=0.05 * plain.abs().max().item())
+
+
+def test_elsewhere_it_is_not_taken(calls):
+    network, images = build("lg_vgg11", num_classes=4, width=0.25), draw(8, 3, 32, 32, dtype=torch.float32)
+    network(images)
+    with torch.autocast("cpu", dtype=BF16):
+        network.eval()(images)
+    assert calls == []
