@@ -50,7 +50,7 @@ def _range(field: FieldInfo) -> str:
     names = ("gt", "ge", "lt", "le")
     found = {name: getattr(one, name) for one in field.metadata for name in names if hasattr(one, name)}
     low = f"above {found['gt']:g}" if "gt" in found else f"{found['ge']:g}" if "ge" in found else ""
-    high = f"below {found['lt']:g}" if "lt" in found else f"{found['le']:g}" if "le" in found else ""
+    high = f"below {found['lt']:,g}" if "lt" in found else f"{found['le']:,.7g}" if "le" in found else ""
     if high and found.get("lt", 0) < 2**60:
         return f"{low} to {high}"
     return low if "gt" in found else f"{low} or more" * bool(low)

@@ -93,10 +93,10 @@ class DataSection(Section):
 class EvolutionSection(Section):
     """Generations, selection and variation."""
 
-    generations: Count = Field(10, description="generations")
+    generations: Count = Field(10, le=1_000_000, description="generations")
     population: Count = Field(8, le=4096, description="individuals a generation")
     founder_generations: int = Field(
-        0, ge=0, description="first generations in which one individual takes all the steps"
+        0, ge=0, le=1_000_000, description="first generations in which one individual takes all the steps"
     )
     selection: Literal["tournament", "none"] = Field(
         "tournament", description="none: everybody survives and counts alike, and the gene is drawn: an ablation"

@@ -73,6 +73,11 @@ def test_overrides_go_through_the_same_checks(tiny_file):
         Recipe.from_file(tiny_file, ["evolution.population=none"])
 
 
+def test_an_evolution_without_end_is_refused(tiny_file):
+    with pytest.raises(RecipeError, match=r"evolution\.generations: .*less than or equal to 1000000"):
+        Recipe.from_file(tiny_file, ["evolution.generations=1000000000000"])
+
+
 @pytest.mark.parametrize("override", ["population", "=3"])
 def test_an_override_without_key_or_value_is_refused(tiny_file, override):
     with pytest.raises(RecipeError, match="expected key=value"):
