@@ -1,6 +1,7 @@
 """Files of a run, an evaluation or a fine-tuning that are damaged or made by somebody hostile."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -73,6 +74,23 @@ def test_a_pool_that_is_not_what_the_state_says_is_refused(run, alter, message):
     save_file(tensors, pool)
     change(run / STATE, pool_sha256=file_sha256(pool))
     with pytest.raises(RunError, match=message):
+        load_state(run)
+
+
+def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_path):
+    pool = next((run / "state").glob("pool-*"))
+    os.truncate(pool, 10**12)
+    with pytest.raises(RunError, match=r"expected at most \d+ MB, found 1e\+06 MB"):
+        load_state(run)
+    pool.unlink()
+    with pytest.raises(RunError, match="is not there"):
+        load_state(run)
+    os.mkfifo(pool)
+    with pytest.raises(RunError, match="expected a file, found a folder, pipe or device"):
+        load_state(run)
+    pool.unlink()
+    pool.symlink_to(tmp_path)
+    with pytest.raises(RunError, match="is a link out of"):
         load_state(run)
 
 

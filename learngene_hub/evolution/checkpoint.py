@@ -27,6 +27,7 @@ from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
 MOST_STATE = 10**8  # bytes of `state.json`
+MOST_GENE = 2 * 10**8  # bytes of the pool's file for each of its members
 MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -141,6 +142,9 @@ def load_state(out: Path) -> Saved:
     try:
         record = _StateRecord.model_validate_json(_own_file(folder / STATE_NAME, out, most=MOST_STATE))
         pool = folder / record.pool_file
+        _check_own(pool, out)
+        if (size := pool.stat().st_size) > (most := MOST_GENE * len(record.pool)):
+            raise ValueError(f"{pool.name}: expected at most {most / 1e6:g} MB, found {size / 1e6:g} MB")
         if file_sha256(pool) != record.pool_sha256:
             raise RunError(f"{pool}: altered since it was saved; start again with another --out")
         members = _members(record, load_file(pool))
@@ -213,9 +217,15 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Seque
 
 def _own_file(path: Path, out: Path, *, most: int) -> bytes:
     """Content of a file of the run."""
-    if leads_out(path, out):
-        raise ValueError(f"{path.name} is a link out of {out}")
+    _check_own(path, out)
     return read_file(path, most=most)
+
+
+def _check_own(path: Path, out: Path) -> None:
+    if leads_out(path, out):
+        raise ValueError(f"{path.name} is a link out of {out}, or is not there")
+    if not path.is_file():
+        raise ValueError(f"{path.name}: expected a file, found a folder, pipe or device")
 
 
 def _first_fault(error: ValidationError) -> str:
