@@ -1,21 +1,38 @@
 import json
+import multiprocessing
 import os
+import queue
 import re
 import select
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from engine_faults import Add, Deadly, Faulty, Heavy, Notes, Refuse, Room, put_faults
+from engine_faults import (
+    Add,
+    Deadly,
+    Faulty,
+    Give,
+    Heavy,
+    LockedError,
+    Notes,
+    PickyError,
+    Raise,
+    Refuse,
+    Room,
+    put_faults,
+)
 
 from learngene_hub.engine import EngineOptions, make_engine, no_step
 from learngene_hub.engine import local as local_engine
 from learngene_hub.engine.crew import Ended, Started, Team
-from learngene_hub.engine.parcel import unwrap, wrap
+from learngene_hub.engine.parcel import Parcel, unwrap, wrap
 from learngene_hub.engine.task import Done, Lost
+from learngene_hub.engine.worker import answer, read_answer
 from learngene_hub.errors import EngineError, SelectionError
 from learngene_hub.evolution.run import evolve
 from learngene_hub.evolution.shard import cut, manner
@@ -98,6 +115,56 @@ def test_an_error_of_ours_is_raised_here_as_it_was_there():
         list(crew.run([Refuse()]))
 
 
+@pytest.mark.parametrize(
+    ("error", "as_type", "says"),
+    [
+        (TypeError, TypeError, "^10"),
+        (LockedError, RuntimeError, "^LockedError: 10 is locked"),
+        (PickyError, RuntimeError, "^PickyError: 10 is not to be read"),
+    ],
+)
+def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(tmp_path, error, as_type, says):
+    mark, notes = tmp_path / "mark", Notes()
+    with crew_of(2, notes) as crew, pytest.raises(as_type, match=says) as caught:
+        list(crew.run([Raise(error, mark)]))
+    assert mark.read_text() == "tried\n"
+    assert notes.warnings == []
+    (note,) = caught.value.__notes__
+    assert re.match(r"worker 1 \(process \d+\) raised it:\nTraceback", note)
+    assert "in __call__" in note
+
+
+def test_a_result_that_cannot_be_sent_is_an_error_at_once():
+    with crew_of(2) as crew, pytest.raises(TypeError, match=r"cannot pickle '_thread\.lock' object"):
+        list(crew.run([Give()]))
+
+
+def test_what_a_machine_may_have_done_is_tried_elsewhere():
+    full, broken = OSError(28, "No space left"), torch.AcceleratorError("CUDA error: an illegal access\nmore")
+    library = RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+    for error, why in [(full, "OSError: .*No space left"), (broken, "illegal access"), (library, "cuDNN error")]:
+        lost = read_answer(answer(wrap(partial(fail, error)), None, no_step))
+        assert isinstance(lost, Lost)
+        assert re.fullmatch(rf"failed \(.*{why}.*\)", lost.why)
+
+
+def fail(error, scene, step):
+    raise error
+
+
+def test_a_worker_that_sends_rubbish_is_lost_and_keeps_nobody_waiting():
+    ours, theirs = multiprocessing.Pipe()
+    heard = queue.SimpleQueue()
+    theirs.send_bytes(b"rubbish")
+    local_engine._listen(local_engine._Member(None, ours), 1, heard)
+    _, ended = heard.get_nowait()
+    assert re.match(r"sent what cannot be read \(UnpicklingError: ", ended.outcome.why)
+
+
+def test_an_answer_that_cannot_be_read_is_a_loss():
+    assert read_answer(Parcel(b"rubbish", [])).why.startswith("sent what cannot be read (UnpicklingError: ")
+
+
 def test_images_of_a_lost_attempt_are_taken_back(tmp_path):
     seen = []
     with crew_of(2) as crew:
@@ -127,7 +194,7 @@ def test_a_worker_that_cannot_be_started_is_an_error_with_a_way_out(monkeypatch)
 class Two:
     """Two workers in this process, of different kinds."""
 
-    name, most, startup, advice = "fake", 2, 60.0, "mend it"
+    name, most, advice = "fake", 2, "mend it"
 
     def __init__(self):
         self.happened = []

@@ -8,10 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from engine_faults import Notes, put_faults
+import torch
+from engine_faults import LockedError, Notes, Raise, Room, put_faults
 
 from learngene_hub import evaluate
-from learngene_hub.engine import EngineOptions
+from learngene_hub.engine import EngineOptions, make_engine
 from learngene_hub.engine.on_ray import import_ray
 from learngene_hub.errors import EngineError
 from learngene_hub.evaluation import Protocol
@@ -88,6 +89,17 @@ def test_actors_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_time
     assert re.fullmatch(who + r"out of memory \(.*can't allocate.*\)" + goes.format("3,"), memory)
     assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 1, 1]
     assert capfd.readouterr().out == ""
+
+
+@needs_ray
+def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster, tmp_path):
+    mark, notes = tmp_path / "mark", Notes()
+    engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
+    with engine.crew(Room(10), notes) as crew, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
+        list(crew.run([Raise(LockedError, mark)]))
+    assert mark.read_text() == "tried\n"
+    assert notes.warnings == []
+    assert re.match(r"worker 1 \(process \d+ on \S+\) raised it:\nTraceback", caught.value.__notes__[0])
 
 
 @needs_ray

@@ -21,12 +21,12 @@ from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
 from learngene_hub.engine.parcel import Parcel, as_array, unwrap, wrap
 from learngene_hub.engine.place import chip_kind, chip_name, device_name
 from learngene_hub.engine.tally import Tally
-from learngene_hub.engine.task import Lost, Outcome, Scene, Step, Task, attempt, no_step
+from learngene_hub.engine.task import Lost, Scene, Step, Task, no_step
+from learngene_hub.engine.worker import answer, named, read_answer
 from learngene_hub.errors import EngineError
 from learngene_hub.progress import Reporter
 
 NAME = "local"
-STARTUP = 300.0  # seconds: a busy machine may take long to import torch
 SHARED_BYTES = 4 << 20  # tensors from this size on are shared between the processes, smaller ones copied
 HEARTBEAT = 0.2  # seconds between two messages about steps
 PRELOADED = ["torch", "torch._dynamo", "timm", "pydantic", "jinja2", "safetensors.torch"]
@@ -124,7 +124,6 @@ class _Pool:
     """Processes as a crew's workers. A thread for each listens to it, so that none can keep the crew from the clock."""
 
     name = NAME
-    startup = STARTUP
     advice = 'in a script, do the work below `if __name__ == "__main__":`; else see what it wrote above'
 
     def __init__(self, scene: Parcel, devices: Sequence[torch.device], most: int) -> None:
@@ -186,14 +185,18 @@ def _send(pipe: "Connection[Any, Any]", parcel: Parcel) -> None:
 
 
 def _listen(member: _Member, worker: int, heard: "queue.SimpleQueue[tuple[_Member, Event]]") -> None:
-    """Pass on what a process says, until it has ended."""
-    with member.pipe:
-        try:
+    """Pass on what a process says, until it has ended, or says what nobody understands."""
+    try:
+        with member.pipe:
             while True:
-                heard.put((member, unwrap(member.pipe.recv())))
-        except (EOFError, OSError):
-            member.process.join()
-    heard.put((member, Ended(worker, Lost(_end(member.process.exitcode)))))
+                said = member.pipe.recv()
+                heard.put((member, Ended(worker, read_answer(said)) if isinstance(said, Parcel) else said))
+    except (EOFError, OSError):
+        member.process.join()
+        why = _end(member.process.exitcode)
+    except Exception as error:  # unpickling raises whatever it likes
+        why = f"sent what cannot be read ({named(error)})"
+    heard.put((member, Ended(worker, Lost(why))))
 
 
 def _end(code: int | None) -> str:
@@ -210,15 +213,15 @@ def _serve(pipe: "Connection[Any, Any]", worker: int, scene: Parcel, device: str
     placed = unwrap(scene).on(torch.device(device))
     heart = _Heart(pipe, worker)
     chip, name = torch.device(device), f"worker {worker} (process {os.getpid()})"
-    pipe.send(wrap(Started(worker, name, chip_name(chip), chip_kind(chip))))
+    pipe.send(Started(worker, name, chip_name(chip), chip_kind(chip)))
     while True:
         try:
-            task = unwrap(pipe.recv())
+            task = pipe.recv()
         except EOFError:
             return
-        outcome: Outcome = attempt(task, placed, heart)
+        outcome = answer(task, placed, heart)
         heart.flush()
-        pipe.send(wrap(Ended(worker, outcome)))
+        pipe.send(outcome)
 
 
 def _end_with_parent() -> None:
@@ -243,7 +246,7 @@ class _Heart:
 
     def flush(self) -> None:
         """Tell of all steps since the last time."""
-        self._pipe.send(wrap(Stepped(self._worker, self._images)))
+        self._pipe.send(Stepped(self._worker, self._images))
         self._images, self._told = 0, time.monotonic()
 
 

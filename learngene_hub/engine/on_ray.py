@@ -18,12 +18,12 @@ import torch
 from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
 from learngene_hub.engine.parcel import Parcel, unwrap, wrap
 from learngene_hub.engine.place import chip_kind, chip_name
-from learngene_hub.engine.task import Lost, Scene, Task, attempt
+from learngene_hub.engine.task import Lost, Scene, Task
+from learngene_hub.engine.worker import answer, read_answer
 from learngene_hub.errors import EngineError
 from learngene_hub.progress import Reporter
 
 NAME = "ray"
-STARTUP = 300.0  # seconds
 PULSE = 1.0  # seconds between two questions to an actor at work
 CONNECT = 10  # seconds for a cluster to answer
 
@@ -145,11 +145,11 @@ class Hand:
         process = f"process {os.getpid()} on {os.uname().nodename}"
         return process, chip_name(self._device), chip_kind(self._device)
 
-    def work(self, task: Parcel) -> Parcel:
+    def work(self, task: Parcel) -> tuple[Parcel, int]:
         """Do a task; its outcome, and images in all."""
         self._images = 0
-        outcome = attempt(unwrap(task), self._scene, self._step)
-        return wrap((outcome, self._images))
+        outcome = answer(task, self._scene, self._step)
+        return outcome, self._images
 
     def progress(self) -> int:
         """Images of the present task so far."""
@@ -179,7 +179,6 @@ class _Actors:
     """Actors as a crew's workers."""
 
     name = NAME
-    startup = STARTUP
     advice = "does the cluster have a free GPU or processor for it? See `ray status`"
 
     def __init__(self, ray: ModuleType, scene: Scene, device: str, most: int) -> None:
@@ -241,10 +240,10 @@ class _Actors:
                 actor.pulse = None
                 yield from self._stepped(worker, images)
             if actor.work in ready:
-                outcome, images = unwrap(self._ray.get(actor.work))
+                outcome, images = self._ray.get(actor.work)
                 actor.work = actor.pulse = None
                 yield from self._stepped(worker, images)
-                yield Ended(worker, outcome)
+                yield Ended(worker, read_answer(outcome))
         except self._ray.exceptions.RayError as error:
             yield Ended(worker, Lost(self._end(error)))
 
