@@ -34,6 +34,7 @@ from learngene_hub.engine.parcel import Parcel, unwrap, wrap
 from learngene_hub.engine.task import Done, Lost
 from learngene_hub.engine.worker import answer, read_answer
 from learngene_hub.errors import EngineError, SelectionError
+from learngene_hub.evolution import pace, shard
 from learngene_hub.evolution.run import evolve
 from learngene_hub.evolution.shard import cut, manner
 from learngene_hub.progress import SilentReporter
@@ -283,16 +284,62 @@ def test_a_parcel_holds_each_tensor_once_and_keeps_what_refers_to_it():
 def test_threads_are_shared_out_among_shards_whatever_the_number_of_workers(tiny):
     backends = {"ancestry": "loop", "critics": "loop"}
     recipe = tiny("evolution.population=4", "evolution.founder_generations=1")
-    threads = [manner(backends, recipe, now, count=8).threads for now in (0, 1)]
+    threads = [manner(backends, "float32", recipe, now, count=8).threads for now in (0, 1)]
     assert threads == [{"ancestry": 8, "critics": 2}, {"ancestry": 2, "critics": 2}]
-    assert manner(backends, recipe, 1, count=1).threads == {"ancestry": 1, "critics": 1}
+    assert manner(backends, "float32", recipe, 1, count=1).threads == {"ancestry": 1, "critics": 1}
 
 
 def test_shards_follow_from_the_back_end_alone(tiny):
     recipe = tiny("evolution.population=40")
     for backend, sizes in (("loop", [1] * 40), ("grouped", [16, 16, 8])):
-        how = manner({"ancestry": backend, "critics": "loop"}, recipe, 0, count=4)
+        how = manner({"ancestry": backend, "critics": "loop"}, "float32", recipe, 0, count=4)
         assert [len(shard.numbers) for shard in cut([None] * 40, 0, how)] == sizes
+
+
+class StopAfterOne(SilentReporter):
+    def line(self, text):
+        raise KeyboardInterrupt("stopped by the test")
+
+
+def begin(recipe, out, monkeypatch, precision):
+    """One generation of a run on a machine where `precision` is best."""
+    monkeypatch.setattr(pace, "best_precision", lambda device: precision)
+    monkeypatch.setattr(shard, "best_precision", lambda device: precision)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=out, reporter=StopAfterOne())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run, tmp_path, monkeypatch, workers):
+    recipe = tiny(*LOOP, "precision=auto")
+    begin(recipe, tmp_path, monkeypatch, "float32")
+    assert json.loads((tmp_path / "state/state.json").read_text())["precision"] == "float32"
+    monkeypatch.undo()
+    monkeypatch.setattr(pace, "best_precision", lambda device: pytest.fail("asked again"))
+    monkeypatch.setattr(shard, "best_precision", lambda device: "bfloat16")
+    evolve(recipe, out=tmp_path, resume=True, engine=EngineOptions(workers=workers))
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_path, monkeypatch):
+    recipe = tiny(*LOOP, "precision=auto")
+    begin(recipe, tmp_path, monkeypatch, "bfloat16")
+    monkeypatch.setattr(shard, "best_precision", lambda device: "float32")
+    with pytest.raises(
+        EngineError, match=r"precision: the run was begun in bfloat16, so workers need it, but \S+ comp"
+    ):
+        evolve(recipe, out=tmp_path, resume=True)
+
+
+def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, loop_run, tmp_path, monkeypatch):
+    recipe, state = tiny(*LOOP, "precision=auto"), tmp_path / "state/state.json"
+    begin(recipe, tmp_path, monkeypatch, "float32")
+    old = json.loads(state.read_text())
+    del old["precision"]
+    state.write_text(json.dumps(old))
+    evolve(recipe, out=tmp_path, resume=True)
+    assert json.loads(state.read_text())["precision"] == "float32"
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
 
 def start(recipe, out, *more):

@@ -9,7 +9,7 @@ def chip_name(device: torch.device) -> str:
 
 
 def chip_kind(device: torch.device) -> str:
-    """All of a chip that rounding, and the precision a worker picks, depend on."""
+    """All of a chip that rounding, and the precision that is best there, depend on."""
     if device.type == "cuda":
         return chip_name(device)
     has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
