@@ -105,7 +105,8 @@ def _chosen(case: Case) -> Backend:
     example, kept = Trainee(network, lambda: iter(())), os.environ.get(CACHE)
     with TemporaryDirectory() as folder:
         os.environ[CACHE] = folder
-        choice = choose(example, POPULATION, _training(case), image_size=SIZE, warn=print)
+        threads_of = dict.fromkeys(CANDIDATES, torch.get_num_threads())
+        choice = choose(example, POPULATION, _training(case), image_size=SIZE, threads_of=threads_of, warn=print)
     os.environ.pop(CACHE) if kept is None else os.environ.update({CACHE: kept})
     return choice.backend
 

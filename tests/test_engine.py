@@ -27,7 +27,8 @@ from engine_faults import (
     put_faults,
 )
 
-from learngene_hub.engine import EngineOptions, make_engine, no_step
+from learngene_hub.backends import Choice
+from learngene_hub.engine import EngineOptions, make_engine, no_step, threads
 from learngene_hub.engine import local as local_engine
 from learngene_hub.engine.crew import Ended, Started, Team
 from learngene_hub.engine.parcel import Parcel, unwrap, wrap
@@ -284,8 +285,8 @@ def test_a_parcel_holds_each_tensor_once_and_keeps_what_refers_to_it():
 def test_threads_are_shared_out_among_shards_whatever_the_number_of_workers(tiny):
     backends = {"ancestry": "loop", "critics": "loop"}
     recipe = tiny("evolution.population=4", "evolution.founder_generations=1")
-    threads = [manner(backends, "float32", recipe, now, count=8).threads for now in (0, 1)]
-    assert threads == [{"ancestry": 8, "critics": 2}, {"ancestry": 2, "critics": 2}]
+    shares = [manner(backends, "float32", recipe, now, count=8).threads for now in (0, 1)]
+    assert shares == [{"ancestry": 8, "critics": 2}, {"ancestry": 2, "critics": 2}]
     assert manner(backends, "float32", recipe, 1, count=1).threads == {"ancestry": 1, "critics": 1}
 
 
@@ -294,6 +295,19 @@ def test_shards_follow_from_the_back_end_alone(tiny):
     for backend, sizes in (("loop", [1] * 40), ("grouped", [16, 16, 8])):
         how = manner({"ancestry": backend, "critics": "loop"}, "float32", recipe, 0, count=4)
         assert [len(shard.numbers) for shard in cut([None] * 40, 0, how)] == sizes
+
+
+def test_back_ends_are_timed_with_the_threads_of_a_shard(tiny, tmp_path, monkeypatch):
+    asked = []
+
+    def choose(example, count, training, **given):
+        asked.append(given["threads_of"])
+        return Choice("grouped")
+
+    monkeypatch.setattr(pace, "choose", choose)
+    with threads(8):
+        evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=1))
+    assert asked == [{"loop": 2, "grouped": 8}, {"loop": 8, "grouped": 8}]  # of 4 individuals
 
 
 class StopAfterOne(SilentReporter):

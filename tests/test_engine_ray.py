@@ -13,7 +13,9 @@ from engine_faults import LockedError, Notes, Raise, Room, put_faults
 
 from learngene_hub import evaluate
 from learngene_hub.engine import EngineOptions, make_engine
-from learngene_hub.engine.on_ray import import_ray
+from learngene_hub.engine.crew import Stepped
+from learngene_hub.engine.on_ray import Hand, _Actor, _stepped, import_ray
+from learngene_hub.engine.parcel import wrap
 from learngene_hub.errors import EngineError
 from learngene_hub.evaluation import Protocol
 from learngene_hub.evolution.run import evolve
@@ -27,6 +29,14 @@ def test_without_ray_one_line_says_what_to_install(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r'the engine ray needs Ray: pip install "learngene-hub\[ray\]"'):
         evolve(tiny(), out=tmp_path, engine=EngineOptions("ray"))
+
+
+def test_a_step_without_images_is_a_sign_of_life_too():
+    hand, actor = Hand(wrap(Room(10)), "cpu"), _Actor(None)
+    assert list(_stepped(1, actor, hand.progress())) == []
+    hand._step(0, "waiting")
+    assert list(_stepped(1, actor, hand.progress())) == [Stepped(1, 0)]
+    assert list(_stepped(1, actor, hand.progress())) == []
 
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")

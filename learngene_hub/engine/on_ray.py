@@ -138,25 +138,24 @@ class Hand:
     def __init__(self, scene: Parcel, device: str) -> None:
         self._scene = unwrap(scene, copy=False).on(torch.device(device))
         self._device = torch.device(device)
-        self._images = 0
+        self._steps = self._images = 0
 
     def where(self) -> tuple[str, str, str]:
         """The node and process it is in, what it computes on, and what of that shapes results."""
         process = f"process {os.getpid()} on {os.uname().nodename}"
         return process, chip_name(self._device), chip_kind(self._device)
 
-    def work(self, task: Parcel) -> tuple[Parcel, int]:
-        """Do a task; its outcome, and images in all."""
-        self._images = 0
-        outcome = answer(task, self._scene, self._step)
-        return outcome, self._images
+    def work(self, task: Parcel) -> tuple[Parcel, tuple[int, int]]:
+        """Do a task; its outcome, and steps and images in all."""
+        self._steps = self._images = 0
+        return answer(task, self._scene, self._step), self.progress()
 
-    def progress(self) -> int:
-        """Images of the present task so far."""
-        return self._images
+    def progress(self) -> tuple[int, int]:
+        """Steps and images of the present task so far."""
+        return self._steps, self._images
 
     def _step(self, images: int, doing: str) -> None:
-        self._images += images
+        self._steps, self._images = self._steps + 1, self._images + images
 
 
 @dataclass
@@ -168,7 +167,7 @@ class _Actor:
     work: Any = None
     pulse: Any = None
     asked: float = 0.0
-    images: int = 0
+    seen: tuple[int, int] = (0, 0)
 
     @property
     def pending(self) -> list[Any]:
@@ -202,7 +201,8 @@ class _Actors:
     def give(self, worker: int, task: Task[Any, Any]) -> None:
         """See `Workers.give`."""
         actor = self._actors[worker]
-        actor.work, actor.images, actor.asked = actor.handle.work.remote(self._ray.put(wrap(task))), 0, time.monotonic()
+        actor.work, actor.seen = actor.handle.work.remote(self._ray.put(wrap(task))), (0, 0)
+        actor.asked = time.monotonic()
 
     def stop(self, worker: int) -> None:
         """See `Workers.stop`."""
@@ -236,22 +236,16 @@ class _Actors:
                 actor.where = None
                 yield Started(worker, f"worker {worker} ({name})", place, kind)
             if actor.pulse in ready:
-                images = self._ray.get(actor.pulse)
+                seen = self._ray.get(actor.pulse)
                 actor.pulse = None
-                yield from self._stepped(worker, images)
+                yield from _stepped(worker, actor, seen)
             if actor.work in ready:
-                outcome, images = self._ray.get(actor.work)
+                outcome, seen = self._ray.get(actor.work)
                 actor.work = actor.pulse = None
-                yield from self._stepped(worker, images)
+                yield from _stepped(worker, actor, seen)
                 yield Ended(worker, read_answer(outcome))
         except self._ray.exceptions.RayError as error:
             yield Ended(worker, Lost(self._end(error)))
-
-    def _stepped(self, worker: int, images: int) -> Iterator[Event]:
-        actor = self._actors[worker]
-        if images != actor.images:  # an answer alone is no step
-            yield Stepped(worker, images - actor.images)
-        actor.images = images
 
     def _end(self, error: Exception) -> str:
         """How an actor ended, in words."""
@@ -261,3 +255,10 @@ class _Actors:
         if isinstance(error, self._ray.exceptions.RayTaskError):
             return f"failed ({last})"
         return f"was lost ({last.partition('. ')[0]})"
+
+
+def _stepped(worker: int, actor: _Actor, seen: tuple[int, int]) -> Iterator[Stepped]:
+    """That the worker has stepped, if it has: an answer alone is no step. Steps need have no images."""
+    (steps, images), actor.seen = actor.seen, seen
+    if seen[0] != steps:
+        yield Stepped(worker, seen[1] - images)

@@ -5,16 +5,17 @@ As its recipe says, or as is best where the first worker is; then all workers do
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from learngene_hub.backends import Choice, Trainee, Training, choose
-from learngene_hub.engine import Crew, Step, no_step, threads
+from learngene_hub.backends import CANDIDATES, Backend, Choice, Trainee, Training, choose
+from learngene_hub.engine import Crew, Step
 from learngene_hub.errors import RecipeError
 from learngene_hub.evolution.ancestry import Life, trainee
 from learngene_hub.evolution.critics import critic
 from learngene_hub.evolution.population import JOBS, Job
-from learngene_hub.evolution.shard import Setting, birth, critic_training, life
+from learngene_hub.evolution.shard import Setting, birth, critic_training, life, manner
 from learngene_hub.progress import Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision, best_precision
@@ -76,20 +77,25 @@ class Choosing:
     label = "the choice of a back end"
 
     def __call__(self, setting: Setting, step: Step) -> Chosen:
-        """Job -> its back end, with all threads of the machine."""
+        """Job -> its back end, each timed with the threads that its shards will have."""
         if setting.recipe.backend == "graph":
             return _graph(setting.environment.base.device)
         recipe, warnings = setting.recipe, list[str]()
-        size, last = recipe.data.image_size, life(setting, recipe.evolution.generations - 1, self.precision)
-        population, tasks = recipe.evolution.population, recipe.critic.tasks
-        with threads(setting.threads):
-            ancestry = choose(
-                _ancestor(setting, last), population, last.training, image_size=size, warn=warnings.append
-            )
-            step(0, "choosing")
-            job = critic_training(setting, self.precision)
-            critics = choose(_critic(setting, job), tasks, job, image_size=size, warn=warnings.append)
+        pick = partial(choose, image_size=recipe.data.image_size, warn=warnings.append)
+        last = life(setting, recipe.evolution.generations - 1, self.precision)
+        among = {one: self._threads(one, setting)["ancestry"] for one in CANDIDATES}
+        example = _ancestor(setting, last, step)
+        ancestry = pick(example, recipe.evolution.population, last.training, threads_of=among)
+        among = dict.fromkeys(CANDIDATES, self._threads(ancestry.backend, setting)["critics"])
+        training = critic_training(setting, self.precision)
+        critics = pick(_critic(setting, training, step), recipe.critic.tasks, training, threads_of=among)
         return Chosen({"ancestry": ancestry, "critics": critics}, tuple(warnings))
+
+    def _threads(self, backend: Backend, setting: Setting) -> Mapping[Job, int]:
+        """Job -> threads of a worker in the last generation, if `backend` trains it."""
+        last = setting.recipe.evolution.generations - 1
+        backends = dict.fromkeys(JOBS, backend)
+        return manner(backends, self.precision, setting.recipe, last, count=setting.threads).threads
 
 
 def _graph(device: torch.device) -> Chosen:
@@ -101,15 +107,15 @@ def _graph(device: torch.device) -> Chosen:
     return Chosen(dict.fromkeys(JOBS, Choice("graph")), ())
 
 
-def _ancestor(setting: Setting, shared: Life) -> Trainee:
+def _ancestor(setting: Setting, shared: Life, step: Step) -> Trainee:
     """An ancestry network as most are: its leading weights inherited."""
-    founder = trainee(birth(None, 0, 0, setting, no_step), setting.environment.base, shared)
+    founder = trainee(birth(None, 0, 0, setting, step), setting.environment.base, shared)
     assert founder.thin is not None
     shapes = {name: tuple(t.shape) for name, t in founder.thin.named_parameters() if not name.startswith("head.")}
     return replace(founder, inherited=shapes)
 
 
-def _critic(setting: Setting, training: Training) -> Trainee:
+def _critic(setting: Setting, training: Training, step: Step) -> Trainee:
     recipe = setting.recipe
     return critic(
         None,
@@ -120,4 +126,5 @@ def _critic(setting: Setting, training: Training) -> Trainee:
         body=setting.body,
         cross=recipe.gene.cross,
         seed=recipe.seed,
+        on_step=partial(step, doing="critics"),
     )
