@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -308,6 +309,47 @@ def test_back_ends_are_timed_with_the_threads_of_a_shard(tiny, tmp_path, monkeyp
     with threads(8):
         evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=1))
     assert asked == [{"loop": 2, "grouped": 8}, {"loop": 8, "grouped": 8}]  # of 4 individuals
+
+
+@contextmanager
+def noted(log, device):
+    log.append(f"on {device}")
+    yield
+    log.append(f"off {device}")
+
+
+class Closing:
+    """A driver's pipe with one task in it."""
+
+    def __init__(self, log):
+        self.log, self.tasks = log, [wrap(Add(5))]
+
+    def recv(self):
+        if not self.tasks:
+            raise EOFError
+        return self.tasks.pop()
+
+    def send(self, message):
+        self.log.append(type(message).__name__)
+
+
+def test_a_worker_is_at_work_on_its_own_gpu_from_its_images_to_its_end(monkeypatch):
+    log = []
+    monkeypatch.setattr(torch.cuda, "device", partial(noted, log))
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    local_engine._serve(Closing(log), 2, wrap(Room(10)), "cuda:1")
+    assert log == ["on cuda:1", "Started", "Stepped", "Stepped", "Parcel", "off cuda:1"]
+
+
+def test_this_process_is_at_work_on_the_gpu_that_was_named(monkeypatch):
+    log, place = [], torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "device", partial(noted, log))
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    engine = make_engine(EngineOptions(workers=1), device="cuda:1", place=place, most=1)
+    with engine.crew(Room(10), SilentReporter()) as crew:
+        assert list(crew.run([Add(5)], lambda images, doing: log.append("step"))) == [(0, 15)]
+    assert log == ["on cuda:1", "step", "off cuda:1"]
 
 
 class StopAfterOne(SilentReporter):

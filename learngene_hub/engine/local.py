@@ -19,7 +19,7 @@ from torch import Tensor
 
 from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
 from learngene_hub.engine.parcel import Parcel, as_array, unwrap, wrap
-from learngene_hub.engine.place import chip_kind, chip_name, device_name
+from learngene_hub.engine.place import at_work_on, chip_kind, chip_name, device_name
 from learngene_hub.engine.tally import Tally
 from learngene_hub.engine.task import Lost, Scene, Step, Task, no_step
 from learngene_hub.engine.worker import answer, named, read_answer
@@ -53,7 +53,8 @@ class Alone:
     @contextmanager
     def crew(self, scene: S, reporter: Reporter) -> Iterator["Single[S]"]:
         """See `Engine.crew`."""
-        yield Single(scene, device_name(self.device))
+        with at_work_on(self.device):
+            yield Single(scene, device_name(self.device))
 
 
 class Single(Generic[S]):
@@ -210,18 +211,15 @@ def _serve(pipe: "Connection[Any, Any]", worker: int, scene: Parcel, device: str
     """What a process does: tasks, as they come, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    placed = unwrap(scene).on(torch.device(device))
-    heart = _Heart(pipe, worker)
     chip, name = torch.device(device), f"worker {worker} (process {os.getpid()})"
-    pipe.send(Started(worker, name, chip_name(chip), chip_kind(chip)))
-    while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
-        outcome = answer(task, placed, heart)
-        heart.flush()
-        pipe.send(outcome)
+    with at_work_on(chip):
+        placed, heart = unwrap(scene).on(chip), _Heart(pipe, worker)
+        pipe.send(Started(worker, name, chip_name(chip), chip_kind(chip)))
+        with suppress(EOFError):
+            while True:
+                outcome = answer(pipe.recv(), placed, heart)
+                heart.flush()
+                pipe.send(outcome)
 
 
 def _end_with_parent() -> None:

@@ -1,6 +1,19 @@
-"""What computers are called on cards and in logs."""
+"""What tasks are done on: the device of a process, and what computers are called on cards and in logs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+
+@contextmanager
+def at_work_on(device: torch.device) -> Iterator[None]:
+    """Let what names no GPU, such as a new stream, or a wait for all kernels, mean `device` inside."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            yield
+    else:
+        yield
 
 
 def chip_name(device: torch.device) -> str:
