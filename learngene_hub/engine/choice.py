@@ -22,7 +22,8 @@ class EngineOptions:
         name: `local`: this process or several on this machine; `ray`: a Ray cluster.
         workers: how many, >= 1; None: one a GPU; on a CPU as many as torch would use threads here, or, on Ray, as the
             cluster has processors; and no more than there is work for.
-        address: of a Ray cluster, `host:port` or `ray://host:port`; None: one on this machine, for the time of the run.
+        address: of a Ray cluster, `host:port` or `ray://host:port`; None: the one that this process uses already, else
+            one on this machine, for the time of the run.
         timeout: seconds without a training step after which a worker at work counts as hung, > 0.
 
     Raises:

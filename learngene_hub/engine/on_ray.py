@@ -26,6 +26,8 @@ from learngene_hub.progress import Reporter
 NAME = "ray"
 PULSE = 1.0  # seconds between two questions to an actor at work
 CONNECT = 10  # seconds for a cluster to answer
+SETTINGS = b"\x04"  # type of the frame that each side of HTTP/2 begins with: RFC 9113, section 3.4
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
 
 ENVIRONMENT = {  # which Ray reads when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -46,7 +48,8 @@ class RayEngine:
         device: `auto`, `cpu` or `cuda`; `auto`: GPUs where the cluster has any.
         workers: actors at most; None: one a GPU, or one a processor.
         most: tasks that there will be at once.
-        address: of the cluster; None: one on this machine, for the time of the crew.
+        address: of the cluster; None: the one that this process uses already, else one on this machine, for the time of
+            the crew.
         timeout: seconds without a step after which an actor counts as hung.
     """
 
@@ -74,12 +77,15 @@ class RayEngine:
 
     @contextmanager
     def _connected(self, ray: ModuleType) -> Iterator[None]:
-        quiet = {"log_to_driver": False, "logging_level": "error"}
+        if ray.is_initialized():  # by whoever called us, who may go on with it
+            _check_same(ray, self.address)
+            yield
+            return
         if self.address is None:
-            ray.init(address="local", num_cpus=self.workers, include_dashboard=False, **quiet)
+            _init(ray, address="local", num_cpus=self.workers, include_dashboard=False)
         else:
             _check_answers(self.address)
-            ray.init(address=self.address, **quiet)
+            _init(ray, address=self.address)
         try:
             yield
         finally:
@@ -111,20 +117,63 @@ def import_ray(*, is_local: bool) -> ModuleType:
     return module
 
 
-def _check_answers(address: str) -> None:
-    """Do nothing, unless nobody answers at `address`: Ray itself would try for minutes.
+def _init(ray: ModuleType, **options: Any) -> None:  # noqa: ANN401
+    """Begin to use Ray.
 
     Raises:
-        EngineError: nobody does, or it is no address.
+        EngineError: it refuses, for instance since the cluster has another version of Ray or of Python.
+    """
+    try:
+        ray.init(log_to_driver=False, logging_level="error", **options)
+    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        raise EngineError(
+            f"Ray cannot be used at the address {options['address']}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _check_same(ray: ModuleType, address: str | None) -> None:
+    """Do nothing, unless this process uses Ray at another address.
+
+    Raises:
+        EngineError: it does, and can have one cluster only.
+    """
+    if address is not None and address != (used := ray.get_runtime_context().gcs_address):
+        raise EngineError(
+            f"address {address}: this process uses Ray at {used} already; leave the address out to use that cluster, "
+            "or call ray.shutdown() before"
+        )
+
+
+def _check_answers(address: str) -> None:
+    """Do nothing, unless nobody answers at `address`, or not as Ray would: Ray itself would try for minutes.
+
+    Raises:
+        EngineError: it is so, or it is no address.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), CONNECT).close()
+        fault = _greet(host, int(port))
     except (OSError, ValueError) as error:
+        fault = str(error)
+    if fault:
         raise EngineError(
-            f"no Ray cluster at {address} ({error}): expected HOST:PORT, as `ray start --head` printed it there; "
+            f"no Ray cluster at {address} ({fault}): expected HOST:PORT, as `ray start --head` printed it there; "
             "leave --address out for a cluster on this machine, for this run"
-        ) from None
+        )
+
+
+def _greet(host: str, port: int) -> str:
+    """What is wrong with the answer to the first words of a client of gRPC, as Ray's are; empty: nothing.
+
+    Raises:
+        OSError: there is none.
+    """
+    with socket.create_connection((host, port), CONNECT) as line:
+        if os.environ.get("RAY_USE_TLS"):  # it would wait for other words
+            return ""
+        line.sendall(HELLO)
+        said = line.recv(32)
+    return "" if said[3:4] == SETTINGS else f"what answers there is not Ray: it said {said!r}"
 
 
 class Hand:
