@@ -10,6 +10,7 @@ import sys
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ from engine_faults import (
 )
 
 from learngene_hub.backends import Choice
-from learngene_hub.engine import EngineOptions, make_engine, no_step, threads
+from learngene_hub.engine import EngineOptions, choice, make_engine, no_step, threads
 from learngene_hub.engine import local as local_engine
 from learngene_hub.engine.crew import Ended, Started, Team
 from learngene_hub.engine.parcel import Parcel, unwrap, wrap
@@ -189,7 +190,7 @@ def test_a_worker_that_cannot_be_started_is_an_error_with_a_way_out(monkeypatch)
     monkeypatch.setattr(local_engine, "_serve", os._exit)  # which takes no such arguments
     with (
         crew_of(2) as crew,
-        pytest.raises(EngineError, match=r"no worker can be started, .* it ended with exit code 1; in a script, do"),
+        pytest.raises(EngineError, match=r"no worker can be started, .* it ended with exit code 1; see what it wrote"),
     ):
         list(crew.run([Add(1)]))
 
@@ -256,6 +257,31 @@ def test_automatic_workers_are_as_many_as_threads_and_work(monkeypatch):
     assert make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=99).most == 6
     alone = make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=1)
     assert type(alone).__name__ == "Alone"
+
+
+def test_a_process_that_may_have_no_children_does_all_itself(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    monkeypatch.setattr(choice, "current_process", lambda: SimpleNamespace(daemon=True))
+    assert type(make_engine(EngineOptions(), device="cpu", place=CPU, most=4)).__name__ == "Alone"
+
+
+SCRIPT = """\
+import sys, torch
+from learngene_hub import Recipe, evolve
+
+print("run as", __name__)
+torch.set_num_threads(2)
+evolve(Recipe.from_file(sys.argv[1], sys.argv[3:]), out=sys.argv[2])
+"""
+
+
+def test_a_plain_script_has_all_cores_and_is_not_run_again_by_workers(tiny_file, loop_run, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tiny_file), str(tmp_path / "run"), *LOOP]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "run as __main__\n"), done.stderr
+    assert [row["engine"]["workers"] for row in rows(tmp_path / "run")] == [2] * 3
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -125,7 +127,7 @@ class _Pool:
     """Processes as a crew's workers. A thread for each listens to it, so that none can keep the crew from the clock."""
 
     name = NAME
-    advice = 'in a script, do the work below `if __name__ == "__main__":`; else see what it wrote above'
+    advice = "see what it wrote above, or do with one worker"
 
     def __init__(self, scene: Parcel, devices: Sequence[torch.device], most: int) -> None:
         self._scene, self._devices, self.most = scene, devices, most
@@ -138,7 +140,8 @@ class _Pool:
         device = str(self._devices[(worker - 1) % len(self._devices)])
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, worker, self._scene, device), daemon=True)
-        process.start()
+        with _without_main():
+            process.start()
         theirs.close()
         member = self._members[worker] = _Member(process, ours)
         threading.Thread(target=_listen, args=(member, worker, self._heard), daemon=True).start()
@@ -178,6 +181,20 @@ def _context() -> ForkServerContext | SpawnContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let no process that is made inside run the user's script again, as it would to know the classes in there.
+
+    It needs none of them: all that it is sent is of this package. So a script needs no `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _send(pipe: "Connection[Any, Any]", parcel: Parcel) -> None:

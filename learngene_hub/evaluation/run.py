@@ -95,8 +95,9 @@ def evaluate(
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
-        engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster. What
-            an alternative to a gene needs of other training is done here.
+        engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster; by as
+            many workers as there are cores, or one a GPU, unless it says otherwise. What an alternative to a gene needs
+            of other training is done here.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 

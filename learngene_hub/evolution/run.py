@@ -82,8 +82,9 @@ def evolve(
             `evolution.html` and `gene/`.
         resume: go on after the last saved generation, if there is one.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        engine: where networks are trained: in this process, in several, or on a Ray cluster. Torch's threads are shared
-            out among the individuals of a generation, so it takes several workers to use several cores.
+        engine: where networks are trained: in this process, in several, or on a Ray cluster. As torch's threads are
+            shared out among the individuals of a generation, it takes several workers to use several cores: as many as
+            there are, or one a GPU, unless it says otherwise. They do not run the calling script again.
         backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
         reporter: told of progress.
 
