@@ -123,9 +123,6 @@ class Workers(Protocol):
         """What has happened, after at most `timeout` seconds."""
         ...
 
-    def close(self) -> None:
-        """End all workers."""
-
 
 @dataclass
 class _Hand:
@@ -153,7 +150,7 @@ class _Work:
 
 
 class Team:
-    """The crew of several workers, which are started as there is work for them.
+    """The crew of several workers, which are started as there is work for them, and end when it is closed.
 
     Args:
         workers: how they are reached.
@@ -198,6 +195,12 @@ class Team:
         tally, self._tally = self._tally, Tally()
         return tally.record(self._workers.name, self._used, f"{self._used} x {', '.join(self._places)}")
 
+    def close(self) -> None:
+        """End all workers."""
+        while self._hands:
+            worker, _ = self._hands.popitem()
+            self._workers.stop(worker)
+
     def _hand_out(self, work: _Work) -> None:
         """Give tasks to workers that are free, and start workers for those that still wait."""
         for worker, hand in self._hands.items():
@@ -209,9 +212,9 @@ class Team:
         absent = [one for one in range(1, self._workers.most + 1) if one not in self._hands]
         is_hopeless = self._failed_starts >= ATTEMPTS and bool(self._hands)  # while others do the work
         for worker in [] if is_hopeless else absent[: max(0, len(work.waiting) - starting)]:
+            self._workers.start(worker)
             self._hands[worker] = _Hand()
             self._used = max(self._used, worker)
-            self._workers.start(worker)
 
     def _welcome(self, event: Started) -> None:
         hand = self._hands[event.worker]

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -109,10 +109,8 @@ class Processes:
     def crew(self, scene: Scene, reporter: Reporter) -> Iterator[Team]:
         """See `Engine.crew`."""
         workers = _Pool(wrap(scene, _shared), self.devices, self.most)
-        try:
-            yield Team(workers, reporter, self.timeout)
-        finally:
-            workers.close()
+        with closing(Team(workers, reporter, self.timeout)) as team:
+            yield team
 
 
 @dataclass(frozen=True)
@@ -167,11 +165,6 @@ class _Pool:
         for member, event in heard:
             if self._members.get(event.worker) is member:  # it has not been stopped meanwhile
                 yield event
-
-    def close(self) -> None:
-        """See `Workers.close`."""
-        for worker in list(self._members):
-            self.stop(worker)
 
 
 def _context() -> ForkServerContext | SpawnContext:

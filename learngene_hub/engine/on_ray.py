@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -70,10 +70,8 @@ class RayEngine:
         ray = import_ray(is_local=self.address is None)
         with self._connected(ray):
             workers = _Actors(ray, scene, *self._resources(ray))
-            try:
-                yield Team(workers, reporter, self.timeout)
-            finally:
-                workers.close()
+            with closing(Team(workers, reporter, self.timeout)) as team:
+                yield team
 
     @contextmanager
     def _connected(self, ray: ModuleType) -> Iterator[None]:
@@ -263,11 +261,6 @@ class _Actors:
         pending = [one for actor in self._actors.values() for one in actor.pending]
         ready, _ = self._ray.wait(pending, num_returns=1, timeout=timeout)
         return [event for worker in list(self._actors) for event in self._heard(worker, ready)]
-
-    def close(self) -> None:
-        """See `Workers.close`."""
-        for worker in list(self._actors):
-            self.stop(worker)
 
     def _ask(self) -> None:
         """Ask all actors at work how far they are, if that was long ago."""
