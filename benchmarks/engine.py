@@ -19,7 +19,7 @@ from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
 from learngene_hub.engine import Crew, EngineOptions, Step, make_engine
 from learngene_hub.evolution.run import prepare
-from learngene_hub.evolution.shard import Raised, Setting, Shard, cut, manner
+from learngene_hub.evolution.shard import Raised, Setting, Shard, cut, manner, pick_precision
 from learngene_hub.progress import SilentReporter
 
 WORKERS, ROUNDS = 2, 5
@@ -73,7 +73,7 @@ def figures() -> list[Figure]:
 def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     cpu, reporter = torch.device("cpu"), SilentReporter()
     setting = prepare(recipe, device=cpu, reporter=reporter)
-    how = manner({"ancestry": "loop", "critics": "loop"}, recipe, 0, count=1)
+    how = manner({"ancestry": "loop", "critics": "loop"}, pick_precision(recipe, cpu), recipe, 0, count=1)
     shards = [Timed(one) for one in cut([None] * recipe.evolution.population, 0, how)]
     with ExitStack() as stack:
         crews = {

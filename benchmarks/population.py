@@ -115,7 +115,9 @@ def _chosen(case: Case) -> Backend:
     example, kept = Trainee(network, lambda: iter(())), os.environ.get(CACHE)
     with TemporaryDirectory() as folder:
         os.environ[CACHE] = folder
-        choice = choose(example, case.count, case.training(CPU), image_size=case.size, warn=print)
+        threads_of = dict.fromkeys(CANDIDATES, torch.get_num_threads())
+        training = case.training(CPU)
+        choice = choose(example, case.count, training, image_size=case.size, threads_of=threads_of, warn=print)
     os.environ.pop(CACHE) if kept is None else os.environ.update({CACHE: kept})
     return choice.backend
 

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from learngene_hub.descendant import InheritanceReport, extract, from_learngene, inherit
+    from learngene_hub.engine import EngineOptions
     from learngene_hub.errors import LearngeneError
     from learngene_hub.evaluation import evaluate
     from learngene_hub.evolution.run import evolve
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from learngene_hub.recipe import Recipe
 
 _HOMES = {
+    "EngineOptions": "engine",
     "InheritanceReport": "descendant",
     "Learngene": "gene.learngene",
     "LearngeneError": "errors",
@@ -34,6 +36,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EngineOptions",
     "InheritanceReport",
     "Learngene",
     "LearngeneError",

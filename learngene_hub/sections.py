@@ -34,7 +34,8 @@ class GeneSection(Section):
         "zero", description="weights from non-gene inputs into gene outputs at birth"
     )
     dtype: Literal["float32", "float16"] = Field(
-        "float32", description="of the kernels in the gene's file; float16 halves it"
+        "float32",
+        description="of the kernels in the gene's file; float16 halves it, and rounds after the fitness was measured",
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,52 @@ class Refuse:
 
     def __call__(self, room, step):
         raise SelectionError(f"{room.number} is not enough")
+
+
+@dataclass(frozen=True)
+class Raise:
+    """A task with a fault in its program, which is noted in the file `mark` every time."""
+
+    error: type[Exception]
+    mark: Path
+    label = "the mistake"
+
+    def __call__(self, room, step):
+        with self.mark.open("a") as file:
+            file.write("tried\n")
+        raise self.error(room.number)
+
+
+class LockedError(ValueError):
+    """An exception that cannot be pickled."""
+
+    def __init__(self, number):
+        super().__init__(f"{number} is locked")
+        self.lock = threading.Lock()
+
+
+class PickyError(ValueError):
+    """An exception that can be pickled, but not read."""
+
+    def __init__(self, number, *, reason="picky"):
+        super().__init__()
+        self.number = number
+
+    def __reduce__(self):
+        return type(self), ()
+
+    def __str__(self):
+        return f"{self.number} is not to be read"
+
+
+@dataclass(frozen=True)
+class Give:
+    """A task whose result cannot be pickled."""
+
+    label = "the gift"
+
+    def __call__(self, room, step):
+        return threading.Lock()
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 import copy
+import itertools
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from filelock import FileLock
 from populations import RESNET, VGG, assert_alike, batches, tensors, trainees, training
 
 from learngene_hub.backends import Choice, Training, choose, memory, train_each
@@ -220,7 +223,10 @@ def never(*args, **kwargs):
 
 
 def choice(example, warn=never, job=None, count=3):
-    return choose(example, count, job or training(), image_size=32, warn=warn)
+    return choose(example, count, job or training(), image_size=32, threads_of=ALONE, warn=warn)
+
+
+ALONE = {"loop": 1, "grouped": 1}
 
 
 def test_the_choice_is_timed_once_and_then_read(fresh_cache, monkeypatch):
@@ -238,6 +244,43 @@ def test_the_faster_back_end_is_chosen(fresh_cache, monkeypatch):
     for count, fast in enumerate(["loop", "grouped"], start=2):
         monkeypatch.setattr(choosing, "_milliseconds", lambda one, *args, fast=fast: 1.0 if one == fast else 2.0)
         assert choice(example, count=count).backend == fast
+
+
+def single():
+    return trainees(count=1, dtype=torch.float32)[0]
+
+
+def test_each_back_end_is_timed_with_its_threads_and_every_step_is_told_of(fresh_cache):
+    seen = []
+    example = replace(single(), on_step=lambda images: seen.append((torch.get_num_threads(), images)))
+    before = torch.get_num_threads()
+    choose(example, 2, training(), image_size=32, threads_of={"loop": 1, "grouped": 2}, warn=never)
+    steps = 2 * choosing.TRIALS * (1 + choosing.TIMED_STEPS)
+    batch = training().optimisation.batch_size
+    assert Counter(seen) == {(1, batch): steps, (2, batch): steps}
+    assert torch.get_num_threads() == before
+
+
+def test_a_back_end_of_fewer_threads_has_its_shards_beside_each_other(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(choosing, "_now", lambda *args: next(ticks))
+    job = choosing._Job(single(), 3, training(), 32, {"loop": 1, "grouped": 4})
+    a_step_of_three = 3 * 1000.0
+    assert choosing._milliseconds("grouped", job) == a_step_of_three
+    assert choosing._milliseconds("loop", job) == a_step_of_three / 4
+
+
+def test_another_process_that_times_is_waited_for_with_signs_of_life_and_not_for_ever(fresh_cache, monkeypatch):
+    monkeypatch.setattr(choosing, "PATIENCE", 0.3)
+    monkeypatch.setattr(choosing, "LOOK", 0.1)
+    monkeypatch.setattr(choosing, "_timed", never)
+    told, warnings, folder = [], [], cache_folder() / "backends"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        assert choice(replace(trainees(count=1)[0], on_step=told.append), warn=warnings.append) == Choice("loop")
+    assert set(told) == {0}
+    assert warnings[0].startswith("Networks are trained one after another: for 0.3 s another process has been timing")
+    assert not list(folder.glob("*.json"))
 
 
 def test_grouped_must_be_faster_by_a_tenth(fresh_cache, monkeypatch):

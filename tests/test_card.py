@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from learngene_hub import LearngeneError
 from learngene_hub.cli.main import app
 from learngene_hub.errors import GeneFileError
-from learngene_hub.gene.card import BEGIN, END
+from learngene_hub.gene.card import BEGIN, END, render_card
 from learngene_hub.gene.folder import read_config, verify
 from learngene_hub.gene.judged import read_evaluation, write_evaluation
 from learngene_hub.report.numbers import accuracy, points
@@ -206,3 +206,10 @@ def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):
     done = CliRunner().invoke(app, ["card", str(gene)])
     assert done.exit_code == 1
     assert "expected an evaluation between its two marks, found none" in done.stderr
+
+
+def test_a_card_says_that_the_fitness_is_of_the_gene_before_it_was_rounded(tiny_run):
+    whole = read_config(tiny_run / "gene")
+    half = whole.model_copy(update={"dtype": "float16"})
+    assert "(it was selected by this) |" in render_card(whole, name="whole")
+    assert "(it was selected by this, before its kernels were rounded to float16) |" in render_card(half, name="half")

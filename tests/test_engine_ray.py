@@ -2,17 +2,21 @@ import importlib.util
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from engine_faults import Notes, put_faults
+import torch
+from engine_faults import LockedError, Notes, Raise, Room, put_faults
 
 from learngene_hub import evaluate
-from learngene_hub.engine import EngineOptions
-from learngene_hub.engine.on_ray import import_ray
+from learngene_hub.engine import EngineOptions, make_engine, on_ray
+from learngene_hub.engine.crew import Stepped
+from learngene_hub.engine.on_ray import Hand, _Actor, _stepped, import_ray
+from learngene_hub.engine.parcel import wrap
 from learngene_hub.errors import EngineError
 from learngene_hub.evaluation import Protocol
 from learngene_hub.evolution.run import evolve
@@ -26,6 +30,14 @@ def test_without_ray_one_line_says_what_to_install(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r'the engine ray needs Ray: pip install "learngene-hub\[ray\]"'):
         evolve(tiny(), out=tmp_path, engine=EngineOptions("ray"))
+
+
+def test_a_step_without_images_is_a_sign_of_life_too():
+    hand, actor = Hand(wrap(Room(10)), "cpu"), _Actor(None)
+    assert list(_stepped(1, actor, hand.progress())) == []
+    hand._step(0, "waiting")
+    assert list(_stepped(1, actor, hand.progress())) == [Stepped(1, 0)]
+    assert list(_stepped(1, actor, hand.progress())) == []
 
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
@@ -91,6 +103,17 @@ def test_actors_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_time
 
 
 @needs_ray
+def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster, tmp_path):
+    mark, notes = tmp_path / "mark", Notes()
+    engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
+    with engine.crew(Room(10), notes) as crew, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
+        list(crew.run([Raise(LockedError, mark)]))
+    assert mark.read_text() == "tried\n"
+    assert notes.warnings == []
+    assert re.match(r"worker 1 \(process \d+ on \S+\) raised it:\nTraceback", caught.value.__notes__[0])
+
+
+@needs_ray
 def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tiny_file, cluster, loop_run, tmp_path):
     command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), *LOOP, "--out", str(tmp_path)]
     command += ["--engine", "ray", "--address", cluster.address, "--workers", "1"]
@@ -115,6 +138,60 @@ def test_an_evaluation_gives_the_same_bytes(tiny_run, cluster, tmp_path):
 def test_a_cluster_that_is_not_there_is_one_line(tiny, tmp_path):
     with pytest.raises(EngineError, match=r"no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): expected HOST:PORT, as"):
         evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, "127.0.0.1:1"))
+
+
+@pytest.fixture
+def stranger(request):
+    """The address of a server that says `request.param` to everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            line, _ = server.accept()
+            with line:
+                line.sendall(request.param)
+                line.recv(1000)
+                line.recv(1000)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("stranger", "found"),
+    [(b"SSH-2.0-OpenSSH\r\n", r"what answers there is not Ray: it said b'SSH-2\.0-Open.*'"), (b"", "timed out")],
+    indirect=["stranger"],
+)
+def test_an_address_where_something_else_answers_is_one_line(tiny, tmp_path, monkeypatch, stranger, found):
+    monkeypatch.setattr(on_ray, "CONNECT", 0.5)
+    with pytest.raises(EngineError, match=rf"^no Ray cluster at {stranger} \({found}\): expected HOST:PORT, as"):
+        evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, stranger))
+
+
+@needs_ray
+def test_a_cluster_that_ray_refuses_is_one_line(tiny, tmp_path, cluster, monkeypatch):
+    def refuse(**options):
+        raise RuntimeError("Version mismatch:\n  the cluster has 2.0")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(EngineError, match=r"^Ray cannot be used at the address \S+: Version mismatch: the cluster"):
+        evolve(tiny(), out=tmp_path, engine=on(cluster, 1))
+
+
+@needs_ray
+def test_a_process_that_uses_ray_goes_on_with_it(tiny, cluster, loop_run, tmp_path):
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        evolve(tiny(*LOOP), out=tmp_path / "reused", engine=EngineOptions("ray", 1))
+        assert ray.is_initialized()
+        says = rf"address head:6379: this process uses Ray at {cluster.address} already; leave the address out"
+        with pytest.raises(EngineError, match=says):
+            evolve(tiny(*LOOP), out=tmp_path / "other", engine=EngineOptions("ray", 1, "head:6379"))
+    finally:
+        ray.shutdown()
+    assert (tmp_path / "reused" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
 
 @needs_ray

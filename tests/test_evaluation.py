@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from learngene_hub import Learngene, LearngeneError, evaluate, evolve, extract, from_learngene
 from learngene_hub.birth import Body
 from learngene_hub.data import sample_task
-from learngene_hub.engine import EngineOptions
+from learngene_hub.engine import EngineOptions, no_step
 from learngene_hub.evaluation import PROTOCOLS, Protocol, bench, pretraining
-from learngene_hub.evaluation.bench import Unit
+from learngene_hub.evaluation.bench import Bench, Plan, Unit
 from learngene_hub.evaluation.candidates import load_candidates
+from learngene_hub.evaluation.judge import Arena, Trial
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
@@ -547,6 +548,13 @@ def test_two_processes_give_the_bytes_of_one(tiny_run, tmp_path):
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "two", engine=EngineOptions(workers=2))
     one, two = ((tmp_path / name / "results.json").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measures_it(monkeypatch):
+    monkeypatch.setattr(Bench, "measure", lambda bench, *args: bench.plan.precision)
+    plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
+    arena = Arena(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
+    assert Trial(0, Unit("novel", 0, 0, 0.1), "float32")(arena, no_step) == "float32"
 
 
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):

@@ -236,7 +236,7 @@ def pretended(monkeypatch):
         stream=inside,
         graph=recording,
         CUDAGraph=lambda: SimpleNamespace(replay=lambda: said.append("replay")),
-        synchronize=lambda device: said.append("wait for all"),
+        synchronize=lambda device: said.append(f"wait for all of {device}"),
     )
     monkeypatch.setattr(graph.torch, "cuda", cuda)
     return said
@@ -245,7 +245,7 @@ def pretended(monkeypatch):
 def test_a_capture_warms_up_every_stream_and_forks_all_before_it_joins_any(pretended):
     branches = [
         SimpleNamespace(
-            device=torch.device("cuda"),
+            device=torch.device("cuda", 1),
             warm_up=lambda name=name: pretended.append(f"warm {name}"),
             step=lambda name=name: pretended.append(f"step {name}"),
         )
@@ -253,8 +253,9 @@ def test_a_capture_warms_up_every_stream_and_forks_all_before_it_joins_any(prete
     ]
     captured(branches)()
     assert pretended == [
-        "wait for all",
+        "wait for all of cuda:1",
         *("on stream 1", "warm a", "off stream 1", "on stream 2", "warm b", "off stream 2"),
+        "wait for all of cuda:1",
         "record on stream 0",
         *("stream 1 waits for stream 0", "stream 2 waits for stream 0"),
         *("on stream 1", "step a", "off stream 1", "on stream 2", "step b", "off stream 2"),

@@ -17,6 +17,7 @@ MODULES = sorted(info.name for info in pkgutil.walk_packages(learngene_hub.__pat
 
 def test_the_public_names_are_these():
     assert learngene_hub.__all__ == [
+        "EngineOptions",
         "InheritanceReport",
         "Learngene",
         "LearngeneError",

@@ -8,19 +8,21 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from learngene_hub.backends.jobs import Backend, Trainee, Training
 from learngene_hub.backends.memory import networks_at_once
 from learngene_hub.backends.together import train_each
 from learngene_hub.data import cache_folder
+from learngene_hub.engine import threads
 from learngene_hub.files import LOCK_NAME, read_json, write_text
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
@@ -30,6 +32,8 @@ from learngene_hub.training import Batch
 CANDIDATES: tuple[Backend, ...] = ("loop", "grouped")
 TIMED_STEPS = 3  # after one to warm up
 TRIALS = 2  # of each back end, in turn
+PATIENCE = 300.0  # seconds to wait while another process times
+LOOK = 1.0  # seconds between two looks whether it is through
 MARGIN = 0.9  # of the loop's time, which `grouped` must stay below to be taken
 CHOICES_FOLDER = "backends"
 
@@ -40,39 +44,74 @@ class Choice:
 
     Attributes:
         backend: its name.
-        milliseconds: back end -> time of one step of all networks together; empty if nothing had to be timed.
+        milliseconds: back end -> time of one step of all networks together; empty if nothing had to be timed. Where
+            back ends differ in threads, of that with fewer as many shards are taken to be at work beside each other as
+            have the threads of the other.
     """
 
     backend: Backend
     milliseconds: Mapping[Backend, float] = field(default_factory=dict)
 
 
-def choose(example: Trainee, count: int, training: Training, *, image_size: int, warn: Callable[[str], None]) -> Choice:
+@dataclass(frozen=True)
+class _Job:
+    """What is timed; see `choose`."""
+
+    example: Trainee
+    count: int
+    training: Training
+    image_size: int
+    threads_of: Mapping[Backend, int]
+
+    @property
+    def most_threads(self) -> int:
+        return max(self.threads_of[one] for one in CANDIDATES)
+
+
+def choose(
+    example: Trainee,
+    count: int,
+    training: Training,
+    *,
+    image_size: int,
+    threads_of: Mapping[Backend, int],
+    warn: Callable[[str], None],
+) -> Choice:
     """The faster back end for `count` networks like `example`: as found on this machine before, or timed now.
 
     Both are timed on copies and noise, twice in turn: one step to warm up, then `TIMED_STEPS`. `grouped` must be faster
-    by a tenth. A lone network is trained by `loop`, and so are networks that do not fit into memory side by side.
+    by a tenth. A lone network is trained by `loop`, and so are networks that do not fit into memory side by side, or
+    whose machine another process keeps to itself for `PATIENCE` seconds.
 
     Args:
-        example: a trainee of the job; neither its weights nor its batches are touched.
+        example: a trainee of the job; neither its weights nor its batches are touched. Its `on_step` is told of every
+            step that is timed, and of 0 images now and then while another process is waited for.
         count: networks of the job, >= 1.
         training: the job's constants.
         image_size: side of its images, in pixels.
+        threads_of: back end -> threads of whoever trains by it.
         warn: told when the choice cannot be kept; it is then `loop`, since another day might choose otherwise.
     """
     if count == 1 or (together := min(count, networks_at_once(example, training, image_size))) == 1:
         return Choice("loop")
-    conditions = _conditions(example, together, training, image_size)
+    job = _Job(example, together, training, image_size, threads_of)
+    conditions = _conditions(job)
     digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
     file = cache_folder() / CHOICES_FOLDER / f"{digest}.json"
     if (kept := _kept(file)) is not None:
         return kept
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.parent / LOCK_NAME):  # two at once would disturb, and might contradict, each other
-            return _kept(file) or _keep(_timed(example, together, training, image_size), conditions, file)
+        with _turn(file.parent / LOCK_NAME, example.on_step):
+            return _kept(file) or _keep(_timed(job), conditions, file)
     except torch.OutOfMemoryError:
         warn(f"Networks are trained one after another: {together} at once need more memory than there is")
+        return Choice("loop")
+    except Timeout:
+        warn(
+            f"Networks are trained one after another: for {PATIENCE:g} s another process has been timing which way is "
+            f"faster, and keeps {file.parent / LOCK_NAME}. End it, or set LEARNGENE_CACHE to another folder"
+        )
         return Choice("loop")
     except OSError as error:
         warn(
@@ -82,35 +121,59 @@ def choose(example: Trainee, count: int, training: Training, *, image_size: int,
         return Choice("loop")
 
 
-def _timed(example: Trainee, count: int, training: Training, image_size: int) -> Choice:
-    trials = [
-        {one: _milliseconds(one, example, count, training, image_size) for one in CANDIDATES} for _ in range(TRIALS)
-    ]
+@contextmanager
+def _turn(path: Path, on_step: Callable[[int], None]) -> Iterator[None]:
+    """The lock at `path`: two that time at once would disturb, and might contradict, each other.
+
+    Raises:
+        Timeout: another process has had it for `PATIENCE` seconds.
+    """
+    lock, end = FileLock(path), time.monotonic() + PATIENCE
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=LOOK)
+        except Timeout:
+            if time.monotonic() > end:
+                raise
+            on_step(0)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _timed(job: _Job) -> Choice:
+    trials = [{one: _milliseconds(one, job) for one in CANDIDATES} for _ in range(TRIALS)]
     milliseconds = {one: min(trial[one] for trial in trials) for one in CANDIDATES}
     is_faster = milliseconds["grouped"] < MARGIN * milliseconds["loop"]
     return Choice("grouped" if is_faster else "loop", milliseconds)
 
 
-def _milliseconds(backend: Backend, example: Trainee, count: int, training: Training, image_size: int) -> float:
-    """Time of one step of all networks."""
-    batch = _noise(example.network, training.optimisation.batch_size, image_size)
-    clocks: list[list[float]] = [[] for _ in range(count)]
-    copies = (_copy(example, batch, clock) for clock in clocks)
-    list(train_each(copies, replace(training, steps=1 + TIMED_STEPS), backend=backend))
+def _milliseconds(backend: Backend, job: _Job) -> float:
+    """Time of one step of all networks; see `Choice`."""
+    batch = _noise(job.example.network, job.training.optimisation.batch_size, job.image_size)
+    clocks: list[list[float]] = [[] for _ in range(job.count)]
+    copies = (_copy(job, batch, clock) for clock in clocks)
+    with threads(job.threads_of[backend]):
+        list(train_each(copies, replace(job.training, steps=1 + TIMED_STEPS), backend=backend))
+    share = job.threads_of[backend] / job.most_threads
     spans = [clock[-1] - clock[0] for clock in clocks]
     total = sum(spans) if backend == "loop" else spans[0]  # a step of a group is a step of each in it
-    return round(1000 * total / TIMED_STEPS, 3)
+    return round(1000 * total * share / TIMED_STEPS, 3)
 
 
-def _copy(example: Trainee, batch: Batch, clock: list[float]) -> Trainee:
-    network, thin = copy.deepcopy((example.network, example.thin))
-    return Trainee(
-        network, lambda: repeat(batch), thin, example.inherited, lambda images: clock.append(_now(batch[0].device))
-    )
+def _copy(job: _Job, batch: Batch, clock: list[float]) -> Trainee:
+    network, thin = copy.deepcopy((job.example.network, job.example.thin))
+
+    def note(images: int) -> None:
+        clock.append(_now(batch[0].device, job.most_threads))
+        job.example.on_step(images)
+
+    return Trainee(network, lambda: repeat(batch), thin, job.example.inherited, note)
 
 
-def _now(device: torch.device) -> float:
-    if device.type == "cpu" and torch.get_num_threads() == 1:
+def _now(device: torch.device, most_threads: int) -> float:
+    if device.type == "cpu" and most_threads == 1:
         return time.process_time()  # others may be using the machine too
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -124,17 +187,18 @@ def _noise(network: LearngeneNetwork, count: int, image_size: int) -> Batch:
     return images.to(device, memory_format=torch.channels_last), labels.to(device)
 
 
-def _conditions(example: Trainee, count: int, training: Training, image_size: int) -> dict[str, Any]:
+def _conditions(job: _Job) -> dict[str, Any]:
     """All that the speed of a job depends on, in JSON types."""
+    example, training = job.example, job.training
     device = next(example.network.parameters()).device
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        "threads": {one: job.threads_of[one] for one in CANDIDATES},
         "precision": training.precision,
-        "networks": count,
+        "networks": job.count,
         "batch_size": training.optimisation.batch_size,
-        "image_size": image_size,
+        "image_size": job.image_size,
         "optimizer": training.optimisation.optimizer,
         "network": _shapes(example.network),
         "thin": _shapes(example.thin) if example.thin is not None and training.circuit_loss > 0 else None,

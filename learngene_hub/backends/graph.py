@@ -199,8 +199,9 @@ def captured(branches: Sequence[Branch]) -> Step:
     for branch, side in zip(branches, sides, strict=True):
         with torch.cuda.stream(side):
             branch.warm_up()
+    torch.cuda.synchronize(device)  # a capture waits for the current device only
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=origin):  # waits for the device first
+    with torch.cuda.graph(graph, stream=origin):
         for side in sides:
             side.wait_stream(origin)
         for branch, side in zip(branches, sides, strict=True):

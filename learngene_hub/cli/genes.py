@@ -103,7 +103,8 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
     return pairs | {
         "recipe": " ".join([origin.recipe, *origin.overrides]),
         "data": f"{data.source}: {len(data.base)} base, {len(data.held_out)} held-out, {len(data.novel)} novel classes",
-        "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this)",
+        "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this"
+        f"{config.rounded_later})",
         "lineage": " <- ".join(str(one.id) for one in origin.lineage[:12]),
         "cost": f"{origin.cost.images:,} images, {origin.cost.seconds:,.0f} s on {origin.cost.device}",
         "seed": str(origin.seed),

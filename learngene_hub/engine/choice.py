@@ -1,6 +1,7 @@
 """An engine as a user asks for it."""
 
 from dataclasses import dataclass
+from multiprocessing import current_process
 from typing import Literal, get_args
 
 import torch
@@ -21,8 +22,10 @@ class EngineOptions:
     Attributes:
         name: `local`: this process or several on this machine; `ray`: a Ray cluster.
         workers: how many, >= 1; None: one a GPU; on a CPU as many as torch would use threads here, or, on Ray, as the
-            cluster has processors; and no more than there is work for.
-        address: of a Ray cluster, `host:port` or `ray://host:port`; None: one on this machine, for the time of the run.
+            cluster has processors; and no more than there is work for. It is 1 in a daemonic process, such as one of a
+            `multiprocessing.Pool`, which may have no children.
+        address: of a Ray cluster, `host:port` or `ray://host:port`; None: the one that this process uses already, else
+            one on this machine, for the time of the run.
         timeout: seconds without a training step after which a worker at work counts as hung, > 0.
 
     Raises:
@@ -30,7 +33,7 @@ class EngineOptions:
     """
 
     name: str = "local"
-    workers: int | None = 1
+    workers: int | None = None
     address: str | None = None
     timeout: float = 600.0
 
@@ -74,4 +77,6 @@ def _devices(place: torch.device) -> list[torch.device]:
 
 
 def _room(devices: list[torch.device]) -> int:
+    if current_process().daemon:
+        return 1
     return torch.get_num_threads() if devices[0].type == "cpu" else len(devices)

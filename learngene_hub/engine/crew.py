@@ -2,7 +2,8 @@
 
 A worker that ends, runs out of memory, or takes no step for `timeout` seconds loses its task: the task goes to the
 next worker that is free, and a new worker takes the place of the lost one. Since a task is a pure function, nothing
-but time is lost. A task that is lost `ATTEMPTS` times ends the run.
+but time is lost. A task that is lost `ATTEMPTS` times ends the run, and so does, at once, one that raises an exception:
+it would anywhere.
 """
 
 import time
@@ -21,6 +22,7 @@ from learngene_hub.errors import EngineError
 from learngene_hub.progress import Reporter
 
 ATTEMPTS = 3
+STARTUP = 300.0  # seconds that the start of a worker may take: a busy machine may take long to import torch
 POLL = 1.0  # seconds between looks at the clock while nothing happens
 
 S = TypeVar("S", bound=Scene)
@@ -36,7 +38,7 @@ class Crew(Protocol[S_co]):
 
         Raises:
             EngineError: a task was lost too often, or no worker can be had.
-            LearngeneError: a task raised it.
+            Exception: a task raised it; unless that is an error of ours, a note holds its traceback there.
         """
         ...
 
@@ -101,13 +103,11 @@ class Workers(Protocol):
     Attributes:
         name: of the engine.
         most: workers that may be started.
-        startup: seconds that the start of one may take.
         advice: what to do when a worker cannot be started, as a clause.
     """
 
     name: str
     most: int
-    startup: float
     advice: str
 
     def start(self, worker: int) -> None:
@@ -122,9 +122,6 @@ class Workers(Protocol):
     def events(self, timeout: float) -> Iterable[Event]:
         """What has happened, after at most `timeout` seconds."""
         ...
-
-    def close(self) -> None:
-        """End all workers."""
 
 
 @dataclass
@@ -153,7 +150,7 @@ class _Work:
 
 
 class Team:
-    """The crew of several workers, which are started as there is work for them.
+    """The crew of several workers, which are started as there is work for them, and end when it is closed.
 
     Args:
         workers: how they are reached.
@@ -185,7 +182,9 @@ class Team:
                     case Ended(worker, Done(value)):
                         left -= 1
                         yield self._finish(worker), value
-                    case Ended(_, Refused(error)):
+                    case Ended(worker, Refused(error, told)):
+                        if told:
+                            error.add_note(f"{self._hands[worker].name} raised it:\n{told}")
                         raise error
                     case Ended(worker, Lost(why)):
                         self._lose(worker, why, work)
@@ -195,6 +194,12 @@ class Team:
         """See `Crew.record`."""
         tally, self._tally = self._tally, Tally()
         return tally.record(self._workers.name, self._used, f"{self._used} x {', '.join(self._places)}")
+
+    def close(self) -> None:
+        """End all workers."""
+        while self._hands:
+            worker, _ = self._hands.popitem()
+            self._workers.stop(worker)
 
     def _hand_out(self, work: _Work) -> None:
         """Give tasks to workers that are free, and start workers for those that still wait."""
@@ -207,9 +212,9 @@ class Team:
         absent = [one for one in range(1, self._workers.most + 1) if one not in self._hands]
         is_hopeless = self._failed_starts >= ATTEMPTS and bool(self._hands)  # while others do the work
         for worker in [] if is_hopeless else absent[: max(0, len(work.waiting) - starting)]:
+            self._workers.start(worker)
             self._hands[worker] = _Hand()
             self._used = max(self._used, worker)
-            self._workers.start(worker)
 
     def _welcome(self, event: Started) -> None:
         hand = self._hands[event.worker]
@@ -248,8 +253,8 @@ class Team:
             hand.silent = hand.silent + elapsed if is_expected else 0.0
             if hand.task is not None and hand.silent > self._timeout:
                 yield Ended(worker, Lost(f"hung: no step for {self._timeout:g} s"))
-            if not is_any_ready and hand.silent > self._workers.startup:
-                raise EngineError(f"no worker was ready within {self._workers.startup:g} s: {self._workers.advice}")
+            if not is_any_ready and hand.silent > STARTUP:
+                raise EngineError(f"no worker was ready within {STARTUP:g} s: {self._workers.advice}")
 
     def _lose(self, worker: int, why: str, work: _Work) -> None:
         """Put the task of a lost worker first in the queue; a new worker will be started when there is work for it."""

@@ -3,15 +3,17 @@
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -19,14 +21,14 @@ from torch import Tensor
 
 from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
 from learngene_hub.engine.parcel import Parcel, as_array, unwrap, wrap
-from learngene_hub.engine.place import chip_kind, chip_name, device_name
+from learngene_hub.engine.place import at_work_on, chip_kind, chip_name, device_name
 from learngene_hub.engine.tally import Tally
-from learngene_hub.engine.task import Lost, Outcome, Scene, Step, Task, attempt, no_step
+from learngene_hub.engine.task import Lost, Scene, Step, Task, no_step
+from learngene_hub.engine.worker import answer, named, read_answer
 from learngene_hub.errors import EngineError
 from learngene_hub.progress import Reporter
 
 NAME = "local"
-STARTUP = 300.0  # seconds: a busy machine may take long to import torch
 SHARED_BYTES = 4 << 20  # tensors from this size on are shared between the processes, smaller ones copied
 HEARTBEAT = 0.2  # seconds between two messages about steps
 PRELOADED = ["torch", "torch._dynamo", "timm", "pydantic", "jinja2", "safetensors.torch"]
@@ -53,7 +55,8 @@ class Alone:
     @contextmanager
     def crew(self, scene: S, reporter: Reporter) -> Iterator["Single[S]"]:
         """See `Engine.crew`."""
-        yield Single(scene, device_name(self.device))
+        with at_work_on(self.device):
+            yield Single(scene, device_name(self.device))
 
 
 class Single(Generic[S]):
@@ -106,10 +109,8 @@ class Processes:
     def crew(self, scene: Scene, reporter: Reporter) -> Iterator[Team]:
         """See `Engine.crew`."""
         workers = _Pool(wrap(scene, _shared), self.devices, self.most)
-        try:
-            yield Team(workers, reporter, self.timeout)
-        finally:
-            workers.close()
+        with closing(Team(workers, reporter, self.timeout)) as team:
+            yield team
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,7 @@ class _Pool:
     """Processes as a crew's workers. A thread for each listens to it, so that none can keep the crew from the clock."""
 
     name = NAME
-    startup = STARTUP
-    advice = 'in a script, do the work below `if __name__ == "__main__":`; else see what it wrote above'
+    advice = "see what it wrote above, or do with one worker"
 
     def __init__(self, scene: Parcel, devices: Sequence[torch.device], most: int) -> None:
         self._scene, self._devices, self.most = scene, devices, most
@@ -138,7 +138,8 @@ class _Pool:
         device = str(self._devices[(worker - 1) % len(self._devices)])
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, worker, self._scene, device), daemon=True)
-        process.start()
+        with _without_main():
+            process.start()
         theirs.close()
         member = self._members[worker] = _Member(process, ours)
         threading.Thread(target=_listen, args=(member, worker, self._heard), daemon=True).start()
@@ -165,11 +166,6 @@ class _Pool:
             if self._members.get(event.worker) is member:  # it has not been stopped meanwhile
                 yield event
 
-    def close(self) -> None:
-        """See `Workers.close`."""
-        for worker in list(self._members):
-            self.stop(worker)
-
 
 def _context() -> ForkServerContext | SpawnContext:
     """How processes are made: copies of one that has imported what takes long, where the system can do that."""
@@ -180,20 +176,38 @@ def _context() -> ForkServerContext | SpawnContext:
     return context
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let no process that is made inside run the user's script again, as it would to know the classes in there.
+
+    It needs none of them: all that it is sent is of this package. So a script needs no `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _send(pipe: "Connection[Any, Any]", parcel: Parcel) -> None:
     with suppress(OSError, TypeError):  # it has ended, as its listener says; or the pipe was closed under this thread
         pipe.send(parcel)
 
 
 def _listen(member: _Member, worker: int, heard: "queue.SimpleQueue[tuple[_Member, Event]]") -> None:
-    """Pass on what a process says, until it has ended."""
-    with member.pipe:
-        try:
+    """Pass on what a process says, until it has ended, or says what nobody understands."""
+    try:
+        with member.pipe:
             while True:
-                heard.put((member, unwrap(member.pipe.recv())))
-        except (EOFError, OSError):
-            member.process.join()
-    heard.put((member, Ended(worker, Lost(_end(member.process.exitcode)))))
+                said = member.pipe.recv()
+                heard.put((member, Ended(worker, read_answer(said)) if isinstance(said, Parcel) else said))
+    except (EOFError, OSError):
+        member.process.join()
+        why = _end(member.process.exitcode)
+    except Exception as error:  # unpickling raises whatever it likes
+        why = f"sent what cannot be read ({named(error)})"
+    heard.put((member, Ended(worker, Lost(why))))
 
 
 def _end(code: int | None) -> str:
@@ -207,18 +221,15 @@ def _serve(pipe: "Connection[Any, Any]", worker: int, scene: Parcel, device: str
     """What a process does: tasks, as they come, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    placed = unwrap(scene).on(torch.device(device))
-    heart = _Heart(pipe, worker)
     chip, name = torch.device(device), f"worker {worker} (process {os.getpid()})"
-    pipe.send(wrap(Started(worker, name, chip_name(chip), chip_kind(chip))))
-    while True:
-        try:
-            task = unwrap(pipe.recv())
-        except EOFError:
-            return
-        outcome: Outcome = attempt(task, placed, heart)
-        heart.flush()
-        pipe.send(wrap(Ended(worker, outcome)))
+    with at_work_on(chip):
+        placed, heart = unwrap(scene).on(chip), _Heart(pipe, worker)
+        pipe.send(Started(worker, name, chip_name(chip), chip_kind(chip)))
+        with suppress(EOFError):
+            while True:
+                outcome = answer(pipe.recv(), placed, heart)
+                heart.flush()
+                pipe.send(outcome)
 
 
 def _end_with_parent() -> None:
@@ -243,7 +254,7 @@ class _Heart:
 
     def flush(self) -> None:
         """Tell of all steps since the last time."""
-        self._pipe.send(wrap(Stepped(self._worker, self._images)))
+        self._pipe.send(Stepped(self._worker, self._images))
         self._images, self._told = 0, time.monotonic()
 
 

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,14 +18,16 @@ import torch
 from learngene_hub.engine.crew import Ended, Event, Started, Stepped, Team
 from learngene_hub.engine.parcel import Parcel, unwrap, wrap
 from learngene_hub.engine.place import chip_kind, chip_name
-from learngene_hub.engine.task import Lost, Scene, Task, attempt
+from learngene_hub.engine.task import Lost, Scene, Task
+from learngene_hub.engine.worker import answer, read_answer
 from learngene_hub.errors import EngineError
 from learngene_hub.progress import Reporter
 
 NAME = "ray"
-STARTUP = 300.0  # seconds
 PULSE = 1.0  # seconds between two questions to an actor at work
 CONNECT = 10  # seconds for a cluster to answer
+SETTINGS = b"\x04"  # type of the frame that each side of HTTP/2 begins with: RFC 9113, section 3.4
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
 
 ENVIRONMENT = {  # which Ray reads when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -46,7 +48,8 @@ class RayEngine:
         device: `auto`, `cpu` or `cuda`; `auto`: GPUs where the cluster has any.
         workers: actors at most; None: one a GPU, or one a processor.
         most: tasks that there will be at once.
-        address: of the cluster; None: one on this machine, for the time of the crew.
+        address: of the cluster; None: the one that this process uses already, else one on this machine, for the time of
+            the crew.
         timeout: seconds without a step after which an actor counts as hung.
     """
 
@@ -67,19 +70,20 @@ class RayEngine:
         ray = import_ray(is_local=self.address is None)
         with self._connected(ray):
             workers = _Actors(ray, scene, *self._resources(ray))
-            try:
-                yield Team(workers, reporter, self.timeout)
-            finally:
-                workers.close()
+            with closing(Team(workers, reporter, self.timeout)) as team:
+                yield team
 
     @contextmanager
     def _connected(self, ray: ModuleType) -> Iterator[None]:
-        quiet = {"log_to_driver": False, "logging_level": "error"}
+        if ray.is_initialized():  # by whoever called us, who may go on with it
+            _check_same(ray, self.address)
+            yield
+            return
         if self.address is None:
-            ray.init(address="local", num_cpus=self.workers, include_dashboard=False, **quiet)
+            _init(ray, address="local", num_cpus=self.workers, include_dashboard=False)
         else:
             _check_answers(self.address)
-            ray.init(address=self.address, **quiet)
+            _init(ray, address=self.address)
         try:
             yield
         finally:
@@ -111,20 +115,63 @@ def import_ray(*, is_local: bool) -> ModuleType:
     return module
 
 
-def _check_answers(address: str) -> None:
-    """Do nothing, unless nobody answers at `address`: Ray itself would try for minutes.
+def _init(ray: ModuleType, **options: Any) -> None:  # noqa: ANN401
+    """Begin to use Ray.
 
     Raises:
-        EngineError: nobody does, or it is no address.
+        EngineError: it refuses, for instance since the cluster has another version of Ray or of Python.
+    """
+    try:
+        ray.init(log_to_driver=False, logging_level="error", **options)
+    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        raise EngineError(
+            f"Ray cannot be used at the address {options['address']}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _check_same(ray: ModuleType, address: str | None) -> None:
+    """Do nothing, unless this process uses Ray at another address.
+
+    Raises:
+        EngineError: it does, and can have one cluster only.
+    """
+    if address is not None and address != (used := ray.get_runtime_context().gcs_address):
+        raise EngineError(
+            f"address {address}: this process uses Ray at {used} already; leave the address out to use that cluster, "
+            "or call ray.shutdown() before"
+        )
+
+
+def _check_answers(address: str) -> None:
+    """Do nothing, unless nobody answers at `address`, or not as Ray would: Ray itself would try for minutes.
+
+    Raises:
+        EngineError: it is so, or it is no address.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), CONNECT).close()
+        fault = _greet(host, int(port))
     except (OSError, ValueError) as error:
+        fault = str(error)
+    if fault:
         raise EngineError(
-            f"no Ray cluster at {address} ({error}): expected HOST:PORT, as `ray start --head` printed it there; "
+            f"no Ray cluster at {address} ({fault}): expected HOST:PORT, as `ray start --head` printed it there; "
             "leave --address out for a cluster on this machine, for this run"
-        ) from None
+        )
+
+
+def _greet(host: str, port: int) -> str:
+    """What is wrong with the answer to the first words of a client of gRPC, as Ray's are; empty: nothing.
+
+    Raises:
+        OSError: there is none.
+    """
+    with socket.create_connection((host, port), CONNECT) as line:
+        if os.environ.get("RAY_USE_TLS"):  # it would wait for other words
+            return ""
+        line.sendall(HELLO)
+        said = line.recv(32)
+    return "" if said[3:4] == SETTINGS else f"what answers there is not Ray: it said {said!r}"
 
 
 class Hand:
@@ -138,25 +185,24 @@ class Hand:
     def __init__(self, scene: Parcel, device: str) -> None:
         self._scene = unwrap(scene, copy=False).on(torch.device(device))
         self._device = torch.device(device)
-        self._images = 0
+        self._steps = self._images = 0
 
     def where(self) -> tuple[str, str, str]:
         """The node and process it is in, what it computes on, and what of that shapes results."""
         process = f"process {os.getpid()} on {os.uname().nodename}"
         return process, chip_name(self._device), chip_kind(self._device)
 
-    def work(self, task: Parcel) -> Parcel:
-        """Do a task; its outcome, and images in all."""
-        self._images = 0
-        outcome = attempt(unwrap(task), self._scene, self._step)
-        return wrap((outcome, self._images))
+    def work(self, task: Parcel) -> tuple[Parcel, tuple[int, int]]:
+        """Do a task; its outcome, and steps and images in all."""
+        self._steps = self._images = 0
+        return answer(task, self._scene, self._step), self.progress()
 
-    def progress(self) -> int:
-        """Images of the present task so far."""
-        return self._images
+    def progress(self) -> tuple[int, int]:
+        """Steps and images of the present task so far."""
+        return self._steps, self._images
 
     def _step(self, images: int, doing: str) -> None:
-        self._images += images
+        self._steps, self._images = self._steps + 1, self._images + images
 
 
 @dataclass
@@ -168,7 +214,7 @@ class _Actor:
     work: Any = None
     pulse: Any = None
     asked: float = 0.0
-    images: int = 0
+    seen: tuple[int, int] = (0, 0)
 
     @property
     def pending(self) -> list[Any]:
@@ -179,7 +225,6 @@ class _Actors:
     """Actors as a crew's workers."""
 
     name = NAME
-    startup = STARTUP
     advice = "does the cluster have a free GPU or processor for it? See `ray status`"
 
     def __init__(self, ray: ModuleType, scene: Scene, device: str, most: int) -> None:
@@ -203,7 +248,8 @@ class _Actors:
     def give(self, worker: int, task: Task[Any, Any]) -> None:
         """See `Workers.give`."""
         actor = self._actors[worker]
-        actor.work, actor.images, actor.asked = actor.handle.work.remote(self._ray.put(wrap(task))), 0, time.monotonic()
+        actor.work, actor.seen = actor.handle.work.remote(self._ray.put(wrap(task))), (0, 0)
+        actor.asked = time.monotonic()
 
     def stop(self, worker: int) -> None:
         """See `Workers.stop`."""
@@ -215,11 +261,6 @@ class _Actors:
         pending = [one for actor in self._actors.values() for one in actor.pending]
         ready, _ = self._ray.wait(pending, num_returns=1, timeout=timeout)
         return [event for worker in list(self._actors) for event in self._heard(worker, ready)]
-
-    def close(self) -> None:
-        """See `Workers.close`."""
-        for worker in list(self._actors):
-            self.stop(worker)
 
     def _ask(self) -> None:
         """Ask all actors at work how far they are, if that was long ago."""
@@ -237,22 +278,16 @@ class _Actors:
                 actor.where = None
                 yield Started(worker, f"worker {worker} ({name})", place, kind)
             if actor.pulse in ready:
-                images = self._ray.get(actor.pulse)
+                seen = self._ray.get(actor.pulse)
                 actor.pulse = None
-                yield from self._stepped(worker, images)
+                yield from _stepped(worker, actor, seen)
             if actor.work in ready:
-                outcome, images = unwrap(self._ray.get(actor.work))
+                outcome, seen = self._ray.get(actor.work)
                 actor.work = actor.pulse = None
-                yield from self._stepped(worker, images)
-                yield Ended(worker, outcome)
+                yield from _stepped(worker, actor, seen)
+                yield Ended(worker, read_answer(outcome))
         except self._ray.exceptions.RayError as error:
             yield Ended(worker, Lost(self._end(error)))
-
-    def _stepped(self, worker: int, images: int) -> Iterator[Event]:
-        actor = self._actors[worker]
-        if images != actor.images:  # an answer alone is no step
-            yield Stepped(worker, images - actor.images)
-        actor.images = images
 
     def _end(self, error: Exception) -> str:
         """How an actor ended, in words."""
@@ -262,3 +297,10 @@ class _Actors:
         if isinstance(error, self._ray.exceptions.RayTaskError):
             return f"failed ({last})"
         return f"was lost ({last.partition('. ')[0]})"
+
+
+def _stepped(worker: int, actor: _Actor, seen: tuple[int, int]) -> Iterator[Stepped]:
+    """That the worker has stepped, if it has: an answer alone is no step. Steps need have no images."""
+    (steps, images), actor.seen = actor.seen, seen
+    if seen[0] != steps:
+        yield Stepped(worker, seen[1] - images)

@@ -1,6 +1,19 @@
-"""What computers are called on cards and in logs."""
+"""What tasks are done on: the device of a process, and what computers are called on cards and in logs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+
+@contextmanager
+def at_work_on(device: torch.device) -> Iterator[None]:
+    """Let what names no GPU, such as a new stream, or a wait for all kernels, mean `device` inside."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            yield
+    else:
+        yield
 
 
 def chip_name(device: torch.device) -> str:
@@ -9,7 +22,7 @@ def chip_name(device: torch.device) -> str:
 
 
 def chip_kind(device: torch.device) -> str:
-    """All of a chip that rounding, and the precision a worker picks, depend on."""
+    """All of a chip that rounding, and the precision that is best there, depend on."""
     if device.type == "cuda":
         return chip_name(device)
     has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

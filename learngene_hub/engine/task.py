@@ -7,8 +7,6 @@ from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
-from learngene_hub.errors import LearngeneError
-
 
 class Step(Protocol):
     """Told of every step of a task."""
@@ -51,9 +49,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Refused:
-    """A task that fails wherever it is tried."""
+    """A task that fails wherever it is tried; `told` is the traceback of what no user could have mended, else empty."""
 
-    error: LearngeneError
+    error: Exception
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,18 +63,6 @@ class Lost:
 
 
 Outcome = Done | Refused | Lost
-
-
-def attempt(task: Task[Any, Any], scene: object, step: Step) -> Outcome:
-    """Do `task`. Whatever is neither an error of ours nor a lack of memory ends the worker, with its traceback."""
-    try:
-        return Done(task(scene, step))
-    except LearngeneError as error:
-        return Refused(error)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
-            raise
-        return Lost(f"out of memory ({_in_short(error)})")
 
 
 def no_step(images: int, doing: str) -> None:
@@ -91,14 +78,3 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _in_short(error: Exception) -> str:
-    """What was asked for, without where in torch's code, nor how to look further."""
-    said = str(error).partition("DefaultCPUAllocator: ")[2] or str(error) or type(error).__name__
-    return said.splitlines()[0].partition(". ")[0]
-
-
-def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
-    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_named or "can't allocate memory" in str(error)  # torch's own words on a CPU

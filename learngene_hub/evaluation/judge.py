@@ -14,7 +14,7 @@ from learngene_hub.evaluation.ledger import Ledger, Measured
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.progress import Reporter
-from learngene_hub.training import best_precision
+from learngene_hub.training import Precision, best_precision
 
 TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
 THREADS = 1  # of every network, however many workers there are, since they change the last digits
@@ -84,7 +84,7 @@ class Arena:
     entrants: tuple[tuple[Start, Body], ...]
 
     def on(self, device: torch.device) -> "Arena":
-        """The same arena with its images on `device`, in the precision that is best there."""
+        """The same arena with its images on `device`, in the precision that is best there unless a trial names one."""
         plan = replace(self.bench.plan, device=device.type, precision=best_precision(device))
         images = {role: images.on(device) for role, images in self.bench.images.items()}
         return replace(self, bench=replace(self.bench, plan=plan, images=images))
@@ -97,10 +97,12 @@ class Trial:
     Attributes:
         entrant: its place in the arena.
         unit: what it is put through.
+        precision: of convolutions and products, whatever is best where it is measured.
     """
 
     entrant: int
     unit: Unit
+    precision: Precision
 
     @property
     def label(self) -> str:
@@ -109,16 +111,17 @@ class Trial:
 
     def __call__(self, arena: Arena, step: Step) -> Measured:
         """Its accuracies."""
+        bench = replace(arena.bench, plan=replace(arena.bench.plan, precision=self.precision))
         with threads(THREADS):
-            return arena.bench.measure(*arena.entrants[self.entrant], self.unit, partial(step, doing=self.label))
+            return bench.measure(*arena.entrants[self.entrant], self.unit, partial(step, doing=self.label))
 
 
-def referee_of(crew: Crew[Arena], contenders: Sequence[Contender]) -> Referee:
-    """A referee that lets `crew` measure; its arena has the contenders in their order."""
+def referee_of(crew: Crew[Arena], contenders: Sequence[Contender], precision: Precision) -> Referee:
+    """A referee that lets `crew` measure in `precision`; its arena has the contenders in their order."""
     places = {id(one): place for place, one in enumerate(contenders)}
 
     def referee(bouts: Sequence[Bout]) -> Iterator[tuple[Bout, Measured]]:
-        trials = [Trial(places[id(one)], unit) for one, unit in bouts]
+        trials = [Trial(places[id(one)], unit, precision) for one, unit in bouts]
         return ((bouts[number], measured) for number, measured in crew.run(trials, no_step))
 
     return referee

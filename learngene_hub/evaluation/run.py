@@ -36,7 +36,7 @@ from learngene_hub.plots import check_can_draw
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.report import write_report
 from learngene_hub.results import RESULTS_NAME, Results
-from learngene_hub.training import best_precision
+from learngene_hub.training import Precision, best_precision
 
 PRETRAINED_FOLDER = "pretrained"
 
@@ -95,8 +95,9 @@ def evaluate(
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
-        engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster. What
-            an alternative to a gene needs of other training is done here.
+        engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster; by as
+            many workers as there are cores, or one a GPU, unless it says otherwise. What an alternative to a gene needs
+            of other training is done here.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 
@@ -138,7 +139,7 @@ def evaluate(
         with workforce.crew(arena, reporter) as crew:
             ((_, where),) = crew.run([Look()])
             contenders = _contenders(arena, where, folder)
-            referee = referee_of(crew, contenders)
+            referee = referee_of(crew, contenders, where.precision)
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
         judged = list(zip(contenders, verdicts, strict=True))
         name = candidates[0].data.source if target is None else target_name(target)
@@ -242,10 +243,14 @@ def _entrants(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporte
 
 @dataclass(frozen=True)
 class Where:
-    """All that shapes an outcome where it is measured, and the versions and hardware there, in JSON types."""
+    """All that shapes an outcome where it is measured, and the versions and hardware there, in JSON types.
+
+    The precision is among the constants; all workers measure in that of the one that was asked.
+    """
 
     constants: Mapping[str, Any]
     environment: Mapping[str, str | int]
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -257,7 +262,8 @@ class Look:
     def __call__(self, arena: Arena, step: Step) -> Where:
         """What the worker knows."""
         with threads(THREADS):
-            return Where(arena.bench.plan.constants(), environment(arena.bench.plan))
+            plan = arena.bench.plan
+            return Where(plan.constants(), environment(plan), plan.precision)
 
 
 def _contenders(arena: Arena, where: Where, folder: Path | None) -> list[Contender]:

@@ -23,6 +23,7 @@ from learngene_hub.errors import RunError
 from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual, Job
 from learngene_hub.files import append_line, atomic_path, leads_out, read_file, write_text
 from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
+from learngene_hub.training import Precision
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
@@ -55,6 +56,7 @@ class _StateRecord(_Part):
     images: Number
     seconds: float = Field(ge=0)
     backends: dict[Job, Backend] = dict.fromkeys(JOBS, LOOP)  # a run from before there was a choice
+    precision: Precision | None = None  # one from before it was kept: it is settled when the run is resumed
     pool: list[_IndividualRecord] = Field(min_length=1)
     pool_file: str = Field(pattern=r"^pool-[0-9]{6,12}\.safetensors$")
     pool_sha256: str
@@ -111,6 +113,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], clas
         "images": state.images,
         "seconds": state.seconds,
         "backends": dict(state.backends),
+        "precision": state.precision,
         "pool": [_describe(individual) for individual in state.pool],
         "pool_file": pool.name,
         "pool_sha256": sha256,
@@ -151,7 +154,7 @@ def load_state(out: Path) -> Saved:
     except (OSError, ValueError, SafetensorError) as error:
         fault = _first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
-    numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds")}
+    numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
     backends = {job: record.backends.get(job, LOOP) for job in JOBS}
     return Saved(EvolutionState(**numbers, pool=members, backends=backends), record.recipe, record.classes)
 

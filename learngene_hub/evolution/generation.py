@@ -39,10 +39,13 @@ def next_generation(
 
     Raises:
         SelectionError: every individual failed.
+        EngineError: a worker has not the precision of the run, or the crew is at its end.
     """
+    assert state.precision is not None
     began, now, recipe = time.monotonic(), state.generation, setting.recipe
     parents = _parents(state.pool, recipe, now)
-    work = _Work(manner(state.backends, recipe, now, count=setting.threads), now, crew, bar)
+    how = manner(state.backends, state.precision, recipe, now, count=setting.threads)
+    work = _Work(how, now, crew, bar)
     raised = work.raise_all(parents)
     born = [
         _individual(state.next_id + number, [parent] if parent else [], one, now)

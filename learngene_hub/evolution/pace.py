@@ -1,21 +1,49 @@
-"""Which back end trains the networks of a run: as its recipe says, or the faster one where the workers are."""
+"""In which precision, and by which back end, the networks of a run are trained.
+
+As its recipe says, or as is best where the first worker is; then all workers do so, to the end of the run.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from learngene_hub.backends import Choice, Trainee, choose
-from learngene_hub.engine import Crew, Step, no_step, threads
+from learngene_hub.backends import CANDIDATES, Backend, Choice, Trainee, Training, choose
+from learngene_hub.engine import Crew, Step
 from learngene_hub.errors import RecipeError
-from learngene_hub.evolution.ancestry import trainee
+from learngene_hub.evolution.ancestry import Life, trainee
 from learngene_hub.evolution.critics import critic
 from learngene_hub.evolution.population import JOBS, Job
-from learngene_hub.evolution.shard import Setting, birth, critic_training, life
+from learngene_hub.evolution.shard import Setting, birth, critic_training, life, manner
 from learngene_hub.progress import Reporter
+from learngene_hub.recipe import Recipe
+from learngene_hub.training import Precision, best_precision
 
 
-def choose_backends(setting: Setting, crew: Crew[Setting], reporter: Reporter) -> Mapping[Job, Choice]:
+def settle_precision(recipe: Recipe, crew: Crew[Setting]) -> Precision:
+    """The precision of all networks of a run; `auto` stands for what is best on the first worker of `crew`."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    ((_, precision),) = crew.run([Looking()])
+    crew.record()  # it is no part of a generation
+    return precision
+
+
+@dataclass(frozen=True)
+class Looking:
+    """The question what precision is best, as a task."""
+
+    label = "the question which precision is best"
+
+    def __call__(self, setting: Setting, step: Step) -> Precision:
+        """The best on the worker's device."""
+        return best_precision(setting.environment.base.device)
+
+
+def choose_backends(
+    setting: Setting, crew: Crew[Setting], precision: Precision, reporter: Reporter
+) -> Mapping[Job, Choice]:
     """Job -> its back end for a whole run.
 
     With `auto` each job is timed once on a machine, see `learngene_hub.backends.choose`, by a worker of `crew`.
@@ -26,7 +54,7 @@ def choose_backends(setting: Setting, crew: Crew[Setting], reporter: Reporter) -
     backend = setting.recipe.backend
     if backend in {"loop", "grouped"}:
         return dict.fromkeys(JOBS, Choice(backend))
-    ((_, chosen),) = crew.run([Choosing()])
+    ((_, chosen),) = crew.run([Choosing(precision)])
     crew.record()  # it is no part of a generation
     for warning in chosen.warnings:
         reporter.warn(warning)
@@ -43,22 +71,31 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Choosing:
-    """The choice of back ends, as a task."""
+    """The choice of back ends for networks in `precision`, as a task."""
 
+    precision: Precision
     label = "the choice of a back end"
 
     def __call__(self, setting: Setting, step: Step) -> Chosen:
-        """Job -> its back end, with all threads of the machine."""
+        """Job -> its back end, each timed with the threads that its shards will have."""
         if setting.recipe.backend == "graph":
             return _graph(setting.environment.base.device)
         recipe, warnings = setting.recipe, list[str]()
-        size, last = recipe.data.image_size, life(setting, recipe.evolution.generations - 1)
-        population, tasks = recipe.evolution.population, recipe.critic.tasks
-        with threads(setting.threads):
-            ancestry = choose(_ancestor(setting), population, last.training, image_size=size, warn=warnings.append)
-            step(0, "choosing")
-            critics = choose(_critic(setting), tasks, critic_training(setting), image_size=size, warn=warnings.append)
+        pick = partial(choose, image_size=recipe.data.image_size, warn=warnings.append)
+        last = life(setting, recipe.evolution.generations - 1, self.precision)
+        among = {one: self._threads(one, setting)["ancestry"] for one in CANDIDATES}
+        example = _ancestor(setting, last, step)
+        ancestry = pick(example, recipe.evolution.population, last.training, threads_of=among)
+        among = dict.fromkeys(CANDIDATES, self._threads(ancestry.backend, setting)["critics"])
+        training = critic_training(setting, self.precision)
+        critics = pick(_critic(setting, training, step), recipe.critic.tasks, training, threads_of=among)
         return Chosen({"ancestry": ancestry, "critics": critics}, tuple(warnings))
+
+    def _threads(self, backend: Backend, setting: Setting) -> Mapping[Job, int]:
+        """Job -> threads of a worker in the last generation, if `backend` trains it."""
+        last = setting.recipe.evolution.generations - 1
+        backends = dict.fromkeys(JOBS, backend)
+        return manner(backends, self.precision, setting.recipe, last, count=setting.threads).threads
 
 
 def _graph(device: torch.device) -> Chosen:
@@ -70,23 +107,24 @@ def _graph(device: torch.device) -> Chosen:
     return Chosen(dict.fromkeys(JOBS, Choice("graph")), ())
 
 
-def _ancestor(setting: Setting) -> Trainee:
+def _ancestor(setting: Setting, shared: Life, step: Step) -> Trainee:
     """An ancestry network as most are: its leading weights inherited."""
-    founder = trainee(birth(None, 0, 0, setting, no_step), setting.environment.base, life(setting, 0))
+    founder = trainee(birth(None, 0, 0, setting, step), setting.environment.base, shared)
     assert founder.thin is not None
     shapes = {name: tuple(t.shape) for name, t in founder.thin.named_parameters() if not name.startswith("head.")}
     return replace(founder, inherited=shapes)
 
 
-def _critic(setting: Setting) -> Trainee:
+def _critic(setting: Setting, training: Training, step: Step) -> Trainee:
     recipe = setting.recipe
     return critic(
         None,
         0,
         setting.environment.held_out,
         setting.critic_tasks[0],
-        critic_training(setting),
+        training,
         body=setting.body,
         cross=recipe.gene.cross,
         seed=recipe.seed,
+        on_step=partial(step, doing="critics"),
     )

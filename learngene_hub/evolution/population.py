@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from learngene_hub.backends.jobs import Backend
+from learngene_hub.training import Precision
 
 Job = Literal["ancestry", "critics"]
 """The networks that are trained together: those of a generation, and those of a learngene."""
@@ -49,6 +50,7 @@ class EvolutionState:
         images: training images seen so far by ancestry and critic networks together.
         seconds: wall time spent so far.
         backends: job -> back end that trains its networks, the same from the first generation to the last.
+        precision: of convolutions and products, likewise; None: not settled yet.
     """
 
     generation: int = 0
@@ -57,3 +59,4 @@ class EvolutionState:
     images: int = 0
     seconds: float = 0.0
     backends: Mapping[Job, Backend] = field(default_factory=lambda: dict.fromkeys(JOBS, LOOP))
+    precision: Precision | None = None

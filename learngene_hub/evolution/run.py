@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,10 @@ from learngene_hub.evolution.checkpoint import (
 )
 from learngene_hub.evolution.environment import Environment, find_split, load_environment, source_name
 from learngene_hub.evolution.generation import next_generation
-from learngene_hub.evolution.pace import choose_backends
+from learngene_hub.evolution.pace import choose_backends, settle_precision
 from learngene_hub.evolution.population import LOOP, EvolutionState, Individual, Job
 from learngene_hub.evolution.schedule import generation_images, population_size
-from learngene_hub.evolution.shard import Setting, pick_precision, shard_size
+from learngene_hub.evolution.shard import Setting, shard_size
 from learngene_hub.evolution.story import tell
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
@@ -53,6 +53,7 @@ from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME
 from learngene_hub.rng import generator
 from learngene_hub.sections import ClassesSection
+from learngene_hub.training import Precision
 
 GROWING_KEY = "evolution.generations"
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
@@ -81,8 +82,9 @@ def evolve(
             `evolution.html` and `gene/`.
         resume: go on after the last saved generation, if there is one.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        engine: where networks are trained: in this process, in several, or on a Ray cluster. Torch's threads are shared
-            out among the individuals of a generation, so it takes several workers to use several cores.
+        engine: where networks are trained: in this process, in several, or on a Ray cluster. As torch's threads are
+            shared out among the individuals of a generation, it takes several workers to use several cores: as many as
+            there are, or one a GPU, unless it says otherwise. They do not run the calling script again.
         backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
         reporter: told of progress.
 
@@ -105,8 +107,11 @@ def evolve(
         if saved is not None and saved.classes != classes:
             raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
         with workforce.crew(setting, reporter) as crew:
-            choices = _choices(setting, crew, backends, reporter) if saved is None else {}
-            state = _first(choices) if saved is None else saved.state
+            state = EvolutionState() if saved is None else saved.state
+            precision = state.precision or settle_precision(recipe, crew)
+            choices = _choices(setting, crew, precision, backends, reporter) if saved is None else {}
+            chosen = {job: choice.backend for job, choice in choices.items()} or state.backends
+            state = replace(state, precision=precision, backends=chosen)
             _tell_of_idle_workers(engine, recipe, state.backends["ancestry"], reporter)
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
@@ -137,15 +142,15 @@ def _tell_of_idle_workers(engine: EngineOptions, recipe: Recipe, backend: Backen
 
 
 def _choices(
-    setting: Setting, crew: Crew[Setting], backends: Mapping[Job, Backend] | None, reporter: Reporter
+    setting: Setting,
+    crew: Crew[Setting],
+    precision: Precision,
+    backends: Mapping[Job, Backend] | None,
+    reporter: Reporter,
 ) -> Mapping[Job, Choice]:
     if backends is None:
-        return choose_backends(setting, crew, reporter)
+        return choose_backends(setting, crew, precision, reporter)
     return {job: Choice(backend) for job, backend in backends.items()}
-
-
-def _first(choices: Mapping[Job, Choice]) -> EvolutionState:
-    return EvolutionState(backends={job: choice.backend for job, choice in choices.items()})
 
 
 def _timings(choices: Mapping[Job, Choice], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +182,7 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
         path=("critic task",),
     )
     channels = gene_channels(body, recipe.gene.fraction)
-    return Setting(recipe, body, channels, environment, tasks, pick_precision(recipe, device), torch.get_num_threads())
+    return Setting(recipe, body, channels, environment, tasks, torch.get_num_threads())
 
 
 def network_body(recipe: Recipe) -> Body:

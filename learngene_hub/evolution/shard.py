@@ -6,6 +6,7 @@ and so do the threads of each; that is why any number of workers, on any engine,
 """
 
 import math
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,8 @@ from torch import Tensor
 from learngene_hub.backends import TOGETHER, Backend, Training
 from learngene_hub.birth import Body
 from learngene_hub.data import Task, sample_task
-from learngene_hub.engine import Step, threads
+from learngene_hub.engine import Step, chip_kind, threads
+from learngene_hub.errors import EngineError
 from learngene_hub.evolution.ancestry import Birth, Life, Trained, raise_learngenes
 from learngene_hub.evolution.critics import critic_fitness
 from learngene_hub.evolution.environment import Environment
@@ -37,7 +39,6 @@ class Setting:
         channels: channel group -> channels that are gene.
         environment: the images.
         critic_tasks: what critics learn, the same in every generation.
-        precision: of convolutions.
         threads: of all workers of a machine together, >= 1; see `manner`.
     """
 
@@ -46,13 +47,11 @@ class Setting:
     channels: Mapping[str, int]
     environment: Environment
     critic_tasks: tuple[Task, ...]
-    precision: Precision
     threads: int
 
     def on(self, device: torch.device) -> "Setting":
-        """The same setting with its images on `device`, in the precision that the recipe wants there."""
-        environment, precision = self.environment.on(device), pick_precision(self.recipe, device)
-        return replace(self, environment=environment, precision=precision)
+        """The same setting with its images on `device`."""
+        return replace(self, environment=self.environment.on(device))
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,12 @@ class Manner:
     Attributes:
         backends: job -> its back end.
         threads: job -> threads of a worker at it.
+        precision: of convolutions and products.
     """
 
     backends: Mapping[Job, Backend]
     threads: Mapping[Job, int]
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,20 @@ class Shard:
         return f"generation {self.generation + 1}, {who}"
 
     def __call__(self, setting: Setting, step: Step) -> list[Raised]:
-        """Each individual's gene, loss and fitness, in order."""
+        """Each individual's gene, loss and fitness, in order.
+
+        Raises:
+            EngineError: see `check_precision`.
+        """
+        check_precision(self.manner.precision, setting)
         births = [
             birth(parent, number, self.generation, setting, step)
             for number, parent in zip(self.numbers, self.parents, strict=True)
         ]
         backend, base = self.manner.backends["ancestry"], setting.environment.base
         with threads(self.manner.threads["ancestry"]):
-            trained = raise_learngenes(births, base, life(setting, self.generation), backend=backend)
+            shared = life(setting, self.generation, self.manner.precision)
+            trained = raise_learngenes(births, base, shared, backend=backend)
         return [Raised(one.gene, one.loss, self._fitness(one, setting, step)) for one in trained]
 
     def _fitness(self, trained: Trained, setting: Setting, step: Step) -> float:
@@ -133,13 +140,18 @@ class Score:
         return "the critics of the survivors' average"
 
     def __call__(self, setting: Setting, step: Step) -> float:
-        """Its fitness, NaN if a critic failed; a function of the gene alone, whatever generation it is from."""
+        """Its fitness, NaN if a critic failed; a function of the gene alone, whatever generation it is from.
+
+        Raises:
+            EngineError: see `check_precision`.
+        """
+        check_precision(self.manner.precision, setting)
         with threads(self.manner.threads["critics"]):
             return critic_fitness(
                 self.gene,
                 setting.environment.held_out,
                 setting.critic_tasks,
-                critic_training(setting),
+                critic_training(setting, self.manner.precision),
                 body=setting.body,
                 cross=setting.recipe.gene.cross,
                 seed=setting.recipe.seed,
@@ -156,7 +168,9 @@ def cut(parents: Sequence[Mapping[str, Tensor] | None], generation: int, manner:
     return [Shard(generation, numbers[at : at + size], tuple(parents[at : at + size]), manner) for at in starts]
 
 
-def manner(backends: Mapping[Job, Backend], recipe: Recipe, generation: int, *, count: int) -> Manner:
+def manner(
+    backends: Mapping[Job, Backend], precision: Precision, recipe: Recipe, generation: int, *, count: int
+) -> Manner:
     """How the jobs of `generation` are done, on machines of `count` threads.
 
     The threads are shared out among the shards of the generation: a founder has all, of eight individuals in a loop
@@ -165,6 +179,7 @@ def manner(backends: Mapping[Job, Backend], recipe: Recipe, generation: int, *, 
 
     Args:
         backends: job -> back end of the run.
+        precision: of the run.
         recipe: the constants.
         generation: from 0.
         count: threads to share out, >= 1.
@@ -173,7 +188,7 @@ def manner(backends: Mapping[Job, Backend], recipe: Recipe, generation: int, *, 
     used: dict[Job, Backend] = {job: LOOP if lone[job] else backends[job] for job in JOBS}
     whole = math.ceil(recipe.evolution.population / shard_size(backends["ancestry"]))
     here = math.ceil(population_size(recipe, generation) / shard_size(used["ancestry"]))
-    return Manner(used, {"ancestry": max(1, count // here), "critics": max(1, count // whole)})
+    return Manner(used, {"ancestry": max(1, count // here), "critics": max(1, count // whole)}, precision)
 
 
 def shard_size(backend: Backend) -> int:
@@ -181,15 +196,29 @@ def shard_size(backend: Backend) -> int:
     return 1 if backend == LOOP else TOGETHER
 
 
-def critic_training(setting: Setting) -> Training:
+def critic_training(setting: Setting, precision: Precision) -> Training:
     """How critics are trained."""
     critic = setting.recipe.critic
-    return Training(critic, critic.steps, setting.precision)
+    return Training(critic, critic.steps, precision)
 
 
 def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
     """The recipe's precision, or what `device` does best."""
     return best_precision(device) if recipe.precision == "auto" else recipe.precision
+
+
+def check_precision(precision: Precision, setting: Setting) -> None:
+    """Do nothing, unless `auto` stands for bfloat16 in this run, and the device here would only emulate it.
+
+    Raises:
+        EngineError: it is so.
+    """
+    device = setting.environment.base.device
+    if setting.recipe.precision == "auto" and precision == "bfloat16" and best_precision(device) != precision:
+        raise EngineError(
+            f"precision: the run was begun in bfloat16, so workers need it, but {platform.node()} computes on "
+            f"{chip_kind(device)}; leave that machine out, or begin again with precision=float32 and another --out"
+        )
 
 
 def birth(parent: Mapping[str, Tensor] | None, number: int, now: int, setting: Setting, step: Step) -> Birth:
@@ -205,14 +234,14 @@ def birth(parent: Mapping[str, Tensor] | None, number: int, now: int, setting: S
     )
 
 
-def life(setting: Setting, now: int) -> Life:
+def life(setting: Setting, now: int, precision: Precision) -> Life:
     """What the ancestry networks of generation `now` have in common."""
     recipe = setting.recipe
     rate, gene_rate = rates(recipe, now)
     training = Training(
         recipe.ancestry,
         life_steps(recipe, now),
-        setting.precision,
+        precision,
         rate=rate,
         gene_rate=gene_rate,
         circuit_loss=recipe.ancestry.circuit_loss,

@@ -58,7 +58,12 @@ class BackendsRecord(_Part):
 
 
 class Origin(_Part):
-    """How the gene came to be; absent when it was cut from a network that this package did not evolve."""
+    """How the gene came to be; absent when it was cut from a network that this package did not evolve.
+
+    Attributes:
+        fitness: mean top-1 accuracy of its critics, in [0, 1]; of the gene as it evolved, in float32, whatever its
+            kernels were rounded to in the file.
+    """
 
     recipe: str
     recipe_sha256: str
@@ -106,6 +111,11 @@ class GeneConfig(_Part):
         if not len(self.mean) == len(self.std) == self.in_chans:
             raise ValueError(f"mean and std need {self.in_chans} values each, one for each image channel")
         return self
+
+    @property
+    def rounded_later(self) -> str:
+        """The end of a sentence on the fitness: what happened to the gene after it was scored; empty: nothing."""
+        return "" if self.dtype == "float32" else f", before its kernels were rounded to {self.dtype}"
 
 
 def config_text(config: GeneConfig) -> str:
