@@ -13,7 +13,8 @@ from PIL import Image
 
 from learngene_hub.data import source as source_module
 from learngene_hub.data.cache import cache_folder
-from learngene_hub.data.source import DataSource, available_classes, load_classes
+from learngene_hub.data.counting import available_classes, count_images
+from learngene_hub.data.source import DataSource, load_classes
 from learngene_hub.errors import DataError
 from learngene_hub.progress import SilentReporter
 
@@ -536,3 +537,9 @@ def test_a_link_to_a_table_elsewhere_is_refused(tmp_path):
     (tmp_path / "data/a.parquet").symlink_to(tmp_path / "elsewhere.parquet")
     with pytest.raises(DataError, match=r"a\.parquet is a link out of the folder"):
         available_classes(local(tmp_path / "data"))
+
+
+def test_images_are_counted_without_decoding_and_up_to_the_cap(tmp_path):
+    write_parquet(tmp_path / "a.parquet", [(b"broken", "ant"), (b"broken", "ant"), (3, "cat")])
+    assert count_images(local(tmp_path)) == {"ant": 2, "cat": 1}
+    assert count_images(local(tmp_path, images_per_class=1)) == {"ant": 1, "cat": 1}

@@ -78,6 +78,7 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             "gene": f"{plan.gene_parameters:,} parameters ({plan.gene_share:.1%}), {plan.gene_bytes / 1e6:.1f} MB",
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
             + (f", the first {evolution.founder_generations} of one founder" if evolution.founder_generations else ""),
+            "data": _data(plan),
             "training images": f"{plan.images:,}",
             "training FLOPs": f"{plan.flops:.3g}",
             "memory": f"about {plan.memory_bytes / 1e6:,.0f} MB an ancestry network in training; "
@@ -87,6 +88,15 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             "estimated time": f"{_duration(plan.seconds)}, without loading the images",
         },
     )
+
+
+def _data(plan: "Plan") -> str:
+    """The images there are."""
+    found = plan.data
+    if found is None:
+        return "on the Hub, not looked at: data.path= names a copy of yours"
+    images = f"{found.fewest:,}" if found.fewest == found.most else f"{found.fewest:,} to {found.most:,}"
+    return f"{found.base} base, {found.held_out} held-out, {found.novel} novel classes; {images} images a class"
 
 
 def _together(recipe: "Recipe", plan: "Plan") -> str:
