@@ -7,7 +7,7 @@ from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
 from learngene_hub.data.source import GLYPHS, DataSource, load_classes, source_of
-from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes
+from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes, title_of
 from learngene_hub.data.tasks import Task, sample_task
 
 __all__ = [
@@ -33,5 +33,6 @@ __all__ = [
     "sample_task",
     "source_of",
     "split_classes",
+    "title_of",
     "write_contact_sheet",
 ]
