@@ -27,9 +27,15 @@ def finetune(
         typer.Option(help="Folder of validation images, or the share of DATA.  \\[default: val/ in DATA, else 0.2]"),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(min=0.05, max=4, help="Of the network.  \\[default: the gene's own]")
+        float | None,
+        typer.Option(min=0.05, max=4, help="Factor on the channels of every layer.  \\[default: the gene's own]"),
     ] = None,
-    depth: Annotated[int | None, typer.Option(min=11, help="Of the network.  \\[default: the gene's own]")] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            min=11, help="11, 13, 16, 19 for VGG; 12, 15, 18, ... 60 for ResNet.  \\[default: the gene's own]"
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images, at most.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
     lr: Annotated[
