@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from learngene_hub.finetuning import FineTuned, Prediction
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
+TOP = 3  # classes in a row of the table
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
 
 
@@ -88,7 +89,9 @@ def finetune(
 def predict(
     folder: Annotated[Path, typer.Argument(help="Folder made by `learngene finetune`.", metavar="DIR")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
-    top: Annotated[int, typer.Option(min=1, help="Classes shown an image.")] = 3,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Classes shown an image.  \\[default: 3; all with --json]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what images show; exit 1 if one of them cannot be read."""
@@ -98,9 +101,9 @@ def predict(
     if as_json:
         print_json([_as_json(one, top) for one in predictions])
     else:
-        rows = [row for one in predictions if one.fault is None for row in _rows(one, top)]
+        rows = [_row(one, top or TOP) for one in predictions if one.fault is None]
         if rows:
-            print_table(str(folder), ("file", "class", "probability"), rows)
+            print_table(str(folder), ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
     faults = [one for one in predictions if one.fault is not None]
     for one in faults:
         stderr.print(f"error: {one.path}: {one.fault}", markup=False)
@@ -114,15 +117,13 @@ def _show(tuned: "FineTuned") -> None:
     stdout.print(line, markup=False)
 
 
-def _rows(prediction: "Prediction", top: int) -> list[tuple[str, str, str]]:
-    """Rows of the table; the file is named in the first."""
-    return [
-        (str(prediction.path) if place == 0 else "", name, f"{100 * probability:.1f} %")
-        for place, (name, probability) in enumerate(prediction.classes[:top])
-    ]
+def _row(prediction: "Prediction", top: int) -> tuple[str, ...]:
+    """The file, then its likeliest classes."""
+    classes = (f"{name} {100 * probability:.1f} %" for name, probability in prediction.classes[:top])
+    return (str(prediction.path), *classes)
 
 
-def _as_json(prediction: "Prediction", top: int) -> dict[str, object]:
+def _as_json(prediction: "Prediction", top: int | None) -> dict[str, object]:
     if prediction.fault is not None:
         return {"file": str(prediction.path), "error": prediction.fault}
     classes = [{"class": name, "probability": probability} for name, probability in prediction.classes[:top]]
