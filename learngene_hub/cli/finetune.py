@@ -1,5 +1,6 @@
 """`learngene finetune` and `learngene predict`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,8 @@ from learngene_hub.cli.genes import Source
 from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from learngene_hub.finetuning import FineTuned, Prediction
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
@@ -101,9 +104,7 @@ def predict(
     if as_json:
         print_json([_as_json(one, top) for one in predictions])
     else:
-        rows = [_row(one, top or TOP) for one in predictions if one.fault is None]
-        if rows:
-            print_table(str(folder), ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
+        _show_predictions(folder, [one for one in predictions if one.fault is None], top or TOP)
     faults = [one for one in predictions if one.fault is not None]
     for one in faults:
         stderr.print(f"error: {one.path}: {one.fault}", markup=False)
@@ -117,10 +118,18 @@ def _show(tuned: "FineTuned") -> None:
     stdout.print(line, markup=False)
 
 
-def _row(prediction: "Prediction", top: int) -> tuple[str, ...]:
-    """The file, then its likeliest classes."""
-    classes = (f"{name} {100 * probability:.1f} %" for name, probability in prediction.classes[:top])
-    return (str(prediction.path), *classes)
+def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", top: int) -> None:
+    """A row a picture: the file, without the folder that all have in common, and its likeliest classes."""
+    if not predictions:
+        return
+    common = os.path.commonpath([one.path.parent for one in predictions])
+    rows = [(os.path.relpath(one.path, common or "."), *_likeliest(one, top)) for one in predictions]
+    title = f"{folder} of {common}" if common else str(folder)
+    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
+
+
+def _likeliest(prediction: "Prediction", top: int) -> list[str]:
+    return [f"{name} {100 * probability:.1f}\N{NO-BREAK SPACE}%" for name, probability in prediction.classes[:top]]
 
 
 def _as_json(prediction: "Prediction", top: int | None) -> dict[str, object]:
