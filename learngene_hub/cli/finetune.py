@@ -129,7 +129,7 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", top: in
 
 
 def _likeliest(prediction: "Prediction", top: int) -> list[str]:
-    return [f"{name} {100 * probability:.1f}\N{NO-BREAK SPACE}%" for name, probability in prediction.classes[:top]]
+    return [f"{name} {100 * probability:.1f}%" for name, probability in prediction.classes[:top]]
 
 
 def _as_json(prediction: "Prediction", top: int | None) -> dict[str, object]:

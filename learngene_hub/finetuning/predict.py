@@ -68,8 +68,7 @@ class Predictor:
     def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
         """One prediction for every image, in order; a folder stands for the images in it and below.
 
-        In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`; the others are predicted all
-        the same.
+        In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`, and stops no other.
         """
         files = list(_image_files(paths))
         for start in range(0, len(files), BATCH):
