@@ -16,6 +16,7 @@ from learngene_hub.errors import DataError, InheritanceError, NetworkError, RunE
 from learngene_hub.finetuning import Photos, Predictor, Settings, finetune
 from learngene_hub.finetuning.fit import Epoch, fit_network
 from learngene_hub.finetuning.photos import load_photos
+from learngene_hub.finetuning.settings import RATES
 from learngene_hub.finetuning.sharing import LOCAL, PREDICT
 from learngene_hub.progress import SilentReporter
 from learngene_hub.training import epochs
@@ -96,7 +97,7 @@ def test_the_record_says_what_was_done(tuned, tiny_run):
     assert record["data"]["images_per_class"]["val"] == dict.fromkeys(CLASSES, 4)
     assert 0 < record["network"]["inherited"] < 1
     for start in ("learngene", "scratch"):
-        assert record[start]["rates_tried"].keys() == {"0.01", "0.03", "0.1"}
+        assert record[start]["rates_tried"].keys() == {str(rate) for rate in RATES}
         assert [row["epoch"] for row in record[start]["epochs"]] == [1, 2]
         assert sum(map(sum, record[start]["confusion"])) == 12
 

@@ -6,7 +6,7 @@ from typing import Literal
 from learngene_hub.errors import LearngeneError
 from learngene_hub.sections import OptimisationSection
 
-RATES = (0.01, 0.03, 0.1)
+RATES = (0.005, 0.01, 0.03)
 WARMUP = 5  # steps
 
 
