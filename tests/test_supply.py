@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from image_tables import write_parquet
 from test_cli import learngene, words
-from test_data_source import write_parquet
 
 from learngene_hub import evolve
 from learngene_hub.data import ClassSplit
