@@ -7,6 +7,7 @@ import pytest
 from hub_genes import REPO
 from hub_server import Fault
 
+from learngene_hub import from_learngene
 from learngene_hub.errors import GeneFileError, HubError, HubUnreachableError
 from learngene_hub.hub import fetch as fetch_module
 from learngene_hub.hub.client import HubOptions
@@ -206,3 +207,10 @@ def test_a_token_that_cannot_be_one_is_named_and_not_shown(push, load, token):
 def test_an_endpoint_that_is_no_address_is_named(load):
     with pytest.raises(HubError, match=r"expected a Hub at https://\.\.\., found 'huggingface\.co'"):
         load(endpoint="huggingface.co")
+
+
+def test_the_folder_of_a_run_that_is_not_there_is_missed_as_a_folder_too(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for endpoint in (hub.url, "http://127.0.0.1:9"):
+        with pytest.raises(HubError, match="nor is there such a folder here, where `learngene evolve` would"):
+            from_learngene("runs/demo", num_classes=3, endpoint=endpoint)

@@ -42,6 +42,7 @@ def evolve(
     from learngene_hub.evolution.plan import make_plan
     from learngene_hub.evolution.run import evolve as run
     from learngene_hub.fitting import pick_device
+    from learngene_hub.gene.source import RUNS
     from learngene_hub.recipe import Recipe
 
     chosen = Recipe.from_file(recipe, overrides or ())
@@ -49,7 +50,7 @@ def evolve(
         plan = make_plan(chosen, device=pick_device(device))
         print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
         return
-    folder, options = out or Path("runs") / chosen.name, engine_options(engine, workers, address, timeout)
+    folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address, timeout)
     try:
         gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
     except KeyboardInterrupt:
