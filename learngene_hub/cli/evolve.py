@@ -22,7 +22,10 @@ EXAMPLE = (
 
 def evolve(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
@@ -30,7 +33,9 @@ def evolve(
     workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
     address: Address = None,
     timeout: Timeout = 600,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look whether the images suffice, say what it would cost, and stop.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
     ] = False,
