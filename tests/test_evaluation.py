@@ -232,7 +232,7 @@ def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(ti
         ({"genes": []}, "expected one or more genes, found none"),
         ({"seeds": (1, 1)}, r"seeds: expected one or more, all different, found \[1, 1\]"),
         ({"protocol": replace(QUICK, ways=7)}, "7 classes a task, but there are only 6 to judge by: lower --ways"),
-        ({"descendants": Descendants(widths=(0.01,))}, "does not fit into the network's"),
+        ({"descendants": Descendants(widths=(0.01,))}, "at least as wide as the gene"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_at_once(tiny_run, arguments, message):
