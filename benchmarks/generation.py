@@ -35,7 +35,7 @@ CRITICS = "births and tests of critics"
 ONCE = ("images", "gene folder")
 REST = "the rest"
 PHASES: Mapping[str, tuple[str, ...]] = {
-    "images": ("evolution.run.find_split", "evolution.run.load_environment", "evolution.run.draw_tasks"),
+    "images": ("evolution.run.class_split", "evolution.run.load_environment", "evolution.run.draw_tasks"),
     "birth": ("evolution.ancestry.newborn", "evolution.ancestry.gene_network", "evolution.ancestry.placed"),
     TRAINING: ("backends.loop.train", "backends.grouped.train_together"),
     "batch norms of the gene": ("evolution.ancestry.measure_statistics",),

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from docs.fields import protocol_rows, recipe_rows
+from learngene_hub.data import title_of
 from learngene_hub.findings import find, ranked
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
@@ -125,7 +126,7 @@ def _network(config: GeneConfig) -> str:
 
 def _data(config: GeneConfig) -> str:
     assert config.origin is not None
-    return f"{config.origin.data.preset or config.origin.data.source}, {config.image_size} pixels"
+    return f"{title_of(config.origin.data.source)}, {config.image_size} pixels"
 
 
 def _cost(one: StartResult) -> tuple[str, str, str]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from learngene_hub.errors import InheritanceError
 from learngene_hub.networks import LearngeneNetwork, build, plan_layout
-from learngene_hub.operators import inherit_into
+from learngene_hub.operators import carried_channels, inherit_into
 from learngene_hub.rng import seeded_initialisation
 
 
@@ -51,7 +53,7 @@ def newborn(
         **timm_kwargs: further arguments of `timm.create_model`.
 
     Raises:
-        InheritanceError: the gene does not fit.
+        InheritanceError: the gene does not fit; where the body is too narrow, the least width that works is named.
         NetworkError: the body cannot be built.
     """
     with seeded_initialisation(seed, "birth", *path):
@@ -64,8 +66,29 @@ def newborn(
             **timm_kwargs,
         )
     if gene is not None:
+        _refuse_narrower(body, network, gene)
         inherit_into(network.state_dict(), network.conv_specs(), gene, cross=cross)
     return network.train()
+
+
+def _refuse_narrower(body: Body, network: LearngeneNetwork, gene: Mapping[str, Tensor]) -> None:
+    carried, counts = carried_channels(network.conv_specs(), gene), network.channel_counts()
+    if all(counts[group] >= channels for group, channels in carried.items()):
+        return
+    raise InheritanceError(
+        f"width={body.width:g}: {body.network} of depth {network.depth} must be at least as wide as the gene, found a "
+        f"narrower one; give width={_least_width(body, carried):g} or more"
+    )
+
+
+def _least_width(body: Body, carried: Mapping[str, int]) -> float:
+    """The least multiple of 0.01 at which a network has room for so many channels of every group."""
+
+    def has_room(hundredths: int) -> bool:
+        channels = plan_layout(body.network, width=hundredths / 100, depth=body.depth).channels
+        return all(channels[group] >= needed for group, needed in carried.items())
+
+    return next(filter(has_room, count(1))) / 100
 
 
 def placed(network: LearngeneNetwork, device: torch.device) -> LearngeneNetwork:

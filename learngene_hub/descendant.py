@@ -104,8 +104,10 @@ def from_learngene(
             of the Hub as `[hf-hub:]owner/name[@revision]`, or a `Learngene`.
         num_classes: outputs of the fresh classifier; 0: none, the model gives features.
         in_chans: channels of an image; RGB kernels are summed for 1.
-        width: factor on the channels of every layer; None: as the gene's own network.
-        depth: as the network counts it; None: as the gene's own network.
+        width: factor on the channels of every layer, at which the network is at least as wide as the gene; None: as the
+            gene's own network.
+        depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; None: as
+            the gene's own network.
         revision: branch, tag or commit of the Hub.
         cache_dir: where downloads are kept; None: the cache of huggingface_hub.
         token: of a user of the Hub; None: the one that is logged in; False: none.
@@ -120,8 +122,8 @@ def from_learngene(
     Raises:
         GeneFileError: the gene cannot be loaded.
         HubError: it cannot be fetched.
-        InheritanceError: it does not fit, because the network is narrower than it, for instance.
-        NetworkError: there is no such network, width or depth.
+        InheritanceError: it does not fit; where the network is narrower than it, the least width is named.
+        NetworkError: there is no such width or depth; the depths there are are named.
     """
     _check_cross(cross)
     if isinstance(source, Learngene):

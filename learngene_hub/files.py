@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,15 +186,31 @@ def sweep(folder: Path, name: str = "") -> None:
 def claim(out: Path) -> Iterator[None]:
     """Hold the run folder `out` against other processes; a holder that crashed does not block.
 
+    When the block leaves nothing in the folder, the lock goes too, and so do the folders that were made for it.
+
     Raises:
         RunError: another process holds it.
     """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out}: cannot be made a folder ({error.strerror}); give another --out") from None
     with _held(out / LOCK_NAME, out):
-        yield
+        try:
+            yield
+        finally:
+            _leave_nothing_empty(out, made)
+
+
+def _leave_nothing_empty(out: Path, made: Sequence[Path]) -> None:
+    """Remove the lock where there is nothing else in `out`, then the folders `made`, as long as they are empty."""
+    if [path.name for path in out.iterdir()] != [LOCK_NAME]:
+        return
+    with suppress(OSError):  # another process came meanwhile
+        (out / LOCK_NAME).unlink()
+        for folder in made:
+            folder.rmdir()
 
 
 @contextmanager

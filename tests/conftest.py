@@ -25,6 +25,8 @@ from learngene_hub.recipe import Recipe
 
 torch.set_num_threads(1)
 
+pytest_plugins = ["hub_genes", "image_tables", "photo_folders", "small_networks"]  # fixtures of several modules
+
 TINY = """\
 # Tiny.
 name: tiny

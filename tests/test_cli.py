@@ -103,6 +103,17 @@ def test_a_pipe_gets_no_colours_and_no_bars(tiny_file, tmp_path):
     assert b"\x1b" not in done.stdout + done.stderr
 
 
+def test_a_command_does_not_linger_over_what_it_imported():
+    code = (
+        "import sys, gc, atexit; sys.argv = ['learngene', 'recipes', 'list', '--json']\n"
+        "atexit.register(lambda: print(gc.get_freeze_count(), file=sys.stderr))\n"
+        "from learngene_hub.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert int(done.stderr) > 10_000
+
+
 def test_help_does_not_import_torch():
     code = (
         "import sys; sys.argv = ['learngene', '--help']\n"

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from learngene_hub import Learngene, extract, from_learngene, inherit
 from learngene_hub.errors import GeneFileError, InheritanceError, NetworkError
+from learngene_hub.networks import DEPTHS, NETWORKS
 from learngene_hub.rng import generator
 
 
@@ -43,6 +45,30 @@ def test_the_report_counts_what_was_inherited(tiny_run, gene):
     assert "stages.4.1.conv" in str(report)
 
 
+@pytest.mark.parametrize("depth", [11, 13])
+def test_a_network_narrower_than_the_gene_is_refused_with_the_least_width_that_works(tiny_run, depth):
+    with pytest.raises(
+        InheritanceError, match=r"width=0\.02: lg_vgg11 of depth .* at least as wide as the gene"
+    ) as told:
+        from_learngene(tiny_run, num_classes=5, width=0.02, depth=depth)
+    least = float(re.search(r"give width=(\S+) or more", str(told.value))[1])
+    assert from_learngene(tiny_run, num_classes=5, width=least, depth=depth).width == least
+    with pytest.raises(InheritanceError, match="or more"):
+        from_learngene(tiny_run, num_classes=5, width=least - 0.01, depth=depth)
+
+
+def test_a_depth_that_does_not_exist_is_answered_with_those_that_do(tiny_run):
+    with pytest.raises(NetworkError, match="no depth 12; choose one of 11, 13, 16, 19"):
+        from_learngene(tiny_run, num_classes=5, depth=12)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_depths_in_the_docstring_are_those_of_the_networks(network):
+    first, second, third, *_, last = DEPTHS[network]
+    separator = " or " if len(DEPTHS[network]) == 4 else ", ... "
+    assert f"{first}, {second}, {third}{separator}{last} for" in " ".join(from_learngene.__doc__.split())
+
+
 def test_wider_and_deeper_descendants_say_how_their_layers_were_born(tiny_run):
     model = from_learngene(tiny_run, num_classes=5, width=0.1, depth=13)
     kinds = {layer.layer: layer.kind for layer in model.inheritance.layers}
@@ -62,11 +88,6 @@ def test_a_shallower_descendant_names_what_it_left_out(tiny_run):
         "stages.4.2.conv",
     )
     assert "left out, since this network is shallower: stages.0.1.conv" in str(report)
-
-
-def test_a_descendant_narrower_than_the_gene_is_refused(tiny_run):
-    with pytest.raises(InheritanceError, match="does not fit into the network's"):
-        from_learngene(tiny_run, num_classes=5, width=0.02)
 
 
 @pytest.mark.parametrize("cross", ["zero", "random"])

@@ -179,7 +179,7 @@ def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):
 
 def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(shard, "raise_learngenes", lambda *args, **kwargs: pytest.fail("trained"))
-    with pytest.raises(DataError, match="needs at least 24 images of every class"):
+    with pytest.raises(DataError, match="take 24 images of every held-out class"):
         evolve(tiny("critic.queries=20"), out=tmp_path)
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from rich.console import Console
+from typer.testing import CliRunner
 
 from docs.tables import RESULTS
 from learngene_hub import Learngene, from_learngene, list_learngenes
+from learngene_hub.cli.main import app
+from learngene_hub.cli.tables import print_table
 from learngene_hub.errors import GeneFileError, HubError
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
@@ -141,3 +145,20 @@ def test_a_better_gene_of_the_same_name_is_a_new_version(tiny_run, tmp_path, mon
 def test_shipping_refuses_names_that_nobody_could_type(tiny_run, name):
     with pytest.raises(GeneFileError, match="expected gtl/ and small letters"):
         ship(tiny_run, name)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_command_takes_a_line_for_each_and_calls_data_sets_by_their_own_names(columns):
+    shown = CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, ["list"]).stdout
+    for one in list_learngenes():
+        (line,) = (line for line in shown.splitlines() if one.name in line)
+        assert line.split() == [one.name, one.network, one.data, f"{one.megabytes:.1f}", f"{one.gain:+.1f}"]
+    assert {one.data for one in list_learngenes()} == {"CIFAR-FS", "miniImageNet"}
+
+
+def test_a_very_long_name_leaves_room_for_the_rest(capsys, monkeypatch):
+    monkeypatch.setattr("learngene_hub.cli.tables.stdout", Console(width=80))
+    print_table("genes", ("name", "data"), [("x" * 96, "CIFAR-FS")], whole_first=True)
+    shown = capsys.readouterr().out
+    assert shown.count("x") == 96
+    assert "CIFAR-FS" in shown

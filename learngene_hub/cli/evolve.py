@@ -23,7 +23,10 @@ EXAMPLE = (
 
 def evolve(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
@@ -31,7 +34,9 @@ def evolve(
     workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
     address: Address = None,
     timeout: Timeout = 600,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look whether the images suffice, say what it would cost, and stop.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
     ] = False,
@@ -43,6 +48,7 @@ def evolve(
     from learngene_hub.evolution.plan import make_plan
     from learngene_hub.evolution.run import evolve as run
     from learngene_hub.fitting import pick_device
+    from learngene_hub.gene.source import RUNS
     from learngene_hub.recipe import Recipe
 
     chosen = Recipe.from_file(recipe, overrides or ())
@@ -50,7 +56,7 @@ def evolve(
         plan = make_plan(chosen, device=pick_device(device))
         print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
         return
-    folder, options = out or Path("runs") / chosen.name, engine_options(engine, workers, address, timeout)
+    folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address, timeout)
     again = f"interrupted; finished generations are kept in {folder}: go on with the same command and --resume"
     with interruptible(again):
         gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
@@ -77,6 +83,7 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             "gene": f"{plan.gene_parameters:,} parameters ({plan.gene_share:.1%}), {plan.gene_bytes / 1e6:.1f} MB",
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
             + (f", the first {evolution.founder_generations} of one founder" if evolution.founder_generations else ""),
+            "data": _data(plan),
             "training images": f"{plan.images:,}",
             "training FLOPs": f"{plan.flops:.3g}",
             "memory": f"about {plan.memory_bytes / 1e6:,.0f} MB an ancestry network in training; "
@@ -86,6 +93,15 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             "estimated time": f"{_duration(plan.seconds)}, without loading the images",
         },
     )
+
+
+def _data(plan: "Plan") -> str:
+    """The images there are."""
+    found = plan.data
+    if found is None:
+        return "on the Hub, not looked at: data.path= names a copy of yours"
+    images = f"{found.fewest:,}" if found.fewest == found.most else f"{found.fewest:,} to {found.most:,}"
+    return f"{found.base} base, {found.held_out} held-out, {found.novel} novel classes; {images} images a class"
 
 
 def _together(recipe: "Recipe", plan: "Plan") -> str:

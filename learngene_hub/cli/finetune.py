@@ -1,5 +1,6 @@
 """`learngene finetune` and `learngene predict`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,9 +12,12 @@ from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from learngene_hub.finetuning import FineTuned, Prediction
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
+TOP = 3  # classes in a row of the table
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
 
 
@@ -28,9 +32,15 @@ def finetune(
         typer.Option(help="Folder of validation images, or the share of DATA.  \\[default: val/ in DATA, else 0.2]"),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(min=0.05, max=4, help="Of the network.  \\[default: the gene's own]")
+        float | None,
+        typer.Option(min=0.05, max=4, help="Factor on the channels of every layer.  \\[default: the gene's own]"),
     ] = None,
-    depth: Annotated[int | None, typer.Option(min=11, help="Of the network.  \\[default: the gene's own]")] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            min=11, help="11, 13, 16, 19 for VGG; 12, 15, 18, ... 60 for ResNet.  \\[default: the gene's own]"
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images, at most.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
     lr: Annotated[
@@ -81,7 +91,9 @@ def finetune(
 def predict(
     folder: Annotated[Path, typer.Argument(help="Folder made by `learngene finetune`.", metavar="DIR")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
-    top: Annotated[int, typer.Option(min=1, help="Classes shown an image.")] = 3,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Classes shown an image.  \\[default: 3; all with --json]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what images show; exit 1 if one of them cannot be read."""
@@ -91,9 +103,7 @@ def predict(
     if as_json:
         print_json([_as_json(one, top) for one in predictions])
     else:
-        rows = [row for one in predictions if one.fault is None for row in _rows(one, top)]
-        if rows:
-            print_table(str(folder), ("file", "class", "probability"), rows)
+        _show_predictions(folder, [one for one in predictions if one.fault is None], top or TOP)
     faults = [one for one in predictions if one.fault is not None]
     for one in faults:
         stderr.print(f"error: {one.path}: {one.fault}", markup=False)
@@ -107,15 +117,21 @@ def _show(tuned: "FineTuned") -> None:
     stdout.print(line, markup=False)
 
 
-def _rows(prediction: "Prediction", top: int) -> list[tuple[str, str, str]]:
-    """Rows of the table; the file is named in the first."""
-    return [
-        (str(prediction.path) if place == 0 else "", name, f"{100 * probability:.1f} %")
-        for place, (name, probability) in enumerate(prediction.classes[:top])
-    ]
+def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", top: int) -> None:
+    """A row a picture: the file, without the folder that all have in common, and its likeliest classes."""
+    if not predictions:
+        return
+    common = os.path.commonpath([one.path.parent for one in predictions])
+    rows = [(os.path.relpath(one.path, common or "."), *_likeliest(one, top)) for one in predictions]
+    title = f"{folder} of {common}" if common else str(folder)
+    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
 
 
-def _as_json(prediction: "Prediction", top: int) -> dict[str, object]:
+def _likeliest(prediction: "Prediction", top: int) -> list[str]:
+    return [f"{name} {100 * probability:.1f}%" for name, probability in prediction.classes[:top]]
+
+
+def _as_json(prediction: "Prediction", top: int | None) -> dict[str, object]:
     if prediction.fault is not None:
         return {"file": str(prediction.path), "error": prediction.fault}
     classes = [{"class": name, "probability": probability} for name, probability in prediction.classes[:top]]

@@ -17,6 +17,9 @@ INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
 SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name\\[@revision] of the Hub."
 
+TITLE = "learngenes; gain: points of accuracy over scratch on novel classes"
+COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
+
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -35,8 +38,7 @@ def list_genes(
     if as_json:
         print_json([asdict(one) for one in genes])
     elif genes:
-        columns = ("name", "network", "data", "MB", "gain over scratch", "downloads")
-        print_table("learngenes", columns, [_row(one) for one in genes], whole_first=True)
+        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(one) for one in genes], whole_first=True)
     else:
         stderr.print("no such gene" + ("" if hub else "; --hub looks on the Hub"), markup=False)
 
@@ -76,8 +78,8 @@ def _row(one: "GeneSummary") -> tuple[str, ...]:
         one.network or "",
         one.data or "",
         "" if one.megabytes is None else f"{one.megabytes:.1f}",
-        "" if one.gain is None else f"{one.gain:+.1f} points",
-        "in the package" if one.downloads is None else f"{one.downloads:,}",
+        "" if one.gain is None else f"{one.gain:+.1f}",
+        *(() if one.downloads is None else (f"{one.downloads:,}",)),
     )
 
 
@@ -85,6 +87,14 @@ def _standing(revision: str | None, gain: float | None) -> dict[str, str]:
     """What is not in the config."""
     pairs = {} if gain is None else {"gain over scratch": f"{gain:+.1f} points on novel classes, as its card says"}
     return pairs | ({} if revision is None else {"revision": revision})
+
+
+def _named(source: str) -> str:
+    """What users call the data set, and its id on the Hub."""
+    from learngene_hub.data import title_of
+
+    title = title_of(source)
+    return title if title == source else f"{title} ({source})"
 
 
 def _describe(config: "GeneConfig") -> dict[str, str]:
@@ -100,9 +110,10 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
     if origin is None:
         return pairs | {"origin": "cut from a network, not evolved"}
     data = origin.data
+    counts = f"{len(data.base)} base, {len(data.held_out)} held-out, {len(data.novel)}"
     return pairs | {
         "recipe": " ".join([origin.recipe, *origin.overrides]),
-        "data": f"{data.source}: {len(data.base)} base, {len(data.held_out)} held-out, {len(data.novel)} novel classes",
+        "data": f"{_named(data.source)}: {counts} novel classes",
         "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this"
         f"{config.rounded_later})",
         "lineage": " <- ".join(str(one.id) for one in origin.lineage[:12]),

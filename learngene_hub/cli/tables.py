@@ -7,6 +7,8 @@ from rich.table import Table
 
 from learngene_hub.cli.console import stdout
 
+MOST_WHOLE = 40  # characters
+
 
 def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     """Print names and values, one pair a line."""
@@ -16,9 +18,13 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole_first: bool = False
 ) -> None:
-    """Print a table; without `columns` it has no head; `whole_first`: never break the words of the first column."""
+    """Print a table; without `columns` it has no head; `whole_first`: break the first column last.
+
+    A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
+    """
     table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = list(rows)
+    whole_first = whole_first and max((len(row[0]) for row in rows), default=0) <= MOST_WHOLE
     for number in range(len(rows[0]) if rows else len(columns)):
         table.add_column(columns[number] if columns else "", overflow="fold", no_wrap=whole_first and number == 0)
     for row in rows:

@@ -2,11 +2,12 @@
 
 from learngene_hub.data.batches import ImageBatches
 from learngene_hub.data.cache import cache_folder
+from learngene_hub.data.counting import available_classes, count_images, is_at_hand
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
-from learngene_hub.data.source import GLYPHS, DataSource, available_classes, load_classes, source_of
-from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes
+from learngene_hub.data.source import GLYPHS, DataSource, load_classes, source_of
+from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes, title_of
 from learngene_hub.data.tasks import Task, sample_task
 
 __all__ = [
@@ -22,13 +23,16 @@ __all__ = [
     "available_classes",
     "cache_folder",
     "contact_sheet",
+    "count_images",
     "draw_glyphs",
     "glyph_classes",
+    "is_at_hand",
     "load_classes",
     "measure_normalisation",
     "preset_split",
     "sample_task",
     "source_of",
     "split_classes",
+    "title_of",
     "write_contact_sheet",
 ]

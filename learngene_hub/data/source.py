@@ -21,7 +21,7 @@ from torch import Tensor
 
 from learngene_hub.data.cache import cache_folder, find_cached, store
 from learngene_hub.data.decode import MOST_ENCODED, decode_image
-from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
+from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
@@ -119,24 +119,6 @@ def source_of(fields: SourceFields, *, path: str | None, seed: int) -> DataSourc
     )
 
 
-def available_classes(source: DataSource) -> tuple[str, ...]:
-    """Names of all classes of a source, without decoding an image.
-
-    They come in the order in which the source numbers them; labels that are texts or bare numbers are sorted.
-
-    Raises:
-        DataError: the source cannot be read.
-    """
-    if source.preset == GLYPHS:
-        return glyph_classes()
-    names: dict[str, None] = {}
-    with _opened(source) as parts:
-        for part in parts:
-            found = part.class_names or sorted({name for name in part.classes() if name is not None}, key=_by_number)
-            names |= dict.fromkeys(found)
-    return tuple(names)
-
-
 def load_classes(
     source: DataSource, names: Sequence[str], *, cache_dir: Path | None = None, reporter: Reporter = _SILENT
 ) -> ImageSet:
@@ -175,6 +157,30 @@ def load_classes(
     return made
 
 
+def opened(source: DataSource) -> AbstractContextManager[list[Part]]:
+    """The files or splits of a `source` that is not drawn, with labels and encoded images.
+
+    Raises:
+        DataError: they cannot be had or read.
+    """
+    local, hub_id = _place(source)
+    if local is not None:
+        return open_local(local, image_column=source.image_column, label_column=source.label_column)
+    preset = find_preset(source.preset) if source.preset is not None else None
+    image_column = source.image_column or (preset.image_column if preset else None)
+    label_column = source.label_column or (preset.label_column if preset else None)
+    return open_hub(hub_id, revision=source.revision, image_column=image_column, label_column=label_column)
+
+
+def local_path(source: DataSource) -> Path | None:
+    """Where a `source` that is not drawn lies on this machine; None: it is a data set of the Hub.
+
+    Raises:
+        DataError: it is a path, and nothing is there.
+    """
+    return _place(source)[0]
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """One row to be decoded."""
@@ -185,7 +191,7 @@ class _Wanted:
 
 
 def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> ImageSet:
-    with _opened(source) as parts:
+    with opened(source) as parts:
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # place in `wanted` -> where and why
@@ -284,22 +290,8 @@ def _refuse_empty(labels: Tensor, names: Sequence[str]) -> None:
         raise DataError(f"The data set has no image of: {shorten(empty)}. available_classes(source) lists its classes")
 
 
-def _by_number(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (-1, name)
-
-
 def _threads() -> int:
     return min(8, os.cpu_count() or 1)
-
-
-def _opened(source: DataSource) -> AbstractContextManager[list[Part]]:
-    local, hub_id = _place(source)
-    if local is not None:
-        return open_local(local, image_column=source.image_column, label_column=source.label_column)
-    preset = find_preset(source.preset) if source.preset is not None else None
-    image_column = source.image_column or (preset.image_column if preset else None)
-    label_column = source.label_column or (preset.label_column if preset else None)
-    return open_hub(hub_id, revision=source.revision, image_column=image_column, label_column=label_column)
 
 
 def _place(source: DataSource) -> tuple[Path | None, str]:

@@ -21,12 +21,14 @@ class Preset:
     """A data set known by name.
 
     Attributes:
+        title: what papers call it.
         hub_id: its name on the Hugging Face Hub; None for one that is drawn here.
         image_column: the column of images on the Hub.
         label_column: the column of labels on the Hub.
         class_lists: name of the shipped file of published class lists; None where there are none.
     """
 
+    title: str
     hub_id: str | None
     image_column: str | None = None
     label_column: str | None = None
@@ -34,9 +36,9 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "glyphs": Preset(hub_id=None),
-    "cifar_fs": Preset("uoft-cs/cifar100", "img", "fine_label", "cifar_fs.json"),
-    "mini_imagenet": Preset("timm/mini-imagenet", "image", "label", "mini_imagenet.json"),
+    "glyphs": Preset("glyphs", hub_id=None),
+    "cifar_fs": Preset("CIFAR-FS", "uoft-cs/cifar100", "img", "fine_label", "cifar_fs.json"),
+    "mini_imagenet": Preset("miniImageNet", "timm/mini-imagenet", "image", "label", "mini_imagenet.json"),
 }
 
 
@@ -134,6 +136,11 @@ def find_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise DataError(f"No preset {name!r}. Presets: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def title_of(source: str) -> str:
+    """What users call the data set `source`, which is the Hub id of a preset, or else its own title."""
+    return next((preset.title for preset in PRESETS.values() if preset.hub_id == source), source)
 
 
 def class_file(name: str) -> str:

@@ -44,6 +44,15 @@ class Environment:
         """The same images on `device`."""
         return replace(self, base=self.base.on(device), held_out=self.held_out.on(device))
 
+    def images_per_class(self) -> dict[str, int]:
+        """Class -> images, of the base and the held-out classes."""
+        parts = ((self.split.base, self.base), (self.split.held_out, self.held_out))
+        return {
+            name: count
+            for names, images in parts
+            for name, count in zip(names, torch.bincount(images.labels, minlength=len(names)).tolist(), strict=True)
+        }
+
 
 def load_environment(
     source: DataSource, split: ClassSplit, *, padding: int, flip: bool, device: torch.device, reporter: Reporter

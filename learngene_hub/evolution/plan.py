@@ -15,6 +15,7 @@ from learngene_hub.birth import Body, gene_channels, gene_network, newborn, plac
 from learngene_hub.evolution.run import network_body
 from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
 from learngene_hub.evolution.shard import pick_precision
+from learngene_hub.evolution.supply import Supply, take_stock
 from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
 from learngene_hub.networks import LearngeneNetwork, build
@@ -35,6 +36,7 @@ class Plan:
         gene_parameters: of the learngene.
         gene_bytes: size of its file.
         checkpoint_bytes: largest size of the saved state.
+        data: the images there are; None if they are on the Hub, which is not asked.
         images: training images, ancestry and critic networks together.
         flops: of all training, counted as three forward passes an image (ours).
         seconds: estimated from a few steps of one network on the device, as in a loop; without data loading.
@@ -50,6 +52,7 @@ class Plan:
     gene_parameters: int
     gene_bytes: int
     checkpoint_bytes: int
+    data: Supply | None
     images: int
     flops: float
     seconds: float
@@ -66,12 +69,13 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
-    """Count and measure what `recipe` will cost on `device`; needs no images.
+    """Count and measure what `recipe` will cost on `device`, and look whether its images suffice; none is decoded.
 
     Raises:
+        DataError: images on this machine cannot be read, or do not suffice.
         NetworkError: the network cannot be built.
     """
-    body = network_body(recipe)
+    data, body = take_stock(recipe), network_body(recipe)
     channels = gene_channels(body, recipe.gene.fraction)
     full, thin = _networks(body, channels)
     images = _all_images(recipe)
@@ -83,6 +87,7 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
         gene_parameters=sum(weight.numel() for weight in thin.parameters()),
         gene_bytes=_bytes(gene, recipe.gene.dtype),
         checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
+        data=data,
         images=images,
         flops=evolution_flops(recipe, body, channels),
         seconds=images / rate,

@@ -11,7 +11,6 @@ import torch
 from learngene_hub import __version__
 from learngene_hub.backends import Backend, Choice
 from learngene_hub.birth import Body, gene_channels
-from learngene_hub.data import DataSource, source_of
 from learngene_hub.engine import Crew, EngineOptions, device_name, make_engine
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.checkpoint import (
@@ -25,13 +24,14 @@ from learngene_hub.evolution.checkpoint import (
     sweep,
     truncate_metrics,
 )
-from learngene_hub.evolution.environment import Environment, find_split, load_environment, source_name
+from learngene_hub.evolution.environment import Environment, load_environment, source_name
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.pace import choose_backends, settle_precision
 from learngene_hub.evolution.population import LOOP, EvolutionState, Individual, Job
 from learngene_hub.evolution.schedule import generation_images, population_size
 from learngene_hub.evolution.shard import Setting, shard_size
 from learngene_hub.evolution.story import tell
+from learngene_hub.evolution.supply import check_supply, class_split, data_source
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
@@ -52,7 +52,6 @@ from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME
 from learngene_hub.rng import generator
-from learngene_hub.sections import ClassesSection
 from learngene_hub.training import Precision
 
 GROWING_KEY = "evolution.generations"
@@ -163,14 +162,13 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
     """Everything a generation of `recipe` needs; loads the images.
 
     Raises:
-        DataError: the images cannot be had.
+        DataError: the images cannot be had, or do not suffice.
     """
-    body, source = network_body(recipe), data_source(recipe)
-    classes = recipe.data.classes or ClassesSection()
-    split = find_split(source, base=classes.base, held_out=classes.held_out, novel=classes.novel, seed=classes.seed)
+    body, source, split = network_body(recipe), data_source(recipe), class_split(recipe)
     environment = load_environment(
         source, split, padding=recipe.data.padding, flip=recipe.data.flip, device=device, reporter=reporter
     )
+    check_supply(recipe, split, environment.images_per_class())
     critic = recipe.critic
     tasks = draw_tasks(
         environment.held_out.labels,
@@ -188,11 +186,6 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
 def network_body(recipe: Recipe) -> Body:
     """What the networks of `recipe` are built as."""
     return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
-
-
-def data_source(recipe: Recipe) -> DataSource:
-    """Where the images of `recipe` come from."""
-    return source_of(recipe.data, path=recipe.data.path, seed=recipe.seed)
 
 
 def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:

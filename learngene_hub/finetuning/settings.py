@@ -6,7 +6,7 @@ from typing import Literal
 from learngene_hub.errors import LearngeneError
 from learngene_hub.sections import OptimisationSection
 
-RATES = (0.01, 0.03, 0.1)
+RATES = (0.005, 0.01, 0.03)
 WARMUP = 5  # steps
 
 
@@ -15,8 +15,8 @@ class Settings:
     """How a network is built and trained.
 
     Attributes:
-        width: factor on the channels of every layer; None: as the gene's own network.
-        depth: as the network counts it; None: as the gene's own network.
+        width: see `from_learngene`.
+        depth: see `from_learngene`.
         epochs: passes over the training images, over which the learning rate falls along a cosine; at least 1.
         batch_size: images a step, at least 2, since batch norm needs more than one.
         lr: highest learning rate; None: the one of `RATES` that is best on the validation images.

@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import CardData, EvalResult
 from huggingface_hub.hf_api import ModelInfo
 
+from learngene_hub.data import title_of
 from learngene_hub.files import read_file
 from learngene_hub.gene.card import FACTS, LIBRARY_NAME, MOST_CARD, parse_card
 from learngene_hub.gene.folder import CARD_NAME, read_config
@@ -27,7 +28,7 @@ class GeneSummary:
     Attributes:
         name: what `from_learngene` takes.
         network: it fits into.
-        data: it was evolved on.
+        data: it was evolved on, as users call it.
         megabytes: of its weights.
         gain: over scratch on novel classes, in points of accuracy, as its card says.
         downloads: in the last 30 days; None: it comes with the package.
@@ -84,7 +85,7 @@ def read_gain(folder: Path) -> float | None:
 def _shipped(name: str) -> GeneSummary:
     folder = shipped_folder(name)
     config = read_config(folder)
-    data = config.origin.data.source if config.origin else None
+    data = title_of(config.origin.data.source) if config.origin else None
     size = config.parameters * BYTES_A_PARAMETER[config.dtype] / 1e6
     return GeneSummary(name, config.network, data, round(size, 2), read_gain(folder))
 
@@ -93,13 +94,13 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
     """What a card says, whatever it says: anyone may write one."""
     facts: Any = info.card_data.get(FACTS) if info.card_data else None
     facts = facts if isinstance(facts, Mapping) else {}
-    parameters = facts.get("parameters")
+    parameters, data = facts.get("parameters"), _text(facts.get("data"))
     each = BYTES_A_PARAMETER.get(str(facts.get("dtype")), BYTES_A_PARAMETER["float32"])
     size = parameters * each / 1e6 if type(parameters) is int and 0 < parameters < MOST else None
     return GeneSummary(
         name=info.id,
         network=_text(facts.get("network")),
-        data=_text(facts.get("data")),
+        data=data and title_of(data),
         megabytes=None if size is None else round(size, 2),
         gain=_gain(info.card_data) if info.card_data else None,
         downloads=info.downloads,

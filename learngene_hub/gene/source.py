@@ -18,6 +18,7 @@ from learngene_hub.hub.address import Address, parse_address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import fetch
 
+RUNS = "runs"  # where `learngene evolve` puts its folders
 CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
 
 
@@ -99,6 +100,8 @@ def _hint(name: str) -> str:
     near += [one for one in near_names(name) if difflib.SequenceMatcher(None, one, name).ratio() > CLOSE]
     if near:
         return f"; did you mean {' or '.join(near)}?"
+    if path.parts[0] == RUNS and not folders:
+        return "; nor is there such a folder here, where `learngene evolve` would have made it"
     return f"; nor is there such a folder in {path.parent}/" if folders else ""
 
 

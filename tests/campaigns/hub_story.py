@@ -3,7 +3,7 @@
     python tests/campaigns/hub_story.py
 
 The Hub is the server of the tests, a process of its own that is told nothing but its port. Every command of the story
-is a process too. Takes about four minutes of one core, nearly all of them for the evolution.
+is a process too. Takes about three minutes of one core, most of them for two short evolutions.
 """
 
 import json
@@ -37,7 +37,7 @@ def main() -> None:
 def tell(story: "Teller") -> None:
     """The whole story."""
     story.says("evolve a gene on built-in data, and push it")
-    story.runs("learngene evolve demo")
+    story.runs("learngene evolve demo evolution.generations=2")
     pushed = story.runs(f"learngene push runs/demo {REPO} --json")
     first = re.search(r"[0-9a-f]{40}", pushed)[0]
     story.saw()
@@ -59,7 +59,7 @@ def tell(story: "Teller") -> None:
     story.says("nothing has changed, so there is nothing to push")
     story.runs(f"learngene push runs/demo {REPO}")
     story.says("another gene under the same name: main moves on, the old commit still loads")
-    story.runs("learngene evolve demo seed=1 evolution.generations=2 --out runs/second")
+    story.runs("learngene evolve demo seed=1 evolution.generations=1 --out runs/second")
     story.runs(f"learngene push runs/second {REPO}")
     story.loads(REPO)
     story.loads(f"{REPO}@{first}")

@@ -1,0 +1,51 @@
+"""What a source holds, told without decoding an image: its classes, and how many images each has."""
+
+from collections import Counter
+
+from learngene_hub.data.glyphs import glyph_classes
+from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
+
+
+def available_classes(source: DataSource) -> tuple[str, ...]:
+    """Names of all classes of a source.
+
+    They come in the order in which the source numbers them; labels that are texts or bare numbers are sorted.
+
+    Raises:
+        DataError: the source cannot be read.
+    """
+    if source.preset == GLYPHS:
+        return glyph_classes()
+    names: dict[str, None] = {}
+    with opened(source) as parts:
+        for part in parts:
+            found = part.class_names or sorted({name for name in part.classes() if name is not None}, key=_by_number)
+            names |= dict.fromkeys(found)
+    return tuple(names)
+
+
+def count_images(source: DataSource) -> dict[str, int]:
+    """Class -> how many of its images `load_classes` would load, those that cannot be decoded among them.
+
+    Raises:
+        DataError: the source cannot be read.
+    """
+    if source.preset == GLYPHS:
+        return dict.fromkeys(glyph_classes(), source.images_per_class or GLYPHS_PER_CLASS)
+    with opened(source) as parts:
+        counts = Counter(name for part in parts for name in part.classes() if name is not None)
+    cap = source.images_per_class
+    return {name: count if cap is None else min(count, cap) for name, count in counts.items()}
+
+
+def is_at_hand(source: DataSource) -> bool:
+    """Whether the images are drawn here or lie on this machine: nothing is asked of the Hub for them.
+
+    Raises:
+        DataError: the source is a path, and nothing is there.
+    """
+    return source.preset == GLYPHS or local_path(source) is not None
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdecimal() else (-1, name)

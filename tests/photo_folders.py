@@ -1,0 +1,49 @@
+"""Folders of photos, and a network fine-tuned on them."""
+
+import pytest
+from typer.testing import CliRunner
+
+from learngene_hub.cli.main import app
+from learngene_hub.data import draw_glyphs, glyph_classes
+from learngene_hub.data.extras import optional_module
+from learngene_hub.finetuning import Settings, finetune
+from learngene_hub.finetuning.photos import load_photos
+from learngene_hub.progress import SilentReporter
+
+PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
+QUICK = Settings(epochs=2, batch_size=8, lr=0.05)
+CLASSES = glyph_classes()[:3]
+
+
+def learngene(*arguments):
+    return CliRunner(env=PLAIN).invoke(app, [str(argument) for argument in arguments])
+
+
+def write_photos(folder, count, *, seed=0, classes=CLASSES):
+    """Class folders of PNG files of 30 pixels."""
+    drawn = draw_glyphs(classes, image_size=30, images_per_class=count, seed=seed)
+    for number, (pixels, label) in enumerate(zip(drawn.images, drawn.labels.tolist(), strict=True)):
+        file = folder / drawn.class_names[label] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        optional_module("PIL.Image").fromarray(pixels.permute(1, 2, 0).numpy()).save(file)
+    return folder
+
+
+def load(photos, *, seed=0):
+    return load_photos(photos, image_size=28, seed=seed, reporter=SilentReporter())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three class folders of five images each, for tests that change them."""
+    return write_photos(tmp_path / "photos", 5)
+
+
+@pytest.fixture(scope="session")
+def tuned(tiny_run, tmp_path_factory):
+    """A finished fine-tuning with a comparison and test images; read its folder, do not change it."""
+    folder = tmp_path_factory.mktemp("tuned")
+    for number, (role, count) in enumerate({"train": 7, "val": 4, "test": 5}.items()):
+        write_photos(folder / "photos" / role, count, seed=number)
+    settings = Settings(epochs=2, batch_size=8, compare="scratch")
+    return finetune(tiny_run, folder / "photos", out=folder / "model", settings=settings)

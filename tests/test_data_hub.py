@@ -1,0 +1,66 @@
+"""Images from data sets of the Hub, and what is said when it fails."""
+
+import datasets
+import pytest
+from image_tables import CLASSES, levels, write_parquet
+
+from learngene_hub.data.counting import available_classes
+from learngene_hub.data.source import DataSource, load_classes
+from learngene_hub.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub with one data set, of the columns and splits of CIFAR-100; remembers what it was asked."""
+    columns = ("img", "fine_label")
+    write_parquet(tmp_path / "hub" / "train.parquet", [(1, "ant"), (2, "bee")], columns=columns)
+    write_parquet(tmp_path / "hub" / "test.parquet", [(3, "ant"), (4, "cat")], columns=columns)
+    files = {split: str(tmp_path / "hub" / f"{split}.parquet") for split in ("train", "test")}
+    asked, load = [], datasets.load_dataset
+
+    def load_dataset(path, revision=None):
+        asked.append((path, revision))
+        return load("parquet", data_files=files, cache_dir=str(tmp_path / "hub_cache"))
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked
+
+
+def test_a_preset_comes_from_the_hub(hub):
+    source = DataSource("cifar_fs", None, 8, revision="abc")
+    assert available_classes(source) == CLASSES
+    assert levels(load_classes(source, ["ant", "cat"])) == [(1, "ant"), (3, "ant"), (4, "cat")]
+    assert set(hub) == {("uoft-cs/cifar100", "abc")}
+
+
+def test_a_path_that_is_no_path_is_a_name_on_the_hub(hub):
+    assert levels(load_classes(DataSource(None, "someone/pets", 8), ["bee"])) == [(2, "bee")]
+    assert hub == [("someone/pets", None)]
+
+
+def test_another_revision_is_another_cache_entry(hub):
+    for revision in ("abc", "abc", "def"):
+        load_classes(DataSource("cifar_fs", None, 8, revision=revision), ["ant"])
+    assert [revision for _, revision in hub] == ["abc", "def"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ConnectionError("no route"),
+        datasets.exceptions.DatasetNotFoundError("not there"),
+        datasets.exceptions.DatasetGenerationError("damaged"),
+        ValueError("Config name is missing"),
+        RuntimeError("Dataset scripts are no longer supported"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_hub_that_fails_points_to_a_local_copy_and_to_glyphs(monkeypatch, failure):
+    def load_dataset(path, revision=None):
+        raise failure
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError, match=rf"'uoft-cs/cifar100'.*{failure}.*point data\.path= .*data\.preset=glyphs"):
+        available_classes(DataSource("cifar_fs", None, 32))

@@ -1,0 +1,138 @@
+"""Evaluations that are stopped, killed, resumed, or shared by several processes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from quick_evaluation import QUICK
+
+from learngene_hub import Learngene, LearngeneError, evaluate
+from learngene_hub.birth import Body
+from learngene_hub.engine import EngineOptions, no_step
+from learngene_hub.evaluation import bench
+from learngene_hub.evaluation.bench import Bench, Plan, Unit
+from learngene_hub.evaluation.judge import Arena, Trial
+from learngene_hub.evaluation.ledger import Ledger
+from learngene_hub.evaluation.starts import scratch
+from learngene_hub.progress import SilentReporter
+from learngene_hub.results import Results
+
+
+class _Stops(SilentReporter):
+    """Stops everything after some networks, as Ctrl-C would."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def task(self, title, total, unit="it"):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def advance(self, amount=1.0, **fields):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt("stopped by the test")
+
+
+@pytest.mark.parametrize("after", [1, 7, 11])
+def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(tiny_run, tmp_path, monkeypatch, after):
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(after))
+    assert not (tmp_path / "cut" / "results.json").exists()
+    for file in (tmp_path / "cut" / "tasks").iterdir():  # a line torn by a kill
+        with file.open("a") as opened:
+            opened.write('{"role": "nov')
+    trained, real = [], bench.train
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut")
+    assert len(trained) == 2 * (2 * 2 + 3) - after
+    whole, mended = ((tmp_path / name / "results.json").read_bytes() for name in ("whole", "cut"))
+    assert mended == whole
+
+
+def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatch):
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
+    trained, real = [], bench.train
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=4), seeds=(0,), out=tmp_path)
+    assert len(trained) == 2
+
+
+def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path):
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
+    with pytest.raises(LearngeneError, match="holds results of other protocol, quick, not few-shot"):
+        evaluate(tiny_run, protocol="few-shot", out=tmp_path)
+    gene = Learngene.from_pretrained(tiny_run)
+    other = Learngene(gene.tensors, gene.config.model_copy(update={"sha256": "0" * 64}))
+    with pytest.raises(LearngeneError, match="holds results of other genes"):
+        evaluate(other, protocol=QUICK, out=tmp_path)
+
+
+def test_another_protocol_shares_nothing(tmp_path):
+    unit, body = Unit("novel", 0, 0, 0.1), Body("lg_vgg11")
+    Ledger(tmp_path, scratch(), body, {"steps": 3}, {}).enter(unit, {"3": 0.5})
+    assert unit in Ledger(tmp_path, scratch(), body, {"steps": 3}, {})
+    assert unit not in Ledger(tmp_path, scratch(), body, {"steps": 4}, {})
+    assert unit not in Ledger(tmp_path, scratch(), Body("lg_vgg11", width=2.0), {"steps": 3}, {})
+
+
+MORE = replace(QUICK, tasks=200, lr=0.05)  # long enough to be killed half-way
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[3])
+from learngene_hub import evaluate
+from test_evaluation_resume import MORE
+evaluate(sys.argv[1], protocol=MORE, seeds=(0,), out=sys.argv[2])
+"""
+
+
+def test_two_processes_give_the_bytes_of_one(tiny_run, tmp_path):
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "one")
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "two", engine=EngineOptions(workers=2))
+    one, two = ((tmp_path / name / "results.json").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measures_it(monkeypatch):
+    monkeypatch.setattr(Bench, "measure", lambda bench, *args: bench.plan.precision)
+    plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
+    arena = Arena(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
+    assert Trial(0, Unit("novel", 0, 0, 0.1), "float32")(arena, no_step) == "float32"
+
+
+def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
+    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=tmp_path / "whole")
+    out = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tiny_run), str(out), str(Path(__file__).parent)])
+    deadline = time.monotonic() + 60
+    while not list(out.glob("tasks/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None
+    with pytest.raises(LearngeneError, match="another process is running here"):
+        evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
+    assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+
+
+def test_results_that_are_none_are_refused(tmp_path):
+    with pytest.raises(LearngeneError, match=r"no such file; expected the results\.json of `learngene evaluate --out`"):
+        Results.load(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"a": 1}))
+    with pytest.raises(LearngeneError, match="expected the results of `learngene evaluate`: protocol: Field required"):
+        Results.load(tmp_path)

@@ -1,0 +1,148 @@
+"""Transfer to other data, baselines, and networks of a user's own."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from quick_evaluation import QUICK, accuracies, start
+
+from learngene_hub import Learngene, LearngeneError, evaluate, evolve
+from learngene_hub.evaluation import PROTOCOLS, pretraining
+from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
+from learngene_hub.evaluation.starts import BASELINES
+from learngene_hub.networks import build
+from learngene_hub.rng import generator
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """An image folder of four plain colours, ten noisy images each."""
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("photos")
+    for place, colour in enumerate(("red", "green", "blue", "grey")):
+        (folder / colour).mkdir()
+        for number in range(10):
+            pixels = torch.randint(0, 60, (32, 32, 3), generator=generator(place, "photo", number))
+            pixels[..., min(place, 2)] += 150 if place < 3 else 0
+            image.fromarray(pixels.to(torch.uint8).numpy()).save(folder / colour / f"{number}.png")
+    return folder
+
+
+def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=2, steps=3, measured_at=(3,), lr=0.05)
+    results = evaluate(tiny_run, protocol=protocol, target=str(photos), seeds=(0,))
+    assert results.data == photos.name
+    assert set(results.classes) == {"red", "green", "blue", "grey"}
+
+
+def test_a_target_with_classes_the_gene_has_seen_is_refused(tiny_run):
+    with pytest.raises(LearngeneError, match="have the names of classes the gene has seen"):
+        evaluate(tiny_run, protocol="transfer", target="glyphs")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, cache, monkeypatch):
+    chosen = replace(QUICK, lr=0.05, tasks=1)
+    results = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *BASELINES]
+    gene = start(results, "learngene")
+    for name in BASELINES:
+        one = start(results, name)
+        share = 1.0 if name in {"pretrained", "weight-selection"} else gene.inherited
+        assert one.inherited == pytest.approx(share)
+        if name != "narrow-flops":
+            assert one.cost.images == gene.cost.images
+    assert start(results, "narrow-flops").cost.flops == pytest.approx(gene.cost.flops, rel=0.01)
+    assert start(results, "narrow").cost.flops < gene.cost.flops
+    monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
+    again = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
+    assert again == results
+
+
+def test_an_ablation_is_trained_by_the_back_ends_of_its_gene(tiny, tmp_path, cache):
+    evolve(tiny(), out=tmp_path / "run", backends={"ancestry": "grouped", "critics": "grouped"})
+    evaluate(tmp_path / "run", protocol=QUICK, baselines=["gtl-no-mutation"], seeds=(0,))
+    metrics = next((cache / "pretrained").glob("gtl-no-mutation-*-grouped/metrics.jsonl"))
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [row["backends"]["ancestry"] for row in rows] == ["grouped"] * 3
+
+
+def test_baselines_need_the_recipe_of_the_gene(tiny_run):
+    with pytest.raises(LearngeneError, match=r"give the folder of a gene, with its recipe\.yaml"):
+        evaluate(Learngene.from_pretrained(tiny_run), protocol=QUICK, baselines=["narrow"])
+
+
+def test_an_interrupted_pretraining_ends_with_the_same_network(tiny_run, cache, monkeypatch):
+    gene, calls, real = str(tiny_run), [], pretraining.train
+    chosen = replace(QUICK, lr=0.05, tasks=1)
+    whole = evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
+    monkeypatch.setenv("LEARNGENE_CACHE", str(cache / "other"))
+
+    def fragile(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt("stopped by the test")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(pretraining, "train", fragile)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
+    resumed = evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
+    assert len(calls) == 4 + pretraining.CHAPTERS - 3
+    assert accuracies(resumed, "narrow") == accuracies(whole, "narrow")
+    first, second = (next(one.rglob("network.safetensors")) for one in (cache / "pretrained", cache / "other"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_users_own_checkpoint_is_a_start(tiny_run, tmp_path):
+    from safetensors.torch import save_file
+
+    own = build("lg_vgg11", num_classes=3, width=0.06)
+    save_file(own.state_dict(), tmp_path / "model.safetensors")
+    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[tmp_path])
+    assert start(results, "checkpoint").inherited == pytest.approx(1.0)
+    save_file({"a": torch.zeros(1)}, tmp_path / "wrong.safetensors")
+    with pytest.raises(LearngeneError, match="expected a network lg_vgg11, found other tensors: a"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wrong.safetensors"])
+    with pytest.raises(LearngeneError, match=r"expected a safetensors file or a folder with model\.safetensors"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "none.safetensors"])
+
+
+@pytest.fixture(scope="module", params=["lg_vgg11", "lg_resnet12"])
+def network(request):
+    torch.manual_seed(0)
+    network = build(request.param, num_classes=4, width=0.1).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return network
+
+
+@pytest.mark.parametrize("ranking", [magnitude, batch_norm, at_random, evenly])
+def test_a_slice_of_all_channels_is_the_network_in_another_order(network, ranking):
+    state, specs, channels = network.state_dict(), network.conv_specs(), network.channel_counts()
+    tensors = cut(state, specs, channels, ranking, seed=0)
+    for spec in specs:
+        ours, theirs = (one[f"{spec.conv}.weight"].flatten().sort().values for one in (tensors, state))
+        assert torch.equal(ours, theirs)
+
+
+def test_slices_take_the_channels_they_are_named_after(network):
+    state, specs = network.state_dict(), network.conv_specs()
+    half = {group: max(1, count // 2) for group, count in network.channel_counts().items()}
+    last = specs[-1]
+    members = [spec for spec in specs if spec.out_group == last.out_group]
+    norms = sum(state[f"{spec.norm}.weight"].abs() for spec in members)
+    tensors = cut(state, specs, half, batch_norm, seed=0)
+    kept = sum(tensors[f"{spec.norm}.weight"].abs() for spec in members)
+    assert torch.allclose(kept.sort().values, norms.sort().values[-half[last.out_group] :])
+    tensors = cut(state, specs, half, evenly, seed=0)
+    total, wanted = len(norms), half[last.out_group]
+    places = torch.arange(wanted) * total // wanted
+    assert torch.equal(tensors[f"{last.norm}.weight"], state[f"{last.norm}.weight"][places])

@@ -1,0 +1,97 @@
+"""The images of a fine-tuning: folders, splits, and what is refused."""
+
+import re
+import shutil
+
+import pytest
+import torch
+from photo_folders import CLASSES, load, write_photos
+
+from learngene_hub.errors import DataError
+from learngene_hub.finetuning import Photos
+
+
+def test_a_folder_of_classes_is_split_by_class(photos):
+    parts = load(Photos(photos, val=0.4))
+    assert torch.bincount(parts.train.labels).tolist() == [3, 3, 3]
+    assert torch.bincount(parts.val.labels).tolist() == [2, 2, 2]
+    assert parts.split == "40 % of every class, drawn at random with seed 0"
+
+
+def test_a_split_follows_its_seed_and_leaves_no_class_without_images(tmp_path):
+    photos = Photos(write_photos(tmp_path / "photos", 2), val=0.9)
+    first, again, other = load(photos, seed=1), load(photos, seed=1), load(photos, seed=2)
+    assert torch.equal(first.val.images, again.val.images)
+    assert not torch.equal(first.val.images, other.val.images)
+    assert torch.bincount(first.train.labels).tolist() == [1, 1, 1]
+
+
+def test_training_and_test_folders_without_validation_split_the_training_images(tmp_path):
+    write_photos(tmp_path / "Train", 5)
+    write_photos(tmp_path / "test", 2, seed=1)
+    parts = load(Photos(tmp_path))
+    assert (len(parts.train), len(parts.val), len(parts.test)) == (12, 3, 6)
+
+
+def test_validation_images_may_lie_elsewhere_and_lack_a_class(photos, tmp_path):
+    write_photos(tmp_path / "other", 2, seed=1, classes=CLASSES[1:])
+    parts = load(Photos(photos, val=tmp_path / "other"))
+    assert (len(parts.train), parts.val.labels.tolist()) == (15, [1, 1, 2, 2])
+    assert parts.val.class_names == CLASSES
+
+
+def test_a_class_that_training_lacks_is_refused(tmp_path):
+    write_photos(tmp_path / "train", 2, classes=CLASSES[:2])
+    write_photos(tmp_path / "val", 2)
+    with pytest.raises(DataError, match=rf"class '{re.escape(CLASSES[2])}' is not among the 2 training classes"):
+        load(Photos(tmp_path))
+
+
+def test_a_class_called_train_is_a_class(tmp_path, photos):
+    (photos / CLASSES[0]).rename(photos / "train")
+    assert "train" in load(Photos(photos)).train.class_names
+
+
+def test_a_class_folder_beside_train_is_refused(tmp_path):
+    write_photos(tmp_path / "train", 2)
+    write_photos(tmp_path, 2, classes=CLASSES[:1])
+    with pytest.raises(DataError, match="expected beside train/"):
+        load(Photos(tmp_path))
+
+
+def test_one_class_is_refused(tmp_path):
+    with pytest.raises(DataError, match="2 or more classes, in a folder each, found 1"):
+        load(Photos(write_photos(tmp_path / "photos", 3, classes=CLASSES[:1])))
+
+
+def test_an_empty_class_folder_is_named(photos):
+    (photos / "nothing").mkdir()
+    with pytest.raises(DataError, match="no image in the class folder 'nothing'"):
+        load(Photos(photos))
+
+
+def test_a_class_of_one_image_is_named(photos):
+    for file in sorted((photos / CLASSES[1]).iterdir())[1:]:
+        file.unlink()
+    with pytest.raises(DataError, match=rf"Class '{re.escape(CLASSES[1])}' has 1 image; expected 2 or more"):
+        load(Photos(photos))
+
+
+def test_an_image_outside_the_class_folders_is_named(photos):
+    shutil.copy(next(photos.rglob("*.png")), photos / "stray.png")
+    with pytest.raises(DataError, match=r"one folder of images a class, found images outside: 'stray\.png'"):
+        load(Photos(photos))
+
+
+def test_an_unreadable_image_is_named_and_can_be_left_out(photos):
+    (photos / CLASSES[0] / "bad.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"bad\.png.*--on-corrupt skip"):
+        load(Photos(photos))
+    parts = load(Photos(photos, on_corrupt="skip"))
+    assert len(parts.train) + len(parts.val) == 15
+
+
+@pytest.mark.parametrize("share", ["0", "1.5"])
+def test_a_share_of_validation_images_lies_between_0_and_1(photos, share):
+    with pytest.raises(DataError, match="between 0 and 1"):
+        load(Photos(photos, val=share))

@@ -1,0 +1,96 @@
+"""Networks that cannot be built or walked, and what is said of them."""
+
+import pytest
+import timm
+import torch
+from small_networks import TINY, build_on_meta, every_network, every_resnet, tiny
+
+from learngene_hub.errors import NetworkError
+from learngene_hub.networks import (
+    LgResNet12,
+    LgVgg,
+    build,
+    plan_layout,
+    walkable,
+)
+
+pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(NetworkError, match=r"no network 'vgg11'; choose one of lg_vgg11, .* Did you mean lg_vgg11\?"):
+        build("vgg11", num_classes=5)
+
+
+@pytest.mark.parametrize("options", [{"depth": 1}, {"width": 0.0}, {"channels": {"nowhere": 1}}])
+@every_network
+def test_a_layout_is_refused_with_the_words_of_a_network(network, options):
+    with pytest.raises(NetworkError, match=r"choose|misses groups") as of_build:
+        build(network, num_classes=5, **options)
+    with pytest.raises(NetworkError, match=r"choose|misses groups") as of_plan:
+        plan_layout(network, **options)
+    assert str(of_plan.value) == str(of_build.value)
+
+
+def test_a_layout_of_an_unknown_network_is_refused():
+    with pytest.raises(NetworkError, match=r"no network 'vgg11'; choose one of lg_vgg11, .* Did you mean lg_vgg11\?"):
+        plan_layout("vgg11")
+
+
+def test_a_name_like_no_other_gets_no_hint():
+    with pytest.raises(NetworkError, match=r"no network 'swin'; choose one of .*lg_resnet12_wide\.$"):
+        build("swin", num_classes=5)
+
+
+def test_a_depth_no_vgg_has_is_refused():
+    with pytest.raises(NetworkError, match="vgg has no depth 12; choose one of 11, 13, 16, 19"):
+        build("lg_vgg11", num_classes=5, depth=12)
+
+
+@every_resnet
+@pytest.mark.parametrize("depth", [9, 13, 63])
+def test_a_depth_no_resnet12_has_is_refused(network, depth):
+    with pytest.raises(NetworkError, match=f"resnet12 has no depth {depth}; choose one of 12, 15, 18, .*, 60"):
+        build(network, num_classes=5, depth=depth)
+
+
+@every_network
+@pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_width_out_of_range_is_refused(network, width):
+    with pytest.raises(NetworkError, match=f"has no width {width}; choose a finite number above 0"):
+        build(network, num_classes=5, width=width)
+
+
+@every_network
+def test_missing_unknown_and_empty_groups_are_refused_by_name(network):
+    channels = dict.fromkeys(build_on_meta(network).channel_counts(), 2)
+    first = next(iter(channels))
+    with pytest.raises(NetworkError, match=f"misses groups: {first}\\. Start from"):
+        build(network, num_classes=5, channels={g: n for g, n in channels.items() if g != first})
+    with pytest.raises(NetworkError, match="names unknown groups: nowhere"):
+        build(network, num_classes=5, channels={**channels, "nowhere": 2})
+    with pytest.raises(NetworkError, match=f"leaves less than 1 channel in: {first}"):
+        build(network, num_classes=5, channels={**channels, first: 0})
+
+
+def test_a_network_of_timm_cannot_be_walked():
+    with torch.device("meta"):
+        resnet = timm.create_model("resnet18", num_classes=5)
+    message = r"known: lg_vgg11, lg_resnet12, lg_resnet12_wide\. Found timm\.models\.resnet\.ResNet"
+    with pytest.raises(NetworkError, match=message):
+        walkable(resnet)
+
+
+def test_a_feature_extractor_cannot_be_walked():
+    with pytest.raises(NetworkError, match=r"Found timm\.models\._features\.FeatureListNet"):
+        build("lg_vgg11", num_classes=0, width=TINY, features_only=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "family"), [("lg_vgg11", LgVgg, "vgg"), ("lg_resnet12", LgResNet12, "resnet12")]
+)
+def test_a_network_of_ours_is_returned_as_it_is(network, kind, family):
+    model = tiny(network)
+    assert walkable(model) is model
+    assert type(model) is kind
+    assert model.architecture == family

@@ -1,0 +1,205 @@
+"""What timm may rely on in every network, and that a seed gives the same weights."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from small_networks import TINY, build_on_meta, deeper, every_network, every_resnet, images, tiny
+from timm.models import group_parameters, save_for_hf
+from torch import nn
+
+from learngene_hub.errors import NetworkError
+from learngene_hub.networks import (
+    IMAGE,
+    NETWORKS,
+    LearngeneNetwork,
+    build,
+    walkable,
+)
+from learngene_hub.rng import derive_seed, seeded_initialisation
+
+pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
+
+
+def test_timm_lists_exactly_our_networks():
+    assert sorted(timm.list_models("lg_*")) == sorted(NETWORKS)
+    assert timm.list_pretrained("lg_*") == []
+
+
+def test_no_network_of_timm_is_replaced():
+    assert "vgg11.tv_in1k" in timm.list_pretrained("vgg11*")
+    assert timm.is_model("lg_vgg11")
+    assert not set(timm.list_models(module="vgg")) & set(NETWORKS)
+    assert not set(timm.list_models(module="resnet")) & set(NETWORKS)
+    assert timm.model_entrypoint("vgg11").__module__ == "timm.models.vgg"
+
+
+@every_network
+def test_timm_creates_a_network_with_a_thousand_classes_by_default(network):
+    with torch.device("meta"):
+        model = timm.create_model(network, width=TINY)
+    assert isinstance(model, LearngeneNetwork)
+    assert model.num_classes == model.get_classifier().out_features == 1000
+
+
+@every_network
+def test_without_classes_the_pooled_features_come_out(network):
+    model = tiny(network, num_classes=0)
+    assert model(images(32)).shape == (2, model.num_features)
+    assert isinstance(model.get_classifier(), nn.Identity)
+
+
+@every_network
+def test_forward_is_the_head_of_the_features(network):
+    model, x = tiny(network), images(32)
+    features = model.forward_features(x)
+    assert features.shape[1] == model.num_features == model.head_hidden_size
+    assert torch.equal(model(x), model.forward_head(features))
+    pooled = model.forward_head(features, pre_logits=True)
+    torch.testing.assert_close(pooled, features.mean((2, 3)))
+    torch.testing.assert_close(model(x), model.get_classifier()(pooled))
+
+
+@every_network
+def test_a_reset_classifier_has_the_new_classes(network):
+    model = tiny(network)
+    model.reset_classifier(7)
+    assert model(images(32)).shape == (2, 7)
+    assert model.num_classes == model.get_classifier().out_features == 7
+    model.reset_classifier(0, global_pool="")
+    assert model(images(84)).ndim == 4
+
+
+@every_network
+def test_feature_maps_are_those_of_the_stages(network):
+    whole = tiny(network)
+    model = timm.create_model(network, width=TINY, features_only=True).eval()
+    maps = model(images(64))
+    assert [m.shape[1] for m in maps] == model.feature_info.channels()
+    assert [64 // m.shape[-1] for m in maps] == model.feature_info.reduction()
+    assert len(maps) == len(whole.feature_info)
+
+
+@every_network
+@pytest.mark.parametrize("kind", ["list", "hook", "fx"])
+def test_feature_maps_can_be_chosen(network, kind):
+    model = timm.create_model(network, width=TINY, features_only=True, out_indices=(1, 3), feature_cls=kind).eval()
+    assert [m.shape[-1] for m in model(images(64))] == [16, 4]
+
+
+@every_network
+def test_the_configuration_names_real_layers_and_a_neutral_input(network):
+    model = tiny(network)
+    cfg = model.pretrained_cfg
+    first = (cfg["first_conv"],) if isinstance(cfg["first_conv"], str) else cfg["first_conv"]
+    assert set(first) == {spec.conv for spec in model.conv_specs() if spec.in_group == IMAGE}
+    assert model.get_submodule(cfg["classifier"]) is model.get_classifier()
+    assert cfg["architecture"] == network
+    assert timm.data.resolve_data_config({}, model=model)["input_size"] == (3, 32, 32)
+    assert cfg["mean"] == cfg["std"] == (0.5, 0.5, 0.5)
+
+
+@every_network
+@pytest.mark.parametrize("variant", ["plain", "half", "deep", "grey", "thin"])
+def test_a_saved_network_comes_back_equal(network, variant, tmp_path):
+    kwargs = {
+        "plain": {},
+        "half": {"width": TINY / 2},
+        "deep": {"depth": deeper(network)},
+        "grey": {"in_chans": 1},
+        "thin": {"channels": dict.fromkeys(build_on_meta(network).channel_counts(), 3)},
+    }[variant]
+    model = tiny(network, **kwargs)
+    model.reset_classifier(4)
+    save_for_hf(model, tmp_path, safe_serialization=True)
+    back = walkable(timm.create_model(f"local-dir:{tmp_path}", pretrained=True))
+    assert_equal_weights(model, back)
+    assert (back.num_classes, back.in_chans, back.depth) == (4, model.in_chans, model.depth)
+    assert back.conv_specs() == model.conv_specs()
+    assert back.channel_counts() == model.channel_counts()
+
+
+@every_network
+def test_weights_given_as_an_overlay_adapt_to_the_image_and_the_classes(network):
+    model = tiny(network)
+    overlay = {"state_dict": model.state_dict(), "num_classes": 5}
+    grey = build(network, num_classes=9, in_chans=1, width=TINY, pretrained=True, pretrained_cfg_overlay=overlay)
+    for spec in model.conv_specs():
+        source = model.get_parameter(f"{spec.conv}.weight")
+        expected = source.sum(1, keepdim=True) if spec.in_group == IMAGE else source
+        assert torch.equal(grey.get_parameter(f"{spec.conv}.weight"), expected)
+
+
+@every_network
+def test_parameters_are_grouped_by_block_with_the_head_last(network):
+    model = tiny(network, depth=deeper(network))
+    by_block = group_parameters(model, model.group_matcher())
+    by_stage = group_parameters(model, model.group_matcher(coarse=True))
+    assert by_block[max(by_block)] == by_stage[max(by_stage)] == ["head.fc.weight", "head.fc.bias"]
+    assert len(by_stage) == len(model.feature_info) + 1
+    assert by_block[0] == [name for name, _ in model.named_parameters() if name.startswith("stages.0.0.")]
+
+
+@every_network
+def test_gradient_checkpointing_is_refused(network):
+    model = tiny(network)
+    model.set_grad_checkpointing(False)
+    with pytest.raises(NetworkError, match="no gradient checkpointing"):
+        model.set_grad_checkpointing()
+
+
+@every_network
+def test_a_copy_is_independent_and_equal(network):
+    model = tiny(network)
+    twin = copy.deepcopy(model)
+    assert_equal_weights(model, twin)
+    nn.init.zeros_(twin.get_classifier().weight)
+    assert model.get_classifier().weight.abs().sum() > 0
+
+
+@every_resnet
+@pytest.mark.parametrize("size", [28, 32, 84])
+def test_drop_block_acts_in_training_only(network, size):
+    plain = tiny(network, width=0.25)
+    dropped = tiny(network, width=0.25, drop_block_rate=0.5)
+    dropped.load_state_dict(plain.state_dict())
+    x = images(size)
+    assert torch.equal(plain(x), dropped(x))
+    assert dropped.train().forward_features(x).isfinite().all()
+    assert not torch.equal(plain.train().forward_features(x), dropped.forward_features(x))
+
+
+@every_network
+def test_the_same_seed_gives_the_same_weights(network):
+    first, again, other = (seeded(network, seed) for seed in (1, 1, 2))
+    assert_equal_weights(first, again)
+    conv = f"{first.conv_specs()[0].conv}.weight"
+    assert not torch.equal(first.get_parameter(conv), other.get_parameter(conv))
+
+
+@every_network
+def test_the_weights_of_a_seed_are_those_of_torchs_own_seeding_and_the_global_stream_goes_on(network):
+    before = torch.get_rng_state()
+    first = seeded(network, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(derive_seed(1, "weights"))
+    assert_equal_weights(first, tiny(network))
+
+
+@every_network
+def test_activations_keep_their_scale_through_a_fresh_network(network):
+    model = tiny(network, width=0.25).train()
+    features = model.forward_features(torch.randn(8, 3, 64, 64))
+    assert 0.1 < features.std() < 10
+
+
+def seeded(network, seed):
+    with seeded_initialisation(seed, "weights"):
+        return tiny(network)
+
+
+def assert_equal_weights(first, second):
+    assert list(first.state_dict()) == list(second.state_dict())
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name

@@ -1,0 +1,82 @@
+"""What a fine-tuned network says of images, by Python and by the command."""
+
+import json
+import shutil
+
+import pytest
+from photo_folders import CLASSES, learngene, write_photos
+
+from learngene_hub import LearngeneError
+from learngene_hub.errors import NetworkError
+from learngene_hub.finetuning import Predictor
+
+
+def test_predictions_are_those_of_training(tuned):
+    places = sorted((tuned.folder.parent / "photos/val").rglob("*.png"))
+    predictions = list(Predictor.load(tuned.folder).predict(places))
+    right = sum(one.classes[0][0] == one.path.parent.name for one in predictions)
+    assert right / len(places) == pytest.approx(tuned.accuracy)
+    assert all(sum(value for _, value in one.classes) == pytest.approx(1) for one in predictions)
+
+
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(tuned, photos):
+    bad = photos / "bad.png"
+    bad.write_bytes(b"no image")
+    first, second, *rest = Predictor.load(tuned.folder).predict([photos / "absent.png", bad, photos / CLASSES[0]])
+    assert first.fault == "no such file"
+    assert "cannot identify image file" in second.fault
+    assert "0x" not in second.fault
+    assert [one.fault for one in rest] == [None] * 5
+
+
+def test_a_folder_that_was_not_fine_tuned_is_refused(tiny_run, tmp_path):
+    with pytest.raises(LearngeneError, match=r"made by `learngene finetune`.*found neither"):
+        Predictor.load(tiny_run)
+    with pytest.raises(LearngeneError, match="no such folder"):
+        Predictor.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("classes.json", '["one"]', "tells 3 classes apart, classes.json names 1"),
+        ("classes.json", '{"a": 1}', "expected a JSON list of class names"),
+        ("config.json", "{}", "names an `architecture`"),
+        ("config.json", '{"architecture": "resnet18"}', "found 'resnet18'"),
+        ("model.safetensors", "cut", "cannot be loaded"),
+        ("model.safetensors", None, "found no model.safetensors"),
+    ],
+)
+def test_a_damaged_folder_is_refused(tuned, tmp_path, name, content, message):
+    folder = shutil.copytree(tuned.folder, tmp_path / "model")
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with pytest.raises((LearngeneError, NetworkError), match=message):
+        Predictor.load(folder)
+
+
+def test_predict_shows_a_row_a_picture_in_the_order_in_which_people_count(tuned, tmp_path):
+    folder = write_photos(tmp_path / "photos", 11, classes=CLASSES[:1])
+    shown = learngene("predict", tuned.folder, folder, "--top", 2).stdout
+    rows = [line.split() for line in shown.splitlines() if "%" in line]
+    assert [row[0] for row in rows] == [f"{number}.png" for number in range(11)]
+    assert {sum("%" in one for one in row) for row in rows} == {2}
+    told = json.loads(learngene("predict", tuned.folder, folder, "--json").stdout)
+    assert {len(one["predictions"]) for one in told} == {len(CLASSES)}
+
+
+def test_predict_names_files_by_what_they_do_not_have_in_common(tuned, photos):
+    first, second = (next((photos / name).iterdir()) for name in CLASSES[:2])
+    shown = learngene("predict", tuned.folder, first, second, "--top", 1).stdout
+    rows = [line.split()[0] for line in shown.splitlines() if "%" in line]
+    assert rows == [str(one.relative_to(photos)) for one in (first, second)]
+
+
+def test_predict_exits_with_1_after_predicting_what_can_be_read(tuned, photos):
+    image = next(photos.rglob("*.png"))
+    result = learngene("predict", tuned.folder, image, "absent.jpg", "--json")
+    assert result.exit_code == 1
+    first, second = json.loads(result.stdout)
+    assert [len(first["predictions"]), second] == [3, {"file": "absent.jpg", "error": "no such file"}]
+    assert "error: absent.jpg: no such file" in result.stderr
