@@ -1,0 +1,209 @@
+"""Evolutions by several processes: the bytes of one, whatever happens on the way."""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from engine_faults import (
+    Notes,
+    put_faults,
+)
+
+from learngene_hub.backends import Choice
+from learngene_hub.engine import EngineOptions, threads
+from learngene_hub.engine import local as local_engine
+from learngene_hub.errors import EngineError
+from learngene_hub.evolution import pace, shard
+from learngene_hub.evolution.run import evolve
+from learngene_hub.progress import SilentReporter
+
+WEIGHTS = "gene/learngene.safetensors"
+CPU = torch.device("cpu")
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def loop_run(tiny_file, tmp_path_factory):
+    """The folder of a tiny evolution in this process, one shard an individual."""
+    from learngene_hub.recipe import Recipe
+
+    out = tmp_path_factory.mktemp("runs") / "loop"
+    evolve(Recipe.from_file(tiny_file, LOOP), out=out)
+    return out
+
+
+LOOP = ("backend=loop", "evolution.recombination=average")
+
+
+def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_bytes(
+    tiny, loop_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(local_engine, "get_all_start_methods", lambda: ["spawn"])
+    evolve(tiny(*LOOP), out=tmp_path, engine=EngineOptions(workers=2))
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+def test_four_processes_give_the_bytes_of_one_and_say_what_each_did(tiny, loop_run, tmp_path):
+    evolve(tiny(*LOOP), out=tmp_path, engine=EngineOptions(workers=4))
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    for row, alone in zip(rows(tmp_path), rows(loop_run), strict=True):
+        assert row["individuals"] == alone["individuals"]
+        assert (row["engine"]["name"], row["engine"]["workers"], row["engine"]["retried"]) == ("local", 4, 0)
+        tasks = 4 + (row["recombinant"] is not None)
+        assert sum(one["shards"] for one in row["engine"]["each"]) == tasks
+        assert all(0 <= one["idle"] <= 1 for one in row["engine"]["each"])
+    assert json.loads((tmp_path / "gene/config.json").read_text())["origin"]["cost"]["device"] == "4 x CPU"
+
+
+def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
+    notes = Notes()
+    recipe = tiny("backend=grouped", "evolution.generations=1")
+    evolve(recipe, out=tmp_path, engine=EngineOptions(workers=2), reporter=notes)
+    assert notes.warnings[0].startswith("1 of 2 workers will have work: the back end grouped makes 1 shard of a gen")
+
+
+def test_groups_give_the_same_bytes_in_two_processes(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("learngene_hub.evolution.shard.TOGETHER", 2)
+    for workers in (1, 2):
+        evolve(tiny("backend=grouped"), out=tmp_path / str(workers), engine=EngineOptions(workers=workers))
+    assert (tmp_path / "1" / WEIGHTS).read_bytes() == (tmp_path / "2" / WEIGHTS).read_bytes()
+
+
+def test_workers_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_time(
+    tiny, loop_run, tmp_path, monkeypatch
+):
+    notes = Notes()
+    put_faults(monkeypatch, tmp_path, {0: "killed", 1: "hangs", 2: "memory"})
+    evolve(tiny(*LOOP), out=tmp_path / "run", engine=EngineOptions(workers=2, timeout=10), reporter=notes)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    killed, hung, memory = notes.warnings
+    goes = r": generation {} individual 1 goes to another worker, attempt 2"
+    assert re.fullmatch(r"worker \d \(process \d+\) was killed by SIGKILL" + goes.format("1,"), killed)
+    assert re.fullmatch(r"worker \d \(process \d+\) hung: no step for 10 s" + goes.format("2,"), hung)
+    assert re.fullmatch(r"worker \d \(process \d+\) out of memory \(.*can't allocate.*\)" + goes.format("3,"), memory)
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 1, 1]
+
+
+SCRIPT = """\
+import sys, torch
+from learngene_hub import Recipe, evolve
+
+print("run as", __name__)
+torch.set_num_threads(2)
+evolve(Recipe.from_file(sys.argv[1], sys.argv[3:]), out=sys.argv[2])
+"""
+
+
+def test_a_plain_script_has_all_cores_and_is_not_run_again_by_workers(tiny_file, loop_run, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tiny_file), str(tmp_path / "run"), *LOOP]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "run as __main__\n"), done.stderr
+    assert [row["engine"]["workers"] for row in rows(tmp_path / "run")] == [2] * 3
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+def test_back_ends_are_timed_with_the_threads_of_a_shard(tiny, tmp_path, monkeypatch):
+    asked = []
+
+    def choose(example, count, training, **given):
+        asked.append(given["threads_of"])
+        return Choice("grouped")
+
+    monkeypatch.setattr(pace, "choose", choose)
+    with threads(8):
+        evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=1))
+    assert asked == [{"loop": 2, "grouped": 8}, {"loop": 8, "grouped": 8}]  # of 4 individuals
+
+
+class StopAfterOne(SilentReporter):
+    def line(self, text):
+        raise KeyboardInterrupt("stopped by the test")
+
+
+def begin(recipe, out, monkeypatch, precision):
+    """One generation of a run on a machine where `precision` is best."""
+    monkeypatch.setattr(pace, "best_precision", lambda device: precision)
+    monkeypatch.setattr(shard, "best_precision", lambda device: precision)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=out, reporter=StopAfterOne())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run, tmp_path, monkeypatch, workers):
+    recipe = tiny(*LOOP, "precision=auto")
+    begin(recipe, tmp_path, monkeypatch, "float32")
+    assert json.loads((tmp_path / "state/state.json").read_text())["precision"] == "float32"
+    monkeypatch.undo()
+    monkeypatch.setattr(pace, "best_precision", lambda device: pytest.fail("asked again"))
+    monkeypatch.setattr(shard, "best_precision", lambda device: "bfloat16")
+    evolve(recipe, out=tmp_path, resume=True, engine=EngineOptions(workers=workers))
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_path, monkeypatch):
+    recipe = tiny(*LOOP, "precision=auto")
+    begin(recipe, tmp_path, monkeypatch, "bfloat16")
+    monkeypatch.setattr(shard, "best_precision", lambda device: "float32")
+    with pytest.raises(
+        EngineError, match=r"precision: the run was begun in bfloat16, so workers need it, but \S+ comp"
+    ):
+        evolve(recipe, out=tmp_path, resume=True)
+
+
+def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, loop_run, tmp_path, monkeypatch):
+    recipe, state = tiny(*LOOP, "precision=auto"), tmp_path / "state/state.json"
+    begin(recipe, tmp_path, monkeypatch, "float32")
+    old = json.loads(state.read_text())
+    del old["precision"]
+    state.write_text(json.dumps(old))
+    evolve(recipe, out=tmp_path, resume=True)
+    assert json.loads(state.read_text())["precision"] == "float32"
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+def start(recipe, out, *more):
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), *LOOP, "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def descendants(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for child in children for one in (int(child), *descendants(int(child)))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_same_bytes(tiny_file, loop_run, tmp_path):
+    driver = start(tiny_file, tmp_path, "--workers", "2")
+    with driver.stderr:
+        assert any("generation 1/3" in line for line in iter(driver.stderr.readline, ""))
+        handles = [os.pidfd_open(pid) for pid in descendants(driver.pid)]
+        driver.kill()
+        driver.wait()
+    assert len(handles) >= 3  # two workers and what they are copies of
+    for handle in handles:
+        assert select.select([handle], [], [], 30)[0], "a worker outlived its driver"
+        os.close(handle)
+    _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=240)
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes(), errors
+
+
+def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path):
+    driver = start(tiny_file, tmp_path, "--workers", "2", "evolution.generations=500")
+    with driver.stderr:
+        assert any("generation 1/500" in line for line in iter(driver.stderr.readline, ""))
+        driver.send_signal(signal.SIGINT)
+        errors = driver.stderr.read()
+    assert driver.wait(timeout=240) == 130
+    assert "go on with the same command and --resume" in " ".join(errors.split())
+    assert "Traceback" not in errors
