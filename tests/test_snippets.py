@@ -1,5 +1,6 @@
 """Whatever a document shows as Python or as a command is tried, in a folder that holds what the text speaks of."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -79,6 +80,16 @@ def test_a_command_in_a_document_is_one_with_such_options(path, line):
     assert known, f"no such command: learngene {line}"
     for option in (word.partition("=")[0] for word in words if word.startswith("--")):
         assert re.search(rf"{option}\b", HELP[known[0]]), f"no such option: {option} in learngene {line}"
+
+
+def test_the_campaign_over_the_readme_changes_what_stands_there(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests/campaigns"))
+    campaign = importlib.import_module("readme")
+    text = (ROOT / "README.md").read_text()
+    found = [one.text.partition("#")[0].strip() for one in campaign.commands(text)]
+    for changed in (*campaign.REPLACED, *campaign.APPENDED, *campaign.LEFT_OUT):
+        assert any(changed in one for one in found), f"README.md has no command with {changed}"
+    assert campaign.makefile_lines("demo")[0].startswith("learngene evolve demo")
 
 
 def test_the_example_results_are_such_as_an_evaluation_writes(desk):
