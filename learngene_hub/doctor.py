@@ -153,5 +153,5 @@ def _hub(options: HubOptions) -> Finding:
             check_reachable(options)
     except HubError as error:
         said = str(error).partition(": ")[2].replace(options.site, site)
-        return Finding("Hub", site, f"{said}; genes of the package and of the cache load without it")
+        return Finding("Hub", f"{site}: {said}; genes of the package and of the cache load without it")
     return Finding("Hub", f"{site}: answers")
