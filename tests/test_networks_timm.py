@@ -150,6 +150,16 @@ def test_gradient_checkpointing_is_refused(network):
 
 
 @every_network
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_torchscript_computes_the_same(network, training):
+    model, x = tiny(network).train(training), images(32)
+    scripted = torch.jit.script(copy.deepcopy(model))
+    torch.testing.assert_close(scripted(x), model(x))
+
+
+@every_network
 def test_a_copy_is_independent_and_equal(network):
     model = tiny(network)
     twin = copy.deepcopy(model)

@@ -82,6 +82,18 @@ def test_a_network_in_training_takes_it_and_differs_by_rounding_only(calls, monk
     assert torch.allclose(found, plain, rtol=0, atol=0.05 * plain.abs().max().item())
 
 
+@pytest.mark.parametrize(
+    "other", [{"stride": 2, "padding": 1}, {"padding": 0}, {"padding": 2, "dilation": 2}, {"padding": 1, "bias": True}]
+)
+def test_a_layer_that_was_made_otherwise_does_not_take_it(calls, other):
+    count = LEAST_CHANNELS
+    with torch.autocast("cpu", dtype=BF16):
+        layers.Convolution(count, count, 3, **{"bias": False} | other)(draw(1, count, 4, 4, dtype=torch.float32))
+        assert calls == []
+        layers.Convolution(count, count, 3, padding=1, bias=False)(draw(1, count, 4, 4, dtype=torch.float32))
+        assert len(calls) == 1
+
+
 def test_elsewhere_it_is_not_taken(calls):
     network, images = build("lg_vgg11", num_classes=4, width=0.25), draw(8, 3, 32, 32, dtype=torch.float32)
     network(images)

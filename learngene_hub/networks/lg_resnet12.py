@@ -151,10 +151,14 @@ class _ConvStack(nn.Module):
         self.norm3 = nn.BatchNorm2d(last)
 
     def residual(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.norm1(self.conv1(x)), _SLOPE)
-        x = F.leaky_relu(self.norm2(self.conv2(x)), _SLOPE)
+        x = _leaky(self.norm1(self.conv1(x)))
+        x = _leaky(self.norm2(self.conv2(x)))
         summand: Tensor = self.norm3(self.conv3(x))
         return summand
+
+
+def _leaky(x: Tensor, slope: float = _SLOPE) -> Tensor:  # an argument, since TorchScript knows no constants of a module
+    return F.leaky_relu(x, slope)
 
 
 class _BaseBlock(_ConvStack):
@@ -166,7 +170,7 @@ class _BaseBlock(_ConvStack):
         self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels[3])))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.residual(x) + self.shortcut(x), _SLOPE)
+        return _leaky(self.residual(x) + self.shortcut(x))
 
 
 class _ExtraBlock(_ConvStack):
