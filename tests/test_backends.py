@@ -56,8 +56,11 @@ def test_a_network_that_diverges_leaves_the_others_as_the_loop_would(dtype, prec
         if broken:
             with torch.no_grad():
                 made[1].network.stages[0][0].conv.weight.fill_(math.nan)
+        signs = []
+        made = [replace(one, on_step=signs.append) for one in made]
         job = replace(training(), precision=precision)
         ends.append(list(train_each(made, job, backend="grouped" if broken else "loop")))
+    assert signs.count(0) == 3 * job.steps  # all were trained once more, with signs of life, and counted once
     assert [math.isnan(one.loss) for one in ends[1]] == [False, True, False]
     for place in (0, 2):
         sound, beside = (tensors(end[place].trainee) for end in ends)

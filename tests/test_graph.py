@@ -18,7 +18,6 @@ from learngene_hub.evolution.run import evolve
 from learngene_hub.progress import SilentReporter
 from learngene_hub.training import CHECK_EVERY
 
-WEIGHTS = "gene/learngene.safetensors"
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 

@@ -6,6 +6,7 @@ So the same seed gives the same bytes on a machine ever after (ours).
 import copy
 import hashlib
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -45,8 +46,8 @@ class Choice:
     Attributes:
         backend: its name.
         milliseconds: back end -> time of one step of all networks together; empty if nothing had to be timed. Where
-            back ends differ in threads, of that with fewer as many shards are taken to be at work beside each other as
-            have the threads of the other.
+            `loop` has fewer threads on a CPU, as many of its networks are taken to be trained beside each other as have
+            the threads of the other; on a GPU one is trained after the other.
     """
 
     backend: Backend
@@ -66,6 +67,12 @@ class _Job:
     @property
     def most_threads(self) -> int:
         return max(self.threads_of[one] for one in CANDIDATES)
+
+    @property
+    def turns(self) -> int:
+        """Networks that `loop` trains one after the other, while others train the rest."""
+        on_cpu = next(self.example.network.parameters()).device.type == "cpu"
+        return math.ceil(self.count / (self.most_threads // self.threads_of["loop"] if on_cpu else 1))
 
 
 def choose(
@@ -156,10 +163,11 @@ def _milliseconds(backend: Backend, job: _Job) -> float:
     copies = (_copy(job, batch, clock) for clock in clocks)
     with threads(job.threads_of[backend]):
         list(train_each(copies, replace(job.training, steps=1 + TIMED_STEPS), backend=backend))
-    share = job.threads_of[backend] / job.most_threads
     spans = [clock[-1] - clock[0] for clock in clocks]
-    total = sum(spans) if backend == "loop" else spans[0]  # a step of a group is a step of each in it
-    return round(1000 * total * share / TIMED_STEPS, 3)
+    total = (
+        job.turns * sum(spans) / len(spans) if backend == "loop" else spans[0]
+    )  # a group's step is that of each in it
+    return round(1000 * total / TIMED_STEPS, 3)
 
 
 def _copy(job: _Job, batch: Batch, clock: list[float]) -> Trainee:

@@ -131,8 +131,13 @@ def train_group(group: Sequence[Trainee], training: Training) -> Iterable[Fitted
         on_step=on_step,
     )
     if losses is None:  # its steps have been reported already
-        return (train_alone(replace(one, on_step=lambda images: None), training) for one in group)
+        return (train_alone(replace(one, on_step=_silent(one)), training) for one in group)
     return map(Fitted, group, losses, batches)
+
+
+def _silent(one: Trainee) -> Callable[[int], None]:
+    """Signs of life of a network whose images have been counted."""
+    return lambda images: one.on_step(0)
 
 
 def train_together(
@@ -248,7 +253,7 @@ def _inherited(joined: nn.Module, shapes: Mapping[str, tuple[int, ...]], count: 
 
 def _grouped(module: nn.Module, count: int) -> nn.Module:
     """`module` with `count` groups, its tensors still those of one network."""
-    if isinstance(module, nn.Conv2d) and type(module) in {nn.Conv2d, Convolution}:
+    if isinstance(module, nn.Conv2d) and type(module) in {nn.Conv2d, Convolution}:  # the first for mypy
         module.in_channels, module.out_channels = module.in_channels * count, module.out_channels * count
         module.groups *= count
     elif type(module) is nn.BatchNorm2d:
