@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.measure import ROUNDS, Figure, Goal
-from learngene_hub import Recipe, evolve
+from learngene_hub import EngineOptions, Recipe, evolve
 
 OVERRIDES = ("evolution.generations=2", "evolution.population=2", "backend=loop")
 WARM_UP = (
@@ -80,7 +80,7 @@ def _run(overrides: tuple[str, ...]) -> Mapping[str, float]:
         recipe = Recipe.from_file("demo", overrides)
         with clocked() as spent:
             began = time.process_time()
-            evolve(recipe, out=Path(folder) / "run", device="cpu")
+            evolve(recipe, out=Path(folder) / "run", device="cpu", engine=EngineOptions(workers=1))
             total = time.process_time() - began
     return {phase: spent[phase] for phase in PHASES} | {REST: total - sum(spent.values())}
 

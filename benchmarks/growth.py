@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.measure import Figure, Goal, cpu_seconds, interleaved, ratio, typical
-from learngene_hub import Recipe, evolve
+from learngene_hub import EngineOptions, Recipe, evolve
 from learngene_hub.evolution import run
 
 GENERATIONS, PART = 200, 50
@@ -128,7 +128,7 @@ def _evolve(*overrides: str) -> Callable[[], None]:
 
     def work() -> None:
         with TemporaryDirectory() as folder:
-            evolve(recipe, out=Path(folder) / "run", device="cpu")
+            evolve(recipe, out=Path(folder) / "run", device="cpu", engine=EngineOptions(workers=1))
 
     return work
 

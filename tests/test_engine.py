@@ -35,7 +35,6 @@ from learngene_hub.errors import EngineError, SelectionError
 from learngene_hub.evolution.shard import cut, manner
 from learngene_hub.progress import SilentReporter
 
-WEIGHTS = "gene/learngene.safetensors"
 CPU = torch.device("cpu")
 
 
@@ -78,13 +77,14 @@ def test_a_result_that_cannot_be_sent_is_an_error_at_once():
         list(crew.run([Give()]))
 
 
-def test_what_a_machine_may_have_done_is_tried_elsewhere():
+def test_what_a_machine_may_have_done_is_tried_elsewhere_and_its_traceback_is_written(capfd):
     full, broken = OSError(28, "No space left"), torch.AcceleratorError("CUDA error: an illegal access\nmore")
     library = RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
     for error, why in [(full, "OSError: .*No space left"), (broken, "illegal access"), (library, "cuDNN error")]:
         lost = read_answer(answer(wrap(partial(fail, error)), None, no_step))
         assert isinstance(lost, Lost)
         assert re.fullmatch(rf"failed \(.*{why}.*\)", lost.why)
+        assert re.search(rf"in fail\n.*raise error\n(.*\n)*.*{why}", capfd.readouterr().err)
 
 
 def fail(error, scene, step):
@@ -198,6 +198,8 @@ def test_a_process_that_may_have_no_children_does_all_itself(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     monkeypatch.setattr(choice, "current_process", lambda: SimpleNamespace(daemon=True))
     assert type(make_engine(EngineOptions(), device="cpu", place=CPU, most=4)).__name__ == "Alone"
+    with pytest.raises(EngineError, match="workers: expected 1, found 2: this process is a daemonic one"):
+        make_engine(EngineOptions(workers=2), device="cpu", place=CPU, most=4)
 
 
 @pytest.mark.parametrize(

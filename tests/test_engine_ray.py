@@ -40,6 +40,21 @@ def test_a_step_without_images_is_a_sign_of_life_too():
     assert list(_stepped(1, actor, hand.progress())) == []
 
 
+@pytest.mark.parametrize(
+    ("address", "is_same"),
+    [
+        ("127.0.0.1:6379", True),
+        ("localhost:6379", True),
+        ("ray://head:10001", True),
+        ("127.0.0.1:6380", False),
+        ("192.0.2.1:6379", False),
+        ("no-such-host.invalid:6379", False),
+    ],
+)
+def test_a_cluster_in_use_is_known_by_other_spellings_of_its_address(address, is_same):
+    assert on_ray._may_be_same(address, "127.0.0.1:6379") is is_same
+
+
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
 
 

@@ -58,7 +58,8 @@ def make_engine(options: EngineOptions, *, device: str, place: torch.device, mos
         most: tasks that there will be at once, >= 1.
 
     Raises:
-        EngineError: Ray is not installed, the cluster cannot be reached, or `device` is not one for Ray.
+        EngineError: Ray is not installed, the cluster cannot be reached, `device` is not one for Ray, or this process
+            may have no workers.
     """
     if options.name == "ray":
         if device not in {"auto", "cpu", "cuda"}:
@@ -66,6 +67,11 @@ def make_engine(options: EngineOptions, *, device: str, place: torch.device, mos
         return RayEngine(device, options.workers, most, options.address, options.timeout)
     devices = _devices(place)
     workers = options.workers or min(most, _room(devices))
+    if workers > 1 and current_process().daemon:
+        raise EngineError(
+            f"workers: expected 1, found {workers}: this process is a daemonic one, as those of multiprocessing.Pool "
+            "are, and may start none"
+        )
     return Alone(place) if workers == 1 else Processes(devices, workers, options.timeout)
 
 

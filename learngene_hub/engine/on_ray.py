@@ -5,6 +5,7 @@ Genes travel the same way. An actor is asked now and then how far it is; one tha
 """
 
 import os
+import platform
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -135,11 +136,24 @@ def _check_same(ray: ModuleType, address: str | None) -> None:
     Raises:
         EngineError: it does, and can have one cluster only.
     """
-    if address is not None and address != (used := ray.get_runtime_context().gcs_address):
+    used = ray.get_runtime_context().gcs_address
+    if address is not None and not _may_be_same(address, used):
         raise EngineError(
             f"address {address}: this process uses Ray at {used} already; leave the address out to use that cluster, "
             "or call ray.shutdown() before"
         )
+
+
+def _may_be_same(address: str, used: str) -> bool:
+    """Whether `address` can stand for the cluster at `used`: a proxy tells nothing, and names have many spellings."""
+    if address.startswith("ray://"):
+        return True
+    (host, _, port), (used_host, _, used_port) = address.rpartition(":"), used.rpartition(":")
+    try:
+        ip = socket.gethostbyname(host)
+    except OSError:
+        return False
+    return port == used_port and (ip == used_host or ip.startswith("127."))
 
 
 def _check_answers(address: str) -> None:
@@ -189,7 +203,7 @@ class Hand:
 
     def where(self) -> tuple[str, str, str]:
         """The node and process it is in, what it computes on, and what of that shapes results."""
-        process = f"process {os.getpid()} on {os.uname().nodename}"
+        process = f"process {os.getpid()} on {platform.node()}"
         return process, chip_name(self._device), chip_kind(self._device)
 
     def work(self, task: Parcel) -> tuple[Parcel, tuple[int, int]]:

@@ -38,10 +38,18 @@ def _failure(error: Exception) -> Lost | Refused:
             return Lost(f"out of memory ({_in_short(error)})")
         case LearngeneError():
             return Refused(_sendable(error))
-        case OSError() | RuntimeError() if isinstance(error, OSError) or _is_of_the_device(error):
-            return Lost(f"failed ({named(error)})")
+        case OSError():
+            return _failed(error)
+        case RuntimeError() if _is_of_the_device(error):
+            return _failed(error)
         case _:
             return Refused(_sendable(error), "".join(traceback.format_exception(error)))
+
+
+def _failed(error: Exception) -> Lost:
+    """A loss, whose traceback the worker writes as a process that dies of it would."""
+    traceback.print_exception(error)
+    return Lost(f"failed ({named(error)})")
 
 
 def _sendable(error: Exception) -> Exception:
