@@ -80,7 +80,7 @@ def test_a_pool_that_is_not_what_the_state_says_is_refused(run, alter, message):
 def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_path):
     pool = next((run / "state").glob("pool-*"))
     os.truncate(pool, 10**12)
-    with pytest.raises(RunError, match=r"expected at most \d+ MB, found 1e\+06 MB"):
+    with pytest.raises(RunError, match=r"expected at most 0\.\d+ MB, found 1e\+06 MB"):
         load_state(run)
     pool.unlink()
     with pytest.raises(RunError, match="is not there"):
@@ -91,6 +91,15 @@ def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_p
     pool.unlink()
     pool.symlink_to(tmp_path)
     with pytest.raises(RunError, match="is a link out of"):
+        load_state(run)
+
+
+def test_a_pool_may_be_as_large_as_genes_of_its_recipe(run):
+    recipe = json.loads((run / STATE).read_text())["recipe"]
+    change(run / STATE, recipe=recipe | {"network": recipe["network"] | {"width": 4.0, "depth": 19}})
+    pool = next((run / "state").glob("pool-*"))
+    os.truncate(pool, 250_000_000)  # one such gene has 260 MB
+    with pytest.raises(RunError, match="altered since it was saved"):
         load_state(run)
 
 

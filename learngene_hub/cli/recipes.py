@@ -61,7 +61,7 @@ def validate(
 ) -> None:
     """Check a recipe, and that its network can be built; all faults are listed."""
     from learngene_hub.birth import gene_channels
-    from learngene_hub.evolution.run import network_body
+    from learngene_hub.evolution.body import network_body
     from learngene_hub.recipe import Recipe
 
     checked = Recipe.from_file(recipe, overrides or ())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from learngene_hub.data import GLYPHS, Normalisation
 from learngene_hub.errors import LearngeneError
+from learngene_hub.evolution.body import network_body
 from learngene_hub.evolution.plan import evolution_flops
-from learngene_hub.evolution.run import network_body
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import RECIPE_NAME
 from learngene_hub.gene.learngene import Learngene

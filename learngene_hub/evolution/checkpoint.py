@@ -19,16 +19,18 @@ from torch import Tensor
 
 from learngene_hub import files
 from learngene_hub.backends import Backend
-from learngene_hub.errors import RunError
+from learngene_hub.errors import NetworkError, RecipeError, RunError
+from learngene_hub.evolution.body import gene_shape
 from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual, Job
 from learngene_hub.files import append_line, atomic_path, leads_out, read_file, write_text
 from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
+from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
 MOST_STATE = 10**8  # bytes of `state.json`
-MOST_GENE = 2 * 10**8  # bytes of the pool's file for each of its members
+MOST_HEADER = 10**5  # bytes that name the tensors of one gene in the pool's file
 MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -146,12 +148,12 @@ def load_state(out: Path) -> Saved:
         record = _StateRecord.model_validate_json(_own_file(folder / STATE_NAME, out, most=MOST_STATE))
         pool = folder / record.pool_file
         _check_own(pool, out)
-        if (size := pool.stat().st_size) > (most := MOST_GENE * len(record.pool)):
-            raise ValueError(f"{pool.name}: expected at most {most / 1e6:g} MB, found {size / 1e6:g} MB")
+        if (size := pool.stat().st_size) > (most := len(record.pool) * _most_bytes(record.recipe)):
+            raise ValueError(f"{pool.name}: expected at most {most / 1e6:.3g} MB, found {size / 1e6:.3g} MB")
         if file_sha256(pool) != record.pool_sha256:
             raise RunError(f"{pool}: altered since it was saved; start again with another --out")
         members = _members(record, load_file(pool))
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
         fault = _first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
     numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
@@ -222,6 +224,12 @@ def _own_file(path: Path, out: Path, *, most: int) -> bytes:
     """Content of a file of the run."""
     _check_own(path, out)
     return read_file(path, most=most)
+
+
+def _most_bytes(recipe: Mapping[str, Any]) -> int:
+    """What one gene of the dumped `recipe` takes in the pool's file, its tensors' names included."""
+    gene = gene_shape(Recipe.from_mapping(recipe))
+    return MOST_HEADER + sum(tensor.nbytes for tensor in gene.values())
 
 
 def _check_own(path: Path, out: Path) -> None:

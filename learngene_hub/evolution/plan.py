@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from learngene_hub.backends import Trainee, Training
 from learngene_hub.backends.memory import networks_at_once, training_bytes
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
-from learngene_hub.evolution.run import network_body
+from learngene_hub.evolution.body import gene_shape, network_body
 from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
 from learngene_hub.evolution.shard import pick_precision
 from learngene_hub.evolution.supply import Supply, take_stock
@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
     images = _all_images(recipe)
     rate = _measure(recipe, body, channels, device)
     memory_bytes, at_once = _side_by_side(recipe, body, channels, device)
-    gene = {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}
+    gene = gene_shape(recipe)
     return Plan(
         network_parameters=sum(weight.numel() for weight in full.parameters()),
         gene_parameters=sum(weight.numel() for weight in thin.parameters()),

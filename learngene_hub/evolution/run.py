@@ -13,6 +13,7 @@ from learngene_hub.backends import Backend, Choice
 from learngene_hub.birth import Body, gene_channels
 from learngene_hub.engine import Crew, EngineOptions, device_name, make_engine
 from learngene_hub.errors import RunError
+from learngene_hub.evolution.body import network_body
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
     Saved,
@@ -181,11 +182,6 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
     )
     channels = gene_channels(body, recipe.gene.fraction)
     return Setting(recipe, body, channels, environment, tasks, torch.get_num_threads())
-
-
-def network_body(recipe: Recipe) -> Body:
-    """What the networks of `recipe` are built as."""
-    return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
 
 
 def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:

@@ -1,0 +1,26 @@
+"""What the networks of a recipe are built as, and what their genes hold."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from learngene_hub.birth import Body, gene_channels, gene_network
+from learngene_hub.recipe import Recipe
+
+
+def network_body(recipe: Recipe) -> Body:
+    """What the networks of `recipe` are built as."""
+    return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
+
+
+def gene_shape(recipe: Recipe) -> Mapping[str, Tensor]:
+    """Tensor name -> tensor of a learngene of `recipe`, on the meta device.
+
+    Raises:
+        NetworkError: the network cannot be built.
+    """
+    body = network_body(recipe)
+    with torch.device("meta"):
+        thin = gene_network(body, gene_channels(body, recipe.gene.fraction), num_classes=0)
+    return {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}
