@@ -49,6 +49,7 @@ def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_byt
     tiny, loop_run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(local_engine, "get_all_start_methods", lambda: ["spawn"])
+    assert local_engine._context().get_start_method() == "spawn"
     evolve(tiny(*LOOP), out=tmp_path, engine=EngineOptions(workers=2))
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
@@ -205,5 +206,5 @@ def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path
         driver.send_signal(signal.SIGINT)
         errors = driver.stderr.read()
     assert driver.wait(timeout=240) == 130
-    assert "go on with the same command and --resume" in " ".join(errors.split())
+    assert "the same command with --resume goes on" in " ".join(errors.split())
     assert "Traceback" not in errors

@@ -107,7 +107,7 @@ def test_ctrl_c_says_how_to_resume_and_exits_130(tiny_file, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with the same command and --resume" in " ".join(errors.split())
+    assert "the same command with --resume goes on" in " ".join(errors.split())
     assert "Traceback" not in errors
 
 

@@ -2,13 +2,16 @@
 
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.main import app
+from learngene_hub.errors import EngineError
 
 
 def as_a_library_in_c(*_, **__):
@@ -33,6 +36,19 @@ def test_an_error_that_a_library_made_of_ctrl_c_is_an_interruption():
     with pytest.raises(KeyboardInterrupt, match=r"^stopped$") as caught, interruptible("stopped"):
         as_a_library_in_c()
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("later", [EngineError("given up after 3 attempts"), typer.Exit(1)])
+def test_a_later_failure_is_told_as_it_is_where_a_library_swallowed_ctrl_c(later):
+    def work():
+        with interruptible("stopped"):
+            with suppress(ValueError):
+                as_a_library_in_c()
+            raise later
+
+    with pytest.raises(type(later)) as caught:
+        work()
+    assert caught.value is later
 
 
 def test_an_error_without_ctrl_c_stays_what_it_is():

@@ -73,6 +73,25 @@ def test_predict_names_files_by_what_they_do_not_have_in_common(tuned, photos):
     assert rows == [str(one.relative_to(photos)) for one in (first, second)]
 
 
+def test_predict_takes_files_by_absolute_and_by_relative_paths(tuned, photos, monkeypatch):
+    first, second = (next((photos / name).iterdir()) for name in CLASSES[:2])
+    monkeypatch.chdir(photos)
+    near = first.relative_to(photos)
+    shown = learngene("predict", tuned.folder, near, second, "--top", 1)
+    assert shown.exit_code == 0
+    assert str(near) in shown.stdout
+    assert second.name in "".join(shown.stdout.split())  # a long path is folded
+
+
+def test_pictures_of_one_number_stand_in_one_order(tuned, tmp_path):
+    folder = write_photos(tmp_path / "photos", 1, classes=CLASSES[:1])
+    only = next(folder.rglob("*.png"))
+    for name in ("2.png", "02.png", "10.png"):
+        shutil.copy(only, only.with_name(name))
+    found = [one.path.name for one in Predictor.load(tuned.folder).predict([folder])]
+    assert found == [only.name, "02.png", "2.png", "10.png"]
+
+
 def test_predict_exits_with_1_after_predicting_what_can_be_read(tuned, photos):
     image = next(photos.rglob("*.png"))
     result = learngene("predict", tuned.folder, image, "absent.jpg", "--json")

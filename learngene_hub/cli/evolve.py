@@ -57,8 +57,7 @@ def evolve(
         print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
         return
     folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address, timeout)
-    again = f"interrupted; finished generations are kept in {folder}: go on with the same command and --resume"
-    with interruptible(again):
+    with interruptible(f"interrupted; the same command with --resume goes on after the last generation in {folder}"):
         gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
     if gene.config.origin is None:
         raise LearngeneError(f"{folder}: the gene has no origin")

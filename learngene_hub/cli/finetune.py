@@ -121,10 +121,18 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", top: in
     """A row a picture: the file, without the folder that all have in common, and its likeliest classes."""
     if not predictions:
         return
-    common = os.path.commonpath([one.path.parent for one in predictions])
-    rows = [(os.path.relpath(one.path, common or "."), *_likeliest(one, top)) for one in predictions]
+    common = _common([one.path.parent for one in predictions])
+    names = [os.path.relpath(one.path, common) if common else str(one.path) for one in predictions]
+    rows = [(name, *_likeliest(one, top)) for name, one in zip(names, predictions, strict=True)]
     title = f"{folder} of {common}" if common else str(folder)
     print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
+
+
+def _common(folders: "Sequence[Path]") -> str:
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # some are absolute and some are not, or they are on two drives
+        return ""
 
 
 def _likeliest(prediction: "Prediction", top: int) -> list[str]:

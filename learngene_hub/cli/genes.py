@@ -38,7 +38,7 @@ def list_genes(
     if as_json:
         print_json([asdict(one) for one in genes])
     elif genes:
-        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(one) for one in genes], whole_first=True)
+        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(one, hub=hub) for one in genes], whole_first=True)
     else:
         stderr.print("no such gene" + ("" if hub else "; --hub looks on the Hub"), markup=False)
 
@@ -72,14 +72,14 @@ def verify(gene: Source, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _row(one: "GeneSummary") -> tuple[str, ...]:
+def _row(one: "GeneSummary", *, hub: bool) -> tuple[str, ...]:
     return (
         one.name,
         one.network or "",
         one.data or "",
         "" if one.megabytes is None else f"{one.megabytes:.1f}",
         "" if one.gain is None else f"{one.gain:+.1f}",
-        *(() if one.downloads is None else (f"{one.downloads:,}",)),
+        *(("" if one.downloads is None else f"{one.downloads:,}",) if hub else ()),
     )
 
 

@@ -6,24 +6,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import typer
+
+from learngene_hub.errors import LearngeneError
+
 
 @contextmanager
 def interruptible(say: str) -> Iterator[None]:
-    """A block that ends with `KeyboardInterrupt(say)` once Ctrl-C was pressed, whatever came out of it.
+    """A block whose failure after Ctrl-C is told as `KeyboardInterrupt(say)`.
 
     Python raises `KeyboardInterrupt` in whatever code is running. Callbacks of matplotlib, say, hand any exception to
     C, which comes back as a `ValueError`. What the block did without failing stays done.
 
     Raises:
         KeyboardInterrupt: the block failed after Ctrl-C; with the words of an inner block, if there are any.
+        LearngeneError: likewise, as it is: it may be a later failure, after a Ctrl-C that a library swallowed.
     """
     with _noted() as pressed:
         try:
             yield
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(str(stop) or say) from None
-        except Exception as error:
-            if pressed():
+        except Exception as error:  # whatever a library made of Ctrl-C
+            if pressed() and not isinstance(error, LearngeneError | typer.Exit):
                 raise KeyboardInterrupt(say) from error
             raise
 

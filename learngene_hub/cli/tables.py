@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from learngene_hub.cli.console import stdout
 
@@ -22,7 +23,7 @@ def print_table(
 
     A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
     """
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = list(rows)
     whole_first = whole_first and max((len(row[0]) for row in rows), default=0) <= MOST_WHOLE
     for number in range(len(rows[0]) if rows else len(columns)):

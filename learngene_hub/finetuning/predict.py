@@ -127,11 +127,12 @@ def _image_files(paths: Iterable[str | Path]) -> Iterator[Path]:
     for path in map(Path, paths):
         if path.is_dir():
             inside = (file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
-            yield from sorted(inside, key=_by_number) or [path]
+            yield from sorted(inside, key=_in_order) or [path]
         else:
             yield path
 
 
-def _by_number(path: Path) -> list[list[str | int]]:
-    """Sorts 2.jpg before 10.jpg: in every part of the path, text and numbers by turns."""
-    return [[int(one) if one.isdecimal() else one for one in re.split(r"(\d+)", part)] for part in path.parts]
+def _in_order(path: Path) -> tuple[list[list[str | int]], Path]:
+    """Sorts 2.jpg before 10.jpg: in every part of the path, text and numbers by turns; 02.jpg before 2.jpg."""
+    parts = [re.split(r"(\d+)", part) for part in path.parts]
+    return [[int(one) if one.isdecimal() else one for one in part] for part in parts], path
