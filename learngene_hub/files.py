@@ -205,9 +205,9 @@ def claim(out: Path) -> Iterator[None]:
 
 def _leave_nothing_empty(out: Path, made: Sequence[Path]) -> None:
     """Remove the lock where there is nothing else in `out`, then the folders `made`, as long as they are empty."""
-    if [path.name for path in out.iterdir()] != [LOCK_NAME]:
-        return
-    with suppress(OSError):  # another process came meanwhile
+    with suppress(OSError):  # another process came meanwhile, or somebody removed it all
+        if [path.name for path in out.iterdir()] != [LOCK_NAME]:
+            return
         (out / LOCK_NAME).unlink()
         for folder in made:
             folder.rmdir()

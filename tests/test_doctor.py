@@ -25,7 +25,7 @@ def online(monkeypatch):
 def test_everything_a_bug_report_needs_is_there():
     checks = {one.check: one.found for one in doctor.examine(DEAD)}
     assert checks["learngene-hub"] == __version__
-    assert checks["torch"] == torch.__version__
+    assert torch.__version__.startswith(checks["torch"])  # which may go on with +cpu
     assert {"python", "timm", "huggingface_hub", "safetensors", "extra evolve", "device", "precision"} <= checks.keys()
     assert {"threads", "cache", "cache of the Hub", "Hub", "token"} <= checks.keys()
     assert "matplotlib" in checks["extra evolve"]

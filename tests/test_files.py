@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,16 @@ def test_sweeping_a_folder_leaves_files_and_other_folders(tmp_path):
     (tmp_path / ".hidden").touch()
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"kept.tmp", ".hidden"}
+
+
+def test_the_clean_up_of_a_folder_that_is_gone_hides_no_failure(tmp_path):
+    def work():
+        with claim(tmp_path / "run"):
+            shutil.rmtree(tmp_path / "run")
+            raise ValueError("the real reason")
+
+    with pytest.raises(ValueError, match="the real reason"):
+        work()
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
