@@ -43,14 +43,14 @@ def test_a_name_like_no_other_gets_no_hint():
 
 
 def test_a_depth_no_vgg_has_is_refused():
-    with pytest.raises(NetworkError, match="vgg has no depth 12; choose one of 11, 13, 16, 19"):
+    with pytest.raises(NetworkError, match="lg_vgg11 has no depth 12; choose one of 11, 13, 16, 19"):
         build("lg_vgg11", num_classes=5, depth=12)
 
 
 @every_resnet
 @pytest.mark.parametrize("depth", [9, 13, 63])
 def test_a_depth_no_resnet12_has_is_refused(network, depth):
-    with pytest.raises(NetworkError, match=f"resnet12 has no depth {depth}; choose one of 12, 15, 18, .*, 60"):
+    with pytest.raises(NetworkError, match=f"lg_resnet12 has no depth {depth}; choose one of 12, 15, 18, .*, 60"):
         build(network, num_classes=5, depth=depth)
 
 

@@ -82,6 +82,21 @@ def test_feature_maps_are_those_of_the_stages(network):
 
 
 @every_network
+def test_intermediate_maps_are_those_of_timms_extractor(network):
+    model, x = tiny(network).eval(), images(64)
+    last, maps = model.forward_intermediates(x)
+    assert torch.equal(last, model.forward_features(x))
+    assert [m.shape[1] for m in maps] == [one["num_chs"] for one in model.feature_info]
+    assert [64 // m.shape[-1] for m in maps] == [one["reduction"] for one in model.feature_info]
+    for indices, which in ((2, maps[-2:]), ([0, -2], [maps[0], maps[-2]])):
+        found = model.forward_intermediates(x, indices=indices, stop_early=True, intermediates_only=True)
+        assert all(map(torch.equal, found, which))
+    for wrong in ({"indices": [9]}, {"indices": 0}, {"output_fmt": "NLC"}):
+        with pytest.raises(NetworkError, match=r"stages, from 0 to|NCHW"):
+            model.forward_intermediates(x, **wrong)
+
+
+@every_network
 @pytest.mark.parametrize("kind", ["list", "hook", "fx"])
 def test_feature_maps_can_be_chosen(network, kind):
     model = timm.create_model(network, width=TINY, features_only=True, out_indices=(1, 3), feature_cls=kind).eval()

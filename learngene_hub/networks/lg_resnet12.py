@@ -42,7 +42,7 @@ def blocks_per_stage(depth: int) -> tuple[int, ...]:
     Raises:
         NetworkError: `depth` is not allowed.
     """
-    extra = (check_depth(depth, allowed=RESNET12_DEPTHS, name="resnet12") - 12) // 3
+    extra = (check_depth(depth, allowed=RESNET12_DEPTHS, name="lg_resnet12") - 12) // 3
     # The last stage gets the 1st, 5th, 9th ... extra block, the stage before it the 2nd, 6th, 10th ...
     return tuple(1 + (extra + stage) // _STAGES for stage in range(_STAGES))
 
@@ -72,7 +72,7 @@ def resnet12_layout(
         depth=depth,
         width=width,
         specs=specs,
-        channels=resolve_channels(base, width=width, channels=channels, name="resnet12"),
+        channels=resolve_channels(base, width=width, channels=channels, name="lg_resnet12"),
         stage_groups=tuple(f"stages.{stage}" for stage in range(_STAGES)),
     )
 

@@ -37,14 +37,14 @@ def vgg_layout(*, depth: int = 11, width: float = 1.0, channels: Mapping[str, in
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
     """
-    convs = _CONVS_PER_STAGE[check_depth(depth, allowed=VGG_DEPTHS, name="vgg")]
+    convs = _CONVS_PER_STAGE[check_depth(depth, allowed=VGG_DEPTHS, name="lg_vgg11")]
     places = [(stage, position) for stage, count in enumerate(convs) for position in range(count)]
     base = {_group(*place): _STAGE_WIDTHS[place[0]] for place in places}
     return Layout(
         depth=depth,
         width=width,
         specs=tuple(_spec(place, before) for place, before in zip(places, [None, *places], strict=False)),
-        channels=resolve_channels(base, width=width, channels=channels, name="vgg"),
+        channels=resolve_channels(base, width=width, channels=channels, name="lg_vgg11"),
         stage_groups=tuple(_group(stage, count - 1) for stage, count in enumerate(convs)),
     )
 

@@ -59,7 +59,7 @@ class _Pictures(BaseModel):
 class _Config(BaseModel):
     """`config.json`."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())  # pydantic 2.9 wants no field `model_...`
 
     architecture: Literal["lg_vgg11", "lg_resnet12", "lg_resnet12_wide"]
     num_classes: int

@@ -7,7 +7,7 @@ network is needed to cut a gene out of it or to put one into it (ours).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -177,6 +177,38 @@ class LearngeneNetwork(nn.Module):
         features: Tensor = self.stages(x)
         return features
 
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The last feature map of images `x`, and those that the stages end in; every name here is timm's.
+
+        Args:
+            x: (batch, in_chans, height, width).
+            indices: of the stages, from the end if negative; a number: the last so many; None: all.
+            norm: without effect, since there is no norm behind the stages.
+            stop_early: leave out the stages after the last one asked for.
+            output_fmt: only NCHW.
+            intermediates_only: give the list alone.
+
+        Raises:
+            NetworkError: there is no such stage, or no such format.
+        """
+        wanted = _stages_of(len(self.stages), indices, self.architecture)
+        if output_fmt != "NCHW":
+            raise NetworkError(f"{self.architecture} has maps of the format NCHW, not {output_fmt}.")
+        maps = []
+        for stage in list(self.stages)[: max(wanted) + 1 if stop_early else None]:
+            x = stage(x)
+            maps.append(x)
+        found = [maps[stage] for stage in sorted(wanted)]
+        return found if intermediates_only else (x, found)
+
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(batch, classes) logits of feature maps `x`; with `pre_logits` the (batch, last_channels) pooled features.
 
@@ -222,3 +254,11 @@ def _refuse_groups(fault: str, groups: list[str], *, name: str) -> None:
             f"{name} takes the number of channels of each of its groups, at least 1, but `channels` {fault}: "
             f"{', '.join(groups)}. Start from the network's channel_counts() at the same depth."
         )
+
+
+def _stages_of(count: int, indices: int | Sequence[int] | None, name: str) -> set[int]:
+    """Which of `count` stages are meant, in timm's way."""
+    asked = range(count) if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    if not asked or any(not -count <= one < count for one in asked):
+        raise NetworkError(f"{name} has {count} stages, from 0 to {count - 1}; found indices={indices}.")
+    return {one % count for one in asked}
