@@ -68,6 +68,7 @@ def test_the_best_epoch_is_the_network_that_is_kept(tuned):
     assert right / 12 == pytest.approx(ours["val_accuracy"])
     accuracies = [row["val_accuracy"] for row in ours["epochs"]]
     assert accuracies[ours["best_epoch"] - 1] == max(accuracies) == max(ours["rates_tried"].values())
+    assert ours["val_accuracy"] == max(accuracies)
     assert ours["rates_tried"][str(ours["lr"])] == max(accuracies)
 
 

@@ -29,6 +29,18 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(tuned, photos):
     assert [one.fault for one in rest] == [None] * 5
 
 
+def test_a_folder_without_images_is_told(tuned, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (one,) = Predictor.load(tuned.folder).predict([tmp_path / "empty"])
+    assert one.fault == "no images in this folder"
+
+
+def test_a_fine_tuned_network_is_not_taken_for_a_broken_gene(tuned):
+    done = learngene("verify", tuned.folder)
+    assert done.exit_code == 1
+    assert "a whole network, as `learngene finetune` makes it for `learngene predict`" in " ".join(done.output.split())
+
+
 def test_a_folder_that_was_not_fine_tuned_is_refused(tiny_run, tmp_path):
     with pytest.raises(LearngeneError, match=r"made by `learngene finetune`.*found neither"):
         Predictor.load(tiny_run)

@@ -18,7 +18,7 @@ from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rates import falling
 from learngene_hub.rng import generator
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Batch, Precision, autocast, best_precision, epochs, make_optimizer
+from learngene_hub.training import Batch, autocast, best_precision, epochs, make_optimizer
 
 CHUNK = 500  # images a forward pass of a measurement
 
@@ -27,8 +27,8 @@ CHUNK = 500  # images a forward pass of a measurement
 class Epoch:
     """One pass over the training images; losses in nats, accuracies in [0, 1].
 
-    The training figures are those of the augmented images as they were learned from. All are computed in the precision
-    of training.
+    The training figures are those of the augmented images as they were learned from, in the precision of training. The
+    others are computed in float32, as all that is said of the network that is kept.
     """
 
     epoch: int
@@ -123,12 +123,11 @@ def fit_network(
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, images: Images, precision: Precision = "float32") -> Tensor:
-    """Logits `(n, classes)`, float32 on the CPU, of all `images` as they are, by `network` in eval mode."""
+def logits_of(network: nn.Module, images: Images) -> Tensor:
+    """Float32 logits `(n, classes)`, on the CPU, of all `images` as they are, by `network` in eval mode."""
     network.eval()
     chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
-    with autocast(images.device, precision):
-        return torch.cat([network(images.batches.plain(chunk)).float().cpu() for chunk in chunks])
+    return torch.cat([network(images.batches.plain(chunk)).cpu() for chunk in chunks])
 
 
 def accuracy_of(logits: Tensor, labels: Tensor) -> float:
@@ -151,7 +150,7 @@ def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: fl
                 group["lr"] = lr * falling()(step / optimisation.steps) * min(1.0, (step + 1) / (WARMUP + 1))
             step_loss, step_right = _step(network, next(batches), optimizer, optimisation)
             loss, right = loss + step_loss, right + step_right
-        logits = logits_of(network, images.val, best_precision(images.val.device))
+        logits = logits_of(network, images.val)
         val_loss = float(F.cross_entropy(logits, images.val.labels))
         if not (math.isfinite(float(loss)) and math.isfinite(val_loss)):
             return

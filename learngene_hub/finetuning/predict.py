@@ -94,6 +94,8 @@ class Predictor:
 
     def _decode(self, file: Path) -> Tensor | str:
         """The pixels, or why there are none."""
+        if file.is_dir():
+            return "no images in this folder"
         try:
             return decode_image(read_file(file, most=MOST_ENCODED), self.network.pretrained_cfg["input_size"][-1])
         except FileNotFoundError:

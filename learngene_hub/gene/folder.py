@@ -22,6 +22,7 @@ from learngene_hub.errors import GeneFileError, NetworkError
 from learngene_hub.files import atomic_path, leads_out, read_json, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
 from learngene_hub.networks import plan_layout
+from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 
 WEIGHTS_NAME = "learngene.safetensors"
 CONFIG_NAME = "config.json"
@@ -157,6 +158,13 @@ def verify(folder: Path) -> list[Check]:
     return results
 
 
+def _instead(folder: Path) -> str:
+    """What a folder is that is not a whole gene folder."""
+    if (folder / TIMM_WEIGHTS).is_file():
+        return f"{TIMM_WEIGHTS} is there: a whole network, as `learngene finetune` makes it for `learngene predict`"
+    return "this is not a whole gene folder"
+
+
 def _refuse_links(folder: Path, names: Sequence[str]) -> None:
     """Refuse links out of the folder: a push would publish what they lead to."""
     for path in (folder / name for name in names):
@@ -200,7 +208,7 @@ class _Reader:
     def _files(self) -> None:
         for name in (CONFIG_NAME, WEIGHTS_NAME):
             if not (self.folder / name).is_file():
-                raise GeneFileError(f"{self.folder}: {name} is missing; this is not a whole gene folder")
+                raise GeneFileError(f"{self.folder}: {name} is missing; {_instead(self.folder)}")
         _refuse_links(self.folder, (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES))
 
     def _no_pickle(self) -> None:
