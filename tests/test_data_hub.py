@@ -2,6 +2,7 @@
 
 import datasets
 import pytest
+from huggingface_hub import constants
 from image_tables import CLASSES, levels, write_parquet
 
 from learngene_hub.data.counting import available_classes
@@ -44,6 +45,22 @@ def test_another_revision_is_another_cache_entry(hub):
     for revision in ("abc", "abc", "def"):
         load_classes(DataSource("cifar_fs", None, 8, revision=revision), ["ant"])
     assert [revision for _, revision in hub] == ["abc", "def"]
+
+
+def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
+    seen = []
+
+    def load_dataset(path, revision=None):
+        seen.append((datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE))
+        raise ConnectionError("nobody")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    with pytest.raises(DataError, match="learngene evaluate`: --data"):
+        available_classes(DataSource("cifar_fs", None, 32))
+    assert seen == [(True, True)]
+    assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)
 
 
 @pytest.mark.parametrize(

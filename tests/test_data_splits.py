@@ -73,7 +73,9 @@ def test_named_overlap_is_refused_when_splitting():
 
 
 def test_more_classes_than_there_are_is_refused_with_numbers():
-    with pytest.raises(DataError, match=r"Cannot draw 6 \+ 4 classes: 9 of the 10 are left, 1 being named"):
+    with pytest.raises(
+        DataError, match=r"Cannot draw 6 \+ 4 classes of the 9 that the data set has, beside 1 that are named"
+    ):
         split_classes(TEN, base=6, held_out=4, novel=["class 0"], seed=0)
 
 

@@ -75,7 +75,14 @@ def test_a_folder_of_the_user_stays_when_nothing_was_written_there(recipe, tmp_p
 def test_a_dry_run_refuses_classes_that_are_not_there(recipe):
     result = learngene("evolve", recipe(7), "data.classes.base=9", "--dry-run")
     assert result.exit_code == 1
-    assert "Cannot draw 9 + 2 + 1 classes: 6 of the 6 are left" in result.stderr
+    assert "Cannot draw 9 + 2 + 1 classes of the 6 that the data set has" in result.stderr
+
+
+def test_another_data_set_than_the_presets_is_told(recipe, tmp_path):
+    recipe(7)
+    done = learngene("evolve", "cifar_fs_vgg11", f"data.path={tmp_path / 'images'}", "--dry-run")
+    assert done.exit_code == 1
+    assert "expected a copy of CIFAR-FS, found none of its classes" in words(done.stderr)
 
 
 def test_the_classes_with_the_fewest_images_are_named(tiny):

@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import httpx2
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
 from learngene_hub.data.extras import optional_module
 from learngene_hub.errors import DataError
@@ -19,6 +24,7 @@ from learngene_hub.files import homes_of, leads_out
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
+ANSWER_SECONDS = 5.0  # that the Hub may take to answer at all
 TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
@@ -109,14 +115,14 @@ def open_hub(
         DataError: it cannot be downloaded or read, or a column is missing or of another type.
     """
     datasets = optional_module("datasets")
-    with _quiet():
+    with _quiet(), _without_waiting(datasets):
         try:
             splits = datasets.load_dataset(hub_id, revision=revision)
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: {error}. "
-                "Without a connection, point data.path= at a local copy (Parquet files, or class folders of images), "
-                "or use data.preset=glyphs, which needs no download"
+                "Without a connection, point data.path= (`learngene evaluate`: --data) at a local copy (Parquet files, "
+                "or class folders of images), or use data.preset=glyphs, which needs no download"
             ) from error
         homes = tuple(Path(one).resolve() for one in (datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE))
         parts = [
@@ -199,3 +205,18 @@ def _quiet() -> Iterator[None]:
         datasets.logging.set_verbosity(level)
         if not had_no_bars:
             datasets.enable_progress_bars()
+
+
+@contextmanager
+def _without_waiting(datasets: ModuleType) -> Iterator[None]:
+    """Where the Hub does not answer, only the cache is looked at; else it would be asked for half a minute."""
+    offline = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    try:
+        if not any(offline):
+            get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
+    except (OSError, httpx2.HTTPError):
+        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = offline

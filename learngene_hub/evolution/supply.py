@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from learngene_hub.data import ClassSplit, DataSource, count_images, is_at_hand, source_of
+from learngene_hub.data import PRESETS, ClassSplit, DataSource, count_images, is_at_hand, source_of
 from learngene_hub.errors import DataError
 from learngene_hub.evolution.environment import find_split
 from learngene_hub.recipe import Recipe
@@ -74,6 +74,12 @@ def check_supply(recipe: Recipe, split: ClassSplit, images: Mapping[str, int]) -
     Raises:
         DataError: a base or held-out class has too few images; it names the keys of the recipe.
     """
+    if recipe.data.preset and not any(images.get(name) for name in (*split.base, *split.held_out)):
+        title = PRESETS[recipe.data.preset].title
+        raise DataError(
+            f"data.path={recipe.data.path}: expected a copy of {title}, found none of its classes: give the path of "
+            "one, or leave data.preset out and choose among the classes there with data.classes"
+        )
     life, critic = recipe.ancestry.images_per_class, recipe.critic
     asked = f"critic.shots={critic.shots} and critic.queries={critic.queries} together take"
     _require(critic.shots + critic.queries, split.held_out, images, asked=asked, role="held-out")
