@@ -126,6 +126,10 @@ def from_learngene(
         NetworkError: there is no such width or depth; the depths there are are named.
     """
     _check_cross(cross)
+    if fixed := {"network", "pretrained", "features_only"} & timm_kwargs.keys():
+        raise InheritanceError(
+            f"{fixed.pop()}: not an argument here; the gene brings its network, and `forward_intermediates` gives maps"
+        )
     if isinstance(source, Learngene):
         gene = source
     else:
@@ -157,15 +161,25 @@ def from_learngene(
     return model
 
 
-def inherit(model: nn.Module, gene: Learngene, *, cross: str = "zero", freeze_gene: bool = False) -> InheritanceReport:
+def inherit(
+    model: nn.Module, gene: Learngene | str | Path, *, cross: str = "zero", freeze_gene: bool = False
+) -> InheritanceReport:
     """Put `gene` into the leading channels of `model`, in place; with `cross="random"` nothing else is touched.
 
+    Args:
+        model: one of the networks registered here.
+        gene: a `Learngene`, or what `from_learngene` takes.
+        cross: weights from non-gene inputs into gene outputs: `zero` or `random`.
+        freeze_gene: keep the inherited values of every layer as they are during training.
+
     Raises:
+        GeneFileError, HubError: the gene cannot be loaded or fetched.
         InheritanceError: the gene does not fit; the model is as it was.
         NetworkError: the model is none of the networks registered here.
     """
     _check_cross(cross)
     network = walkable(model)
+    gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     state = inherit_tensors(network.state_dict(), network.conv_specs(), gene.tensors, cross=cross)
     network.load_state_dict(state)
     report = _report(network, gene)
@@ -192,11 +206,16 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
         if not 0 < channels <= 1:
             raise InheritanceError(f"expected a fraction of the channels above 0 and up to 1, found {channels}")
         channels = {group: max(1, round(count * channels)) for group, count in counts.items()}
-    wrong = [group for group in counts if not 1 <= channels.get(group, 0) <= counts[group]]
-    if wrong or channels.keys() - counts.keys():
-        group = (wrong or sorted(channels.keys() - counts.keys()))[0]
-        found, limit = channels.get(group), counts.get(group, 0)
-        raise InheritanceError(f"group {group}: expected 1 to {limit} channels of the gene, found {found}")
+    if channels.keys() != counts.keys():
+        odd = ", ".join(sorted(map(str, counts.keys() ^ channels.keys())))
+        raise InheritanceError(
+            f"channels: expected a number for each group of channel_counts(), wrong or missing: {odd}"
+        )
+    for group, limit in counts.items():
+        if not 1 <= channels[group] <= limit:
+            raise InheritanceError(
+                f"group {group}: expected 1 to {limit} channels of the gene, found {channels[group]}"
+            )
     tensors = extract_tensors(network.state_dict(), network.conv_specs(), channels)
     tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     return Learngene(tensors, _config_of(network, channels, tensors))
@@ -273,7 +292,8 @@ def _pretrained_cfg(config: GeneConfig, in_chans: int) -> dict[str, object]:
     mean, std = config.mean, config.std
     if in_chans != len(mean):
         mean, std = (sum(mean) / len(mean),) * in_chans, (sum(std) / len(std),) * in_chans
-    return {"input_size": (in_chans, config.image_size, config.image_size), "mean": mean, "std": std}
+    size = (in_chans, config.image_size, config.image_size)
+    return {"input_size": size, "mean": mean, "std": std, "crop_pct": 1.0}
 
 
 def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: Mapping[str, Tensor]) -> GeneConfig:

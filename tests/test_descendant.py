@@ -6,11 +6,13 @@ import shutil
 import pytest
 import timm
 import torch
+from timm.data import resolve_model_data_config
 
 from learngene_hub import Learngene, extract, from_learngene, inherit
 from learngene_hub.errors import GeneFileError, InheritanceError, NetworkError
 from learngene_hub.networks import DEPTHS, NETWORKS
 from learngene_hub.rng import generator
+from learngene_hub.training import leading
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,26 @@ def test_a_model_the_user_already_has_inherits_in_place_and_keeps_the_rest(gene)
         assert torch.equal(tensor[~changed], before[name][~changed])
 
 
+def test_a_model_inherits_a_gene_by_its_name_as_well(tiny_run, gene):
+    models = [timm.create_model("lg_vgg11", num_classes=7, width=0.2) for _ in range(2)]
+    reports = [inherit(models[0], gene), inherit(models[1], tiny_run)]
+    assert reports[0].inherited == reports[1].inherited
+    assert all(
+        torch.equal(leading(models[1].state_dict()[name], gene.tensors[name].shape), gene.tensors[name])
+        for name in gene.tensors
+    )
+
+
+def test_the_whole_picture_is_shown_to_a_descendant(tiny_run):
+    assert resolve_model_data_config(from_learngene(tiny_run, num_classes=2))["crop_pct"] == 1.0
+
+
+@pytest.mark.parametrize("argument", [{"network": "lg_resnet12"}, {"features_only": True}, {"pretrained": True}])
+def test_what_the_gene_settles_is_no_argument(tiny_run, argument):
+    with pytest.raises(InheritanceError, match=f"{next(iter(argument))}: not an argument here"):
+        from_learngene(tiny_run, num_classes=2, **argument)
+
+
 def test_a_model_that_cannot_take_the_gene_is_left_as_it_was(gene):
     model = timm.create_model("lg_vgg11", num_classes=7, width=0.02)
     before = copy.deepcopy(model.state_dict())
@@ -134,7 +156,7 @@ def test_extract_takes_a_fraction_or_counts_and_refuses_more_than_there_is(tiny_
     assert extract(model, 0.45).config.channels == gene.config.channels
     with pytest.raises(InheritanceError, match=r"group stages\.0\.0: expected 1 to 4 channels of the gene, found 9"):
         extract(model, gene.config.channels | {"stages.0.0": 9})
-    with pytest.raises(InheritanceError, match="group nowhere"):
+    with pytest.raises(InheritanceError, match="wrong or missing: nowhere"):
         extract(model, gene.config.channels | {"nowhere": 1})
 
 
