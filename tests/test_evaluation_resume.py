@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 from quick_evaluation import QUICK
+from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.birth import Body
@@ -73,10 +75,25 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
     with pytest.raises(LearngeneError, match="holds results of other protocol, quick, not few-shot"):
         evaluate(tiny_run, protocol="few-shot", out=tmp_path)
+    with pytest.raises(LearngeneError, match=r"holds results of other lr, 0\.05, not 0\.1"):
+        evaluate(tiny_run, protocol=replace(QUICK, lr=0.1), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     other = Learngene(gene.tensors, gene.config.model_copy(update={"sha256": "0" * 64}))
     with pytest.raises(LearngeneError, match="holds results of other genes"):
         evaluate(other, protocol=QUICK, out=tmp_path)
+
+
+def test_results_are_not_written_over_by_fewer_starts(tiny_run, tmp_path):
+    checkpoint = tmp_path / "mine.safetensors"
+    save_file(timm.create_model("lg_vgg11", num_classes=2, width=0.06).state_dict(), checkpoint)
+    asked = {"protocol": replace(QUICK, lr=0.05), "seeds": (0,), "out": tmp_path / "out"}
+    evaluate(tiny_run, checkpoints=[checkpoint], **asked)
+    before = (tmp_path / "out/results.json").read_bytes()
+    with pytest.raises(
+        LearngeneError, match="holds results of checkpoint too; ask for the same and more, or give another"
+    ):
+        evaluate(tiny_run, **asked)
+    assert (tmp_path / "out/results.json").read_bytes() == before
 
 
 def test_another_protocol_shares_nothing(tmp_path):

@@ -1,6 +1,6 @@
 """`evaluate`: genes in, `Results` out; interrupted at any moment, it goes on where it was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
@@ -127,7 +127,8 @@ def evaluate(
         plan = _plan(candidates, protocol, data, target, place)
         if folder is not None:
             sweep(folder)
-            _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes)
+            names = {*(one.name for one in starts), *wanted}
+            _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes, names)
         bench = Bench.build(plan, reporter)
         _check_ways(bench, reporter)
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
@@ -150,7 +151,9 @@ def evaluate(
     return results
 
 
-def _refuse_other(folder: Path, candidates: Sequence[Candidate], protocol: Protocol, classes: Sequence[str]) -> None:
+def _refuse_other(
+    folder: Path, candidates: Sequence[Candidate], protocol: Protocol, classes: Sequence[str], starts: Set[str]
+) -> None:
     """Refuse to write over results of other genes, another protocol or other classes; more tasks or starts may come."""
     if not (folder / RESULTS_NAME).exists():
         return
@@ -159,11 +162,16 @@ def _refuse_other(folder: Path, candidates: Sequence[Candidate], protocol: Proto
         ("genes", [one.gene.config.sha256[:12] for one in candidates], [one.sha256[:12] for one in found.genes]),
         ("protocol", protocol.name, found.protocol["name"]),
         ("classes", list(classes), list(found.classes)),
+        *((key, getattr(protocol, key), found.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
     ):
         if here != there:
             raise RunError(
                 f"{folder}: holds results of other {what}, {str(there)[:60]}, not {str(here)[:60]}; give another --out"
             )
+    if lost := sorted({start.start for one in found.descendants for start in one.starts} - starts):
+        raise RunError(
+            f"{folder}: holds results of {', '.join(lost)} too; ask for the same and more, or give another --out"
+        )
 
 
 def _plan(
