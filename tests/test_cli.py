@@ -103,6 +103,12 @@ def test_a_pipe_gets_no_colours_and_no_bars(tiny_file, tmp_path):
     assert b"\x1b" not in done.stdout + done.stderr
 
 
+def test_a_reader_who_has_seen_enough_is_no_failure():
+    command = f"{sys.executable} -m learngene_hub recipes show demo | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=240)
+    assert done.stderr == ""
+
+
 def test_a_command_does_not_linger_over_what_it_imported():
     code = (
         "import sys, gc, atexit; sys.argv = ['learngene', 'recipes', 'list', '--json']\n"

@@ -11,7 +11,10 @@ EXAMPLE = "Example: learngene card runs/demo --results runs/demo"
 
 
 def card(
-    gene: Annotated[Path, typer.Argument(help="Gene folder, or the folder of a run.")],
+    gene: Annotated[
+        str,
+        typer.Argument(help="Gene folder, or the folder of a run; without --results also the name of a shipped gene."),
+    ],
     results: Annotated[
         list[Path] | None,
         typer.Option(help="results.json of `learngene evaluate --out`, or its folder; may be given several times."),
@@ -22,10 +25,17 @@ def card(
     With --results, the evaluation in the card is replaced, and so are its pictures and the model-index of the
     metadata; all other text stays. Without it nothing is changed, but a card that is missing is made.
     """
-    from learngene_hub.gene.folder import find_gene
+    from learngene_hub.errors import GeneFileError
+    from learngene_hub.files import is_there
     from learngene_hub.gene.judged import read_evaluation, write_evaluation
+    from learngene_hub.gene.shipped import shipped_index
+    from learngene_hub.gene.source import locate
 
-    folder = find_gene(gene)
+    if not is_there(gene) and gene not in shipped_index():
+        raise GeneFileError(f"{gene}: no such folder; expected a gene folder, the folder of a run, or a shipped gene")
+    folder = locate(gene).folder
     if results:
+        if not is_there(gene):
+            raise GeneFileError(f"{gene}: comes with the package, whose cards are not changed; give a folder")
         stderr.print(f"card: {write_evaluation(folder, results)}", markup=False)
     stdout.print(read_evaluation(folder), markup=False)

@@ -122,7 +122,7 @@ def _show(results: "Results") -> None:
         print_table(
             f"{descendant.network}, width {descendant.width}, depth {descendant.depth}; {results.setting}; "
             f"{results.tasks} task{'' if results.tasks == 1 else 's'} ({results.data}); accuracy in %, mean ± 95 % CI",
-            ("start", "accuracy", "gain over scratch", *(["gene's lead"] if rivals else []), "rate", "inherited"),
+            ("start", "accuracy", "gain over scratch", *(["lead of learngene"] if rivals else []), "rate", "inherited"),
             [_row(one, results.headline, rivals=rivals) for one in descendant.starts],
             whole_first=True,
         )

@@ -2,6 +2,8 @@
 
 import atexit
 import gc
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +36,9 @@ class _Commands(TyperGroup):
         try:
             with interruptible("interrupted"):
                 return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+            raise typer.Exit(EXIT_FAILURE) from None
         except (LearngeneError, OSError) as error:
             stderr.print(f"error: {error}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
