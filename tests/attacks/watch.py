@@ -84,7 +84,9 @@ def _hear(event: str, arguments: tuple) -> None:
 
 
 def _place(arguments: tuple) -> str:
-    """The path of an event, which may be told from the descriptor of a folder."""
+    """The path of an event, which may be told from the descriptor of a folder, or be a descriptor itself."""
+    if isinstance(arguments[0], int):
+        return os.readlink(f"/proc/self/fd/{arguments[0]}")
     name, folder = os.fsdecode(arguments[0]), arguments[-1]
     if os.path.isabs(name) or not isinstance(folder, int) or folder < 0:
         return name
