@@ -133,7 +133,7 @@ def check_end(command: Command, place: Path, wanted: Final) -> None:
     Raises:
         AssertionError: it does not finish, ends with other bytes, or something is left over.
     """
-    if _done(command, place) is None:
+    if left(command, place) is None:
         status, _ = run(command, place)
         assert status == 0, f"exit status {status} after a kill: {said(place)}"
     found = command.final(place)
@@ -142,7 +142,8 @@ def check_end(command: Command, place: Path, wanted: Final) -> None:
     check_sound(place)
 
 
-def _done(command: Command, place: Path) -> Final | None:
+def left(command: Command, place: Path) -> Final | None:
+    """What the finished command has left; None: it has not finished."""
     try:
         return command.final(place)
     except OSError:
@@ -164,7 +165,7 @@ def check_two_at_once(command: Command, place: Path, wanted: Final) -> None:
     status, _ = run(command, place)
     told = said(place)
     os.kill(first, signal.SIGKILL)
-    if wait(first) == 0 or _done(command, place) is not None:
+    if wait(first) == 0 or left(command, place) is not None:
         return  # it was through before it could be killed
     assert status == 1, f"a second process ended with {status}: {told}"
     assert HELD in " ".join(told.split()), f"a second process was told: {told}"

@@ -139,6 +139,12 @@ def test_curves_are_there_when_there_are_several_steps():
     assert "Learning curves" not in read(example()).text
 
 
+def test_steps_that_no_start_was_measured_at_have_no_curves(tmp_path):
+    results = example(steps=(5, 60)).model_copy(update={"steps": (7, 60)})
+    assert "Learning curves" not in read(results).text
+    assert write_report(results, tmp_path, samples=None).is_file()
+
+
 def test_the_measure_before_training_has_bars_of_its_own():
     assert "Before any training" in read(example(prototype=True)).text
     assert "Before any training" not in read(example()).text

@@ -143,14 +143,14 @@ def _prototype(results: Results, descendant: DescendantResult) -> tuple[BarChart
 
 
 def _curves(results: Results, descendant: DescendantResult) -> LineChart | None:
-    if len(results.steps) < 2:
-        return None
-    best = best_rival(descendant, results.headline)
     series = {
         one.start: [one.measures[str(step)] for step in results.steps]
         for one in descendant.starts
         if all(str(step) in one.measures for step in results.steps)
     }
+    if len(results.steps) < 2 or not series:
+        return None
+    best = best_rival(descendant, results.headline)
     kinds = {name: kind(name, best) for name in series}
     return line_chart("Accuracy on novel classes, %", "training steps", results.steps, series, kinds)
 

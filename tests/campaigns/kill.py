@@ -171,11 +171,13 @@ def _campaign(commands: Sequence, folder: Path, end: float, kills: int) -> dict[
 
 def _kill(command, place: Path, wanted, seconds: float, rng: random.Random, rows) -> None:
     """Up to three kills of one case, then its end; the end counts for all of them."""
-    from moments import check_end, kill_once, moment
+    from moments import check_end, kill_once, left, moment
 
     done = []
     try:
         for _ in range(rng.randint(1, AT_MOST)):
+            if left(command, place) is not None:
+                break  # killed when all was done: there is nothing to be called again for
             name = rng.choice(list(SIGNALS))
             done.append(name)
             if not kill_once(command, place, SIGNALS[name], moment(rng, seconds)):
