@@ -214,7 +214,7 @@ def _without_waiting(datasets: ModuleType) -> Iterator[None]:
     try:
         if not any(offline):
             get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
-    except (OSError, httpx2.HTTPError):
+    except (OSError, httpx2.HTTPError, httpx2.InvalidURL):
         datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:
         yield
