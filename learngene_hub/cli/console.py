@@ -1,6 +1,7 @@
 """What a person at a terminal sees: results on stdout, progress and remarks on stderr."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,9 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from learngene_hub.progress import Task
+
+SETTLED = 2  # seconds until a bar shows a speed
+SILENCE = 30  # seconds between the lines that stand for a bar where there is no terminal
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -41,14 +45,48 @@ class _BarTask:
         self._progress.update(self._task, advance=amount, fields_shown=shown)
 
 
+class _LineTask:
+    """What a log file gets for a bar: now and then a line, the first after `SILENCE`."""
+
+    def __init__(self, title: str, total: float | None, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done, self._spoke = 0.0, time.monotonic()
+        self._counts_from: tuple[float, float] | None = None
+
+    def advance(self, amount: float = 1.0, **fields: float | str) -> None:
+        """Move on; what a resumed task begins with counts for no speed."""
+        self._done, now = self._done + amount, time.monotonic()
+        if self._counts_from is None:
+            self._counts_from = self._done, now
+        elif now - self._spoke >= SILENCE:
+            self._spoke = now
+            stderr.print(self._line((self._done - self._counts_from[0]) / (now - self._counts_from[1])), markup=False)
+
+    def _line(self, speed: float) -> str:
+        words = [f"{self._title}: {self._done:,.0f}"]
+        if self._total is not None:
+            words += [f"of {self._total:,.0f}"]
+        words += [self._unit]
+        if speed > 0:
+            words += [f"at {_speed(speed)} {self._unit}/s"]
+            if self._total is not None:
+                words += [f"({(self._total - self._done) / speed / 60:,.0f} min left)"]
+        return " ".join(words)
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 class _SpeedColumn(ProgressColumn):
     def render(self, task: RichTask) -> Text:
-        """Speed in the task's unit."""
-        return Text(f"{task.speed:,.0f} {task.fields['unit']}/s" if task.speed else "", style="dim")
+        """Speed in the task's unit, once it has settled."""
+        known = task.speed and (task.elapsed or 0) >= SETTLED
+        return Text(f"{_speed(task.speed or 0)} {task.fields['unit']}/s" if known else "", style="dim")
 
 
 class TerminalReporter:
-    """Draws bars on stderr where that is a terminal; elsewhere only the lines appear."""
+    """Draws bars on stderr where that is a terminal; elsewhere lines, of a bar one in `SILENCE` seconds."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -56,6 +94,9 @@ class TerminalReporter:
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "it") -> Iterator[Task]:
         """Show a bar with speed and time left until the context ends."""
+        if not stderr.is_terminal:
+            yield _LineTask(title, total, unit)
+            return
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -65,7 +106,6 @@ class TerminalReporter:
             TextColumn("{task.fields[fields_shown]}", style="dim"),
             console=stderr,
             transient=True,
-            disable=not stderr.is_terminal,
         ) as progress:
             task = progress.add_task(title, total=total, unit=unit, fields_shown="")
             yield _BarTask(progress, task)
