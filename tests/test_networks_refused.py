@@ -1,5 +1,8 @@
 """Networks that cannot be built or walked, and what is said of them."""
 
+import re
+
+import numpy
 import pytest
 import timm
 import torch
@@ -45,6 +48,26 @@ def test_a_name_like_no_other_gets_no_hint():
 def test_a_depth_no_vgg_has_is_refused():
     with pytest.raises(NetworkError, match="lg_vgg11 has no depth 12; choose one of 11, 13, 16, 19"):
         build("lg_vgg11", num_classes=5, depth=12)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_classes": "5"}, "num_classes: expected a whole number, 0 or more, found '5'"),
+        ({"num_classes": -1}, "num_classes: expected a whole number, 0 or more, found -1"),
+        ({"num_classes": True}, "num_classes: expected a whole number, 0 or more, found True"),
+        ({"num_classes": 2.5}, "num_classes: expected a whole number, 0 or more, found 2.5"),
+        ({"num_classes": 5, "in_chans": 0}, "in_chans: expected a whole number, 1 or more, found 0"),
+        ({"num_classes": 5, "width": "1"}, "lg_vgg11 has no width '1'; choose a finite number above 0"),
+    ],
+)
+def test_what_is_no_such_number_is_refused(options, words):
+    with pytest.raises(NetworkError, match=re.escape(words)):
+        build("lg_vgg11", **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert build("lg_vgg11", num_classes=numpy.int64(3), width=numpy.float32(0.125)).num_classes == 3
 
 
 @every_resnet

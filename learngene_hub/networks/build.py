@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
+from typing import SupportsIndex
 
 import timm
 from torch import nn
@@ -50,9 +51,11 @@ def build(
         **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
 
     Raises:
-        NetworkError: `network` is unknown, or `width`, `depth` or `channels` is out of range.
+        NetworkError: `network` is unknown, or one of the numbers is out of range or none.
     """
     _check_name(network)
+    _check_count("num_classes", num_classes, least=0)
+    _check_count("in_chans", in_chans, least=1)
     return walkable(
         timm.create_model(
             network,
@@ -95,6 +98,11 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
             f"Found {found}. Create one of these with timm.create_model or learngene_hub.networks.build."
         )
     return model
+
+
+def _check_count(name: str, value: object, *, least: int) -> None:
+    if not isinstance(value, SupportsIndex) or value is True or value is False or value.__index__() < least:
+        raise NetworkError(f"{name}: expected a whole number, {least} or more, found {value!r}")
 
 
 def _check_name(network: str) -> None:

@@ -9,7 +9,7 @@ network is needed to cut a gene out of it or to put one into it (ours).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, SupportsFloat
 
 from timm.layers import ClassifierHead
 from torch import Tensor, nn
@@ -106,8 +106,8 @@ def resolve_channels(
     Raises:
         NetworkError: `width` is out of range, or `channels` misses a group, has an unknown one, or empties one.
     """
-    if not (math.isfinite(width) and width > 0):
-        raise NetworkError(f"{name} has no width {width}; choose a finite number above 0, such as 0.5 or 1.0.")
+    if not (isinstance(width, SupportsFloat) and math.isfinite(width) and width > 0):
+        raise NetworkError(f"{name} has no width {width!r}; choose a finite number above 0, such as 0.5 or 1.0.")
     if channels is None:
         return {group: max(1, round(count * width)) for group, count in base.items()}
     _refuse_groups("misses groups", [group for group in base if group not in channels], name=name)
