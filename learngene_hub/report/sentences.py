@@ -16,7 +16,7 @@ def network_words(descendant: DescendantResult) -> str:
 
 def tasks_words(tasks: int) -> str:
     """How many tasks a mean is over."""
-    return "one task, so without an interval" if tasks == 1 else f"mean of {count(tasks)} tasks ± 95 % interval"
+    return "one task, so without an interval" if tasks == 1 else f"mean of {count(tasks)} tasks ± 95 % CI"
 
 
 def headline(results: Results, descendant: DescendantResult, gene: str) -> list[str]:
@@ -143,7 +143,7 @@ def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= constants(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            found[prefix + key] = ", ".join(str(one) for one in value)
+            found[prefix + key] = ", ".join(str(one) for one in value) or "none"
         else:
             found[prefix + key] = "none" if value is None else str(value)
     return found
