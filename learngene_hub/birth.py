@@ -1,5 +1,7 @@
 """Newborn networks: fresh weights, with a learngene in their leading channels."""
 
+import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -12,6 +14,8 @@ from learngene_hub.errors import InheritanceError
 from learngene_hub.networks import LearngeneNetwork, build, plan_layout
 from learngene_hub.operators import carried_channels, inherit_into
 from learngene_hub.rng import seeded_initialisation
+
+GRAIN = 1000  # steps of 1 in which the first fraction of a tapering gene is sought
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,47 @@ def gene_network(body: Body, channels: Mapping[str, int], *, num_classes: int) -
         return build(body.network, num_classes=num_classes, in_chans=body.in_chans, depth=body.depth, channels=channels)
 
 
-def gene_channels(body: Body, fraction: float) -> dict[str, int]:
-    """Group -> leading channels that are gene: `fraction` of each group's, at least one, rounded."""
-    channels = plan_layout(body.network, width=body.width, depth=body.depth).channels
-    return {group: max(1, round(count * fraction)) for group, count in channels.items()}
+def body_channels(body: Body) -> Mapping[str, int]:
+    """Group -> channels of a network of `body`, in forward order.
+
+    Raises:
+        NetworkError: there is no such body.
+    """
+    return plan_layout(body.network, width=body.width, depth=body.depth).channels
+
+
+def gene_channels(body: Body, fraction: float, taper: float = 1.0) -> dict[str, int]:
+    """Group -> leading channels that are gene: a fraction of each group's, at least one, rounded (ours).
+
+    Args:
+        body: of the gene's ancestors.
+        fraction: of the channels of every group, in (0, 1].
+        taper: below 1, the fraction falls geometrically from the first group to the last, by `taper` in all, and is 1
+            at most; it is the highest with which the gene has no more numbers than one of `fraction` everywhere.
+
+    Raises:
+        NetworkError: there is no such body.
+    """
+    channels = body_channels(body)
+    even = _falling(channels, fraction, 1.0)
+    if taper == 1:
+        return even
+    firsts = range(1, math.ceil(GRAIN / taper) + 1)
+    fitting = bisect_right(
+        firsts, _numbers(body, even), key=lambda first: _numbers(body, _falling(channels, first / GRAIN, taper))
+    )
+    return _falling(channels, firsts[max(fitting, 1) - 1] / GRAIN, taper)
+
+
+def _falling(channels: Mapping[str, int], first: float, taper: float) -> dict[str, int]:
+    ratio = taper ** (1 / max(len(channels) - 1, 1))
+    return {
+        group: max(1, round(count * min(1.0, first * ratio**place)))
+        for place, (group, count) in enumerate(channels.items())
+    }
+
+
+def _numbers(body: Body, channels: Mapping[str, int]) -> int:
+    """How many numbers a gene of `channels` holds."""
+    layout = plan_layout(body.network, depth=body.depth, channels=channels)
+    return sum(math.prod(shape) for shape in layout.shapes(in_chans=body.in_chans).values())

@@ -30,6 +30,13 @@ class GeneSection(Section):
     """How much of every layer is gene, and what a newborn's other channels may tell it."""
 
     fraction: float = Field(0.45, gt=0, le=1, description="fraction of the channels of every layer")
+    taper: float = Field(
+        1.0,
+        ge=0.001,
+        le=1,
+        description="the last layer's fraction over the first's; a gene that tapers has as many parameters as one of "
+        "`fraction` everywhere, or slightly fewer",
+    )
     cross: Literal["zero", "random"] = Field(
         "zero", description="weights from non-gene inputs into gene outputs at birth"
     )

@@ -100,7 +100,7 @@ def _named(source: str) -> str:
 def _describe(config: "GeneConfig") -> dict[str, str]:
     pairs = {
         "network": f"{config.network}, width {config.width}, depth {config.depth}",
-        "gene": f"{config.parameters:,} parameters: {config.fraction:.0%} of the channels of every layer",
+        "gene": f"{config.parameters:,} parameters: {config.share_words}",
         "version": f"{config.version}, kernels in {config.dtype}",
         "images": f"{config.image_size} pixels, {config.in_chans} channels",
         "mean, std": f"{[round(x, 4) for x in config.mean]}, {[round(x, 4) for x in config.std]}",

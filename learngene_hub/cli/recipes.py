@@ -60,12 +60,11 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
     """Check a recipe, and that its network can be built; all faults are listed."""
-    from learngene_hub.birth import gene_channels
-    from learngene_hub.evolution.body import network_body
+    from learngene_hub.evolution.body import recipe_channels
     from learngene_hub.recipe import Recipe
 
     checked = Recipe.from_file(recipe, overrides or ())
-    gene_channels(network_body(checked), checked.gene.fraction)
+    recipe_channels(checked)
     if as_json:
         print_json({"sha256": checked.sha256, "recipe": checked.model_dump(mode="json")})
         return

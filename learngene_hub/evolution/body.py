@@ -14,13 +14,21 @@ def network_body(recipe: Recipe) -> Body:
     return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
 
 
+def recipe_channels(recipe: Recipe) -> dict[str, int]:
+    """Group -> leading channels that are gene.
+
+    Raises:
+        NetworkError: the network cannot be built.
+    """
+    return gene_channels(network_body(recipe), recipe.gene.fraction, recipe.gene.taper)
+
+
 def gene_shape(recipe: Recipe) -> Mapping[str, Tensor]:
     """Tensor name -> tensor of a learngene of `recipe`, on the meta device.
 
     Raises:
         NetworkError: the network cannot be built.
     """
-    body = network_body(recipe)
     with torch.device("meta"):
-        thin = gene_network(body, gene_channels(body, recipe.gene.fraction), num_classes=0)
+        thin = gene_network(network_body(recipe), recipe_channels(recipe), num_classes=0)
     return {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from learngene_hub.birth import Body, gene_channels
+from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.schedule import mutation_rate
 from learngene_hub.networks import plan_layout
 from learngene_hub.operators import exchange
@@ -24,8 +24,7 @@ def channel_births(rows: Sequence[Mapping[str, Any]], id_: int, recipe: Recipe) 
         recipe: of the evolution, with its overrides.
     """
     (begin, _), *lives = _line(rows, id_)
-    body = Body(recipe.network.name, recipe.network.width, recipe.network.depth)
-    channels = gene_channels(body, recipe.gene.fraction)
+    body, channels = network_body(recipe), recipe_channels(recipe)
     layout = plan_layout(body.network, width=body.width, depth=body.depth)
     sizes = {spec.out_group: layout.channels[spec.out_group] for spec in layout.specs}
     births = {group: torch.full((channels[group],), begin) for group in sizes}

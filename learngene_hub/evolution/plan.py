@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from learngene_hub.backends import Trainee, Training
 from learngene_hub.backends.memory import networks_at_once, training_bytes
-from learngene_hub.birth import Body, gene_channels, gene_network, newborn, placed
-from learngene_hub.evolution.body import gene_shape, network_body
+from learngene_hub.birth import Body, gene_network, newborn, placed
+from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
 from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
 from learngene_hub.evolution.shard import pick_precision
 from learngene_hub.evolution.supply import Supply, take_stock
@@ -76,7 +76,7 @@ def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
         NetworkError: the network cannot be built.
     """
     data, body = take_stock(recipe), network_body(recipe)
-    channels = gene_channels(body, recipe.gene.fraction)
+    channels = recipe_channels(recipe)
     full, thin = _networks(body, channels)
     images = _all_images(recipe)
     rate = _measure(recipe, body, channels, device)

@@ -10,10 +10,10 @@ import torch
 
 from learngene_hub import __version__
 from learngene_hub.backends import Backend, Choice
-from learngene_hub.birth import Body, gene_channels
+from learngene_hub.birth import Body, body_channels
 from learngene_hub.engine import Crew, EngineOptions, device_name, make_engine
 from learngene_hub.errors import RunError
-from learngene_hub.evolution.body import network_body
+from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
     Saved,
@@ -180,7 +180,7 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
         seed=recipe.seed,
         path=("critic task",),
     )
-    channels = gene_channels(body, recipe.gene.fraction)
+    channels = recipe_channels(recipe)
     return Setting(recipe, body, channels, environment, tasks, torch.get_num_threads())
 
 
@@ -261,7 +261,7 @@ def _gene_config(
         depth=_depth(setting.body),
         in_chans=setting.body.in_chans,
         channels=dict(setting.channels),
-        fraction=recipe.gene.fraction,
+        fraction=sum(setting.channels.values()) / sum(body_channels(setting.body).values()),
         parameters=sum(tensor.numel() for name, tensor in best.gene.items() if "running" not in name),
         mean=environment.normalisation.mean,
         std=environment.normalisation.std,

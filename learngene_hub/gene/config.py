@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from learngene_hub.networks import plan_layout
+
 SCHEMA_VERSION = 1
 MOST_WIDTH = 4.0  # of the network a gene comes from: a small file must not ask for a huge one
 Dtype = Literal["float32", "float16"]
@@ -111,6 +113,15 @@ class GeneConfig(_Part):
         if not len(self.mean) == len(self.std) == self.in_chans:
             raise ValueError(f"mean and std need {self.in_chans} values each, one for each image channel")
         return self
+
+    @property
+    def share_words(self) -> str:
+        """How much of its ancestors' channels the gene holds: `45% of the channels of every layer`."""
+        full = plan_layout(self.network, width=self.width, depth=self.depth).channels
+        if all(abs(self.channels[group] - self.fraction * count) <= 1 for group, count in full.items()):
+            return f"{self.fraction:.0%} of the channels of every layer"
+        first, *_, last = (self.channels[group] / count for group, count in full.items())
+        return f"{self.fraction:.0%} of the channels, from {first:.0%} of the first layer's to {last:.0%} of the last's"
 
     @property
     def rounded_later(self) -> str:
