@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from docs.fields import protocol_rows, recipe_rows
-from learngene_hub.data import title_of
+from learngene_hub.data import PRESETS, title_of
 from learngene_hub.findings import find, ranked
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
@@ -91,7 +91,7 @@ def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
         for measure, accuracy in mine.measures.items():
             yield (
                 f"`{name}`",
-                results.data,
+                PRESETS[results.data].title if results.data in PRESETS else title_of(results.data),
                 results.protocol["name"],
                 body,
                 f"{measure} steps" if measure.isdigit() else measure,

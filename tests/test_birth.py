@@ -1,5 +1,6 @@
 """How many channels of every layer are gene."""
 
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,9 @@ def test_a_tapering_gene_has_as_many_parameters_and_falling_fractions(body, tape
     assert 0.97 * even < size(body, channels) <= 1.001 * even
     shares = [channels[group] / count for group, count in full.items()]
     assert shares[0] > 0.6 > 0.45 > shares[-1]
-    assert all(later <= earlier + 1 / full[group] for group, earlier, later in zip(full, shares, shares[1:], strict=False))
+    assert all(
+        later <= earlier + 1 / full[group] for group, earlier, later in zip(full, shares, shares[1:], strict=False)
+    )
 
 
 @given(st.sampled_from(BODIES), st.floats(0.01, 1), st.floats(0.001, 1))
