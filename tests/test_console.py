@@ -45,6 +45,7 @@ def test_short_work_says_nothing_in_a_log(clock, monkeypatch):
 def test_long_work_says_how_far_it_is_and_what_is_left(clock, monkeypatch):
     file = said(monkeypatch)
     with TerminalReporter().task("evolving", 10_000, "img") as bar:
+        clock.now += 2 * SILENCE  # before the first step
         bar.advance(4_000)  # resumed there
         for _ in range(5):
             clock.now += SILENCE / 2
@@ -65,6 +66,7 @@ def test_slow_work_of_unknown_length_tells_its_speed(clock, monkeypatch):
 
 
 def test_a_terminal_gets_a_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     file = said(monkeypatch, terminal=True)
     with TerminalReporter().task("evolving", 2, "img") as bar:
         bar.advance(1, loss="1.2")

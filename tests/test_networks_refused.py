@@ -57,6 +57,7 @@ def test_a_depth_no_vgg_has_is_refused():
         ({"num_classes": -1}, "num_classes: expected a whole number, 0 or more, found -1"),
         ({"num_classes": True}, "num_classes: expected a whole number, 0 or more, found True"),
         ({"num_classes": 2.5}, "num_classes: expected a whole number, 0 or more, found 2.5"),
+        ({"num_classes": numpy.arange(3)}, "num_classes: expected a whole number, 0 or more, found array"),
         ({"num_classes": 5, "in_chans": 0}, "in_chans: expected a whole number, 1 or more, found 0"),
         ({"num_classes": 5, "width": "1"}, "lg_vgg11 has no width '1'; choose a finite number above 0"),
     ],

@@ -57,7 +57,7 @@ class _LineTask:
         """Move on; what a resumed task begins with counts for no speed."""
         self._done, now = self._done + amount, time.monotonic()
         if self._counts_from is None:
-            self._counts_from = self._done, now
+            self._counts_from, self._spoke = (self._done, now), now
         elif now - self._spoke >= SILENCE:
             self._spoke = now
             stderr.print(self._line((self._done - self._counts_from[0]) / (now - self._counts_from[1])), markup=False)
@@ -94,7 +94,7 @@ class TerminalReporter:
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "it") -> Iterator[Task]:
         """Show a bar with speed and time left until the context ends."""
-        if not stderr.is_terminal:
+        if not stderr.is_terminal or stderr.is_dumb_terminal:
             yield _LineTask(title, total, unit)
             return
         with Progress(

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from operator import index
 from types import MappingProxyType
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 import timm
 from torch import nn
@@ -101,7 +102,11 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:
-    if not isinstance(value, SupportsIndex) or value is True or value is False or value.__index__() < least:
+    try:
+        fits = not isinstance(value, bool) and index(cast("SupportsIndex", value)) >= least
+    except TypeError:
+        fits = False
+    if not fits:
         raise NetworkError(f"{name}: expected a whole number, {least} or more, found {value!r}")
 
 
