@@ -29,13 +29,13 @@ class NetworkSection(Section):
 class GeneSection(Section):
     """How much of every layer is gene, and what a newborn's other channels may tell it."""
 
-    fraction: float = Field(0.45, gt=0, le=1, description="fraction of the channels of every layer")
+    fraction: float = Field(0.45, gt=0, le=1, description="fraction of the channels of every layer, unless it tapers")
     taper: float = Field(
         1.0,
         ge=0.001,
         le=1,
-        description="the last layer's fraction over the first's; a gene that tapers has as many parameters as one of "
-        "`fraction` everywhere, or slightly fewer",
+        description="below 1, the fraction falls by this factor from the first layer to the last, before fractions "
+        "above 1 are cut to 1; the gene has as many parameters as with `fraction` everywhere",
     )
     cross: Literal["zero", "random"] = Field(
         "zero", description="weights from non-gene inputs into gene outputs at birth"

@@ -1,6 +1,5 @@
 """How many channels of every layer are gene."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,10 +1,12 @@
 """`config.json` of a gene folder, as nouns: what the tensors mean, and how they came to be."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from learngene_hub.errors import NetworkError
 from learngene_hub.networks import plan_layout
 
 SCHEMA_VERSION = 1
@@ -117,11 +119,20 @@ class GeneConfig(_Part):
     @property
     def share_words(self) -> str:
         """How much of its ancestors' channels the gene holds: `45% of the channels of every layer`."""
-        full = plan_layout(self.network, width=self.width, depth=self.depth).channels
+        full = self._full_channels()
         if all(abs(self.channels[group] - self.fraction * count) <= 1 for group, count in full.items()):
             return f"{self.fraction:.0%} of the channels of every layer"
-        first, *_, last = (self.channels[group] / count for group, count in full.items())
-        return f"{self.fraction:.0%} of the channels, from {first:.0%} of the first layer's to {last:.0%} of the last's"
+        shares = [self.channels[group] / count for group, count in full.items()]
+        ends = f"from {shares[0]:.0%} of the first layer's to {shares[-1]:.0%} of the last's"
+        return f"{self.fraction:.0%} of the channels, {ends}"
+
+    def _full_channels(self) -> Mapping[str, int]:
+        """Of the groups the gene names; none for a network that this version does not know."""
+        try:
+            full = plan_layout(self.network, width=self.width, depth=self.depth).channels
+        except NetworkError:
+            return {}
+        return {group: count for group, count in full.items() if group in self.channels}
 
     @property
     def rounded_later(self) -> str:
