@@ -66,11 +66,14 @@ def _starts(name: str) -> Iterable[Sequence[str]]:
 
 
 def _summary(_: str) -> Iterable[Sequence[str]]:
-    """Every start beside every gene: accuracy, and the lead of the gene."""
-    found = {name: gene_results(name)[FEW_SHOT] for name in shipped_index()}
+    """Every start beside every gene, earlier versions too: accuracy, and the lead of the gene."""
+    found = {f"`{name}`": gene_results(name)[FEW_SHOT] for name in shipped_index()}
+    for folder in sorted(RESULTS.glob("*-[0-9]")):
+        name, _, version = folder.name.rpartition("-")
+        found[f"`{PREFIX}{name}`, version {version}"] = gene_results(folder.name)[FEW_SHOT]
     by_length = sorted(found.values(), key=lambda results: -len(results.descendants[0].starts))
     names = {one.start: None for results in by_length for one in ranked(results.descendants[0], results.headline)}
-    yield "start", *(f"`{name}`" for name in found)
+    yield "start", *found
     for start in names:
         yield _bold(start), *(_accuracy_and_lead(results, start) for results in found.values())
 

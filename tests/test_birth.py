@@ -47,3 +47,9 @@ def test_a_tapering_gene_says_so(tiny, tmp_path):
     assert gene.config.share_words.endswith(" of the last's")
     assert " ".join(gene.config.share_words.split()) in " ".join((tmp_path / "run/gene/README.md").read_text().split())
     assert Learngene.from_pretrained(tmp_path / "run").config.channels == gene.config.channels
+
+
+def test_a_gene_of_a_network_that_is_not_known_yet_still_says_what_it_holds(tiny_run):
+    config = Learngene.from_pretrained(tiny_run).config
+    for change in ({"network": "lg_later"}, {"channels": {}}):
+        assert config.model_copy(update=change).share_words == config.share_words

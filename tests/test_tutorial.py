@@ -21,7 +21,7 @@ def test_the_tutorial_runs_and_prints_what_it_says(tmp_path, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     found = printed(notebook)
     for text in (kept, found):
-        assert "inherited 467,789 of 2,307,616 parameters" in text
+        assert "inherited 467,190 of 2,307,616 parameters" in text
         assert re.search(r"learngene +rate \S+ +accuracy on 150 test images: \d+\.\d%", text)
         assert re.search(r"scratch +rate \S+ +accuracy on 150 test images: \d+\.\d%", text)
         assert re.search(r"loaded again: \d+\.\d%", text)
