@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from docs.digit_images import NAMES, SIDE, write_digits
+from docs.paired import difference
 from docs.tables import PAGES, RESULTS, ROOT, filled
 from learngene_hub.recipe import Recipe
 from learngene_hub.results import Results
@@ -74,3 +75,36 @@ def test_the_digits_become_class_folders(tmp_path, monkeypatch):
     assert files == [f"{NAMES[4]}/0000.png", f"{NAMES[4]}/0002.png", f"{NAMES[0]}/0001.png"]
     with Image.open(tmp_path / NAMES[4] / "0002.png") as image:
         assert (numpy.asarray(image).ravel() == pixels[2]).all()
+
+
+def results(name):
+    return Results.load(RESULTS / f"{name}.json")
+
+
+VERSION_2, VERSION_1, TAPER_05 = "vgg11-cifar-fs/few-shot", "vgg11-cifar-fs-1/few-shot", "vgg11-cifar-fs-taper-05"
+QUICK_2, QUICK_1 = "vgg11-cifar-fs/instinct", "vgg11-cifar-fs-1/instinct"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ((VERSION_2, "learngene", "60"), (VERSION_1, "learngene", "60"), "2.9 ± 0.6"),
+        ((VERSION_2, "learngene", "60"), (VERSION_1, "narrow", "60"), "2.3 ± 0.6"),
+        ((VERSION_2, "learngene", "60"), (TAPER_05, "learngene", "60"), "1.3 ± 0.6"),
+        ((TAPER_05, "learngene", "60"), (VERSION_1, "learngene", "60"), "1.6 ± 0.7"),
+        ((QUICK_2, "learngene", "5"), (VERSION_2, "scratch", "60"), "5.8 ± 5.2"),
+        ((QUICK_2, "learngene", "prototype"), (QUICK_1, "learngene", "prototype"), "4.1 ± 1.4"),
+        ((QUICK_2, "learngene", "5"), (QUICK_1, "learngene", "5"), "5.1 ± 3.9"),
+        ((QUICK_2, "learngene", "20"), (QUICK_1, "learngene", "20"), "2.9 ± 1.1"),
+    ],
+)
+def test_differences_between_files_are_those_of_the_page(first, second, said):
+    found, tasks = difference(results(first[0]), *first[1:], results(second[0]), *second[1:])
+    assert found[1:] == said  # without its sign
+    assert tasks in {15, 30}
+    assert said in (ROOT / "docs/evidence.md").read_text()
+
+
+def test_tasks_of_other_classes_are_not_paired():
+    with pytest.raises(ValueError, match="expected tasks of the same classes"):
+        difference(results(VERSION_2), "learngene", "60", results("vgg11-mini/few-shot"), "learngene", "60")
