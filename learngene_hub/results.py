@@ -7,7 +7,7 @@ steps ("60"), or that of a nearest-prototype classifier on its features before a
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +20,8 @@ MOST = 10**8  # bytes of a file of results
 ACCURACY_METRIC, GAIN_METRIC = "accuracy", "accuracy_gain_over_scratch"  # in the metadata of cards
 SCRATCH, LEARNGENE = "scratch", "learngene"
 PROTOTYPE = "prototype"
+NOVEL: Final = "novel"  # classes that tasks are drawn from
+HELD_OUT: Final = "held-out"
 STATISTIC = "mean of the differences paired by task; interval: Student's t, 95 %"
 
 
@@ -59,7 +61,7 @@ class StartResult(_Part):
         tuning: learning rate -> accuracy on tasks of held-out classes; empty where the rate was given.
         inherited: share of the descendant's parameters that come from the start, classifier not counted, in [0, 1].
         cost: of making the start.
-        measures: name of the measure -> accuracies on novel classes.
+        measures: name of the measure -> accuracies on the classes that judge.
         gain: name of the measure -> difference to scratch, paired by task; empty for scratch.
         lead: name of the measure -> difference of the first learngene to this start; empty for that learngene.
     """
@@ -108,7 +110,7 @@ class Results(_Part):
 
     Attributes:
         protocol: name, version and all constants of the protocol.
-        data: name of the data set the novel classes come from.
+        data: name of the data set the classes that judge come from.
         classes: names of these classes.
         steps: steps of every measure that has some, in rising order; "prototype" has none.
         headline: the measure that tables and bars show.
@@ -151,6 +153,11 @@ class Results(_Part):
         """The protocol in words, such as `few-shot: 5-way, 20 images a class, 60 steps`, and that it was changed."""
         name = f"{self.protocol['name']}{', changed' if self.protocol.get('changed') else ''}"
         return f"{name}: {self.protocol['aim']}" if "aim" in self.protocol else name
+
+    @property
+    def judged_by(self) -> str:
+        """Which classes the tasks are drawn from: `novel classes`, or `held-out classes` where a recipe is tuned."""
+        return f"{HELD_OUT if self.protocol.get('split') == HELD_OUT else NOVEL} classes"
 
     @classmethod
     def load(cls, path: str | Path) -> "Results":

@@ -13,6 +13,7 @@ from learngene_hub.gene.card import BEGIN, END, render_card
 from learngene_hub.gene.folder import read_config, verify
 from learngene_hub.gene.judged import read_evaluation, write_evaluation
 from learngene_hub.report.numbers import accuracy, points
+from learngene_hub.results import RESULTS_NAME, Results
 
 STARTS = ("learngene", "scratch", "narrow", "full", "shuffled")
 
@@ -158,6 +159,14 @@ def test_results_of_another_gene_are_refused_by_name(gene, judge):
         write_evaluation(gene, [judge(sha256="cd" * 32)])
     assert (gene / "README.md").read_bytes() == before
     assert not (gene / "evaluation.png").exists()
+
+
+def test_results_on_held_out_classes_are_refused(gene, judge):
+    folder = judge()
+    results = Results.load(folder)
+    results.model_copy(update={"protocol": {**results.protocol, "split": "held-out"}}).save(folder / RESULTS_NAME)
+    with pytest.raises(GeneFileError, match="expected results on novel classes, found those on held-out ones"):
+        write_evaluation(gene, [folder])
 
 
 def test_results_that_are_not_there_are_refused(gene, tmp_path):

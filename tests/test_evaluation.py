@@ -13,6 +13,7 @@ from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_lea
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation import PROTOCOLS, bench
 from learngene_hub.evaluation.candidates import load_candidates
+from learngene_hub.evaluation.judge import TUNING_SEED
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.results import Results
 from learngene_hub.rng import generator
@@ -78,6 +79,23 @@ def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, mon
     loaded.clear()
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
     assert loaded == [data.novel]
+
+
+def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_run, monkeypatch, tmp_path):
+    drawn, real = [], bench.generator
+
+    def spy(seed, *path):
+        drawn.append((seed, *path))
+        return real(seed, *path)
+
+    data = Learngene.from_pretrained(tiny_run).config.origin.data
+    monkeypatch.setattr(bench, "generator", spy)
+    results = evaluate(tiny_run, protocol=replace(QUICK, name="held-out", split="held-out"), seeds=(0,), out=tmp_path)
+    assert set(results.classes) == set(data.held_out)
+    assert results.judged_by == "held-out classes"
+    seeds = [seed for seed, what, _ in drawn if what == "evaluation task"]
+    assert {0, TUNING_SEED} == set(seeds)
+    assert "held-out classes" in (tmp_path / "report.html").read_text()
 
 
 def test_every_start_has_the_learning_rate_that_suits_it_best_on_held_out_classes(tiny_run):

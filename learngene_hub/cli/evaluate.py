@@ -26,7 +26,7 @@ def evaluate(
     genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
     protocol: Annotated[
-        str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct or transfer.")
+        str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
     ] = "few-shot",
     target: Annotated[
         str | None, typer.Option(help="transfer: image folder, Parquet folder, preset or Hub id.")

@@ -40,7 +40,8 @@ class Plan:
 
     Attributes:
         protocol: what networks are put through.
-        sources: images of the novel and, where rates are chosen, of the held-out classes.
+        sources: images of the classes that judge (called novel here, also where the protocol says others) and, where
+            rates are chosen, of the held-out classes.
         normalisation: of the images, the gene's.
         padding: pixels around an image before the random crop.
         flip: whether images are mirrored.
@@ -59,7 +60,7 @@ class Plan:
     def constants(self) -> dict[str, Any]:
         """All that shapes the outcome of one unit, in JSON types; not how many units there are."""
         protocol = asdict(self.protocol)
-        for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed"):
+        for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed", "split"):
             del protocol[key]
         return {"protocol": protocol, "cross": CROSS} | {
             key: value if isinstance(value, str | int | bool) else repr(value)

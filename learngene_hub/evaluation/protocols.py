@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from learngene_hub.errors import LearngeneError
-from learngene_hub.results import PROTOTYPE
+from learngene_hub.results import HELD_OUT, NOVEL, PROTOTYPE
 from learngene_hub.sections import OptimisationSection
 
 
@@ -34,6 +34,7 @@ class Protocol:
         batch_size: images a step.
         warmup: steps of rising learning rate.
         transfer: the tasks come from another data set.
+        split: which classes of a gene the tasks are drawn from; `held-out`: those a recipe is tuned on.
         changed: names of constants that are not those of the shipped protocol; more or fewer tasks do not count.
     """
 
@@ -52,6 +53,7 @@ class Protocol:
     batch_size: int = 64
     warmup: int = 5
     transfer: bool = False
+    split: Literal["novel", "held-out"] = NOVEL
     changed: tuple[str, ...] = ()
 
     @property
@@ -132,6 +134,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 warmup=2,
             ),
             replace(_FEW_SHOT, name="transfer", transfer=True),
+            replace(_FEW_SHOT, name="held-out", split=HELD_OUT),
         )
     }
 )

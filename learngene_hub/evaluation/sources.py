@@ -21,6 +21,7 @@ from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.progress import Reporter
+from learngene_hub.results import NOVEL
 
 SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 
@@ -47,7 +48,7 @@ def sources_of(
     if target is not None:
         sources["novel"] = _target(target, records)
     else:
-        sources["novel"] = Source(_own(record, data), record.novel)
+        sources["novel"] = Source(_own(record, data), record.novel if protocol.split == NOVEL else record.held_out)
     if protocol.lr is None:
         sources["held-out"] = Source(_own(record, data), record.held_out)
     return sources

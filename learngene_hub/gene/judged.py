@@ -23,7 +23,7 @@ from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, read_config
 from learngene_hub.plots import draw_starts
 from learngene_hub.report import numbers
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
-from learngene_hub.results import ACCURACY_METRIC, GAIN_METRIC, Results, StartResult, Summary
+from learngene_hub.results import ACCURACY_METRIC, GAIN_METRIC, HELD_OUT, Results, StartResult, Summary
 
 TASK, TASK_NAME = "image-classification", "Image Classification"
 _SECTION = "\n## Limits\n"  # a card without marks gets its evaluation before this one
@@ -52,8 +52,8 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
         paths: `results.json` files or their folders, at least one.
 
     Raises:
-        GeneFileError: results are about another gene, the metadata of the card cannot be read, or its marks are not
-            one begin and one end.
+        GeneFileError: results are about another gene or on held-out classes, the metadata of the card cannot be read,
+            or its marks are not one begin and one end.
         LearngeneError: there are no results at a path, or matplotlib is not installed.
     """
     config = read_config(folder)
@@ -95,6 +95,11 @@ def _read(path: Path, config: GeneConfig, number: int) -> _Judgement:
         raise GeneFileError(
             f"{path}: expected results of the gene with the sha256 of {CONFIG_NAME}, {config.sha256[:12] or '(none)'}, "
             f"found those of {found}; `learngene evaluate` this gene"
+        )
+    if results.judged_by.startswith(HELD_OUT):
+        raise GeneFileError(
+            f"{path}: expected results on novel classes, found those on held-out ones, which recipes are tuned on; "
+            "`learngene evaluate` the gene by another protocol"
         )
     mine = find(results.descendants[0], starts[0])
     if mine is None or results.headline not in mine.measures:

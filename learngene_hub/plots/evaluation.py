@@ -34,7 +34,7 @@ def draw_starts(descendant: DescendantResult, measure: str, path: Path, *, title
             axes.errorbar(100 * value.mean, place, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
         axes.text(1.01, place, _with_interval(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
-    axes.set(xlabel=f"accuracy on novel classes {measure_words(measure)}, %", xlim=(0, 100))
+    axes.set(xlabel=f"accuracy {measure_words(measure)}, %", xlim=(0, 100))
     _name(axes, title, [start.start for start in shown])
     save(figure, path)
 
@@ -57,7 +57,7 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, 
     for start, values in lines.items():
         _line(axes, start, steps, values)
     _set_places(axes, steps)
-    axes.set(xlabel="training steps", ylabel="accuracy on novel classes, %")
+    axes.set(xlabel="training steps", ylabel="accuracy, %")
     axes.set_title(_plain(title), fontsize=10)
     _label_ends(axes, {start: 100 * values[-1].mean for start, values in lines.items()}, steps[-1])
     save(figure, path)
@@ -126,7 +126,7 @@ def _draw_accuracies(axes: Any, sweep: Sweep, measure: str) -> None:  # noqa: AN
     for start in sweep.starts():
         _line(axes, start, sweep.places(), [one.start(start).measures.get(measure) for one in sweep.descendants])
     axes.legend(frameon=False, fontsize=8)
-    _finish_sweep(axes, sweep, "accuracy on novel classes, %")
+    _finish_sweep(axes, sweep, "accuracy, %")
 
 
 def _finish_sweep(axes: Any, sweep: Sweep, label: str) -> None:  # noqa: ANN401

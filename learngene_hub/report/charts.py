@@ -110,7 +110,7 @@ def bar_chart(descendant: DescendantResult, measure: str) -> BarChart:
     bars = tuple(_bar(one, kind(one.start, best), one.measures[measure], top) for one in shown)
     marks = [step * number for number in range(int(top / step + 1e-6) + 1)]
     ticks = tuple(Tick(100 * mark / top, f"{100 * mark:.0f}") for mark in marks)
-    return BarChart(f"Accuracy on novel classes {measure_words(measure)}", bars, ticks)
+    return BarChart(f"Accuracy {measure_words(measure)}", bars, ticks)
 
 
 def best_rival(descendant: DescendantResult, measure: str) -> str | None:

@@ -107,7 +107,7 @@ def _judged(results: Results) -> dict[str, Any]:
 
 def _picture_title(results: Results) -> str:
     tasks = f"{results.tasks} task{'' if results.tasks == 1 else 's'}"
-    return f"{results.data}, novel classes, {tasks}\n{results.setting}"
+    return f"{results.data}, {results.judged_by}, {tasks}\n{results.setting}"
 
 
 def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[Tile]:
@@ -152,7 +152,7 @@ def _curves(results: Results, descendant: DescendantResult) -> LineChart | None:
         return None
     best = best_rival(descendant, results.headline)
     kinds = {name: kind(name, best) for name in series}
-    return line_chart("Accuracy on novel classes, %", "training steps", results.steps, series, kinds)
+    return line_chart("Accuracy, %", "training steps", results.steps, series, kinds)
 
 
 def _sweep_charts(sweep: Sweep, measure: str) -> list[LineChart]:
@@ -165,7 +165,7 @@ def _sweep_charts(sweep: Sweep, measure: str) -> list[LineChart]:
     if gain:
         charts.append(line_chart("Gain over scratch, points", sweep.axis, sweep.places(), gain, kinds, include=[0.0]))
     if accuracies:
-        charts.append(line_chart("Accuracy on novel classes, %", sweep.axis, sweep.places(), accuracies, kinds))
+        charts.append(line_chart("Accuracy, %", sweep.axis, sweep.places(), accuracies, kinds))
     return charts
 
 

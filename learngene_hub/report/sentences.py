@@ -106,8 +106,8 @@ def limits(results: Results) -> list[str]:
         "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
         if genes == 1
         else f"{genes} genes were judged: every interval tells how much tasks differ, not how much evolutions do.",
-        f"One data set, {results.data}, and {len(results.classes)} novel classes: the tasks share these classes and "
-        "their images, so they are not fully independent of each other.",
+        f"One data set, {results.data}, and {len(results.classes)} {results.judged_by}: the tasks share these classes "
+        "and their images, so they are not fully independent of each other.",
         "Every interval stands for itself; none is widened for the number of starts that are compared.",
     ]
     if results.tasks == 1:
