@@ -28,8 +28,8 @@ class Protocol:
         steps: optimiser steps.
         measured_at: numbers of steps after which the accuracy is measured, in rising order; 0: at birth.
         prototype: also measure a nearest-prototype classifier on the newborn's features, without any training.
-        lr: one highest learning rate for all starts; None: each has its own, the best of `rates`.
-        rates: learning rates to choose from, on tasks of held-out classes.
+        lr: one highest learning rate for all starts; None: each has its own, the best that a climb over `rates` finds.
+        rates: learning rates to choose from, on tasks of held-out classes, see `judge.next_rates`.
         tuning_tasks: held-out tasks for the choice.
         batch_size: images a step.
         warmup: steps of rising learning rate.
@@ -93,7 +93,7 @@ class Protocol:
 
 _FEW_SHOT = Protocol(
     name="few-shot",
-    version=2,
+    version=3,
     ways=5,
     shots=20,
     queries=100,
@@ -111,7 +111,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             replace(_FEW_SHOT, name="few-shot-1", shots=1),
             Protocol(
                 name="short",
-                version=2,
+                version=3,
                 ways=None,
                 shots=None,
                 queries=100,
@@ -123,7 +123,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             ),
             Protocol(
                 name="instinct",
-                version=2,
+                version=3,
                 ways=5,
                 shots=20,
                 queries=100,
