@@ -7,7 +7,7 @@ steps ("60"), or that of a nearest-prototype classifier on its features before a
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,8 +20,9 @@ MOST = 10**8  # bytes of a file of results
 ACCURACY_METRIC, GAIN_METRIC = "accuracy", "accuracy_gain_over_scratch"  # in the metadata of cards
 SCRATCH, LEARNGENE = "scratch", "learngene"
 PROTOTYPE = "prototype"
-NOVEL: Final = "novel"  # classes that tasks are drawn from
-HELD_OUT: Final = "held-out"
+Split = Literal["novel", "held-out"]
+NOVEL: Final = "novel"
+HELD_OUT: Final = "held-out"  # chose the gene, and every learning rate
 STATISTIC = "mean of the differences paired by task; interval: Student's t, 95 %"
 
 
@@ -58,7 +59,7 @@ class StartResult(_Part):
         start: its name: `scratch`, `learngene` (`learngene:NAME` if there are several), `narrow`...
         description: what it inherits, in a few words.
         lr: learning rate, the best of `tuning`.
-        tuning: learning rate -> accuracy on tasks of held-out classes; empty where the rate was given.
+        tuning: learning rate -> accuracy on tasks of held-out classes, of the rates tried; empty where one was given.
         inherited: share of the descendant's parameters that come from the start, classifier not counted, in [0, 1].
         cost: of making the start.
         measures: name of the measure -> accuracies on the classes that judge.
@@ -155,9 +156,14 @@ class Results(_Part):
         return f"{name}: {self.protocol['aim']}" if "aim" in self.protocol else name
 
     @property
+    def split(self) -> Split:
+        """Which of a gene's classes the tasks are drawn from."""
+        return HELD_OUT if self.protocol.get("split") == HELD_OUT else NOVEL
+
+    @property
     def judged_by(self) -> str:
-        """Which classes the tasks are drawn from: `novel classes`, or `held-out classes` where a recipe is tuned."""
-        return f"{HELD_OUT if self.protocol.get('split') == HELD_OUT else NOVEL} classes"
+        """The same in words: `novel classes`, or `held-out classes` where a recipe is tuned."""
+        return f"{self.split} classes"
 
     @classmethod
     def load(cls, path: str | Path) -> "Results":

@@ -165,8 +165,10 @@ def test_results_on_held_out_classes_are_refused(gene, judge):
     folder = judge()
     results = Results.load(folder)
     results.model_copy(update={"protocol": {**results.protocol, "split": "held-out"}}).save(folder / RESULTS_NAME)
+    before = (gene / "README.md").read_bytes()
     with pytest.raises(GeneFileError, match="expected results on novel classes, found those on held-out ones"):
         write_evaluation(gene, [folder])
+    assert (gene / "README.md").read_bytes() == before
 
 
 def test_results_that_are_not_there_are_refused(gene, tmp_path):

@@ -1,7 +1,9 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
+import json
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quick_evaluation import QUICK, accuracies, start
 
-from docs.tables import RESULTS
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation import PROTOCOLS, bench
 from learngene_hub.evaluation.candidates import load_candidates
-from learngene_hub.evaluation.judge import TUNING_SEED, next_rates
+from learngene_hub.evaluation.judge import TUNING_SEED, best_rate, next_rates
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.results import Results
 from learngene_hub.rng import generator
@@ -96,54 +97,79 @@ def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_
     assert results.judged_by == "held-out classes"
     seeds = [seed for seed, what, _ in drawn if what == "evaluation task"]
     assert {0, TUNING_SEED} == set(seeds)
-    assert "held-out classes" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Held-out classes chose the gene" in page
+    assert "ovel classes" not in page
+    assert "never seen" not in page
 
 
 def climb(accuracies):
-    """Where a climb over rate -> accuracy ends, and how many rates it tries."""
+    """What a climb over rate -> accuracy tries."""
     tried = {}
     while wanted := next_rates(tried, list(accuracies)):
         tried |= {rate: accuracies[rate] for rate in wanted}
-    return max(sorted(tried), key=tried.__getitem__), len(tried)
+    return tried
+
+
+def rates_of(accuracies):
+    return dict(zip([0.001 * 2**place for place in range(len(accuracies))], accuracies, strict=True))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
 def test_a_climb_over_learning_rates_ends_at_a_peak(values):
-    rates = [0.001 * 2**place for place in range(len(values))]
-    place = rates.index(climb(dict(zip(rates, values, strict=True)))[0])
+    rates = rates_of(values)
+    place = list(rates).index(best_rate(climb(rates)))
     assert values[place] == max(values[max(0, place - 1) : place + 2])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9, unique=True), st.data())
 def test_a_climb_finds_the_only_peak_there_is(values, data):
     peak = data.draw(st.integers(0, len(values) - 1))
-    left, right = sorted(values)[:peak], sorted(values)[peak:-1][::-1]
-    accuracies = dict(
-        zip([0.001 * 2**place for place in range(len(values))], [*left, max(values), *right], strict=True)
-    )
-    assert accuracies[climb(accuracies)[0]] == max(values)
+    rates = rates_of([*sorted(values)[:peak], max(values), *sorted(values)[peak:-1][::-1]])
+    assert rates[best_rate(climb(rates))] == max(values)
 
 
-def test_only_rates_beside_the_best_are_tried(tiny_run, tmp_path):
+@pytest.mark.parametrize("peak", [0, 4])
+def test_a_climb_looks_beyond_both_ends_of_a_plateau(peak):
+    rates = rates_of([0.5] * 5)
+    rates[list(rates)[peak]] = 0.6
+    assert best_rate(climb(rates)) == list(rates)[peak]
+
+
+def test_a_climb_ends_where_trying_every_rate_did_in_the_evaluations_that_tried_all():
+    curves = json.loads(Path(__file__).with_name("rate_curves.json").read_text())
+    climbs = [climb({float(lr): accuracy for lr, accuracy in curve["tuning"].items()}) for curve in curves]
+    assert [best_rate(tried) for tried in climbs] == [curve["lr"] for curve in curves]
+    assert statistics.fmean(len(tried) / 7 for tried in climbs) < 0.62
+
+
+def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
     rates = (0.001, 0.003, 0.01, 0.03, 0.1)
-    results = evaluate(tiny_run, protocol=replace(QUICK, rates=rates), seeds=(0,), out=tmp_path)
+    results = evaluate(tiny_run, protocol=replace(QUICK, rates=rates), seeds=(0,))
     for one in results.descendants[0].starts:
-        tried = [float(lr) for lr in one.tuning]
-        place = rates.index(one.lr)
-        assert tried == sorted(tried)
-        assert {*rates[1:4], *rates[max(0, place - 1) : place + 2]} <= set(tried)
+        tried = {float(lr): accuracy for lr, accuracy in one.tuning.items()}
+        assert list(tried) == sorted(tried)
+        assert next_rates(tried, rates) == []
+        assert one.lr == best_rate(tried)
+        assert tried.keys() == {*rates[1:4]} | {rate for rate in (0.001, 0.1) if rate in tried}
+        middle = max(tried[rate] for rate in rates[1:4])
+        assert (0.001 in tried) == (tried[0.003] == middle)
+        assert (0.1 in tried) == (tried[0.03] == middle)
 
 
-def test_a_climb_ends_where_trying_every_rate_did_in_all_our_results():
-    found = [Results.model_validate_json(path.read_bytes()) for path in RESULTS.glob("*/*.json")]
-    every = PROTOCOLS["few-shot"].rates
-    starts = [start for results in found for descendant in results.descendants for start in descendant.starts]
-    tuned = [{float(lr): accuracy for lr, accuracy in start.tuning.items()} for start in starts]
-    whole = [(start.lr, tuning) for start, tuning in zip(starts, tuned, strict=True) if tuning.keys() == set(every)]
-    climbs = [climb(tuning) for _, tuning in whole]
-    assert len(whole) > 20
-    assert [best for best, _ in climbs] == [lr for lr, _ in whole]
-    assert statistics.fmean(count / len(every) for _, count in climbs) < 0.65
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rates": ()}, "expected learning rates to choose from, found none"),
+        (
+            {"transfer": True, "split": "held-out"},
+            "a transfer takes its tasks from elsewhere, not from held-out classes",
+        ),
+    ],
+)
+def test_a_protocol_that_contradicts_itself_is_refused(changes, message):
+    with pytest.raises(LearngeneError, match=message):
+        replace(QUICK, **changes)
 
 
 def test_every_start_has_the_learning_rate_that_suits_it_best_on_held_out_classes(tiny_run):

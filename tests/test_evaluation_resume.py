@@ -63,6 +63,17 @@ def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(t
     assert mended == whole
 
 
+@pytest.mark.parametrize("after", [13, 15])
+def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_path, after):
+    long = replace(QUICK, rates=(0.1, 0.2, 0.4, 0.8, 1.6), tasks=2)  # too high: a start climbs downwards
+    whole = evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "whole")
+    assert {float(lr) for one in whole.descendants[0].starts for lr in one.tuning} >= {0.1}
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(after))
+    mended = evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "cut", engine=EngineOptions(workers=2))
+    assert mended == whole
+
+
 def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatch):
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
     trained, real = [], bench.train

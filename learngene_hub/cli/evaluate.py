@@ -64,7 +64,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Compare descendants of genes with networks from scratch and other starts, on classes the genes never saw.
+    """Compare descendants of genes with networks from scratch and other starts, on classes they never trained on.
 
     With --out an interrupted evaluation goes on where it was.
     """

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 
 import torch
 
@@ -36,7 +37,7 @@ class Verdict:
     Attributes:
         lr: learning rate it was measured at.
         tuning: learning rate -> mean accuracy on held-out classes.
-        accuracies: measure -> accuracies on novel classes, one a task, seed by seed.
+        accuracies: measure -> accuracies on the classes that judge, one a task, seed by seed.
     """
 
     lr: float
@@ -53,10 +54,8 @@ def judge(
     contenders: Sequence[Contender], protocol: Protocol, seeds: Sequence[int], *, referee: Referee, reporter: Reporter
 ) -> list[Verdict]:
     """A verdict on every contender, in order; what a ledger knows already is not measured again."""
-    tuning: list[dict[float, float]] = [{} for _ in contenders]
-    if protocol.lr is None:
-        _climb(tuning, contenders, protocol, referee, reporter)
-    rates = [_best(tried) if tried else protocol.lr or 0.0 for tried in tuning]
+    tuning = _climb(contenders, protocol, referee=referee, reporter=reporter)
+    rates = [best_rate(tried) if protocol.lr is None else protocol.lr for tried in tuning]
     for one, lr, tried in zip(contenders, rates, tuning, strict=True):
         if tried:
             reporter.line(f"{one.start.name}: learning rate {lr}, {tried[lr]:.3f} on held-out classes")
@@ -76,8 +75,7 @@ def judge(
 def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[float]:
     """Learning rates to try next, in a climb from the middle one: the neighbours of the best; none, once it beats them.
 
-    Where accuracy has one peak over the rates, the climb ends there (ours). So it would have in all our results that
-    tried every rate, at 59 % of the networks; tests/test_evaluation.py holds it to them.
+    Where accuracy has one peak over the rates, the climb ends there; where it has several, at one of them (ours).
 
     Args:
         tried: learning rate -> accuracy.
@@ -87,29 +85,17 @@ def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[flo
     [0.2, 0.4, 0.8]
     >>> next_rates({0.2: 0.5, 0.4: 0.4, 0.8: 0.3}, [0.1, 0.2, 0.4, 0.8, 1.6])
     [0.1]
+    >>> next_rates({0.2: 0.5, 0.4: 0.5, 0.8: 0.5}, [0.1, 0.2, 0.4, 0.8, 1.6])
+    [0.1, 1.6]
     """
-    rising = sorted(rates)
-    place = rising.index(_best(tried)) if tried else len(rising) // 2
-    return [lr for lr in rising[max(0, place - 1) : place + 2] if lr not in tried]
+    rising = sorted(set(rates))
+    best = [place for place, lr in enumerate(rising) if lr in tried and tried[lr] == max(tried.values())]
+    near = {place + step for place in best or [len(rising) // 2] for step in (-1, 0, 1)}
+    return [lr for place, lr in enumerate(rising) if place in near and lr not in tried]
 
 
-def _climb(
-    tuning: Sequence[dict[float, float]],
-    contenders: Sequence[Contender],
-    protocol: Protocol,
-    referee: Referee,
-    reporter: Reporter,
-) -> None:
-    """Fill `tuning`, of every contender, with accuracies on held-out classes at the rates that its climb visits."""
-    while any(wanted := [next_rates(tried, protocol.rates) for tried in tuning]):
-        steps = [(one, lr) for one, rates in zip(contenders, wanted, strict=True) for lr in rates]
-        bouts = [(one, unit) for one, lr in steps for unit in _held_out_units(protocol, lr)]
-        _measure("choosing learning rates", bouts, referee, reporter)
-        for one, tried, rates in zip(contenders, tuning, wanted, strict=True):
-            tried |= {lr: _held_out(one, protocol, lr) for lr in rates}
-
-
-def _best(tried: Mapping[float, float]) -> float:
+def best_rate(tried: Mapping[float, float]) -> float:
+    """The learning rate of the highest accuracy; the lowest of several."""
     return max(sorted(tried), key=tried.__getitem__)
 
 
@@ -149,7 +135,8 @@ class Trial:
     @property
     def label(self) -> str:
         """What the log calls it."""
-        return f"task {self.unit.number + 1} of seed {self.unit.seed}, {self.unit.role}"
+        purpose = "for the learning rate" if self.unit.role == "held-out" else "evaluation"
+        return f"task {self.unit.number + 1} of seed {self.unit.seed}, {purpose}"
 
     def __call__(self, arena: Arena, step: Step) -> Measured:
         """Its accuracies."""
@@ -167,6 +154,25 @@ def referee_of(crew: Crew[Arena], contenders: Sequence[Contender], precision: Pr
         return ((bouts[number], measured) for number, measured in crew.run(trials, no_step))
 
     return referee
+
+
+def _climb(
+    contenders: Sequence[Contender], protocol: Protocol, *, referee: Referee, reporter: Reporter
+) -> list[dict[float, float]]:
+    """For every contender the accuracies on held-out classes at the rates its climb visits; none where one is given."""
+    tuning: list[dict[float, float]] = [{} for _ in contenders]
+    for turn in count(1) if protocol.lr is None else ():
+        wanted = [next_rates(tried, protocol.rates) for tried in tuning]
+        if not any(wanted):
+            break
+        steps = [(one, lr) for one, rates in zip(contenders, wanted, strict=True) for lr in rates]
+        bouts = [(one, unit) for one, lr in steps for unit in _held_out_units(protocol, lr)]
+        _measure(f"choosing learning rates, round {turn}", bouts, referee, reporter)
+        tuning = [
+            tried | {lr: _held_out(one, protocol, lr) for lr in rates}
+            for one, tried, rates in zip(contenders, tuning, wanted, strict=True)
+        ]
+    return tuning
 
 
 def _measure(title: str, bouts: Iterable[Bout], referee: Referee, reporter: Reporter) -> None:

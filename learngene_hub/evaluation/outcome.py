@@ -35,7 +35,7 @@ def make_results(
         candidates: the genes; leads are those of the first.
         judged: every start in every kind of descendant, with its verdict.
         plan: what all had in common.
-        data: name of the data set of the novel classes.
+        data: name of the data set of the classes that judge.
         seeds: of the tasks.
         environment: versions and hardware, of whoever measured.
     """

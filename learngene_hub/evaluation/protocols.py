@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from learngene_hub.errors import LearngeneError
-from learngene_hub.results import HELD_OUT, NOVEL, PROTOTYPE
+from learngene_hub.results import HELD_OUT, NOVEL, PROTOTYPE, Split
 from learngene_hub.sections import OptimisationSection
 
 
@@ -20,7 +20,7 @@ class Protocol:
 
     Attributes:
         name: what a user types.
-        version: raised when a constant changes.
+        version: raised when a constant, or the choice of the learning rates, changes.
         ways: classes a task; None: all there are.
         shots: training images a class; None: all but the test images.
         queries: test images a class, none of them among the training images.
@@ -34,7 +34,8 @@ class Protocol:
         batch_size: images a step.
         warmup: steps of rising learning rate.
         transfer: the tasks come from another data set.
-        split: which classes of a gene the tasks are drawn from; `held-out`: those a recipe is tuned on.
+        split: which classes of a gene the tasks are drawn from. Held-out ones chose the gene, so there it is compared
+            with other genes, not with what nobody chose.
         changed: names of constants that are not those of the shipped protocol; more or fewer tasks do not count.
     """
 
@@ -53,8 +54,17 @@ class Protocol:
     batch_size: int = 64
     warmup: int = 5
     transfer: bool = False
-    split: Literal["novel", "held-out"] = NOVEL
+    split: Split = NOVEL
     changed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if not self.rates:
+            raise LearngeneError(f"protocol {self.name}: expected learning rates to choose from, found none")
+        if self.transfer and self.split != NOVEL:
+            raise LearngeneError(
+                f"protocol {self.name}: a transfer takes its tasks from elsewhere, not from {self.split} classes"
+            )
 
     @property
     def aim(self) -> str:

@@ -79,14 +79,14 @@ def evaluate(
     device: str = "auto",
     reporter: Reporter = SilentReporter(),  # noqa: B008
 ) -> Results:
-    """Accuracy of descendants of `genes` on novel classes, beside starts from scratch and other alternatives.
+    """Accuracy of descendants of `genes` on classes they never trained on, beside scratch and other alternatives.
 
     On a CPU, a run that was interrupted ends with the same results, byte for byte, as one that was left alone; only
     the seconds that the training of an alternative took may differ.
 
     Args:
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
-            says which classes are novel, and what alternatives may cost.
+            says which classes are novel and held-out, and what alternatives may cost.
         data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id.
         protocol: what every network is put through, or the name of a shipped protocol.
@@ -161,6 +161,7 @@ def _refuse_other(
     for what, here, there in (
         ("genes", [one.gene.config.sha256[:12] for one in candidates], [one.sha256[:12] for one in found.genes]),
         ("protocol", protocol.name, found.protocol["name"]),
+        ("version of the protocol", protocol.version, found.protocol.get("version")),
         ("classes", list(classes), list(found.classes)),
         *((key, getattr(protocol, key), found.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
     ):

@@ -1,4 +1,4 @@
-"""Where the images of an evaluation come from: novel and held-out classes, and the base classes of baselines."""
+"""Where the images of an evaluation come from: those that judge, those that choose rates, and those of baselines."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def sources_of(
         records: what the genes say of their images; the first one counts, but no target may have a class of any.
         data: where they are now; None: where the record says.
         target: data set that a transfer goes to.
-        protocol: says whether it is one, and whether held-out classes are needed.
+        protocol: says whether it is one, which classes judge, and whether held-out ones choose rates.
 
     Raises:
         LearngeneError: `target` is missing where the protocol transfers, or given where it does not.

@@ -96,7 +96,7 @@ def _read(path: Path, config: GeneConfig, number: int) -> _Judgement:
             f"{path}: expected results of the gene with the sha256 of {CONFIG_NAME}, {config.sha256[:12] or '(none)'}, "
             f"found those of {found}; `learngene evaluate` this gene"
         )
-    if results.judged_by.startswith(HELD_OUT):
+    if results.split == HELD_OUT:
         raise GeneFileError(
             f"{path}: expected results on novel classes, found those on held-out ones, which recipes are tuned on; "
             "`learngene evaluate` the gene by another protocol"

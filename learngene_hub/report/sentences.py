@@ -6,7 +6,7 @@ from typing import Any
 
 from learngene_hub.findings import Standing, find, lead_over, measure_words, ranked, rivals, standing
 from learngene_hub.report.numbers import accuracy, count, points, size
-from learngene_hub.results import DescendantResult, Results, StartResult, Summary
+from learngene_hub.results import HELD_OUT, DescendantResult, Results, StartResult, Summary
 
 
 def network_words(descendant: DescendantResult) -> str:
@@ -110,6 +110,10 @@ def limits(results: Results) -> list[str]:
         "and their images, so they are not fully independent of each other.",
         "Every interval stands for itself; none is widened for the number of starts that are compared.",
     ]
+    if results.split == HELD_OUT:
+        found.append(
+            "Held-out classes chose the gene: it compares with genes that were evolved alike, not with other starts."
+        )
     if results.tasks == 1:
         found.append("One task only: no interval can be given.")
     if any(one.tuning for one in results.descendants[0].starts):
