@@ -66,16 +66,19 @@ def _starts(name: str) -> Iterable[Sequence[str]]:
 
 
 def _summary(_: str) -> Iterable[Sequence[str]]:
-    """Every start beside every gene, earlier versions too: accuracy, and the lead of the gene."""
+    """Every start beside every gene, and an earlier version with more of them: accuracy, and the lead of the gene."""
     found = {f"`{name}`": gene_results(name)[FEW_SHOT] for name in shipped_index()}
     for folder in sorted(RESULTS.glob("*-[0-9]")):
         name, _, version = folder.name.rpartition("-")
-        found[f"`{PREFIX}{name}`, version {version}"] = gene_results(folder.name)[FEW_SHOT]
+        earlier = gene_results(folder.name)[FEW_SHOT]
+        if _names(earlier) - _names(found[f"`{PREFIX}{name}`"]):
+            found[f"`{PREFIX}{name}`, version {version}"] = earlier
     by_length = sorted(found.values(), key=lambda results: -len(results.descendants[0].starts))
     names = {one.start: None for results in by_length for one in ranked(results.descendants[0], results.headline)}
     yield "start", *found
     for start in names:
         yield _bold(start), *(_accuracy_and_lead(results, start) for results in found.values())
+    yield "tasks", *(str(results.tasks) for results in found.values())
 
 
 def _others(_: str) -> Iterable[Sequence[str]]:
@@ -120,6 +123,10 @@ TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyTyp
 
 def _mine(results: Results) -> StartResult:
     return results.descendants[0].start(results.genes[0].start)
+
+
+def _names(results: Results) -> set[str]:
+    return {one.start for one in results.descendants[0].starts}
 
 
 def _network(config: GeneConfig) -> str:

@@ -83,6 +83,8 @@ def results(name):
 
 VERSION_2, VERSION_1, TAPER_05 = "vgg11-cifar-fs/few-shot", "vgg11-cifar-fs-1/few-shot", "vgg11-cifar-fs-taper-05"
 QUICK_2, QUICK_1 = "vgg11-cifar-fs/instinct", "vgg11-cifar-fs-1/instinct"
+QUICK_MINI, MINI_2, MINI_1 = "vgg11-mini/instinct", "vgg11-mini/few-shot", "vgg11-mini-1/few-shot"
+RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,14 @@ QUICK_2, QUICK_1 = "vgg11-cifar-fs/instinct", "vgg11-cifar-fs-1/instinct"
         ((VERSION_2, "learngene", "60"), (VERSION_1, "narrow", "60"), "2.3 ± 0.6"),
         ((VERSION_2, "learngene", "60"), (TAPER_05, "learngene", "60"), "1.3 ± 0.6"),
         ((TAPER_05, "learngene", "60"), (VERSION_1, "learngene", "60"), "1.6 ± 0.7"),
+        ((MINI_2, "learngene", "60"), (MINI_1, "learngene", "60"), "2.5 ± 0.9"),
+        ((MINI_2, "learngene", "60"), (MINI_1, "narrow", "60"), "2.9 ± 0.6"),
+        ((MINI_2, "narrow", "60"), (MINI_1, "narrow", "60"), "1.7 ± 0.5"),
+        ((MINI_2, "scratch", "60"), (MINI_1, "scratch", "60"), "0.6 ± 0.6"),
+        ((RESNET_2, "learngene", "60"), (RESNET_1, "learngene", "60"), "3.3 ± 1.1"),
+        ((RESNET_2, "narrow", "60"), (RESNET_1, "narrow", "60"), "2.4 ± 0.9"),
         ((QUICK_2, "learngene", "5"), (VERSION_2, "scratch", "60"), "5.8 ± 5.2"),
+        ((QUICK_MINI, "learngene", "5"), (MINI_2, "scratch", "60"), "7.5 ± 3.4"),
         ((QUICK_2, "learngene", "prototype"), (QUICK_1, "learngene", "prototype"), "4.1 ± 1.4"),
         ((QUICK_2, "learngene", "5"), (QUICK_1, "learngene", "5"), "5.1 ± 3.9"),
         ((QUICK_2, "learngene", "20"), (QUICK_1, "learngene", "20"), "2.9 ± 1.1"),
