@@ -18,6 +18,7 @@ from learngene_hub.errors import RunError, StorageError
 
 LOCK_NAME = ".lock"
 STAGED = ".tmp"  # ends the names of folders in which files are made
+RANDOM = "?" * 8  # what `mkdtemp` puts before that
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
@@ -132,6 +133,8 @@ def atomic_path(target: Path, *, is_new: bool = False) -> Iterator[Path]:
 
 
 def _put(new: Path, target: Path) -> None:
+    with suppress(OSError):  # Windows takes the place of no folder, not even an empty one
+        target.rmdir()
     try:
         os.replace(new, target)
     except OSError as error:
@@ -141,9 +144,15 @@ def _put(new: Path, target: Path) -> None:
 
 
 def _replace(new: Path, target: Path) -> None:
+    old = new.parent / "replaced"
     if new.is_dir() and target.exists():
-        os.replace(target, new.parent / "replaced")
-    os.replace(new, target)
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
 
 
 @contextmanager
@@ -176,9 +185,9 @@ def append_line(target: Path, line: str) -> None:
         file.write(line + "\n")
 
 
-def sweep(folder: Path, name: str = "") -> None:
+def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left half-written in `folder`, of the file or folder `name` or of all."""
-    for leftover in folder.glob(f".{glob.escape(name)}*{STAGED}"):
+    for leftover in folder.glob(f".{'*' if name is None else glob.escape(name)}.{RANDOM}{STAGED}"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -218,13 +227,17 @@ def claim_new(out: Path) -> Iterator[None]:
     """Hold the name `out` of a folder to come against other processes; a holder that crashed does not block.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or no other folder can take its place.
     """
+    if out.is_symlink() or os.path.ismount(out) or out.resolve() == Path.cwd():
+        raise RunError(
+            f"{out}: expected a folder that can be made, found the current one, a link or a mount; give another --out"
+        )
     lock = out.parent / f".{out.name}{LOCK_NAME}"
     with written(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with _held(lock, out):
-        sweep(out.parent, f"{out.name}.")
+        sweep(out.parent, out.name)
         try:
             yield
         finally:

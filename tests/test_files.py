@@ -126,20 +126,71 @@ def test_two_cannot_make_the_same_new_folder_and_nothing_is_left_behind(tmp_path
 
 
 def test_what_a_killed_process_left_beside_a_new_folder_is_removed_and_nothing_else(tmp_path):
-    for name in (".out.abc.tmp", ".output.abc.tmp", ".outer.tmp"):
+    others = {".output.abcd1234.tmp", ".out.v2.abcd1234.tmp", ".outer.tmp"}
+    for name in (".out.abcd1234.tmp", *others):
         (tmp_path / name).mkdir()
     (tmp_path / ".out.lock").touch()
     with claim_new(tmp_path / "out"):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {".output.abc.tmp", ".outer.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == others
 
 
 def test_sweeping_a_folder_leaves_files_and_other_folders(tmp_path):
-    (tmp_path / ".results.json.x.tmp").mkdir()
+    (tmp_path / ".results.json.abcd_123.tmp").mkdir()
     (tmp_path / "kept.tmp").mkdir()
     (tmp_path / ".hidden").touch()
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"kept.tmp", ".hidden"}
+
+
+def test_the_folder_of_a_process_at_work_is_what_a_sweep_would_find(tmp_path):
+    with atomic_path(tmp_path / "out.v2") as path:
+        path.write_text("x")
+        sweep(tmp_path, "out")
+        assert path.is_file()
+        sweep(tmp_path, "out.v2")
+        assert not path.exists()
+        path.parent.mkdir()
+        path.write_text("x")
+
+
+@pytest.mark.parametrize("kind", ["current", "link", "mount"])
+def test_what_no_folder_can_take_the_place_of_is_refused_early(tmp_path, monkeypatch, kind):
+    out = {"current": Path(), "link": tmp_path / "link", "mount": tmp_path / "mount"}[kind]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "mount")
+    with pytest.raises(RunError, match="expected a folder that can be made"), claim_new(out):
+        pass
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    with atomic_path(tmp_path / "out", is_new=True) as folder:
+        folder.mkdir()
+        (folder / "x").touch()
+    assert (tmp_path / "out/x").is_file()
+
+
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+    out, replace = tmp_path / "out", os.replace
+    out.mkdir()
+    (out / "mine").touch()
+
+    def failing_once(source, target):
+        if Path(source).parent.name.endswith(".tmp") and Path(source).name == "out":
+            raise OSError(errno.EACCES, "no")
+        replace(source, target)
+
+    def write():
+        with atomic_path(out) as folder:
+            folder.mkdir()
+
+    monkeypatch.setattr(os, "replace", failing_once)
+    with pytest.raises(StorageError, match="what was there is as it was"):
+        write()
+    assert (out / "mine").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_clean_up_of_a_folder_that_is_gone_hides_no_failure(tmp_path):
