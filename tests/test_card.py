@@ -134,6 +134,14 @@ def test_several_results_stand_one_after_the_other(gene, judge):
     assert len(ModelCard.load(gene / "README.md").data.eval_results) == 4
 
 
+def test_fewer_results_leave_no_older_picture_and_too_many_are_refused(gene, judge):
+    write_evaluation(gene, [judge(), judge(steps=(200,), name="long")])
+    write_evaluation(gene, [judge()])
+    assert [path.name for path in gene.glob("evaluation*")] == ["evaluation.png"]
+    with pytest.raises(LearngeneError, match="expected at most 9 results for a card, found 10"):
+        write_evaluation(gene, [judge()] * 10)
+
+
 def test_a_gene_that_is_the_second_of_its_results_gets_its_own_numbers(gene, judge):
     results = judge("learngene:a", "learngene:b", "scratch", "full", place=1)
     write_evaluation(gene, [results])

@@ -69,6 +69,18 @@ def test_a_finished_run_resumes_to_itself(tiny, tiny_run, tmp_path):
     assert len(rows(tmp_path)) == 3
 
 
+def test_a_finished_run_that_resumes_keeps_its_card_and_a_longer_one_gets_a_new_one(tiny, tmp_path):
+    evolve(tiny("evolution.generations=1"), out=tmp_path)
+    (tmp_path / "gene/README.md").write_text("my own words")
+    (tmp_path / "gene/evaluation.png").write_bytes(b"a picture")
+    evolve(tiny("evolution.generations=1"), out=tmp_path, resume=True)
+    assert (tmp_path / "gene/README.md").read_text() == "my own words"
+    assert (tmp_path / "gene/evaluation.png").read_bytes() == b"a picture"
+    evolve(tiny("evolution.generations=2"), out=tmp_path, resume=True)
+    assert "# tiny" in (tmp_path / "gene/README.md").read_text()
+    assert not (tmp_path / "gene/evaluation.png").exists()
+
+
 def start(recipe, out, *more):
     command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), "--out", str(out), *more]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -46,6 +46,7 @@ from learngene_hub.gene.folder import (
     stored,
     write_gene,
 )
+from learngene_hub.gene.judged import carry_card
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import build
 from learngene_hub.plots import check_can_draw, draw_evolution
@@ -238,6 +239,7 @@ def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
         for name in (RECIPE_NAME, METRICS_NAME, PICTURE_NAME):
             (folder / name).write_bytes((out / name).read_bytes())
         (folder / CARD_NAME).write_text(render_card(config, name=setting.recipe.name), encoding="utf-8")
+        carry_card(out / GENE_FOLDER, folder, config)
     return Learngene(tensors, config)
 
 

@@ -6,6 +6,7 @@ left it, and so do all other keys of the metadata.
 
 import html
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,12 +15,12 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard
 from jinja2 import Environment, StrictUndefined
 
-from learngene_hub.errors import GeneFileError
+from learngene_hub.errors import GeneFileError, LearngeneError
 from learngene_hub.files import write_text
 from learngene_hub.findings import find, lead_over, measure_words, ranked
 from learngene_hub.gene.card import BEGIN, END, check_card, render_card
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, read_config
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, read_config
 from learngene_hub.plots import draw_starts
 from learngene_hub.report import numbers
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
@@ -45,7 +46,7 @@ class _Judgement:
 def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     """Put results into the card of the gene in `folder`, in place of those that are there; the card's path.
 
-    A card that is missing is made. The pictures are drawn anew from the results.
+    A card that is missing is made. The pictures are drawn anew from the results, and older ones removed.
 
     Args:
         folder: of the gene.
@@ -54,10 +55,12 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     Raises:
         GeneFileError: results are about another gene or on held-out classes, the metadata of the card cannot be read,
             or its marks are not one begin and one end.
-        LearngeneError: there are no results at a path, or matplotlib is not installed.
+        LearngeneError: there are no results at a path, or too many; or matplotlib is not installed.
     """
+    if len(paths) > len(EVALUATIONS):
+        raise LearngeneError(f"expected at most {len(EVALUATIONS)} results for a card, found {len(paths)}")
     config = read_config(folder)
-    judgements = [_read(path, config, number) for number, path in enumerate(paths, start=1)]
+    judgements = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
     card = _card(folder, config)
     card.data["model_name"] = card.data.get("model_name") or _name(folder, config)
     card.data["eval_results"] = [one for judgement in judgements for one in _eval_results(judgement)]
@@ -65,6 +68,8 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     for one in judgements:
         first, title = one.results.descendants[0], f"{one.results.data}, novel classes"
         draw_starts(first, one.results.headline, folder / one.picture, title=title)
+    for name in EVALUATIONS[len(judgements) :]:
+        (folder / name).unlink(missing_ok=True)
     write_text(folder / CARD_NAME, str(card))
     return folder / CARD_NAME
 
@@ -87,7 +92,18 @@ def read_evaluation(folder: Path) -> str:
     return text[slice(*between)].strip()
 
 
-def _read(path: Path, config: GeneConfig, number: int) -> _Judgement:
+def carry_card(old: Path, new: Path, config: GeneConfig) -> None:
+    """Keep the card of the folder `old`, and its pictures, in `new`, if `old` holds the gene of `config` too."""
+    try:
+        same = read_config(old).model_copy(update={"package_version": config.package_version}) == config
+    except GeneFileError:
+        return
+    for name in (CARD_NAME, *EVALUATIONS) if same else ():
+        if (old / name).is_file():
+            shutil.copyfile(old / name, new / name)
+
+
+def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
     results = Results.load(path)
     starts = [one.start for one in results.genes if config.sha256 and one.sha256 == config.sha256]
     if not starts:
@@ -106,7 +122,7 @@ def _read(path: Path, config: GeneConfig, number: int) -> _Judgement:
         raise GeneFileError(
             f"{path}: expected {starts[0]} among the starts, {measure_words(results.headline)}; not found"
         )
-    return _Judgement(results, starts[0], "evaluation.png" if number == 1 else f"evaluation-{number}.png")
+    return _Judgement(results, starts[0], picture)
 
 
 def _card(folder: Path, config: GeneConfig) -> ModelCard:
