@@ -5,7 +5,7 @@ from results_examples import example
 
 from learngene_hub import LearngeneError, evolve
 from learngene_hub.evolution.checkpoint import read_metrics
-from learngene_hub.plots import canvas, draw_curves, draw_evolution, draw_starts, draw_sweep, spread
+from learngene_hub.plots import canvas, draw_confusion, draw_curves, draw_evolution, draw_starts, draw_sweep, spread
 
 
 def is_png(path):
@@ -41,6 +41,11 @@ def test_thirteen_starts_are_drawn_and_a_dollar_in_a_name_is_no_formula(tmp_path
         tmp_path / "a.png",
         title="$",
     )
+    assert is_png(tmp_path / "a.png")
+
+
+def test_classes_with_dollars_in_their_names_are_drawn(tmp_path):
+    draw_confusion([[3, 1], [0, 4]], ["a$b$", r"$\frac$"], tmp_path / "a.png", title="x")
     assert is_png(tmp_path / "a.png")
 
 

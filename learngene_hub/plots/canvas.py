@@ -40,3 +40,8 @@ def save(figure: Any, path: Path) -> None:  # noqa: ANN401
     """Write `figure` as a PNG, atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def plain(text: str) -> str:
+    """Text in which a dollar sign is one, not the start of a formula."""
+    return text.replace("$", r"\$")

@@ -6,7 +6,7 @@ from typing import Any
 
 from learngene_hub.errors import LearngeneError
 from learngene_hub.findings import Sweep, is_learngene, measure_words, ranked, sweeps
-from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, check_can_draw, new_figure, save
+from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, check_can_draw, new_figure, plain, save
 from learngene_hub.results import SCRATCH, DescendantResult, Results, Summary
 
 SCRATCH_COLOUR = "#475569"
@@ -58,7 +58,7 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, 
         _line(axes, start, steps, values)
     _set_places(axes, steps)
     axes.set(xlabel="training steps", ylabel="accuracy, %")
-    axes.set_title(_plain(title), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     _label_ends(axes, {start: 100 * values[-1].mean for start, values in lines.items()}, steps[-1])
     save(figure, path)
 
@@ -87,7 +87,7 @@ def draw_sweep(results: Results, path: Path, *, title: str) -> None:
     for sweep, (gains, accuracies) in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):
         _draw_gains(gains, sweep, results.headline)
         _draw_accuracies(accuracies, sweep, results.headline)
-    figure.suptitle(_plain(title), fontsize=10)
+    figure.suptitle(plain(title), fontsize=10)
     save(figure, path)
 
 
@@ -132,7 +132,7 @@ def _draw_accuracies(axes: Any, sweep: Sweep, measure: str) -> None:  # noqa: AN
 def _finish_sweep(axes: Any, sweep: Sweep, label: str) -> None:  # noqa: ANN401
     axes.spines[["top", "right"]].set_visible(False)
     _set_places(axes, sweep.places())
-    axes.set(xlabel=f"{sweep.axis} ({_plain(sweep.fixed)})", ylabel=label)
+    axes.set(xlabel=f"{sweep.axis} ({plain(sweep.fixed)})", ylabel=label)
 
 
 def _line(axes: Any, start: str, places: Sequence[float], values: Sequence[Summary | None]) -> None:  # noqa: ANN401
@@ -178,7 +178,7 @@ def _label_ends(axes: Any, ends: Mapping[str, float], last: float) -> None:  # n
 
 
 def _name(axes: Any, title: str, starts: Sequence[str]) -> None:  # noqa: ANN401
-    axes.set_title(_plain(title), fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     for label, start in zip(axes.get_yticklabels(), starts, strict=True):
         label.set(color=_ink(start), weight="bold" if is_learngene(start) else "normal")
 
@@ -191,14 +191,9 @@ def _ink(start: str) -> str:
     return GENE_COLOUR if is_learngene(start) else "black"
 
 
-def _plain(text: str) -> str:
-    """Text in which a dollar sign is one, not the start of a formula."""
-    return text.replace("$", r"\$")
-
-
 def _short(name: str) -> str:
     """The name of a start, cut where it would take the room of the picture."""
-    return _plain(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
+    return plain(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
 
 
 def _with_interval(value: Summary) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from learngene_hub.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, save
+from learngene_hub.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, plain, save
 
 
 def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
@@ -30,7 +30,7 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
     axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="lineage of the best")
     axes.plot([row["generation"] + 1 for row in rows], [row["mean"] for row in rows], color=LINE_COLOUR, label="mean")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=title)
+    axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=plain(title))
     axes.legend(frameon=False, fontsize=8)
     save(figure, path)
 

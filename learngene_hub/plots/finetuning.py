@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, save
+from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain, save
 
 
 def draw_training(starts: Mapping[str, Mapping[str, Any]], path: Path, *, title: str) -> None:
@@ -45,7 +45,7 @@ def draw_confusion(counts: Sequence[Sequence[int]], names: Sequence[str], path: 
     figure, axes = new_figure(width=size + 0.6, height=size)
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     axes.imshow(shares, cmap="Greens", vmin=0, vmax=1)
-    shown = [name if len(name) <= 18 else f"{name[:17]}…" for name in names]
+    shown = [plain(name if len(name) <= 18 else f"{name[:17]}…") for name in names]
     axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", fontsize=8)
     axes.set_yticks(range(len(names)), shown, fontsize=8)
     if len(names) <= 30:
