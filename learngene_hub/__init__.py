@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from learngene_hub.errors import LearngeneError
     from learngene_hub.evaluation import evaluate
     from learngene_hub.evolution.run import evolve
+    from learngene_hub.freezing import unfreeze
     from learngene_hub.gene.learngene import Learngene
     from learngene_hub.gene.listing import list_learngenes
     from learngene_hub.recipe import Recipe
@@ -33,6 +34,7 @@ _HOMES = {
     "from_learngene": "descendant",
     "inherit": "descendant",
     "list_learngenes": "gene.listing",
+    "unfreeze": "freezing",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "from_learngene",
     "inherit",
     "list_learngenes",
+    "unfreeze",
 ]
 
 register_post_import_hook(lambda timm: import_module("learngene_hub.networks"), "timm")

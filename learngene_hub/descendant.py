@@ -3,22 +3,24 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
-import torch
 from torch import Tensor, nn
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn
-from learngene_hub.errors import InheritanceError
+from learngene_hub.errors import InheritanceError, NetworkError
+from learngene_hub.freezing import freeze, inherited_shapes, unfreeze
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
 from learngene_hub.operators import carried_channels
 from learngene_hub.operators import extract as extract_tensors
 from learngene_hub.operators import inherit as inherit_tensors
-from learngene_hub.training import leading
+
+_FIXED = {"network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"}  # the gene decides them
 
 
 @dataclass(frozen=True)
@@ -116,32 +118,31 @@ def from_learngene(
         endpoint: URL of the Hub; None: `HF_ENDPOINT`.
         cross: weights from non-gene inputs into gene outputs at birth: `zero` or `random`.
         seed: of all weights that are not inherited.
-        freeze_gene: keep the inherited values of every layer as they are during training.
+        freeze_gene: train only what was not inherited, until `unfreeze`; see `freeze`.
         **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
 
     Raises:
         GeneFileError: the gene cannot be loaded.
         HubError: it cannot be fetched.
-        InheritanceError: it does not fit; where the network is narrower than it, the least width is named.
+        InheritanceError: it does not fit; where the network is narrower than it, the least width is named. Or an
+            argument has no meaning here.
         NetworkError: there is no such width or depth; the depths there are are named.
     """
     _check_cross(cross)
-    if fixed := {"network", "pretrained", "features_only"} & timm_kwargs.keys():
+    if fixed := _FIXED & timm_kwargs.keys():
         raise InheritanceError(
-            f"{fixed.pop()}: not an argument here; the gene brings its network, and `forward_intermediates` gives maps"
+            f"{min(fixed)}: not an argument here; the gene brings its network and what to normalise images with, and "
+            "`forward_intermediates` gives maps"
         )
-    if isinstance(source, Learngene):
-        gene = source
-    else:
-        gene = Learngene.from_pretrained(
-            source,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
-            force_download=force_download,
-            endpoint=endpoint,
-        )
+    gene = _loaded(
+        source,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+        endpoint=endpoint,
+    )
     config = gene.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
@@ -161,6 +162,14 @@ def from_learngene(
     return model
 
 
+def _loaded(source: str | Path | Learngene, **options: Any) -> Learngene:  # noqa: ANN401
+    if not isinstance(source, Learngene):
+        return Learngene.from_pretrained(source, **options)
+    if given := [name for name, value in options.items() if value]:
+        raise InheritanceError(f"{given[0]}: no argument for a Learngene, which is loaded already")
+    return source
+
+
 def inherit(
     model: nn.Module, gene: Learngene | str | Path, *, cross: str = "zero", freeze_gene: bool = False
 ) -> InheritanceReport:
@@ -170,7 +179,8 @@ def inherit(
         model: one of the networks registered here.
         gene: a `Learngene`, or what `from_learngene` takes.
         cross: weights from non-gene inputs into gene outputs: `zero` or `random`.
-        freeze_gene: keep the inherited values of every layer as they are during training.
+        freeze_gene: train only what was not inherited, until `unfreeze`; see `freeze`. A gene that was frozen before is
+            released.
 
     Raises:
         GeneFileError, HubError: the gene cannot be loaded or fetched.
@@ -181,6 +191,7 @@ def inherit(
     network = walkable(model)
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     state = inherit_tensors(network.state_dict(), network.conv_specs(), gene.tensors, cross=cross)
+    unfreeze(network)
     network.load_state_dict(state)
     report = _report(network, gene)
     network.inheritance = report
@@ -201,56 +212,36 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
         NetworkError: the model is none of the networks registered here.
     """
     network = walkable(model)
+    if not hasattr(network, "pretrained_cfg"):
+        raise NetworkError(f"expected a network made by timm.create_model, found a bare {type(network).__name__}")
     counts = network.channel_counts()
-    if isinstance(channels, float | int):
-        if not 0 < channels <= 1:
-            raise InheritanceError(f"expected a fraction of the channels above 0 and up to 1, found {channels}")
-        channels = {group: max(1, round(count * channels)) for group, count in counts.items()}
+    channels = _all_channels(channels, counts)
     if channels.keys() != counts.keys():
         odd = ", ".join(sorted(map(str, counts.keys() ^ channels.keys())))
         raise InheritanceError(
             f"channels: expected a number for each group of channel_counts(), wrong or missing: {odd}"
         )
     for group, limit in counts.items():
-        if not 1 <= channels[group] <= limit:
+        if not (isinstance(channels[group], Integral) and 1 <= channels[group] <= limit):
             raise InheritanceError(
                 f"group {group}: expected 1 to {limit} channels of the gene, found {channels[group]}"
             )
+    channels = {group: int(channels[group]) for group in counts}
     tensors = extract_tensors(network.state_dict(), network.conv_specs(), channels)
-    tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+    tensors = {name: tensor.cpu().float() for name, tensor in tensors.items()}
     return Learngene(tensors, _config_of(network, channels, tensors))
 
 
-def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
-    """Hold what `network` inherited as it is: kernels, and weights and biases of batch norms, not their statistics.
-
-    The values are put back before every forward pass and before the state is read, whatever an optimiser did to them.
-    """
-    state = network.state_dict()
-    shapes = {name: tensor.shape for name, tensor in gene.tensors.items() if name in state and "running" not in name}
-    first = {f"{spec.conv}.weight" for spec in network.conv_specs() if spec.in_group == IMAGE}
-    hold = _Hold(
-        {
-            # a kernel on the image may read another number of channels than the gene's
-            name: leading(state[name], shape[:1] if name in first else shape).clone()
-            for name, shape in shapes.items()
-        }
-    )
-    network.register_forward_pre_hook(hold)
-    network.register_state_dict_pre_hook(hold)  # type: ignore[no-untyped-call]
-
-
-class _Hold:
-    """Puts the leading entries of some parameters back; a class, so that deep copies of the network keep it."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        self.values = values
-
-    @torch.no_grad()
-    def __call__(self, module: nn.Module, *unused: object) -> None:
-        parameters = dict(module.named_parameters())
-        for name, value in self.values.items():
-            leading(parameters[name], value.shape).copy_(value)
+def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, int]:
+    """Group -> channels, where one fraction may stand for all groups."""
+    if isinstance(channels, Mapping):
+        return channels
+    share = float(channels) if isinstance(channels, SupportsFloat) else 0.0
+    if not 0 < share <= 1:
+        raise InheritanceError(
+            f"channels: expected a fraction above 0 and up to 1, or a number for each group, found {channels!r}"
+        )
+    return {group: max(1, round(count * share)) for group, count in counts.items()}
 
 
 def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
@@ -277,7 +268,7 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
             for name, tensor in gene.tensors.items()
             if name not in parameters and tensor.ndim == 4
         ),
-        inherited=sum(tensor.numel() for name, tensor in gene.tensors.items() if name in parameters),
+        inherited=sum(map(math.prod, inherited_shapes(network, gene).values())),
         total=sum(math.prod(shape) for shape in parameters.values()),
     )
 

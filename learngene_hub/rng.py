@@ -8,8 +8,12 @@ save (ours).
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
+from threading import RLock
 
 import torch
+
+_ALONE = RLock()
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
@@ -22,7 +26,8 @@ def derive_seed(seed: int, *path: str | int) -> int:
     Returns:
         An integer in [0, 2**63), equal on every platform.
     """
-    address = "/".join(repr(part) for part in (seed, *path))
+    parts = (part if isinstance(part, str) else int(index(part)) for part in (seed, *path))
+    address = "/".join(map(repr, parts))
     return int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "big") >> 1
 
 
@@ -40,9 +45,20 @@ def generator(seed: int, *path: str | int) -> torch.Generator:
 def seeded_initialisation(seed: int, *path: str | int) -> Iterator[None]:
     """Layers built inside draw their initial weights from the address `path`; the global stream is left as found.
 
-    `torch.nn` layers draw from the global generator only, so this is the one place that touches it.
+    They lie on the CPU, in float32, whatever torch's defaults. `torch.nn` layers draw from the global generator only,
+    so this is the one place that touches it, one thread at a time.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _ALONE, torch.random.fork_rng(devices=[]), torch.device("cpu"), _float32():
         # not `torch.manual_seed`, which seeds every device's global stream and never puts those back
         torch.default_generator.manual_seed(derive_seed(seed, *path))
         yield
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

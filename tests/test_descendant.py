@@ -2,15 +2,17 @@ import copy
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import timm
 import torch
 from timm.data import resolve_model_data_config
 
-from learngene_hub import Learngene, extract, from_learngene, inherit
+from learngene_hub import Learngene, extract, from_learngene, inherit, unfreeze
 from learngene_hub.errors import GeneFileError, InheritanceError, NetworkError
-from learngene_hub.networks import DEPTHS, NETWORKS
+from learngene_hub.networks import DEPTHS, NETWORKS, LgVgg
 from learngene_hub.rng import generator
 from learngene_hub.training import leading
 
@@ -130,10 +132,12 @@ def test_the_whole_picture_is_shown_to_a_descendant(tiny_run):
     assert resolve_model_data_config(from_learngene(tiny_run, num_classes=2))["crop_pct"] == 1.0
 
 
-@pytest.mark.parametrize("argument", [{"network": "lg_resnet12"}, {"features_only": True}, {"pretrained": True}])
+@pytest.mark.parametrize(
+    "argument", ["network", "features_only", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"]
+)
 def test_what_the_gene_settles_is_no_argument(tiny_run, argument):
-    with pytest.raises(InheritanceError, match=f"{next(iter(argument))}: not an argument here"):
-        from_learngene(tiny_run, num_classes=2, **argument)
+    with pytest.raises(InheritanceError, match=f"{argument}: not an argument here"):
+        from_learngene(tiny_run, num_classes=2, **{argument: {}})
 
 
 def test_a_model_that_cannot_take_the_gene_is_left_as_it_was(gene):
@@ -182,6 +186,102 @@ def test_a_frozen_gene_stays_while_the_rest_learns(tiny_run, gene):
                 assert torch.equal(after[name][inherited], tensor)
                 if len(tensor) < len(after[name]):
                     assert not torch.equal(after[name][len(tensor) :], before[name][len(tensor) :])
+
+
+def shaken(model):
+    """The state after every parameter was moved and an image went through."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+        model.eval()(torch.zeros(1, 3, 28, 28))
+    return model.state_dict()
+
+
+def test_an_unfrozen_gene_learns_again_in_copies_too(tiny_run, gene):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
+    name, kernel = next((name, tensor) for name, tensor in gene.tensors.items() if tensor.ndim == 4)
+    for one in (copy.deepcopy(model), model):
+        assert torch.equal(shaken(one)[name][: len(kernel)], kernel)
+        unfreeze(one)
+        assert torch.equal(shaken(one)[name][: len(kernel)], kernel + 1)
+    unfreeze(from_learngene(tiny_run, num_classes=5))
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_second_gene_releases_the_first(tiny_run, gene, again):
+    second = Learngene({name: tensor + 1 for name, tensor in gene.tensors.items()}, gene.config)
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
+    inherit(model, second, freeze_gene=again)
+    state = shaken(model)
+    for name, tensor in second.tensors.items():
+        if "running" not in name and tensor.ndim == 1:
+            assert torch.equal(state[name][: len(tensor)], tensor if again else tensor + 1)
+
+
+def test_threads_draw_what_one_alone_draws(tiny_run):
+    alone = from_learngene(tiny_run, num_classes=5).state_dict()
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: from_learngene(tiny_run, num_classes=5), range(8)))
+    for model in models:
+        assert all(torch.equal(tensor, alone[name]) for name, tensor in model.state_dict().items())
+
+
+def test_torchs_defaults_change_nothing(tiny_run):
+    plain = from_learngene(tiny_run, num_classes=5).state_dict()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            model = from_learngene(tiny_run, num_classes=5)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == plain[name].dtype
+        assert torch.equal(tensor, plain[name])
+
+
+@pytest.mark.parametrize(("of", "channels"), [(3, 3), (3, 1), (1, 6)])
+def test_the_share_counts_all_channels_of_an_image(of, channels):
+    gene = extract(timm.create_model("lg_vgg11", num_classes=5, width=0.05, in_chans=of), 1.0)
+    assert from_learngene(gene, num_classes=5, in_chans=channels).inheritance.share == 1
+
+
+def test_what_belongs_to_the_hub_is_no_argument_for_a_gene_in_memory(gene):
+    with pytest.raises(InheritanceError, match="revision: no argument for a Learngene"):
+        from_learngene(gene, num_classes=5, revision="v1")
+
+
+def test_genes_are_told_apart_by_identity(gene):
+    twin = Learngene(gene.tensors, gene.config)
+    assert gene != twin
+    assert len({gene, twin, gene}) == 2
+
+
+@pytest.mark.parametrize("channels", ["half", 0, 1.5, None, np.float32(2)])
+def test_a_fraction_that_is_none_is_refused(tiny_run, channels):
+    with pytest.raises(InheritanceError, match="expected a fraction above 0 and up to 1, or a number for each group"):
+        extract(from_learngene(tiny_run, num_classes=5), channels)
+
+
+def test_extract_gives_float32_and_takes_numbers_of_numpy(tiny_run):
+    gene = extract(from_learngene(tiny_run, num_classes=5).bfloat16(), np.float32(0.5))
+    assert {tensor.dtype for tensor in gene.tensors.values()} == {torch.float32}
+    counts = {group: np.int64(count) for group, count in gene.config.channels.items()}
+    assert extract(from_learngene(tiny_run, num_classes=5), counts).config.channels == gene.config.channels
+    with pytest.raises(InheritanceError, match=r"expected 1 to \d+ channels of the gene, found 2.0"):
+        extract(from_learngene(tiny_run, num_classes=5), dict.fromkeys(counts, 2.0))
+
+
+def test_a_bare_network_is_refused():
+    with pytest.raises(NetworkError, match=r"expected a network made by timm\.create_model, found a bare LgVgg"):
+        extract(LgVgg(num_classes=3, width=0.05))
+
+
+def test_a_gene_with_values_that_are_not_finite_is_not_saved(tiny_run, gene, tmp_path):
+    name, tensor = next(iter(gene.tensors.items()))
+    broken = Learngene(dict(gene.tensors) | {name: tensor * float("nan")}, gene.config)
+    with pytest.raises(GeneFileError, match="expected finite values, found NaN"):
+        broken.save_pretrained(tmp_path / "broken")
 
 
 @pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])

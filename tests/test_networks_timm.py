@@ -62,6 +62,14 @@ def test_forward_is_the_head_of_the_features(network):
 
 
 @every_network
+def test_the_head_says_how_many_features_its_pool_gives(network):
+    model = tiny(network)
+    model.reset_classifier(4, "catavgmax")
+    assert model.head_hidden_size == 2 * model.num_features
+    assert model.forward_head(model.forward_features(images(32)), pre_logits=True).shape[1] == model.head_hidden_size
+
+
+@every_network
 def test_a_reset_classifier_has_the_new_classes(network):
     model = tiny(network)
     model.reset_classifier(7)

@@ -28,6 +28,7 @@ def test_the_public_names_are_these():
         "from_learngene",
         "inherit",
         "list_learngenes",
+        "unfreeze",
     ]
     assert dir(learngene_hub) == learngene_hub.__all__
     assert all(getattr(learngene_hub, name) is not None for name in learngene_hub.__all__)

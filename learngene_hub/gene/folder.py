@@ -65,7 +65,7 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
     """Write weights and config into an existing `folder`; the config returned carries the weights' sha256.
 
     Raises:
-        GeneFileError: a kernel has values that are too large for its dtype.
+        GeneFileError: a tensor has values that are not finite, or a kernel some that are too large for its dtype.
     """
     with atomic_path(folder / WEIGHTS_NAME) as path:
         config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
@@ -77,11 +77,13 @@ def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     """The tensors as a file keeps them: kernels in `dtype`, vectors in float32.
 
     Raises:
-        GeneFileError: a kernel has values that are too large for it.
+        GeneFileError: a tensor has values that are not finite, or a kernel some that are too large for it.
     """
     kept = {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
     for name, tensor in kept.items():
-        if not tensor.isfinite().all() and tensors[name].isfinite().all():
+        if not tensors[name].isfinite().all():
+            raise GeneFileError(f"{name}: expected finite values, found NaN or infinity")
+        if not tensor.isfinite().all():
             raise GeneFileError(f"{name}: expected values that {dtype} can hold, found larger ones; use float32")
     return kept
 

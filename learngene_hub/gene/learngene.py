@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +17,7 @@ from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import Pushed, PushTerms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Learngene:
     """A sub-network that can be inherited: kernels and batch norms of some channels of every layer.
 
@@ -29,7 +29,7 @@ class Learngene:
 
     tensors: Mapping[str, Tensor]
     config: GeneConfig
-    place: Located | None = field(default=None, compare=False)
+    place: Located | None = None
 
     @classmethod
     def from_pretrained(

@@ -82,14 +82,14 @@ class Layout:
 
 
 def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:
-    """The same `depth`, once it is known to be one of `allowed`.
+    """The whole number that equals `depth`, once it is known to be one of `allowed`.
 
     Raises:
         NetworkError: `depth` is not allowed for the network `name`.
     """
     if depth not in allowed:
         raise NetworkError(f"{name} has no depth {depth}; choose one of {', '.join(map(str, allowed))}.")
-    return depth
+    return allowed[allowed.index(depth)]
 
 
 def resolve_channels(
@@ -128,10 +128,12 @@ class LearngeneNetwork(nn.Module):
         width: factor on the number of channels.
         num_features: channels of the last feature map.
         inheritance: what it has from a learngene, an `InheritanceReport`; None for a network from scratch.
+        hold: what keeps inherited values as they are; None where nothing was ever frozen.
     """
 
     architecture: ClassVar[str]
     inheritance: Any = None
+    hold: Any = None
     pretrained_cfg: dict[str, Any]  # set by timm
 
     def __init__(
@@ -152,13 +154,13 @@ class LearngeneNetwork(nn.Module):
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.num_features = layout.channels[layout.stage_groups[-1]]
-        self.head_hidden_size = self.num_features
         self.feature_info = [
             {"num_chs": layout.channels[group], "reduction": 2 ** (stage + 1), "module": f"stages.{stage}"}
             for stage, group in enumerate(layout.stage_groups)
         ]
         self.stages = stages
         self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.head_hidden_size = self.head.num_features
 
     def conv_specs(self) -> tuple[ConvSpec, ...]:
         """Every convolution, in forward order."""
@@ -230,6 +232,7 @@ class LearngeneNetwork(nn.Module):
         """Put a fresh classifier in place, of `num_classes` classes, or none for 0; the pool stays if None."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
+        self.head_hidden_size = self.head.num_features
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Pattern that sorts parameters by block, or by stage if `coarse`, for timm's layer-wise learning rates."""

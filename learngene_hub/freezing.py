@@ -1,0 +1,60 @@
+"""Inherited values that stay as they are while the rest of a network trains."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from learngene_hub.gene.learngene import Learngene
+from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
+from learngene_hub.training import leading
+
+
+def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
+    """Hold what `network` inherited as it is: kernels, and weights and biases of batch norms, not their statistics.
+
+    The values are put back before every forward pass and before the state is read, whatever an optimiser did to them.
+    """
+    state = network.state_dict()
+    if network.hold is None:
+        network.hold = _Hold()
+        network.register_forward_pre_hook(network.hold)
+        network.register_state_dict_pre_hook(network.hold)  # type: ignore[no-untyped-call]
+    network.hold.values = {
+        name: leading(state[name], shape).clone() for name, shape in inherited_shapes(network, gene).items()
+    }
+
+
+def unfreeze(model: nn.Module) -> None:
+    """Let everything train again, in place, where `freeze_gene` held what was inherited; else nothing happens.
+
+    Raises:
+        NetworkError: the model is none of the networks registered here.
+    """
+    network = walkable(model)
+    if network.hold is not None:
+        network.hold(network)
+        network.hold.values = {}
+
+
+class _Hold:
+    """Puts the leading entries of some parameters back; a class, so that deep copies of the network keep it."""
+
+    values: Mapping[str, Tensor]
+
+    @torch.no_grad()
+    def __call__(self, module: nn.Module, *unused: object) -> None:
+        parameters = dict(module.named_parameters()) if self.values else {}
+        for name, value in self.values.items():
+            leading(parameters[name], value.shape).copy_(value)
+
+
+def inherited_shapes(network: LearngeneNetwork, gene: Learngene) -> dict[str, tuple[int, ...]]:
+    """Parameter -> shape of its leading part that comes from the gene; a kernel on the image has all of its inputs."""
+    first = {f"{spec.conv}.weight" for spec in network.conv_specs() if spec.in_group == IMAGE}
+    shapes = {name: shape for name, shape in network.gene_shapes().items() if "running" not in name}
+    return {
+        name: (tensor.shape[0], *(shapes[name] if name in first else tensor.shape)[1:])
+        for name, tensor in gene.tensors.items()
+        if name in shapes
+    }
