@@ -60,7 +60,7 @@ def newborn(
         InheritanceError: the gene does not fit; where the body is too narrow, the least width that works is named.
         NetworkError: the body cannot be built.
     """
-    with seeded_initialisation(seed, "birth", *path):
+    with torch.device("cpu"), seeded_initialisation(seed, "birth", *path):
         network = build(
             body.network,
             num_classes=num_classes,

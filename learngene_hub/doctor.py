@@ -19,7 +19,7 @@ from huggingface_hub import get_token
 
 from learngene_hub import __version__
 from learngene_hub.data import cache_folder
-from learngene_hub.errors import HubError
+from learngene_hub.errors import DataError, HubError
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
 from learngene_hub.training import best_precision
 
@@ -52,7 +52,7 @@ def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 
         Finding("device", _device()),
         Finding("precision", _precision()),
         Finding("threads", _threads()),
-        _cache("cache", cache_folder(), "LEARNGENE_CACHE"),
+        _own_cache(),
         _cache("cache of the Hub", options.cache, "HF_HUB_CACHE"),
         _hub(options),
         Finding("token", "there is one" if get_token() else "none; only `learngene push` needs one"),
@@ -125,6 +125,13 @@ def _threads() -> str:
     return f"{torch.get_num_threads()}" + (f" (OMP_NUM_THREADS={chosen})" if chosen else "")
 
 
+def _own_cache() -> Finding:
+    try:
+        return _cache("cache", cache_folder(), "LEARNGENE_CACHE")
+    except DataError as error:
+        return Finding("cache", "none", str(error))
+
+
 def _cache(check: str, folder: Path, variable: str) -> Finding:
     """Whether files can be kept in `folder`, which need not be there yet, and how much room there is."""
     there = next(one for one in (folder, *folder.parents) if one.exists())
@@ -139,7 +146,10 @@ def _cache(check: str, folder: Path, variable: str) -> Finding:
 
 def _shown(path: Path) -> str:
     """The path as it may be published: the home folder is `~`."""
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # there is none
+        return str(path)
     inside = path.is_relative_to(home) and home != Path(home.anchor)
     return str(Path("~") / path.relative_to(home)) if inside else str(path)
 

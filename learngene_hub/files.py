@@ -38,6 +38,17 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def public_name(path: str | Path) -> str:
+    """What may be published of `path`: its last part where something is there, else the text, a name on the Hub."""
+    place = expanded(path)
+    return Path(os.path.abspath(place)).name if is_there(place) else str(path)
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the name of `path`, or of a folder between it and `folder`, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether `path` is, or lies behind, a link out of `folder`, or a link to nothing; see `homes_of`."""
     try:

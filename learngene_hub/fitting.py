@@ -115,6 +115,8 @@ def pick_device(name: str) -> torch.device:
         raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise LearngeneError(f"device {name!r}: no CUDA device here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise LearngeneError(f"device {name!r}: expected cuda:0 to cuda:{count - 1}")
     return device
 
 

@@ -45,10 +45,10 @@ def generator(seed: int, *path: str | int) -> torch.Generator:
 def seeded_initialisation(seed: int, *path: str | int) -> Iterator[None]:
     """Layers built inside draw their initial weights from the address `path`; the global stream is left as found.
 
-    They lie on the CPU, in float32, whatever torch's defaults. `torch.nn` layers draw from the global generator only,
+    They are in float32, whatever torch's default. `torch.nn` layers draw from the global generator only,
     so this is the one place that touches it, one thread at a time.
     """
-    with _ALONE, torch.random.fork_rng(devices=[]), torch.device("cpu"), _float32():
+    with _ALONE, torch.random.fork_rng(devices=[]), _float32():
         # not `torch.manual_seed`, which seeds every device's global stream and never puts those back
         torch.default_generator.manual_seed(derive_seed(seed, *path))
         yield

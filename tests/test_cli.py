@@ -235,6 +235,13 @@ def test_recipes_are_listed_shown_copied_and_validated(tmp_path, monkeypatch):
     assert len(checked["sha256"]) == 64
 
 
+def test_what_is_printed_is_what_was_written(tmp_path):
+    text = learngene("recipes", "show", "demo").stdout.replace("name: demo", "name: demo  # :cat:\t[b]1:100:2[/b]")
+    (tmp_path / "mine.yaml").write_text(text)
+    assert learngene("recipes", "show", tmp_path / "mine.yaml").stdout == text
+    assert f"{tmp_path}/:cat:" in learngene("verify", tmp_path / ":cat:").stderr
+
+
 def test_a_contact_sheet_of_the_built_in_data(tmp_path):
     out = tmp_path / "sheet.png"
     result = learngene("data", "preview", "glyphs", "--classes", 2, "--columns", 3, "--out", out)

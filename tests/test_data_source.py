@@ -92,6 +92,23 @@ def test_class_folders_are_read_whatever_their_names(tmp_path):
     assert levels(loaded) == [(1, "cat"), (1, "test tube"), (2, "cat"), (2, "test tube")]
 
 
+def test_class_folders_that_are_links_are_told(tmp_path):
+    (tmp_path / "elsewhere/cat").mkdir(parents=True)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/cat").symlink_to(tmp_path / "elsewhere/cat")
+    with pytest.raises(DataError, match="folders that are links are not followed"):
+        available_classes(local(tmp_path / "photos"))
+
+
+def test_odd_metadata_beside_images_is_refused(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(png(0))
+    (tmp_path / "metadata.csv").write_text("file_name\n")
+    with pytest.raises(DataError, match="Cannot read"):
+        available_classes(local(tmp_path))
+
+
 def test_images_without_class_folders_are_refused(tmp_path):
     (tmp_path / "0.png").write_bytes(png(0))
     with pytest.raises(

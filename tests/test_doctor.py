@@ -64,6 +64,18 @@ def test_a_cache_that_cannot_be_written_is_at_fault(monkeypatch, tmp_path):
     assert [one["check"] for one in json.loads(result.stdout) if one["fault"]] == ["cache"]
 
 
+def test_a_machine_without_a_home_is_examined_too(monkeypatch):
+    def nobody(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LEARNGENE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    monkeypatch.setattr(Path, "home", lambda: nobody("~"))
+    assert "set LEARNGENE_CACHE to a folder" in found("cache").fault
+    assert found("cache of the Hub").found
+
+
 def test_a_cache_that_is_not_there_yet_is_left_so(monkeypatch, tmp_path):
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "new/cache"))
     assert found("cache").fault is None

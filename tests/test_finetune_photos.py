@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 import torch
+from image_tables import Listener
 from photo_folders import CLASSES, load, write_photos
 
 from learngene_hub.errors import DataError
 from learngene_hub.finetuning import Photos
+from learngene_hub.finetuning.photos import load_photos
 
 
 def test_a_folder_of_classes_is_split_by_class(photos):
@@ -81,6 +83,37 @@ def test_an_image_outside_the_class_folders_is_named(photos):
     shutil.copy(next(photos.rglob("*.png")), photos / "stray.png")
     with pytest.raises(DataError, match=r"one folder of images a class, found images outside: 'stray\.png'"):
         load(Photos(photos))
+
+
+def test_a_paper_beside_the_class_folders_is_no_image(photos):
+    (photos / "guide.pdf").write_bytes(b"%PDF")
+    assert len(load(Photos(photos)).train) == 12
+
+
+def test_files_that_are_no_images_by_their_names_are_told(photos):
+    for name in ("0.heic", "1.heic", "no_suffix", ".hidden.heic"):
+        (photos / CLASSES[0] / name).write_bytes(b"?")
+    (photos / "README.md").write_text("not in a class folder")
+    listener = Listener()
+    load_photos(Photos(photos), image_size=28, seed=0, reporter=listener)
+    (warning,) = listener.warnings
+    assert "3 files in 1 folders left out, which are no images by their names" in warning
+    assert f"{CLASSES[0]}/" in warning
+
+
+def test_validation_images_without_class_folders_are_named(photos, tmp_path):
+    (tmp_path / "val").mkdir()
+    with pytest.raises(DataError, match="val: expected one folder of images a class, found none"):
+        load(Photos(photos, val=tmp_path / "val"))
+
+
+def test_the_record_holds_the_last_part_of_a_path_only(photos, monkeypatch):
+    parts = load(Photos(photos))
+    monkeypatch.setenv("HOME", str(photos.parent))
+    assert parts.record(Photos("~/photos"))["source"] == "photos"
+    monkeypatch.chdir(photos)
+    assert parts.record(Photos("."))["source"] == "photos"
+    assert parts.record(Photos("owner/flowers"))["source"] == "owner/flowers"
 
 
 def test_an_unreadable_image_is_named_and_can_be_left_out(photos):

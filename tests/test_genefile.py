@@ -134,6 +134,7 @@ def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(folder):
         {"channels": {"stages.0.0": 10**12}},
         {"fraction": 7},
         {"width": 64},
+        {"origin": {"lineage": []}},
     ],
 )
 def test_a_config_with_values_out_of_range_is_refused(folder, changes):
@@ -244,7 +245,9 @@ def test_the_usage_snippet_of_the_card_runs_in_its_folder(tiny_run, monkeypatch)
     exec(compile(snippet, "README.md", "exec"), {})
 
 
-def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machine(tiny, tmp_path):
+@pytest.mark.parametrize("place", ["{}/photos", "~/photos"])
+def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machine(tiny, tmp_path, monkeypatch, place):
+    monkeypatch.setenv("HOME", str(tmp_path))
     names = ("base", "held_out", "novel")
     photos = tmp_path / "photos"
     for number, name in enumerate(names * 2):
@@ -252,12 +255,13 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
         folder.mkdir(parents=True)
         for shade in range(12):
             Image.new("RGB", (28, 28), (number * 40, shade * 20, 9 * shade)).save(folder / f"{shade}.png")
-    overrides = ["data.preset=null", f"data.path={photos}", "data.images_per_class=null"]
+    overrides = ["data.preset=null", f"data.path={place.format(tmp_path)}", "data.images_per_class=null"]
     classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
     gene = evolve(tiny(*overrides, *classes, "ancestry.ways=2", "critic.ways=2"), out=tmp_path / "run")
     card = (tmp_path / "run/gene/README.md").read_text()
     assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
     assert gene.config.origin.data.source == "photos"
+    assert "~" not in card
     assert str(tmp_path) not in card + (tmp_path / "run/gene/config.json").read_text()
 
 

@@ -211,6 +211,13 @@ def test_a_gene_that_was_loaded_is_pushed_with_all_that_lies_beside_it(hub, push
     assert there.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed == ()
 
 
+def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs_to_it(hub, push, tiny_run, tmp_path):
+    push()
+    gene = Learngene.from_pretrained(REPO, token="hf_owner", endpoint=hub.url, cache_dir=tmp_path / "cache")
+    pushed = gene.push_to_hub("owner/other", token="hf_owner", endpoint=hub.url)
+    assert set(pushed.changed) == ALL_FILES
+
+
 @pytest.mark.parametrize(
     ("card", "message"),
     [

@@ -45,6 +45,10 @@ def test_a_name_like_no_other_gets_no_hint():
         build("swin", num_classes=5)
 
 
+def test_a_depth_that_equals_a_whole_number_is_that_number():
+    assert plan_layout("lg_resnet12", depth=15.0) == plan_layout("lg_resnet12", depth=15)
+
+
 def test_a_depth_no_vgg_has_is_refused():
     with pytest.raises(NetworkError, match="lg_vgg11 has no depth 12; choose one of 11, 13, 16, 19"):
         build("lg_vgg11", num_classes=5, depth=12)

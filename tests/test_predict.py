@@ -1,7 +1,10 @@
 """What a fine-tuned network says of images, by Python and by the command."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from photo_folders import CLASSES, learngene, write_photos
@@ -33,6 +36,25 @@ def test_a_folder_without_images_is_told(tuned, tmp_path):
     (tmp_path / "empty").mkdir()
     (one,) = Predictor.load(tuned.folder).predict([tmp_path / "empty"])
     assert one.fault == "no images in this folder"
+
+
+def test_the_name_of_a_file_that_is_no_text_can_be_printed(tuned, tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no image")
+    command = [sys.executable, "-m", "learngene_hub", "predict", str(tuned.folder), str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert r"caf\udce9.png" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_hidden_or_no_image_in_a_folder_is_passed_over(tuned, photos):
+    count = len(list(photos.rglob("*.png")))
+    for name in ("._0.png", ".trash/1.png", "invoice.pdf", "features.h5"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes(b"no image")
+    predictions = list(Predictor.load(tuned.folder).predict([photos]))
+    assert [one.fault for one in predictions] == [None] * count
 
 
 def test_a_fine_tuned_network_is_not_taken_for_a_broken_gene(tuned):

@@ -1,12 +1,15 @@
 import math
 from itertools import islice, repeat
 
+import numpy as np
 import pytest
 import torch
 
+from learngene_hub import LearngeneError
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn
+from learngene_hub.fitting import pick_device
 from learngene_hub.rates import Slow, falling, restarting
-from learngene_hub.rng import generator
+from learngene_hub.rng import derive_seed, generator
 from learngene_hub.sections import AncestrySection
 from learngene_hub.training import (
     CHECK_EVERY,
@@ -144,3 +147,15 @@ def test_epochs_show_every_index_once_before_any_twice():
 
 def test_batches_larger_than_the_task_repeat_images():
     assert len(next(epochs(3, 8, generator(0, "e")))) == 8
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(LearngeneError, match="device 'cuda:2': expected cuda:0 to cuda:1"):
+        pick_device("cuda:2")
+
+
+def test_seeds_of_numpy_are_what_they_equal():
+    assert derive_seed(np.int64(3), "x", np.int32(1)) == derive_seed(3, "x", 1)

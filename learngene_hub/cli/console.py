@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,13 +25,13 @@ from learngene_hub.progress import Task
 SETTLED = 2  # seconds until a bar shows a speed
 SILENCE = 30  # seconds between the lines that stand for a bar where there is no terminal
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Console(highlight=False, emoji=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print `value` as JSON to stdout and nothing else."""
-    stdout.print(json.dumps(value, indent=2), markup=False)
+    typer.echo(json.dumps(value, indent=2))
 
 
 class _BarTask:

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -92,5 +93,8 @@ def _options(
 
 def main() -> None:
     """Entry point of the `learngene` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     atexit.register(gc.freeze)  # else the collector walks through all of torch once more, which takes a second
     app()

@@ -33,7 +33,7 @@ def show(recipe: Name) -> None:
     """Print a recipe as it is written."""
     from learngene_hub.recipe import Recipe
 
-    stdout.print(Recipe.from_file(recipe).text, markup=False, end="")
+    typer.echo(Recipe.from_file(recipe).text, nl=False)
 
 
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")

@@ -2,7 +2,7 @@
 
 from learngene_hub.data.batches import ImageBatches
 from learngene_hub.data.cache import cache_folder
-from learngene_hub.data.counting import available_classes, count_images, is_at_hand
+from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
@@ -33,6 +33,7 @@ __all__ = [
     "sample_task",
     "source_of",
     "split_classes",
+    "tell_left_out",
     "title_of",
     "write_contact_sheet",
 ]

@@ -2,8 +2,15 @@
 
 from collections import Counter
 
+from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
+from learngene_hub.data.rows import TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
+from learngene_hub.files import is_hidden
+from learngene_hub.progress import Reporter
+
+IMAGE_FOLDER = "datasets.packaged_modules.imagefolder.imagefolder"  # knows which files `datasets` takes for images
+METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 
 
 def available_classes(source: DataSource) -> tuple[str, ...]:
@@ -36,6 +43,28 @@ def count_images(source: DataSource) -> dict[str, int]:
         counts = Counter(name for part in parts for name in part.classes() if name is not None)
     cap = source.images_per_class
     return {name: count if cap is None else min(count, cap) for name, count in counts.items()}
+
+
+def tell_left_out(source: DataSource, reporter: Reporter) -> None:
+    """Warn of files in class folders that no image is read from, since their names do not end as an image's do.
+
+    Raises:
+        DataError: the source is a path, and nothing is there.
+    """
+    folder = None if source.preset == GLYPHS else local_path(source)
+    if folder is None or not folder.is_dir():
+        return
+    files = [file for file in folder.rglob("*") if file.is_file() and not is_hidden(file, folder)]
+    if any(file.suffix in TABLE_FORMATS for file in files):
+        return
+    known = optional_module(IMAGE_FOLDER).ImageFolder.EXTENSIONS
+    odd = [file for file in files if file.suffix.lower() not in known and file.parent != folder]
+    if inside := Counter(file.parent for file in odd if file.name not in METADATA):
+        first = next(file for file in odd if file.parent == min(inside))
+        reporter.warn(
+            f"{folder}: {sum(inside.values())} files in {len(inside)} folders left out, which are no images by their "
+            f"names, such as {first.relative_to(folder)}; save them as PNG or JPEG"
+        )
 
 
 def is_at_hand(source: DataSource) -> bool:

@@ -83,6 +83,17 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
     return pixels.view(size, size, 3).permute(2, 0, 1)  # (3, size, size)
 
 
+def image_suffixes() -> frozenset[str]:
+    """Ends of the names of files that `decode_image` can read, in lower case, such as `.png`.
+
+    Raises:
+        DataError: Pillow is missing.
+    """
+    image = optional_module("PIL.Image")
+    formats = _formats(image)
+    return frozenset(suffix for suffix, name in image.registered_extensions().items() if name in formats)
+
+
 def _formats(image: Any) -> list[str]:  # noqa: ANN401 - PIL is optional
     """Those of `FORMATS` that this build of Pillow can read."""
     image.init()

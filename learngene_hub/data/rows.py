@@ -92,7 +92,7 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
                 (file.name, datasets.load_dataset(kind, data_files=pattern, **options))
                 for file, kind, pattern in _readable(path)
             ]
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
             expected = "Expected Parquet or Arrow files, or a folder of class folders of images"
             raise DataError(f"Cannot read {path}: {error}. {expected}") from error
         homes = tuple(homes_of(path)) if path.is_dir() else ()
@@ -142,7 +142,10 @@ def _readable(path: Path) -> list[tuple[Path, str, str]]:
     if path.is_dir() and files:
         # One pattern for all: else a class folder named "test tube" would pass for a test split.
         return [(path, "imagefolder", f"{glob.escape(str(path.resolve()))}/**")]
-    raise ValueError("there is no data file" if path.is_dir() else f"{path.suffix!r} files are not supported")
+    if not path.is_dir():
+        raise ValueError(f"{path.suffix!r} files are not supported")
+    links = any(one.is_symlink() and one.is_dir() for one in path.iterdir())
+    raise ValueError("there is no data file" + (", and folders that are links are not followed" if links else ""))
 
 
 def _part(
@@ -165,8 +168,11 @@ def _column(features: dict[str, Any], given: str | None, usual: tuple[str, ...],
         if name in features:
             return name
     wanted, found = " or ".join(map(repr, names)), ", ".join(map(repr, features)) or "none"
+    option = key.removeprefix("data.").replace("_", "-")
     hint = ", or images in class folders all at one depth" if given is None else ""
-    raise DataError(f"No column of {what}: expected {wanted}{hint}; columns found: {found}. Name one with {key}=")
+    raise DataError(
+        f"No column of {what}: expected {wanted}{hint}; columns found: {found}. Name one with {key}= (or --{option})"
+    )
 
 
 def _check_image_type(feature: Any, what: str) -> None:  # noqa: ANN401 - a type of an optional library

@@ -4,7 +4,6 @@ Novel classes are named here and never loaded.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -19,7 +18,9 @@ from learngene_hub.data import (
     measure_normalisation,
     preset_split,
     split_classes,
+    tell_left_out,
 )
+from learngene_hub.files import public_name
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.progress import Reporter
 
@@ -62,6 +63,7 @@ def load_environment(
     Raises:
         DataError: the source cannot be read, or lacks classes of the split.
     """
+    tell_left_out(source, reporter)
     base = load_classes(source, split.base, reporter=reporter)
     held_out = load_classes(source, split.held_out, reporter=reporter)
     normalisation = measure_normalisation(base.images)
@@ -95,4 +97,4 @@ def source_name(source: DataSource) -> str:
     if source.preset is not None:
         return PRESETS[source.preset].hub_id or source.preset
     assert source.path is not None
-    return Path(source.path).name if Path(source.path).exists() else source.path
+    return public_name(source.path)

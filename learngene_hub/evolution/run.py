@@ -33,7 +33,7 @@ from learngene_hub.evolution.schedule import generation_images, population_size
 from learngene_hub.evolution.shard import Setting, shard_size
 from learngene_hub.evolution.story import tell
 from learngene_hub.evolution.supply import check_supply, class_split, data_source
-from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
+from learngene_hub.files import LOCK_NAME, atomic_path, claim, public_name, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
@@ -292,7 +292,7 @@ def _place(rows: Sequence[Mapping[str, Any]], environment: Environment) -> str:
 def _without_place(override: str) -> str:
     """The same override, a path on this machine cut down to its last part: a gene may be published."""
     key, _, value = override.partition("=")
-    return f"{key}={Path(value).name}" if key == "data.path" and Path(value).exists() else override
+    return f"{key}={public_name(value)}" if key == "data.path" else override
 
 
 def _depth(body: Body) -> int:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import torch
 
-from learngene_hub.data import DataSource, ImageSet, available_classes, load_classes
-from learngene_hub.data.extras import optional_module
+from learngene_hub.data import DataSource, ImageSet, available_classes, load_classes, tell_left_out
+from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import TABLE_FORMATS
 from learngene_hub.errors import DataError
-from learngene_hub.files import expanded
+from learngene_hub.files import expanded, public_name
 from learngene_hub.progress import Reporter
 from learngene_hub.rng import generator
 
@@ -71,7 +71,7 @@ class Parts:
         """What to keep of them in a file."""
         sets = {"train": self.train, "val": self.val, "test": self.test}
         return {
-            "source": Path(photos.path).name if Path(photos.path).exists() else str(photos.path),  # it may be published
+            "source": public_name(photos.path),
             "split": self.split,
             "images": {role: len(images) for role, images in sets.items() if images is not None},
             "images_per_class": {role: _counts(images) for role, images in sets.items() if images is not None},
@@ -95,7 +95,10 @@ def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporte
     sources = {role: _source(place, photos, image_size) for role, place in roles.items()}
     names = _classes(sources["train"])
     for role in sources.keys() - {"train"}:
+        _refuse_no_folders(sources[role])
         _refuse_strangers(sources[role], names, role)
+    for source in sources.values():
+        tell_left_out(source, reporter)
     load = partial(load_classes, reporter=reporter)
     train = load(sources["train"], names)
     test = _with_all_classes(sources["test"], names, load) if "test" in sources else None
@@ -200,11 +203,16 @@ def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
 
 def _refuse_strays(folder: Path) -> None:
     """Images beside the class folders make all labels uncertain."""
-    suffixes = optional_module("PIL.Image").registered_extensions()
-    files = folder.iterdir() if folder.is_dir() else ()
-    strays = sorted(one.name for one in files if one.suffix.lower() in suffixes and one.name[0] != ".")
+    suffixes = image_suffixes()
+    strays = sorted(one.name for one in folder.iterdir() if one.suffix.lower() in suffixes and one.name[0] != ".")
     if strays:
         raise DataError(f"{folder}: expected one folder of images a class, found images outside: {shorten(strays, 3)}")
+
+
+def _refuse_no_folders(source: DataSource) -> None:
+    folder = expanded(str(source.path))
+    if folder.is_dir() and not _has_tables(folder) and not _folders(folder):
+        raise DataError(f"{folder}: expected one folder of images a class, found none")
 
 
 def _has_tables(folder: Path) -> bool:

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from learngene_hub.data import ImageBatches, Normalisation
-from learngene_hub.data.decode import MOST_ENCODED, decode_image
-from learngene_hub.data.extras import optional_module
+from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
 from learngene_hub.errors import DataError, LearngeneError
-from learngene_hub.files import read_file, read_json
+from learngene_hub.files import is_hidden, read_file, read_json
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
 from learngene_hub.networks import LearngeneNetwork, load_timm_folder
 
@@ -125,10 +124,11 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _image_files(paths: Iterable[str | Path]) -> Iterator[Path]:
-    suffixes = optional_module("PIL.Image").registered_extensions()
+    suffixes = image_suffixes()
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+            shown = (file for file in path.rglob("*") if not is_hidden(file, path))
+            inside = (file for file in shown if file.suffix.lower() in suffixes and file.is_file())
             yield from sorted(inside, key=_in_order) or [path]
         else:
             yield path

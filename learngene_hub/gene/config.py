@@ -74,7 +74,7 @@ class Origin(_Part):
     overrides: tuple[str, ...] = ()
     seed: int
     fitness: float
-    lineage: tuple[LineageRecord, ...]
+    lineage: tuple[LineageRecord, ...] = Field(min_length=1)
     cost: CostRecord
     data: DataRecord
     backends: BackendsRecord = BackendsRecord()

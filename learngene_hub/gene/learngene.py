@@ -11,7 +11,7 @@ from torch import Tensor
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CONFIG_NAME, MORE_FILES, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
-from learngene_hub.gene.source import Located, locate
+from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import Pushed, PushTerms
@@ -97,7 +97,7 @@ class Learngene:
     ) -> Pushed:
         """Push the gene to the Hub, as one commit, or none if nothing has changed.
 
-        Weights and config go, and what else lies in the folder it was loaded from: card, recipe, pictures. A gene made
+        Weights and config go, and what else lies where it was loaded from: card, recipe, pictures. A gene made
         in memory gets a card.
 
         Args:
@@ -115,18 +115,21 @@ class Learngene:
         """
         with TemporaryDirectory() as folder:
             saved = self.save_pretrained(folder)
-            self._add_files(saved)
+            options = HubOptions(token=token, endpoint=endpoint)
+            self._add_files(saved, options)
             return push_gene(
                 saved,
                 Address(repo_id, revision),
                 terms=PushTerms(private, create_pr, message, overwrite_card),
-                options=HubOptions(token=token, endpoint=endpoint),
+                options=options,
             )
 
-    def _add_files(self, folder: Path) -> None:
+    def _add_files(self, folder: Path, options: HubOptions) -> None:
         """Put what lies beside the gene it was loaded from into `folder`, if it is that gene still."""
-        home = self.place.folder if self.place else None
-        if home is None or not (home / CONFIG_NAME).is_file() or read_config(home) != self.config:
+        if self.place is None:
+            return
+        home = with_files(self.place, options)
+        if not (home / CONFIG_NAME).is_file() or read_config(home) != self.config:
             return
         for name in MORE_FILES:
             if (home / name).is_file():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from learngene_hub.errors import GeneFileError, HubError
 from learngene_hub.files import is_there
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, find_gene
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, find_gene
 from learngene_hub.gene.shipped import PREFIX, near_names, shipped_folder, shipped_index
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
@@ -80,6 +80,18 @@ def locate(
             f"or one of {', '.join(shipped_index())}"
         )
     return _from_hub(name, _at(address, revision), options, required, wanted)
+
+
+def with_files(place: Located, options: HubOptions) -> Path:
+    """A folder with all that belongs to the gene of `place`; of one from the Hub, only its weights may be missing.
+
+    Raises:
+        HubError: it cannot be fetched.
+    """
+    address = parse_address(place.name)
+    if place.revision is None or address is None:
+        return place.folder
+    return fetch(replace(address, revision=place.revision), (CONFIG_NAME,), wanted=MORE_FILES, options=options).folder
 
 
 def _from_hub(
