@@ -48,12 +48,20 @@ def _range(field: FieldInfo) -> str:
     if choices := _choices(field.annotation):
         return ", ".join(f"`{one}`" for one in choices)
     names = ("gt", "ge", "lt", "le")
-    found = {name: getattr(one, name) for one in field.metadata for name in names if hasattr(one, name)}
+    bounds = [*field.metadata, *_bounds(field.annotation)]
+    found = {name: getattr(one, name) for one in bounds for name in names if hasattr(one, name)}
     low = f"above {found['gt']:g}" if "gt" in found else f"{found['ge']:g}" if "ge" in found else ""
     high = f"below {found['lt']:,g}" if "lt" in found else f"{found['le']:,.7g}" if "le" in found else ""
     if high and found.get("lt", 0) < 2**60:
         return f"{low} to {high}"
     return low if "gt" in found else f"{low} or more" * bool(low)
+
+
+def _bounds(annotation: object) -> Iterator[object]:
+    """What an optional number is bounded by."""
+    for one in get_args(annotation):
+        for bound in getattr(one, "__metadata__", ()):
+            yield from getattr(bound, "metadata", (bound,))
 
 
 def _choices(annotation: object) -> tuple[str, ...]:

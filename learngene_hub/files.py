@@ -19,6 +19,7 @@ from learngene_hub.errors import RunError, StorageError
 LOCK_NAME = ".lock"
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
+REPLACED = "replaced"  # in there: what was at the place before
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
@@ -155,7 +156,7 @@ def _put(new: Path, target: Path) -> None:
 
 
 def _replace(new: Path, target: Path) -> None:
-    old = new.parent / "replaced"
+    old = new.parent / REPLACED
     if new.is_dir() and target.exists():
         os.replace(target, old)
     try:
@@ -197,8 +198,15 @@ def append_line(target: Path, line: str) -> None:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left half-written in `folder`, of the file or folder `name` or of all."""
+    """Remove what killed processes left half-written in `folder`, of the file or folder `name` or of all.
+
+    A folder that was about to be replaced, and is not there since, is put back.
+    """
     for leftover in folder.glob(f".{'*' if name is None else glob.escape(name)}.{RANDOM}{STAGED}"):
+        target = folder / leftover.name[1 : -len(f".{RANDOM}{STAGED}")]
+        if (leftover / REPLACED).exists() and not target.exists():
+            with suppress(OSError):
+                os.replace(leftover / REPLACED, target)
         shutil.rmtree(leftover, ignore_errors=True)
 
 

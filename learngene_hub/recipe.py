@@ -51,7 +51,9 @@ class Recipe(Section):
         "graph, beside each other on a CUDA device; auto: the faster of loop and grouped, timed once a machine",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 where the device has it"
+        "auto",
+        description="of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs float32 "
+        "convolves in TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
     )
 
     @model_validator(mode="after")

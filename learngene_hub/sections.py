@@ -143,7 +143,7 @@ class AncestrySection(OptimisationSection):
     """An ancestry network's life: one k-way task on base classes."""
 
     ways: int = Field(32, ge=2, description="base classes of the task of one life")
-    images_per_class: Count | None = Field(None, description="null: all")
+    images_per_class: Count | None = Field(None, description="images of each base class in one life; null: all")
     steps: Count = Field(300, description="optimiser steps of one life; a founder takes those of all")
     schedule: Literal["two-speed", "evolution", "generation"] = Field(
         "two-speed",

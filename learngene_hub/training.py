@@ -5,6 +5,7 @@ must solve the task alone, through the same weights, beside the full network (ci
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -129,7 +130,7 @@ def train(
     """
     network.train()
     optimizer = make_optimizer(network, optimisation)
-    losses: list[Tensor] = []
+    losses = deque[Tensor](maxlen=CHECK_EVERY)
     for step in paced(optimizer, optimisation, steps=steps, rate=rate, slow=slow):
         batch = next(batches)
         losses.append(
@@ -146,7 +147,7 @@ def train(
         )
         on_step(len(batch[1]))
         if is_look(step, steps):
-            mean = float(torch.stack(losses[-CHECK_EVERY:]).mean())
+            mean = float(torch.stack(tuple(losses)).mean())
             if not math.isfinite(mean):
                 return math.nan
     return mean

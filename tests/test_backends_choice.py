@@ -80,17 +80,21 @@ def test_each_back_end_is_timed_with_its_threads_and_every_step_is_told_of(fresh
 def test_on_a_cpu_networks_of_the_loop_are_trained_beside_each_other_as_far_as_threads_go(monkeypatch, threads, turns):
     ticks = itertools.count()
     monkeypatch.setattr(choosing, "_now", lambda *args: next(ticks))
-    job = choosing._Job(single(), 3, training(), 32, {"loop": 1, "grouped": threads})
+    job = choosing._Job(single(), 3, 3, 1, training(), 32, {"loop": 1, "grouped": threads})
     a_step_of_one = 1000.0
     assert choosing._milliseconds("grouped", job) == 3 * a_step_of_one
     assert choosing._milliseconds("loop", job) == turns * a_step_of_one
 
 
-def test_on_a_gpu_networks_of_the_loop_are_trained_one_after_the_other_whatever_threads_there_are():
+@pytest.mark.parametrize(
+    ("total", "workers", "loop", "grouped"), [(8, 1, 8, 1), (8, 8, 1, 1), (64, 8, 8, 1), (64, 4, 16, 2), (20, 8, 3, 1)]
+)
+def test_on_gpus_a_worker_trains_its_networks_or_groups_one_after_the_other(total, workers, loop, grouped):
     threads = {"loop": 2, "grouped": 16}
-    assert choosing._Job(single(), 8, training(), 32, threads).turns == 1
+    assert choosing._Job(single(), 8, total, workers, training(), 32, threads).turns("loop") == 1
     elsewhere = replace(single(), network=single().network.to("meta"))
-    assert choosing._Job(elsewhere, 8, training(), 32, threads).turns == 8
+    job = choosing._Job(elsewhere, 8, total, workers, training(), 32, threads)
+    assert (job.turns("loop"), job.turns("grouped")) == (loop, grouped)
 
 
 def test_another_process_that_times_is_waited_for_with_signs_of_life_and_not_for_ever(fresh_cache, monkeypatch):

@@ -111,6 +111,30 @@ def test_what_cannot_be_batched_is_refused(images, padding, message):
         ImageBatches.build(images, TYPICAL, padding=padding, flip=False)
 
 
+def test_nothing_that_is_copied_for_a_batch_is_waited_for(monkeypatch):
+    calls, real = [], torch.Tensor.to
+
+    def to(tensor, *args, **kwargs):
+        calls.append(kwargs.get("non_blocking"))
+        return real(tensor, *args, **kwargs)
+
+    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    batches.train(torch.arange(9), generator(0, "batch"))
+    assert calls == [True] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_makes_batches_without_a_wait():
+    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batches.train(torch.arange(9), generator(0, "batch"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_device_cuts_the_same_crops():

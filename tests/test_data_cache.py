@@ -90,6 +90,16 @@ def test_an_entry_says_what_it_was_made_from_and_nothing_unfinished_stays(folder
     assert described["origin"]["from"]["path"] == str(folder)
 
 
+def test_what_a_kill_left_of_an_entry_goes_with_the_next(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    load_classes(local(folder), ["ant"], cache_dir=cache)
+    (entry,) = cache.glob("*.safetensors")
+    entry.unlink()
+    (cache / f".{entry.name}.abcd1234.tmp").mkdir()
+    load_classes(local(folder), ["ant"], cache_dir=cache)
+    assert {path.name for path in cache.iterdir()} == {entry.name, f"{entry.stem}.json"}
+
+
 def test_a_cache_that_cannot_be_written_is_a_warning(folder, tmp_path):
     (tmp_path / "file").write_text("in the way")
     listener = Listener()

@@ -92,8 +92,9 @@ def test_exif_orientation_is_followed():
         (b"", "UnidentifiedImageError"),
         (encoded(Image.effect_noise((64, 64), 50))[:900], "OSError: "),
         (encoded(Image.new("F", (4, 4)), "TIFF"), "floating-point pixels"),
+        (encoded(Image.new("I", (4, 4), 200), "TIFF"), "32-bit pixels have no fixed range"),
     ],
-    ids=["text", "empty", "cut short", "floating point"],
+    ids=["text", "empty", "cut short", "floating point", "32 bits"],
 )
 def test_what_cannot_be_decoded_gives_its_reason(data, reason):
     with pytest.raises(DataError, match=reason):

@@ -1,6 +1,7 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
 import json
+import shutil
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +190,7 @@ def test_one_learning_rate_for_all_needs_no_choice(tiny_run):
 def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
     results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,))
     assert results.protocol["queries"] == 8
+    assert "queries" in results.protocol["changed"]
     with pytest.raises(LearngeneError, match="12 training images a class, but a class has only 12: lower --shots"):
         evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
 
@@ -290,6 +292,33 @@ def test_no_gene_is_judged_by_classes_that_another_has_trained_on(tiny_run, name
 def test_a_gene_that_does_not_name_its_novel_classes_is_refused(tiny_run):
     with pytest.raises(LearngeneError, match="does not say which classes it has never seen"):
         evaluate(extract(from_learngene(tiny_run, num_classes=2)), protocol=QUICK)
+
+
+def with_data(gene, **changes):
+    """The gene with another record of its data."""
+    origin = gene.config.origin
+    origin = origin.model_copy(update={"data": origin.data.model_copy(update=changes)})
+    return Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
+
+
+@pytest.mark.parametrize(
+    ("role", "message"), [("novel", "no novel classes to judge by"), ("held_out", "no held-out classes to choose")]
+)
+def test_a_gene_that_names_no_classes_is_not_judged_by_those_it_has_seen(tiny_run, role, message):
+    gene = with_data(Learngene.from_pretrained(tiny_run), **{role: ()})
+    with pytest.raises(LearngeneError, match=message):
+        evaluate(gene, protocol=QUICK)
+
+
+def test_the_place_of_the_images_is_no_yaml_and_an_override_of_it_stays(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "gene", tmp_path / "gene")
+    gene = with_data(Learngene.from_pretrained(folder), preset=None, source="owner/flowers")
+    overrides = ("data.preset=null", "data.path=owner/flowers")
+    origin = gene.config.origin.model_copy(update={"overrides": overrides})
+    Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin})).save_pretrained(folder)
+    for data in (None, "/tmp/a: b", "/data/photos #1", "null"):
+        (one,) = load_candidates([folder], data=data)
+        assert one.recipe.data.path == (data or "owner/flowers")
 
 
 def test_a_gene_of_a_local_folder_asks_where_the_images_are(tiny_run):

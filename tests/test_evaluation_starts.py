@@ -1,6 +1,7 @@
 """Transfer to other data, baselines, and networks of a user's own."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, evolve
 from learngene_hub.evaluation import PROTOCOLS, pretraining
+from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.starts import BASELINES
 from learngene_hub.networks import build
@@ -68,9 +70,30 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
 def test_an_ablation_is_trained_by_the_back_ends_of_its_gene(tiny, tmp_path, cache):
     evolve(tiny(), out=tmp_path / "run", backends={"ancestry": "grouped", "critics": "grouped"})
     evaluate(tmp_path / "run", protocol=QUICK, baselines=["gtl-no-mutation"], seeds=(0,))
-    metrics = next((cache / "pretrained").glob("gtl-no-mutation-*-grouped/metrics.jsonl"))
+    metrics = next((cache / "pretrained").glob("gtl-no-mutation-*-grouped-*/metrics.jsonl"))
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [row["backends"]["ancestry"] for row in rows] == ["grouped"] * 3
+
+
+def test_all_weights_of_a_wider_network_come_with_statistics_of_their_own(tiny_run, cache, monkeypatch):
+    seen, real = [], starts_module.measure_statistics
+    monkeypatch.setattr(starts_module, "measure_statistics", lambda *args: seen.append(args[0].width) or real(*args))
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["weight-selection"], seeds=(0,))
+    assert len(seen) == 1
+
+
+def test_an_ablation_that_another_process_is_making_is_waited_for(tiny_run, cache, monkeypatch):
+    notes, held = [], []
+
+    def hold(lock, title, reporter):
+        held.append((lock.name, title))
+        return nullcontext()
+
+    monkeypatch.setattr(starts_module, "alone", hold)
+    monkeypatch.setattr(starts_module, "evolve", lambda recipe, out, **rest: notes.append(out.name) or made)
+    made = Learngene.from_pretrained(tiny_run)
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["gtl-no-mutation"], seeds=(0,))
+    assert held == [(f"{notes[0]}.lock", "gtl-no-mutation")]
 
 
 def test_baselines_need_the_recipe_of_the_gene(tiny_run):

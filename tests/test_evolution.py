@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 
 from learngene_hub import Learngene
 from learngene_hub.data import ClassSplit, load_classes
 from learngene_hub.errors import DataError, RunError, SelectionError
-from learngene_hub.evolution import generation, run, shard
+from learngene_hub.evolution import ancestry, generation, run, shard
 from learngene_hub.evolution.ancestry import Trained
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.run import evolve
@@ -180,6 +181,58 @@ def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tmp_path, monke
     monkeypatch.setattr(run, "prepare", prepare)
     with pytest.raises(RunError, match="was run with other classes"):
         evolve(tiny(), out=tmp_path, resume=True)
+
+
+def photos(folder, shade):
+    """Six classes of twelve pictures."""
+    for number in range(6):
+        (folder / f"class{number}").mkdir(parents=True, exist_ok=True)
+        for one in range(12):
+            Image.new("RGB", (28, 28), (number * 40, one * 20, shade + one)).save(
+                folder / f"class{number}" / f"{one}.png"
+            )
+    return folder
+
+
+def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(tiny, tmp_path):
+    places = ["data.preset=null", f"data.path={photos(tmp_path / 'photos', 9)}", "data.images_per_class=null"]
+    classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
+    recipe = tiny(*places, *classes, "ancestry.ways=2", "critic.ways=2")
+    with pytest.raises(KeyboardInterrupt):
+        evolve(recipe, out=tmp_path / "run", reporter=Notes(stop_after=1))
+    state = tmp_path / "run/state/state.json"
+    state.write_text(state.read_text().replace('"threads": 1', '"threads": 5'))
+    notes = Notes()
+    evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
+    assert any("was run with 5 threads, goes on with 1" in one for one in notes.warnings)
+    photos(tmp_path / "photos", 200)
+    with pytest.raises(RunError, match="was run with other images"):
+        evolve(recipe, out=tmp_path / "run", resume=True)
+
+
+def test_a_run_from_before_images_were_known_goes_on(tiny, tiny_run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
+    state = json.loads((tmp_path / "state/state.json").read_text())
+    del state["fingerprints"], state["threads"]
+    (tmp_path / "state/state.json").write_text(json.dumps(state))
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, tmp_path):
+    founders = ["evolution.generations=4", "evolution.founder_generations=4", "evolution.population=2"]
+    evolve(tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"), out=tmp_path)
+    assert [row["individuals"][0]["parents"] for row in rows(tmp_path)] == [[], [0], [1], [2]]
+
+
+def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_path, monkeypatch):
+    calls, real = [], ancestry.measure_statistics
+    monkeypatch.setattr(ancestry, "measure_statistics", lambda *args: calls.append(1) or real(*args))
+    recipe = tiny("gene.cross=random", "evolution.generations=1")
+    evolve(recipe, out=tmp_path)
+    assert len(calls) == len(rows(tmp_path)[0]["individuals"])
+    assert rows(tmp_path)[0]["images"] <= generation_images(recipe, 0)
 
 
 def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):

@@ -143,6 +143,16 @@ def test_sweeping_a_folder_leaves_files_and_other_folders(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"kept.tmp", ".hidden"}
 
 
+def test_a_folder_that_a_kill_took_away_is_put_back(tmp_path):
+    for name in ("here", "gone"):
+        (tmp_path / f".{name}.abcd1234.tmp/replaced").mkdir(parents=True)
+        (tmp_path / f".{name}.abcd1234.tmp/replaced/old").touch()
+    (tmp_path / "here").mkdir()
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == {"here", "gone", "old"}
+    assert (tmp_path / "gone/old").is_file()
+
+
 def test_the_folder_of_a_process_at_work_is_what_a_sweep_would_find(tmp_path):
     with atomic_path(tmp_path / "out.v2") as path:
         path.write_text("x")

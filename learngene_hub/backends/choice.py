@@ -47,7 +47,7 @@ class Choice:
         backend: its name.
         milliseconds: back end -> time of one step of all networks together; empty if nothing had to be timed. Where
             `loop` has fewer threads on a CPU, as many of its networks are taken to be trained beside each other as have
-            the threads of the other; on a GPU one is trained after the other.
+            the threads of the other; on GPUs one a worker.
     """
 
     backend: Backend
@@ -56,10 +56,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Job:
-    """What is timed; see `choose`."""
+    """What is timed, `count` networks of the `total` that there are; see `choose`."""
 
     example: Trainee
     count: int
+    total: int
+    workers: int
     training: Training
     image_size: int
     threads_of: Mapping[Backend, int]
@@ -68,11 +70,12 @@ class _Job:
     def most_threads(self) -> int:
         return max(self.threads_of[one] for one in CANDIDATES)
 
-    @property
-    def turns(self) -> int:
-        """Networks that `loop` trains one after the other, while others train the rest."""
-        on_cpu = next(self.example.network.parameters()).device.type == "cpu"
-        return math.ceil(self.count / (self.most_threads // self.threads_of["loop"] if on_cpu else 1))
+    def turns(self, backend: Backend) -> int:
+        """How many networks, or groups of them, one worker trains after the other, while others train the rest."""
+        if next(self.example.network.parameters()).device.type == "cpu":
+            return math.ceil(self.count / (self.most_threads // self.threads_of["loop"])) if backend == "loop" else 1
+        groups = self.total if backend == "loop" else math.ceil(self.total / self.count)
+        return math.ceil(groups / self.workers)
 
 
 def choose(
@@ -83,6 +86,7 @@ def choose(
     image_size: int,
     threads_of: Mapping[Backend, int],
     warn: Callable[[str], None],
+    workers: int = 1,
 ) -> Choice:
     """The faster back end for `count` networks like `example`: as found on this machine before, or timed now.
 
@@ -98,10 +102,11 @@ def choose(
         image_size: side of its images, in pixels.
         threads_of: back end -> threads of whoever trains by it.
         warn: told when the choice cannot be kept; it is then `loop`, since another day might choose otherwise.
+        workers: that share the networks, where each has a GPU.
     """
     if count == 1 or (together := min(count, networks_at_once(example, training, image_size))) == 1:
         return Choice("loop")
-    job = _Job(example, together, training, image_size, threads_of)
+    job = _Job(example, together, count, workers, training, image_size, threads_of)
     conditions = _conditions(job)
     digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
     file = cache_folder() / CHOICES_FOLDER / f"{digest}.json"
@@ -164,10 +169,8 @@ def _milliseconds(backend: Backend, job: _Job) -> float:
     with threads(job.threads_of[backend]):
         list(train_each(copies, replace(job.training, steps=1 + TIMED_STEPS), backend=backend))
     spans = [clock[-1] - clock[0] for clock in clocks]
-    total = (
-        job.turns * sum(spans) / len(spans) if backend == "loop" else spans[0]
-    )  # a group's step is that of each in it
-    return round(1000 * total / TIMED_STEPS, 3)
+    each = sum(spans) / len(spans) if backend == "loop" else spans[0]  # a group's step is that of each in it
+    return round(1000 * job.turns(backend) * each / TIMED_STEPS, 3)
 
 
 def _copy(job: _Job, batch: Batch, clock: list[float]) -> Trainee:
@@ -199,7 +202,8 @@ def _conditions(job: _Job) -> dict[str, Any]:
     """All that the speed of a job depends on, in JSON types."""
     example, training = job.example, job.training
     device = next(example.network.parameters()).device
-    return {
+    shared = {"all": job.total, "workers": job.workers} if device.type == "cuda" else {}
+    return shared | {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "torch": torch.__version__,
         "threads": {one: job.threads_of[one] for one in CANDIDATES},

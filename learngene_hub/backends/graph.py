@@ -6,6 +6,7 @@ its step asks nothing of the device. Only `captured` needs CUDA; `uncaptured` ta
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -238,7 +239,7 @@ def train_branches(
 
 def _train(branches: Sequence[Branch], step: Step, training: Training, dials: Dials, cells: Tensor) -> list[float]:
     """Losses as of `training.train`, one a branch; one that a look finds diverged draws no more batches."""
-    found, losses = [0.0] * len(branches), list[Tensor]()
+    found, losses = [0.0] * len(branches), deque[Tensor](maxlen=CHECK_EVERY)
     for number in range(training.steps):
         living = [one for one, loss in zip(branches, found, strict=True) if not math.isnan(loss)]
         for one in living:
@@ -249,7 +250,7 @@ def _train(branches: Sequence[Branch], step: Step, training: Training, dials: Di
         for one in living:
             one.report()
         if is_look(number, training.steps):
-            means: list[float] = torch.stack(losses[-CHECK_EVERY:]).mean(dim=0).tolist()
+            means: list[float] = torch.stack(tuple(losses)).mean(dim=0).tolist()
             found = [new if math.isfinite(old + new) else math.nan for old, new in zip(found, means, strict=True)]
             if all(map(math.isnan, found)):
                 break

@@ -8,6 +8,7 @@ that comes upon it is given up, and nothing has changed.
 
 import copy
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -182,7 +183,7 @@ def train_together(
     circuit = None if thin is None else Circuit(joined, thin, partial(leading_of_each, count=count))
     slow = Slow(_inherited(joined, inherited, count), gene_rate) if inherited and gene_rate else None
     optimizer = make_optimizer(joined, optimisation)
-    losses: list[Tensor] = []
+    losses = deque[Tensor](maxlen=CHECK_EVERY)
     for step in paced(optimizer, optimisation, steps=steps, rate=rate, slow=slow):
         batch = _beside(next(one) for one in batches)
         losses.append(
@@ -199,7 +200,7 @@ def train_together(
         )
         on_step(len(batch[1]))
         if is_look(step, steps):
-            means: list[float] = torch.stack(losses[-CHECK_EVERY:]).mean(dim=0).tolist()
+            means: list[float] = torch.stack(tuple(losses)).mean(dim=0).tolist()
             if not all(map(math.isfinite, means)):
                 return None
     if not _is_finite(joined) or (thin is not None and not _is_finite(thin)):

@@ -107,7 +107,7 @@ class ImageBatches:
         """(b, size, size, 3) uint8 windows of the padded images, from their top left corners (2, b)."""
         size, side, device = self.image_size, self.padded.shape[1], self.padded.device
         top, left = offsets.to(device, non_blocking=True)
-        corners = (index.to(device) * side + top) * side + left  # (b,), counted in pixels
+        corners = (index.to(device, non_blocking=True) * side + top) * side + left  # (b,), counted in pixels
         rows = corners[:, None] + torch.arange(size, device=device) * side  # (b, size) first pixels
         every = self.padded.view(-1).unfold(0, size * 3, 3)  # (pixels, size * 3), a view: the row from each pixel on
         return every.index_select(0, rows.flatten()).view(-1, size, size, 3)  # row by row, not byte by byte
@@ -121,7 +121,8 @@ class ImageBatches:
 
 def _mirror(windows: Tensor, chosen: Tensor) -> None:
     """Mirror those of `windows` (b, size, size, 3) left to right where `chosen` (b,) is 1, in place."""
-    places = chosen.nonzero().flatten().to(windows.device)  # found on the CPU: nothing waits for the device
+    # Found on the CPU, and copied without waiting: else every batch would wait for the device.
+    places = chosen.nonzero().flatten().to(windows.device, non_blocking=True)
     turned = windows.index_select(0, places).flip(2)
     _in_words(windows)[places] = _in_words(turned)
 

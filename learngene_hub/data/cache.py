@@ -7,16 +7,16 @@ description: anything that changes the pixels must be part of it.
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from learngene_hub.data.image_set import ImageSet
-from learngene_hub.errors import DataError
-from learngene_hub.files import expanded, read_json
+from learngene_hub.errors import DataError, RunError
+from learngene_hub.files import atomic_path, claim_new, expanded, read_json, write_text
 
 _MOST = 10**8  # bytes of a description
 Origin = Mapping[str, object]  # what an image set was made from, in JSON types
@@ -51,7 +51,7 @@ def find_cached(origin: Origin, folder: Path) -> ImageSet | None:
 
 
 def store(image_set: ImageSet, origin: Origin, folder: Path) -> Path:
-    """Write an entry, or replace it; a reader sees all of a file or none of it.
+    """Write an entry, or replace it; a reader sees all of a file or none of it. What a kill left of it goes first.
 
     Returns:
         The safetensors file; the JSON file beside it has the same stem.
@@ -61,12 +61,10 @@ def store(image_set: ImageSet, origin: Origin, folder: Path) -> Path:
     """
     tensors, sidecar = _entry(origin, folder)
     description = {"class_names": image_set.class_names, "images": len(image_set), "origin": origin}
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
-        save_file({"images": image_set.images, "labels": image_set.labels}, Path(unfinished, tensors.name))
-        Path(unfinished, sidecar.name).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-        os.replace(Path(unfinished, sidecar.name), sidecar)
-        os.replace(Path(unfinished, tensors.name), tensors)
+    with suppress(RunError), claim_new(tensors):  # or another process is storing the same
+        write_text(sidecar, json.dumps(description, indent=1) + "\n")
+        with atomic_path(tensors) as path:
+            save_file({"images": image_set.images, "labels": image_set.labels}, path)
     return tensors
 
 

@@ -73,6 +73,8 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
     image, operations = optional_module("PIL.Image"), optional_module("PIL.ImageOps")
     try:
         with image.open(io.BytesIO(encoded), formats=_formats(image)) as opened, _turn(opened.size):
+            if (opened.format, opened.mode) == ("TIFF", "I"):
+                raise ValueError("32-bit pixels have no fixed range")
             picture = _to_rgb(operations.exif_transpose(opened))
             if picture.size != (size, size):
                 picture = operations.fit(picture, (size, size), image.Resampling.BICUBIC)

@@ -1,6 +1,6 @@
 """Which classes evolution may see: a split by class, not by image.
 
-Ancestry and critic networks train on base classes, fitness is measured on held-out classes, and only the final test
+Ancestry networks train on base classes, critics on held-out classes, which gives the fitness, and only the final test
 touches novel classes. The three never share a class.
 """
 
@@ -47,8 +47,8 @@ class ClassSplit:
     """Class names of the three parts, without overlap.
 
     Attributes:
-        base: classes to train ancestry and critic networks on; at least 1.
-        held_out: classes to measure fitness on; may be empty.
+        base: classes to train ancestry networks on; at least 1.
+        held_out: classes to train and test critics on; may be empty.
         novel: classes for the final test only; may be empty.
 
     Raises:

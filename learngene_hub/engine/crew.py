@@ -33,6 +33,11 @@ R = TypeVar("R")
 class Crew(Protocol[S_co]):
     """Does tasks on one scene."""
 
+    @property
+    def most(self) -> int:
+        """Workers at most."""
+        ...
+
     def run(self, tasks: Sequence[Task[S_co, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
         """Do `tasks` and give each result with the task's number, in any order.
 
@@ -166,6 +171,11 @@ class Team:
         self._tally = Tally()
         self._used = self._failed_starts = 0
         self._looked = time.monotonic()
+
+    @property
+    def most(self) -> int:
+        """See `Crew.most`."""
+        return self._workers.most
 
     def run(self, tasks: Sequence[Task[Any, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
         """See `Crew.run`."""

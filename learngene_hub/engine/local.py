@@ -67,6 +67,8 @@ class Single(Generic[S]):
         place: what it computes on.
     """
 
+    most = 1
+
     def __init__(self, scene: S, place: str) -> None:
         self._scene, self._place, self._tally = scene, place, Tally()
 

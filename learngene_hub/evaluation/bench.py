@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from learngene_hub.birth import Body, newborn, placed
-from learngene_hub.data import DataSource, Normalisation, available_classes, load_classes, sample_task
+from learngene_hub.data import DataSource, Normalisation, load_classes, sample_task
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.fitting import Images, on_device, prototype_accuracy, query_accuracy, support_batches
@@ -27,7 +27,7 @@ class Source:
 
     Attributes:
         data: where they come from.
-        classes: names; empty: all classes of `data`.
+        classes: their names, at least one.
     """
 
     data: DataSource
@@ -87,17 +87,16 @@ class Bench:
     images: Mapping[Role, Images]
 
     @classmethod
-    def build(cls, plan: Plan, reporter: Reporter) -> "Bench":
-        """Load the images of `plan` onto its device.
+    def build(cls, plan: Plan, home: torch.device, reporter: Reporter) -> "Bench":
+        """Load the images of `plan` onto `home`, which need not be where networks are trained.
 
         Raises:
             DataError: they cannot be had.
         """
-        device = torch.device(plan.device)
         images = {}
         for role, source in plan.sources.items():
-            loaded = load_classes(source.data, source.classes or available_classes(source.data), reporter=reporter)
-            images[role] = on_device(loaded, plan.normalisation, padding=plan.padding, flip=plan.flip, device=device)
+            loaded = load_classes(source.data, source.classes, reporter=reporter)
+            images[role] = on_device(loaded, plan.normalisation, padding=plan.padding, flip=plan.flip, device=home)
         return cls(plan, images)
 
     def fingerprints(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The genes to be judged, and the check that none of them has seen what it is judged by."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from learngene_hub.data import GLYPHS, Normalisation
 from learngene_hub.errors import LearngeneError
 from learngene_hub.evolution.body import network_body
 from learngene_hub.evolution.plan import evolution_flops
+from learngene_hub.files import expanded, is_there
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import RECIPE_NAME
 from learngene_hub.gene.learngene import Learngene
@@ -90,8 +92,11 @@ def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
         raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
     if origin is None or not file.is_file():
         return None
-    place = [] if data is None else [f"data.path={Path(data).resolve() if Path(data).exists() else data}"]
-    return Recipe.from_file(file, [*(one for one in origin.overrides if not one.startswith("data.path=")), *place])
+    if data is None:
+        return Recipe.from_file(file, origin.overrides)
+    place = json.dumps(str(expanded(data).resolve()) if is_there(expanded(data)) else data)  # whatever YAML would read
+    others = [one for one in origin.overrides if not one.startswith("data.path=")]
+    return Recipe.from_file(file, [*others, f"data.path={place}"])
 
 
 def _check(one: Candidate, first: Candidate) -> None:

@@ -2,7 +2,7 @@
 
 Each is trained once and kept in the cache under a key of everything that shapes it. The training is cut into chapters
 with draws of their own; after each the network is saved, so an interrupted training goes on and ends with the same
-bytes.
+bytes (on a CPU, with the same number of threads).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
 from learngene_hub.errors import TrainingError
-from learngene_hub.files import atomic_path, read_json
+from learngene_hub.files import atomic_path, read_json, sweep
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
@@ -103,7 +103,8 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / plan.key
-    with _alone(folder / f"{plan.key}.lock", title, reporter):
+    with alone(folder / f"{plan.key}.lock", title, reporter):
+        sweep(folder, plan.key)
         done, saved = _load(place)
         if done < CHAPTERS:
             total = plan.images // plan.optimisation.batch_size
@@ -120,13 +121,13 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
 
 
 @contextmanager
-def _alone(lock: Path, title: str, reporter: Reporter) -> Iterator[None]:
-    """Hold `lock`; say so when another process has it."""
+def alone(lock: Path, title: str, reporter: Reporter) -> Iterator[None]:
+    """Hold `lock`, after whoever has it; say so when another process does."""
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
     except Timeout:
-        reporter.line(f"waiting for another process that is pre-training {title}")
+        reporter.line(f"waiting for another process that is making {title}")
         held.acquire()
     with held:
         held.release()

@@ -123,20 +123,22 @@ def evaluate(
     for body, start in product(bodies, starts):
         fit(body, start)  # before long work: a gene that does not fit is an error
     starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
+    most = len(bodies) * (len(starts) + len(wanted)) * protocol.tasks
+    workforce = make_engine(engine, device=device, place=place, most=most)
     with nullcontext() if folder is None else claim(folder):
         plan = _plan(candidates, protocol, data, target, place)
         if folder is not None:
             sweep(folder)
             names = {*(one.name for one in starts), *wanted}
             _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes, names)
-        bench = Bench.build(plan, reporter)
+        bench = Bench.build(plan, workforce.home, reporter)
         _check_ways(bench, reporter)
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
         bench = replace(bench, plan=plan)
         if wanted:
-            starts += make_baselines(wanted, _terms(candidates[0], data, place, device, engine, reporter))
+            trainer = _trainer(place, device, reporter)
+            starts += make_baselines(wanted, _terms(candidates[0], data, trainer, device, engine, reporter))
         arena = Arena(bench, _entrants(starts, bodies, reporter))
-        workforce = make_engine(engine, device=device, place=place, most=len(arena.entrants) * protocol.tasks)
         with workforce.crew(arena, reporter) as crew:
             ((_, where),) = crew.run([Look()])
             contenders = _contenders(arena, where, folder)
@@ -190,6 +192,17 @@ def _plan(
     )
 
 
+def _trainer(place: torch.device, device: str, reporter: Reporter) -> torch.device:
+    """Where alternatives are pre-trained, by this process: on a GPU, where it has one and the user wants any."""
+    if place.type == "cuda" or device == "cpu":
+        return place
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if device == "cuda":
+        reporter.warn("alternatives are pre-trained by this process, on its CPU: this machine has no GPU")
+    return place
+
+
 def _terms(
     candidate: Candidate,
     data: str | None,
@@ -234,7 +247,7 @@ def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protoco
     if room >= protocol.queries:
         return protocol
     reporter.warn(f"a class has only {smallest} images: {room} of them are tested on instead of {protocol.queries}")
-    return replace(protocol, queries=room)
+    return protocol.with_changes({"queries": room})
 
 
 def _entrants(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) -> tuple[tuple[Start, Body], ...]:

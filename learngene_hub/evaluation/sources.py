@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 
@@ -18,6 +17,7 @@ from learngene_hub.data import (
 from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.evaluation.bench import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
+from learngene_hub.files import public_name
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.progress import Reporter
@@ -38,7 +38,8 @@ def sources_of(
         protocol: says whether it is one, which classes judge, and whether held-out ones choose rates.
 
     Raises:
-        LearngeneError: `target` is missing where the protocol transfers, or given where it does not.
+        LearngeneError: `target` is missing where the protocol transfers, or given where it does not; or the gene names
+            no classes for a role.
         DataError: the images are in a local folder that is not given.
     """
     if protocol.transfer != (target is not None):
@@ -49,8 +50,10 @@ def sources_of(
         sources["novel"] = _target(target, records)
     else:
         sources["novel"] = Source(_own(record, data), record.novel if protocol.split == NOVEL else record.held_out)
+        _refuse_none(sources["novel"], f"{protocol.split} classes to judge by: --protocol transfer takes other images")
     if protocol.lr is None:
         sources["held-out"] = Source(_own(record, data), record.held_out)
+        _refuse_none(sources["held-out"], "held-out classes to choose learning rates on: give --lr")
     return sources
 
 
@@ -80,7 +83,12 @@ def sample_sheet(source: Source) -> bytes:
 
 def target_name(target: str) -> str:
     """What results say of a target: preset, Hub id, or the last part of a local path."""
-    return Path(target).resolve().name if Path(target).exists() else target
+    return public_name(target)
+
+
+def _refuse_none(source: Source, what: str) -> None:
+    if not source.classes:
+        raise LearngeneError(f"the gene names no {what}")
 
 
 def _own(record: DataRecord, data: str | None) -> DataSource:

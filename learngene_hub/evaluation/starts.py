@@ -20,7 +20,7 @@ from learngene_hub.birth import Body, gene_network, placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import EngineOptions
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
-from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
+from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, alone, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution.plan import evolution_flops, training_flops
 from learngene_hub.evolution.population import LOOP, Job
@@ -185,7 +185,7 @@ def _slice(terms: Terms, *, name: str, description: str, ranking: Ranking) -> St
     channels = terms.gene.config.channels
     tensors = cut(trained.state, network.conv_specs(), channels, ranking, seed=terms.recipe.seed)
     cost = _cost(terms, network, terms.images, trained)
-    return Start(name, description, _with_own_statistics(tensors, terms), cost)
+    return Start(name, description, _with_own_statistics(tensors, channels, terms), cost)
 
 
 def _weight_selection(terms: Terms) -> Start:
@@ -197,7 +197,8 @@ def _weight_selection(terms: Terms) -> Start:
         counts = build(body.network, num_classes=0, width=body.width, depth=body.depth).channel_counts()
     tensors = cut(trained.state, wider.conv_specs(), counts, evenly, seed=terms.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
-    return Start("weight-selection", description, tensors, _cost(terms, wider, plan.images, trained))
+    own = _with_own_statistics(tensors, counts, terms)
+    return Start("weight-selection", description, own, _cost(terms, wider, plan.images, trained))
 
 
 def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> Start:
@@ -216,17 +217,19 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
     recipe, made_by = terms.recipe.changed(change), terms.gene.config.origin.backends
     backends: dict[Job, Backend] = {"ancestry": made_by.ancestry, "critics": made_by.critics}
     others = "".join(f"-{job}-{backend}" for job, backend in backends.items() if backend != LOOP)
-    out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}"
+    out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}-{terms.base.fingerprint()[:12]}"
     terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
-    gene = evolve(
-        recipe,
-        out=out,
-        resume=True,
-        device=terms.device,
-        engine=terms.engine,
-        backends=backends,
-        reporter=terms.reporter,
-    )
+    terms.folder.mkdir(parents=True, exist_ok=True)
+    with alone(out.with_suffix(".lock"), name, terms.reporter):
+        gene = evolve(
+            recipe,
+            out=out,
+            resume=True,
+            device=terms.device,
+            engine=terms.engine,
+            backends=backends,
+            reporter=terms.reporter,
+        )
     return Start(name, description, gene.tensors, learngene(gene, name, flops=terms.flops).cost)
 
 
@@ -297,9 +300,11 @@ def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pret
     )
 
 
-def _with_own_statistics(tensors: Mapping[str, Tensor], terms: Terms) -> Mapping[str, Tensor]:
-    """The slice with batch norms that know what it computes alone, as a gene's do."""
-    thin = gene_network(terms.body, terms.gene.config.channels, num_classes=2)
+def _with_own_statistics(
+    tensors: Mapping[str, Tensor], channels: Mapping[str, int], terms: Terms
+) -> Mapping[str, Tensor]:
+    """The slice of so many `channels` with batch norms that know what it computes alone, as a gene's do."""
+    thin = gene_network(terms.body, channels, num_classes=2)
     thin.load_state_dict(thin.state_dict() | dict(tensors))
     thin = placed(thin, terms.base.device)
     classes, ancestry = int(terms.base.labels.max()) + 1, terms.recipe.ancestry
@@ -309,7 +314,7 @@ def _with_own_statistics(tensors: Mapping[str, Tensor], terms: Terms) -> Mapping
     shown = (next(batches)[0] for _ in range(ancestry.statistics_batches))
     measure_statistics(thin, shown, terms.precision)
     state = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
-    return extract(state, thin.conv_specs(), terms.gene.config.channels)
+    return extract(state, thin.conv_specs(), channels)
 
 
 def _cost(terms: Terms, network: LearngeneNetwork, images: int, trained: Pretrained) -> Cost:

@@ -114,12 +114,11 @@ def _leave(fitted: Fitted, birth: Birth, life: Life) -> Trained:
     draws = generator(life.seed, "mutate", *birth.path)
     state = mutate(state, network.conv_specs(), life.channels, rate=life.mutation_rate, head=HEAD, generator=draws)
     gene = extract(state, network.conv_specs(), life.channels)
-    if life.cross == "zero":
-        thin.load_state_dict(thin.state_dict() | gene)
-        batches = islice(fitted.batches, life.statistics_batches)
-        measure_statistics(thin, _counted(batches, birth.on_step), life.training.precision)
-        gene = extract({name: t.cpu() for name, t in thin.state_dict().items()}, thin.conv_specs(), life.channels)
-    return Trained(gene, fitted.loss)
+    thin.load_state_dict(thin.state_dict() | gene)
+    batches = islice(fitted.batches, life.statistics_batches)
+    measure_statistics(thin, _counted(batches, birth.on_step), life.training.precision)
+    alone = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
+    return Trained(extract(alone, thin.conv_specs(), life.channels), fitted.loss)
 
 
 def _counted(batches: Iterable[Batch], on_step: Callable[[int], None]) -> Iterator[Tensor]:

@@ -7,7 +7,7 @@ names that file with its sha256. A kill between the two leaves the old pair in f
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,6 +64,8 @@ class _StateRecord(_Part):
     pool_sha256: str
     recipe: dict[str, Any]
     classes: dict[str, list[str]]
+    fingerprints: dict[str, str] = {}  # a run from before they were kept has none
+    threads: int | None = None  # likewise
 
 
 class _BirthRow(_Part):
@@ -103,8 +105,23 @@ def has_state(out: Path) -> bool:
     return (out / STATE_FOLDER / STATE_NAME).is_file()
 
 
-def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], classes: Mapping[str, Any]) -> None:
-    """Save `state` with the dumped `recipe` and the `classes` it belongs to; older files go afterwards."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run goes on in, apart from its recipe.
+
+    Attributes:
+        classes: role -> their names.
+        fingerprints: role -> hash of its images; empty: a run of an older version did not keep them.
+        threads: of torch in the process of the driver; None: likewise.
+    """
+
+    classes: Mapping[str, Sequence[str]]
+    fingerprints: Mapping[str, str]
+    threads: int | None
+
+
+def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], around: Surroundings) -> None:
+    """Save `state` with the dumped `recipe` and the surroundings it belongs to; older files go afterwards."""
     folder = out / STATE_FOLDER
     pool = folder / f"pool-{state.generation:06d}.safetensors"
     with atomic_path(pool) as path:
@@ -120,7 +137,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], clas
         "pool_file": pool.name,
         "pool_sha256": sha256,
         "recipe": recipe,
-        "classes": classes,
+        **asdict(around),
     }
     write_text(folder / STATE_NAME, json.dumps(record, indent=1))
     for old in folder.glob("pool-*.safetensors"):
@@ -130,11 +147,11 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], clas
 
 @dataclass(frozen=True)
 class Saved:
-    """A state with the dumped recipe and the classes, role -> names, that it belongs to."""
+    """A state with the dumped recipe and the surroundings that it belongs to."""
 
     state: EvolutionState
     recipe: dict[str, Any]
-    classes: dict[str, list[str]]
+    around: Surroundings
 
 
 def load_state(out: Path) -> Saved:
@@ -156,9 +173,10 @@ def load_state(out: Path) -> Saved:
     except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
         fault = _first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
+    around = Surroundings(record.classes, record.fingerprints, record.threads)
     numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
     backends = {job: record.backends.get(job, LOOP) for job in JOBS}
-    return Saved(EvolutionState(**numbers, pool=members, backends=backends), record.recipe, record.classes)
+    return Saved(EvolutionState(**numbers, pool=members, backends=backends), record.recipe, around)
 
 
 def sweep(out: Path) -> None:

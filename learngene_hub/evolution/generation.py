@@ -151,11 +151,14 @@ def _update_pool(
         decay=evolution.decay,
         credit=evolution.credit,
     )
-    ranked = sorted((*pool, *entering), key=lambda one: (-scores[one.id], -one.id))[: evolution.pool_size]
-    kept = {one.id for one in ranked}
+    founders = {one.id for one in entering if one.generation < evolution.founder_generations}
+    ranked = sorted((*pool, *entering), key=lambda one: (-scores[one.id], -one.id))
+    # a founder enters whatever its score, else its line would break
+    kept = {one.id for one in sorted(ranked, key=lambda one: one.id not in founders)[: evolution.pool_size]}
     return tuple(
         replace(one, score=scores[one.id], ancestors={i: s for i, s in one.ancestors.items() if i in kept})
         for one in ranked
+        if one.id in kept
     )
 
 

@@ -54,7 +54,7 @@ def choose_backends(
     backend = setting.recipe.backend
     if backend in {"loop", "grouped"}:
         return dict.fromkeys(JOBS, Choice(backend))
-    ((_, chosen),) = crew.run([Choosing(precision)])
+    ((_, chosen),) = crew.run([Choosing(precision, crew.most)])
     crew.record()  # it is no part of a generation
     for warning in chosen.warnings:
         reporter.warn(warning)
@@ -71,9 +71,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Choosing:
-    """The choice of back ends for networks in `precision`, as a task."""
+    """The choice of back ends for networks in `precision`, shared out among `workers`, as a task."""
 
     precision: Precision
+    workers: int
     label = "the choice of a back end"
 
     def __call__(self, setting: Setting, step: Step) -> Chosen:
@@ -85,7 +86,7 @@ class Choosing:
         last = life(setting, recipe.evolution.generations - 1, self.precision)
         among = {one: self._threads(one, setting)["ancestry"] for one in CANDIDATES}
         example = _ancestor(setting, last, step)
-        ancestry = pick(example, recipe.evolution.population, last.training, threads_of=among)
+        ancestry = pick(example, recipe.evolution.population, last.training, threads_of=among, workers=self.workers)
         among = dict.fromkeys(CANDIDATES, self._threads(ancestry.backend, setting)["critics"])
         training = critic_training(setting, self.precision)
         critics = pick(_critic(setting, training, step), recipe.critic.tasks, training, threads_of=among)

@@ -1,22 +1,21 @@
 """`evolve`: a recipe in, a gene folder out; interrupted at any moment, it goes on where it was."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from learngene_hub import __version__
 from learngene_hub.backends import Backend, Choice
-from learngene_hub.birth import Body, body_channels
-from learngene_hub.engine import Crew, EngineOptions, device_name, make_engine
+from learngene_hub.engine import Crew, EngineOptions, make_engine
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
     Saved,
+    Surroundings,
     append_metrics,
     has_state,
     load_state,
@@ -25,18 +24,18 @@ from learngene_hub.evolution.checkpoint import (
     sweep,
     truncate_metrics,
 )
-from learngene_hub.evolution.environment import Environment, load_environment, source_name
+from learngene_hub.evolution.environment import load_environment
 from learngene_hub.evolution.generation import next_generation
+from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.pace import choose_backends, settle_precision
 from learngene_hub.evolution.population import LOOP, EvolutionState, Individual, Job
 from learngene_hub.evolution.schedule import generation_images, population_size
 from learngene_hub.evolution.shard import Setting, shard_size
 from learngene_hub.evolution.story import tell
 from learngene_hub.evolution.supply import check_supply, class_split, data_source
-from learngene_hub.files import LOCK_NAME, atomic_path, claim, public_name, write_text
+from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
-from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.gene.folder import (
     CARD_NAME,
     GENE_FOLDER,
@@ -48,7 +47,6 @@ from learngene_hub.gene.folder import (
 )
 from learngene_hub.gene.judged import carry_card
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import build
 from learngene_hub.plots import check_can_draw, draw_evolution
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import Recipe
@@ -104,9 +102,9 @@ def evolve(
     with claim(out):
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         setting = prepare(recipe, device=workforce.home, reporter=reporter)
-        classes = {role: list(names) for role, names in asdict(setting.environment.split).items()}
-        if saved is not None and saved.classes != classes:
-            raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
+        around = _surroundings(setting)
+        if saved is not None:
+            _check_same(saved.around, around, out, reporter)
         with workforce.crew(setting, reporter) as crew:
             state = EvolutionState() if saved is None else saved.state
             precision = state.precision or settle_precision(recipe, crew)
@@ -121,7 +119,7 @@ def evolve(
                 for _ in left:
                     state, row = next_generation(state, setting, crew, bar)
                     append_metrics(out, row | _timings(choices, row))
-                    save_state(out, state, recipe.model_dump(mode="json"), classes)
+                    save_state(out, state, recipe.model_dump(mode="json"), around)
                     reporter.line(_summary(row, recipe.evolution.generations))
                     bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return _finish(state, setting, out)
@@ -185,6 +183,27 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
     return Setting(recipe, body, channels, environment, tasks, torch.get_num_threads())
 
 
+def _surroundings(setting: Setting) -> Surroundings:
+    environment = setting.environment
+    fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
+    return Surroundings(
+        {role: list(names) for role, names in asdict(environment.split).items()}, fingerprints, setting.threads
+    )
+
+
+def _check_same(before: Surroundings, now: Surroundings, out: Path, reporter: Reporter) -> None:
+    """Refuse to go on with other images than `before`; warn of another number of threads."""
+    if before.classes != now.classes:
+        raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
+    if before.fingerprints and before.fingerprints != now.fingerprints:
+        raise RunError(f"{out}: was run with other images; the data set has changed since: give another --out")
+    if before.threads not in {None, now.threads}:
+        reporter.warn(
+            f"{out}: was run with {before.threads} threads, goes on with {now.threads}: the gene may differ in its "
+            "last digits from one that was left alone; OMP_NUM_THREADS sets them"
+        )
+
+
 def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
     """What is to be resumed; None for a fresh start in an empty folder, or after a kill in the first generation."""
     sweep(out)
@@ -231,7 +250,7 @@ def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
     best = _chosen(state, setting.recipe)
     draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
     tell(rows, setting.recipe, best.id, out / EVOLUTION_NAME)
-    config = _gene_config(best, rows, state, setting)
+    config = gene_config(best, rows, state, setting)
     tensors = {name: tensor.float() for name, tensor in stored(best.gene, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()
@@ -250,88 +269,3 @@ def _chosen(state: EvolutionState, recipe: Recipe) -> Individual:
     if recipe.evolution.selection == "none":
         return among[int(torch.randint(len(among), (), generator=generator(recipe.seed, "chosen")))]
     return max(among, key=lambda one: (one.fitness, -one.id))
-
-
-def _gene_config(
-    best: Individual, rows: Sequence[Mapping[str, Any]], state: EvolutionState, setting: Setting
-) -> GeneConfig:
-    recipe, environment = setting.recipe, setting.environment
-    return GeneConfig(
-        package_version=__version__,
-        network=setting.body.network,
-        width=setting.body.width,
-        depth=_depth(setting.body),
-        in_chans=setting.body.in_chans,
-        channels=dict(setting.channels),
-        fraction=sum(setting.channels.values()) / sum(body_channels(setting.body).values()),
-        parameters=sum(tensor.numel() for name, tensor in best.gene.items() if "running" not in name),
-        mean=environment.normalisation.mean,
-        std=environment.normalisation.std,
-        image_size=recipe.data.image_size,
-        dtype=recipe.gene.dtype,
-        origin=Origin(
-            recipe=recipe.name,
-            recipe_sha256=recipe.sha256,
-            overrides=tuple(map(_without_place, recipe.overrides)),
-            seed=recipe.seed,
-            fitness=best.fitness,
-            lineage=lineage(best.id, rows),
-            cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=_place(rows, environment)),
-            data=_data_record(recipe, environment),
-            backends=BackendsRecord(ancestry=state.backends["ancestry"], critics=state.backends["critics"]),
-        ),
-    )
-
-
-def _place(rows: Sequence[Mapping[str, Any]], environment: Environment) -> str:
-    """What the last generation ran on; rows from before there were engines do not say."""
-    engine = rows[-1].get("engine")
-    return str(engine["place"]) if engine else device_name(environment.base.device)
-
-
-def _without_place(override: str) -> str:
-    """The same override, a path on this machine cut down to its last part: a gene may be published."""
-    key, _, value = override.partition("=")
-    return f"{key}={public_name(value)}" if key == "data.path" else override
-
-
-def _depth(body: Body) -> int:
-    with torch.device("meta"):
-        return build(body.network, num_classes=0, width=body.width, depth=body.depth).depth
-
-
-def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
-    return DataRecord(
-        source=source_name(data_source(recipe)),
-        preset=recipe.data.preset,
-        image_size=recipe.data.image_size,
-        images_per_class=recipe.data.images_per_class,
-        crop_padding=recipe.data.padding,
-        flip=recipe.data.flip,
-        seed=recipe.seed,
-        revision=recipe.data.revision,
-        image_column=recipe.data.image_column,
-        label_column=recipe.data.label_column,
-        on_corrupt=recipe.data.on_corrupt,
-        base=environment.split.base,
-        held_out=environment.split.held_out,
-        novel=environment.split.novel,
-    )
-
-
-def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord, ...]:
-    """The individual `id_` and all its ancestors, youngest first."""
-    everyone = {
-        one["id"]: LineageRecord(
-            generation=row["generation"], **{key: one[key] for key in ("id", "parents", "fitness")}
-        )
-        for row in rows
-        for one in [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
-        if one["fitness"] is not None
-    }
-    waiting, found = [id_], dict[int, LineageRecord]()
-    while waiting:
-        one = everyone[waiting.pop()]
-        found[one.id] = one
-        waiting.extend(parent for parent in one.parents if parent not in found)
-    return tuple(found[key] for key in sorted(found, reverse=True))

@@ -26,7 +26,7 @@ def generation_images(recipe: Recipe, generation: int) -> int:
     individuals = population_size(recipe, generation)
     groups = math.ceil(individuals / min(recipe.evolution.tournament_size, individuals))
     critics = individuals + (recipe.evolution.recombination == "average" and groups > 1)
-    batches = life_steps(recipe, generation) + recipe.ancestry.statistics_batches * (recipe.gene.cross == "zero")
+    batches = life_steps(recipe, generation) + recipe.ancestry.statistics_batches
     ancestry = individuals * batches * recipe.ancestry.batch_size
     return ancestry + critics * recipe.critic.tasks * recipe.critic.steps * recipe.critic.batch_size
 

@@ -82,19 +82,23 @@ def check_supply(recipe: Recipe, split: ClassSplit, images: Mapping[str, int]) -
         )
     life, critic = recipe.ancestry.images_per_class, recipe.critic
     asked = f"critic.shots={critic.shots} and critic.queries={critic.queries} together take"
-    _require(critic.shots + critic.queries, split.held_out, images, asked=asked, role="held-out")
+    cap = recipe.data.images_per_class
+    _require(critic.shots + critic.queries, split.held_out, images, asked=asked, role="held-out", cap=cap)
     asked = "an ancestry network needs" if life is None else f"ancestry.images_per_class={life} takes"
-    _require(life or 1, split.base, images, asked=asked, role="base")
+    _require(life or 1, split.base, images, asked=asked, role="base", cap=cap)
 
 
-def _require(least: int, names: Sequence[str], images: Mapping[str, int], *, asked: str, role: str) -> None:
+def _require(
+    least: int, names: Sequence[str], images: Mapping[str, int], *, asked: str, role: str, cap: int | None
+) -> None:
     short = {name: images.get(name, 0) for name in names if images.get(name, 0) < least}
     if not short:
         return
     fewest = sorted(short, key=lambda name: short[name])[:NAMED]
     found = ", ".join(f"{short[name]} of {name!r}" for name in fewest)
     more = f" and fewer than {least} of {len(short) - NAMED} other classes" if len(short) > NAMED else ""
+    remedy = f"raise data.images_per_class={cap}" if cap in short.values() else "add images"
     raise DataError(
         f"{asked} {least} image{'s' if least > 1 else ''} of every {role} class, found {found}{more}: "
-        "add images, lower these numbers, or choose other classes with data.classes"
+        f"{remedy}, lower these numbers, or choose other classes with data.classes"
     )

@@ -18,7 +18,7 @@ from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_state, truncate_metrics
-from learngene_hub.evolution.run import lineage
+from learngene_hub.evolution.origin import lineage
 from learngene_hub.evolution.story import tell_again
 from learngene_hub.gene.folder import file_sha256
 from learngene_hub.recipe import Recipe
@@ -59,7 +59,7 @@ def _resume(out: Path) -> bool:
     rows = read_metrics(out)
     best = max(saved.state.pool, key=lambda one: one.fitness)
     found = lineage(best.id, rows)
-    save_state(out, saved.state, saved.recipe, saved.classes)
+    save_state(out, saved.state, saved.recipe, saved.around)
     again = load_state(out)
     return found[0].id == best.id and [one.id for one in again.state.pool] == [one.id for one in saved.state.pool]
 

@@ -1,0 +1,104 @@
+"""What a gene says of its evolution: the nouns of its `config.json`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from learngene_hub import __version__
+from learngene_hub.birth import Body, body_channels
+from learngene_hub.engine import device_name
+from learngene_hub.evolution.environment import Environment, source_name
+from learngene_hub.evolution.population import EvolutionState, Individual
+from learngene_hub.evolution.shard import Setting
+from learngene_hub.evolution.supply import data_source
+from learngene_hub.files import public_name
+from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
+from learngene_hub.networks import build
+from learngene_hub.recipe import Recipe
+
+
+def gene_config(
+    best: Individual, rows: Sequence[Mapping[str, Any]], state: EvolutionState, setting: Setting
+) -> GeneConfig:
+    """The config of the gene of `best`, its hash to come; `rows` are those of `metrics.jsonl`."""
+    recipe, environment = setting.recipe, setting.environment
+    return GeneConfig(
+        package_version=__version__,
+        network=setting.body.network,
+        width=setting.body.width,
+        depth=_depth(setting.body),
+        in_chans=setting.body.in_chans,
+        channels=dict(setting.channels),
+        fraction=sum(setting.channels.values()) / sum(body_channels(setting.body).values()),
+        parameters=sum(tensor.numel() for name, tensor in best.gene.items() if "running" not in name),
+        mean=environment.normalisation.mean,
+        std=environment.normalisation.std,
+        image_size=recipe.data.image_size,
+        dtype=recipe.gene.dtype,
+        origin=Origin(
+            recipe=recipe.name,
+            recipe_sha256=recipe.sha256,
+            overrides=tuple(map(_without_place, recipe.overrides)),
+            seed=recipe.seed,
+            fitness=best.fitness,
+            lineage=lineage(best.id, rows),
+            cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=_place(rows, environment)),
+            data=_data_record(recipe, environment),
+            backends=BackendsRecord(ancestry=state.backends["ancestry"], critics=state.backends["critics"]),
+        ),
+    )
+
+
+def _place(rows: Sequence[Mapping[str, Any]], environment: Environment) -> str:
+    """What the last generation ran on; rows from before there were engines do not say."""
+    engine = rows[-1].get("engine")
+    return str(engine["place"]) if engine else device_name(environment.base.device)
+
+
+def _without_place(override: str) -> str:
+    """The same override, a path on this machine cut down to its last part: a gene may be published."""
+    key, _, value = override.partition("=")
+    return f"{key}={public_name(value)}" if key == "data.path" else override
+
+
+def _depth(body: Body) -> int:
+    with torch.device("meta"):
+        return build(body.network, num_classes=0, width=body.width, depth=body.depth).depth
+
+
+def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
+    return DataRecord(
+        source=source_name(data_source(recipe)),
+        preset=recipe.data.preset,
+        image_size=recipe.data.image_size,
+        images_per_class=recipe.data.images_per_class,
+        crop_padding=recipe.data.padding,
+        flip=recipe.data.flip,
+        seed=recipe.seed,
+        revision=recipe.data.revision,
+        image_column=recipe.data.image_column,
+        label_column=recipe.data.label_column,
+        on_corrupt=recipe.data.on_corrupt,
+        base=environment.split.base,
+        held_out=environment.split.held_out,
+        novel=environment.split.novel,
+    )
+
+
+def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord, ...]:
+    """The individual `id_` and all its ancestors, youngest first."""
+    everyone = {
+        one["id"]: LineageRecord(
+            generation=row["generation"], **{key: one[key] for key in ("id", "parents", "fitness")}
+        )
+        for row in rows
+        for one in [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
+        if one["fitness"] is not None
+    }
+    waiting, found = [id_], dict[int, LineageRecord]()
+    while waiting:
+        one = everyone[waiting.pop()]
+        found[one.id] = one
+        waiting.extend(parent for parent in one.parents if parent not in found)
+    return tuple(found[key] for key in sorted(found, reverse=True))
