@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from learngene_hub import evolve, operators
 from learngene_hub.cli.main import app
+from learngene_hub.descent import line_of
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.channels import channel_births
 from learngene_hub.evolution.checkpoint import read_metrics
@@ -17,7 +18,7 @@ from learngene_hub.evolution.story import tell_again
 from learngene_hub.progress import SilentReporter
 from learngene_hub.report import render_evolution
 from learngene_hub.report.charts import amount_chart
-from learngene_hub.report.lineage import MOST, line_of, tree
+from learngene_hub.report.lineage import MOST, tree
 
 
 def person(id_, parents=(), fitness=0.5, *, survived=True):

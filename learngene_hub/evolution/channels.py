@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from learngene_hub.descent import everyone
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.schedule import mutation_rate
 from learngene_hub.networks import plan_layout
@@ -41,7 +42,7 @@ def _line(rows: Sequence[Mapping[str, Any]], id_: int) -> list[tuple[int, int]]:
     places = {
         one["id"]: (row["generation"], number, one["parents"])
         for row in rows
-        for number, one in enumerate([*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])])
+        for number, one in enumerate(everyone(row))
     }
     line = []
     while True:

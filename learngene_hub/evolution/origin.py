@@ -7,6 +7,7 @@ import torch
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, body_channels
+from learngene_hub.descent import everyone, line_of
 from learngene_hub.engine import device_name
 from learngene_hub.evolution.environment import Environment, source_name
 from learngene_hub.evolution.population import EvolutionState, Individual
@@ -88,17 +89,11 @@ def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
 
 def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord, ...]:
     """The individual `id_` and all its ancestors, youngest first."""
-    everyone = {
-        one["id"]: LineageRecord(
-            generation=row["generation"], **{key: one[key] for key in ("id", "parents", "fitness")}
-        )
+    line = line_of(id_, rows)
+    found = [
+        LineageRecord(generation=row["generation"], **{key: one[key] for key in ("id", "parents", "fitness")})
         for row in rows
-        for one in [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
-        if one["fitness"] is not None
-    }
-    waiting, found = [id_], dict[int, LineageRecord]()
-    while waiting:
-        one = everyone[waiting.pop()]
-        found[one.id] = one
-        waiting.extend(parent for parent in one.parents if parent not in found)
-    return tuple(found[key] for key in sorted(found, reverse=True))
+        for one in everyone(row)
+        if one["id"] in line
+    ]
+    return tuple(sorted(found, key=lambda one: -one.id))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from learngene_hub.descent import everyone
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.channels import channel_births
 from learngene_hub.evolution.checkpoint import check_lineages, has_state, load_state, read_metrics
@@ -14,7 +15,6 @@ from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RE
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
-from learngene_hub.report.lineage import everyone
 
 
 def tell(rows: Sequence[Mapping[str, Any]], recipe: Recipe, chosen: int, page: Path) -> None:

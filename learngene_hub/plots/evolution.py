@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from learngene_hub.descent import everyone, line_of
 from learngene_hub.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, plain, save
 
 
@@ -16,14 +17,14 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
         title: above the picture.
     """
     figure, axes = new_figure()
-    points = {one["id"]: (row["generation"] + 1, one["fitness"]) for row in rows for one in _everyone(row)}
-    chosen = _lineage(rows)
+    points = {one["id"]: (row["generation"] + 1, one["fitness"]) for row in rows for one in everyone(row)}
+    chosen = line_of(rows[-1]["best_id"], rows) if rows else set()
     for row in rows:
-        for one in _everyone(row):
+        for one in everyone(row):
             for parent in one["parents"]:
                 _connect(axes, points[parent], points[one["id"]], bold=one["id"] in chosen and parent in chosen)
     for survived, face in ((False, "white"), (True, GENE_COLOUR)):
-        shown = [points[one["id"]] for row in rows for one in _everyone(row) if one["survived"] is survived]
+        shown = [points[one["id"]] for row in rows for one in everyone(row) if one["survived"] is survived]
         shown = [(x, y) for x, y in shown if y is not None]
         label = "survives its tournament" if survived else "eliminated"
         axes.scatter(*_columns(shown), s=36, c=face, edgecolors=GENE_COLOUR, zorder=3, label=label)
@@ -33,22 +34,6 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
     axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=plain(title))
     axes.legend(frameon=False, fontsize=8)
     save(figure, path)
-
-
-def _everyone(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
-
-
-def _lineage(rows: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Ids of the last generation's best and of all its ancestors."""
-    parents = {one["id"]: one["parents"] for row in rows for one in _everyone(row)}
-    waiting, found = [rows[-1]["best_id"]] if rows else [], set()
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting.extend(parents[one])
-    return found
 
 
 def _connect(axes: Any, parent: tuple[int, float], child: tuple[int, float | None], *, bold: bool) -> None:  # noqa: ANN401

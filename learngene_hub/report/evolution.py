@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
+from learngene_hub.descent import Record, everyone, line_of
 from learngene_hub.report import numbers
 from learngene_hub.report.charts import LineChart, amount_chart, line_chart
-from learngene_hub.report.lineage import Record, everyone, line_of, tree
+from learngene_hub.report.lineage import tree
 from learngene_hub.report.templates import page_template
 from learngene_hub.results import Summary
 

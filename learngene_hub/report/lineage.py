@@ -3,16 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from learngene_hub.descent import Record, everyone, line_of
 from learngene_hub.report.numbers import percent
 
 MOST = 400  # individuals drawn
 _COLUMN, _ROW, _RADIUS = 54, 84, 15
 _LEFT, _TOP = 44, 26
-
-Record = Mapping[str, Any]
-"""An individual as `metrics.jsonl` has it."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +47,6 @@ class Tree:
     links: tuple[Link, ...]
     rows: tuple[tuple[str, float], ...]
     left_out: int
-
-
-def everyone(row: Record) -> list[Record]:
-    """The individuals of a generation, its recombinant last."""
-    return [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
-
-
-def line_of(id_: int, rows: Sequence[Record]) -> set[int]:
-    """The individual `id_` and all its ancestors."""
-    parents = {one["id"]: one["parents"] for row in rows for one in everyone(row)}
-    waiting, found = [id_], set[int]()
-    while waiting:
-        if (one := waiting.pop()) not in found:
-            found.add(one)
-            waiting.extend(parents[one])
-    return found
 
 
 def tree(rows: Sequence[Record], chosen: int) -> Tree:

@@ -35,8 +35,6 @@ def _gain(gain: Summary) -> str:
     match standing(gain):
         case "level":
             return f"no clear difference to scratch, {points(gain)} points"
-        case "unknown":
-            return f"{size(gain)} points {_side(gain)} scratch"
         case _:
             return f"{size(gain)} points {_side(gain)} scratch"
 
