@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -208,12 +208,10 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
         channels: group -> channels (see `model.channel_counts()`), or one fraction for all groups, in (0, 1].
 
     Raises:
-        InheritanceError: there are not as many channels.
-        NetworkError: the model is none of the networks registered here.
+        InheritanceError: there are not as many channels, or a fraction or number is none.
+        NetworkError: the model is none of the networks registered here, or was not made by timm.
     """
     network = walkable(model)
-    if not hasattr(network, "pretrained_cfg"):
-        raise NetworkError(f"expected a network made by timm.create_model, found a bare {type(network).__name__}")
     counts = network.channel_counts()
     channels = _all_channels(channels, counts)
     if channels.keys() != counts.keys():
@@ -236,8 +234,8 @@ def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, i
     """Group -> channels, where one fraction may stand for all groups."""
     if isinstance(channels, Mapping):
         return channels
-    share = float(channels) if isinstance(channels, SupportsFloat) else 0.0
-    if not 0 < share <= 1:
+    share = float(channels) if isinstance(channels, Real) and channels <= 1 else 0.0
+    if not share > 0:
         raise InheritanceError(
             f"channels: expected a fraction above 0 and up to 1, or a number for each group, found {channels!r}"
         )
@@ -288,7 +286,12 @@ def _pretrained_cfg(config: GeneConfig, in_chans: int) -> dict[str, object]:
 
 
 def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: Mapping[str, Tensor]) -> GeneConfig:
-    cfg = network.pretrained_cfg
+    try:
+        cfg = network.pretrained_cfg
+    except AttributeError:
+        raise NetworkError(
+            f"expected a network made by timm.create_model, found a bare {type(network).__name__}"
+        ) from None
     neutral = (0.5,) * network.in_chans
     fits = len(cfg["mean"]) == network.in_chans
     return GeneConfig(

@@ -46,6 +46,10 @@ class RunError(LearngeneError):
     """A run folder is occupied, in use, or belongs to another recipe."""
 
 
+class BusyError(RunError):
+    """Another process holds a folder."""
+
+
 class EngineError(LearngeneError):
     """The workers of a run cannot be had, or lose the same work again and again."""
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from learngene_hub.errors import RunError, StorageError
+from learngene_hub.errors import BusyError, RunError, StorageError
 
 LOCK_NAME = ".lock"
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
-REPLACED = "replaced"  # in there: what was at the place before
+REPLACED = ".replaced"  # in there, behind the name: what was at the place before
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
@@ -156,7 +156,7 @@ def _put(new: Path, target: Path) -> None:
 
 
 def _replace(new: Path, target: Path) -> None:
-    old = new.parent / REPLACED
+    old = new.with_name(new.name + REPLACED)
     if new.is_dir() and target.exists():
         os.replace(target, old)
     try:
@@ -204,9 +204,10 @@ def sweep(folder: Path, name: str | None = None) -> None:
     """
     for leftover in folder.glob(f".{'*' if name is None else glob.escape(name)}.{RANDOM}{STAGED}"):
         target = folder / leftover.name[1 : -len(f".{RANDOM}{STAGED}")]
-        if (leftover / REPLACED).exists() and not target.exists():
+        old = leftover / (target.name + REPLACED)
+        if old.exists() and not target.exists():
             with suppress(OSError):
-                os.replace(leftover / REPLACED, target)
+                os.replace(old, target)
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -217,7 +218,8 @@ def claim(out: Path) -> Iterator[None]:
     When the block leaves nothing in the folder, the lock goes too, and so do the folders that were made for it.
 
     Raises:
-        RunError: another process holds it.
+        BusyError: another process holds it.
+        RunError: it cannot be made a folder.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
@@ -241,17 +243,25 @@ def _leave_nothing_empty(out: Path, made: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-@contextmanager
-def claim_new(out: Path) -> Iterator[None]:
-    """Hold the name `out` of a folder to come against other processes; a holder that crashed does not block.
+def refuse_unmakeable(out: Path) -> None:
+    """Do nothing, unless no folder that was made elsewhere can take the place of `out`.
 
     Raises:
-        RunError: another process holds it, or no other folder can take its place.
+        RunError: it is the current folder, a link or a mount.
     """
     if out.is_symlink() or os.path.ismount(out) or out.resolve() == Path.cwd():
         raise RunError(
             f"{out}: expected a folder that can be made, found the current one, a link or a mount; give another --out"
         )
+
+
+@contextmanager
+def claim_new(out: Path) -> Iterator[None]:
+    """Hold the name `out` of a folder to come against other processes; a holder that crashed does not block.
+
+    Raises:
+        BusyError: another process holds it.
+    """
     lock = out.parent / f".{out.name}{LOCK_NAME}"
     with written(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -260,7 +270,8 @@ def claim_new(out: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows removes no open file
+                lock.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -270,7 +281,7 @@ def _held(lock: Path, out: Path) -> Iterator[None]:
         with written(out):
             holder.acquire()
     except Timeout:
-        raise RunError(f"{out}: another process is running here; wait for it, or give another --out") from None
+        raise BusyError(f"{out}: another process is running here; wait for it, or give another --out") from None
     try:
         yield
     finally:

@@ -120,6 +120,10 @@ class Recipe(Section):
         recipe._text, recipe._overrides = self._text, (*self._overrides, *overrides)
         return recipe
 
+    def with_data(self, path: str | None) -> "Recipe":
+        """The same recipe, its images at `path`."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"path": path})})
+
     @property
     def text(self) -> str:
         """The YAML this recipe was read from, verbatim; written out from the fields when it was made in Python."""

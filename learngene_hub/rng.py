@@ -13,6 +13,8 @@ from threading import RLock
 
 import torch
 
+from learngene_hub.errors import LearngeneError
+
 _ALONE = RLock()
 
 
@@ -25,9 +27,14 @@ def derive_seed(seed: int, *path: str | int) -> int:
 
     Returns:
         An integer in [0, 2**63), equal on every platform.
+
+    Raises:
+        LearngeneError: a seed or number is not whole.
     """
-    parts = (part if isinstance(part, str) else int(index(part)) for part in (seed, *path))
-    address = "/".join(map(repr, parts))
+    try:
+        address = "/".join(repr(part if isinstance(part, str) else int(index(part))) for part in (seed, *path))
+    except TypeError:
+        raise LearngeneError(f"seed: expected a whole number, found {seed!r}") from None
     return int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "big") >> 1
 
 

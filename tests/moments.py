@@ -193,7 +193,7 @@ def _is_staged(path: Path, place: Path) -> bool:
     if ".no_exist" in parts:  # where the Hub's cache notes what a commit lacks
         return True
     hidden = any((part.startswith(".") and part.endswith((".tmp", ".lock"))) or part == ".lock" for part in parts)
-    return hidden or any(part.startswith(".unfinished-") for part in parts) or path.suffix in {".incomplete", ".lock"}
+    return hidden or path.suffix in {".incomplete", ".lock"}
 
 
 def _check_lines(path: Path) -> None:

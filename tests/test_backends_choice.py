@@ -87,7 +87,7 @@ def test_on_a_cpu_networks_of_the_loop_are_trained_beside_each_other_as_far_as_t
 
 
 @pytest.mark.parametrize(
-    ("total", "workers", "loop", "grouped"), [(8, 1, 8, 1), (8, 8, 1, 1), (64, 8, 8, 1), (64, 4, 16, 2), (20, 8, 3, 1)]
+    ("total", "workers", "loop", "grouped"), [(8, 1, 8, 1), (8, 8, 1, 1), (64, 8, 8, 2), (64, 2, 32, 4), (20, 8, 3, 2)]
 )
 def test_on_gpus_a_worker_trains_its_networks_or_groups_one_after_the_other(total, workers, loop, grouped):
     threads = {"loop": 2, "grouped": 16}

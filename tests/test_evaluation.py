@@ -316,9 +316,15 @@ def test_the_place_of_the_images_is_no_yaml_and_an_override_of_it_stays(tiny_run
     overrides = ("data.preset=null", "data.path=owner/flowers")
     origin = gene.config.origin.model_copy(update={"overrides": overrides})
     Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin})).save_pretrained(folder)
-    for data in (None, "/tmp/a: b", "/data/photos #1", "null"):
+    for data in (None, "/tmp/a: b", "/data/photos #1", "null", "/data/\N{CAT FACE}"):
         (one,) = load_candidates([folder], data=data)
         assert one.recipe.data.path == (data or "owner/flowers")
+
+
+def test_a_preset_is_read_from_where_it_is_whatever_was_left_of_the_path_it_was_evolved_from():
+    (one,) = load_candidates(["gtl/vgg11-cifar-fs"], data=None)
+    assert one.gene.config.origin.overrides[0] == "data.path=cifar_fs"
+    assert (one.recipe.data.preset, one.recipe.data.path) == ("cifar_fs", None)
 
 
 def test_a_gene_of_a_local_folder_asks_where_the_images_are(tiny_run):

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -183,6 +184,20 @@ def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tmp_path, monke
         evolve(tiny(), out=tmp_path, resume=True)
 
 
+class Counter(SilentReporter):
+    """Counts what its bar is told."""
+
+    seen = total = 0
+
+    @contextmanager
+    def task(self, title, total, unit="it"):
+        self.total = total
+        yield self
+
+    def advance(self, amount=1.0, **fields):
+        self.seen += amount
+
+
 def photos(folder, shade):
     """Six classes of twelve pictures."""
     for number in range(6):
@@ -230,9 +245,10 @@ def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_
     calls, real = [], ancestry.measure_statistics
     monkeypatch.setattr(ancestry, "measure_statistics", lambda *args: calls.append(1) or real(*args))
     recipe = tiny("gene.cross=random", "evolution.generations=1")
-    evolve(recipe, out=tmp_path)
+    counter = Counter()
+    evolve(recipe, out=tmp_path, reporter=counter)
     assert len(calls) == len(rows(tmp_path)[0]["individuals"])
-    assert rows(tmp_path)[0]["images"] <= generation_images(recipe, 0)
+    assert counter.seen == counter.total == generation_images(recipe, 0)
 
 
 def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):

@@ -15,6 +15,7 @@ from learngene_hub.files import (
     leads_out,
     parse_json,
     read_file,
+    refuse_unmakeable,
     sweep,
     write_text,
 )
@@ -145,8 +146,9 @@ def test_sweeping_a_folder_leaves_files_and_other_folders(tmp_path):
 
 def test_a_folder_that_a_kill_took_away_is_put_back(tmp_path):
     for name in ("here", "gone"):
-        (tmp_path / f".{name}.abcd1234.tmp/replaced").mkdir(parents=True)
-        (tmp_path / f".{name}.abcd1234.tmp/replaced/old").touch()
+        (tmp_path / f".{name}.abcd1234.tmp/{name}.replaced").mkdir(parents=True)
+        (tmp_path / f".{name}.abcd1234.tmp/{name}.replaced/old").touch()
+    (tmp_path / ".replaced.abcd1234.tmp/replaced").mkdir(parents=True)
     (tmp_path / "here").mkdir()
     sweep(tmp_path)
     assert {path.name for path in tmp_path.rglob("*")} == {"here", "gone", "old"}
@@ -165,13 +167,16 @@ def test_the_folder_of_a_process_at_work_is_what_a_sweep_would_find(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["current", "link", "mount"])
-def test_what_no_folder_can_take_the_place_of_is_refused_early(tmp_path, monkeypatch, kind):
+def test_what_no_folder_can_take_the_place_of_is_refused(tmp_path, monkeypatch, kind):
     out = {"current": Path(), "link": tmp_path / "link", "mount": tmp_path / "mount"}[kind]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
     monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "mount")
-    with pytest.raises(RunError, match="expected a folder that can be made"), claim_new(out):
-        pass
+    with pytest.raises(RunError, match="expected a folder that can be made"):
+        refuse_unmakeable(out)
+    refuse_unmakeable(tmp_path / "empty")
+    refuse_unmakeable(tmp_path / "new")
 
 
 def test_an_empty_folder_is_filled(tmp_path):

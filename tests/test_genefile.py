@@ -245,7 +245,7 @@ def test_the_usage_snippet_of_the_card_runs_in_its_folder(tiny_run, monkeypatch)
     exec(compile(snippet, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("place", ["{}/photos", "~/photos"])
+@pytest.mark.parametrize("place", ["{}/photos", "~/photos", "'{}/photos'", ' "{}/photos"'])
 def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machine(tiny, tmp_path, monkeypatch, place):
     monkeypatch.setenv("HOME", str(tmp_path))
     names = ("base", "held_out", "novel")

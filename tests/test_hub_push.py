@@ -216,6 +216,12 @@ def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs
     gene = Learngene.from_pretrained(REPO, token="hf_owner", endpoint=hub.url, cache_dir=tmp_path / "cache")
     pushed = gene.push_to_hub("owner/other", token="hf_owner", endpoint=hub.url)
     assert set(pushed.changed) == ALL_FILES
+    HfApi(endpoint=hub.url, token="hf_owner").delete_repo(REPO)
+    shutil.rmtree(tmp_path / "cache")
+    shutil.copytree(tiny_run / "gene", gene.place.folder)
+    (gene.place.folder / "metrics.jsonl").unlink()
+    again = gene.push_to_hub("owner/third", token="hf_owner", endpoint=hub.url)
+    assert set(again.changed) == ALL_FILES - {"metrics.jsonl"}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from learngene_hub.backends.jobs import Backend, Trainee, Training
-from learngene_hub.backends.memory import networks_at_once
+from learngene_hub.backends.memory import TOGETHER, networks_at_once
 from learngene_hub.backends.together import train_each
 from learngene_hub.data import cache_folder
 from learngene_hub.engine import threads
@@ -74,8 +74,10 @@ class _Job:
         """How many networks, or groups of them, one worker trains after the other, while others train the rest."""
         if next(self.example.network.parameters()).device.type == "cpu":
             return math.ceil(self.count / (self.most_threads // self.threads_of["loop"])) if backend == "loop" else 1
-        groups = self.total if backend == "loop" else math.ceil(self.total / self.count)
-        return math.ceil(groups / self.workers)
+        if backend == "loop":
+            return math.ceil(self.total / self.workers)
+        shards, groups = math.ceil(self.total / TOGETHER), math.ceil(min(self.total, TOGETHER) / self.count)
+        return groups * math.ceil(shards / self.workers)
 
 
 def choose(

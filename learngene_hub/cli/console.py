@@ -99,12 +99,12 @@ class TerminalReporter:
             yield _LineTask(title, total, unit)
             return
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
             _SpeedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[fields_shown]}", style="dim"),
+            TextColumn("{task.fields[fields_shown]}", style="dim", markup=False),
             console=stderr,
             transient=True,
         ) as progress:

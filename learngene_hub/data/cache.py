@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from learngene_hub.data.image_set import ImageSet
-from learngene_hub.errors import DataError, RunError
-from learngene_hub.files import atomic_path, claim_new, expanded, read_json, write_text
+from learngene_hub.errors import BusyError, DataError
+from learngene_hub.files import atomic_path, claim_new, expanded, read_json, sweep, write_text
 
 _MOST = 10**8  # bytes of a description
 Origin = Mapping[str, object]  # what an image set was made from, in JSON types
@@ -61,7 +61,8 @@ def store(image_set: ImageSet, origin: Origin, folder: Path) -> Path:
     """
     tensors, sidecar = _entry(origin, folder)
     description = {"class_names": image_set.class_names, "images": len(image_set), "origin": origin}
-    with suppress(RunError), claim_new(tensors):  # or another process is storing the same
+    with suppress(BusyError), claim_new(tensors):  # or another process is storing the same
+        sweep(folder, sidecar.name)
         write_text(sidecar, json.dumps(description, indent=1) + "\n")
         with atomic_path(tensors) as path:
             save_file({"images": image_set.images, "labels": image_set.labels}, path)

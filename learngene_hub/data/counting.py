@@ -58,12 +58,11 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     if any(file.suffix in TABLE_FORMATS for file in files):
         return
     known = optional_module(IMAGE_FOLDER).ImageFolder.EXTENSIONS
-    odd = [file for file in files if file.suffix.lower() not in known and file.parent != folder]
-    if inside := Counter(file.parent for file in odd if file.name not in METADATA):
-        first = next(file for file in odd if file.parent == min(inside))
+    inside = (file for file in files if file.parent != folder and file.name not in METADATA)
+    if odd := [file for file in inside if file.suffix.lower() not in known]:
         reporter.warn(
-            f"{folder}: {sum(inside.values())} files in {len(inside)} folders left out, which are no images by their "
-            f"names, such as {first.relative_to(folder)}; save them as PNG or JPEG"
+            f"{folder}: {len(odd)} files in {len({file.parent for file in odd})} folders left out, which are no images "
+            f"by their names, such as {min(odd).relative_to(folder)}; save them as PNG or JPEG"
         )
 
 

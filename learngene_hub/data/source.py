@@ -33,7 +33,7 @@ from learngene_hub.rng import generator
 GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200
 
-_FORMAT = 1  # raise it when the same source gives other pixels
+_FORMAT = 2  # raise it when the same source gives other pixels
 _BATCH = 512  # rows held encoded at a time
 _CHUNK = 64  # rows a thread decodes in one go: small images would spend their time on handing over
 _NAMED = 3  # corrupt images named in a message

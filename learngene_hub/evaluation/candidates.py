@@ -1,6 +1,5 @@
 """The genes to be judged, and the check that none of them has seen what it is judged by."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +91,11 @@ def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
         raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
     if origin is None or not file.is_file():
         return None
-    if data is None:
-        return Recipe.from_file(file, origin.overrides)
-    place = json.dumps(str(expanded(data).resolve()) if is_there(expanded(data)) else data)  # whatever YAML would read
-    others = [one for one in origin.overrides if not one.startswith("data.path=")]
-    return Recipe.from_file(file, [*others, f"data.path={place}"])
+    recipe = Recipe.from_file(file, origin.overrides)
+    if data is not None:
+        return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)
+    # a path that the gene tells is cut down to its last part, so it leads nowhere
+    return recipe if recipe.data.preset is None else recipe.with_data(None)
 
 
 def _check(one: Candidate, first: Candidate) -> None:

@@ -19,7 +19,7 @@ from learngene_hub.evaluation.judge import THREADS, Arena, Contender, judge, ref
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.outcome import environment, fit, make_results
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
-from learngene_hub.evaluation.sources import base_images, sample_sheet, sources_of, target_name
+from learngene_hub.evaluation.sources import sample_sheet, seen_images, sources_of, target_name
 from learngene_hub.evaluation.starts import (
     Start,
     Terms,
@@ -215,10 +215,12 @@ def _terms(
         raise LearngeneError(
             "baselines are trained by the gene's own recipe: give the folder of a gene, with its recipe.yaml"
         )
+    base, images_hash = seen_images(candidate.data, candidate.normalisation, data=data, device=place, reporter=reporter)
     return Terms(
         gene=candidate.gene,
         recipe=candidate.recipe,
-        base=base_images(candidate.data, candidate.normalisation, data=data, device=place, reporter=reporter),
+        base=base,
+        images_hash=images_hash,
         precision=best_precision(place) if candidate.recipe.precision == "auto" else candidate.recipe.precision,
         device=device,
         engine=engine,

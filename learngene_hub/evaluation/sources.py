@@ -1,7 +1,9 @@
 """Where the images of an evaluation come from: those that judge, those that choose rates, and those of baselines."""
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -57,16 +59,20 @@ def sources_of(
     return sources
 
 
-def base_images(
+def seen_images(
     record: DataRecord, normalisation: Normalisation, *, data: str | None, device: torch.device, reporter: Reporter
-) -> Images:
-    """The images of the gene's base classes, shown as its ancestors saw them.
+) -> tuple[Images, str]:
+    """The images of the gene's base classes, shown as its ancestors saw them; and a hash of all it saw.
 
     Raises:
         DataError: they cannot be had.
     """
-    images = load_classes(_own(record, data), record.base, reporter=reporter)
-    return on_device(images, normalisation, padding=record.crop_padding, flip=record.flip, device=device)
+    load = partial(load_classes, _own(record, data), reporter=reporter)
+    place = partial(on_device, padding=record.crop_padding, flip=record.flip)
+    base = place(load(record.base), normalisation, device=device)
+    held_out = place(load(record.held_out), normalisation, device=torch.device("cpu"))
+    both = base.fingerprint() + held_out.fingerprint()
+    return base, hashlib.sha256(both.encode()).hexdigest()
 
 
 def sample_sheet(source: Source) -> bytes:

@@ -63,6 +63,7 @@ class Terms:
         gene: what they are compared with.
         recipe: the gene's own.
         base: images of its base classes, as its ancestors saw them.
+        images_hash: of those and of the held-out ones.
         precision: of its convolutions.
         device: as the user named it.
         engine: what evolves ablations.
@@ -73,6 +74,7 @@ class Terms:
     gene: Learngene
     recipe: Recipe
     base: Images
+    images_hash: str
     precision: Precision
     device: str
     engine: EngineOptions
@@ -217,7 +219,7 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
     recipe, made_by = terms.recipe.changed(change), terms.gene.config.origin.backends
     backends: dict[Job, Backend] = {"ancestry": made_by.ancestry, "critics": made_by.critics}
     others = "".join(f"-{job}-{backend}" for job, backend in backends.items() if backend != LOOP)
-    out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}-{terms.base.fingerprint()[:12]}"
+    out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}-{terms.images_hash[:12]}"
     terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
     terms.folder.mkdir(parents=True, exist_ok=True)
     with alone(out.with_suffix(".lock"), name, terms.reporter):

@@ -115,20 +115,19 @@ class Learngene:
         """
         with TemporaryDirectory() as folder:
             saved = self.save_pretrained(folder)
-            options = HubOptions(token=token, endpoint=endpoint)
-            self._add_files(saved, options)
+            self._add_files(saved)
             return push_gene(
                 saved,
                 Address(repo_id, revision),
                 terms=PushTerms(private, create_pr, message, overwrite_card),
-                options=options,
+                options=HubOptions(token=token, endpoint=endpoint),
             )
 
-    def _add_files(self, folder: Path, options: HubOptions) -> None:
+    def _add_files(self, folder: Path) -> None:
         """Put what lies beside the gene it was loaded from into `folder`, if it is that gene still."""
         if self.place is None:
             return
-        home = with_files(self.place, options)
+        home = with_files(self.place)
         if not (home / CONFIG_NAME).is_file() or read_config(home) != self.config:
             return
         for name in MORE_FILES:

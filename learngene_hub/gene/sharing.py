@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from learngene_hub.errors import RunError
-from learngene_hub.files import atomic_path, claim_new
+from learngene_hub.files import atomic_path, claim_new, refuse_unmakeable
 from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -56,6 +56,7 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
         GeneFileError: there is no such gene, or a check of it fails; nothing is left behind.
         HubError: it cannot be fetched.
     """
+    refuse_unmakeable(out)
     with claim_new(out):
         if out.exists():
             raise RunError(f"{out}: exists already; give another --out")

@@ -30,11 +30,13 @@ class Located:
         folder: with the files that were asked for.
         name: as the user called it.
         revision: commit of the Hub; None: it does not come from there.
+        options: how the Hub was reached for it.
     """
 
     folder: Path
     name: str
     revision: str | None = None
+    options: HubOptions = HubOptions()  # noqa: RUF009 - frozen
 
 
 def locate(
@@ -82,16 +84,16 @@ def locate(
     return _from_hub(name, _at(address, revision), options, required, wanted)
 
 
-def with_files(place: Located, options: HubOptions) -> Path:
-    """A folder with all that belongs to the gene of `place`; of one from the Hub, only its weights may be missing.
-
-    Raises:
-        HubError: it cannot be fetched.
-    """
+def with_files(place: Located) -> Path:
+    """A folder with all that belongs to the gene of `place`, fetched where it came from if that can be reached."""
     address = parse_address(place.name)
     if place.revision is None or address is None:
         return place.folder
-    return fetch(replace(address, revision=place.revision), (CONFIG_NAME,), wanted=MORE_FILES, options=options).folder
+    address, options = replace(address, revision=place.revision), replace(place.options, force_download=False)
+    try:
+        return fetch(address, (CONFIG_NAME,), wanted=MORE_FILES, options=options).folder
+    except HubError:
+        return place.folder
 
 
 def _from_hub(
@@ -101,7 +103,7 @@ def _from_hub(
         found = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
     except HubError as error:
         raise type(error)(f"{error}{_hint(name)}") from None
-    return Located(found.folder, name, found.commit)
+    return Located(found.folder, name, found.commit, options)
 
 
 def _hint(name: str) -> str:
