@@ -91,6 +91,9 @@ def _others(_: str) -> Iterable[Sequence[str]]:
 
 
 def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
+    protocol = results.protocol["name"]
+    if "steps" in results.protocol["changed"]:
+        protocol += f" of {results.protocol['steps']} steps"
     for descendant in results.descendants:
         scratch, mine = descendant.start(SCRATCH), descendant.start(results.genes[0].start)
         body = f"width {descendant.width:g}, depth {descendant.depth}"
@@ -98,7 +101,7 @@ def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
             yield (
                 f"`{name}`",
                 PRESETS[results.data].title if results.data in PRESETS else title_of(results.data),
-                results.protocol["name"],
+                protocol,
                 body,
                 f"{measure} steps" if measure.isdigit() else measure,
                 numbers.accuracy(scratch.measures[measure]),
