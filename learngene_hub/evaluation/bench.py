@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -93,11 +94,12 @@ class Bench:
         Raises:
             DataError: they cannot be had.
         """
-        images = {}
-        for role, source in plan.sources.items():
-            loaded = load_classes(source.data, source.classes, reporter=reporter)
-            images[role] = on_device(loaded, plan.normalisation, padding=plan.padding, flip=plan.flip, device=home)
-        return cls(plan, images)
+        place = partial(on_device, padding=plan.padding, flip=plan.flip, device=home)
+        found = {
+            source: place(load_classes(source.data, source.classes, reporter=reporter), plan.normalisation)
+            for source in dict.fromkeys(plan.sources.values())  # once, also where a role judges and chooses rates
+        }
+        return cls(plan, {role: found[source] for role, source in plan.sources.items()})
 
     def fingerprints(self) -> dict[str, str]:
         """Role -> hash of its images."""
