@@ -84,6 +84,7 @@ def results(name):
 VERSION_2, VERSION_1, TAPER_05 = "vgg11-cifar-fs/few-shot", "vgg11-cifar-fs-1/few-shot", "vgg11-cifar-fs-taper-05"
 QUICK_2, QUICK_1 = "vgg11-cifar-fs/instinct", "vgg11-cifar-fs-1/instinct"
 QUICK_MINI, MINI_2, MINI_1 = "vgg11-mini/instinct", "vgg11-mini/few-shot", "vgg11-mini-1/few-shot"
+RESNET_MINI_2, RESNET_MINI_1 = "resnet12-mini/few-shot", "resnet12-mini-1/few-shot"
 QUICK_RESNET, QUICK_RESNET_5 = "resnet12-cifar-fs/instinct", "resnet12-cifar-fs/instinct_5"
 RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot"
 
@@ -102,6 +103,7 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((RESNET_2, "learngene", "60"), (RESNET_1, "learngene", "60"), "3.3 ± 1.1"),
         ((RESNET_2, "scratch", "60"), (RESNET_1, "scratch", "60"), "0.0 ± 1.1"),
         ((RESNET_2, "narrow", "60"), (RESNET_1, "narrow", "60"), "2.4 ± 0.9"),
+        ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_1, "learngene", "60"), "2.3 ± 1.4"),
         ((QUICK_2, "learngene", "5"), (VERSION_2, "scratch", "60"), "5.8 ± 5.2"),
         ((QUICK_MINI, "learngene", "5"), (MINI_2, "scratch", "60"), "7.5 ± 3.4"),
         ((QUICK_RESNET, "learngene", "5"), (RESNET_2, "scratch", "60"), "2.0 ± 5.1"),
