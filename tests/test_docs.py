@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import statistics
 import sys
 from types import SimpleNamespace
 
@@ -84,6 +85,7 @@ def results(name):
 VERSION_2, VERSION_1, TAPER_05 = "vgg11-cifar-fs/few-shot", "vgg11-cifar-fs-1/few-shot", "vgg11-cifar-fs-taper-05"
 QUICK_2, QUICK_1 = "vgg11-cifar-fs/instinct", "vgg11-cifar-fs-1/instinct"
 QUICK_MINI, MINI_2, MINI_1 = "vgg11-mini/instinct", "vgg11-mini/few-shot", "vgg11-mini-1/few-shot"
+WIDER = "vgg11-cifar-fs/wider"
 RESNET_MINI_2, RESNET_MINI_1 = "resnet12-mini/few-shot", "resnet12-mini-1/few-shot"
 QUICK_RESNET, QUICK_RESNET_5 = "resnet12-cifar-fs/instinct", "resnet12-cifar-fs/instinct_5"
 RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot"
@@ -109,6 +111,7 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((QUICK_RESNET, "learngene", "5"), (RESNET_2, "scratch", "60"), "2.0 ± 5.1"),
         ((QUICK_RESNET, "learngene", "10"), (RESNET_2, "scratch", "60"), "12.7 ± 4.2"),
         ((QUICK_RESNET_5, "learngene", "5"), (RESNET_2, "scratch", "60"), "1.3 ± 5.0"),
+        ((WIDER, "learngene", "60"), (VERSION_2, "learngene", "60"), "1.1 ± 0.9"),
         ((QUICK_2, "learngene", "prototype"), (QUICK_1, "learngene", "prototype"), "4.1 ± 1.4"),
         ((QUICK_2, "learngene", "5"), (QUICK_1, "learngene", "5"), "5.1 ± 3.9"),
         ((QUICK_2, "learngene", "20"), (QUICK_1, "learngene", "20"), "2.9 ± 1.1"),
@@ -138,6 +141,18 @@ def test_shares_of_what_full_pre_training_gains_are_those_of_the_page(name, star
     gains = [descendant.start(one).gain["60"].mean for one in (start, "pretrained")]
     assert round(100 * gains[0] / gains[1]) == share
     assert re.search(rf"{share}(,? (and )?\d+)* %", (ROOT / "docs/evidence.md").read_text())
+
+
+def test_the_share_of_its_gain_that_a_wider_descendant_keeps_is_that_of_the_page():
+    tasks, gains = range(5), []
+    for name in (WIDER, VERSION_2):
+        found, descendant = results(name), results(name).descendants[0]
+        mine, scratch = (descendant.start(one).measures["60"].accuracies for one in ("learngene", "scratch"))
+        each = found.tasks // len(found.seeds)
+        places = [seed * each + task for seed in range(len(found.seeds)) for task in tasks]
+        gains.append(statistics.fmean(mine[one] - scratch[one] for one in places))
+    assert [round(100 * gain, 1) for gain in gains] == [18.5, 20.0]
+    assert round(100 * gains[0] / gains[1]) == 92
 
 
 def test_tasks_of_other_classes_are_not_paired():
