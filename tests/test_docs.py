@@ -106,6 +106,7 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((RESNET_2, "scratch", "60"), (RESNET_1, "scratch", "60"), "0.0 ± 1.1"),
         ((RESNET_2, "narrow", "60"), (RESNET_1, "narrow", "60"), "2.4 ± 0.9"),
         ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_1, "learngene", "60"), "2.3 ± 1.4"),
+        ((RESNET_MINI_2, "narrow", "60"), (RESNET_MINI_1, "learngene", "60"), "1.4 ± 0.7"),
         ((QUICK_2, "learngene", "5"), (VERSION_2, "scratch", "60"), "5.8 ± 5.2"),
         ((QUICK_MINI, "learngene", "5"), (MINI_2, "scratch", "60"), "7.5 ± 3.4"),
         ((QUICK_RESNET, "learngene", "5"), (RESNET_2, "scratch", "60"), "2.0 ± 5.1"),
