@@ -213,7 +213,7 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     places = ["data.preset=null", f"data.path={photos(tmp_path / 'photos', 9)}", "data.images_per_class=null"]
     classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
     recipe = tiny(*places, *classes, "ancestry.ways=2", "critic.ways=2")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=tmp_path / "run", reporter=Notes(stop_after=1))
     state = tmp_path / "run/state/state.json"
     state.write_text(state.read_text().replace('"threads": 1', '"threads": 5'))
@@ -226,7 +226,7 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
 
 
 def test_a_run_from_before_images_were_known_goes_on(tiny, tiny_run, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
     state = json.loads((tmp_path / "state/state.json").read_text())
     del state["fingerprints"], state["threads"]
