@@ -44,6 +44,15 @@ def test_timm_creates_a_network_with_a_thousand_classes_by_default(network):
 
 
 @every_network
+@pytest.mark.parametrize("features_only", [False, True])
+def test_timm_creates_a_network_on_a_device_and_of_a_type(network, features_only):
+    model = timm.create_model(network, width=TINY, features_only=features_only, device="meta", dtype=torch.float16)
+    tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.ndim)]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert {tensor.dtype for tensor in tensors} == {torch.float16}
+
+
+@every_network
 def test_without_classes_the_pooled_features_come_out(network):
     model = tiny(network, num_classes=0)
     assert model(images(32)).shape == (2, model.num_features)

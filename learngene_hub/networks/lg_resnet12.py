@@ -12,10 +12,11 @@ from functools import partial
 from typing import ClassVar, final
 
 from timm.layers import DropBlock2d
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learngene_hub.networks.entry import create
 from learngene_hub.networks.layers import HalvingPool, convolution
 from learngene_hub.networks.walk import IMAGE, ConvSpec, Layout, LearngeneNetwork, check_depth, resolve_channels
 
@@ -189,9 +190,10 @@ def lg_resnet12(pretrained: bool = False, **kwargs: object) -> nn.Module:
 
     Args:
         pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: arguments of `LgResNet12` and of timm's builder; with `features_only` timm's wrapper comes back.
+        **kwargs: arguments of `LgResNet12` and of timm's builder, `device` and `dtype`; with `features_only` timm's
+            wrapper comes back.
     """
-    return _create("lg_resnet12", pretrained, stage_widths=_NARROW, **kwargs)
+    return create(LgResNet12, "lg_resnet12", pretrained, stages=_STAGES, stage_widths=_NARROW, **kwargs)
 
 
 def lg_resnet12_wide(pretrained: bool = False, **kwargs: object) -> nn.Module:
@@ -199,15 +201,10 @@ def lg_resnet12_wide(pretrained: bool = False, **kwargs: object) -> nn.Module:
 
     Args:
         pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: arguments of `LgResNet12` and of timm's builder; with `features_only` timm's wrapper comes back.
+        **kwargs: arguments of `LgResNet12` and of timm's builder, `device` and `dtype`; with `features_only` timm's
+            wrapper comes back.
     """
-    return _create("lg_resnet12_wide", pretrained, stage_widths=_WIDE, **kwargs)
-
-
-def _create(name: str, pretrained: bool, **kwargs: object) -> nn.Module:
-    feature_cfg = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
-    model: nn.Module = build_model_with_cfg(LgResNet12, name, pretrained, feature_cfg=feature_cfg, **kwargs)
-    return model
+    return create(LgResNet12, "lg_resnet12_wide", pretrained, stages=_STAGES, stage_widths=_WIDE, **kwargs)
 
 
 def _block_specs(stage: int, block: int) -> tuple[ConvSpec, ...]:

@@ -10,10 +10,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import ClassVar, final
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learngene_hub.networks.entry import create
 from learngene_hub.networks.layers import HalvingPool, convolution
 from learngene_hub.networks.walk import IMAGE, ConvSpec, Layout, LearngeneNetwork, check_depth, resolve_channels
 
@@ -109,11 +110,9 @@ def lg_vgg11(pretrained: bool = False, **kwargs: object) -> nn.Module:
 
     Args:
         pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: arguments of `LgVgg` and of timm's builder.
+        **kwargs: arguments of `LgVgg` and of timm's builder, `device` and `dtype`.
     """
-    feature_cfg = {"out_indices": (0, 1, 2, 3, 4), "flatten_sequential": True}
-    model: nn.Module = build_model_with_cfg(LgVgg, "lg_vgg11", pretrained, feature_cfg=feature_cfg, **kwargs)
-    return model
+    return create(LgVgg, "lg_vgg11", pretrained, stages=len(_STAGE_WIDTHS), **kwargs)
 
 
 def _group(stage: int, position: int) -> str:
