@@ -3,18 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from learngene_hub.evaluation.protocols import PROTOCOLS
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe import recipe_fields
 
 
 def recipe_rows(_: str) -> Iterator[Sequence[str]]:
     """Every field of a recipe: what it is, its range, and its default."""
     yield "field", "what it is", "range", "default"
-    for key, field in _fields(Recipe):
+    for key, field in recipe_fields().items():
         default = "needed" if field.default is PydanticUndefined else f"`{_yaml(field.default)}`"
         yield f"`{key}`", field.description or "", _range(field), default
 
@@ -27,15 +26,6 @@ def protocol_rows(_: str) -> Iterable[Sequence[str]]:
         shots = "all others" if one.shots is None else str(one.shots)
         ways = "all" if one.ways is None else str(one.ways)
         yield f"`{name}`", ways, shots, str(one.queries), str(one.tasks), measured
-
-
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _fields(inner, f"{prefix}{name}.")
-        else:
-            yield prefix + name, field
 
 
 def _yaml(value: object) -> str:

@@ -4,6 +4,8 @@ Safe loading alone runs no code, but lets a small text stand for a huge tree, ta
 constructors that fail in ways of their own.
 """
 
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
@@ -44,3 +46,29 @@ def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
         fault = " ".join(str(error).split()) or type(error).__name__
         hint = "; write a backslash in single quotes, or none" if "unknown escape" in fault else ""
         raise ValueError(f"{fault}{hint}") from None
+
+
+def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], str]) -> str:
+    """Plain YAML with the text at `keys` changed, everything else as it was written; as it is where no text stands.
+
+    >>> with_changed_text("{a: {b: old}}  # a remark", ["a", "b"], str.upper)
+    '{a: {b: OLD}}  # a remark'
+
+    Raises:
+        ValueError: as `load_yaml` does.
+    """
+    load_yaml(text)
+    node = yaml.compose(text, _Loader)
+    for key in keys:
+        entries = node.value if isinstance(node, yaml.MappingNode) else ()
+        node = next((value for name, value in entries if name.value == key), None)
+    if not isinstance(node, yaml.ScalarNode) or not node.tag.endswith(":str") or node.value == change(node.value):
+        return text
+    old = text[node.start_mark.index : node.end_mark.index]  # of a block, with the white space behind it
+    end = node.start_mark.index + len(old.rstrip())
+    return text[: node.start_mark.index] + _written(change(node.value)) + text[end:]
+
+
+def _written(value: str) -> str:
+    """A text as YAML that means it anywhere, unquoted where that is plain."""
+    return value if value.replace("_", "").isalnum() and load_yaml(value) == value else json.dumps(value)

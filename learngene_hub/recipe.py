@@ -13,10 +13,11 @@ from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from learngene_hub.errors import RecipeError
-from learngene_hub.files import is_there, read_file
-from learngene_hub.plain_yaml import load_yaml
+from learngene_hub.files import is_there, public_name, read_file
+from learngene_hub.plain_yaml import load_yaml, with_changed_text
 from learngene_hub.sections import (
     AncestrySection,
     ClassesSection,
@@ -44,7 +45,7 @@ class Recipe(Section):
     evolution: EvolutionSection = EvolutionSection()
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()
-    seed: int = Field(0, ge=0, lt=2**63, description="of everything that is drawn")
+    seed: int = Field(0, ge=0, lt=2**63, description="of everything that is drawn, but for the classes")
     backend: Literal["auto", "loop", "grouped", "graph"] = Field(
         "auto",
         description="how a population is trained: loop, one network after the other; grouped, as one network; "
@@ -132,6 +133,11 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     @property
+    def public_text(self) -> str:
+        """`text`, a path on this machine cut down to its last part: a gene may be published."""
+        return with_changed_text(self.text, ("data", "path"), public_name)
+
+    @property
     def overrides(self) -> tuple[str, ...]:
         """The `key=value` overrides applied on top of `text`."""
         return self._overrides
@@ -158,9 +164,9 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_recipe_folder().glob("*.yaml"))}
 
 
-def recipe_keys() -> tuple[str, ...]:
-    """Every dotted key a recipe may have."""
-    return tuple(_model_keys(Recipe))
+def recipe_fields() -> dict[str, FieldInfo]:
+    """Dotted key -> field, of every key a recipe may have."""
+    return dict(_fields_of(Recipe))
 
 
 def _recipe_folder() -> Path:
@@ -217,8 +223,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
 def _describe(fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "tuple")))
     if fault["type"] == "extra_forbidden":
-        near = [one for one in recipe_keys() if one.rpartition(".")[2] == key.rpartition(".")[2]]
-        near = near or difflib.get_close_matches(key, recipe_keys(), n=1)
+        near = [one for one in recipe_fields() if one.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = near or difflib.get_close_matches(key, recipe_fields(), n=1)
         return f"{key}: no such key" + (f"; did you mean `{near[0]}`?" if near else "")
     if fault["type"] == "missing":
         return f"{key}: missing"
@@ -236,13 +242,13 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield prefix + key, value
 
 
-def _model_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         inner = next((kind for kind in _types(field.annotation) if issubclass(kind, BaseModel)), None)
         if inner is None:
-            yield prefix + name
+            yield prefix + name, field
         else:
-            yield from _model_keys(inner, f"{prefix}{name}.")
+            yield from _fields_of(inner, f"{prefix}{name}.")
 
 
 def _types(annotation: Any) -> tuple[type, ...]:  # noqa: ANN401

@@ -49,10 +49,10 @@ class GeneSection(Section):
 class ClassesSection(Section):
     """Which classes are base, held-out and novel: names, or counts drawn with `seed`. A preset brings its own."""
 
-    base: Classes = 64
-    held_out: Classes = 16
-    novel: Classes = 20
-    seed: int = 0
+    base: Classes = Field(64, description="classes that ancestry networks learn: a number to draw, or a list of names")
+    held_out: Classes = Field(16, description="classes that critics score on, likewise")
+    novel: Classes = Field(20, description="classes that the evolution never loads, likewise")
+    seed: int = Field(0, description="of the draw of classes that are given as numbers")
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -74,12 +74,17 @@ class DataSection(Section):
     image_column: str | None = Field(None, description="name of the column of images, if it is unusual")
     label_column: str | None = Field(None, description="name of the column of labels, if it is unusual")
     image_size: int = Field(32, ge=28, le=224, description="pixels")
-    images_per_class: int | None = Field(None, ge=2, description="glyphs: images drawn a class; elsewhere a cap")
+    images_per_class: int | None = Field(None, ge=2, description="images of a class; null: all, or 200 glyphs")
     classes: ClassesSection | None = Field(
-        None, description="base, held_out and novel: numbers, drawn with seed, or lists of names; a preset has its own"
+        None, description="base, held-out and novel classes; cifar_fs and mini_imagenet have their own"
     )
     on_corrupt: Literal["refuse", "skip"] = Field("refuse", description="what to do about images that cannot be read")
-    crop_padding: int | None = Field(None, ge=0, le=64, description="pixels around the image before the random crop")
+    crop_padding: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="pixels around the image before the random crop; null: an eighth of the image size",
+    )
     flip: bool = Field(True, description="random horizontal flips")
 
     @model_validator(mode="after")

@@ -5,15 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from learngene_hub import Learngene, LearngeneError, evolve
+from learngene_hub import Learngene, LearngeneError, Recipe, evolve
 from learngene_hub.errors import GeneFileError
 from learngene_hub.gene import folder as gene_folder
 from learngene_hub.gene.config import SCHEMA_VERSION
 from learngene_hub.gene.folder import file_sha256, find_gene, verify
 from learngene_hub.gene.sharing import files_to_push
+
+SIX_CLASSES = (
+    *(f"data.classes.{role}=2" for role in ("base", "held_out", "novel")),
+    "ancestry.ways=2",
+    "critic.ways=2",
+)
 
 
 @pytest.fixture
@@ -245,19 +252,33 @@ def test_the_usage_snippet_of_the_card_runs_in_its_folder(tiny_run, monkeypatch)
     exec(compile(snippet, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("place", ["{}/photos", "~/photos", "'{}/photos'", ' "{}/photos"'])
-def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machine(tiny, tmp_path, monkeypatch, place):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    names = ("base", "held_out", "novel")
-    photos = tmp_path / "photos"
-    for number, name in enumerate(names * 2):
-        folder = photos / f"{name}{number}"
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of six small classes."""
+    for number in range(6):
+        folder = tmp_path / f"photos/class{number}"
         folder.mkdir(parents=True)
         for shade in range(12):
             Image.new("RGB", (28, 28), (number * 40, shade * 20, 9 * shade)).save(folder / f"{shade}.png")
-    overrides = ["data.preset=null", f"data.path={place.format(tmp_path)}", "data.images_per_class=null"]
-    classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
-    gene = evolve(tiny(*overrides, *classes, "ancestry.ways=2", "critic.ways=2"), out=tmp_path / "run")
+    return tmp_path / "photos"
+
+
+def test_the_recipe_beside_the_gene_tells_no_path_of_this_machine(tiny, photos, tmp_path):
+    file = tmp_path / "mine.yaml"
+    fields = tiny("data.preset=null", f"data.path={photos}", *SIX_CLASSES).model_dump(mode="json")
+    file.write_text("# my own\n" + yaml.safe_dump(fields))
+    evolve(Recipe.from_file(file), out=tmp_path / "run")
+    assert (tmp_path / "run/recipe.yaml").read_text() == file.read_text()
+    assert (tmp_path / "run/gene/recipe.yaml").read_text() == file.read_text().replace(str(photos), "photos")
+
+
+@pytest.mark.parametrize("place", ["{}", "~/photos", "'{}'", ' "{}"'])
+def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machine(
+    tiny, photos, tmp_path, monkeypatch, place
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    overrides = ["data.preset=null", f"data.path={place.format(photos)}", "data.images_per_class=null"]
+    gene = evolve(tiny(*overrides, *SIX_CLASSES), out=tmp_path / "run")
     card = (tmp_path / "run/gene/README.md").read_text()
     assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
     assert gene.config.origin.data.source == "photos"

@@ -54,7 +54,7 @@ def make_results(
             _descendant(body, [one for one in judged if one[0].body == body], candidates[0].start) for body in bodies
         ),
         environment=dict(environment),
-        recipe="" if candidates[0].recipe is None else candidates[0].recipe.text,
+        recipe="" if candidates[0].recipe is None else candidates[0].recipe.public_text,
     )
 
 

@@ -1,6 +1,5 @@
 """What a gene says of its evolution: the nouns of its `config.json`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from learngene_hub.evolution.supply import data_source
 from learngene_hub.files import public_name
 from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.networks import build
-from learngene_hub.plain_yaml import load_yaml
+from learngene_hub.plain_yaml import with_changed_text
 from learngene_hub.recipe import Recipe
 
 
@@ -62,13 +61,8 @@ def _place(rows: Sequence[Mapping[str, Any]], environment: Environment) -> str:
 def _without_place(override: str) -> str:
     """The same override, a path on this machine cut down to its last part: a gene may be published."""
     key, _, value = override.partition("=")
-    if key == "data.path":
-        path = load_yaml(value)
-        return override if path is None else f"{key}={public_name(path)}"
-    content = load_yaml(value) if key == "data" else {}
-    if not content.get("path"):
-        return override
-    return f"{key}={json.dumps(content | {'path': public_name(content['path'])})}"
+    inside = {"data.path": (), "data": ("path",)}.get(key)
+    return override if inside is None else f"{key}={with_changed_text(value.strip(), inside, public_name)}"
 
 
 def _depth(body: Body) -> int:

@@ -255,7 +255,8 @@ def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()
         config = write_gene(folder, tensors, config)
-        for name in (RECIPE_NAME, METRICS_NAME, PICTURE_NAME):
+        write_text(folder / RECIPE_NAME, setting.recipe.public_text)
+        for name in (METRICS_NAME, PICTURE_NAME):
             (folder / name).write_bytes((out / name).read_bytes())
         (folder / CARD_NAME).write_text(render_card(config, name=setting.recipe.name), encoding="utf-8")
         carry_card(out / GENE_FOLDER, folder, config)

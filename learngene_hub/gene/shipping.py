@@ -24,6 +24,7 @@ from learngene_hub.gene.folder import (
     EVALUATIONS,
     MORE_FILES,
     PICTURE_NAME,
+    RECIPE_NAME,
     WEIGHTS_NAME,
     file_sha256,
     find_gene,
@@ -47,10 +48,10 @@ def make_index() -> dict[str, dict[str, str]]:
 
 
 def card_copy(name: str) -> str:
-    """The card of a shipped gene as it stands in `model_cards/`: pictures and the gene are found from there."""
+    """The card of a shipped gene as it stands in `model_cards/`: recipe, pictures and the gene are found from there."""
     card = (shipped_folder(name) / CARD_NAME).read_text(encoding="utf-8")
-    for picture in (PICTURE_NAME, *EVALUATIONS):
-        card = card.replace(f"]({picture})", f"](../learngene_hub/genes/{name.removeprefix(PREFIX)}/{picture})")
+    for file in (RECIPE_NAME, PICTURE_NAME, *EVALUATIONS):
+        card = card.replace(f"]({file})", f"](../learngene_hub/genes/{name.removeprefix(PREFIX)}/{file})")
     return card
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attacks.engine import Kind, Target
 from attacks.genes import lay
 from attacks.mutate import NAMES, altered, odd, scrambled
-from learngene_hub.recipe import Recipe, recipe_keys, shipped_recipes
+from learngene_hub.recipe import Recipe, recipe_fields, shipped_recipes
 
 NAME = "recipe.yaml"
 SHIPPED = {name: path.read_bytes() for name, path in shipped_recipes().items()}
@@ -65,7 +65,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-CHANGES = st.dictionaries(st.sampled_from(recipe_keys()) | st.text(max_size=12), VALUES, max_size=6)
+CHANGES = st.dictionaries(st.sampled_from(list(recipe_fields())) | st.text(max_size=12), VALUES, max_size=6)
 
 
 def targets() -> list[Target]:
@@ -128,7 +128,7 @@ def _tags(rng: random.Random, folder: Path) -> Callable[[], object]:
 
 def _overrides(rng: random.Random, folder: Path) -> Callable[[], object]:
     def one() -> str:
-        key = rng.choice((*recipe_keys(), "data", "", "a.b.c", "name.x", ".", *NAMES))
+        key = rng.choice((*recipe_fields(), "data", "", "a.b.c", "name.x", ".", *NAMES))
         value = rng.choice((*TAGS, *NAMES, json.dumps(odd(rng)), "[" * 3000, "1", "null"))
         return f"{key}{rng.choice(('=', '=', '=', '', '=='))}{value}"
 

@@ -1,0 +1,39 @@
+"""YAML of which one text is changed, and the rest stays as it was written."""
+
+import os.path
+
+import pytest
+
+from learngene_hub.plain_yaml import load_yaml, with_changed_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:\n  path: /home/me/a b/photos   # mine\n  flip: no\n",
+        "data: {path: '/home/me/photos', flip: no}",
+        'data: {"path": "/home/me/photo\\u0073"}',
+        "data:\n  path: >-\n    /home/me/photos\n  flip: no\n",
+        "data: {path: /home/me/2024-01-01}",
+        "data: {path: /home/me/null}",
+        "data: {path: /home/me/ä-ö}",
+    ],
+)
+def test_only_the_text_at_the_keys_is_changed(text):
+    changed = with_changed_text(text, ["data", "path"], os.path.basename)
+    assert load_yaml(changed)["data"] == load_yaml(text)["data"] | {
+        "path": os.path.basename(load_yaml(text)["data"]["path"])
+    }
+    assert changed.count("#") == text.count("#")
+
+
+@pytest.mark.parametrize(
+    "text", ["data: {path: photos}", "data: {path: null}", "data: [path]", "data:", "", "data: {path: 7}"]
+)
+def test_where_nothing_is_to_be_changed_the_yaml_stays(text):
+    assert with_changed_text(text, ["data", "path"], os.path.basename) == text
+
+
+def test_without_keys_the_whole_is_the_text():
+    assert with_changed_text("'/home/me/my photos'", [], os.path.basename) == '"my photos"'
+    assert with_changed_text("/home/me/photos", [], os.path.basename) == "photos"
