@@ -7,11 +7,12 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn
-from learngene_hub.errors import InheritanceError, NetworkError
+from learngene_hub.errors import InheritanceError, NetworkError, first_fault
 from learngene_hub.freezing import freeze, inherited_shapes, unfreeze
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.learngene import Learngene
@@ -208,7 +209,8 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
         channels: group -> channels (see `model.channel_counts()`), or one fraction for all groups, in (0, 1].
 
     Raises:
-        InheritanceError: there are not as many channels, or a fraction or number is none.
+        InheritanceError: there are not as many channels, a fraction or number is none, or the network is beyond what a
+            gene may say of it: wider than 4 times, or of more than 64 channels of an image, for instance.
         NetworkError: the model is none of the networks registered here, or was not made by timm.
     """
     network = walkable(model)
@@ -294,16 +296,19 @@ def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: 
         ) from None
     neutral = (0.5,) * network.in_chans
     fits = len(cfg["mean"]) == network.in_chans
-    return GeneConfig(
-        package_version=__version__,
-        network=cfg["architecture"],
-        width=network.width,
-        depth=network.depth,
-        in_chans=network.in_chans,
-        channels=dict(channels),
-        fraction=sum(channels.values()) / sum(network.channel_counts().values()),
-        parameters=sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name),
-        mean=tuple(cfg["mean"]) if fits else neutral,
-        std=tuple(cfg["std"]) if fits else neutral,
-        image_size=cfg["input_size"][-1],
-    )
+    try:
+        return GeneConfig(
+            package_version=__version__,
+            network=cfg["architecture"],
+            width=network.width,
+            depth=network.depth,
+            in_chans=network.in_chans,
+            channels=dict(channels),
+            fraction=sum(channels.values()) / sum(network.channel_counts().values()),
+            parameters=sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name),
+            mean=tuple(cfg["mean"]) if fits else neutral,
+            std=tuple(cfg["std"]) if fits else neutral,
+            image_size=cfg["input_size"][-1],
+        )
+    except ValidationError as error:
+        raise InheritanceError(f"no gene can be kept of this network: {first_fault(error)}") from None

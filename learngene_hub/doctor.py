@@ -20,6 +20,7 @@ from huggingface_hub import get_token
 from learngene_hub import __version__
 from learngene_hub.data import cache_folder
 from learngene_hub.errors import DataError, HubError
+from learngene_hub.files import is_there
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
 from learngene_hub.training import best_precision
 
@@ -134,7 +135,7 @@ def _own_cache() -> Finding:
 
 def _cache(check: str, folder: Path, variable: str) -> Finding:
     """Whether files can be kept in `folder`, which need not be there yet, and how much room there is."""
-    there = next(one for one in (folder, *folder.parents) if one.exists())
+    there = next((one for one in (folder, *folder.parents) if is_there(one)), folder)
     try:
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free

@@ -5,6 +5,10 @@ message, without a traceback, and exits with status 1.
 """
 
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 LONGEST = 2000  # characters of a message
 
@@ -79,3 +83,9 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter in "\n\t" or unicodedata.category(letter)[0] != "C" else ascii(letter)[1:-1] for letter in text
     )
+
+
+def first_fault(error: "ValidationError") -> str:
+    """The first of pydantic's faults: where it is, if anywhere, and what it is."""
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))

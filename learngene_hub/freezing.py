@@ -1,8 +1,5 @@
 """Inherited values that stay as they are while the rest of a network trains."""
 
-from collections.abc import Mapping
-
-import torch
 from torch import Tensor, nn
 
 from learngene_hub.gene.learngene import Learngene
@@ -40,13 +37,15 @@ def unfreeze(model: nn.Module) -> None:
 class _Hold:
     """Puts the leading entries of some parameters back; a class, so that deep copies of the network keep it."""
 
-    values: Mapping[str, Tensor]
+    values: dict[str, Tensor]
 
-    @torch.no_grad()
     def __call__(self, module: nn.Module, *unused: object) -> None:
         parameters = dict(module.named_parameters()) if self.values else {}
-        for name, value in self.values.items():
-            leading(parameters[name], value.shape).copy_(value)
+        for name in self.values:
+            # past autograd, which would take what an earlier forward pass saw for changed
+            parameter = parameters[name].data
+            self.values[name] = value = self.values[name].to(parameter.device)
+            leading(parameter, value.shape).copy_(value)
 
 
 def inherited_shapes(network: LearngeneNetwork, gene: Learngene) -> dict[str, tuple[int, ...]]:

@@ -286,7 +286,7 @@ def _born_as_identity(newborn: State, spec: ConvSpec, source: ConvSpec, gene: St
             f"{tuple(kernel.shape)}; make the network at least as wide as the gene"
         )
     weight, bias = gene[f"{source.norm}.weight"].to(kernel), gene[f"{source.norm}.bias"].to(kernel)
-    carried = torch.arange(len(weight))
+    carried = torch.arange(len(weight), device=kernel.device)
     kernel[: len(weight), : len(weight)] = 0
     kernel[carried, carried, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1
     mean, variance = _rectified_moments(weight, bias)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from learngene_hub.errors import LearngeneError
+from learngene_hub.errors import LearngeneError, first_fault
 from learngene_hub.files import read_file, write_text
 
 RESULTS_NAME = "results.json"
@@ -181,7 +181,7 @@ class Results(_Part):
                 f"{path}: no such file; expected the {RESULTS_NAME} of `learngene evaluate --out`"
             ) from None
         except (ValidationError, UnicodeDecodeError, OSError) as error:
-            fault = _first_fault(error) if isinstance(error, ValidationError) else error
+            fault = first_fault(error) if isinstance(error, ValidationError) else error
             raise LearngeneError(f"{path}: expected the results of `learngene evaluate`: {fault}") from None
         if results.schema_version > RESULTS_VERSION:
             raise LearngeneError(
@@ -202,9 +202,3 @@ def _numbers(tree: object) -> Iterator[float]:
     elif isinstance(tree, Mapping | list | tuple):
         for value in tree.values() if isinstance(tree, Mapping) else tree:
             yield from _numbers(value)
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    return f"{key}: {first['msg']}" if key else str(first["msg"])

@@ -229,6 +229,13 @@ def test_the_command_prints_the_card_of_a_shipped_gene_and_does_not_change_it(ju
     assert "comes with the package, whose cards are not changed" in " ".join(refused.stderr.split())
 
 
+def test_a_card_made_for_a_gene_without_its_picture_shows_none(gene, judge):
+    for name in ("README.md", "evolution.png"):
+        (gene / name).unlink()
+    write_evaluation(gene, [judge()])
+    assert "](evolution.png)" not in (gene / "README.md").read_text()
+
+
 def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):
     (gene / "README.md").write_text("# Mine\n")
     done = CliRunner().invoke(app, ["card", str(gene)])

@@ -90,6 +90,11 @@ def test_an_entry_says_what_it_was_made_from_and_nothing_unfinished_stays(folder
     assert described["origin"]["from"]["path"] == str(folder)
 
 
+def test_whoever_may_read_what_an_entry_says_may_read_its_images(folder, tmp_path):
+    load_classes(local(folder), ["ant"])
+    assert len({file.stat().st_mode for file in (tmp_path / "cache").iterdir() if file.suffix != ".lock"}) == 1
+
+
 def test_what_a_kill_left_of_an_entry_goes_with_the_next(folder, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     load_classes(local(folder), ["ant"], cache_dir=cache)

@@ -1,6 +1,7 @@
 """Images from data sets of the Hub, and what is said when it fails."""
 
 import datasets
+import httpx2
 import pytest
 from huggingface_hub import constants
 from image_tables import CLASSES, levels, write_parquet
@@ -71,6 +72,7 @@ def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
         datasets.exceptions.DatasetGenerationError("damaged"),
         ValueError("Config name is missing"),
         RuntimeError("Dataset scripts are no longer supported"),
+        httpx2.ReadTimeout("timed out"),
     ],
     ids=lambda failure: type(failure).__name__,
 )

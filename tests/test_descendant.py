@@ -207,6 +207,18 @@ def test_an_unfrozen_gene_learns_again_in_copies_too(tiny_run, gene):
     unfreeze(from_learngene(tiny_run, num_classes=5))
 
 
+def test_a_frozen_gene_takes_several_forward_passes_and_a_look_at_the_state_before_a_backward_pass(tiny_run):
+    gradients = []
+    for freeze_gene in (True, False):
+        model = from_learngene(tiny_run, num_classes=5, freeze_gene=freeze_gene)
+        x = torch.rand(4, 3, 28, 28, generator=generator(0, "x"))
+        loss = model(x).square().sum() + model(x.flip(3)).square().sum()
+        model.state_dict()
+        loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(held, free) for held, free in zip(*gradients, strict=True))
+
+
 @pytest.mark.parametrize("again", [True, False])
 def test_a_second_gene_releases_the_first(tiny_run, gene, again):
     second = Learngene({name: tensor + 1 for name, tensor in gene.tensors.items()}, gene.config)
@@ -226,12 +238,13 @@ def test_threads_draw_what_one_alone_draws(tiny_run):
         assert all(torch.equal(tensor, alone[name]) for name, tensor in model.state_dict().items())
 
 
-def test_torchs_defaults_change_nothing(tiny_run):
-    plain = from_learngene(tiny_run, num_classes=5).state_dict()
+@pytest.mark.parametrize("depth", [11, 13])
+def test_torchs_defaults_change_nothing(tiny_run, depth):
+    plain = from_learngene(tiny_run, num_classes=5, depth=depth).state_dict()
     try:
         torch.set_default_dtype(torch.float64)
         with torch.device("meta"):
-            model = from_learngene(tiny_run, num_classes=5)
+            model = from_learngene(tiny_run, num_classes=5, depth=depth)
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
@@ -249,6 +262,11 @@ def test_the_share_counts_all_channels_of_an_image(of, channels):
 def test_what_belongs_to_the_hub_is_no_argument_for_a_gene_in_memory(gene):
     with pytest.raises(InheritanceError, match="revision: no argument for a Learngene"):
         from_learngene(gene, num_classes=5, revision="v1")
+
+
+def test_a_network_beyond_what_a_gene_may_say_gives_none():
+    with pytest.raises(InheritanceError, match="no gene can be kept of this network: in_chans: "):
+        extract(timm.create_model("lg_vgg11", num_classes=5, width=0.05, in_chans=65))
 
 
 def test_genes_are_told_apart_by_identity(gene):

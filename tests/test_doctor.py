@@ -54,6 +54,12 @@ def test_offline_the_hub_is_not_asked_and_that_is_no_fault(monkeypatch):
     assert "not asked, offline" in one.found
 
 
+def test_a_cache_on_a_drive_that_is_not_there_is_at_fault(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "is_there", lambda path: False)
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "nowhere/cache"))
+    assert "cannot be written" in found("cache").fault
+
+
 def test_a_cache_that_cannot_be_written_is_at_fault(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file/cache"))

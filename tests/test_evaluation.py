@@ -66,6 +66,13 @@ def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_pa
     assert Results.load(tmp_path) == results
 
 
+def test_torchs_default_device_changes_no_result(tiny_run):
+    plain = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    with torch.device("meta"):
+        results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    assert accuracies(results, "learngene") == accuracies(plain, "learngene")
+
+
 def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, monkeypatch):
     loaded, real = [], bench.load_classes
 
@@ -319,6 +326,16 @@ def test_the_place_of_the_images_is_no_yaml_and_an_override_of_it_stays(tiny_run
     for data in (None, "/tmp/a: b", "/data/photos #1", "null", "/data/\N{CAT FACE}"):
         (one,) = load_candidates([folder], data=data)
         assert one.recipe.data.path == (data or "owner/flowers")
+
+
+def test_a_gene_in_memory_has_the_recipe_that_lies_where_it_was_loaded_from(tiny_run):
+    (loaded,), (named,) = (
+        load_candidates([gene], data=None) for gene in (Learngene.from_pretrained(tiny_run), tiny_run)
+    )
+    assert loaded.recipe.text == named.recipe.text
+    assert loaded.flops == named.flops > 0
+    (bare,) = load_candidates([Learngene(loaded.gene.tensors, loaded.gene.config)], data=None)
+    assert bare.recipe is None
 
 
 def test_a_preset_is_read_from_where_it_is_whatever_was_left_of_the_path_it_was_evolved_from():

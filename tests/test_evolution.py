@@ -334,6 +334,22 @@ def test_survivors_give_way_to_their_average_where_it_is_as_fit(tiny, tmp_path):
         assert bool(set(survivors) & set(row["pool"])) is not average["survived"]
 
 
+def test_the_gene_knows_where_it_lies_and_torchs_default_device_changes_nothing(tiny, tiny_run, tmp_path):
+    with torch.device("meta"):
+        gene = evolve(tiny(), out=tmp_path)
+    assert gene.place.folder == tmp_path / "gene"
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("selection", ["none", "tournament"])
+def test_the_images_of_the_average_are_counted(tiny, tmp_path, selection):
+    recipe = tiny("evolution.recombination=average", "evolution.tournament_size=4", f"evolution.selection={selection}")
+    counter = Counter()
+    evolve(recipe.changed("evolution.generations=1"), out=tmp_path, reporter=counter)
+    assert (rows(tmp_path)[0]["recombinant"] is not None) is (selection == "none")
+    assert counter.seen == counter.total == generation_images(recipe, 0)
+
+
 def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
     def clone(births, *args, **kwargs):
         if births[0].parent is None:

@@ -33,6 +33,10 @@ def test_the_folder_holds_these_files(tuned):
     assert {file.name for file in tuned.folder.iterdir()} == FILES
 
 
+def test_whoever_may_read_the_record_may_read_the_weights(tuned):
+    assert len({file.stat().st_mode for file in tuned.folder.iterdir()}) == 1
+
+
 @pytest.mark.filterwarnings("error")
 def test_timm_loads_the_folder_and_gives_the_same_logits(tuned):
     images = torch.randn(5, 3, 28, 28)
@@ -94,9 +98,10 @@ def test_the_code_of_the_card_runs(tuned, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in CLASSES
 
 
-def test_equal_seeds_give_equal_weights(tiny_run, photos, tmp_path):
-    for name in ("one", "two"):
-        finetune(tiny_run, photos, out=tmp_path / name, settings=QUICK)
+def test_equal_seeds_give_equal_weights_whatever_torchs_default_device(tiny_run, photos, tmp_path):
+    for name, default in (("one", "cpu"), ("two", "meta")):
+        with torch.device(default):
+            finetune(tiny_run, photos, out=tmp_path / name, settings=QUICK)
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 

@@ -10,6 +10,7 @@ from photo_folders import CLASSES, load, write_photos
 
 from learngene_hub.errors import DataError
 from learngene_hub.finetuning import Photos
+from learngene_hub.finetuning import photos as photos_module
 from learngene_hub.finetuning.photos import load_photos
 
 
@@ -40,6 +41,14 @@ def test_validation_images_may_lie_elsewhere_and_lack_a_class(photos, tmp_path):
     parts = load(Photos(photos, val=tmp_path / "other"))
     assert (len(parts.train), parts.val.labels.tolist()) == (15, [1, 1, 2, 2])
     assert parts.val.class_names == CLASSES
+
+
+def test_validation_images_are_listed_no_more_often_for_more_classes(photos, tmp_path, monkeypatch):
+    write_photos(tmp_path / "other", 2, seed=1)
+    calls, real = [], photos_module.available_classes
+    monkeypatch.setattr(photos_module, "available_classes", lambda source: calls.append(source) or real(source))
+    load(Photos(photos, val=tmp_path / "other"))
+    assert len(calls) < len(CLASSES) + 2
 
 
 def test_a_class_that_training_lacks_is_refused(tmp_path):

@@ -286,6 +286,14 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
     assert str(tmp_path) not in card + (tmp_path / "run/gene/config.json").read_text()
 
 
+def test_a_gene_in_memory_stays_whatever_is_written_into_its_file(folder):
+    gene = Learngene.from_pretrained(folder)
+    before = {name: tensor.clone() for name, tensor in gene.tensors.items()}
+    weights = folder / "learngene.safetensors"
+    weights.write_bytes(bytes(weights.stat().st_size))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in gene.tensors.items())
+
+
 def test_weights_larger_than_the_config_says_are_not_read(folder):
     with (folder / "learngene.safetensors").open("ab") as file:
         file.truncate(10**10)  # sparse
@@ -303,10 +311,10 @@ def test_a_link_out_of_the_folder_is_neither_read_nor_pushed(folder, tmp_path, n
 
 
 def test_a_file_that_cannot_be_read_is_a_fault_of_the_gene(folder, monkeypatch):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(gene_folder, "file_sha256", fail)
+    monkeypatch.setattr(gene_folder, "read_file", fail)
     with pytest.raises(GeneFileError, match=r"a file cannot be read: .*Permission denied"):
         Learngene.from_pretrained(folder)
     assert "Permission denied" in next(check.fault for check in verify(folder) if check.name == "sha256")

@@ -46,7 +46,7 @@ def copy(
 
     text, file = Recipe.from_file(recipe).text, target or Path(f"{Path(recipe).stem}.yaml")
     try:
-        with file.open("x", encoding="utf-8") as handle:
+        with file.open("x", encoding="utf-8", newline="") as handle:
             handle.write(text)
     except FileExistsError:
         raise RecipeError(f"{file}: exists already; give another name") from None

@@ -7,6 +7,7 @@ description: anything that changes the pixels must be part of it.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +67,7 @@ def store(image_set: ImageSet, origin: Origin, folder: Path) -> Path:
         write_text(sidecar, json.dumps(description, indent=1) + "\n")
         with atomic_path(tensors) as path:
             save_file({"images": image_set.images, "labels": image_set.labels}, path)
+            shutil.copymode(sidecar, path)  # safetensors lets nobody else read it
     return tensors
 
 

@@ -1,7 +1,5 @@
 """A look at the data: a sheet of example images, one class a row."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ from torch import Tensor
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.errors import DataError
+from learngene_hub.files import atomic_path
 from learngene_hub.rng import generator
 
 if TYPE_CHECKING:
@@ -71,11 +70,8 @@ def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: 
     """
     sheet = contact_sheet(image_set, rows=rows, columns=columns, seed=seed)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            unfinished = Path(folder) / "sheet.png"
-            sheet.save(unfinished)
-            os.replace(unfinished, path)
+        with atomic_path(path) as unfinished:
+            sheet.save(unfinished, format="png")
     except OSError as error:
         raise DataError(f"Cannot write the contact sheet to {path}: {error}") from error
 
@@ -94,7 +90,5 @@ def _font() -> Any:  # noqa: ANN401 - PIL is optional
 
 
 def _picture(pixels: Tensor) -> "Image":
-    size = pixels.shape[-1]
-    raw = bytes(pixels.permute(1, 2, 0).contiguous().cpu().flatten().tolist())  # (size, size, 3)
-    picture: Image = optional_module("PIL.Image").frombytes("RGB", (size, size), raw)
+    picture: Image = optional_module("PIL.Image").fromarray(pixels.permute(1, 2, 0).cpu().numpy())
     return picture

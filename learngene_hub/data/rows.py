@@ -118,7 +118,7 @@ def open_hub(
     with _quiet(), _without_waiting(datasets):
         try:
             splits = datasets.load_dataset(hub_id, revision=revision)
-        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, RuntimeError, httpx2.HTTPError, datasets.exceptions.DatasetsError) as error:
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: {error}. "
                 "Without a connection, point data.path= (`learngene evaluate`: --data) at a local copy (Parquet files, "

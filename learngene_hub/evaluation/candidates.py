@@ -12,7 +12,7 @@ from learngene_hub.files import expanded, is_there
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import RECIPE_NAME
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.gene.source import locate
+from learngene_hub.gene.source import locate, with_files
 from learngene_hub.recipe import Recipe
 from learngene_hub.results import LEARNGENE
 
@@ -24,7 +24,7 @@ class Candidate:
     Attributes:
         start: its name in tables.
         gene: the gene.
-        recipe: it was evolved by; None for a gene in memory.
+        recipe: it was evolved by; None for a gene that lies nowhere.
     """
 
     start: str
@@ -74,12 +74,11 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
 
 def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
-        name, recipe = f"gene{number + 1}", None
+        name, folder = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
     else:
-        name = Path(gene).resolve().name
-        place = locate(gene, wanted=(RECIPE_NAME,))
-        gene = Learngene.load(place)
-        recipe = _recipe(place.folder, gene, data)
+        name, place = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
+        gene, folder = Learngene.load(place), place.folder
+    recipe = None if folder is None else _recipe(folder, gene, data)
     if gene.config.origin is None:
         raise LearngeneError(f"{name}: this gene does not say which classes it has never seen; only evolved genes do")
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)

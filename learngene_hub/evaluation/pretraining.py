@@ -129,9 +129,10 @@ def alone(lock: Path, title: str, reporter: Reporter) -> Iterator[None]:
     except Timeout:
         reporter.line(f"waiting for another process that is making {title}")
         held.acquire()
-    with held:
-        held.release()
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _begin(total: int, chapter: int) -> int:

@@ -67,6 +67,11 @@ class Protocol:
             )
 
     @property
+    def first_round(self) -> int:
+        """Networks that the climb to a start's learning rate begins with: of the middle rate and its neighbours."""
+        return min(3, len(self.rates)) * self.tuning_tasks if self.lr is None else 0
+
+    @property
     def aim(self) -> str:
         """Its tasks in words."""
         ways = "all-way" if self.ways is None else f"{self.ways}-way"

@@ -123,9 +123,9 @@ def evaluate(
     for body, start in product(bodies, starts):
         fit(body, start)  # before long work: a gene that does not fit is an error
     starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
-    most = len(bodies) * (len(starts) + len(wanted)) * protocol.tasks
+    most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, place=place, most=most)
-    with nullcontext() if folder is None else claim(folder):
+    with nullcontext() if folder is None else claim(folder), torch.device("cpu"):
         plan = _plan(candidates, protocol, data, target, place)
         if folder is not None:
             sweep(folder)

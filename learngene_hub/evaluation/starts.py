@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from learngene_hub.backends import Backend
-from learngene_hub.birth import Body, gene_network, placed
+from learngene_hub.birth import Body, body_channels, gene_network, placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import EngineOptions
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
@@ -27,7 +26,7 @@ from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import DEPTHS, NORM_TENSORS, LearngeneNetwork, build
+from learngene_hub.networks import DEPTHS, LearngeneNetwork, plan_layout
 from learngene_hub.operators import extract
 from learngene_hub.progress import Reporter
 from learngene_hub.recipe import Recipe
@@ -140,13 +139,8 @@ def _checkpoint(path: Path, body: Body, suffix: str) -> Start:
 
 def _names(body: Body) -> list[str]:
     """Names of all tensors that networks of the family of `body` may have, whatever their depth."""
-    names: dict[str, None] = {}
-    for depth in DEPTHS[body.network]:
-        with torch.device("meta"):
-            specs = build(body.network, num_classes=0, in_chans=body.in_chans, depth=depth).conv_specs()
-        for spec in specs:
-            names |= dict.fromkeys([f"{spec.conv}.weight", *(f"{spec.norm}.{one}" for one in NORM_TENSORS)])
-    return list(names)
+    layouts = [plan_layout(body.network, depth=depth) for depth in DEPTHS[body.network]]
+    return list(dict.fromkeys(name for one in layouts for name in one.shapes(in_chans=body.in_chans)))
 
 
 def make_baselines(names: Sequence[str], terms: Terms) -> list[Start]:
@@ -195,8 +189,7 @@ def _weight_selection(terms: Terms) -> Start:
     plan = replace(_plan(terms, None, terms.images), width=terms.body.width * TEACHER)
     trained = pretrain(plan, terms.base, terms.folder, title="a wider network", reporter=terms.reporter)
     body, wider = terms.body, plan.build(0)
-    with torch.device("meta"):
-        counts = build(body.network, num_classes=0, width=body.width, depth=body.depth).channel_counts()
+    counts = body_channels(body)
     tensors = cut(trained.state, wider.conv_specs(), counts, evenly, seed=terms.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
     own = _with_own_statistics(tensors, counts, terms)

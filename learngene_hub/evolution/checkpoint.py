@@ -4,6 +4,7 @@ The pool's tensors go to a file named after the generation; `state.json` then ta
 names that file with its sha256. A kill between the two leaves the old pair in force.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,16 +15,15 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from learngene_hub import files
 from learngene_hub.backends import Backend
-from learngene_hub.errors import NetworkError, RecipeError, RunError
+from learngene_hub.errors import NetworkError, RecipeError, RunError, first_fault
 from learngene_hub.evolution.body import gene_shape
 from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual, Job
 from learngene_hub.files import append_line, atomic_path, leads_out, read_file, write_text
-from learngene_hub.gene.folder import METRICS_NAME, file_sha256, write_tensors
+from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision
 
@@ -164,14 +164,12 @@ def load_state(out: Path) -> Saved:
     try:
         record = _StateRecord.model_validate_json(_own_file(folder / STATE_NAME, out, most=MOST_STATE))
         pool = folder / record.pool_file
-        _check_own(pool, out)
-        if (size := pool.stat().st_size) > (most := len(record.pool) * _most_bytes(record.recipe)):
-            raise ValueError(f"{pool.name}: expected at most {most / 1e6:.3g} MB, found {size / 1e6:.3g} MB")
-        if file_sha256(pool) != record.pool_sha256:
+        content = _own_file(pool, out, most=len(record.pool) * _most_bytes(record.recipe))
+        if hashlib.sha256(content).hexdigest() != record.pool_sha256:
             raise RunError(f"{pool}: altered since it was saved; start again with another --out")
-        members = _members(record, load_file(pool))
+        members = _members(record, read_tensors(content))
     except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
-        fault = _first_fault(error) if isinstance(error, ValidationError) else error
+        fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
     around = Surroundings(record.classes, record.fingerprints, record.threads)
     numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
@@ -255,11 +253,6 @@ def _check_own(path: Path, out: Path) -> None:
         raise ValueError(f"{path.name} is a link out of {out}, or is not there")
     if not path.is_file():
         raise ValueError(f"{path.name}: expected a file, found a folder, pipe or device")
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from learngene_hub import __version__
-from learngene_hub.birth import Body, body_channels
+from learngene_hub.birth import body_channels
 from learngene_hub.descent import everyone, line_of
 from learngene_hub.engine import device_name
 from learngene_hub.evolution.environment import Environment, source_name
@@ -15,7 +13,7 @@ from learngene_hub.evolution.shard import Setting
 from learngene_hub.evolution.supply import data_source
 from learngene_hub.files import public_name
 from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
-from learngene_hub.networks import build
+from learngene_hub.networks import plan_layout
 from learngene_hub.plain_yaml import with_changed_text
 from learngene_hub.recipe import Recipe
 
@@ -29,7 +27,7 @@ def gene_config(
         package_version=__version__,
         network=setting.body.network,
         width=setting.body.width,
-        depth=_depth(setting.body),
+        depth=plan_layout(setting.body.network, depth=setting.body.depth).depth,
         in_chans=setting.body.in_chans,
         channels=dict(setting.channels),
         fraction=sum(setting.channels.values()) / sum(body_channels(setting.body).values()),
@@ -63,11 +61,6 @@ def _without_place(override: str) -> str:
     key, _, value = override.partition("=")
     inside = {"data.path": (), "data": ("path",)}.get(key)
     return override if inside is None else f"{key}={with_changed_text(value.strip(), inside, public_name)}"
-
-
-def _depth(body: Body) -> int:
-    with torch.device("meta"):
-        return build(body.network, num_classes=0, width=body.width, depth=body.depth).depth
 
 
 def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:

@@ -47,6 +47,7 @@ from learngene_hub.gene.folder import (
 )
 from learngene_hub.gene.judged import carry_card
 from learngene_hub.gene.learngene import Learngene
+from learngene_hub.gene.source import Located
 from learngene_hub.plots import check_can_draw, draw_evolution
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.recipe import Recipe
@@ -91,15 +92,18 @@ def evolve(
         RecipeError: the recipe is at fault.
         RunError: `out` holds another run, or another process is in it.
         DataError: the images cannot be had.
+        NetworkError: there is no network of the recipe's depth.
         SelectionError: every individual of a generation failed.
         EngineError: the workers cannot be had, or lose the same individuals again and again.
+        StorageError: no space, or no permission.
+        LearngeneError: there is no such device, or no matplotlib to draw with.
     """
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     place = pick_device(device) if engine.name == "local" else torch.device("cpu")
     assumed = LOOP if recipe.backend == "auto" else recipe.backend
     workforce = make_engine(engine, device=device, place=place, most=_most_shards(recipe, assumed))
-    with claim(out):
+    with claim(out), torch.device("cpu"):
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         setting = prepare(recipe, device=workforce.home, reporter=reporter)
         around = _surroundings(setting)
@@ -260,7 +264,7 @@ def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
             (folder / name).write_bytes((out / name).read_bytes())
         (folder / CARD_NAME).write_text(render_card(config, name=setting.recipe.name), encoding="utf-8")
         carry_card(out / GENE_FOLDER, folder, config)
-    return Learngene(tensors, config)
+    return Learngene(tensors, config, Located(out / GENE_FOLDER, str(out)))
 
 
 def _chosen(state: EvolutionState, recipe: Recipe) -> Individual:

@@ -24,7 +24,8 @@ def mutation_rate(recipe: Recipe, generation: int) -> float:
 def generation_images(recipe: Recipe, generation: int) -> int:
     """Training images that `generation` costs at most, critics and the recombinant's included."""
     individuals = population_size(recipe, generation)
-    groups = math.ceil(individuals / min(recipe.evolution.tournament_size, individuals))
+    size = recipe.evolution.tournament_size if recipe.evolution.selection == "tournament" else 1
+    groups = math.ceil(individuals / min(size, individuals))
     critics = individuals + (recipe.evolution.recombination == "average" and groups > 1)
     batches = life_steps(recipe, generation) + recipe.ancestry.statistics_batches
     ancestry = individuals * batches * recipe.ancestry.batch_size

@@ -230,7 +230,8 @@ def _refuse_strangers(source: DataSource, names: Sequence[str], role: str) -> No
 
 def _with_all_classes(source: DataSource, names: Sequence[str], load: Any) -> ImageSet:  # noqa: ANN401
     """The images of `source`, labelled as `names` says; it may lack some of the classes."""
-    present = [name for name in names if name in available_classes(source)]
+    found = set(available_classes(source))
+    present = [name for name in names if name in found]
     images: ImageSet = load(source, present)
     labels = torch.tensor([names.index(name) for name in present])[images.labels]
     return ImageSet(images.images, labels, tuple(names))

@@ -95,7 +95,7 @@ def finetune(
     refuse_unmakeable(folder)
     refuse_occupied(folder)
     photos = photos if isinstance(photos, Photos) else Photos(photos)
-    with claim_new(folder):
+    with claim_new(folder), torch.device("cpu"):
         return _finetune(*_named(gene), photos, folder, settings=settings, device=device, reporter=reporter)
 
 

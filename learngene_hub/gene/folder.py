@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from learngene_hub.errors import GeneFileError, NetworkError
-from learngene_hub.files import atomic_path, leads_out, read_json, write_text
+from learngene_hub.errors import GeneFileError, NetworkError, first_fault
+from learngene_hub.files import atomic_path, leads_out, read_file, read_json, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
 from learngene_hub.networks import plan_layout
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
@@ -46,6 +46,15 @@ class Check:
 
     name: str
     fault: str | None
+
+
+def read_tensors(content: bytes) -> dict[str, Tensor]:
+    """Name -> tensor of a safetensors file, by name; copies, so that nobody who writes into the file changes them.
+
+    Raises:
+        SafetensorError: it is none.
+    """
+    return dict(sorted(load(content).items()))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
@@ -126,9 +135,7 @@ def read_config(folder: Path) -> GeneConfig:
     try:
         return GeneConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise GeneFileError(f"{path}: {key}: {first['msg']} ({error.error_count()} faults in all)") from None
+        raise GeneFileError(f"{path}: {first_fault(error)} ({error.error_count()} faults in all)") from None
 
 
 def read_gene(folder: Path) -> tuple[dict[str, Tensor], GeneConfig]:
@@ -190,6 +197,7 @@ class _Reader:
         self.folder = folder
         self.weights = folder / WEIGHTS_NAME
         self.config: GeneConfig | None = None
+        self.content = b""
         self.tensors: dict[str, Tensor] = {}
         self._expected: dict[str, tuple[int, ...]] = {}
 
@@ -238,7 +246,8 @@ class _Reader:
 
     def _sha256(self) -> None:
         assert self.config is not None
-        found = file_sha256(self.weights)
+        self.content = read_file(self.weights, most=self.weights.stat().st_size)
+        found = hashlib.sha256(self.content).hexdigest()
         if found != self.config.sha256:
             raise GeneFileError(
                 f"{self.weights}: expected the sha256 of {CONFIG_NAME}, {self.config.sha256[:12] or '(none)'}, found "
@@ -247,9 +256,8 @@ class _Reader:
 
     def _open(self) -> None:
         try:
-            with safe_open(self.weights, framework="pt") as file:
-                self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
+            self.tensors = read_tensors(self.content)
+        except (SafetensorError, ValueError) as error:
             raise GeneFileError(f"{self.weights}: expected safetensors, found something else: {error}") from None
 
     def _names(self) -> None:

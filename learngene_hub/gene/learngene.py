@@ -77,6 +77,10 @@ class Learngene:
 
         Returns:
             The folder.
+
+        Raises:
+            GeneFileError: a tensor has values that are not finite, or a kernel some that are too large for its dtype.
+            StorageError: no space, or no permission.
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +115,7 @@ class Learngene:
             endpoint: URL of the Hub; None: `HF_ENDPOINT`.
 
         Raises:
+            GeneFileError: a check of the gene fails, or its card cannot be read.
             HubError: access is denied, the card was edited on the Hub, or the Hub does not answer.
         """
         with TemporaryDirectory() as folder:

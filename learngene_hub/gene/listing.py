@@ -51,7 +51,7 @@ def list_learngenes(
     token: str | bool | None = None,
     endpoint: str | None = None,
 ) -> list[GeneSummary]:
-    """The genes of the package, or those on the Hub, the most downloaded first.
+    """The genes of the package, or those on the Hub, the most downloaded first, at most 200.
 
     Args:
         hub: ask the Hub.

@@ -5,6 +5,7 @@ importing it registers the network's name.
 """
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors import SafetensorError
 from timm.models import save_for_hf
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.errors import NetworkError, first_fault
 from learngene_hub.files import read_json
 from learngene_hub.networks.build import NETWORKS, plan_layout, walkable
 from learngene_hub.networks.walk import LearngeneNetwork
@@ -90,6 +91,7 @@ def save_timm_folder(network: LearngeneNetwork, folder: Path, *, class_names: Se
         data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
         safe_serialization=True,
     )
+    shutil.copymode(folder / CONFIG_NAME, folder / WEIGHTS_NAME)  # safetensors lets nobody else read it
 
 
 def load_timm_folder(folder: Path) -> LearngeneNetwork:
@@ -128,8 +130,9 @@ def _checked(folder: Path) -> None:
             raise NetworkError(
                 f"{config}: expected one of the networks {', '.join(NETWORKS)}, found {first['input']!r:.80}"
             ) from None
-        fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise NetworkError(f"{config}: expected the config of a fine-tuned network, found a fault: {fault}") from None
+        raise NetworkError(
+            f"{config}: expected the config of a fine-tuned network, found a fault: {first_fault(error)}"
+        ) from None
     except (OSError, ValueError) as error:
         raise NetworkError(f"{config}: expected JSON that names an `architecture`, found none: {error}") from None
     _check_size(folder / WEIGHTS_NAME, found)

@@ -17,12 +17,15 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
         title: above the picture.
     """
     figure, axes = new_figure()
+    from matplotlib.collections import LineCollection
+
     points = {one["id"]: (row["generation"] + 1, one["fitness"]) for row in rows for one in everyone(row)}
     chosen = line_of(rows[-1]["best_id"], rows) if rows else set()
-    for row in rows:
-        for one in everyone(row):
-            for parent in one["parents"]:
-                _connect(axes, points[parent], points[one["id"]], bold=one["id"] in chosen and parent in chosen)
+    born = [one for row in rows for one in everyone(row) if one["fitness"] is not None]
+    pairs = [(parent, one["id"]) for one in born for parent in one["parents"]]
+    for bold, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8)):
+        ends = [[points[one] for one in pair] for pair in pairs if chosen.issuperset(pair) is bold]
+        axes.add_collection(LineCollection(ends, colors=colour, linewidths=width, zorder=1 + bold), autolim=True)
     for survived, face in ((False, "white"), (True, GENE_COLOUR)):
         shown = [points[one["id"]] for row in rows for one in everyone(row) if one["survived"] is survived]
         shown = [(x, y) for x, y in shown if y is not None]
@@ -34,12 +37,6 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str)
     axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=plain(title))
     axes.legend(frameon=False, fontsize=8)
     save(figure, path)
-
-
-def _connect(axes: Any, parent: tuple[int, float], child: tuple[int, float | None], *, bold: bool) -> None:  # noqa: ANN401
-    if child[1] is not None:
-        style = {"color": GENE_COLOUR, "lw": 1.8} if bold else {"color": OTHER_COLOUR, "lw": 0.5}
-        axes.plot(*_columns([parent, child]), zorder=2 if bold else 1, **style)
 
 
 def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
