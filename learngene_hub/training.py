@@ -251,9 +251,9 @@ def take_step(
     precision: Precision,
     *,
     loss: Callable[[Tensor, Tensor], Tensor],
-    circuit: Callable[[Tensor], Tensor] | None,
-    circuit_loss: float,
     clip: Callable[[], object],
+    circuit: Callable[[Tensor], Tensor] | None = None,
+    circuit_loss: float = 0.0,
     differentiate: Callable[[Tensor], object] = torch.autograd.backward,
 ) -> Tensor:
     """One optimiser step of a network, or of several side by side.
@@ -264,9 +264,9 @@ def take_step(
         optimizer: of its weights.
         precision: of convolutions and products.
         loss: of logits and labels; one value, or one a network, which are added up.
+        clip: called when the gradients are there.
         circuit: gives logits of the gene's circuit for the same images.
         circuit_loss: weight of its loss; 0: the circuit is not asked.
-        clip: called when the gradients are there.
         differentiate: gives the weights the gradients of a loss.
 
     Returns:

@@ -3,22 +3,31 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learngene_hub.data import ImageSet, Normalisation
 from learngene_hub.errors import LearngeneError
 from learngene_hub.finetuning.photos import Parts
-from learngene_hub.finetuning.settings import WARMUP, Settings
+from learngene_hub.finetuning.settings import Settings
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rates import falling
 from learngene_hub.rng import generator
-from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Batch, autocast, best_precision, epochs, make_optimizer
+from learngene_hub.training import (
+    Batch,
+    best_precision,
+    clip_gradients,
+    epochs,
+    make_optimizer,
+    mean_cross_entropy,
+    paced,
+    take_step,
+)
 
 CHUNK = 500  # images a forward pass of a measurement
 
@@ -137,48 +146,48 @@ def accuracy_of(logits: Tensor, labels: Tensor) -> float:
 
 def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float) -> Iterator[Epoch]:
     """Epoch after epoch, until the last or until the loss is not finite."""
-    count = len(images.train.labels)
+    count, device = len(images.train.labels), images.train.device
     steps = max(1, round(count / settings.batch_size))
     optimisation = settings.optimisation(lr, steps=steps * settings.epochs)
-    optimizer = make_optimizer(network, optimisation)
-    batches = _batches(images.train, settings)
+    optimizer, batches = make_optimizer(network, optimisation), _batches(images.train, settings)
+    step = partial(
+        take_step,
+        network,
+        optimizer=optimizer,
+        precision=best_precision(device),
+        clip=partial(clip_gradients, network, optimisation.clip_norm),
+    )
+    pace = paced(optimizer, optimisation, steps=optimisation.steps, rate=falling(), slow=None)
     for epoch in range(settings.epochs):
-        loss, right = torch.zeros((), device=images.train.device), torch.zeros((), device=images.train.device)
         network.train()
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * falling()(step / optimisation.steps) * min(1.0, (step + 1) / (WARMUP + 1))
-            step_loss, step_right = _step(network, next(batches), optimizer, optimisation)
-            loss, right = loss + step_loss, right + step_right
+        seen = _Seen(optimisation.label_smoothing, device)
+        for _ in islice(pace, steps):
+            step(next(batches), loss=seen)
         logits = logits_of(network, images.val)
-        val_loss = float(F.cross_entropy(logits, images.val.labels))
-        if not (math.isfinite(float(loss)) and math.isfinite(val_loss)):
+        val_loss = float(nn.functional.cross_entropy(logits, images.val.labels))
+        if not (math.isfinite(seen.loss) and math.isfinite(val_loss)):
             return
         yield Epoch(
             epoch=epoch + 1,
-            train_loss=float(loss) / steps,
-            train_accuracy=float(right) / steps,
+            train_loss=float(seen.loss) / steps,
+            train_accuracy=float(seen.right) / steps,
             val_loss=val_loss,
             val_accuracy=accuracy_of(logits, images.val.labels),
         )
 
 
-def _step(
-    network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, optimisation: OptimisationSection
-) -> tuple[Tensor, Tensor]:
-    """One step; cross-entropy (without label smoothing) and accuracy of its batch."""
-    images, labels = batch
-    with autocast(images.device, best_precision(images.device)):
-        logits = network(images)
-    logits = logits.float()
-    optimizer.zero_grad(set_to_none=True)
-    loss: Tensor = nn.CrossEntropyLoss(label_smoothing=optimisation.label_smoothing)(logits, labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if optimisation.clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm)
-    optimizer.step()
-    seen = logits.detach()
-    return F.cross_entropy(seen, labels), (seen.argmax(dim=1) == labels).float().mean()
+class _Seen:
+    """What to learn from in a batch; sums of cross-entropy (without label smoothing) and accuracy of all so far."""
+
+    def __init__(self, label_smoothing: float, device: torch.device) -> None:
+        self.label_smoothing = label_smoothing
+        self.loss, self.right = torch.zeros((), device=device), torch.zeros((), device=device)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        found = logits.detach()
+        self.loss += mean_cross_entropy(found, labels, 0.0)
+        self.right += (found.argmax(dim=1) == labels).float().mean()
+        return mean_cross_entropy(logits, labels, self.label_smoothing)
 
 
 def _batches(images: Images, settings: Settings) -> Iterator[Batch]:
