@@ -14,6 +14,7 @@ from docs.digit_images import NAMES, SIDE, write_digits
 from docs.paired import difference
 from docs.tables import PAGES, RESULTS, ROOT, filled
 from learngene_hub.recipe import Recipe
+from learngene_hub.report.numbers import accuracy
 from learngene_hub.results import Results
 
 
@@ -154,6 +155,16 @@ def test_the_share_of_its_gain_that_a_wider_descendant_keeps_is_that_of_the_page
         gains.append(statistics.fmean(mine[one] - scratch[one] for one in places))
     assert [round(100 * gain, 1) for gain in gains] == [18.5, 20.0]
     assert round(100 * gains[0] / gains[1]) == 92
+
+
+def test_the_log_says_of_three_seeds_what_their_results_say():
+    results = Results.load(RESULTS / "tapers.json")
+    log = (ROOT / "docs/experiments.md").read_text()
+    for seed in range(3):
+        names = [f"learngene:taper-{taper}-seed-{seed}" for taper in ("1", "0.01")]
+        found = [results.descendants[0].start(name).measures["60"] for name in names]
+        ahead, _ = difference(results, names[1], "60", results, names[0], "60")
+        assert f"| {seed} | {accuracy(found[0])} | {accuracy(found[1])} | {ahead} |" in log
 
 
 def test_tasks_of_other_classes_are_not_paired():
