@@ -31,11 +31,11 @@ class GeneSection(Section):
 
     fraction: float = Field(0.45, gt=0, le=1, description="fraction of the channels of every layer, unless it tapers")
     taper: float = Field(
-        1.0,
+        0.01,
         ge=0.001,
         le=1,
-        description="below 1, the fraction falls by this factor from the first layer to the last, before fractions "
-        "above 1 are cut to 1; the gene has as many parameters as with `fraction` everywhere",
+        description="factor by which the fraction falls from the first layer to the last, before fractions above 1 are "
+        "cut to 1; the gene has as many parameters as with `fraction` everywhere, which is what 1 means",
     )
     cross: Literal["zero", "random"] = Field(
         "zero", description="weights from non-gene inputs into gene outputs at birth"
@@ -108,8 +108,8 @@ class EvolutionSection(Section):
 
     generations: Count = Field(10, le=1_000_000, description="generations")
     population: Count = Field(8, le=4096, description="individuals a generation")
-    founder_generations: int = Field(
-        0, ge=0, le=1_000_000, description="first generations in which one individual takes all the steps"
+    founder_generations: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        None, description="first generations in which one individual takes all the steps; null: all but the last two"
     )
     selection: Literal["tournament", "none"] = Field(
         "tournament", description="none: everybody survives and counts alike, and the gene is drawn: an ablation"
@@ -122,6 +122,11 @@ class EvolutionSection(Section):
     )
     recombination: Literal["none", "average"] = Field("none", description="what becomes of the survivors' genes")
     pool_size: Count = Field(16, le=4096, description="learngenes kept, best scores first")
+
+    @property
+    def founders(self) -> int:
+        """First generations that raise one founder: `founder_generations`, or all but the last two."""
+        return max(0, self.generations - 2) if self.founder_generations is None else self.founder_generations
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -156,7 +161,7 @@ class AncestrySection(OptimisationSection):
         "for what is inherited, each generation for what is newborn",
     )
     statistics_batches: Count = Field(30, description="batches that measure the circuit's batch norms at extraction")
-    circuit_loss: float = Field(1.0, ge=0, le=100, description="weight of the gene's own loss; 0: plain GTL")
+    circuit_loss: float = Field(0.0, ge=0, le=100, description="weight of the gene's own loss; 0: plain GTL")
 
     def constants(self) -> OptimisationSection:
         """What any network trained like an ancestor is trained by."""

@@ -81,7 +81,7 @@ def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
             "network": f"{recipe.network.name}, {plan.network_parameters:,} parameters without the classifier",
             "gene": f"{plan.gene_parameters:,} parameters ({plan.gene_share:.1%}), {plan.gene_bytes / 1e6:.1f} MB",
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
-            + (f", the first {evolution.founder_generations} of one founder" if evolution.founder_generations else ""),
+            + (f", the first {evolution.founders} of one founder" if evolution.founders else ""),
             "data": _data(plan),
             "training images": f"{plan.images:,}",
             "training FLOPs": f"{plan.flops:.3g}",

@@ -100,7 +100,7 @@ def _parents(pool: Sequence[Individual], recipe: Recipe, now: int) -> Sequence[I
     count = population_size(recipe, now)
     if not pool:
         return [None] * count
-    if now <= recipe.evolution.founder_generations:
+    if now <= recipe.evolution.founders:
         return [max(pool, key=lambda one: one.id)] * count
     scores = torch.tensor([max(one.score, 1e-9) for one in pool])
     draws = generator(recipe.seed, "parents", now)
@@ -151,7 +151,7 @@ def _update_pool(
         decay=evolution.decay,
         credit=evolution.credit,
     )
-    founders = {one.id for one in entering if one.generation < evolution.founder_generations}
+    founders = {one.id for one in entering if one.generation < evolution.founders}
     ranked = sorted((*pool, *entering), key=lambda one: (-scores[one.id], -one.id))
     # a founder enters whatever its score, else its line would break
     kept = {one.id for one in sorted(ranked, key=lambda one: one.id not in founders)[: evolution.pool_size]}

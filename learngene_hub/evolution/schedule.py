@@ -8,7 +8,7 @@ from learngene_hub.recipe import Recipe
 
 def population_size(recipe: Recipe, generation: int) -> int:
     """Individuals born in `generation`: one while the founder is raised, then the whole population."""
-    return 1 if generation < recipe.evolution.founder_generations else recipe.evolution.population
+    return 1 if generation < recipe.evolution.founders else recipe.evolution.population
 
 
 def life_steps(recipe: Recipe, generation: int) -> int:
