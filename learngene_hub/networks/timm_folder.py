@@ -74,7 +74,7 @@ class _Config(BaseModel):
         return self
 
 
-def save_timm_folder(network: LearngeneNetwork, folder: Path, *, class_names: Sequence[str]) -> None:
+def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_names: Sequence[str]) -> None:
     """Write `network` into an existing `folder`.
 
     The config says to scale the whole centre square of a picture, as images are cut here (`decode_image`).
@@ -91,7 +91,7 @@ def save_timm_folder(network: LearngeneNetwork, folder: Path, *, class_names: Se
         data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
         safe_serialization=True,
     )
-    shutil.copymode(folder / CONFIG_NAME, folder / WEIGHTS_NAME)  # safetensors lets nobody else read it
+    shutil.copymode(Path(folder, CONFIG_NAME), Path(folder, WEIGHTS_NAME))  # safetensors lets nobody else read it
 
 
 def load_timm_folder(folder: Path) -> LearngeneNetwork:
