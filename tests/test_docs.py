@@ -90,6 +90,7 @@ QUICK_MINI, MINI_2, MINI_1 = "vgg11-mini/instinct", "vgg11-mini/few-shot", "vgg1
 WIDER = "vgg11-cifar-fs/wider"
 RESNET_MINI_2, RESNET_MINI_1 = "resnet12-mini/few-shot", "resnet12-mini-1/few-shot"
 QUICK_RESNET, QUICK_RESNET_5 = "resnet12-cifar-fs/instinct", "resnet12-cifar-fs/instinct_5"
+QUICK_RESNET_MINI, QUICK_RESNET_MINI_5 = "resnet12-mini/instinct", "resnet12-mini/instinct_5"
 RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot"
 
 
@@ -114,6 +115,9 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((QUICK_RESNET, "learngene", "5"), (RESNET_2, "scratch", "60"), "2.0 ± 5.1"),
         ((QUICK_RESNET, "learngene", "10"), (RESNET_2, "scratch", "60"), "12.7 ± 4.2"),
         ((QUICK_RESNET_5, "learngene", "5"), (RESNET_2, "scratch", "60"), "1.3 ± 5.0"),
+        ((QUICK_RESNET_MINI, "learngene", "5"), (RESNET_MINI_2, "scratch", "60"), "2.0 ± 6.1"),
+        ((QUICK_RESNET_MINI, "learngene", "10"), (RESNET_MINI_2, "scratch", "60"), "15.4 ± 3.3"),
+        ((QUICK_RESNET_MINI_5, "learngene", "5"), (RESNET_MINI_2, "scratch", "60"), "4.1 ± 5.8"),
         ((WIDER, "learngene", "60"), (VERSION_2, "learngene", "60"), "1.1 ± 0.9"),
         ((QUICK_2, "learngene", "prototype"), (QUICK_1, "learngene", "prototype"), "4.1 ± 1.4"),
         ((QUICK_2, "learngene", "5"), (QUICK_1, "learngene", "5"), "5.1 ± 3.9"),
@@ -137,6 +141,8 @@ def test_differences_between_files_are_those_of_the_page(first, second, said):
         (MINI_2, "narrow", 94),
         (RESNET_2, "learngene", 94),
         (RESNET_2, "narrow", 89),
+        (RESNET_MINI_2, "learngene", 91),
+        (RESNET_MINI_2, "narrow", 87),
     ],
 )
 def test_shares_of_what_full_pre_training_gains_are_those_of_the_page(name, start, share):
