@@ -1,6 +1,7 @@
 """What the documents claim stands in a committed results file."""
 
 import importlib
+import json
 import re
 import statistics
 import sys
@@ -13,8 +14,10 @@ from PIL import Image
 from docs.digit_images import NAMES, SIDE, write_digits
 from docs.paired import difference
 from docs.tables import PAGES, RESULTS, ROOT, filled
+from learngene_hub.gene.folder import read_config
+from learngene_hub.gene.shipped import shipped_folder
 from learngene_hub.recipe import Recipe
-from learngene_hub.report.numbers import accuracy
+from learngene_hub.report.numbers import accuracy, points, size
 from learngene_hub.results import Results
 
 
@@ -162,6 +165,27 @@ def test_the_share_of_its_gain_that_a_wider_descendant_keeps_is_that_of_the_page
         gains.append(statistics.fmean(mine[one] - scratch[one] for one in places))
     assert [round(100 * gain, 1) for gain in gains] == [18.5, 20.0]
     assert round(100 * gains[0] / gains[1]) == 92
+
+
+@pytest.mark.parametrize("count", [20, 100])
+def test_the_readme_says_of_photos_what_their_results_say(count):
+    found = json.loads((RESULTS / f"photos-{count}.json").read_text())
+    right = [f"{start} {100 * found[start]['test_accuracy']:.1f} %" for start in ("learngene", "scratch")]
+    line = f"| {count} | `{', '.join(right)} ({found['data']['images']['test']} test images)` |"
+    assert line in (ROOT / "README.md").read_text()
+    assert found["gene"]["sha256"] == read_config(shipped_folder("gtl/vgg11-cifar-fs")).sha256
+
+
+def test_the_readme_says_of_the_demo_what_its_results_say():
+    readme = (ROOT / "README.md").read_text()
+    for name, starts in (("demo", ("scratch", "learngene")), ("demo_loop", ()), ("demo_narrow", ())):
+        descendant = Results.load(RESULTS / f"{name}.json").descendants[0]
+        for one in map(descendant.start, starts):
+            gain = points(one.gain["40"]) if one.gain else ""
+            cells = one.start, accuracy(one.measures["40"]), gain, f"{one.lr:g}"
+            assert re.search(r"\| " + r" \| *".join(map(re.escape, cells)) + r" \|", readme)
+        assert size(descendant.start("learngene").gain["40"]) in readme
+    assert f"level in the demo ({size(descendant.start('narrow').lead['40'])}" in readme
 
 
 def test_the_log_says_of_three_seeds_what_their_results_say():
