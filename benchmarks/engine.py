@@ -24,7 +24,13 @@ from learngene_hub.progress import SilentReporter
 
 WORKERS, ROUNDS = 2, 5
 INDIVIDUALS = 8
-OVERRIDES = (f"evolution.population={INDIVIDUALS}", "ancestry.steps=20", "critic.tasks=1", "backend=loop")
+OVERRIDES = (
+    f"evolution.population={INDIVIDUALS}",
+    "ancestry.steps=20",
+    "critic.tasks=1",
+    "backend=loop",
+    "evolution.founder_generations=0",
+)
 LEAST_SECONDS = 10.0  # of a generation of two workers
 CREWS = {
     "one": EngineOptions(workers=1),

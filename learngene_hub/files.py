@@ -188,13 +188,13 @@ def written(target: Path) -> Iterator[None]:
 def write_text(target: Path, text: str) -> None:
     """Write `text` as UTF-8 to `target`, atomically, with the ends of lines it has."""
     with atomic_path(target) as path:
-        path.write_text(text, encoding="utf-8", newline="")
+        path.write_bytes(text.encode())
 
 
 def append_line(target: Path, line: str) -> None:
     """Add a line to `target`; a kill may tear it, so readers must leave out a last line without an end."""
-    with written(target), target.open("a", encoding="utf-8", newline="") as file:
-        file.write(line + "\n")
+    with written(target), target.open("ab") as file:
+        file.write(f"{line}\n".encode())
 
 
 def sweep(folder: Path, name: str | None = None) -> None:

@@ -44,6 +44,8 @@ class _Hold:
         for name in self.values:
             # past autograd, which would take what an earlier forward pass saw for changed
             parameter = parameters[name].data
+            if parameter.is_meta:
+                continue
             self.values[name] = value = self.values[name].to(parameter.device)
             leading(parameter, value.shape).copy_(value)
 

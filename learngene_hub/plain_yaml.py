@@ -4,9 +4,9 @@ Safe loading alone runs no code, but lets a small text stand for a huge tree, ta
 constructors that fail in ways of their own.
 """
 
-import json
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -26,7 +26,16 @@ class _Loader(yaml.SafeLoader):
             if name in seen:
                 raise yaml.YAMLError(f"the key {name!r:.80} twice, line {node.start_mark.line + 1} and below")
             seen.add(name)
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.YAMLError(f"<<, a mapping within another, line {node.start_mark.line + 1}; write its keys out")
         return super().construct_mapping(node, deep)
+
+
+def _refuse_bytes(_: _Loader, node: yaml.Node) -> NoReturn:
+    raise yaml.YAMLError(f"!!binary, line {node.start_mark.line + 1}; write text")
+
+
+_Loader.add_constructor("tag:yaml.org,2002:binary", _refuse_bytes)
 
 
 def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
@@ -71,4 +80,6 @@ def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], st
 
 def _written(value: str) -> str:
     """A text as YAML that means it anywhere, unquoted where that is plain."""
-    return value if value.replace("_", "").isalnum() and load_yaml(value) == value else json.dumps(value)
+    if value.replace("_", "").isalnum() and load_yaml(value) == value:
+        return value
+    return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).strip()

@@ -74,7 +74,7 @@ class DataSection(Section):
     image_column: str | None = Field(None, description="name of the column of images, if it is unusual")
     label_column: str | None = Field(None, description="name of the column of labels, if it is unusual")
     image_size: int = Field(32, ge=28, le=224, description="pixels")
-    images_per_class: int | None = Field(None, ge=2, description="images of a class; null: all, or 200 glyphs")
+    images_per_class: int | None = Field(None, ge=2, description="images of a class, at most; null: all, or 200 glyphs")
     classes: ClassesSection | None = Field(
         None, description="base, held-out and novel classes; cifar_fs and mini_imagenet have their own"
     )

@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -6,12 +7,13 @@ from huggingface_hub import ModelCard, ModelCardData
 from results_examples import example
 from typer.testing import CliRunner
 
-from learngene_hub import LearngeneError
+from learngene_hub import Learngene, LearngeneError
 from learngene_hub.cli.main import app
 from learngene_hub.errors import GeneFileError
 from learngene_hub.gene.card import BEGIN, END, render_card
 from learngene_hub.gene.folder import read_config, verify
 from learngene_hub.gene.judged import read_evaluation, write_evaluation
+from learngene_hub.gene.sharing import files_to_push
 from learngene_hub.report.numbers import accuracy, points
 from learngene_hub.results import RESULTS_NAME, Results
 
@@ -234,6 +236,13 @@ def test_a_card_made_for_a_gene_without_its_picture_shows_none(gene, judge):
         (gene / name).unlink()
     write_evaluation(gene, [judge()])
     assert "](evolution.png)" not in (gene / "README.md").read_text()
+    assert "](recipe.yaml)" in (gene / "README.md").read_text()
+
+
+def test_a_gene_saved_elsewhere_is_pushed_with_a_card_that_links_nothing(gene, tmp_path):
+    files = files_to_push(Learngene.from_pretrained(gene).save_pretrained(tmp_path / "bare"), "you/gene")
+    card = files["README.md"].decode()
+    assert set(re.findall(r"\]\(([^)]*)\)", card)) == {"https://arxiv.org/abs/2401.08139"}
 
 
 def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):

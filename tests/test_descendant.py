@@ -219,6 +219,15 @@ def test_a_frozen_gene_takes_several_forward_passes_and_a_look_at_the_state_befo
     assert all(torch.equal(held, free) for held, free in zip(*gradients, strict=True))
 
 
+def test_a_frozen_gene_survives_a_stay_on_the_meta_device(tiny_run, gene):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.to("meta").state_dict()
+    model.to_empty(device="cpu").load_state_dict(state)
+    name = next(name for name, tensor in gene.tensors.items() if tensor.ndim == 4)
+    assert torch.equal(shaken(model)[name][: len(gene.tensors[name])], gene.tensors[name])
+
+
 @pytest.mark.parametrize("again", [True, False])
 def test_a_second_gene_releases_the_first(tiny_run, gene, again):
     second = Learngene({name: tensor + 1 for name, tensor in gene.tensors.items()}, gene.config)

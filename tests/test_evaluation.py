@@ -15,6 +15,7 @@ from quick_evaluation import QUICK, accuracies, start
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation import PROTOCOLS, bench
+from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.judge import TUNING_SEED, best_rate, next_rates
 from learngene_hub.evaluation.run import Descendants
@@ -64,6 +65,14 @@ def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_pa
     assert 0.15 < start(results, "learngene").inherited < 0.25
     assert start(results, "learngene").cost.images == Learngene.from_pretrained(tiny_run).config.origin.cost.images
     assert Results.load(tmp_path) == results
+
+
+@pytest.mark.parametrize(("seeds", "lr", "most"), [((0, 1), None, 12), ((0,), None, 8), ((0,), 0.05, 6)])
+def test_there_are_as_many_workers_as_networks_at_once(tiny_run, monkeypatch, seeds, lr, most):
+    found, real = [], run_module.make_engine
+    monkeypatch.setattr(run_module, "make_engine", lambda *a, most, **k: found.append(most) or real(*a, most=most, **k))
+    evaluate(tiny_run, protocol=replace(QUICK, lr=lr), seeds=seeds)
+    assert found == [most]
 
 
 def test_torchs_default_device_changes_no_result(tiny_run):
@@ -328,12 +337,25 @@ def test_the_place_of_the_images_is_no_yaml_and_an_override_of_it_stays(tiny_run
         assert one.recipe.data.path == (data or "owner/flowers")
 
 
-def test_a_gene_in_memory_has_the_recipe_that_lies_where_it_was_loaded_from(tiny_run):
+def with_other_recipe(run, folder):
+    """A copy of the gene of `run` beside a recipe of other channels."""
+    copied = shutil.copytree(run / "gene", folder / "gene")
+    text = (copied / "recipe.yaml").read_text()
+    (copied / "recipe.yaml").write_text(text.replace("gene: {taper: 1}", "gene: {taper: 0.3}"))
+    assert (copied / "recipe.yaml").read_text() != text
+    return copied
+
+
+def test_a_gene_in_memory_has_the_recipe_that_lies_where_it_was_loaded_from(tiny_run, tmp_path):
     (loaded,), (named,) = (
         load_candidates([gene], data=None) for gene in (Learngene.from_pretrained(tiny_run), tiny_run)
     )
     assert loaded.recipe.text == named.recipe.text
     assert loaded.flops == named.flops > 0
+    other = loaded.gene.config.model_copy(update={"width": 0.07})
+    changed = Learngene(loaded.gene.tensors, other, loaded.gene.place)
+    for gene in (changed, with_other_recipe(tiny_run, tmp_path)):
+        assert load_candidates([gene], data=None)[0].recipe is None
     (bare,) = load_candidates([Learngene(loaded.gene.tensors, loaded.gene.config)], data=None)
     assert bare.recipe is None
 

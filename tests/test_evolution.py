@@ -334,6 +334,17 @@ def test_survivors_give_way_to_their_average_where_it_is_as_fit(tiny, tmp_path):
         assert bool(set(survivors) & set(row["pool"])) is not average["survived"]
 
 
+def test_a_run_that_grows_raises_no_more_founders_than_it_began_with(tiny, tmp_path):
+    founders, long = "evolution.founder_generations=null", "evolution.generations=5"
+    evolve(tiny(founders), out=tmp_path)
+    for generations in (long, long, "evolution.generations=6"):
+        evolve(tiny(founders, generations), out=tmp_path, resume=True)
+    assert [len(row["individuals"]) for row in rows(tmp_path)] == [1, 4, 4, 4, 4, 4]
+    assert Learngene.from_pretrained(tmp_path).config.origin.overrides[-1] == "evolution.founder_generations=1"
+    with pytest.raises(RunError, match=r"evolution\.founder_generations: 1 in the run, 4 now"):
+        evolve(tiny("evolution.founder_generations=4", "evolution.generations=6"), out=tmp_path, resume=True)
+
+
 def test_the_gene_knows_where_it_lies_and_torchs_default_device_changes_nothing(tiny, tiny_run, tmp_path):
     with torch.device("meta"):
         gene = evolve(tiny(), out=tmp_path)

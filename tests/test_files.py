@@ -35,12 +35,6 @@ def test_a_message_says_nothing_that_would_steer_a_terminal():
     assert str(HubError("two\nlines, a 中文 name and 5\N{NO-BREAK SPACE}%")).count("\n") == 1
 
 
-def test_text_is_written_with_the_ends_of_lines_it_has(tmp_path):
-    write_text(tmp_path / "file", "one\r\ntwo\n")
-    append_line(tmp_path / "file", "three")
-    assert (tmp_path / "file").read_bytes() == b"one\r\ntwo\nthree\n"
-
-
 def test_a_message_about_a_huge_name_is_short():
     assert len(str(GeneFileError("x" * 10**6))) == LONGEST + 3
 

@@ -9,7 +9,7 @@ from hub_genes import ALL_FILES, REPO, asked
 from hub_server import Fault
 from huggingface_hub import HfApi, constants
 
-from learngene_hub import Learngene, extract
+from learngene_hub import Learngene, evolve, extract
 from learngene_hub.errors import GeneFileError, HubError, HubUnreachableError
 from learngene_hub.gene.sharing import pull_gene, push_gene
 from learngene_hub.hub.address import Address
@@ -209,6 +209,11 @@ def test_a_gene_that_was_loaded_is_pushed_with_all_that_lies_beside_it(hub, push
     assert gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed == ()
     there = Learngene.from_pretrained(REPO, token="hf_owner", endpoint=hub.url)
     assert there.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed == ()
+
+
+def test_a_gene_that_was_just_evolved_is_pushed_with_all_that_lies_beside_it(hub, tiny, tmp_path):
+    gene = evolve(tiny("evolution.generations=1"), out=tmp_path)
+    assert set(gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed) == ALL_FILES
 
 
 def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs_to_it(hub, push, tiny_run, tmp_path):

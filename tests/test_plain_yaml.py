@@ -17,6 +17,7 @@ from learngene_hub.plain_yaml import load_yaml, with_changed_text
         "data: {path: /home/me/2024-01-01}",
         "data: {path: /home/me/null}",
         "data: {path: /home/me/ä-ö}",
+        'data: {path: "/home/me/\N{CAMERA} photos"}',
     ],
 )
 def test_only_the_text_at_the_keys_is_changed(text):
@@ -32,6 +33,16 @@ def test_only_the_text_at_the_keys_is_changed(text):
 )
 def test_where_nothing_is_to_be_changed_the_yaml_stays(text):
     assert with_changed_text(text, ["data", "path"], os.path.basename) == text
+
+
+def test_a_text_stays_readable():
+    assert with_changed_text("/home/me/ä ö", [], os.path.basename) == '"ä ö"'
+
+
+@pytest.mark.parametrize(("text", "said"), [("a: {<<: {b: 1}}", "<<, a mapping"), ("a: !!binary L3RtcA==", "!!binary")])
+def test_what_would_hide_a_text_is_refused(text, said):
+    with pytest.raises(ValueError, match=said):
+        load_yaml(text)
 
 
 def test_without_keys_the_whole_is_the_text():

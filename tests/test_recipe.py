@@ -3,6 +3,7 @@ import re
 import pytest
 
 from learngene_hub.errors import RecipeError
+from learngene_hub.evolution.schedule import population_size
 from learngene_hub.recipe import Recipe, recipe_fields, shipped_recipes
 
 MINIMAL = {"name": "x", "data": {"preset": "glyphs"}}
@@ -210,3 +211,17 @@ def test_a_path_of_windows_reaches_the_data_as_it_was_written(tmp_path):
 def test_a_name_too_long_for_a_file_is_no_recipe():
     with pytest.raises(RecipeError, match="expected a recipe file or the name of a shipped recipe"):
         Recipe.from_file("x" * 5000)
+
+
+@pytest.mark.parametrize(("generations", "founders"), [(1, 0), (2, 0), (3, 1), (5, 3)])
+def test_all_but_the_last_two_generations_raise_a_founder_unless_a_recipe_says_otherwise(generations, founders):
+    recipe = Recipe.from_file("demo", [f"evolution.generations={generations}"])
+    assert [population_size(recipe, one) for one in range(generations)] == [1] * founders + [4] * (
+        generations - founders
+    )
+    assert population_size(recipe.changed("evolution.founder_generations=0"), 0) == 4
+
+
+def test_a_recipe_that_says_nothing_makes_a_tapering_gene_without_a_loss_of_its_own():
+    recipe = Recipe.from_mapping(MINIMAL)
+    assert (recipe.gene.taper, recipe.ancestry.circuit_loss) == (0.01, 0)

@@ -1,9 +1,14 @@
 """What tasks are done on: the device of a process, and what computers are called on cards and in logs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+
+
+def on_cpu() -> AbstractContextManager[object]:
+    """Let torch's default device be the CPU inside; where it is, nothing, since the other costs time at every call."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 @contextmanager

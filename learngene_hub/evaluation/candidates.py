@@ -6,11 +6,11 @@ from pathlib import Path
 
 from learngene_hub.data import GLYPHS, Normalisation
 from learngene_hub.errors import LearngeneError
-from learngene_hub.evolution.body import network_body
+from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.plan import evolution_flops
 from learngene_hub.files import expanded, is_there
 from learngene_hub.gene.config import DataRecord
-from learngene_hub.gene.folder import RECIPE_NAME
+from learngene_hub.gene.folder import RECIPE_NAME, read_config
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import locate, with_files
 from learngene_hub.recipe import Recipe
@@ -24,7 +24,7 @@ class Candidate:
     Attributes:
         start: its name in tables.
         gene: the gene.
-        recipe: it was evolved by; None for a gene that lies nowhere.
+        recipe: it was evolved by; None for a gene that lies nowhere, or beside a recipe of another.
     """
 
     start: str
@@ -91,6 +91,8 @@ def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
     if origin is None or not file.is_file():
         return None
     recipe = Recipe.from_file(file, origin.overrides)
+    if recipe_channels(recipe) != gene.config.channels or read_config(folder) != gene.config:
+        return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:
         return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)
     # a path that the gene tells is cut down to its last part, so it leads nowhere

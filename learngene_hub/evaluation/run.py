@@ -11,7 +11,7 @@ import torch
 
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
-from learngene_hub.engine import EngineOptions, Step, make_engine, threads
+from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, threads
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
@@ -125,7 +125,7 @@ def evaluate(
     starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, place=place, most=most)
-    with nullcontext() if folder is None else claim(folder), torch.device("cpu"):
+    with nullcontext() if folder is None else claim(folder), on_cpu():
         plan = _plan(candidates, protocol, data, target, place)
         if folder is not None:
             sweep(folder)
@@ -213,7 +213,8 @@ def _terms(
 ) -> Terms:
     if candidate.recipe is None:
         raise LearngeneError(
-            "baselines are trained by the gene's own recipe: give the folder of a gene, with its recipe.yaml"
+            "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
+            "recipe.yaml, by which this version makes such a gene"
         )
     base, images_hash = seen_images(candidate.data, candidate.normalisation, data=data, device=place, reporter=reporter)
     return Terms(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from learngene_hub.backends import Backend, Choice
-from learngene_hub.engine import Crew, EngineOptions, make_engine
+from learngene_hub.engine import Crew, EngineOptions, make_engine, on_cpu
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.checkpoint import (
@@ -55,7 +55,7 @@ from learngene_hub.report import EVOLUTION_NAME
 from learngene_hub.rng import generator
 from learngene_hub.training import Precision
 
-GROWING_KEY = "evolution.generations"
+GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
 
 
@@ -103,8 +103,9 @@ def evolve(
     place = pick_device(device) if engine.name == "local" else torch.device("cpu")
     assumed = LOOP if recipe.backend == "auto" else recipe.backend
     workforce = make_engine(engine, device=device, place=place, most=_most_shards(recipe, assumed))
-    with claim(out), torch.device("cpu"):
+    with claim(out), on_cpu():
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
+        recipe = recipe if saved is None else _as_begun(recipe, saved)
         setting = prepare(recipe, device=workforce.home, reporter=reporter)
         around = _surroundings(setting)
         if saved is not None:
@@ -221,12 +222,20 @@ def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Sa
     saved = load_state(out)
     changed = recipe.differences(saved.recipe)
     longer = changed.pop(GROWING_KEY, None)
+    if recipe.evolution.founder_generations is None:
+        changed.pop(FOUNDERS_KEY, None)  # those it began with, see `_as_begun`
     if changed:
         faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
         raise RunError(f"{out}: was run with another recipe; give another --out, or undo:\n" + "\n".join(faults))
     if longer is not None:
         _check_growth(longer, saved.state, recipe, reporter)
     return saved
+
+
+def _as_begun(recipe: Recipe, saved: Saved) -> Recipe:
+    """The recipe with as many founders as the run began with, since more generations raise no more of them."""
+    begun = Recipe.from_mapping(saved.recipe).evolution.founders
+    return recipe if recipe.evolution.founders == begun else recipe.changed(f"{FOUNDERS_KEY}={begun}")
 
 
 def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe, reporter: Reporter) -> None:
@@ -262,7 +271,7 @@ def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
         write_text(folder / RECIPE_NAME, setting.recipe.public_text)
         for name in (METRICS_NAME, PICTURE_NAME):
             (folder / name).write_bytes((out / name).read_bytes())
-        (folder / CARD_NAME).write_text(render_card(config, name=setting.recipe.name), encoding="utf-8")
+        write_text(folder / CARD_NAME, render_card(config, name=setting.recipe.name))
         carry_card(out / GENE_FOLDER, folder, config)
     return Learngene(tensors, config, Located(out / GENE_FOLDER, str(out)))
 

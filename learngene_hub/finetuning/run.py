@@ -15,6 +15,7 @@ from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import Normalisation
 from learngene_hub.descendant import from_learngene
+from learngene_hub.engine import on_cpu
 from learngene_hub.files import claim_new, refuse_unmakeable
 from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
@@ -95,7 +96,7 @@ def finetune(
     refuse_unmakeable(folder)
     refuse_occupied(folder)
     photos = photos if isinstance(photos, Photos) else Photos(photos)
-    with claim_new(folder), torch.device("cpu"):
+    with claim_new(folder), on_cpu():
         return _finetune(*_named(gene), photos, folder, settings=settings, device=device, reporter=reporter)
 
 

@@ -20,13 +20,14 @@ END = "<!-- end of the evaluation -->"
 _LOAD = re.compile(r'from_learngene\("([^"]*)", num_classes=5\)(  # "\.": this folder)?')
 
 
-def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
+def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: bool = True) -> str:
     """The README.md of a gene folder, with the Hub's metadata on top.
 
     Args:
         config: of the gene.
         name: what a user would type into `from_learngene`.
         picture: whether the picture of the evolution stands beside it.
+        recipe: whether the recipe does.
     """
     facts: dict[str, Any] = {FACTS: card_facts(config)}
     data = ModelCardData(
@@ -38,7 +39,7 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True) -> str:
     )
     template = files("learngene_hub.gene").joinpath("card.md.jinja").read_text(encoding="utf-8")
     values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name, "begin": BEGIN, "end": END}
-    values["picture"] = picture
+    values |= {"picture": picture, "recipe": recipe}
     return str(ModelCard.from_template(data, template_str=template, **values))
 
 

@@ -20,7 +20,7 @@ from learngene_hub.files import write_text
 from learngene_hub.findings import find, lead_over, measure_words, ranked
 from learngene_hub.gene.card import BEGIN, END, check_card, render_card
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, read_config
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
 from learngene_hub.plots import draw_starts
 from learngene_hub.report import numbers
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
@@ -132,7 +132,8 @@ def _card(folder: Path, config: GeneConfig) -> ModelCard:
 def _text(folder: Path, config: GeneConfig) -> str:
     path = folder / CARD_NAME
     if not path.is_file():
-        return render_card(config, name=_name(folder, config), picture=(folder / PICTURE_NAME).is_file())
+        picture, recipe = ((folder / one).is_file() for one in (PICTURE_NAME, RECIPE_NAME))
+        return render_card(config, name=_name(folder, config), picture=picture, recipe=recipe)
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:

@@ -24,7 +24,7 @@ class Learngene:
     Attributes:
         tensors: name of the network's tensor -> its leading channels, float32 on the CPU.
         config: network, channels, normalisation, origin.
-        place: where it was loaded from; None: it was made in memory.
+        place: where it lies; None: in memory only.
     """
 
     tensors: Mapping[str, Tensor]
@@ -101,7 +101,7 @@ class Learngene:
     ) -> Pushed:
         """Push the gene to the Hub, as one commit, or none if nothing has changed.
 
-        Weights and config go, and what else lies where it was loaded from: card, recipe, pictures. A gene made
+        Weights and config go, and what else lies beside it: card, recipe, pictures. A gene made
         in memory gets a card.
 
         Args:
@@ -129,7 +129,7 @@ class Learngene:
             )
 
     def _add_files(self, folder: Path) -> None:
-        """Put what lies beside the gene it was loaded from into `folder`, if it is that gene still."""
+        """Put what lies beside the gene into `folder`, if it is that gene still."""
         if self.place is None:
             return
         home = with_files(self.place)

@@ -11,6 +11,7 @@ from learngene_hub.gene.folder import (
     CONFIG_NAME,
     MORE_FILES,
     PICTURE_NAME,
+    RECIPE_NAME,
     WEIGHTS_NAME,
     find_gene,
     read_gene,
@@ -43,7 +44,8 @@ def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
     _, config = read_gene(folder)
     names = [name for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES) if (folder / name).is_file()]
     files = {name: (folder / name).read_bytes() for name in names}
-    card = files.get(CARD_NAME) or render_card(config, name=repo_id, picture=PICTURE_NAME in files).encode()
+    beside = {"picture": PICTURE_NAME in files, "recipe": RECIPE_NAME in files}
+    card = files.get(CARD_NAME) or render_card(config, name=repo_id, **beside).encode()
     files[CARD_NAME] = addressed_card(check_card(card, folder / CARD_NAME, library=LIBRARY_NAME), repo_id).encode()
     return files
 
