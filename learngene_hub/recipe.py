@@ -205,7 +205,8 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"override {override!r:.200}: expected key=value, such as evolution.population=4")
+        example = f"{override}=..." if override in recipe_fields() else "evolution.population=4"
+        raise RecipeError(f"override {override!r:.200}: expected key=value, such as {example}")
     *parents, leaf = key.split(".")
     for parent in parents:
         inner = content.setdefault(parent, {})

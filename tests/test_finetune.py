@@ -7,7 +7,7 @@ import shutil
 import pytest
 import timm
 import torch
-from photo_folders import CLASSES, QUICK, learngene
+from photo_folders import CLASSES, QUICK, learngene, write_photos
 from safetensors.torch import load_file
 
 from learngene_hub import LearngeneError
@@ -173,6 +173,14 @@ def test_the_commands_fine_tune_and_predict(tiny_run, photos, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert image.name in shown.stdout
     assert shown.stdout.count("%") == 2
+
+
+def test_test_images_are_told_of_where_there_are_any(tiny_run, tmp_path):
+    write_photos(tmp_path / "photos/train", 5)
+    write_photos(tmp_path / "photos/test", 4, seed=1)
+    options = ("--epochs", 1, "--batch-size", 8, "--lr", 0.05)
+    done = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
+    assert re.fullmatch(r"learngene \d+\.\d % \(12 test images\)\n", done.stdout)
 
 
 def test_the_record_can_be_printed(tiny_run, photos, tmp_path):

@@ -51,6 +51,14 @@ def test_validation_images_are_listed_no_more_often_for_more_classes(photos, tmp
     assert len(calls) < len(CLASSES) + 2
 
 
+def test_a_folder_that_holds_images_instead_of_classes_is_told_from_an_empty_one(photos, tmp_path):
+    with pytest.raises(DataError, match=r"found 0 in .*: none, but files; give the folder above it"):
+        load(Photos(photos / CLASSES[0]))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"none$|no image|No image"):
+        load(Photos(tmp_path / "empty"))
+
+
 def test_a_class_that_training_lacks_is_refused(tmp_path):
     write_photos(tmp_path / "train", 2, classes=CLASSES[:2])
     write_photos(tmp_path / "val", 2)

@@ -114,7 +114,10 @@ def test_one_task_has_no_interval_anywhere():
     page = read(results)
     assert all("±" not in cell for row in page.tables[0] for cell in row)
     assert "one task, so without an interval" in page.text
-    assert "One task only: no interval can be given." in limits(results)
+    assert "One gene was judged, on one task: no interval can be given." in limits(results)
+    sentences = headline(results, results.descendants[0], "learngene")
+    assert sentences[1].startswith("The best other start but scratch is narrow: its lead over that one is ")
+    assert len(sentences) == 2
     assert not any(attributes.get("class") == "whisker" for _, attributes in page.tags)
 
 

@@ -71,6 +71,8 @@ def evaluate(
     from learngene_hub.evaluation import evaluate as run
     from learngene_hub.evaluation.protocols import find_protocol
     from learngene_hub.evaluation.run import Descendants
+    from learngene_hub.files import is_there
+    from learngene_hub.results import NOVEL
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     results = _resumable(
@@ -93,12 +95,19 @@ def evaluate(
     else:
         _show(results)
     if out is not None:
-        stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}", markup=False)
+        is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
+        after = f"; next: learngene card {genes[0]} --results {out}" if is_for_a_card else ""
+        line = f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}"
+        stderr.print(line, markup=False, soft_wrap=True)
 
 
 def _resumable(run: "Callable[..., Results]", *arguments: object, **options: object) -> "Results":
     """Run an evaluation; on Ctrl-C say what becomes of what was done."""
     kept = "the same command goes on where it was" if options["out"] else "without --out nothing is kept"
+    if options["out"] is None:
+        stderr.print(
+            "without --out no results are kept, and nothing of an evaluation that is interrupted", markup=False
+        )
     with interruptible(f"interrupted; {kept}"):
         return run(*arguments, **options)
 

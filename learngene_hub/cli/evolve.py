@@ -67,8 +67,13 @@ def evolve(
     else:
         line = f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}"
         stdout.print(line, markup=False)
+    from learngene_hub.evaluation.protocols import find_protocol
+
     data = f" --data {chosen.data.path}" if chosen.data.path else ""
-    stderr.print(f"page: {folder / 'evolution.html'}; next: learngene evaluate {folder}{data}", markup=False)
+    novel = len(gene.config.origin.data.novel)
+    ways = f" --ways {novel}" if 1 < novel < (find_protocol("few-shot").ways or 0) else ""
+    after = f"learngene evaluate {folder}{data}{ways} --out {folder}"
+    stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False, soft_wrap=True)
 
 
 def _show_plan(recipe: "Recipe", plan: "Plan") -> None:

@@ -112,8 +112,9 @@ def predict(
 
 
 def _show(tuned: "FineTuned") -> None:
-    count = tuned.record["data"]["images"]["val"]
-    line = tuned.comparison or f"learngene {100 * tuned.accuracy:.1f} % ({count} validation images)"
+    images, right = tuned.record["data"]["images"], tuned.record["learngene"]
+    role, words = ("test", "test") if "test" in images else ("val", "validation")
+    line = tuned.comparison or f"learngene {100 * right[f'{role}_accuracy']:.1f} % ({images[role]} {words} images)"
     stdout.print(line, markup=False)
 
 

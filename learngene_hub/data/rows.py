@@ -115,14 +115,14 @@ def open_hub(
         DataError: it cannot be downloaded or read, or a column is missing or of another type.
     """
     datasets = optional_module("datasets")
-    with _quiet(), _without_waiting(datasets):
+    with _quiet(), _without_waiting(datasets) as silence:
         try:
             splits = datasets.load_dataset(hub_id, revision=revision)
         except (OSError, ValueError, RuntimeError, httpx2.HTTPError, datasets.exceptions.DatasetsError) as error:
             raise DataError(
-                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: {error}. "
-                "Without a connection, point data.path= (`learngene evaluate`: --data) at a local copy (Parquet files, "
-                "or class folders of images), or use data.preset=glyphs, which needs no download"
+                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: "
+                f"{silence or error}. Without a connection, point data.path= (`learngene evaluate`: --data) at a local "
+                "copy (Parquet files, or class folders of images); data.preset=glyphs needs no download"
             ) from error
         homes = tuple(Path(one).resolve() for one in (datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE))
         parts = [
@@ -214,15 +214,19 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _without_waiting(datasets: ModuleType) -> Iterator[None]:
-    """Where the Hub does not answer, only the cache is looked at; else it would be asked for half a minute."""
-    offline = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+def _without_waiting(datasets: ModuleType) -> Iterator[Exception | None]:
+    """Where the Hub does not answer, only the cache is looked at; else it would be asked for half a minute.
+
+    Gives why it does not answer.
+    """
+    offline, silence = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE), None
     try:
         if not any(offline):
             get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
-    except (OSError, httpx2.HTTPError, httpx2.InvalidURL):
+    except (OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        silence = error
         datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:
-        yield
+        yield silence
     finally:
         datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = offline

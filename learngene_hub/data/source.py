@@ -287,7 +287,7 @@ def _report_corrupt(reasons: dict[int, str], total: int, source: DataSource, rep
 def _refuse_empty(labels: Tensor, names: Sequence[str]) -> None:
     counts = torch.bincount(labels, minlength=len(names)).tolist()
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
-        raise DataError(f"The data set has no image of: {shorten(empty)}. available_classes(source) lists its classes")
+        raise DataError(f"The data set has no image of: {shorten(empty)}. `learngene data preview` shows those it has")
 
 
 def _threads() -> int:

@@ -4,7 +4,7 @@ A folder may hold `train/` and `val/` (and `test/`) with class folders in each, 
 validation images of its own gives up a share of each class.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from learngene_hub.data import DataSource, ImageSet, available_classes, load_cla
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import TABLE_FORMATS
+from learngene_hub.data.source import local_path
 from learngene_hub.errors import DataError
 from learngene_hub.files import expanded, public_name
 from learngene_hub.progress import Reporter
@@ -194,10 +195,16 @@ def _classes(source: DataSource) -> tuple[str, ...]:
     return names
 
 
+def _inside(source: DataSource) -> Iterable[Path]:
+    place = local_path(source)
+    return () if place is None or not place.is_dir() else place.iterdir()
+
+
 def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
     if len(names) < 2:
         expected = "Expected images of 2 or more classes, in a folder each"
-        raise DataError(f"{expected}, found {len(names)} in {source.path}: {shorten(names) or 'none'}")
+        lone = ", but files; give the folder above it" if not names and any(map(Path.is_file, _inside(source))) else ""
+        raise DataError(f"{expected}, found {len(names)} in {source.path}: {shorten(names) or 'none'}{lone}")
     return tuple(names)
 
 

@@ -49,6 +49,8 @@ def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> lis
         return ["No other start was judged beside scratch."]
     leads = [lead for one in others if (lead := lead_over(descendant, gene, one, measure))]
     found = Counter(standing(lead) for lead in leads)
+    if found["unknown"]:  # a single task, or another gene than the first
+        return [_best(others[0], leads[0])]
     tally = ", ".join(f"{words} {found[side]}" for side, words in _SIDES.items() if found[side])
     one = "Of one other start" if len(leads) == 1 else f"Of {len(leads)} other starts"
     return [_best(others[0], leads[0]), f"{one} it is {tally}."]
@@ -58,7 +60,6 @@ _SIDES: dict[Standing, str] = {
     "ahead": "ahead of",
     "level": "level with",
     "behind": "behind",
-    "unknown": "beside, without an interval,",
 }
 
 
@@ -72,7 +73,8 @@ def _best(rival: StartResult, lead: Summary) -> str:
             return f"The best other start, {rival.start}, is level with it: its lead is {points(lead)} points."
         case _:
             return (
-                f"The best other start is {rival.start}: its lead over that one is {points(lead)} points, no interval."
+                f"The best other start but scratch is {rival.start}: its lead over that one is {points(lead)} points, "
+                "without an interval."
             )
 
 
@@ -101,7 +103,9 @@ def limits(results: Results) -> list[str]:
     """What these results do not show, as far as it can be told from them."""
     genes = len(results.genes)
     found = [
-        "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
+        "One gene was judged, on one task: no interval can be given."
+        if genes == results.tasks == 1
+        else "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
         if genes == 1
         else f"{genes} genes were judged: every interval tells how much tasks differ, not how much evolutions do.",
         f"One data set, {results.data}, and {len(results.classes)} {results.judged_by}: the tasks share these classes "
@@ -112,7 +116,7 @@ def limits(results: Results) -> list[str]:
         found.append(
             "Held-out classes chose the gene: it compares with genes that were evolved alike, not with other starts."
         )
-    if results.tasks == 1:
+    if results.tasks == 1 < genes:
         found.append("One task only: no interval can be given.")
     if any(one.tuning for one in results.descendants[0].starts):
         found.append("Learning rates were chosen on a few tasks of held-out classes, out of the rates tried.")
