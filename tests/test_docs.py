@@ -90,7 +90,7 @@ def results(name):
 VERSION_2, VERSION_1, TAPER_05 = "vgg11-cifar-fs/few-shot", "vgg11-cifar-fs-1/few-shot", "vgg11-cifar-fs-taper-05"
 QUICK_2, QUICK_1 = "vgg11-cifar-fs/instinct", "vgg11-cifar-fs-1/instinct"
 QUICK_MINI, MINI_2, MINI_1 = "vgg11-mini/instinct", "vgg11-mini/few-shot", "vgg11-mini-1/few-shot"
-WIDER = "vgg11-cifar-fs/wider"
+WIDER, DIGITS_02 = "vgg11-cifar-fs/wider", "resnet12-mini-digits-rate-02"
 RESNET_MINI_2, RESNET_MINI_1 = "resnet12-mini/few-shot", "resnet12-mini-1/few-shot"
 QUICK_RESNET, QUICK_RESNET_5 = "resnet12-cifar-fs/instinct", "resnet12-cifar-fs/instinct_5"
 QUICK_RESNET_MINI, QUICK_RESNET_MINI_5 = "resnet12-mini/instinct", "resnet12-mini/instinct_5"
@@ -121,6 +121,7 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((QUICK_RESNET_MINI, "learngene", "5"), (RESNET_MINI_2, "scratch", "60"), "2.0 ± 6.1"),
         ((QUICK_RESNET_MINI, "learngene", "10"), (RESNET_MINI_2, "scratch", "60"), "15.4 ± 3.3"),
         ((QUICK_RESNET_MINI_5, "learngene", "5"), (RESNET_MINI_2, "scratch", "60"), "4.1 ± 5.8"),
+        ((DIGITS_02, "learngene", "60"), (DIGITS_02, "scratch", "60"), "0.5 ± 0.7"),
         ((WIDER, "learngene", "60"), (VERSION_2, "learngene", "60"), "1.1 ± 0.9"),
         ((QUICK_2, "learngene", "prototype"), (QUICK_1, "learngene", "prototype"), "4.1 ± 1.4"),
         ((QUICK_2, "learngene", "5"), (QUICK_1, "learngene", "5"), "5.1 ± 3.9"),
