@@ -21,6 +21,7 @@ from learngene_hub.engine import EngineOptions
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, alone, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
+from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.plan import evolution_flops, training_flops
 from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
@@ -207,7 +208,7 @@ def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> 
 
 
 def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
-    """The gene's own recipe, run again with one `change`, by the back ends that made the gene."""
+    """The gene's own recipe with one `change`, by the back ends that made the gene; ablations share their founders."""
     assert terms.gene.config.origin is not None
     recipe, made_by = terms.recipe.changed(change), terms.gene.config.origin.backends
     backends: dict[Job, Backend] = {"ancestry": made_by.ancestry, "critics": made_by.critics}
@@ -223,6 +224,7 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
             device=terms.device,
             engine=terms.engine,
             backends=backends,
+            founders=Founders(terms.folder / "founders", terms.images_hash),
             reporter=terms.reporter,
         )
     return Start(name, description, gene.tensors, learngene(gene, name, flops=terms.flops).cost)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from learngene_hub.engine import Crew
+from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.population import EvolutionState, Individual
 from learngene_hub.evolution.schedule import generation_images, population_size
-from learngene_hub.evolution.shard import Manner, Raised, Score, Setting, cut, manner
+from learngene_hub.evolution.shard import Manner, Raised, Score, Setting, Shard, cut, manner
 from learngene_hub.operators import average, tournament, update_scores
 from learngene_hub.progress import Task as Bar
 from learngene_hub.recipe import Recipe
@@ -24,7 +25,7 @@ from learngene_hub.rng import generator
 
 
 def next_generation(
-    state: EvolutionState, setting: Setting, crew: Crew[Setting], bar: Bar
+    state: EvolutionState, setting: Setting, crew: Crew[Setting], bar: Bar, founders: Founders | None = None
 ) -> tuple[EvolutionState, dict[str, Any]]:
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
@@ -33,6 +34,7 @@ def next_generation(
         setting: of the run.
         crew: does all training, on this setting.
         bar: shows images.
+        founders: kept from other runs, and for them; None: there are none.
 
     Returns:
         The state after the generation, and its row of `metrics.jsonl`.
@@ -46,7 +48,7 @@ def next_generation(
     parents = _parents(state.pool, recipe, now)
     how = manner(state.backends, state.precision, recipe, now, count=setting.threads)
     work = _Work(how, now, crew, bar)
-    raised = work.raise_all(parents)
+    raised, saved = _raise_all(parents, work, setting, founders)
     born = [
         _individual(state.next_id + number, [parent] if parent else [], one, now)
         for number, (parent, one) in enumerate(zip(parents, raised, strict=True))
@@ -62,7 +64,7 @@ def next_generation(
         next_id=state.next_id + len(born) + (recombinant is not None),
         pool=_update_pool(state.pool, entering, setting),
         images=state.images + generation_images(recipe, now),
-        seconds=state.seconds + time.monotonic() - began,
+        seconds=state.seconds + saved + time.monotonic() - began,
     )
     row = _metrics_row(after, born, raised, survivors, recombinant, recombinant_enters=is_fit)
     return after, row | {"backends": dict(work.manner.backends), "engine": crew.record()}
@@ -77,9 +79,8 @@ class _Work:
     crew: Crew[Setting]
     bar: Bar
 
-    def raise_all(self, parents: Sequence[Individual | None]) -> list[Raised]:
-        """The newborns of `parents`, raised and scored."""
-        shards = cut([one.gene if one else None for one in parents], self.now, self.manner)
+    def raise_all(self, shards: Sequence[Shard]) -> list[Raised]:
+        """The individuals of `shards`, raised and scored."""
         parts = dict(self.crew.run(shards, self._step))
         return [one for number in sorted(parts) for one in parts[number]]
 
@@ -89,6 +90,22 @@ class _Work:
 
     def _step(self, images: int, doing: str) -> None:
         self.bar.advance(images, generation=self.now + 1, now=doing)
+
+
+def _raise_all(
+    parents: Sequence[Individual | None], work: _Work, setting: Setting, founders: Founders | None
+) -> tuple[list[Raised], float]:
+    """The newborns of `parents`, and the seconds that another run has spent on them: a founder is raised only once."""
+    shards = cut([one.gene if one else None for one in parents], work.now, work.manner)
+    if founders is None or len(parents) > 1:
+        return work.raise_all(shards), 0.0
+    if (found := founders.find(shards[0], setting)) is not None:
+        work.bar.advance(generation_images(setting.recipe, work.now), generation=work.now + 1, now="kept")
+        return [found[0]], found[1]
+    began = time.monotonic()
+    raised = work.raise_all(shards)
+    founders.keep(shards[0], setting, raised[0], time.monotonic() - began)
+    return raised, 0.0
 
 
 def _parents(pool: Sequence[Individual], recipe: Recipe, now: int) -> Sequence[Individual | None]:

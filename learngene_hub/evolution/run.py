@@ -25,6 +25,7 @@ from learngene_hub.evolution.checkpoint import (
     truncate_metrics,
 )
 from learngene_hub.evolution.environment import load_environment
+from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.pace import choose_backends, settle_precision
@@ -67,6 +68,7 @@ def evolve(
     device: str = "auto",
     engine: EngineOptions = EngineOptions(),  # noqa: B008
     backends: Mapping[Job, Backend] | None = None,
+    founders: Founders | None = None,
     reporter: Reporter = SilentReporter(),  # noqa: B008
 ) -> Learngene:
     """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
@@ -86,6 +88,7 @@ def evolve(
             shared out among the individuals of a generation, it takes several workers to use several cores: as many as
             there are, or one a GPU, unless it says otherwise. They do not run the calling script again.
         backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
+        founders: where founders are kept that several recipes share; each is raised by the first one only.
         reporter: told of progress.
 
     Raises:
@@ -122,7 +125,7 @@ def evolve(
             left = range(state.generation, recipe.evolution.generations)
             with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
                 for _ in left:
-                    state, row = next_generation(state, setting, crew, bar)
+                    state, row = next_generation(state, setting, crew, bar, founders)
                     append_metrics(out, row | _timings(choices, row))
                     save_state(out, state, recipe.model_dump(mode="json"), around)
                     reporter.line(_summary(row, recipe.evolution.generations))
