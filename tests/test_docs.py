@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from docs.digit_images import NAMES, SIDE, write_digits
+from docs.joined import joined
 from docs.paired import difference
 from docs.tables import PAGES, RESULTS, ROOT, filled
 from learngene_hub.gene.folder import read_config
@@ -225,3 +226,41 @@ def test_the_log_says_of_the_demo_what_its_results_say(what, start, other, seeds
 def test_tasks_of_other_classes_are_not_paired():
     with pytest.raises(ValueError, match="expected tasks of the same classes"):
         difference(results(VERSION_2), "learngene", "60", results("vgg11-mini/few-shot"), "learngene", "60")
+
+
+def _with_starts(whole, *names):
+    (descendant,) = whole.descendants
+    starts = tuple(one for one in descendant.starts if one.start in names)
+    return whole.model_copy(update={"descendants": (descendant.model_copy(update={"starts": starts}),)})
+
+
+def test_the_starts_of_two_evaluations_stand_in_one_file():
+    whole = results(VERSION_2)
+    names = [one.start for one in whole.descendants[0].starts]
+    first, later = _with_starts(whole, *names[:4]), _with_starts(whole, "scratch", "learngene", *names[4:])
+    assert joined(first, later) == whole
+
+
+@pytest.mark.parametrize("change", [{"tasks": 15}, {"classes": ("cat",)}, {"environment": {}}, {"seeds": (3, 4, 5)}])
+def test_evaluations_that_measured_otherwise_are_not_joined(change):
+    whole = results(VERSION_2)
+    with pytest.raises(ValueError, match=f"expected equal {next(iter(change))} in both files"):
+        joined(whole, whole.model_copy(update=change))
+
+
+def test_evaluations_whose_common_starts_differ_are_not_joined():
+    whole = results(VERSION_2)
+    swapped = {"narrow": "pretrained", "pretrained": "narrow"}
+    starts = tuple(
+        one.model_copy(update={"start": swapped.get(one.start, one.start)}) for one in whole.descendants[0].starts
+    )
+    other = whole.model_copy(update={"descendants": (whole.descendants[0].model_copy(update={"starts": starts}),)})
+    with pytest.raises(ValueError, match="to have the same accuracies in both files"):
+        joined(whole, other)
+
+
+def test_evaluations_of_different_genes_are_not_joined():
+    whole = results(VERSION_2)
+    other = whole.model_copy(update={"genes": results("vgg11-mini/few-shot").genes})
+    with pytest.raises(ValueError, match="of the same gene"):
+        joined(whole, other)

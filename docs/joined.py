@@ -1,0 +1,50 @@
+"""Adds the starts of a later evaluation of a gene to a file of results, where both measured the same.
+
+    python -m docs.joined docs/results/NAME/few-shot.json LATER/results.json
+
+Both need the same gene, tasks, surroundings and kind of descendant, and every start they share must have the same
+accuracies, task by task: else the later ones may not stand beside the earlier.
+"""
+
+import sys
+from pathlib import Path
+
+from learngene_hub.results import DescendantResult, Results
+
+SAME = ("protocol", "data", "classes", "seeds", "tasks", "environment")
+
+
+def joined(first: Results, later: Results) -> Results:
+    """`first` with the starts that only `later` has.
+
+    Raises:
+        ValueError: the two did not measure the same.
+    """
+    for key in SAME:
+        if getattr(first, key) != getattr(later, key):
+            raise ValueError(f"expected equal {key} in both files, found {_short(first, key)} and {_short(later, key)}")
+    if [one.sha256 for one in first.genes] != [one.sha256 for one in later.genes]:
+        raise ValueError("expected both files to be of the same gene, found others")
+    (mine,), (theirs,) = first.descendants, later.descendants
+    return first.model_copy(update={"descendants": (_joined(mine, theirs),)})
+
+
+def _joined(mine: DescendantResult, theirs: DescendantResult) -> DescendantResult:
+    known = {one.start: one for one in mine.starts}
+    shared = [one for one in theirs.starts if one.start in known]
+    for one in shared:
+        if one.measures != known[one.start].measures:
+            raise ValueError(f"expected {one.start} to have the same accuracies in both files, found others")
+    new = [one for one in theirs.starts if one.start not in known]
+    return mine.model_copy(update={"starts": (*mine.starts, *new)})
+
+
+def _short(results: Results, key: str) -> str:
+    return str(getattr(results, key))[:60]
+
+
+if __name__ == "__main__":
+    file, more = map(Path, sys.argv[1:])
+    whole = joined(Results.load(file), Results.load(more))
+    whole.save(file)
+    sys.stdout.write(f"{file}: {len(whole.descendants[0].starts)} starts\n")
