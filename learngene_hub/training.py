@@ -180,10 +180,11 @@ def measure_statistics(network: nn.Module, images: Iterable[Tensor], precision: 
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # cumulative mean
     network.train()
     with autocast(_device(network), precision):
-        for batch in images:
+        for number, batch in enumerate(images, start=1):
+            for norm in norms:
+                norm.momentum = 1 / number  # the mean so far; None would be it too, but asks the device for the number
             network(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

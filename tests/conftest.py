@@ -25,7 +25,13 @@ from learngene_hub.recipe import Recipe
 
 torch.set_num_threads(1)
 
-pytest_plugins = ["hub_genes", "image_tables", "photo_folders", "small_networks"]  # fixtures of several modules
+pytest_plugins = [
+    "hub_genes",
+    "image_tables",
+    "photo_folders",
+    "pretend_gpu",
+    "small_networks",
+]  # fixtures of several modules
 
 TINY = """\
 # Tiny.

@@ -1,0 +1,81 @@
+"""On a GPU that is not there: no tensor meets one of another device, results are the CPU's, and steps do not wait."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pretend_gpu import CUDA
+from quick_evaluation import QUICK, accuracies
+
+from learngene_hub import evaluate, evolve, extract, from_learngene, inherit, unfreeze
+from learngene_hub.engine import EngineOptions
+from learngene_hub.networks import build
+from learngene_hub.sections import CriticSection
+from learngene_hub.training import CHECK_EVERY, measure_statistics, train
+
+NAME = "gtl/resnet12-mini"
+ALONE = EngineOptions(workers=1)  # in this process, the only one that has such a GPU
+SHORT = (
+    "precision=float32",
+    "evolution.generations=2",
+    "evolution.population=2",
+    "ancestry.steps=2",
+    "ancestry.statistics_batches=1",
+)
+
+
+def test_what_lies_on_the_gpu_meets_nothing_of_the_cpu(gpu):
+    with gpu():
+        there = torch.ones(3).to("cuda")
+        assert there.device == (there * 2).device == torch.arange(3, device="cuda").device == CUDA
+        assert there.cpu().device == torch.device("cpu")
+        with pytest.raises(RuntimeError, match="expected all tensors on cuda:0, found some of the CPU"):
+            there + torch.ones(3)
+
+
+@pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])
+@pytest.mark.parametrize("backend", ["loop", "grouped"])
+def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path, network, backend):
+    recipe = tiny(f"network.name={network}", f"backend={backend}", *SHORT)
+    here = evolve(recipe, out=tmp_path / "here", device="cpu")
+    with gpu():
+        there = evolve(recipe, out=tmp_path / "there", device="cuda")
+    assert there.config.origin.cost.device == "a GPU that is not there"
+    assert there.config.sha256 == here.config.sha256
+
+
+def test_an_evaluation_there_finds_what_the_cpu_finds(gpu, tiny, tmp_path, monkeypatch):
+    evolve(tiny(*SHORT), out=(run := tmp_path / "run"), device="cpu")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    chosen, wanted, found = replace(QUICK, tasks=1, lr=0.05), ["weight-selection"], {}
+    for device in ("cpu", "cuda"):
+        monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / device))
+        with gpu():
+            results = evaluate(run, protocol=chosen, baselines=wanted, seeds=(0,), device=device, engine=ALONE)
+        found[device] = [accuracies(results, name) for name in ("scratch", "learngene", "weight-selection")]
+    assert found["cuda"] == found["cpu"]
+
+
+def test_a_descendant_trains_and_is_cut_there(gpu):
+    with gpu():
+        model = from_learngene(NAME, num_classes=5).to("cuda")
+        inherit(model, NAME, freeze_gene=True)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        model(torch.zeros(2, 3, 42, 42, device="cuda")).sum().backward()
+        optimizer.step()
+        unfreeze(model)
+        gene = extract(model)
+    assert all(tensor.device == torch.device("cpu") for tensor in gene.tensors.values())
+
+
+def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
+    with gpu() as there:
+        network = build("lg_vgg11", num_classes=2, width=0.06).to("cuda")
+        batch = torch.zeros(4, 3, 28, 28, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+        optimisation, before = CriticSection(clip_norm=None), there.waits
+        train(network, iter([batch] * 40), optimisation, steps=40, precision="float32")
+        assert there.waits - before == 40 / CHECK_EVERY
+        before = there.waits
+        measure_statistics(network, [batch[0]] * 5, "float32")
+        assert there.waits == before
