@@ -107,7 +107,9 @@ def _selected(device):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A function that gives the GPU that is not there, a context of one use."""
+    """A function that gives the GPU that is not there, a context of one use; neither it nor the CPU has bfloat16."""
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
     there = {
         "is_available": lambda: True,
         "device_count": lambda: 1,

@@ -9,6 +9,7 @@ from quick_evaluation import QUICK, accuracies
 
 from learngene_hub import evaluate, evolve, extract, from_learngene, inherit, unfreeze
 from learngene_hub.engine import EngineOptions
+from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.networks import build
 from learngene_hub.sections import CriticSection
 from learngene_hub.training import CHECK_EVERY, measure_statistics, train
@@ -46,8 +47,6 @@ def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path, netwo
 
 def test_an_evaluation_there_finds_what_the_cpu_finds(gpu, tiny, tmp_path, monkeypatch):
     evolve(tiny(*SHORT), out=(run := tmp_path / "run"), device="cpu")
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
     chosen, wanted, found = replace(QUICK, tasks=1, lr=0.05), ["weight-selection"], {}
     for device in ("cpu", "cuda"):
         monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / device))
@@ -67,6 +66,15 @@ def test_a_descendant_trains_and_is_cut_there(gpu):
         unfreeze(model)
         gene = extract(model)
     assert all(tensor.device == torch.device("cpu") for tensor in gene.tensors.values())
+
+
+def test_a_fine_tuning_there_finds_what_the_cpu_finds(gpu, photos, tmp_path):
+    settings, found = Settings(epochs=2, batch_size=4, lr=0.01), {}
+    for device in ("cpu", "cuda"):
+        with gpu():
+            found[device] = finetune(NAME, photos, out=tmp_path / device, settings=settings, device=device)
+    for name, tensor in found["cpu"].network.state_dict().items():
+        assert torch.equal(found["cuda"].network.state_dict()[name], tensor), name
 
 
 def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
