@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import timm
+import torch
 from quick_evaluation import QUICK
 from safetensors.torch import save_file
 
@@ -140,6 +141,25 @@ def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measur
     plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
     arena = Arena(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
     assert Trial(0, Unit("novel", 0, 0, 0.1), "float32")(arena, no_step) == "float32"
+
+
+def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
+    class Moving:
+        moved = 0
+
+        def on(self, device):
+            self.moved += 1
+            return Moving()
+
+    plan, images, others = (
+        Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="float32"),
+        Moving(),
+        Moving(),
+    )
+    same = Arena(Bench(plan, {"novel": images, "held-out": images}), ()).on(torch.device("cpu")).bench.images
+    assert (images.moved, same["novel"] is same["held-out"]) == (1, True)
+    apart = Arena(Bench(plan, {"novel": images, "held-out": others}), ()).on(torch.device("cpu")).bench.images
+    assert (others.moved, apart["novel"] is apart["held-out"]) == (1, False)
 
 
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
