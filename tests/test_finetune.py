@@ -7,6 +7,7 @@ import shutil
 import pytest
 import timm
 import torch
+from image_tables import Listener
 from photo_folders import CLASSES, QUICK, learngene, write_photos
 from safetensors.torch import load_file
 
@@ -122,6 +123,15 @@ def test_a_network_narrower_than_the_gene_is_refused_before_any_image_is_read(ti
 def test_every_batch_is_full_even_when_one_image_is_left_over(count):
     batches = epochs(count, 4, torch.Generator().manual_seed(0))
     assert {len(next(batches)) for _ in range(9)} == {4}
+
+
+@pytest.mark.parametrize(("lr", "warned"), [(1e-9, 1), (0.05, 0)])
+def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, lr, warned):
+    photos, listener = write_photos(tmp_path / "photos", 20), Listener()
+    settings = Settings(epochs=30, batch_size=8, lr=lr, patience=3 if warned else 30)
+    tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
+    assert (tuned.record["learngene"]["val_accuracy"] <= 1 / 3) == bool(warned)
+    assert sum("no better on validation images than always naming" in text for text in listener.warnings) == warned
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tiny_run, photos, tmp_path):

@@ -1,7 +1,7 @@
 """`finetune`: a descendant of a gene, trained on a user's images, kept as a folder that timm loads."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -188,6 +188,11 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         network.load_state_dict(fit.state)
         record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
         reporter.line(_summary(start, record, settings))
+        if record["val_accuracy"] <= _most_frequent(record["confusion"]):
+            reporter.warn(
+                f"{start}: no better on validation images than always naming the most frequent class; more epochs, "
+                "another learning rate or more images may help"
+            )
         outcomes[start] = _Outcome(record, fit.state)
     return outcomes
 
@@ -209,6 +214,12 @@ def _measured(network: LearngeneNetwork, images: Loaded, classes: int) -> dict[s
     if images.test is None:
         return measured
     return measured | {"test_accuracy": accuracy_of(logits_of(network, images.test), images.test.labels)}
+
+
+def _most_frequent(confusion: Sequence[Sequence[int]]) -> float:
+    """Share of the images that are of the most frequent class."""
+    counts = [sum(row) for row in confusion]
+    return max(counts) / sum(counts)
 
 
 def _show(bar: Task, row: Epoch) -> None:
