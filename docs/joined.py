@@ -11,6 +11,7 @@ from pathlib import Path
 
 from learngene_hub.results import DescendantResult, Results
 
+BODY = ("network", "width", "depth", "parameters")
 SAME = ("protocol", "data", "classes", "seeds", "tasks", "environment")
 
 
@@ -22,7 +23,9 @@ def joined(first: Results, later: Results) -> Results:
     """
     for key in SAME:
         if getattr(first, key) != getattr(later, key):
-            raise ValueError(f"expected equal {key} in both files, found {_short(first, key)} and {_short(later, key)}")
+            raise ValueError(f"expected equal {key} in both files, found {getattr(first, key)}, {getattr(later, key)}")
+    if len(first.descendants) != 1 or len(later.descendants) != 1:
+        raise ValueError("expected one kind of descendant in each file, found several")
     if [one.sha256 for one in first.genes] != [one.sha256 for one in later.genes]:
         raise ValueError("expected both files to be of the same gene, found others")
     (mine,), (theirs,) = first.descendants, later.descendants
@@ -30,6 +33,8 @@ def joined(first: Results, later: Results) -> Results:
 
 
 def _joined(mine: DescendantResult, theirs: DescendantResult) -> DescendantResult:
+    if any(getattr(mine, key) != getattr(theirs, key) for key in BODY):
+        raise ValueError(f"expected descendants of equal {', '.join(BODY)} in both files, found others")
     known = {one.start: one for one in mine.starts}
     shared = [one for one in theirs.starts if one.start in known]
     for one in shared:
@@ -37,10 +42,6 @@ def _joined(mine: DescendantResult, theirs: DescendantResult) -> DescendantResul
             raise ValueError(f"expected {one.start} to have the same accuracies in both files, found others")
     new = [one for one in theirs.starts if one.start not in known]
     return mine.model_copy(update={"starts": (*mine.starts, *new)})
-
-
-def _short(results: Results, key: str) -> str:
-    return str(getattr(results, key))[:60]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -231,6 +231,21 @@ def claim(out: Path) -> Iterator[None]:
             yield
         finally:
             _leave_nothing_empty(out, made)
+
+
+@contextmanager
+def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the file `lock`, after whoever has it; `tell` that another process is making `title` when one does."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        tell(f"waiting for another process that is making {title}")
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _leave_nothing_empty(out: Path, made: Sequence[Path]) -> None:

@@ -1,23 +1,29 @@
 """A GPU that is not there: the fixture `gpu`.
 
 Its tensors compute on the CPU, say that they lie on `cuda:0`, and refuse to meet tensors of the CPU, as those of a GPU
-do. Whatever a GPU would have to be waited for is counted. CUDA graphs, streams and speed it knows nothing of.
+do. What has to wait for a GPU is counted: copies from it and, unless they are non-blocking, to it, and questions for
+its numbers. Of CUDA graphs, streams and speed it knows nothing.
 """
 
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import pytest
 import torch
+from torch.nn.utils import clip_grad
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 CUDA = torch.device("cuda", 0)
-ASK = {getattr(torch.Tensor, name) for name in ("__float__", "__int__", "__bool__", "item", "tolist")}
+ASKING = {getattr(torch.Tensor, name) for name in ("__float__", "__int__", "__bool__", "item", "tolist")}
+COUNTING = {torch.ops.aten.nonzero, torch.ops.aten.equal, torch.ops.aten.masked_select}  # of unknown size, or a bool
+INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put_}
 DEVICE, IS_CUDA = torch.Tensor.device.__get__, torch.Tensor.is_cuda.__get__
 
 
 class Pretend(torch.Tensor):
     """A tensor on the GPU that is not there; `inner` is what it is."""
+
+    waits = 0
 
     @staticmethod
     def __new__(cls, inner):
@@ -41,17 +47,15 @@ class Pretend(torch.Tensor):
         strangers = [tuple(one.shape) for one in tensors if not isinstance(one, cls) and one.ndim > 0]
         if strangers and func.overloadpacket is not torch.ops.aten.copy_:
             raise RuntimeError(f"{func}: expected all tensors on {CUDA}, found some of the CPU, {strangers}")
+        masked = func.overloadpacket in INDEXING and any(one.dtype == torch.bool for one in tensors[1:])
+        cls.waits += bool(strangers) or masked or func.overloadpacket in COUNTING
         args, kwargs = tree_map_only(cls, lambda one: one.inner, (args, kwargs or {}))
         found = func(*args, **kwargs)
         return tree_map_only(torch.Tensor, lambda one: mine[id(one)] if id(one) in mine else cls(one), found)
 
 
 class PretendGpu(TorchFunctionMode):
-    """While it is entered, `cuda` is a device; `waits` counts what a GPU would have to be waited for."""
-
-    def __init__(self):
-        super().__init__()
-        self.waits = 0
+    """While it is entered, `cuda` is a device."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, own = dict(kwargs or {}), bool(args) and isinstance(args[0], Pretend)
@@ -59,32 +63,30 @@ class PretendGpu(TorchFunctionMode):
             return CUDA
         if own and func == IS_CUDA:
             return True
-        if own and func in ASK:
-            self.waits += 1
+        if own and func in ASKING:
+            Pretend.waits += 1
             return func(args[0].inner)
         if own and func is torch.Tensor.numpy:
             raise TypeError("expected a tensor of the CPU, found one on cuda:0")
         if func is torch.Tensor.cpu:
-            return self._fetched(args[0]) if own else args[0]
+            return _moved(args[0], "cpu", waits=True)
         if func is torch.Tensor.to:
             device, args, kwargs = _without_device(args, kwargs)
-            moved = self._moved(args[0], device, waits=not kwargs.pop("non_blocking", False))
+            moved = _moved(args[0], device, waits=not kwargs.pop("non_blocking", False))
             return func(moved, *args[1:], **kwargs) if args[1:] or kwargs else moved
         if _is_cuda(kwargs.get("device")):
             return Pretend(func(*args, **kwargs | {"device": "cpu"}))
         return func(*args, **kwargs)
 
-    def _moved(self, tensor, device, *, waits):
-        own = isinstance(tensor, Pretend)
-        if _is_cuda(device) and not own:
-            return Pretend(tensor.detach().clone()).requires_grad_(tensor.requires_grad)
-        if device is None or _is_cuda(device):
-            return tensor
-        return self._fetched(tensor, waits=waits) if own else torch.Tensor.to(tensor, device)
 
-    def _fetched(self, tensor, *, waits=True):
-        self.waits += waits
-        return tensor.inner.clone().requires_grad_(tensor.requires_grad)
+def _moved(tensor, device, *, waits):
+    """`tensor` on `device`; itself if it lies there already, or None is asked for."""
+    own = isinstance(tensor, Pretend)
+    if device is None or own == _is_cuda(device):
+        return torch.Tensor.to(tensor, device) if not own and device is not None else tensor
+    Pretend.waits += waits
+    copy = tensor.inner.clone() if own else Pretend(tensor.detach().clone())
+    return copy.requires_grad_(tensor.requires_grad)
 
 
 def _without_device(args, kwargs):
@@ -100,26 +102,33 @@ def _is_cuda(device):
     return device is not None and torch.device(device).type == "cuda"
 
 
-@contextmanager
-def _selected(device):
-    yield
+def _grouped(tensors):
+    """What clipping takes for its tensors, by device and type; C++ would say the CPU's."""
+    (only,) = tensors
+    return {(only[0].device, only[0].dtype): ([only], [])}
+
+
+def _synchronize(device=None):
+    Pretend.waits += 1
 
 
 @pytest.fixture
 def gpu(monkeypatch):
     """A function that gives the GPU that is not there, a context of one use; neither it nor the CPU has bfloat16."""
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
     there = {
         "is_available": lambda: True,
         "device_count": lambda: 1,
         "is_bf16_supported": lambda including_emulation=True: False,
         "get_device_name": lambda device=None: "a GPU that is not there",
-        "synchronize": lambda device=None: None,
-        "device": _selected,
+        "synchronize": _synchronize,
+        "device": nullcontext,
     }
     for name, value in there.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    monkeypatch.setattr(clip_grad, "_group_tensors_by_device_and_dtype", _grouped)
+    monkeypatch.setattr(Pretend, "waits", 0)
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # `network.to` cannot swap what lies elsewhere
     yield PretendGpu

@@ -259,6 +259,15 @@ def test_evaluations_whose_common_starts_differ_are_not_joined():
         joined(whole, other)
 
 
+def test_evaluations_of_other_descendants_are_not_joined():
+    whole = results(VERSION_2)
+    wider = whole.descendants[0].model_copy(update={"width": 0.75})
+    with pytest.raises(ValueError, match="expected descendants of equal network, width"):
+        joined(whole, whole.model_copy(update={"descendants": (wider,)}))
+    with pytest.raises(ValueError, match="expected one kind of descendant"):
+        joined(whole, whole.model_copy(update={"descendants": (*whole.descendants, wider)}))
+
+
 def test_evaluations_of_different_genes_are_not_joined():
     whole = results(VERSION_2)
     other = whole.model_copy(update={"genes": results("vgg11-mini/few-shot").genes})

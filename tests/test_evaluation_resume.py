@@ -151,11 +151,8 @@ def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
             self.moved += 1
             return Moving()
 
-    plan, images, others = (
-        Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="float32"),
-        Moving(),
-        Moving(),
-    )
+    plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="float32")
+    images, others = Moving(), Moving()
     same = Arena(Bench(plan, {"novel": images, "held-out": images}), ()).on(torch.device("cpu")).bench.images
     assert (images.moved, same["novel"] is same["held-out"]) == (1, True)
     apart = Arena(Bench(plan, {"novel": images, "held-out": others}), ()).on(torch.device("cpu")).bench.images

@@ -1,15 +1,24 @@
-"""Founders that were raised before: what shares them, and that it changes nothing."""
+"""Founders that were raised before: what shares them, what does not, and that sharing changes nothing."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
+import torch
+from filelock import FileLock, Timeout
 from quick_evaluation import QUICK, start
 
 from learngene_hub import evaluate, evolve
+from learngene_hub.engine import EngineOptions
 from learngene_hub.evolution import generation as generation_module
-from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founders
+from learngene_hub.evolution import run as run_module
+from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
+from learngene_hub.evolution.shard import Manner, Raised, Setting, Shard
+from learngene_hub.progress import SilentReporter
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")
+SHARD = Shard(0, (0,), (None,), Manner({"ancestry": "loop"}, {"ancestry": 1}, "float32"))
 
 
 @pytest.fixture
@@ -25,19 +34,50 @@ def raised(monkeypatch):
     return counts
 
 
-def test_a_recipe_without_selection_takes_the_founders_of_one_with_it_and_gives_the_same_gene(tiny, tmp_path, raised):
-    other, founders = tiny(*LINE, "evolution.selection=none"), Founders(tmp_path / "founders", "images")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_recipe_without_selection_takes_the_founders_of_one_with_it_and_gives_the_same_gene(
+    tiny, tmp_path, raised, workers
+):
+    recipe, engine = tiny(*LINE, "precision=float32"), EngineOptions(workers=workers)
+    other = recipe.changed("evolution.selection=none")
     alone = evolve(other, out=tmp_path / "alone")
-    evolve(tiny(*LINE), out=tmp_path / "first", founders=founders)
+    evolve(recipe, out=tmp_path / "first", founders=tmp_path / "founders", engine=engine)
     assert raised == [1, 1, 2] * 2
-    assert evolve(other, out=tmp_path / "second", founders=founders).config.sha256 == alone.config.sha256
+    second = evolve(other, out=tmp_path / "second", founders=tmp_path / "founders", engine=engine)
+    assert second.config.sha256 == alone.config.sha256
     assert raised == [1, 1, 2] * 2 + [2]
 
 
+def test_a_run_of_founders_only_is_taken_over_whole(tiny, tmp_path, raised):
+    recipe, founders = tiny(*LINE, "evolution.generations=2", "precision=float32"), tmp_path / "founders"
+    first, second = (
+        evolve(recipe, out=tmp_path / name, founders=founders, engine=EngineOptions(workers=2)) for name in ("a", "b")
+    )
+    assert raised == [1, 1]
+    assert (second.config.sha256, second.config.origin.cost.device) == (
+        first.config.sha256,
+        first.config.origin.cost.device,
+    )
+
+
+def test_a_run_stopped_after_a_founder_goes_on_with_the_next_one_that_is_kept(tiny, tmp_path, raised):
+    class StopAfterOne(SilentReporter):
+        def line(self, text):
+            raise KeyboardInterrupt("stopped by the test")
+
+    recipe, founders, out = tiny(*LINE, "precision=float32"), tmp_path / "founders", tmp_path / "second"
+    first = evolve(recipe, out=tmp_path / "first", founders=founders)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=out, founders=founders, reporter=StopAfterOne())
+    again = evolve(recipe, out=out, resume=True, founders=founders, engine=EngineOptions(workers=2))
+    assert again.config.sha256 == first.config.sha256
+    assert raised == [1, 1, 2, 2]
+
+
 def test_founders_taken_over_cost_what_they_cost(tiny, tmp_path):
-    founders = Founders(tmp_path / "founders", "images")
+    founders = tmp_path / "founders"
     first = evolve(tiny(*LINE), out=tmp_path / "first", founders=founders)
-    for file in founders.folder.glob(f"*/{RECORD_NAME}"):
+    for file in founders.glob(f"*/{RECORD_NAME}"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 500.0}))
     second = evolve(tiny(*LINE, "evolution.mutation_rate=0"), out=tmp_path / "second", founders=founders)
     assert second.config.origin.cost.images == first.config.origin.cost.images
@@ -45,27 +85,81 @@ def test_founders_taken_over_cost_what_they_cost(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["ancestry.lr=0.3", "seed=1", "critic.steps=3", "evolution.generations=4"])
-def test_a_founder_that_would_differ_is_raised(tiny, tmp_path, raised, change):
-    founders = Founders(tmp_path / "founders", "images")
-    evolve(tiny(*LINE), out=tmp_path / "first", founders=founders)
-    evolve(tiny(*LINE, change), out=tmp_path / "second", founders=founders)
+def test_a_founder_of_another_recipe_is_not_taken(tiny, tmp_path, raised, change):
+    evolve(tiny(*LINE), out=tmp_path / "first", founders=tmp_path / "founders")
+    evolve(tiny(*LINE, change), out=tmp_path / "second", founders=tmp_path / "founders")
     assert raised[3:5] == [1, 1]
 
 
-def test_founders_of_other_images_are_not_taken(tiny, tmp_path, raised):
-    for images in ("some", "others"):
-        evolve(tiny(*LINE), out=tmp_path / images, founders=Founders(tmp_path / "founders", images))
+def test_a_founder_of_other_images_is_not_taken(tiny, tmp_path, raised, monkeypatch):
+    evolve(tiny(*LINE), out=tmp_path / "first", founders=tmp_path / "founders")
+    real = run_module._surroundings
+    other = {"base": "other pixels", "held_out": "other pixels"}
+    monkeypatch.setattr(run_module, "_surroundings", lambda setting: replace(real(setting), fingerprints=other))
+    evolve(tiny(*LINE), out=tmp_path / "second", founders=tmp_path / "founders")
     assert raised == [1, 1, 2] * 2
 
 
-@pytest.mark.parametrize("file", [GENE_NAME, RECORD_NAME])
-def test_a_damaged_founder_is_raised_again(tiny, tmp_path, raised, file):
-    founders = Founders(tmp_path / "founders", "images")
-    first = evolve(tiny(*LINE), out=tmp_path / "first", founders=founders)
-    for damaged in founders.folder.glob(f"*/{file}"):
-        damaged.write_bytes(damaged.read_bytes()[:-5])
-    assert evolve(tiny(*LINE), out=tmp_path / "second", founders=founders).config.sha256 == first.config.sha256
-    assert raised == [1, 1, 2] * 2
+def truncated(content):
+    return content[:-5]
+
+
+def altered(content):
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize(("file", "damage"), [(GENE_NAME, truncated), (GENE_NAME, altered), (RECORD_NAME, truncated)])
+def test_a_damaged_founder_is_raised_again_and_replaced(tiny, tmp_path, raised, file, damage):
+    founders, genes = tmp_path / "founders", []
+    for name in ("first", "second", "third"):
+        genes.append(evolve(tiny(*LINE), out=tmp_path / name, founders=founders).config.sha256)
+        if name == "first":
+            for damaged in founders.glob(f"*/{file}"):
+                damaged.write_bytes(damage(damaged.read_bytes()))
+    assert len(set(genes)) == 1
+    assert raised == [1, 1, 2] * 2 + [2]
+
+
+@pytest.fixture
+def get(tiny, tmp_path):
+    """Asks for the founder of a shard; gives whether it was kept."""
+    setting = Setting(tiny(), None, {}, None, (), 1)
+
+    def get(shard, fitness=0.5, make=lambda: None):
+        def found():
+            make()
+            return Founder(Raised({"a": torch.ones(2)}, 0.1, fitness), 1.0, {})
+
+        return Founders(tmp_path / "founders", "images", SilentReporter()).get(shard, setting, found)[1]
+
+    return get
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generation": 1},
+        {"parents": ({"a": torch.zeros(2)},)},
+        {"manner": replace(SHARD.manner, backends={"ancestry": "grouped"})},
+        {"manner": replace(SHARD.manner, threads={"ancestry": 2})},
+        {"manner": replace(SHARD.manner, precision="bfloat16")},
+    ],
+)
+def test_a_founder_raised_otherwise_is_another_one(get, change):
+    assert [get(SHARD), get(replace(SHARD, **change)), get(SHARD)] == [False, False, True]
+
+
+def test_a_founder_that_failed_is_not_kept(get):
+    assert [get(SHARD, fitness=math.nan), get(SHARD), get(SHARD)] == [False, False, True]
+
+
+def test_a_founder_that_another_process_is_raising_is_waited_for(get, tmp_path):
+    def tried():
+        (lock,) = (tmp_path / "founders").glob("*.lock")
+        with pytest.raises(Timeout), FileLock(lock, timeout=0):
+            pass
+
+    assert not get(SHARD, make=tried)
 
 
 def test_the_ablations_of_an_evaluation_raise_their_founders_once(tiny, tmp_path, monkeypatch, raised):

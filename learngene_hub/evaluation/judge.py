@@ -114,7 +114,7 @@ class Arena:
     def on(self, device: torch.device) -> "Arena":
         """The same arena with its images on `device`, in the precision that is best there unless a trial names one."""
         plan = replace(self.bench.plan, device=device.type, precision=best_precision(device))
-        each = {id(images): images for images in self.bench.images.values()}  # one role may judge and choose rates
+        each = {id(images): images for images in self.bench.images.values()}  # both roles may have the same ones
         there = {key: images.on(device) for key, images in each.items()}
         images = {role: there[id(images)] for role, images in self.bench.images.items()}
         return replace(self, bench=replace(self.bench, plan=plan, images=images))

@@ -8,12 +8,10 @@ bytes (on a CPU, with the same number of threads).
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,7 +20,7 @@ from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
 from learngene_hub.errors import TrainingError
-from learngene_hub.files import atomic_path, read_json, sweep
+from learngene_hub.files import alone, atomic_path, read_json, sweep
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
@@ -103,7 +101,7 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / plan.key
-    with alone(folder / f"{plan.key}.lock", title, reporter):
+    with alone(folder / f"{plan.key}.lock", title, reporter.line):
         sweep(folder, plan.key)
         done, saved = _load(place)
         if done < CHAPTERS:
@@ -118,21 +116,6 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
                     _save(place, plan, chapter + 1, saved)
     assert saved is not None
     return saved
-
-
-@contextmanager
-def alone(lock: Path, title: str, reporter: Reporter) -> Iterator[None]:
-    """Hold `lock`, after whoever has it; say so when another process does."""
-    held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        reporter.line(f"waiting for another process that is making {title}")
-        held.acquire()
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def _begin(total: int, chapter: int) -> int:

@@ -19,12 +19,12 @@ from learngene_hub.birth import Body, body_channels, gene_network, placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import EngineOptions
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
-from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, alone, pretrain
+from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
-from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.plan import evolution_flops, training_flops
 from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
+from learngene_hub.files import alone
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import DEPTHS, LearngeneNetwork, plan_layout
@@ -35,6 +35,7 @@ from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
 from learngene_hub.training import Precision, measure_statistics
 
+FOUNDERS_FOLDER = "founders"
 TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 
 
@@ -208,7 +209,10 @@ def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> 
 
 
 def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
-    """The gene's own recipe with one `change`, by the back ends that made the gene; ablations share their founders."""
+    """The gene's own recipe with one `change`, by the back ends that made the gene.
+
+    Ablations share their founders.
+    """
     assert terms.gene.config.origin is not None
     recipe, made_by = terms.recipe.changed(change), terms.gene.config.origin.backends
     backends: dict[Job, Backend] = {"ancestry": made_by.ancestry, "critics": made_by.critics}
@@ -216,7 +220,7 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
     out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}-{terms.images_hash[:12]}"
     terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
     terms.folder.mkdir(parents=True, exist_ok=True)
-    with alone(out.with_suffix(".lock"), name, terms.reporter):
+    with alone(out.with_suffix(".lock"), name, terms.reporter.line):
         gene = evolve(
             recipe,
             out=out,
@@ -224,7 +228,7 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
             device=terms.device,
             engine=terms.engine,
             backends=backends,
-            founders=Founders(terms.folder / "founders", terms.images_hash),
+            founders=terms.folder / FOUNDERS_FOLDER,
             reporter=terms.reporter,
         )
     return Start(name, description, gene.tensors, learngene(gene, name, flops=terms.flops).cost)

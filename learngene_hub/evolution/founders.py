@@ -1,18 +1,21 @@
-"""Founders that were raised before, kept so that recipes which differ only after them raise them once (ours)."""
+"""Founders that were raised before, kept so that recipes which differ only after them raise each once (ours)."""
 
 import hashlib
 import json
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from learngene_hub.errors import StorageError
 from learngene_hub.evolution.shard import Raised, Setting, Shard
-from learngene_hub.files import atomic_path, read_file, read_json, sweep
-from learngene_hub.gene.folder import read_tensors, write_tensors
+from learngene_hub.files import alone, atomic_path, read_file, sweep, write_text
+from learngene_hub.gene.folder import file_sha256, read_tensors, write_tensors
+from learngene_hub.progress import Reporter
 
 FORMAT = 1  # raise it when the same plan gives another founder
 UNTOUCHED_BY = ("evolution.selection=tournament", "evolution.mutation_rate=0")  # a lone individual knows neither
@@ -21,40 +24,48 @@ MOST_GENE, MOST_RECORD = 10**9, 10**5  # bytes
 
 
 @dataclass(frozen=True)
+class Founder:
+    """A founder, and what it took.
+
+    Attributes:
+        raised: its gene, loss and fitness.
+        seconds: wall time of the run that raised it.
+        engine: of that run, as a row of its metrics says.
+    """
+
+    raised: Raised
+    seconds: float
+    engine: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Founders:
-    """Founders on disk, each under a hash of everything that shapes it.
+    """Founders on disk, each under a hash of everything that shapes it, but for rounding on another device.
 
     Attributes:
         folder: they are kept in.
-        images: hash of those of the run.
+        images: hash of all images of the run and of their classes.
+        reporter: told where another process is waited for.
     """
 
     folder: Path
     images: str
+    reporter: Reporter
 
-    def find(self, shard: Shard, setting: Setting) -> tuple[Raised, float] | None:
-        """The founder that `shard` would raise, and the seconds that it took; None: it has to be raised."""
-        place = self._place(shard, setting)
-        try:
+    def get(self, shard: Shard, setting: Setting, make: Callable[[], Founder]) -> tuple[Founder, bool]:
+        """The founder of `shard`, and whether it was kept here; else it is made, and kept unless it failed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        place = self.folder / self._key(shard, setting)
+        with alone(place.with_suffix(".lock"), "the same founder", self.reporter.line):
             sweep(self.folder, place.name)
-            record = read_json(place / RECORD_NAME, most=MOST_RECORD)
-            gene = read_tensors(read_file(place / GENE_NAME, most=MOST_GENE))
-            raised = Raised(gene, float(record["loss"]), float(record["fitness"]))
-            return raised, float(record["seconds"])
-        except (OSError, StorageError, ValueError, KeyError, TypeError, SafetensorError):
-            return None  # not there, or damaged
+            if (kept := _load(place)) is not None:
+                return kept, True
+            made = make()
+            if not math.isnan(made.raised.fitness):
+                _save(place, made)
+            return made, False
 
-    def keep(self, shard: Shard, setting: Setting, raised: Raised, seconds: float) -> None:
-        """Keep what `shard` has raised in so many seconds; one that failed is not kept."""
-        if math.isnan(raised.fitness):
-            return
-        with atomic_path(self._place(shard, setting)) as folder:
-            folder.mkdir()
-            write_tensors(folder / GENE_NAME, raised.gene)
-            record = {"loss": raised.loss, "fitness": raised.fitness, "seconds": seconds}
-            (folder / RECORD_NAME).write_text(json.dumps(record, indent=2), encoding="utf-8")
-
-    def _place(self, shard: Shard, setting: Setting) -> Path:
+    def _key(self, shard: Shard, setting: Setting) -> str:
         shaped = {
             "format": FORMAT,
             "recipe": setting.recipe.changed(*UNTOUCHED_BY).model_dump(mode="json"),
@@ -63,4 +74,42 @@ class Founders:
             "manner": asdict(shard.manner),
             "parents": [None if one is None else hashlib.sha256(save(dict(one))).hexdigest() for one in shard.parents],
         }
-        return self.folder / hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:24]
+        return hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:24]
+
+
+class _Record(BaseModel):
+    """`record.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    loss: float
+    fitness: float = Field(ge=0, le=1)
+    seconds: Annotated[float, Field(ge=0)]
+    engine: dict[str, Any]
+    sha256: str
+
+
+def _save(place: Path, founder: Founder) -> None:
+    raised = founder.raised
+    with atomic_path(place) as folder:
+        folder.mkdir()
+        record = _Record(
+            loss=raised.loss,
+            fitness=raised.fitness,
+            seconds=founder.seconds,
+            engine=dict(founder.engine),
+            sha256=write_tensors(folder / GENE_NAME, raised.gene),
+        )
+        write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
+
+
+def _load(place: Path) -> Founder | None:
+    """The founder at `place`; None if there is none, or a damaged one."""
+    try:
+        record = _Record.model_validate_json(read_file(place / RECORD_NAME, most=MOST_RECORD))
+        if file_sha256(place / GENE_NAME) != record.sha256:
+            return None
+        gene = read_tensors(read_file(place / GENE_NAME, most=MOST_GENE))
+    except (OSError, ValidationError, SafetensorError):
+        return None
+    return Founder(Raised(gene, record.loss, record.fitness), record.seconds, record.engine)

@@ -8,13 +8,14 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from learngene_hub.engine import Crew
-from learngene_hub.evolution.founders import Founders
+from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.population import EvolutionState, Individual
 from learngene_hub.evolution.schedule import generation_images, population_size
 from learngene_hub.evolution.shard import Manner, Raised, Score, Setting, Shard, cut, manner
@@ -34,7 +35,7 @@ def next_generation(
         setting: of the run.
         crew: does all training, on this setting.
         bar: shows images.
-        founders: kept from other runs, and for them; None: there are none.
+        founders: where lone founders are kept for other runs, and looked for; None: nowhere.
 
     Returns:
         The state after the generation, and its row of `metrics.jsonl`.
@@ -48,7 +49,7 @@ def next_generation(
     parents = _parents(state.pool, recipe, now)
     how = manner(state.backends, state.precision, recipe, now, count=setting.threads)
     work = _Work(how, now, crew, bar)
-    raised, saved = _raise_all(parents, work, setting, founders)
+    raised, founder, seconds_before = _raised(parents, work, setting, founders)
     born = [
         _individual(state.next_id + number, [parent] if parent else [], one, now)
         for number, (parent, one) in enumerate(zip(parents, raised, strict=True))
@@ -64,10 +65,11 @@ def next_generation(
         next_id=state.next_id + len(born) + (recombinant is not None),
         pool=_update_pool(state.pool, entering, setting),
         images=state.images + generation_images(recipe, now),
-        seconds=state.seconds + saved + time.monotonic() - began,
+        seconds=state.seconds + seconds_before + time.monotonic() - began,
     )
     row = _metrics_row(after, born, raised, survivors, recombinant, recombinant_enters=is_fit)
-    return after, row | {"backends": dict(work.manner.backends), "engine": crew.record()}
+    engine = crew.record() if founder is None else founder.engine
+    return after, row | {"backends": dict(work.manner.backends), "engine": engine}
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ class _Work:
         parts = dict(self.crew.run(shards, self._step))
         return [one for number in sorted(parts) for one in parts[number]]
 
+    def found(self, shards: Sequence[Shard]) -> Founder:
+        """The only individual of `shards`, raised now."""
+        began = time.monotonic()
+        (raised,) = self.raise_all(shards)
+        return Founder(raised, time.monotonic() - began, self.crew.record())
+
     def score(self, gene: Mapping[str, Tensor]) -> float:
         """The fitness of a gene that nobody raised."""
         return dict(self.crew.run([Score(gene, self.manner)], self._step))[0]
@@ -92,20 +100,17 @@ class _Work:
         self.bar.advance(images, generation=self.now + 1, now=doing)
 
 
-def _raise_all(
+def _raised(
     parents: Sequence[Individual | None], work: _Work, setting: Setting, founders: Founders | None
-) -> tuple[list[Raised], float]:
-    """The newborns of `parents`, and the seconds that another run has spent on them: a founder is raised only once."""
+) -> tuple[list[Raised], Founder | None, float]:
+    """The newborns of `parents`; the founder among them that is kept, and the seconds another run spent on it."""
     shards = cut([one.gene if one else None for one in parents], work.now, work.manner)
     if founders is None or len(parents) > 1:
-        return work.raise_all(shards), 0.0
-    if (found := founders.find(shards[0], setting)) is not None:
-        work.bar.advance(generation_images(setting.recipe, work.now), generation=work.now + 1, now="kept")
-        return [found[0]], found[1]
-    began = time.monotonic()
-    raised = work.raise_all(shards)
-    founders.keep(shards[0], setting, raised[0], time.monotonic() - began)
-    return raised, 0.0
+        return work.raise_all(shards), None, 0.0
+    founder, is_old = founders.get(shards[0], setting, partial(work.found, shards))
+    if is_old:
+        work.bar.advance(generation_images(setting.recipe, work.now), generation=work.now + 1, now="raised before")
+    return [founder.raised], founder, founder.seconds if is_old else 0.0
 
 
 def _parents(pool: Sequence[Individual], recipe: Recipe, now: int) -> Sequence[Individual | None]:

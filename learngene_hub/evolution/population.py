@@ -48,7 +48,7 @@ class EvolutionState:
         next_id: id of the next individual to be born.
         pool: the gene pool, best score first.
         images: training images seen so far by ancestry and critic networks together.
-        seconds: wall time spent so far.
+        seconds: wall time spent so far, that of another run on a founder taken over from it included.
         backends: job -> back end that trains its networks, the same from the first generation to the last.
         precision: of convolutions and products, likewise; None: not settled yet.
     """

@@ -1,5 +1,7 @@
 """`evolve`: a recipe in, a gene folder out; interrupted at any moment, it goes on where it was."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -68,7 +70,7 @@ def evolve(
     device: str = "auto",
     engine: EngineOptions = EngineOptions(),  # noqa: B008
     backends: Mapping[Job, Backend] | None = None,
-    founders: Founders | None = None,
+    founders: str | Path | None = None,
     reporter: Reporter = SilentReporter(),  # noqa: B008
 ) -> Learngene:
     """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
@@ -88,7 +90,8 @@ def evolve(
             shared out among the individuals of a generation, it takes several workers to use several cores: as many as
             there are, or one a GPU, unless it says otherwise. They do not run the calling script again.
         backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
-        founders: where founders are kept that several recipes share; each is raised by the first one only.
+        founders: folder in which lone founders are kept, and looked for: recipes that differ in selection or mutation
+            alone share theirs. None: nowhere.
         reporter: told of progress.
 
     Raises:
@@ -122,10 +125,11 @@ def evolve(
             _tell_of_idle_workers(engine, recipe, state.backends["ancestry"], reporter)
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
+            kept = None if founders is None else Founders(Path(founders), _images_hash(around), reporter)
             left = range(state.generation, recipe.evolution.generations)
             with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
                 for _ in left:
-                    state, row = next_generation(state, setting, crew, bar, founders)
+                    state, row = next_generation(state, setting, crew, bar, kept)
                     append_metrics(out, row | _timings(choices, row))
                     save_state(out, state, recipe.model_dump(mode="json"), around)
                     reporter.line(_summary(row, recipe.evolution.generations))
@@ -197,6 +201,11 @@ def _surroundings(setting: Setting) -> Surroundings:
     return Surroundings(
         {role: list(names) for role, names in asdict(environment.split).items()}, fingerprints, setting.threads
     )
+
+
+def _images_hash(around: Surroundings) -> str:
+    told = json.dumps([around.classes, around.fingerprints], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _check_same(before: Surroundings, now: Surroundings, out: Path, reporter: Reporter) -> None:

@@ -194,7 +194,7 @@ def _batches(images: Images, settings: Settings) -> Iterator[Batch]:
     """Full batches without end, so that batch norm never meets a last batch of one image."""
     draws = generator(settings.seed, "fine-tuning batches")
     for chosen in epochs(len(images.labels), settings.batch_size, draws):
-        yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device)
+        yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device, non_blocking=True)
 
 
 def _first_best(log: list[Epoch]) -> int:

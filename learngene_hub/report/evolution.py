@@ -30,7 +30,7 @@ class Story:
         best: highest fitness, in [0, 1].
         mean: of all that did not fail.
         images: training images of this generation.
-        seconds: wall time of this generation.
+        seconds: wall time of this generation; of a founder taken over from another run, that of the other run too.
         trained: how, as far as the metrics say.
     """
 
