@@ -3,7 +3,8 @@
     python -m docs.joined docs/results/NAME/few-shot.json LATER/results.json
 
 Both need the same gene, tasks, surroundings and kind of descendant, and every start they share must have the same
-accuracies, task by task: else the later ones may not stand beside the earlier.
+accuracies, task by task: else the later ones may not stand beside the earlier. That is also what says whether another
+version of the protocol, which may choose learning rates otherwise, makes a difference.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from learngene_hub.results import DescendantResult, Results
 
 BODY = ("network", "width", "depth", "parameters")
-SAME = ("protocol", "data", "classes", "seeds", "tasks", "environment")
+SAME = ("data", "classes", "seeds", "tasks", "environment")
 
 
 def joined(first: Results, later: Results) -> Results:
@@ -24,12 +25,15 @@ def joined(first: Results, later: Results) -> Results:
     for key in SAME:
         if getattr(first, key) != getattr(later, key):
             raise ValueError(f"expected equal {key} in both files, found {getattr(first, key)}, {getattr(later, key)}")
+    for key in (first.protocol.keys() & later.protocol.keys()) - {"version"}:
+        if (mine := first.protocol[key]) != (theirs := later.protocol[key]):
+            raise ValueError(f"expected equal {key} of the protocol in both files, found {mine}, {theirs}")
     if len(first.descendants) != 1 or len(later.descendants) != 1:
         raise ValueError("expected one kind of descendant in each file, found several")
     if [one.sha256 for one in first.genes] != [one.sha256 for one in later.genes]:
         raise ValueError("expected both files to be of the same gene, found others")
-    (mine,), (theirs,) = first.descendants, later.descendants
-    return first.model_copy(update={"descendants": (_joined(mine, theirs),)})
+    together = _joined(first.descendants[0], later.descendants[0])
+    return first.model_copy(update={"descendants": (together,)})
 
 
 def _joined(mine: DescendantResult, theirs: DescendantResult) -> DescendantResult:

@@ -250,6 +250,15 @@ def test_evaluations_that_measured_otherwise_are_not_joined(change):
         joined(whole, whole.model_copy(update=change))
 
 
+def test_only_evaluations_of_equal_protocols_are_joined_whatever_the_version():
+    whole = results(VERSION_2)
+    newer = whole.model_copy(update={"protocol": whole.protocol | {"version": 9, "split": "novel"}})
+    assert joined(whole, newer) == whole
+    shorter = whole.model_copy(update={"protocol": whole.protocol | {"steps": 20}})
+    with pytest.raises(ValueError, match="expected equal steps of the protocol in both files, found 60, 20"):
+        joined(whole, shorter)
+
+
 def test_evaluations_whose_common_starts_differ_are_not_joined():
     whole = results(VERSION_2)
     swapped = {"narrow": "pretrained", "pretrained": "narrow"}
