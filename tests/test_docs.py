@@ -126,6 +126,7 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((VERSION_2, "learngene", "60"), (VERSION_2, "bn-slice", "60"), "1.2 ± 0.8"),
         ((VERSION_2, "learngene", "60"), (VERSION_2, "random-slice", "60"), "2.1 ± 0.6"),
         ((MINI_2, "learngene", "60"), (MINI_2, "magnitude-slice", "60"), "2.6 ± 0.7"),
+        ((MINI_2, "learngene", "60"), (MINI_2, "narrow-flops", "60"), "0.9 ± 0.9"),
         ((MINI_2, "learngene", "60"), (MINI_2, "random-slice", "60"), "3.5 ± 0.7"),
         ((DIGITS_02, "learngene", "60"), (DIGITS_02, "scratch", "60"), "0.5 ± 0.7"),
         ((WIDER, "learngene", "60"), (VERSION_2, "learngene", "60"), "1.1 ± 0.9"),
