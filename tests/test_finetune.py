@@ -125,13 +125,13 @@ def test_every_batch_is_full_even_when_one_image_is_left_over(count):
     assert {len(next(batches)) for _ in range(9)} == {4}
 
 
-@pytest.mark.parametrize(("lr", "warned"), [(1e-9, 1), (0.05, 0)])
+@pytest.mark.parametrize(("lr", "warned"), [(1e-6, 1), (0.05, 0)])
 def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, lr, warned):
     photos, listener = write_photos(tmp_path / "photos", 20), Listener()
-    settings = Settings(epochs=30, batch_size=8, lr=lr, patience=3 if warned else 30)
+    settings = Settings(epochs=30, batch_size=8, lr=lr, patience=30)
     tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
-    assert (tuned.record["learngene"]["val_accuracy"] <= 1 / 3) == bool(warned)
-    assert sum("no better on validation images than always naming" in text for text in listener.warnings) == warned
+    assert (tuned.record["learngene"]["val_accuracy"] < 0.6) == bool(warned)  # 12 images: 1/3 and two of 0.136
+    assert sum("as far as 12 validation images can tell, no better" in one for one in listener.warnings) == warned
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tiny_run, photos, tmp_path):

@@ -45,7 +45,7 @@ class Founders:
     Attributes:
         folder: they are kept in.
         images: hash of all images of the run and of their classes.
-        reporter: told where another process is waited for.
+        reporter: told of founders that are taken over, and of waiting for another process.
     """
 
     folder: Path
@@ -59,6 +59,7 @@ class Founders:
         with alone(place.with_suffix(".lock"), "the same founder", self.reporter.line):
             sweep(self.folder, place.name)
             if (kept := _load(place)) is not None:
+                self.reporter.line(f"generation {shard.generation + 1}: a founder that another run has raised")
                 return kept, True
             made = make()
             if not math.isnan(made.raised.fitness):

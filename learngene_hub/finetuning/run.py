@@ -1,5 +1,6 @@
 """`finetune`: a descendant of a gene, trained on a user's images, kept as a folder that timm loads."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -188,10 +189,10 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         network.load_state_dict(fit.state)
         record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
         reporter.line(_summary(start, record, settings))
-        if record["val_accuracy"] <= _most_frequent(record["confusion"]):
+        if record["val_accuracy"] <= _by_chance(record["confusion"]):
             reporter.warn(
-                f"{start}: no better on validation images than always naming the most frequent class; more epochs, "
-                "another learning rate or more images may help"
+                f"{start}: as far as {len(images.val.labels)} validation images can tell, no better than always naming "
+                "the most frequent class; more epochs, another learning rate or more images may help"
             )
         outcomes[start] = _Outcome(record, fit.state)
     return outcomes
@@ -216,10 +217,11 @@ def _measured(network: LearngeneNetwork, images: Loaded, classes: int) -> dict[s
     return measured | {"test_accuracy": accuracy_of(logits_of(network, images.test), images.test.labels)}
 
 
-def _most_frequent(confusion: Sequence[Sequence[int]]) -> float:
-    """Share of the images that are of the most frequent class."""
+def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
+    """Accuracy that who always names the most frequent class hardly exceeds: its share and two standard errors."""
     counts = [sum(row) for row in confusion]
-    return max(counts) / sum(counts)
+    share = max(counts) / sum(counts)
+    return share + 2 * math.sqrt(share * (1 - share) / sum(counts))
 
 
 def _show(bar: Task, row: Epoch) -> None:

@@ -70,7 +70,7 @@ def _best(rival: StartResult, lead: Summary) -> str:
         case "behind":
             return f"It loses to the best other start, {rival.start}, by {size(lead)} points."
         case "level":
-            return f"The best other start, {rival.start}, is level with it: its lead is {points(lead)} points."
+            return f"It is level with the best other start, {rival.start}: its lead is {points(lead)} points."
         case _:
             return (
                 f"The best other start but scratch is {rival.start}: its lead over that one is {points(lead)} points, "
