@@ -275,7 +275,7 @@ def _check_alike(networks: Sequence[nn.Module]) -> None:
     first, *others = ({name: tuple(t.shape) for name, t in one.state_dict().items()} for one in networks)
     for number, other in enumerate(others, start=1):
         if other != first:
-            name = next(iter(dict(first.items() ^ other.items())))
+            name = next(one for one in first | other if first.get(one) != other.get(one))
             raise NetworkError(
                 f"Networks trained side by side must be of one shape; {name} is {first.get(name)} in the first and "
                 f"{other.get(name)} in number {number + 1}."
