@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -85,7 +85,7 @@ class _Record(BaseModel):
 
     loss: float
     fitness: float = Field(ge=0, le=1)
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: float = Field(ge=0)
     engine: dict[str, Any]
     sha256: str
 
