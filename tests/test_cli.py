@@ -223,6 +223,8 @@ def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
         "tasks",
     }
     assert json.loads(learngene("evaluate", tiny_run, *quick, "--json").stdout)["tasks"] == 2
+    assert "mean of 2 tasks ± 95 % CI" in words(result.stdout)
+    assert "one task, so without an interval" in words(learngene("evaluate", tiny_run, *quick, "--tasks", 1).stdout)
 
 
 def test_recipes_are_listed_shown_copied_and_validated(tmp_path, monkeypatch):

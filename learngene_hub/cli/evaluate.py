@@ -125,12 +125,13 @@ def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
 
 def _show(results: "Results") -> None:
     from learngene_hub.findings import is_learngene
+    from learngene_hub.report.sentences import network_words, tasks_words
 
     rivals = any(not is_learngene(one.start) and one.gain for one in results.descendants[0].starts)
     for descendant in results.descendants:
         print_table(
-            f"{descendant.network}, width {descendant.width}, depth {descendant.depth}; {results.setting}; "
-            f"{results.tasks} task{'' if results.tasks == 1 else 's'} ({results.data}); accuracy in %, mean ± 95 % CI",
+            f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
+            f"{tasks_words(results.tasks)}",
             ("start", "accuracy", "gain over scratch", *(["lead of learngene"] if rivals else []), "rate", "inherited"),
             [_row(one, results.headline, rivals=rivals) for one in descendant.starts],
             whole_first=True,
