@@ -21,7 +21,12 @@ from learngene_hub.operators import carried_channels
 from learngene_hub.operators import extract as extract_tensors
 from learngene_hub.operators import inherit as inherit_tensors
 
-_FIXED = {"network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "features_only"}  # the gene decides them
+_BY_THE_GENE = "the gene brings its network, its weights and what to normalise images with"
+_FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
+    "features_only": "`forward_intermediates` gives maps",
+    "checkpoint_path": "the gene would be written over it; load it into the model that you get",
+}
+"""Arguments of timm that mean nothing here -> why."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class InheritanceReport:
 
     Attributes:
         source: what the gene was called when it was loaded; `memory` if it was not.
-        sha256: of the gene's weights.
+        sha256: of the gene's weights; empty for a gene that was never saved.
         layers: one report a convolution, in forward order.
         left_out: layers of the gene that a shallower network has no place for.
         inherited: parameters that came from the gene.
@@ -64,9 +69,10 @@ class InheritanceReport:
     def __str__(self) -> str:
         """The report as a table in plain text."""
         width = max(len(layer.layer) for layer in self.layers)
-        commit = f"commit {self.revision[:12]}, " if self.revision else ""
+        known = {"commit": self.revision, "sha256": self.sha256}
+        origin = ", ".join(f"{name} {value[:12]}" for name, value in known.items() if value)
         lines = [
-            f"learngene {self.source} ({commit}sha256 {self.sha256[:12]})",
+            f"learngene {self.source}" + f" ({origin})" * bool(origin),
             f"{'layer':{width}}  outputs    inputs     born as",
         ]
         for layer in self.layers:
@@ -98,9 +104,10 @@ def from_learngene(
     freeze_gene: bool = False,
     **timm_kwargs: Any,  # noqa: ANN401
 ) -> LearngeneNetwork:
-    """A timm model that inherits a learngene, in train mode, on the CPU, in float32, ready to fine-tune.
+    """A timm model that inherits a learngene, in train mode, ready to fine-tune.
 
-    The model expects images normalised as `model.pretrained_cfg` says; `model.inheritance` reports what it inherited.
+    It is on the CPU and in float32, unless `device` or `dtype` say otherwise. It expects images normalised as
+    `model.pretrained_cfg` says; `model.inheritance` reports what it inherited.
 
     Args:
         source: a gene folder, the folder of a run, the name of a gene of this package (`list_learngenes`), a repository
@@ -130,11 +137,8 @@ def from_learngene(
         NetworkError: there is no such width or depth; the depths there are are named.
     """
     _check_cross(cross)
-    if fixed := _FIXED & timm_kwargs.keys():
-        raise InheritanceError(
-            f"{min(fixed)}: not an argument here; the gene brings its network and what to normalise images with, and "
-            "`forward_intermediates` gives maps"
-        )
+    if fixed := _FIXED.keys() & timm_kwargs.keys():
+        raise InheritanceError(f"{min(fixed)}: not an argument here; {_FIXED[min(fixed)]}")
     gene = _loaded(
         source,
         revision=revision,
@@ -147,19 +151,8 @@ def from_learngene(
     config = gene.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
-    overlay = _pretrained_cfg(config, in_chans)
-    model = newborn(
-        body,
-        num_classes=num_classes,
-        gene=gene.tensors,
-        cross=cross,
-        seed=seed,
-        pretrained_cfg_overlay=overlay,
-        **timm_kwargs,
-    )
-    model.inheritance = _report(model, gene)
-    if freeze_gene:
-        freeze(model, gene)
+    model = newborn(body, num_classes=num_classes, gene=gene.tensors, cross=cross, seed=seed, **timm_kwargs)
+    _record(model, gene, freeze_gene=freeze_gene)
     return model
 
 
@@ -174,7 +167,9 @@ def _loaded(source: str | Path | Learngene, **options: Any) -> Learngene:  # noq
 def inherit(
     model: nn.Module, gene: Learngene | str | Path, *, cross: str = "zero", freeze_gene: bool = False
 ) -> InheritanceReport:
-    """Put `gene` into the leading channels of `model`, in place; with `cross="random"` nothing else is touched.
+    """Put `gene` into the leading channels of `model`, in place; with `cross="random"` no other weight is touched.
+
+    `model.pretrained_cfg` says then, as after `from_learngene`, what images of the gene are normalised with.
 
     Args:
         model: one of the networks registered here.
@@ -194,8 +189,14 @@ def inherit(
     state = inherit_tensors(network.state_dict(), network.conv_specs(), gene.tensors, cross=cross)
     unfreeze(network)
     network.load_state_dict(state)
-    report = _report(network, gene)
-    network.inheritance = report
+    return _record(network, gene, freeze_gene=freeze_gene)
+
+
+def _record(network: LearngeneNetwork, gene: Learngene, *, freeze_gene: bool) -> InheritanceReport:
+    """Leave in `network`, which has inherited `gene`, what belongs to that beside the weights."""
+    if cfg := getattr(network, "pretrained_cfg", None):  # a network that timm did not make has none
+        cfg.update(_pretrained_cfg(gene.config, network.in_chans))
+    network.inheritance = report = _report(network, gene)
     if freeze_gene:
         freeze(network, gene)
     return report
@@ -203,6 +204,8 @@ def inherit(
 
 def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Learngene:
     """Cut a learngene out of `model`: the leading channels of every layer.
+
+    The gene's images are those that `model.pretrained_cfg` speaks of; set it first where others trained the model.
 
     Args:
         model: one of the networks registered here, on any device.
@@ -274,7 +277,7 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
 
 
 def _check_cross(cross: str) -> None:
-    if cross not in {"zero", "random"}:
+    if cross not in ("zero", "random"):
         raise InheritanceError(f"cross: expected 'zero' or 'random', found {cross!r}")
 
 

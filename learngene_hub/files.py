@@ -20,7 +20,11 @@ LOCK_NAME = ".lock"
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
-_STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_STORAGE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EEXIST, errno.ENOTDIR),  # a file where a folder should be
+}
 
 
 def is_there(path: str | Path) -> bool:

@@ -1,7 +1,11 @@
 """Inherited values that stay as they are while the rest of a network trains."""
 
+from operator import attrgetter
+
+import torch
 from torch import Tensor, nn
 
+from learngene_hub.errors import NetworkError
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
 from learngene_hub.training import leading
@@ -10,13 +14,15 @@ from learngene_hub.training import leading
 def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
     """Hold what `network` inherited as it is: kernels, and weights and biases of batch norms, not their statistics.
 
-    The values are put back before every forward pass and before the state is read, whatever an optimiser did to them.
+    The values are put back before every forward pass and before the state is read or loaded, whatever an optimiser
+    did to them. A state that is loaded brings its own, which are held from then on.
     """
-    state = network.state_dict()
     if network.hold is None:
         network.hold = _Hold()
-        network.register_forward_pre_hook(network.hold)
         network.register_state_dict_pre_hook(network.hold)  # type: ignore[no-untyped-call]
+        network.register_load_state_dict_pre_hook(network.hold)  # type: ignore[no-untyped-call]
+        network.register_load_state_dict_post_hook(network.hold.take)  # type: ignore[no-untyped-call]
+    state = network.state_dict()
     network.hold.values = {
         name: leading(state[name], shape).clone() for name, shape in inherited_shapes(network, gene).items()
     }
@@ -25,29 +31,42 @@ def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
 def unfreeze(model: nn.Module) -> None:
     """Let everything train again, in place, where `freeze_gene` held what was inherited; else nothing happens.
 
+    A copy of the model, such as the average that an EMA keeps, is held and let go on its own. An optimiser that
+    gathered momentum while the gene was held would move it by that at once: make a new one.
+
     Raises:
         NetworkError: the model is none of the networks registered here.
     """
     network = walkable(model)
     if network.hold is not None:
-        network.hold(network)
+        network.put_back()
         network.hold.values = {}
 
 
 class _Hold:
     """Puts the leading entries of some parameters back; a class, so that deep copies of the network keep it."""
 
-    values: dict[str, Tensor]
+    def __init__(self) -> None:
+        self.values: dict[str, Tensor] = {}
 
     def __call__(self, module: nn.Module, *unused: object) -> None:
-        parameters = dict(module.named_parameters()) if self.values else {}
+        if self.values and torch.compiler.is_exporting():
+            raise NetworkError("expected a network without held values to export; call `unfreeze` first")
         for name in self.values:
-            # past autograd, which would take what an earlier forward pass saw for changed
-            parameter = parameters[name].data
+            # by name, since a replica's weights are no parameters; past autograd, which would take what an earlier
+            # forward pass saw for changed
+            parameter = attrgetter(name)(module).data
             if parameter.is_meta:
                 continue
             self.values[name] = value = self.values[name].to(parameter.device)
             leading(parameter, value.shape).copy_(value)
+
+    def take(self, module: nn.Module, *unused: object) -> None:
+        """Hold what is there now."""
+        for name, value in self.values.items():
+            parameter = attrgetter(name)(module).data
+            if not parameter.is_meta:
+                self.values[name] = leading(parameter, value.shape).clone()
 
 
 def inherited_shapes(network: LearngeneNetwork, gene: Learngene) -> dict[str, tuple[int, ...]]:

@@ -61,7 +61,10 @@ def carried_channels(specs: Sequence[ConvSpec], gene: State) -> dict[str, int]:
         elif spec.if_absent == "random":
             channels[spec.out_group] = 0
         elif spec.if_absent == "refuse":
-            raise InheritanceError(f"layer {spec.conv}: the network needs it from the gene, and the gene lacks it")
+            raise InheritanceError(
+                f"layer {spec.conv}: the network needs it from the gene, and the gene lacks it; use the gene's network "
+                "family"
+            )
     return channels
 
 

@@ -32,7 +32,8 @@ def derive_seed(seed: int, *path: str | int) -> int:
         LearngeneError: a seed or number is not whole.
     """
     try:
-        address = "/".join(repr(part if isinstance(part, str) else int(index(part))) for part in (seed, *path))
+        parts = (part if isinstance(part, str) else int(index(part)) for part in path)
+        address = "/".join(map(repr, (int(index(seed)), *parts)))
     except TypeError:
         raise LearngeneError(f"seed: expected a whole number, found {seed!r}") from None
     return int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "big") >> 1

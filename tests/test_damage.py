@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+import torch
 from results_examples import example
 from safetensors.torch import load_file, save_file
 
@@ -164,6 +165,27 @@ def test_a_line_of_a_ledger_that_lacks_a_measure_is_measured_again(tmp_path):
     unit = Unit("novel", 0, 0, 0.1)
     ledger(tmp_path).enter(unit, {"60": 0.5})
     assert unit not in ledger(tmp_path, measures=["60", "prototype"])
+
+
+def test_a_network_is_kept_from_any_memory_format(tiny_run, tmp_path):
+    network = from_learngene(tiny_run, num_classes=2).to(memory_format=torch.channels_last)
+    save_timm_folder(network, tmp_path, class_names=["a", "b"])
+    kept = load_timm_folder(tmp_path).state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("classes", "dtype", "fault"),
+    [
+        (2, torch.float32, "found 2 outputs and 1 names"),
+        (0, torch.float32, "found 0 outputs and 1 names"),
+        (1, torch.float16, r"in float32, found torch\.float16; call `\.float\(\)`"),
+    ],
+)
+def test_what_could_not_be_loaded_again_is_not_kept(tiny_run, tmp_path, classes, dtype, fault):
+    with pytest.raises(NetworkError, match=fault):
+        save_timm_folder(from_learngene(tiny_run, num_classes=classes).to(dtype), tmp_path, class_names=["a"])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

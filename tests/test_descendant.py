@@ -11,7 +11,7 @@ import torch
 from timm.data import resolve_model_data_config
 
 from learngene_hub import Learngene, extract, from_learngene, inherit, unfreeze
-from learngene_hub.errors import GeneFileError, InheritanceError, NetworkError
+from learngene_hub.errors import GeneFileError, InheritanceError, LearngeneError, NetworkError, StorageError
 from learngene_hub.networks import DEPTHS, NETWORKS, LgVgg
 from learngene_hub.rng import generator
 from learngene_hub.training import leading
@@ -111,6 +111,7 @@ def test_a_model_the_user_already_has_inherits_in_place_and_keeps_the_rest(gene)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     report = inherit(model, gene, cross="random")
     assert model.inheritance is report
+    assert model.pretrained_cfg == from_learngene(gene, num_classes=7, width=0.2).pretrained_cfg
     for name, tensor in model.state_dict().items():
         changed = torch.zeros_like(tensor, dtype=torch.bool)
         if name in gene.tensors:
@@ -133,7 +134,8 @@ def test_the_whole_picture_is_shown_to_a_descendant(tiny_run):
 
 
 @pytest.mark.parametrize(
-    "argument", ["network", "features_only", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"]
+    "argument",
+    ["network", "features_only", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"],
 )
 def test_what_the_gene_settles_is_no_argument(tiny_run, argument):
     with pytest.raises(InheritanceError, match=f"{argument}: not an argument here"):
@@ -151,6 +153,34 @@ def test_a_model_that_cannot_take_the_gene_is_left_as_it_was(gene):
 def test_a_network_of_timms_own_is_refused(gene):
     with pytest.raises(NetworkError, match="ResNet"):
         inherit(timm.create_model("resnet10t", num_classes=2), gene)
+    with pytest.raises(InheritanceError, match="use the gene's network family"):
+        inherit(timm.create_model("lg_resnet12", num_classes=2, width=0.05), gene)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [(torch.nn.DataParallel, "module"), (torch.compile, "_orig_mod"), (timm.utils.ModelEmaV3, "module")],
+)
+def test_a_network_inside_another_is_found_there(tiny_run, wrap, name):
+    with pytest.raises(NetworkError, match=rf"expected the network itself, found it inside \S+; give its `\.{name}`"):
+        unfreeze(wrap(from_learngene(tiny_run, num_classes=2)))
+
+
+@pytest.mark.parametrize("source", [None, 3, {"a": 1}])
+def test_what_cannot_be_a_gene_is_refused_by_its_type(source):
+    with pytest.raises(GeneFileError, match=f"expected the name of a gene.*, found a {type(source).__name__}"):
+        from_learngene(source, num_classes=2)
+
+
+def test_wrong_numbers_are_refused_before_anything_else(tiny_run):
+    with pytest.raises(NetworkError, match="in_chans: expected a whole number, 1 or more, found '3'"):
+        from_learngene(tiny_run, num_classes=2, in_chans="3")
+    with pytest.raises(InheritanceError, match="cross: expected 'zero' or 'random'"):
+        from_learngene(tiny_run, num_classes=2, cross=["zero"])
+    with pytest.raises(LearngeneError, match="seed: expected a whole number, found 'a'"):
+        from_learngene(tiny_run, num_classes=2, seed="a")
 
 
 def test_extract_takes_a_fraction_or_counts_and_refuses_more_than_there_is(tiny_run, gene):
@@ -168,6 +198,19 @@ def test_an_extracted_gene_can_be_saved_and_inherited(tiny_run, tmp_path):
     extract(from_learngene(tiny_run, num_classes=5)).save_pretrained(tmp_path / "cut")
     model = from_learngene(tmp_path / "cut", num_classes=3)
     assert model.inheritance.share > 0.15
+
+
+def test_a_gene_in_memory_has_no_hash_to_show(tiny_run):
+    cut = extract(from_learngene(tiny_run, num_classes=5))
+    assert str(from_learngene(cut, num_classes=3).inheritance).startswith("learngene memory\n")
+
+
+def test_a_gene_is_not_saved_where_a_file_is(gene, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError, match="cannot be written"):
+            gene.save_pretrained(place)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_frozen_gene_stays_while_the_rest_learns(tiny_run, gene):
@@ -205,6 +248,62 @@ def test_an_unfrozen_gene_learns_again_in_copies_too(tiny_run, gene):
         unfreeze(one)
         assert torch.equal(shaken(one)[name][: len(kernel)], kernel + 1)
     unfreeze(from_learngene(tiny_run, num_classes=5))
+
+
+@pytest.mark.parametrize("way", ["forward_features", "forward_intermediates"])
+def test_a_frozen_gene_is_held_whichever_way_features_are_asked_for(tiny_run, gene, way):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True).eval()
+    features = getattr(model, way)
+    name, kernel = next((name, tensor) for name, tensor in gene.tensors.items() if tensor.ndim == 4)
+    with torch.no_grad():
+        model.get_parameter(name).add_(1)
+        features(torch.zeros(1, 3, 28, 28))
+    assert torch.equal(model.get_parameter(name)[: len(kernel)], kernel)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_state_that_is_loaded_is_what_is_held_from_then_on(tiny_run, nested):
+    trained = {name: tensor + 1 for name, tensor in from_learngene(tiny_run, num_classes=5).state_dict().items()}
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
+    shaken(model)
+    if nested:
+        torch.nn.ModuleDict({"inner": model}).load_state_dict({f"inner.{name}": t for name, t in trained.items()})
+    else:
+        model.load_state_dict(trained)
+    state = shaken(copy.deepcopy(model))
+    for name, value in model.hold.values.items():
+        assert torch.equal(leading(state[name], value.shape), leading(trained[name], value.shape))
+    unfreeze(model)
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_part_of_a_state_leaves_the_rest_held_as_it_was(tiny_run, gene):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
+    head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head")}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    model.load_state_dict(head, strict=False)
+    name, kernel = next((name, tensor) for name, tensor in gene.tensors.items() if tensor.ndim == 4)
+    assert torch.equal(shaken(model)[name][: len(kernel)], kernel)
+
+
+def test_a_replica_whose_weights_are_no_parameters_is_held(tiny_run, gene):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
+    timm.utils.freeze(model, ["stages.0"])  # batch norms of timm's, whose weights are buffers
+    assert model(torch.zeros(2, 3, 28, 28)).shape == (2, 5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_a_model_that_was_frozen_goes_into_torchscript_and_export(tiny_run):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True).eval()
+    x = torch.rand(2, 3, 28, 28, generator=generator(0, "x"))
+    assert torch.equal(torch.jit.script(model)(x), model(x))
+    with pytest.raises(NetworkError, match="without held values to export; call `unfreeze`"):
+        torch.export.export(model, (x,))
+    unfreeze(model)
+    assert torch.equal(torch.export.export(model, (x,)).module()(x), model(x))
 
 
 def test_a_frozen_gene_takes_several_forward_passes_and_a_look_at_the_state_before_a_backward_pass(tiny_run):

@@ -35,6 +35,12 @@ def test_names_that_the_hub_does_not_allow_are_refused(text):
         parse_address(text)
 
 
+@pytest.mark.parametrize(("name", "revision"), [(None, None), ("you/gene", 3)])
+def test_what_is_no_text_names_no_repository(name, revision):
+    with pytest.raises(HubError, match=r"found a (NoneType|int)"):
+        Address(name, revision)
+
+
 def test_a_prefix_before_anything_else_is_refused():
     with pytest.raises(HubError, match="expected hf-hub:owner/name or"):
         parse_address("hf-hub:gene")

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+from learngene_hub.files import written
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CONFIG_NAME, MORE_FILES, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
@@ -80,10 +81,11 @@ class Learngene:
 
         Raises:
             GeneFileError: a tensor has values that are not finite, or a kernel some that are too large for its dtype.
-            StorageError: no space, or no permission.
+            StorageError: no space, no permission, or no folder there.
         """
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
+        with written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         write_gene(folder, self.tensors, self.config)
         return folder
 

@@ -57,7 +57,7 @@ def list_learngenes(
         hub: ask the Hub.
         author: user or organisation of the Hub.
         network: such as `lg_vgg11`.
-        search: part of the name.
+        search: part of the name, in either case.
         token: of a user of the Hub, who sees her private genes too.
         endpoint: URL of the Hub.
 
@@ -69,7 +69,7 @@ def list_learngenes(
         options = HubOptions(token=token, endpoint=endpoint)
         found = find_models(tags, author=author, search=search, options=options)
         return [_of_hub(one) for one in found if one.card_data and one.card_data.get("library_name") == LIBRARY_NAME]
-    genes = [_shipped(name) for name in shipped_index() if search is None or search in name]
+    genes = [_shipped(name) for name in shipped_index() if search is None or search.lower() in name]
     return [one for one in genes if network in {None, one.network} and author in {None, PREFIX.rstrip("/")}]
 
 

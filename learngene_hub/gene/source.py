@@ -60,6 +60,8 @@ def locate(
         GeneFileError: there is no gene of this name.
         HubError: it cannot be fetched; see `fetch`.
     """
+    if not isinstance(source, str | Path):
+        raise GeneFileError(f"expected the name of a gene, its folder or a Learngene, found a {type(source).__name__}")
     name = str(source)
     if isinstance(source, Path) or is_there(name):
         _refuse_revision(name, revision)

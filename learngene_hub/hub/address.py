@@ -29,9 +29,11 @@ class Address:
         """Check the name.
 
         Raises:
-            HubError: it is not `owner/name`, or the Hub would not allow it.
+            HubError: it is not `owner/name`, or the Hub would not allow it; or a revision is no text.
         """
         check_repo_id(self.repo_id)
+        if not isinstance(self.revision, str | None):
+            raise HubError(f"revision: expected a branch, tag or commit, found a {type(self.revision).__name__}")
 
     def __str__(self) -> str:
         """As a user would type it."""
@@ -69,6 +71,8 @@ def check_repo_id(repo_id: str) -> None:
     Raises:
         HubError: it is not `owner/name`, or has other characters than letters, digits, `-`, `_` and `.`.
     """
+    if not isinstance(repo_id, str):
+        raise HubError(f"expected the name of a repository, owner/name, found a {type(repo_id).__name__}")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

@@ -94,6 +94,9 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
     """
     if not isinstance(model, LearngeneNetwork):
         found = f"{type(model).__module__}.{type(model).__qualname__}"
+        for name in ("module", "_orig_mod"):  # what DataParallel, DDP and EMA call it, and torch.compile
+            if isinstance(getattr(model, name, None), LearngeneNetwork):
+                raise NetworkError(f"expected the network itself, found it inside {found}; give its `.{name}`")
         raise NetworkError(
             f"A learngene goes only into networks whose channel groups are known: {', '.join(NETWORKS)}. "
             f"Found {found}. Create one of these with timm.create_model or learngene_hub.networks.build."

@@ -4,6 +4,7 @@
 importing it registers the network's name.
 """
 
+import copy
 import math
 import shutil
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import timm
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from timm.models import save_for_hf
@@ -18,12 +20,13 @@ from timm.models import save_for_hf
 from learngene_hub.errors import NetworkError, first_fault
 from learngene_hub.files import read_json
 from learngene_hub.networks.build import NETWORKS, plan_layout, walkable
-from learngene_hub.networks.walk import LearngeneNetwork
+from learngene_hub.networks.walk import MOST_WIDTH, LearngeneNetwork
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
+MOST_CLASSES = 10**6
 Positive = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -32,9 +35,9 @@ class _Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
-    num_classes: int = Field(ge=1, le=10**6)
+    num_classes: int = Field(ge=1, le=MOST_CLASSES)
     in_chans: int = Field(3, ge=1, le=64)
-    width: float = Field(1.0, gt=0, le=100)
+    width: float = Field(1.0, gt=0, le=MOST_WIDTH)
     depth: int
     global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
 
@@ -80,18 +83,34 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
     The config says to scale the whole centre square of a picture, as images are cut here (`decode_image`).
 
     Args:
-        network: on the CPU, its tensors contiguous; with as many outputs as there are names.
+        network: in float32, with as many outputs as there are names; on any device, in any memory format.
         folder: where the two files go.
         class_names: of the outputs, in order.
+
+    Raises:
+        NetworkError: the network is none of `NETWORKS`, not in float32, or has another number of outputs.
     """
+    _check_savable(walkable(network), class_names)
+    plain = copy.deepcopy(network).cpu()
+    plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing from torch's stubs
     save_for_hf(
-        network,
+        plain,
         str(folder),
         model_config={"label_names": list(class_names)},
         data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
         safe_serialization=True,
     )
     shutil.copymode(Path(folder, CONFIG_NAME), Path(folder, WEIGHTS_NAME))  # safetensors lets nobody else read it
+
+
+def _check_savable(network: LearngeneNetwork, class_names: Sequence[str]) -> None:
+    if not 1 <= network.num_classes == len(class_names) <= MOST_CLASSES:
+        raise NetworkError(
+            f"expected a network with a name for each of its outputs, found {network.num_classes} outputs and "
+            f"{len(class_names)} names"
+        )
+    if odd := {weight.dtype for weight in network.parameters()} - {torch.float32}:
+        raise NetworkError(f"expected a network in float32, found {odd.pop()}; call `.float()` first")
 
 
 def load_timm_folder(folder: Path) -> LearngeneNetwork:

@@ -6,13 +6,14 @@ learngene is the leading channels of every group. `ConvSpec` names the two group
 network is needed to cut a gene out of it or to put one into it (ours).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, SupportsFloat
 
+import torch
 from timm.layers import ClassifierHead
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
 
 from learngene_hub.errors import NetworkError
 
@@ -21,6 +22,9 @@ IMAGE = "image"
 
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 """The tensors of a batch norm that belong to its channels, of shape (channels,) each."""
+
+MOST_WIDTH = 100
+"""Times the published channels: no network is built wider."""
 
 NORM_EPS = 1e-5
 """What every batch norm here adds to the variance: torch's default."""
@@ -99,15 +103,17 @@ def resolve_channels(
 
     Args:
         base: group to channels at width 1.
-        width: factor, finite and above 0.
+        width: factor, above 0 and up to `MOST_WIDTH`.
         channels: group to channels for every group of `base`, at least 1 each, or None.
         name: family of the network, for messages.
 
     Raises:
         NetworkError: `width` is out of range, or `channels` misses a group, has an unknown one, or empties one.
     """
-    if not (isinstance(width, SupportsFloat) and math.isfinite(width) and width > 0):
-        raise NetworkError(f"{name} has no width {width!r}; choose a finite number above 0, such as 0.5 or 1.0.")
+    if not (isinstance(width, SupportsFloat) and 0 < float(width) <= MOST_WIDTH):
+        raise NetworkError(
+            f"{name} has no width {width!r}; choose a number above 0 and up to {MOST_WIDTH}, such as 0.5 or 1.0."
+        )
     if channels is None:
         return {group: max(1, round(count * width)) for group, count in base.items()}
     _refuse_groups("misses groups", [group for group in base if group not in channels], name=name)
@@ -174,8 +180,16 @@ class LearngeneNetwork(nn.Module):
         """Name -> shape of every tensor of the convolutions and batch norms, which a gene holds the leading part of."""
         return self.layout.shapes(in_chans=self.in_chans)
 
+    @torch.jit.unused
+    def put_back(self) -> None:
+        """Give inherited values that are held as they are their values again; both ways into the stages do."""
+        if self.hold is not None:
+            self.hold(self)
+
     def forward_features(self, x: Tensor) -> Tensor:
         """(batch, last_channels, h, w) feature map of images `x` of shape (batch, in_chans, height, width)."""
+        if not is_scripting():
+            self.put_back()
         features: Tensor = self.stages(x)
         return features
 
@@ -204,6 +218,7 @@ class LearngeneNetwork(nn.Module):
         wanted = _stages_of(len(self.stages), indices, self.architecture)
         if output_fmt != "NCHW":
             raise NetworkError(f"{self.architecture} has maps of the format NCHW, not {output_fmt}.")
+        self.put_back()
         maps = []
         for stage in list(self.stages)[: max(wanted) + 1 if stop_early else None]:
             x = stage(x)
