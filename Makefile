@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench docs attack format build wheel-check audit clean
+.PHONY: help install demo test test-gpu check bench docs attack format build wheel-check audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ demo: $(STAMP)  ## evolve a learngene on built-in data and see what it is worth
 
 test: $(STAMP)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2
+
+test-gpu: $(STAMP)  ## the tests that need a CUDA device, where there is one
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m gpu
 
 check: $(STAMP)  ## format, lint, types, order of imports
 	$(BIN)/ruff format --check .

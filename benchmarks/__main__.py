@@ -30,7 +30,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     record = {"machine": machine(), "figures": [asdict(figure) for figure in found]}
     (arguments.out / "benchmarks.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(", ".join(f"{key} {value}" for key, value in machine().items()), table(found), sep="\n\n")
+    print(", ".join(f"{key} {value}" for key, value in machine().items() if value), table(found), sep="\n\n")
 
 
 def machine() -> dict[str, Any]:
@@ -48,6 +48,8 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "precision": best_precision(torch.device("cpu")),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "learngene_hub": __version__,

@@ -4,6 +4,7 @@ A message says what was expected, what was found, where, and what to do next. Th
 message, without a traceback, and exits with status 1.
 """
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 LONGEST = 2000  # characters of a message
+_ASKED = re.compile(r"(can't allocate memory: you )?[Tt]ried to allocate [\d.]+ \w+")  # torch of CPUs, and of GPUs
 
 
 class LearngeneError(Exception):
@@ -72,6 +74,21 @@ class HubError(LearngeneError):
 
 class HubUnreachableError(HubError):
     """The Hub does not answer, or says to try again later."""
+
+
+def lack_of_memory(error: MemoryError | RuntimeError) -> str | None:
+    """What was asked for when the memory of a CPU or GPU ran out, in torch's words; None if something else went wrong.
+
+    >>> lack_of_memory(MemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"))
+    'Tried to allocate 2.00 GiB'
+    """
+    asked = _ASKED.search(str(error))
+    is_named = (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    )  # torch's, not imported here
+    if not is_named and asked is None:
+        return None
+    return asked[0] if asked else str(error).partition("\n")[0] or type(error).__name__
 
 
 def printable(text: str) -> str:

@@ -92,9 +92,10 @@ class Circuit:
 
 
 def leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The view of the leading `shape` entries of `tensor`."""
+    """The leading `shape` entries of `tensor`: a view, or `tensor` itself where they are all."""
     for dim, size in enumerate(shape):
-        tensor = tensor.narrow(dim, 0, size)
+        if size != tensor.shape[dim]:  # a view costs a launch, and another in the backward pass
+            tensor = tensor.narrow(dim, 0, size)
     return tensor
 
 
@@ -220,7 +221,8 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def best_precision(device: torch.device) -> Precision:
     """`bfloat16` where the device computes it natively, else `float32`."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        with torch.cuda.device(device):
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
 
 

@@ -13,6 +13,7 @@ from populations import tensors, trainees, training
 
 from learngene_hub.backends import Choice, choose, memory
 from learngene_hub.backends import choice as choosing
+from learngene_hub.birth import placed
 from learngene_hub.data import cache_folder
 from learngene_hub.evolution import ancestry
 from learngene_hub.evolution.checkpoint import load_state
@@ -123,6 +124,28 @@ def test_networks_that_do_not_fit_side_by_side_are_trained_by_the_loop(fresh_cac
     monkeypatch.setattr(choosing, "_milliseconds", full)
     assert choice(trainees(count=1)[0], warn=said.append) == Choice("loop")
     assert "3 at once need more memory than there is" in said[0]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, torch.AcceleratorError])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_a_gpu_cannot_do_side_by_side_it_does_one_after_another(fresh_cache, monkeypatch, gpu, device, error):
+    def odd(*_):
+        raise error("no engine for this shape\nat a place in C++")
+
+    said = []
+    monkeypatch.setattr(choosing, "_milliseconds", odd)
+    monkeypatch.setattr(choosing, "networks_at_once", lambda example, *_: 3)
+    example = trainees(count=1, dtype=torch.float32)[0]
+    with gpu():
+        placed(example.network, torch.device(device))
+        if (device, error) == ("cuda", RuntimeError):
+            assert choice(example, warn=said.append) == Choice("loop")
+            assert said == [
+                "Networks are trained one after another: both ways could not be timed (no engine for this shape)"
+            ]
+        else:
+            with pytest.raises(error, match="no engine"):
+                choice(example, warn=said.append)
 
 
 def test_another_batch_size_is_another_choice(fresh_cache, monkeypatch):

@@ -126,10 +126,11 @@ def test_nothing_that_is_copied_for_a_batch_is_waited_for(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # a prototype, torch says once
 def test_a_cuda_device_makes_batches_without_a_wait():
     batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True, device="cuda")
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         batches.train(torch.arange(9), generator(0, "batch"))
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -94,7 +94,7 @@ def choose(
 
     Both are timed on copies and noise, twice in turn: one step to warm up, then `TIMED_STEPS`. `grouped` must be faster
     by a tenth. A lone network is trained by `loop`, and so are networks that do not fit into memory side by side, or
-    whose machine another process keeps to itself for `PATIENCE` seconds.
+    whose machine another process keeps to itself for `PATIENCE` seconds, or whose GPU cannot do it side by side.
 
     Args:
         example: a trainee of the job; neither its weights nor its batches are touched. Its `on_step` is told of every
@@ -120,6 +120,13 @@ def choose(
             return _kept(file) or _keep(_timed(job), conditions, file)
     except torch.OutOfMemoryError:
         warn(f"Networks are trained one after another: {together} at once need more memory than there is")
+        return Choice("loop")
+    except RuntimeError as error:
+        device = next(example.network.parameters()).device
+        if device.type != "cuda" or isinstance(error, torch.AcceleratorError):  # after which a GPU answers no more
+            raise
+        said, *_ = f"{error}\n".splitlines()
+        warn(f"Networks are trained one after another: both ways could not be timed ({said})")
         return Choice("loop")
     except Timeout:
         warn(

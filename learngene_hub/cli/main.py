@@ -14,7 +14,7 @@ from learngene_hub import __version__
 from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import stderr
 from learngene_hub.cli.interrupts import interruptible
-from learngene_hub.errors import LearngeneError
+from learngene_hub.errors import LearngeneError, lack_of_memory
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 WELCOME = f"""\
@@ -42,6 +42,12 @@ class _Commands(TyperGroup):
             raise typer.Exit(EXIT_FAILURE) from None
         except (LearngeneError, OSError) as error:
             stderr.print(f"error: {error}", markup=False)
+            raise typer.Exit(EXIT_FAILURE) from None
+        except (MemoryError, RuntimeError) as error:
+            if not (asked := lack_of_memory(error)):
+                raise
+            advice = "take smaller batches, a narrower network or another --device; an evolution goes on with --resume"
+            stderr.print(f"error: out of memory ({asked}): {advice}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
         except KeyboardInterrupt as stop:
             stderr.print(str(stop), markup=False)

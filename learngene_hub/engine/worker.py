@@ -6,7 +6,7 @@ import torch
 
 from learngene_hub.engine.parcel import Parcel, unwrap, wrap
 from learngene_hub.engine.task import Done, Lost, Outcome, Refused, Step
-from learngene_hub.errors import LearngeneError
+from learngene_hub.errors import LearngeneError, lack_of_memory
 
 
 def answer(parcel: Parcel, scene: object, step: Step) -> Parcel:
@@ -34,8 +34,8 @@ def named(error: Exception) -> str:
 def _failure(error: Exception) -> Lost | Refused:
     """A loss is what another machine, or this one later, may not meet; all else would fail wherever it is tried."""
     match error:
-        case MemoryError() | RuntimeError() if _is_lack_of_memory(error):
-            return Lost(f"out of memory ({_in_short(error)})")
+        case MemoryError() | RuntimeError() if asked := lack_of_memory(error):
+            return Lost(f"out of memory ({asked})")
         case LearngeneError():
             return Refused(_sendable(error))
         case OSError():
@@ -63,14 +63,3 @@ def _sendable(error: Exception) -> Exception:
 
 def _is_of_the_device(error: RuntimeError) -> bool:
     return isinstance(error, torch.AcceleratorError) or str(error).startswith(("CUDA error", "cuDNN error"))
-
-
-def _in_short(error: Exception) -> str:
-    """What was asked for, without where in torch's code, nor how to look further."""
-    said = str(error).partition("DefaultCPUAllocator: ")[2] or str(error) or type(error).__name__
-    return said.splitlines()[0].partition(". ")[0]
-
-
-def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
-    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_named or "can't allocate memory" in str(error)  # torch's own words on a CPU

@@ -133,7 +133,10 @@ def fit_network(
 
 @torch.no_grad()
 def logits_of(network: nn.Module, images: Images) -> Tensor:
-    """Float32 logits `(n, classes)`, on the CPU, of all `images` as they are, by `network` in eval mode."""
+    """Float32 logits `(n, classes)`, on the CPU, of all `images` as they are, by `network` in eval mode.
+
+    A GPU may compute its convolutions in TF32, so borderline images of one may be others on a CPU.
+    """
     network.eval()
     chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
     return torch.cat([network(images.batches.plain(chunk)).cpu() for chunk in chunks])
