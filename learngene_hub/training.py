@@ -92,10 +92,12 @@ class Circuit:
 
 
 def leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The leading `shape` entries of `tensor`: a view, or `tensor` itself where they are all."""
+    """The view of the leading `shape` entries of `tensor`; a view of them all too.
+
+    Else autocast would keep one cast for a network and its circuit, and their gradients would be added in bfloat16.
+    """
     for dim, size in enumerate(shape):
-        if size != tensor.shape[dim]:  # a view costs a launch, and another in the backward pass
-            tensor = tensor.narrow(dim, 0, size)
+        tensor = tensor.narrow(dim, 0, size)
     return tensor
 
 
