@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ LOCK_NAME = ".lock"
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
+IN_USE = {5, 32}  # Windows' numbers for a file that somebody has open
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between attempts to rename it
 _STORAGE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
@@ -152,7 +155,7 @@ def _put(new: Path, target: Path) -> None:
     with suppress(OSError):  # Windows takes the place of no folder, not even an empty one
         target.rmdir()
     try:
-        os.replace(new, target)
+        _rename(new, target)
     except OSError as error:
         if not target.exists():
             raise
@@ -162,13 +165,25 @@ def _put(new: Path, target: Path) -> None:
 def _replace(new: Path, target: Path) -> None:
     old = new.with_name(new.name + REPLACED)
     if new.is_dir() and target.exists():
-        os.replace(target, old)
+        _rename(target, old)
     try:
-        os.replace(new, target)
+        _rename(new, target)
     except OSError:
         if old.exists():
-            os.replace(old, target)
+            _rename(old, target)
         raise
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Give `source` the name `target`; Windows is asked again while a scanner, say, has a file of it open."""
+    for pause in PAUSES:
+        try:
+            return os.replace(source, target)
+        except OSError as error:
+            if getattr(error, "winerror", None) not in IN_USE:
+                raise
+        time.sleep(pause)
+    return os.replace(source, target)
 
 
 @contextmanager
@@ -211,7 +226,7 @@ def sweep(folder: Path, name: str | None = None) -> None:
         old = leftover / (target.name + REPLACED)
         if old.exists() and not target.exists():
             with suppress(OSError):
-                os.replace(old, target)
+                _rename(old, target)
         shutil.rmtree(leftover, ignore_errors=True)
 
 

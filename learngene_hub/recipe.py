@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from learngene_hub.errors import RecipeError
@@ -31,6 +31,7 @@ from learngene_hub.sections import (
 
 MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
 TOLD = 20  # faults listed
+RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 
 
 class Recipe(Section):
@@ -56,6 +57,13 @@ class Recipe(Section):
         description="of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs float32 "
         "convolves in TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_everywhere(cls, name: str) -> str:
+        if name.partition(".")[0] in RESERVED or name.endswith("."):
+            raise ValueError(f"{name!r} cannot be the name of a folder on Windows; choose another")
+        return name
 
     @model_validator(mode="after")
     def _ways_fit(self) -> Self:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from learngene_hub.engine.place import cpu_has_bfloat16
 from learngene_hub.rates import Rate, Slow, falling, rate_factor
 
 Precision = Literal["float32", "bfloat16"]
@@ -225,7 +226,7 @@ def best_precision(device: torch.device) -> Precision:
     if device.type == "cuda":
         with torch.cuda.device(device):
             return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

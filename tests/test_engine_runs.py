@@ -1,7 +1,9 @@
 """Evolutions by several processes: the bytes of one, whatever happens on the way."""
 
 import json
+import multiprocessing
 import os
+import queue
 import re
 import select
 import signal
@@ -19,6 +21,7 @@ from engine_faults import (
 from learngene_hub.backends import Choice
 from learngene_hub.engine import EngineOptions, threads
 from learngene_hub.engine import local as local_engine
+from learngene_hub.engine.task import Lost
 from learngene_hub.errors import EngineError
 from learngene_hub.evolution import pace, shard
 from learngene_hub.evolution.run import evolve
@@ -52,6 +55,23 @@ def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_byt
     assert local_engine._context().get_start_method() == "spawn"
     evolve(tiny(*LOOP), out=tmp_path, engine=EngineOptions(workers=2))
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize(("platform", "folder"), [("darwin", "/tmp"), ("linux", "/" + 80 * "t")])
+def test_a_fork_server_is_not_taken_where_it_may_crash_or_its_socket_has_too_long_a_path(monkeypatch, platform, folder):
+    monkeypatch.setattr(local_engine.sys, "platform", platform)
+    monkeypatch.setattr(local_engine.tempfile, "gettempdir", lambda: folder)
+    assert local_engine._context().get_start_method() == "spawn"
+
+
+def test_a_process_that_ends_without_closing_its_pipe_is_noticed():
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
+    process.start()
+    heard = queue.SimpleQueue()
+    local_engine._listen(local_engine._Member(process, ours), 1, heard)
+    assert heard.get(timeout=0)[1].outcome == Lost("ended with exit code 3")
+    theirs.close()
 
 
 def test_four_processes_give_the_bytes_of_one_and_say_what_each_did(tiny, loop_run, tmp_path):

@@ -45,6 +45,14 @@ def test_timm_knows_the_networks_whichever_is_imported_first(imports):
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
+def test_all_modules_can_be_imported_where_processes_cannot_be_forked():
+    code = (
+        "import importlib, multiprocessing.context as made; del made.ForkServerContext\n"
+        f"for name in {[name for name in MODULES if not name.endswith('__main__')]}: importlib.import_module(name)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_package_is_cheap():
     code = "import learngene_hub, sys; sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'pydantic', 'typer')))"
     subprocess.run([sys.executable, "-c", code], check=True)

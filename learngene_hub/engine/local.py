@@ -4,17 +4,17 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods, get_context, parent_process
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,9 +28,14 @@ from learngene_hub.engine.worker import answer, named, read_answer
 from learngene_hub.errors import EngineError
 from learngene_hub.progress import Reporter
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has no first one
+
 NAME = "local"
 SHARED_BYTES = 4 << 20  # tensors from this size on are shared between the processes, smaller ones copied
 HEARTBEAT = 0.2  # seconds between two messages about steps
+LONGEST_TEMPORARY = 65  # characters of the folder in which a fork server has its socket, whose path has 104 at most
+LARGER = "make /dev/shm larger (docker run --shm-size), or "
 PRELOADED = ["torch", "torch._dynamo", "timm", "pydantic", "jinja2", "safetensors.torch"]
 
 S = TypeVar("S", bound=Scene)
@@ -169,9 +174,13 @@ class _Pool:
                 yield event
 
 
-def _context() -> ForkServerContext | SpawnContext:
-    """How processes are made: copies of one that has imported what takes long, where the system can do that."""
-    if "forkserver" not in get_all_start_methods():
+def _context() -> "ForkServerContext | SpawnContext":
+    """How processes are made: copies of one that has imported what takes long, where the system can do that.
+
+    Windows cannot; on macOS a copy of a process that has used its libraries may crash, says Python's documentation.
+    """
+    can = "forkserver" in get_all_start_methods() and len(tempfile.gettempdir()) <= LONGEST_TEMPORARY
+    if sys.platform == "darwin" or not can:
         return get_context("spawn")
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -202,6 +211,9 @@ def _listen(member: _Member, worker: int, heard: "queue.SimpleQueue[tuple[_Membe
     try:
         with member.pipe:
             while True:
+                # Windows has no end of the pipe where a process dies before it has taken its own
+                if member.pipe not in wait([member.pipe, member.process.sentinel]):
+                    raise EOFError
                 said = member.pipe.recv()
                 heard.put((member, Ended(worker, read_answer(said)) if isinstance(said, Parcel) else said))
     except (EOFError, OSError):
@@ -269,5 +281,5 @@ def _shared(tensor: Tensor) -> Any:  # noqa: ANN401
     except RuntimeError as error:
         raise EngineError(
             f"{tensor.nbytes / 1e6:,.0f} MB of images do not fit into shared memory ({str(error).splitlines()[0]}); "
-            "make /dev/shm larger (docker run --shm-size), or use --workers 1"
+            f"{LARGER if sys.platform == 'linux' else ''}use --workers 1"
         ) from None

@@ -30,8 +30,13 @@ def chip_kind(device: torch.device) -> str:
     """All of a chip that rounding, and the precision that is best there, depend on."""
     if device.type == "cuda":
         return chip_name(device)
-    has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return f"CPU, {torch.backends.cpu.get_cpu_capability()}, {'with' if has_bfloat16 else 'without'} bfloat16"
+    bfloat16 = "with bfloat16" if cpu_has_bfloat16() else "without bfloat16"
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}, {bfloat16}"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this machine's CPU is known to multiply in bfloat16; those of ARM are not asked."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def device_name(device: torch.device) -> str:

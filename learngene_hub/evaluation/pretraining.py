@@ -20,7 +20,7 @@ from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
 from learngene_hub.errors import TrainingError
-from learngene_hub.files import alone, atomic_path, read_json, sweep
+from learngene_hub.files import alone, atomic_path, read_json, sweep, written
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
@@ -99,7 +99,8 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
     Raises:
         TrainingError: the training diverged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     place = folder / plan.key
     with alone(folder / f"{plan.key}.lock", title, reporter.line):
         sweep(folder, plan.key)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -142,7 +143,8 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], arou
     write_text(folder / STATE_NAME, json.dumps(record, indent=1))
     for old in folder.glob("pool-*.safetensors"):
         if old != pool:
-            old.unlink()
+            with suppress(PermissionError):  # Windows removes no open file; the next generation will
+                old.unlink()
 
 
 @dataclass(frozen=True)

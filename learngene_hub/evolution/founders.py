@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 
 from learngene_hub.evolution.shard import Raised, Setting, Shard
-from learngene_hub.files import alone, atomic_path, read_file, sweep, write_text
+from learngene_hub.files import alone, atomic_path, read_file, sweep, write_text, written
 from learngene_hub.gene.folder import file_sha256, read_tensors, write_tensors
 from learngene_hub.progress import Reporter
 
@@ -54,7 +54,8 @@ class Founders:
 
     def get(self, shard: Shard, setting: Setting, make: Callable[[], Founder]) -> tuple[Founder, bool]:
         """The founder of `shard`, and whether it was kept here; else it is made, and kept unless it failed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with written(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         place = self.folder / self._key(shard, setting)
         with alone(place.with_suffix(".lock"), "the same founder", self.reporter.line):
             sweep(self.folder, place.name)

@@ -225,7 +225,7 @@ def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Sa
     """What is to be resumed; None for a fresh start in an empty folder, or after a kill in the first generation."""
     sweep(out)
     if not has_state(out):
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED)
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")
         if foreign:
             raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
         return None

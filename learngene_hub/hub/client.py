@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ from learngene_hub.files import expanded
 from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"
-CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # the client itself may wait 3 seconds more, before
+ANSWER_SECONDS = 10.0  # the client itself may wait 3 seconds more, before
+CONNECT_SECONDS = float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else 1.5
 TIMEOUT = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
 STALE_PARENT = 412
 
@@ -129,7 +131,10 @@ def not_a_hub(label: object, options: HubOptions) -> str:
 
 
 def _unanswered(error: Exception, label: str, options: HubOptions) -> HubError:
-    return HubUnreachableError(f"{label}: no answer from {options.site} ({_first_line(error)}): check the connection")
+    advice = "check the connection"
+    if "timed out" in str(error):
+        advice += ", or set HF_HUB_ETAG_TIMEOUT to more seconds"
+    return HubUnreachableError(f"{label}: no answer from {options.site} ({_first_line(error)}): {advice}")
 
 
 def _untransferred(error: RuntimeError, address: Address | None, options: HubOptions) -> HubError:
