@@ -83,9 +83,8 @@ def lack_of_memory(error: MemoryError | RuntimeError) -> str | None:
     'Tried to allocate 2.00 GiB'
     """
     asked = _ASKED.search(str(error))
-    is_named = (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    )  # torch's, not imported here
+    # torch's own class would have to be imported here
+    is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if not is_named and asked is None:
         return None
     return asked[0] if asked else str(error).partition("\n")[0] or type(error).__name__

@@ -21,6 +21,9 @@ LOCK_NAME = ".lock"
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
+ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some") | dict.fromkeys(
+    (errno.EEXIST, errno.ENOTDIR), "choose another place"
+)
 IN_USE = {5, 32}  # Windows' numbers for a file that somebody has open
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between attempts to rename it
 _STORAGE = {
@@ -55,6 +58,11 @@ def public_name(path: str | Path) -> str:
 def is_hidden(path: Path, folder: Path) -> bool:
     """Whether the name of `path`, or of a folder between it and `folder`, begins with a dot."""
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files in `folder` and below that are not hidden, in a fixed order."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not is_hidden(file, folder))
 
 
 def leads_out(path: Path, folder: Path) -> bool:
@@ -139,7 +147,7 @@ def atomic_path(target: Path, *, is_new: bool = False) -> Iterator[Path]:
 
     Raises:
         RunError: with `is_new`, there is something at `target` in the end.
-        StorageError: no space, or no permission.
+        StorageError: no space, no permission, or a file where a folder should be.
     """
     with written(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -178,12 +186,13 @@ def _rename(source: Path, target: Path) -> None:
     """Give `source` the name `target`; Windows is asked again while a scanner, say, has a file of it open."""
     for pause in PAUSES:
         try:
-            return os.replace(source, target)
+            os.replace(source, target)
+            return
         except OSError as error:
-            if getattr(error, "winerror", None) not in IN_USE:
+            if getattr(error, "winerror", None) not in IN_USE or target.is_dir():  # which it never replaces
                 raise
         time.sleep(pause)
-    return os.replace(source, target)
+    os.replace(source, target)
 
 
 @contextmanager
@@ -191,14 +200,14 @@ def written(target: Path) -> Iterator[None]:
     """Say in words why `target` cannot be written.
 
     Raises:
-        StorageError: no space, or no permission.
+        StorageError: no space, no permission, or a file where a folder should be.
     """
     try:
         yield
     except OSError as error:
         if isinstance(error, StorageError) or error.errno not in _STORAGE:
             raise
-        advice = "free some" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "make it writable, or choose another"
+        advice = ADVICE.get(error.errno, "make it writable, or choose another")
         raise StorageError(
             f"{target}: cannot be written ({error.strerror}): {advice}; what was there is as it was"
         ) from None

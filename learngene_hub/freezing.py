@@ -1,7 +1,5 @@
 """Inherited values that stay as they are while the rest of a network trains."""
 
-from operator import attrgetter
-
 import torch
 from torch import Tensor, nn
 
@@ -53,10 +51,8 @@ class _Hold:
         if self.values and torch.compiler.is_exporting():
             raise NetworkError("expected a network without held values to export; call `unfreeze` first")
         for name in self.values:
-            # by name, since a replica's weights are no parameters; past autograd, which would take what an earlier
-            # forward pass saw for changed
-            parameter = attrgetter(name)(module).data
-            if parameter.is_meta:
+            parameter = _found(module, name).data  # past autograd, for which an earlier forward pass saw another
+            if parameter.is_meta or self.values[name].is_meta:
                 continue
             self.values[name] = value = self.values[name].to(parameter.device)
             leading(parameter, value.shape).copy_(value)
@@ -64,9 +60,26 @@ class _Hold:
     def take(self, module: nn.Module, *unused: object) -> None:
         """Hold what is there now."""
         for name, value in self.values.items():
-            parameter = attrgetter(name)(module).data
+            parameter = _found(module, name).data
             if not parameter.is_meta:
                 self.values[name] = leading(parameter, value.shape).clone()
+
+
+def _found(module: nn.Module, name: str) -> Tensor:
+    """The parameter `name`, or what stands for it: a buffer of timm's frozen batch norms, or a replica's copy.
+
+    Raises:
+        NetworkError: it is made anew from others in every forward pass, as pruning and parametrisations do.
+    """
+    owner, _, leaf = name.rpartition(".")
+    place = module.get_submodule(owner)
+    for kept in (place._parameters, place._buffers, vars(place).get("_former_parameters", {})):
+        if leaf in kept:
+            found: Tensor = getattr(place, leaf)
+            return found
+    raise NetworkError(
+        f"{name}: expected a parameter whose values are held, found none; call `unfreeze` before it goes"
+    )
 
 
 def inherited_shapes(network: LearngeneNetwork, gene: Learngene) -> dict[str, tuple[int, ...]]:

@@ -167,8 +167,11 @@ def test_a_line_of_a_ledger_that_lacks_a_measure_is_measured_again(tmp_path):
     assert unit not in ledger(tmp_path, measures=["60", "prototype"])
 
 
-def test_a_network_is_kept_from_any_memory_format(tiny_run, tmp_path):
+def test_a_network_whose_kernels_are_channels_last_is_told_how_to_be_kept(tiny_run, tmp_path):
     network = from_learngene(tiny_run, num_classes=2).to(memory_format=torch.channels_last)
+    with pytest.raises(NetworkError, match=r"call `\.to\(memory_format=torch\.contiguous_format\)`"):
+        save_timm_folder(network, tmp_path, class_names=["a", "b"])
+    network.to(memory_format=torch.contiguous_format)
     save_timm_folder(network, tmp_path, class_names=["a", "b"])
     kept = load_timm_folder(tmp_path).state_dict()
     assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
@@ -177,8 +180,8 @@ def test_a_network_is_kept_from_any_memory_format(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("classes", "dtype", "fault"),
     [
-        (2, torch.float32, "found 2 outputs and 1 names"),
-        (0, torch.float32, "found 0 outputs and 1 names"),
+        (2, torch.float32, "found 2 and 1 names"),
+        (0, torch.float32, "found 0 and 1 names"),
         (1, torch.float16, r"in float32, found torch\.float16; call `\.float\(\)`"),
     ],
 )

@@ -24,6 +24,17 @@ def test_all_splits_are_pooled_and_labels_go_by_name(folder):
     assert loaded.class_names == ("bee", "ant")
 
 
+def test_hidden_files_are_neither_read_nor_looked_at(folder, monkeypatch):
+    before = levels(load_classes(local(folder), ["ant"]))
+    write_parquet(folder / ".shards" / "hidden.parquet", [(70, "ant")])
+    (folder / ".DS_Store").write_bytes(b"Finder's")
+    with monkeypatch.context() as patch:
+        patch.setattr(source_module, "_decode_classes", None)  # what is kept is still what is meant
+        assert levels(load_classes(local(folder), ["ant"])) == before
+    write_parquet(folder / "more.parquet", [(80, "ant")])
+    assert levels(load_classes(local(folder), ["ant"])) == [*before, (80, "ant")]
+
+
 def test_available_classes_need_no_decoding(tmp_path):
     write_parquet(tmp_path / "a.parquet", [(b"broken", "ant"), (b"broken", "cat")])
     assert available_classes(local(tmp_path)) == CLASSES

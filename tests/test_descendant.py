@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from timm.data import resolve_model_data_config
+from torch.nn.utils import prune
 
 from learngene_hub import Learngene, extract, from_learngene, inherit, unfreeze
 from learngene_hub.errors import GeneFileError, InheritanceError, LearngeneError, NetworkError, StorageError
@@ -288,10 +289,49 @@ def test_a_part_of_a_state_leaves_the_rest_held_as_it_was(tiny_run, gene):
     assert torch.equal(shaken(model)[name][: len(kernel)], kernel)
 
 
-def test_a_replica_whose_weights_are_no_parameters_is_held(tiny_run, gene):
+def test_weights_that_are_buffers_are_held(tiny_run):
     model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
-    timm.utils.freeze(model, ["stages.0"])  # batch norms of timm's, whose weights are buffers
-    assert model(torch.zeros(2, 3, 28, 28)).shape == (2, 5)
+    timm.utils.freeze(model, ["stages.0"])  # batch norms of timm's
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.add_(1)
+        model.eval()(torch.zeros(1, 3, 28, 28))
+    state = dict(model.named_parameters()) | dict(model.named_buffers())
+    for name, value in model.hold.values.items():
+        assert torch.equal(leading(state[name], value.shape), value)
+
+
+def test_a_replica_whose_weights_are_no_parameters_is_held(tiny_run):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True).eval()
+    before = model(torch.ones(1, 3, 28, 28))
+    moved = copy.deepcopy(model)
+    for module in moved.modules():  # as DataParallel leaves a replica of what an optimiser moved
+        vars(module)["_former_parameters"] = former = dict(module._parameters)
+        module._parameters = {}
+        shift = 0 if isinstance(module, torch.nn.Linear) else 1
+        for name, weight in former.items():
+            object.__setattr__(module, name, None if weight is None else weight.detach() + shift)
+    after = moved(torch.ones(1, 3, 28, 28))
+    assert torch.isfinite(after).all()
+    for name, value in model.hold.values.items():
+        owner, _, leaf = name.rpartition(".")
+        assert torch.equal(leading(getattr(moved.get_submodule(owner), leaf), value.shape), value)
+    assert not torch.equal(before, after)
+
+
+def test_values_that_are_made_from_others_cannot_be_held(tiny_run):
+    model = from_learngene(tiny_run, num_classes=5, freeze_gene=True)
+    prune.l1_unstructured(model.stages[0][0].conv, "weight", 0.1)
+    with pytest.raises(NetworkError, match=r"stages\.0\.0\.conv\.weight: expected a parameter whose values are held"):
+        model(torch.zeros(1, 3, 28, 28))
+
+
+def test_a_model_born_on_the_meta_device_holds_what_is_loaded(tiny_run):
+    trained = {name: tensor + 1 for name, tensor in from_learngene(tiny_run, num_classes=5).state_dict().items()}
+    model = from_learngene(tiny_run, num_classes=5, device="meta", freeze_gene=True).to_empty(device="cpu")
+    model.load_state_dict(trained)
+    for name, value in model.hold.values.items():
+        assert torch.equal(leading(shaken(model)[name], value.shape), leading(trained[name], value.shape))
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -299,7 +339,10 @@ def test_a_replica_whose_weights_are_no_parameters_is_held(tiny_run, gene):
 def test_a_model_that_was_frozen_goes_into_torchscript_and_export(tiny_run):
     model = from_learngene(tiny_run, num_classes=5, freeze_gene=True).eval()
     x = torch.rand(2, 3, 28, 28, generator=generator(0, "x"))
-    assert torch.equal(torch.jit.script(model)(x), model(x))
+    with torch.no_grad():
+        model.stages[0][0].conv.weight.add_(1)  # as an optimiser would
+    scripted = torch.jit.script(model)
+    assert torch.equal(scripted(x), model(x))
     with pytest.raises(NetworkError, match="without held values to export; call `unfreeze`"):
         torch.export.export(model, (x,))
     unfreeze(model)

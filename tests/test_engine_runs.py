@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,9 @@ def test_a_process_that_ends_without_closing_its_pipe_is_noticed():
     process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
     process.start()
     heard = queue.SimpleQueue()
-    local_engine._listen(local_engine._Member(process, ours), 1, heard)
-    assert heard.get(timeout=0)[1].outcome == Lost("ended with exit code 3")
+    listen = (local_engine._Member(process, ours), 1, heard)
+    threading.Thread(target=local_engine._listen, args=listen, daemon=True).start()
+    assert heard.get(timeout=60)[1].outcome == Lost("ended with exit code 3")
     theirs.close()
 
 

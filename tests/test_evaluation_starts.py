@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, evolve
+from learngene_hub.errors import StorageError
 from learngene_hub.evaluation import PROTOCOLS, pretraining
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
@@ -65,6 +66,13 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
     monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
     again = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
     assert again == results
+
+
+def test_a_cache_that_cannot_be_made_is_told(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(StorageError, match="cache/pretrained: cannot be written"):
+        evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["narrow"], seeds=(0,))
 
 
 def test_an_ablation_is_trained_by_the_back_ends_of_its_gene(tiny, tmp_path, cache):

@@ -165,9 +165,13 @@ def test_a_folder_in_use_is_refused(tiny, tmp_path):
 def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
     (tmp_path / "gene").mkdir()
     (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / ".DS_Store").write_text("Finder's")
     with pytest.raises(RunError, match=r"expected an empty folder, found gene, thesis\.txt"):
         evolve(tiny(), out=tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"gene", "thesis.txt", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"gene", "thesis.txt", ".DS_Store", ".lock"}
+    (tmp_path / "gene").rmdir()
+    (tmp_path / "thesis.txt").unlink()
+    assert evolve(tiny("evolution.generations=1"), out=tmp_path).config.channels
 
 
 def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tmp_path, monkeypatch):

@@ -126,7 +126,7 @@ def choose(
         device = next(example.network.parameters()).device
         if device.type != "cuda" or isinstance(error, torch.AcceleratorError):  # after which a GPU answers no more
             raise
-        said, *_ = f"{error}\n".splitlines()
+        said = str(error).partition("\n")[0]
         warn(f"Networks are trained one after another: both ways could not be timed ({said})")
         return Choice("loop")
     except Timeout:

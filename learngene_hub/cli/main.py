@@ -46,7 +46,7 @@ class _Commands(TyperGroup):
         except (MemoryError, RuntimeError) as error:
             if not (asked := lack_of_memory(error)):
                 raise
-            advice = "take smaller batches, a narrower network or another --device; an evolution goes on with --resume"
+            advice = "free some, or do with smaller batches, a narrower network or fewer workers"
             stderr.print(f"error: out of memory ({asked}): {advice}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
         except KeyboardInterrupt as stop:

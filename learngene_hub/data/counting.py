@@ -6,7 +6,7 @@ from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.rows import TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
-from learngene_hub.files import is_hidden
+from learngene_hub.files import visible_files
 from learngene_hub.progress import Reporter
 
 IMAGE_FOLDER = "datasets.packaged_modules.imagefolder.imagefolder"  # knows which files `datasets` takes for images
@@ -54,7 +54,7 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     folder = None if source.preset == GLYPHS else local_path(source)
     if folder is None or not folder.is_dir():
         return
-    files = [file for file in folder.rglob("*") if file.is_file() and not is_hidden(file, folder)]
+    files = visible_files(folder)
     if any(file.suffix in TABLE_FORMATS for file in files):
         return
     known = optional_module(IMAGE_FOLDER).ImageFolder.EXTENSIONS

@@ -20,7 +20,7 @@ from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
 from learngene_hub.data.extras import optional_module
 from learngene_hub.errors import DataError
-from learngene_hub.files import homes_of, leads_out
+from learngene_hub.files import homes_of, leads_out, visible_files
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -133,7 +133,7 @@ def open_hub(
 
 def _readable(path: Path) -> list[tuple[Path, str, str]]:
     """(file or folder, format, pattern) of all that is to be read, in a fixed order."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [path] if path.is_file() else visible_files(path)
     tables = [file for file in files if file.suffix in TABLE_FORMATS]
     if outside := [file for file in tables if path.is_dir() and leads_out(file, path)]:
         raise ValueError(f"{outside[0].name} is a link out of the folder; put the file itself there")

@@ -26,7 +26,7 @@ from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
 from learngene_hub.errors import DataError
-from learngene_hub.files import expanded, is_hidden, is_there, read_inside
+from learngene_hub.files import expanded, is_there, read_inside, visible_files
 from learngene_hub.progress import Reporter, SilentReporter
 from learngene_hub.rng import generator
 
@@ -331,11 +331,7 @@ def _fingerprint(source: DataSource) -> dict[str, object]:
     path, hub_id = _place(source)
     if path is None:
         return {"hub": hub_id, "revision": source.revision}
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(file for file in path.rglob("*") if file.is_file() and not is_hidden(file, path))
-    )
+    files = [path] if path.is_file() else visible_files(path)
     facts = [(str(file.relative_to(path)), file.stat()) for file in files]
     listing = json.dumps([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts])
     digest = hashlib.sha256(listing.encode()).hexdigest()

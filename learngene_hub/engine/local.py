@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "local"
 SHARED_BYTES = 4 << 20  # tensors from this size on are shared between the processes, smaller ones copied
 HEARTBEAT = 0.2  # seconds between two messages about steps
-LONGEST_TEMPORARY = 65  # characters of the folder in which a fork server has its socket, whose path has 104 at most
+LONGEST_TEMPORARY = 65  # bytes of the folder in which a fork server has its socket, whose path has 104 at most
 LARGER = "make /dev/shm larger (docker run --shm-size), or "
 PRELOADED = ["torch", "torch._dynamo", "timm", "pydantic", "jinja2", "safetensors.torch"]
 
@@ -179,7 +179,7 @@ def _context() -> "ForkServerContext | SpawnContext":
 
     Windows cannot; on macOS a copy of a process that has used its libraries may crash, says Python's documentation.
     """
-    can = "forkserver" in get_all_start_methods() and len(tempfile.gettempdir()) <= LONGEST_TEMPORARY
+    can = "forkserver" in get_all_start_methods() and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TEMPORARY
     if sys.platform == "darwin" or not can:
         return get_context("spawn")
     context = get_context("forkserver")

@@ -5,6 +5,7 @@ may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
 """
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,10 +61,10 @@ def locate(
         GeneFileError: there is no gene of this name.
         HubError: it cannot be fetched; see `fetch`.
     """
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | os.PathLike):
         raise GeneFileError(f"expected the name of a gene, its folder or a Learngene, found a {type(source).__name__}")
-    name = str(source)
-    if isinstance(source, Path) or is_there(name):
+    name = os.fspath(source)
+    if not isinstance(source, str) or is_there(name):
         _refuse_revision(name, revision)
         return Located(find_gene(Path(source)), name)
     if name in shipped_index():

@@ -29,9 +29,9 @@ from learngene_hub.files import expanded
 from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"
-ANSWER_SECONDS = 10.0  # the client itself may wait 3 seconds more, before
-CONNECT_SECONDS = float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else 1.5
-TIMEOUT = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # the client itself may wait 3 seconds more, before
+ASKED_SECONDS = float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else 0.0
+TIMEOUT = httpx2.Timeout(max(ANSWER_SECONDS, ASKED_SECONDS), connect=max(CONNECT_SECONDS, ASKED_SECONDS))
 STALE_PARENT = 412
 
 

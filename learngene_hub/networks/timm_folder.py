@@ -4,7 +4,6 @@
 importing it registers the network's name.
 """
 
-import copy
 import math
 import shutil
 from collections.abc import Sequence
@@ -26,7 +25,6 @@ WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
-MOST_CLASSES = 10**6
 Positive = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -35,7 +33,7 @@ class _Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
-    num_classes: int = Field(ge=1, le=MOST_CLASSES)
+    num_classes: int = Field(ge=1, le=10**6)
     in_chans: int = Field(3, ge=1, le=64)
     width: float = Field(1.0, gt=0, le=MOST_WIDTH)
     depth: int
@@ -83,18 +81,17 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
     The config says to scale the whole centre square of a picture, as images are cut here (`decode_image`).
 
     Args:
-        network: in float32, with as many outputs as there are names; on any device, in any memory format.
+        network: in float32, its tensors contiguous, with as many outputs as there are names.
         folder: where the two files go.
         class_names: of the outputs, in order.
 
     Raises:
-        NetworkError: the network is none of `NETWORKS`, not in float32, or has another number of outputs.
+        NetworkError: the network is none of `NETWORKS`, has another number of outputs, or its weights are of another
+            kind.
     """
     _check_savable(walkable(network), class_names)
-    plain = copy.deepcopy(network).cpu()
-    plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing from torch's stubs
     save_for_hf(
-        plain,
+        network,
         str(folder),
         model_config={"label_names": list(class_names)},
         data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
@@ -104,13 +101,16 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
 
 
 def _check_savable(network: LearngeneNetwork, class_names: Sequence[str]) -> None:
-    if not 1 <= network.num_classes == len(class_names) <= MOST_CLASSES:
+    if not 1 <= network.num_classes == len(class_names):
         raise NetworkError(
-            f"expected a network with a name for each of its outputs, found {network.num_classes} outputs and "
-            f"{len(class_names)} names"
+            f"expected one class or more, and a name for each, found {network.num_classes} and {len(class_names)} names"
         )
     if odd := {weight.dtype for weight in network.parameters()} - {torch.float32}:
         raise NetworkError(f"expected a network in float32, found {odd.pop()}; call `.float()` first")
+    if not all(tensor.is_contiguous() for tensor in network.state_dict().values()):
+        raise NetworkError(
+            "expected a network of contiguous tensors, found others; call `.to(memory_format=torch.contiguous_format)`"
+        )
 
 
 def load_timm_folder(folder: Path) -> LearngeneNetwork:

@@ -186,6 +186,11 @@ class LearngeneNetwork(nn.Module):
         if self.hold is not None:
             self.hold(self)
 
+    def __prepare_scriptable__(self) -> "LearngeneNetwork":
+        """What TorchScript takes, which knows nothing of values that are held."""
+        self.put_back()
+        return self
+
     def forward_features(self, x: Tensor) -> Tensor:
         """(batch, last_channels, h, w) feature map of images `x` of shape (batch, in_chans, height, width)."""
         if not is_scripting():
