@@ -126,7 +126,8 @@ def from_learngene(
         endpoint: URL of the Hub; None: `HF_ENDPOINT`.
         cross: weights from non-gene inputs into gene outputs at birth: `zero` or `random`.
         seed: of all weights that are not inherited.
-        freeze_gene: train only what was not inherited, until `unfreeze`; see `freeze`.
+        freeze_gene: train only what was not inherited, until `unfreeze`: an optimiser may move the rest, but it is put
+            back before it is next used or read.
         **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
 
     Raises:
@@ -175,8 +176,8 @@ def inherit(
         model: one of the networks registered here.
         gene: a `Learngene`, or what `from_learngene` takes.
         cross: weights from non-gene inputs into gene outputs: `zero` or `random`.
-        freeze_gene: train only what was not inherited, until `unfreeze`; see `freeze`. A gene that was frozen before is
-            released.
+        freeze_gene: train only what was not inherited, until `unfreeze`, as in `from_learngene`. A gene that was frozen
+            before is released.
 
     Raises:
         GeneFileError, HubError: the gene cannot be loaded or fetched.

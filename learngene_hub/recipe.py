@@ -68,13 +68,15 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _ways_fit(self) -> Self:
         classes = self.data.classes or ClassesSection()
-        for key, ways, role in (
-            ("ancestry.ways", self.ancestry.ways, classes.base),
-            ("critic.ways", self.critic.ways, classes.held_out),
+        for key, ways, role, named in (
+            ("ancestry.ways", self.ancestry.ways, "base", classes.base),
+            ("critic.ways", self.critic.ways, "held-out", classes.held_out),
         ):
-            count = role if isinstance(role, int) else len(role)
+            count = named if isinstance(named, int) else len(named)
             if ways > count:
-                raise ValueError(f"{key}: {ways} classes a task, but the recipe has {count} of that role")
+                raise ValueError(
+                    f"{key}: {ways} classes a task, but the recipe has {count} {role} ones; give {count} at most"
+                )
         return self
 
     _text: str | None = PrivateAttr(None)

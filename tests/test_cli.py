@@ -275,3 +275,13 @@ def test_a_contact_sheet_of_the_built_in_data(tmp_path):
     result = learngene("data", "preview", "glyphs", "--classes", 2, "--columns", 3, "--out", out)
     assert result.exit_code == 0, result.output
     assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_contact_sheet_of_photos_leaves_out_what_cannot_be_read(photos, tmp_path):
+    broken = next(photos.rglob("*.png"))
+    broken.write_bytes(b"no image")
+    (broken.parent / "1.heic").write_bytes(b"?")
+    result = learngene("data", "preview", photos, "--out", tmp_path / "sheet.png")
+    assert result.exit_code == 0, result.output
+    assert "Left out" in words(result.stderr)
+    assert "1.heic" in words(result.stderr)

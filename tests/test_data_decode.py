@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from learngene_hub.data import decode
 from learngene_hub.data.decode import decode_image
 from learngene_hub.errors import DataError
 
@@ -73,6 +74,18 @@ def test_shrinking_averages_over_all_pixels():
     image.putdata([255 * ((x + y) % 2) for y in range(64) for x in range(64)])
     shrunk = decode_image(encoded(image), 8).float()
     assert float((shrunk - 127.5).abs().max()) < 12
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(monkeypatch, mode):
+    ramp = Image.linear_gradient("L").resize((900, 600)).convert("RGB").convert(mode)
+    file = encoded(ramp, "JPEG", quality=95)
+    whole = decode_image(file, 16)
+    monkeypatch.setattr(decode, "FINE", 100_000)
+    drafted, real = [], Image.Image.load
+    monkeypatch.setattr(Image.Image, "load", lambda image: drafted.append(image.size) or real(image))
+    assert (decode_image(file, 16).int() - whole.int()).abs().max() <= 2
+    assert mode == "CMYK" or min(min(size) for size in drafted) < 100
 
 
 def test_exif_orientation_is_followed():

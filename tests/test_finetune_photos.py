@@ -3,11 +3,13 @@
 import re
 import shutil
 
+import datasets
 import pytest
 import torch
-from image_tables import Listener
+from image_tables import Listener, png, write_parquet
 from photo_folders import CLASSES, load, write_photos
 
+from learngene_hub.data import DataSource, available_classes
 from learngene_hub.errors import DataError
 from learngene_hub.finetuning import Photos
 from learngene_hub.finetuning import photos as photos_module
@@ -76,6 +78,78 @@ def test_a_class_folder_beside_train_is_refused(tmp_path):
     write_photos(tmp_path, 2, classes=CLASSES[:1])
     with pytest.raises(DataError, match="expected beside train/"):
         load(Photos(tmp_path))
+
+
+def heard(photos):
+    listener = Listener()
+    return load_photos(photos, image_size=8, seed=0, reporter=listener), listener.warnings
+
+
+def test_tables_in_folders_of_splits_are_kept_apart(tmp_path):
+    rows = [(level, name) for level in range(0, 60, 10) for name in ("ant", "bee")]
+    for shift, role in enumerate(("train", "val", "test")):
+        write_parquet(
+            tmp_path / role / "0.parquet",
+            [(level + shift, name) for level, name in rows[: 12 - 4 * shift]],
+            names=("ant", "bee"),
+        )
+    parts, warnings = heard(Photos(tmp_path))
+    assert [len(one) for one in (parts.train, parts.val, parts.test)] == [12, 8, 4]
+    assert warnings == []
+
+
+def test_splits_that_are_read_as_one_set_are_told(tmp_path):
+    for shift, role in enumerate(("train", "test")):
+        rows = [(20 * level + 10 * (name == "bee") + shift, name) for level in range(3) for name in ("ant", "bee")]
+        write_parquet(tmp_path / f"{role}-00000-of-00001.parquet", rows, names=("ant", "bee"))
+    parts, (warning,) = heard(Photos(tmp_path))
+    assert len(parts.train) + len(parts.val) == 12
+    assert "its test, train images are read as one set" in warning
+
+
+def test_what_datasets_left_beside_a_saved_data_set_is_not_read_twice(tmp_path):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "bee"])})
+    cells = [{"bytes": png(10 * level), "path": None} for level in range(10)]
+    table = datasets.Dataset.from_dict({"image": cells, "label": [0, 1] * 5}, features=features)
+    table.save_to_disk(tmp_path)
+    shutil.copy(next(tmp_path.glob("data-*.arrow")), tmp_path / "cache-0123456789abcdef.arrow")
+    parts, _ = heard(Photos(tmp_path))
+    assert len(parts.train) + len(parts.val) == 10
+
+
+def test_pictures_that_are_trained_and_measured_on_are_told(tmp_path):
+    write_photos(tmp_path / "photos" / "train", 4)
+    write_photos(tmp_path / "photos" / "val", 3, seed=1)
+    assert heard(Photos(tmp_path / "photos"))[1] == []
+    trained = next((tmp_path / "photos" / "train" / CLASSES[0]).iterdir())
+    shutil.copy(trained, tmp_path / "photos" / "val" / CLASSES[1] / "again.png")
+    (warning,) = heard(Photos(tmp_path / "photos"))[1]
+    assert warning.startswith("1 of 10 validation images are also trained on")
+
+
+def test_a_validation_folder_may_have_one_class_only(tmp_path):
+    write_photos(tmp_path / "photos" / "train", 4)
+    write_photos(tmp_path / "photos" / "val", 3, seed=1, classes=CLASSES[1:2])
+    assert torch.bincount(load(Photos(tmp_path / "photos")).val.labels, minlength=3).tolist() == [0, 3, 0]
+
+
+def test_folders_below_those_of_the_classes_are_told(tmp_path):
+    for name in CLASSES:
+        write_photos(tmp_path / "photos" / name, 2, classes=[name])
+        (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / f"of {name}")
+    with pytest.raises(DataError, match="images lie in folders below those of the classes, such as 'of "):
+        load(Photos(tmp_path / "photos"))
+
+
+def test_folders_of_one_name_in_several_classes_are_no_class(tmp_path):
+    for name in CLASSES:
+        write_photos(tmp_path / "photos" / name, 2, classes=[name])
+        (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / "2023")
+    with pytest.raises(DataError, match=r"/2023 and .*/2023 would be one class '2023'; put images into"):
+        available_classes(DataSource(None, str(tmp_path / "photos"), 8))
+    write_photos(tmp_path / "splits" / "train", 2)
+    write_photos(tmp_path / "splits" / "Test", 2)
+    assert set(available_classes(DataSource(None, str(tmp_path / "splits"), 8))) == set(CLASSES)
 
 
 def test_one_class_is_refused(tmp_path):

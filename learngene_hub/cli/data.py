@@ -28,8 +28,16 @@ def preview(
     out: Annotated[Path | None, typer.Option(help="PNG to write.  \\[default: preview-SOURCE.png]")] = None,
 ) -> None:
     """Write a contact sheet: a row of images for each of some classes."""
-    from learngene_hub.data import PRESETS, DataSource, available_classes, load_classes, write_contact_sheet
+    from learngene_hub.data import (
+        PRESETS,
+        DataSource,
+        available_classes,
+        load_classes,
+        tell_left_out,
+        write_contact_sheet,
+    )
 
+    reporter = TerminalReporter()
     preset = source if source in PRESETS else None
     data = DataSource(
         preset=preset,
@@ -37,11 +45,14 @@ def preview(
         image_size=image_size,
         image_column=image_column,
         label_column=label_column,
+        on_corrupt="skip",
+        images_per_class=columns,
         seed=seed,
     )
     names = available_classes(data)
     step = max(1, len(names) // classes)
-    images = load_classes(data, names[::step][:classes], reporter=TerminalReporter())
+    tell_left_out(data, reporter)
+    images = load_classes(data, names[::step][:classes], reporter=reporter)
     file = out or Path(f"preview-{Path(source).name}.png")
     write_contact_sheet(images, file, rows=min(classes, len(names)), columns=columns, seed=seed)
     stdout.print(f"{file}: {images.num_classes} of {len(names)} classes", markup=False)

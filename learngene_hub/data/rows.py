@@ -6,8 +6,9 @@ Local files are read as a stream, which leaves no copy behind; a data set of the
 
 import glob
 import logging
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ from learngene_hub.files import homes_of, leads_out, visible_files
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
 ANSWER_SECONDS = 5.0  # that the Hub may take to answer at all
+ROLES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""Role -> names a folder, file or split of it goes by, whatever their case."""
+
 TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
@@ -89,7 +97,7 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
         options = {"split": "train", "streaming": True, "cache_dir": scratch}
         try:
             tables = [
-                (file.name, datasets.load_dataset(kind, data_files=pattern, **options))
+                (file.name, datasets.load_dataset(kind, data_files=pattern, **options, **_labels(file, kind)))
                 for file, kind, pattern in _readable(path)
             ]
         except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
@@ -131,15 +139,50 @@ def open_hub(
         yield parts
 
 
+def role_of(name: str) -> str | None:
+    """The role that the first word of `name` says, such as `test` for `test-00000-of-00001.parquet`; None: none.
+
+    >>> role_of("Validation"), role_of("fruit")
+    ('val', None)
+    """
+    word = re.split(r"[^a-z]", name.lower(), maxsplit=1)[0]
+    return next((role for role, names in ROLES.items() if word in names), None)
+
+
+def _is_derived(file: Path) -> bool:
+    """Whether `datasets` left it beside a data set that it saved: the same rows once more, or numbers of rows."""
+    return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
+
+
+def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
+    """Folders of one name in several others are no classes: the others may be, unless these are splits."""
+    above: dict[str, set[Path]] = {}
+    for folder in {file.parent for file in files} - {path}:
+        above.setdefault(folder.name, set()).add(folder.parent)
+    for name, parents in sorted(above.items()):
+        if len(parents) > 1 and not all(role_of(one.name) for one in parents - {path}):
+            shown = " and ".join(str((one / name).relative_to(path)) for one in sorted(parents)[:2])
+            raise ValueError(f"{shown} would be one class {name!r}; put images into the folders of their classes")
+
+
+def _labels(path: Path, kind: str) -> dict[str, bool]:
+    """Labels of class folders also where there is a single one, which `datasets` would take for none."""
+    if kind != "imagefolder":
+        return {}
+    lone = all(len(file.relative_to(path).parts) == 2 and file.stem != "metadata" for file in visible_files(path))
+    return {"drop_labels": False} if lone else {}
+
+
 def _readable(path: Path) -> list[tuple[Path, str, str]]:
     """(file or folder, format, pattern) of all that is to be read, in a fixed order."""
     files = [path] if path.is_file() else visible_files(path)
-    tables = [file for file in files if file.suffix in TABLE_FORMATS]
+    tables = [file for file in files if file.suffix in TABLE_FORMATS and not _is_derived(file)]
     if outside := [file for file in tables if path.is_dir() and leads_out(file, path)]:
         raise ValueError(f"{outside[0].name} is a link out of the folder; put the file itself there")
     if tables:
         return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
     if path.is_dir() and files:
+        _refuse_deeper(path, files)
         # One pattern for all: else a class folder named "test tube" would pass for a test split.
         return [(path, "imagefolder", f"{glob.escape(str(path.resolve()))}/**")]
     if not path.is_dir():

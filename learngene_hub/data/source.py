@@ -33,8 +33,8 @@ from learngene_hub.rng import generator
 GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200
 
-_FORMAT = 2  # raise it when the same source gives other pixels
-_BATCH = 512  # rows held encoded at a time
+_FORMAT = 3  # raise it when the same source gives other pixels
+_BATCH = 64  # rows held encoded at a time; photos have megabytes
 _CHUNK = 64  # rows a thread decodes in one go: small images would spend their time on handing over
 _NAMED = 3  # corrupt images named in a message
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -287,7 +287,10 @@ def _report_corrupt(reasons: dict[int, str], total: int, source: DataSource, rep
 def _refuse_empty(labels: Tensor, names: Sequence[str]) -> None:
     counts = torch.bincount(labels, minlength=len(names)).tolist()
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
-        raise DataError(f"The data set has no image of: {shorten(empty)}. `learngene data preview` shows those it has")
+        raise DataError(
+            f"The data set has no image of: {shorten(empty)}. `learngene data preview` shows those it has; `learngene "
+            "evaluate` judges on other classes with --protocol transfer --target"
+        )
 
 
 def _threads() -> int:

@@ -1,9 +1,11 @@
 """The images of a fine-tuning: to train on, to validate on and, where the folder has them, to test on.
 
-A folder may hold `train/` and `val/` (and `test/`) with class folders in each, or class folders alone; what has no
-validation images of its own gives up a share of each class.
+A folder may hold `train/` and `val/` (and `test/`) with class folders or tables in each, or class folders alone; what
+has no validation images of its own gives up a share of each class.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,19 +17,12 @@ import torch
 from learngene_hub.data import DataSource, ImageSet, available_classes, load_classes, tell_left_out
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import TABLE_FORMATS
-from learngene_hub.data.source import local_path
+from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
+from learngene_hub.data.source import local_path, opened
 from learngene_hub.errors import DataError
 from learngene_hub.files import expanded, public_name
 from learngene_hub.progress import Reporter
 from learngene_hub.rng import generator
-
-ROLES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-"""Role -> names a folder of it goes by, whatever their case."""
 
 SHARE = 0.2
 
@@ -37,7 +32,7 @@ class Photos:
     """Where the images are.
 
     Attributes:
-        path: image folder, Parquet or Arrow files, or a data set of the Hub; all splits of the latter two are pooled.
+        path: image folder, Parquet or Arrow files, or a data set of the Hub, all splits of which are pooled.
         val: folder of validation images, or the share of every class to validate on, in (0, 1); None: the folder
             `val/` beside `train/`, else a share of 20 %.
         on_corrupt: what to do about an image that cannot be read.
@@ -100,14 +95,46 @@ def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporte
         _refuse_strangers(sources[role], names, role)
     for source in sources.values():
         tell_left_out(source, reporter)
+        _tell_pooled(source, reporter)
     load = partial(load_classes, reporter=reporter)
     train = load(sources["train"], names)
     test = _with_all_classes(sources["test"], names, load) if "test" in sources else None
     if "val" in sources:
-        val = _with_all_classes(sources["val"], names, load)
-        return Parts(train, val, test, f"the folder {Path(roles['val']).name}/")
-    train, val = split_off(train, share, seed=seed)
-    return Parts(train, val, test, f"{100 * share:g} % of every class, drawn at random with seed {seed}")
+        val, split = _with_all_classes(sources["val"], names, load), f"the folder {Path(roles['val']).name}/"
+    else:
+        train, val = split_off(train, share, seed=seed)
+        split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
+    parts = Parts(train, val, test, split)
+    _tell_shared(parts, reporter)
+    return parts
+
+
+def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
+    """Warn where splits that the source itself keeps apart are read as one."""
+    folder = expanded(str(source.path))
+    if folder.is_dir() and not _has_tables(folder):
+        return
+    with opened(source) as parts:
+        roles = {role_of(part.where.rpartition("[")[2]) for part in parts} - {None}
+    if len(roles) > 1:
+        reporter.warn(
+            f"{source.path}: its {', '.join(sorted(filter(None, roles)))} images are read as one set, to train on and "
+            "to validate on; folders train/, val/ and test/ keep them apart"
+        )
+
+
+def _tell_shared(parts: Parts, reporter: Reporter) -> None:
+    """Warn where the same picture is trained on and measured on: what is measured flatters then."""
+    trained = _digests(parts.train)
+    for role, images in (("validation", parts.val), ("test", parts.test)):
+        if images is not None and (known := sum(one in trained for one in _digests(images).elements())):
+            reporter.warn(
+                f"{known} of {len(images)} {role} images are also trained on, equal in every pixel: accuracies flatter"
+            )
+
+
+def _digests(images: ImageSet) -> Counter[bytes]:
+    return Counter(hashlib.blake2b(one.numpy().tobytes(), digest_size=16).digest() for one in images.images)
 
 
 def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -154,10 +181,10 @@ def _share(val: str | Path | float) -> float:
 
 
 def _subfolders(root: Path) -> dict[str, str]:
-    """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders."""
+    """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders or tables."""
     folders = _folders(root)
     roles = {role: str(one) for role, names in ROLES.items() for one in folders if one.name.lower() in names}
-    if "train" not in roles or not _folders(Path(roles["train"])):
+    if "train" not in roles or not (_folders(Path(roles["train"])) or _has_tables(Path(roles["train"]))):
         return {}
     if others := [one.name for one in folders if str(one) not in roles.values()]:
         expected = "val/ and test/ alone"
@@ -190,6 +217,10 @@ def _classes(source: DataSource) -> tuple[str, ...]:
     folders = _several([one.name for one in _folders(folder)], source)
     _refuse_strays(folder)
     names = available_classes(source)
+    if deeper := [name for name in names if name not in folders]:
+        raise DataError(
+            f"{folder}: images lie in folders below those of the classes, such as {deeper[0]!r}; put them into these"
+        )
     if empty := [name for name in folders if name not in names]:
         raise DataError(f"{folder}: no image in the class folder {shorten(empty)}; add images, or remove it")
     return names

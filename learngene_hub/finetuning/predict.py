@@ -110,7 +110,9 @@ class Predictor:
 def _class_names(folder: Path) -> tuple[str, ...]:
     path = folder / CLASSES_NAME
     if not path.is_file() or not (folder / RECORD_NAME).is_file():
-        found = "found neither" if folder.is_dir() else "there is no such folder"
+        found = "there is no such folder"
+        if folder.exists():
+            found = "found neither" if folder.is_dir() else "it is a file"
         raise LearngeneError(
             f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {found}"
         )
