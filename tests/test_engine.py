@@ -95,7 +95,8 @@ def test_a_worker_that_sends_rubbish_is_lost_and_keeps_nobody_waiting():
     ours, theirs = multiprocessing.Pipe()
     heard = queue.SimpleQueue()
     theirs.send_bytes(b"rubbish")
-    local_engine._listen(local_engine._Member(None, ours), 1, heard)
+    sentinel, _open = multiprocessing.Pipe()  # of a process that goes on
+    local_engine._listen(local_engine._Member(SimpleNamespace(sentinel=sentinel), ours), 1, heard)
     _, ended = heard.get_nowait()
     assert re.match(r"sent what cannot be read \(UnpicklingError: ", ended.outcome.why)
 
