@@ -6,6 +6,7 @@ import shutil
 import datasets
 import pytest
 import torch
+from image_tables import CLASSES as ALL
 from image_tables import Listener, png, write_parquet
 from photo_folders import CLASSES, load, write_photos
 
@@ -219,3 +220,29 @@ def test_an_unreadable_image_is_named_and_can_be_left_out(photos):
 def test_a_share_of_validation_images_lies_between_0_and_1(photos, share):
     with pytest.raises(DataError, match="between 0 and 1"):
         load(Photos(photos, val=share))
+
+
+def test_a_table_to_validate_on_may_lack_a_class_that_it_declares(tmp_path):
+    write_parquet(tmp_path / "train" / "0.parquet", [(level, name) for level, name in enumerate(ALL * 2)])
+    write_parquet(tmp_path / "val" / "0.parquet", [(50, "ant"), (60, "bee")])
+    parts, _ = heard(Photos(tmp_path))
+    assert torch.bincount(parts.val.labels, minlength=3).tolist() == [1, 1, 0]
+    write_parquet(tmp_path / "default" / "test" / "0.parquet", [(70, "ant")])
+    parts, (warning,) = heard(Photos(tmp_path))
+    assert len(parts.train) + len(parts.val) == 9
+    assert "its test, train, val images are read as one set" in warning
+
+
+@pytest.mark.parametrize("above", ["seg_train/seg_train {} seg_test/seg_test", "train/animals {} test/animals"])
+def test_splits_by_any_name_above_the_classes_are_no_classes(tmp_path, above):
+    for place in above.split(" {} "):
+        write_photos(tmp_path / "photos" / place, 2)
+    assert set(available_classes(DataSource(None, str(tmp_path / "photos"), 8))) == set(CLASSES)
+
+
+def test_folders_without_images_below_the_classes_are_no_classes(tmp_path):
+    write_photos(tmp_path / "photos", 3)
+    for name in CLASSES:
+        (tmp_path / "photos" / name / "annotations").mkdir()
+        (tmp_path / "photos" / name / "annotations" / "1.xml").write_text("<a/>")
+    assert set(available_classes(DataSource(None, str(tmp_path / "photos"), 8))) == set(CLASSES)

@@ -19,6 +19,7 @@ import httpx2
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
+from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.errors import DataError
 from learngene_hub.files import homes_of, leads_out, visible_files
@@ -33,6 +34,7 @@ ROLES = {
 }
 """Role -> names a folder, file or split of it goes by, whatever their case."""
 
+METADATA = "metadata"  # what a file of labels beside images is called, before its ending
 TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
@@ -97,7 +99,7 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
         options = {"split": "train", "streaming": True, "cache_dir": scratch}
         try:
             tables = [
-                (file.name, datasets.load_dataset(kind, data_files=pattern, **options, **_labels(file, kind)))
+                (_shown(file, path), datasets.load_dataset(kind, data_files=pattern, **options, **_labels(file, kind)))
                 for file, kind, pattern in _readable(path)
             ]
         except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
@@ -139,6 +141,10 @@ def open_hub(
         yield parts
 
 
+def _shown(file: Path, path: Path) -> str:
+    return file.name if file == path else file.relative_to(path).as_posix()
+
+
 def role_of(name: str) -> str | None:
     """The role that the first word of `name` says, such as `test` for `test-00000-of-00001.parquet`; None: none.
 
@@ -149,6 +155,11 @@ def role_of(name: str) -> str | None:
     return next((role for role, names in ROLES.items() if word in names), None)
 
 
+def _is_of_a_split(folder: Path) -> bool:
+    """Whether a word in the names of `folder` and those above it names a role, as in `seg_train/seg_train`."""
+    return any(role_of(word) for part in folder.parts for word in re.split(r"[^a-zA-Z]", part))
+
+
 def _is_derived(file: Path) -> bool:
     """Whether `datasets` left it beside a data set that it saved: the same rows once more, or numbers of rows."""
     return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
@@ -157,10 +168,13 @@ def _is_derived(file: Path) -> bool:
 def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     """Folders of one name in several others are no classes: the others may be, unless these are splits."""
     above: dict[str, set[Path]] = {}
-    for folder in {file.parent for file in files} - {path}:
+    if any(file.stem == METADATA for file in files):  # which holds the labels
+        return
+    suffixes = image_suffixes()
+    for folder in {file.parent for file in files if file.suffix.lower() in suffixes} - {path}:
         above.setdefault(folder.name, set()).add(folder.parent)
     for name, parents in sorted(above.items()):
-        if len(parents) > 1 and not all(role_of(one.name) for one in parents - {path}):
+        if len(parents) > 1 and not all(_is_of_a_split(one.relative_to(path)) for one in parents - {path}):
             shown = " and ".join(str((one / name).relative_to(path)) for one in sorted(parents)[:2])
             raise ValueError(f"{shown} would be one class {name!r}; put images into the folders of their classes")
 
@@ -169,8 +183,9 @@ def _labels(path: Path, kind: str) -> dict[str, bool]:
     """Labels of class folders also where there is a single one, which `datasets` would take for none."""
     if kind != "imagefolder":
         return {}
-    lone = all(len(file.relative_to(path).parts) == 2 and file.stem != "metadata" for file in visible_files(path))
-    return {"drop_labels": False} if lone else {}
+    files = visible_files(path)
+    lone = all(len(file.relative_to(path).parts) == 2 and file.stem != METADATA for file in files)
+    return {"drop_labels": False} if lone and any(file.suffix.lower() in image_suffixes() for file in files) else {}
 
 
 def _readable(path: Path) -> list[tuple[Path, str, str]]:

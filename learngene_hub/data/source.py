@@ -34,8 +34,8 @@ GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200
 
 _FORMAT = 3  # raise it when the same source gives other pixels
-_BATCH = 64  # rows held encoded at a time; photos have megabytes
-_CHUNK = 64  # rows a thread decodes in one go: small images would spend their time on handing over
+_BATCH = 128  # rows held encoded at a time; photos have megabytes
+_CHUNK = 16  # rows a thread decodes in one go: small images would spend their time on handing over
 _NAMED = 3  # corrupt images named in a message
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _SILENT = SilentReporter()

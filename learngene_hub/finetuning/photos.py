@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from learngene_hub.data import DataSource, ImageSet, available_classes, load_classes, tell_left_out
+from learngene_hub.data import DataSource, ImageSet, available_classes, count_images, load_classes, tell_left_out
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
@@ -115,10 +115,11 @@ def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
     if folder.is_dir() and not _has_tables(folder):
         return
     with opened(source) as parts:
-        roles = {role_of(part.where.rpartition("[")[2]) for part in parts} - {None}
+        names = [part.where.rpartition("[")[2].split("/") for part in parts]
+    roles = {next(filter(None, map(role_of, name)), "") for name in names} - {""}
     if len(roles) > 1:
         reporter.warn(
-            f"{source.path}: its {', '.join(sorted(filter(None, roles)))} images are read as one set, to train on and "
+            f"{source.path}: its {', '.join(sorted(roles))} images are read as one set, to train on and "
             "to validate on; folders train/, val/ and test/ keep them apart"
         )
 
@@ -187,6 +188,8 @@ def _subfolders(root: Path) -> dict[str, str]:
     if "train" not in roles or not (_folders(Path(roles["train"])) or _has_tables(Path(roles["train"]))):
         return {}
     if others := [one.name for one in folders if str(one) not in roles.values()]:
+        if not _folders(Path(roles["train"])):  # tables, of which there may be more
+            return {}
         expected = "val/ and test/ alone"
         raise DataError(
             f"{root}: expected beside {Path(roles['train']).name}/ {expected}, found also {shorten(others)}"
@@ -268,8 +271,10 @@ def _refuse_strangers(source: DataSource, names: Sequence[str], role: str) -> No
 
 def _with_all_classes(source: DataSource, names: Sequence[str], load: Any) -> ImageSet:  # noqa: ANN401
     """The images of `source`, labelled as `names` says; it may lack some of the classes."""
-    found = set(available_classes(source))
+    found = {name for name, count in count_images(source).items() if count}
     present = [name for name in names if name in found]
+    if not present:
+        raise DataError(f"{source.path}: expected images with labels, found none; take the folder away to go without")
     images: ImageSet = load(source, present)
     labels = torch.tensor([names.index(name) for name in present])[images.labels]
     return ImageSet(images.images, labels, tuple(names))
