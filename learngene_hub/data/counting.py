@@ -4,13 +4,12 @@ from collections import Counter
 
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
-from learngene_hub.data.rows import TABLE_FORMATS
+from learngene_hub.data.rows import METADATA, TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
 from learngene_hub.files import visible_files
 from learngene_hub.progress import Reporter
 
 IMAGE_FOLDER = "datasets.packaged_modules.imagefolder.imagefolder"  # knows which files `datasets` takes for images
-METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 
 
 def available_classes(source: DataSource) -> tuple[str, ...]:
@@ -58,7 +57,7 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     if any(file.suffix in TABLE_FORMATS for file in files):
         return
     known = optional_module(IMAGE_FOLDER).ImageFolder.EXTENSIONS
-    inside = (file for file in files if file.parent != folder and file.name not in METADATA)
+    inside = (file for file in files if file.parent != folder and file.stem != METADATA)
     if odd := [file for file in inside if file.suffix.lower() not in known]:
         reporter.warn(
             f"{folder}: {len(odd)} files in {len({file.parent for file in odd})} folders left out, which are no images "
