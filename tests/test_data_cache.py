@@ -8,9 +8,10 @@ import pytest
 import torch
 from image_tables import Listener, levels, local, write_parquet
 
-from learngene_hub.data import source as source_module
+from learngene_hub.data import loading as loading_module
 from learngene_hub.data.cache import cache_folder
-from learngene_hub.data.source import DataSource, load_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -18,13 +19,13 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 @pytest.fixture
 def decoded(monkeypatch) -> list[int]:
     """The sizes asked of the decoder, one for each image."""
-    calls, decode = [], source_module.decode_image
+    calls, decode = [], loading_module.decode_image
 
     def counting(encoded, size):
         calls.append(size)
         return decode(encoded, size)
 
-    monkeypatch.setattr(source_module, "decode_image", counting)
+    monkeypatch.setattr(loading_module, "decode_image", counting)
     return calls
 
 

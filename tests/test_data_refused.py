@@ -8,7 +8,8 @@ import pytest
 from image_tables import Listener, levels, local, png, write_parquet
 
 from learngene_hub.data.counting import available_classes
-from learngene_hub.data.source import DataSource, load_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 from learngene_hub.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -80,6 +81,15 @@ def test_corrupt_images_are_skipped_with_a_warning(tmp_path):
     assert levels(loaded) == [(1, "ant"), (2, "bee")]
     assert len(listener.warnings) == 1
     assert listener.warnings[0].startswith("Left out: 2 of 4 images cannot be decoded")
+
+
+def test_what_was_skipped_is_told_again_where_the_cache_has_the_rest(tmp_path):
+    first, second, source = Listener(), Listener(), local(corrupt_folder(tmp_path), on_corrupt="skip")
+    for listener in (first, second):
+        load_classes(source, ["ant", "bee"], reporter=listener)
+    assert [bar["title"] for bar in first.bars] == ["decoding"]
+    assert second.bars == []
+    assert second.warnings == first.warnings
 
 
 def test_a_class_of_corrupt_images_only_is_refused_even_when_skipping(tmp_path):

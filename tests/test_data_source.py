@@ -7,9 +7,10 @@ import pytest
 import torch
 from image_tables import CLASSES, Listener, levels, local, png, write_parquet
 
-from learngene_hub.data import source as source_module
+from learngene_hub.data import loading as loading_module
 from learngene_hub.data.counting import available_classes, count_images
-from learngene_hub.data.source import DataSource, load_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 from learngene_hub.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -29,7 +30,7 @@ def test_hidden_files_are_neither_read_nor_looked_at(folder, monkeypatch):
     write_parquet(folder / ".shards" / "hidden.parquet", [(70, "ant")])
     (folder / ".DS_Store").write_bytes(b"Finder's")
     with monkeypatch.context() as patch:
-        patch.setattr(source_module, "_decode_classes", None)  # what is kept is still what is meant
+        patch.setattr(loading_module, "_decode_classes", None)  # what is kept is still what is meant
         assert levels(load_classes(local(folder), ["ant"])) == before
     write_parquet(folder / "more.parquet", [(80, "ant")])
     assert levels(load_classes(local(folder), ["ant"])) == [*before, (80, "ant")]
@@ -168,7 +169,7 @@ def test_glyphs_are_drawn_200_a_class_and_cached(monkeypatch):
     names = available_classes(source)[:2]
     first = load_classes(source, names)
     assert first.images.shape == (400, 3, 8, 8)
-    monkeypatch.delattr(source_module, "draw_glyphs")
+    monkeypatch.delattr(loading_module, "draw_glyphs")
     assert torch.equal(load_classes(source, names).images, first.images)
 
 

@@ -5,8 +5,9 @@ from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
+from learngene_hub.data.loading import load_classes
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
-from learngene_hub.data.source import GLYPHS, DataSource, load_classes, source_of
+from learngene_hub.data.source import GLYPHS, DataSource, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes, title_of
 from learngene_hub.data.tasks import Task, sample_task
 

@@ -38,20 +38,24 @@ def cache_folder() -> Path:
     return place
 
 
-def find_cached(origin: Origin, folder: Path) -> ImageSet | None:
-    """The image set made from `origin`; None if there is no entry, or one that is damaged and must be made anew."""
+def find_cached(origin: Origin, folder: Path) -> tuple[ImageSet, str] | None:
+    """The image set made from `origin`, and what was left out of it, in words.
+
+    None if there is no entry, or one that is damaged and must be made anew.
+    """
     tensors, sidecar = _entry(origin, folder)
     try:
         described = read_json(sidecar, most=_MOST)
         if described["origin"] != json.loads(_canonical(origin)):
             return None
         loaded = load_file(tensors)
-        return ImageSet(loaded["images"], loaded["labels"], tuple(described["class_names"]))
+        images = ImageSet(loaded["images"], loaded["labels"], tuple(described["class_names"]))
+        return images, str(described.get("left_out", ""))  # entries of older versions do not say
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, DataError):
         return None
 
 
-def store(image_set: ImageSet, origin: Origin, folder: Path) -> Path:
+def store(image_set: ImageSet, origin: Origin, folder: Path, *, left_out: str = "") -> Path:
     """Write an entry, or replace it; a reader sees all of a file or none of it. What a kill left of it goes first.
 
     Returns:
@@ -61,7 +65,12 @@ def store(image_set: ImageSet, origin: Origin, folder: Path) -> Path:
         OSError: the folder cannot be written.
     """
     tensors, sidecar = _entry(origin, folder)
-    description = {"class_names": image_set.class_names, "images": len(image_set), "origin": origin}
+    description = {
+        "class_names": image_set.class_names,
+        "images": len(image_set),
+        "left_out": left_out,
+        "origin": origin,
+    }
     with suppress(BusyError), claim_new(tensors):  # or another process is storing the same
         sweep(folder, sidecar.name)
         write_text(sidecar, json.dumps(description, indent=1) + "\n")

@@ -139,7 +139,7 @@ def _images(rng: random.Random, folder: Path) -> Callable[[], object]:
         target.write_bytes(hostile_header(rng, target.read_bytes()))
     else:
         _damage(rng, target)
-    return lambda: (found := find_cached(ORIGIN, folder)) is None or len(found) <= 2
+    return lambda: (found := find_cached(ORIGIN, folder)) is None or len(found[0]) <= 2
 
 
 def _ledger(rng: random.Random, folder: Path) -> Callable[[], object]:

@@ -1,0 +1,215 @@
+"""The images of some classes of a source as one tensor: from the cache, or decoded now, and then kept there."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learngene_hub.data.cache import cache_folder, find_cached, store
+from learngene_hub.data.decode import MOST_ENCODED, decode_image
+from learngene_hub.data.glyphs import draw_glyphs
+from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
+from learngene_hub.data.rows import Part
+from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, fingerprint, opened
+from learngene_hub.errors import DataError
+from learngene_hub.files import read_inside
+from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.rng import generator
+
+_FORMAT = 3  # raise it when the same source gives other pixels
+_BATCH = 128  # rows held encoded at a time; photos have megabytes
+_CHUNK = 16  # rows a thread decodes in one go: small images would spend their time on handing over
+_NAMED = 3  # corrupt images named in a message
+_SILENT = SilentReporter()
+
+
+def load_classes(
+    source: DataSource, names: Sequence[str], *, cache_dir: Path | None = None, reporter: Reporter = _SILENT
+) -> ImageSet:
+    """The images of some classes, from the cache or decoded now.
+
+    A data set of the Hub without a revision is not looked up again once it is cached. Where the cache cannot be
+    written, a warning says so.
+
+    Args:
+        source: where the images come from.
+        names: classes to load, each at most once; their order is that of the labels.
+        cache_dir: where decoded images are kept; None: `cache_folder()`.
+        reporter: told about progress, and about corrupt images that are skipped, also those of the cache.
+
+    Returns:
+        All images of those classes, in the order of the source; no class is without images.
+
+    Raises:
+        DataError: the source cannot be read, has no image of a class, or holds corrupt images and
+            `source.on_corrupt` is "refuse".
+    """
+    refuse_repeated(names, "The list of classes to load")
+    folder = cache_folder() if cache_dir is None else cache_dir
+    origin = _origin(source, names)
+    cached = find_cached(origin, folder)
+    images, left_out = cached or _made(source, names, reporter)
+    if left_out:
+        reporter.warn(f"Left out: {left_out}")
+    if cached is None:
+        _keep(images, left_out, origin, folder, reporter)
+    return images
+
+
+def _made(source: DataSource, names: Sequence[str], reporter: Reporter) -> tuple[ImageSet, str]:
+    """The images, drawn or decoded, and what was left out."""
+    if source.preset != GLYPHS:
+        return _decode_classes(source, names, reporter)
+    count = source.images_per_class or GLYPHS_PER_CLASS
+    return draw_glyphs(names, image_size=source.image_size, images_per_class=count, seed=source.seed), ""
+
+
+def _keep(images: ImageSet, left_out: str, origin: dict[str, object], folder: Path, reporter: Reporter) -> None:
+    try:
+        store(images, origin, folder, left_out=left_out)
+    except OSError as error:
+        reporter.warn(f"Decoded images are not kept: cannot write {folder} ({error}). Set LEARNGENE_CACHE to a folder")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One row to be decoded."""
+
+    part: int
+    row: int
+    label: int
+
+
+def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> tuple[ImageSet, str]:
+    with opened(source) as parts:
+        wanted = _wanted(parts, names, source)
+        images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
+        reasons: dict[int, str] = {}  # place in `wanted` -> where and why
+        with reporter.task("decoding", len(wanted), "img") as bar, ThreadPoolExecutor(_threads()) as pool:
+            for homes, places, cells in _encoded(parts, wanted):
+                chunks = [cells[start : start + _CHUNK] for start in range(0, len(cells), _CHUNK)]
+                done = pool.map(partial(_attempt_each, size=source.image_size, homes=homes), chunks)
+                for place, cell, result in zip(places, cells, chain.from_iterable(done), strict=True):
+                    if isinstance(result, str):
+                        reasons[place] = _complaint(parts, wanted[place], names, cell, result)
+                    else:
+                        images[place] = result
+                bar.advance(len(places))
+    labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)
+    left_out = ""
+    if reasons:
+        left_out = _corrupt(reasons, len(wanted), source)
+        sound = torch.tensor([place not in reasons for place in range(len(wanted))])
+        images, labels = images[sound], labels[sound]
+    _refuse_empty(labels, names)
+    return ImageSet(images, labels, tuple(names)), left_out
+
+
+def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource) -> list[_Wanted]:
+    """The rows of the named classes in the order of the source, at most `images_per_class` of each."""
+    label_of = {name: label for label, name in enumerate(names)}
+    rows = [
+        _Wanted(number, row, label_of[name])
+        for number, part in enumerate(parts)
+        for row, name in enumerate(part.classes())
+        if name in label_of
+    ]
+    labels = torch.tensor([row.label for row in rows], dtype=torch.int64)
+    _refuse_empty(labels, names)
+    if source.images_per_class is None:
+        return rows
+    kept: list[int] = []
+    for label, name in enumerate(names):
+        places = (labels == label).nonzero().flatten()
+        order = torch.randperm(len(places), generator=generator(source.seed, "images", name))
+        kept += places[order[: source.images_per_class]].tolist()
+    return [rows[place] for place in sorted(kept)]
+
+
+def _encoded(
+    parts: Sequence[Part], wanted: Sequence[_Wanted]
+) -> Iterator[tuple[tuple[Path, ...], list[int], list[Any]]]:
+    """Batches of (folders of their files, places in `wanted`, encoded images)."""
+    place_of = {(row.part, row.row): place for place, row in enumerate(wanted)}
+    for number, part in enumerate(parts):
+        start = 0
+        for batch in part.batches(part.image_column, _BATCH):
+            rows = [row for row in range(len(batch)) if (number, start + row) in place_of]
+            if rows:
+                yield part.homes, [place_of[number, start + row] for row in rows], batch.take(rows).to_pylist()
+            start += len(batch)
+
+
+def _attempt_each(cells: Sequence[Any], *, size: int, homes: Sequence[Path]) -> list[Tensor | str]:
+    return [_attempt(cell, size, homes) for cell in cells]
+
+
+def _attempt(cell: Any, size: int, homes: Sequence[Path]) -> Tensor | str:  # noqa: ANN401 - bytes, a dictionary, None
+    """The decoded image, or why there is none."""
+    try:
+        encoded = cell["bytes"] if isinstance(cell, dict) else cell
+        if encoded is None:
+            path = cell and cell.get("path")
+            if not path:
+                return "the cell is empty"
+            encoded = read_inside(Path(path), homes, most=MOST_ENCODED)
+        return decode_image(encoded, size)
+    except (DataError, OSError) as error:
+        return str(error)
+
+
+def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: Any, reason: str) -> str:  # noqa: ANN401
+    path = cell.get("path") if isinstance(cell, dict) else None
+    file = f", path {path}" if path else ""
+    return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
+
+
+def _corrupt(reasons: dict[int, str], total: int, source: DataSource) -> str:
+    """What is left out, in words.
+
+    Raises:
+        DataError: nothing may be.
+    """
+    first = "; ".join(reasons[place] for place in sorted(reasons)[:_NAMED])
+    more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    found = f"{len(reasons)} of {total} images cannot be decoded: {first}{more}"
+    if source.on_corrupt == "refuse":
+        raise DataError(
+            f"{found}. Mend them, or leave them out with data.on_corrupt=skip (fine-tuning: --on-corrupt skip)"
+        )
+    return found
+
+
+def _refuse_empty(labels: Tensor, names: Sequence[str]) -> None:
+    counts = torch.bincount(labels, minlength=len(names)).tolist()
+    if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
+        raise DataError(
+            f"The data set has no image of: {shorten(empty)}. `learngene data preview` shows those it has; `learngene "
+            "evaluate` judges on other classes with --protocol transfer --target"
+        )
+
+
+def _threads() -> int:
+    return min(8, os.cpu_count() or 1)
+
+
+def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:
+    """All that the pixels depend on, in JSON types."""
+    is_drawn = source.preset == GLYPHS or source.images_per_class is not None
+    return {
+        "format": _FORMAT,
+        "from": fingerprint(source),
+        "image_size": source.image_size,
+        "classes": list(names),
+        "columns": [source.image_column, source.label_column],
+        "on_corrupt": source.on_corrupt,
+        "images_per_class": source.images_per_class,
+        "seed": source.seed if is_drawn else None,
+    }
