@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from image_tables import Listener
 from photo_folders import CLASSES, learngene, write_photos
 
 from learngene_hub import LearngeneError
@@ -53,8 +54,13 @@ def test_what_is_hidden_or_no_image_in_a_folder_is_passed_over(tuned, photos):
     for name in ("._0.png", ".trash/1.png", "invoice.pdf", "features.h5"):
         (photos / name).parent.mkdir(exist_ok=True)
         (photos / name).write_bytes(b"no image")
-    predictions = list(Predictor.load(tuned.folder).predict([photos]))
+    listener = Listener()
+    predictions = list(Predictor.load(tuned.folder).predict([photos], reporter=listener))
     assert [one.fault for one in predictions] == [None] * count
+    assert listener.warnings == [
+        f"{photos}: 2 files left out, which are no images by their names, such as features.h5; save them as PNG or JPEG"
+    ]
+    assert [(bar["total"], bar["done"]) for bar in listener.bars] == [(count, count)]
 
 
 def test_a_fine_tuned_network_is_not_taken_for_a_broken_gene(tuned):

@@ -1,6 +1,7 @@
 """`learngene finetune` and `learngene predict`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -99,11 +100,13 @@ def predict(
     """Say what images show; exit 1 if one of them cannot be read."""
     from learngene_hub.finetuning import Predictor
 
-    predictions = list(Predictor.load(folder).predict(images))
+    shown = top or (None if as_json else TOP)
+    found = Predictor.load(folder).predict(images, reporter=TerminalReporter())
+    predictions = [replace(one, classes=one.classes[:shown]) for one in found]  # of many images, not all classes
     if as_json:
-        print_json([_as_json(one, top) for one in predictions])
+        print_json([_as_json(one) for one in predictions])
     else:
-        _show_predictions(folder, [one for one in predictions if one.fault is None], top or TOP)
+        _show_predictions(folder, [one for one in predictions if one.fault is None])
     faults = [one for one in predictions if one.fault is not None]
     for one in faults:
         stderr.print(f"error: {one.path}: {one.fault}", markup=False)
@@ -118,13 +121,13 @@ def _show(tuned: "FineTuned") -> None:
     stdout.print(line, markup=False)
 
 
-def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", top: int) -> None:
+def _show_predictions(folder: Path, predictions: "Sequence[Prediction]") -> None:
     """A row a picture: the file, without the folder that all have in common, and its likeliest classes."""
     if not predictions:
         return
     common = _common([one.path.parent for one in predictions])
     names = [os.path.relpath(one.path, common) if common else str(one.path) for one in predictions]
-    rows = [(name, *_likeliest(one, top)) for name, one in zip(names, predictions, strict=True)]
+    rows = [(name, *_likeliest(one)) for name, one in zip(names, predictions, strict=True)]
     title = f"{folder} of {common}" if common else str(folder)
     print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
 
@@ -136,12 +139,12 @@ def _common(folders: "Sequence[Path]") -> str:
         return ""
 
 
-def _likeliest(prediction: "Prediction", top: int) -> list[str]:
-    return [f"{name} {100 * probability:.1f}%" for name, probability in prediction.classes[:top]]
+def _likeliest(prediction: "Prediction") -> list[str]:
+    return [f"{name} {100 * probability:.1f}%" for name, probability in prediction.classes]
 
 
-def _as_json(prediction: "Prediction", top: int | None) -> dict[str, object]:
+def _as_json(prediction: "Prediction") -> dict[str, object]:
     if prediction.fault is not None:
         return {"file": str(prediction.path), "error": prediction.fault}
-    classes = [{"class": name, "probability": probability} for name, probability in prediction.classes[:top]]
+    classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
     return {"file": str(prediction.path), "predictions": classes}

@@ -1,6 +1,8 @@
 """What a source holds, told without decoding an image: its classes, and how many images each has."""
 
 from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
 
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
@@ -58,10 +60,18 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
         return
     known = optional_module(IMAGE_FOLDER).ImageFolder.EXTENSIONS
     inside = (file for file in files if file.parent != folder and file.stem != METADATA)
-    if odd := [file for file in inside if file.suffix.lower() not in known]:
+    warn_of_others(folder, [file for file in inside if file.suffix.lower() not in known], reporter)
+
+
+def warn_of_others(folder: Path, others: Collection[Path], reporter: Reporter) -> None:
+    """Warn of the files `others` in or below `folder`, if there are any, whose names do not end as an image's do."""
+    if others:
+        homes = len({file.parent for file in others})
         reporter.warn(
-            f"{folder}: {len(odd)} files in {len({file.parent for file in odd})} folders left out, which are no images "
-            f"by their names, such as {min(odd).relative_to(folder)}; save them as PNG or JPEG"
+            f"{folder}: {len(others)} files"
+            + f" in {homes} folders" * (homes > 1)
+            + " left out, which are no images by "
+            f"their names, such as {min(others).relative_to(folder)}; save them as PNG or JPEG"
         )
 
 

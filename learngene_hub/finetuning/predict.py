@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from learngene_hub.data import ImageBatches, Normalisation
+from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
 from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.files import is_hidden, read_file, read_json
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
 from learngene_hub.networks import LearngeneNetwork, load_timm_folder
+from learngene_hub.progress import Reporter, SilentReporter
 
 BATCH = 64
 MOST_NAMES = 16 * 10**6  # bytes of the names of classes
+_SILENT = SilentReporter()
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,18 @@ class Predictor:
             )
         return cls(network, names)
 
-    def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+    def predict(self, paths: Iterable[str | Path], *, reporter: Reporter = _SILENT) -> Iterator[Prediction]:
         """One prediction for every image, in order; a folder stands for the images in it and below.
 
         In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`, and stops no other.
+        `reporter` is told about progress, and of files in folders that are no images by their names.
         """
-        files = list(_image_files(paths))
-        for start in range(0, len(files), BATCH):
-            yield from self._predict_group(files[start : start + BATCH])
+        files = list(_image_files(paths, reporter))
+        with reporter.task("predicting", len(files), "img") as bar:
+            for start in range(0, len(files), BATCH):
+                group = self._predict_group(files[start : start + BATCH])
+                bar.advance(len(group))
+                yield from group
 
     def _predict_group(self, files: Sequence[Path]) -> list[Prediction]:
         decoded = [self._decode(file) for file in files]
@@ -125,12 +132,13 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _image_files(paths: Iterable[str | Path]) -> Iterator[Path]:
+def _image_files(paths: Iterable[str | Path], reporter: Reporter) -> Iterator[Path]:
     suffixes = image_suffixes()
     for path in map(Path, paths):
         if path.is_dir():
-            shown = (file for file in path.rglob("*") if not is_hidden(file, path))
-            inside = (file for file in shown if file.suffix.lower() in suffixes and file.is_file())
+            shown = [file for file in path.rglob("*") if not is_hidden(file, path) and file.is_file()]
+            inside = [file for file in shown if file.suffix.lower() in suffixes]
+            warn_of_others(path, set(shown) - set(inside), reporter)
             yield from sorted(inside, key=_in_order) or [path]
         else:
             yield path
