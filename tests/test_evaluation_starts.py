@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from filelock import FileLock, Timeout
+from image_tables import write_parquet
+from photo_folders import learngene
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, evolve
 from learngene_hub.errors import StorageError
-from learngene_hub.evaluation import PROTOCOLS, pretraining
+from learngene_hub.evaluation import PROTOCOLS, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.starts import BASELINES
@@ -37,6 +39,21 @@ def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     results = evaluate(tiny_run, protocol=protocol, target=str(photos), seeds=(0,))
     assert results.data == photos.name
     assert set(results.classes) == {"red", "green", "blue", "grey"}
+
+
+def test_a_target_may_have_columns_of_unusual_names(tiny_run, tmp_path):
+    rows = [(level, name) for level in range(9) for name in ("ant", "bee", "cat")]
+    write_parquet(tmp_path / "insects" / "a.parquet", rows, columns=("scan", "species"))
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=1, measured_at=(1,), lr=0.05)
+    target = Target(str(tmp_path / "insects"), image_column="scan", label_column="species")
+    results = evaluate(tiny_run, protocol=protocol, target=target, seeds=(0,))
+    assert (results.data, set(results.classes)) == ("insects", {"ant", "bee", "cat"})
+
+
+def test_columns_without_a_target_are_refused():
+    done = learngene("evaluate", "gtl/vgg11-mini", "--image-column", "scan")
+    assert done.exit_code == 2
+    assert "--image-column and --label-column are for a --target" in " ".join(done.output.split())
 
 
 def test_a_target_with_classes_the_gene_has_seen_is_refused(tiny_run):

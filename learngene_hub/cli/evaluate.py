@@ -13,6 +13,7 @@ from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from learngene_hub.evaluation import Target
     from learngene_hub.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
@@ -31,6 +32,8 @@ def evaluate(
     target: Annotated[
         str | None, typer.Option(help="transfer: image folder, Parquet folder, preset or Hub id.")
     ] = None,
+    image_column: Annotated[str | None, typer.Option(help="The target's column of images, if it is unusual.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Its column of labels, if it is unusual.")] = None,
     baselines: Annotated[
         str,
         typer.Option(
@@ -79,7 +82,7 @@ def evaluate(
         run,
         genes,
         data=data,
-        target=target,
+        target=_target(target, image_column, label_column),
         protocol=find_protocol(protocol).with_changes({key: one for key, one in changes.items() if one is not None}),
         baselines=_listed(baselines),
         checkpoints=checkpoint or (),
@@ -110,6 +113,14 @@ def _resumable(run: "Callable[..., Results]", *arguments: object, **options: obj
         )
     with interruptible(f"interrupted; {kept}"):
         return run(*arguments, **options)
+
+
+def _target(path: str | None, image_column: str | None, label_column: str | None) -> "Target | None":
+    from learngene_hub.evaluation import Target
+
+    if path is None and (image_column or label_column):
+        raise typer.BadParameter("--image-column and --label-column are for a --target")
+    return None if path is None else Target(path, image_column, label_column)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from learngene_hub.evaluation.judge import THREADS, Arena, Contender, judge, ref
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.outcome import environment, fit, make_results
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
-from learngene_hub.evaluation.sources import sample_sheet, seen_images, sources_of, target_name
+from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
 from learngene_hub.evaluation.starts import (
     Start,
     Terms,
@@ -68,7 +68,7 @@ def evaluate(
     genes: Sequence[Learngene | str | Path] | Learngene | str | Path,
     *,
     data: str | None = None,
-    target: str | None = None,
+    target: str | Target | None = None,
     protocol: Protocol | str = "few-shot",
     baselines: Sequence[str] = (),
     checkpoints: Sequence[str | Path] = (),
@@ -88,7 +88,7 @@ def evaluate(
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
             says which classes are novel and held-out, and what alternatives may cost.
         data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
-        target: for `transfer`: an image folder, Parquet folder, preset or Hub id.
+        target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns.
         protocol: what every network is put through, or the name of a shipped protocol.
         baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
         checkpoints: safetensors files of networks of the same family, each a start of its own.
@@ -113,6 +113,7 @@ def evaluate(
     if out is not None:
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    target = Target(target) if isinstance(target, str) else target
     wanted, place = check_baselines(baselines), pick_device(device) if engine.name == "local" else torch.device("cpu")
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
@@ -145,7 +146,7 @@ def evaluate(
             referee = referee_of(crew, contenders, where.precision)
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
         judged = list(zip(contenders, verdicts, strict=True))
-        name = candidates[0].data.source if target is None else target_name(target)
+        name = candidates[0].data.source if target is None else target.name
         results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=where.environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
@@ -178,7 +179,7 @@ def _refuse_other(
 
 
 def _plan(
-    candidates: Sequence[Candidate], protocol: Protocol, data: str | None, target: str | None, device: torch.device
+    candidates: Sequence[Candidate], protocol: Protocol, data: str | None, target: Target | None, device: torch.device
 ) -> Plan:
     record = candidates[0].data
     return Plan(

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -28,8 +29,28 @@ from learngene_hub.results import NOVEL
 SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 
 
+@dataclass(frozen=True)
+class Target:
+    """A data set that a transfer goes to.
+
+    Attributes:
+        path: an image folder, a Parquet folder, a preset or a Hub id.
+        image_column: column of images, if it is unusual; None: "image" or "img".
+        label_column: column of labels, if it is unusual; None: "label" or "fine_label".
+    """
+
+    path: str
+    image_column: str | None = None
+    label_column: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What results call it: preset, Hub id, or the last part of a local path."""
+        return public_name(self.path)
+
+
 def sources_of(
-    records: Sequence[DataRecord], *, data: str | None, target: str | None, protocol: Protocol
+    records: Sequence[DataRecord], *, data: str | None, target: Target | None, protocol: Protocol
 ) -> dict[Role, Source]:
     """Role -> source of its images.
 
@@ -87,11 +108,6 @@ def sample_sheet(source: Source) -> bytes:
         return file.getvalue()
 
 
-def target_name(target: str) -> str:
-    """What results say of a target: preset, Hub id, or the last part of a local path."""
-    return public_name(target)
-
-
 def _refuse_none(source: Source, what: str) -> None:
     if not source.classes:
         raise LearngeneError(f"the gene names no {what}")
@@ -104,14 +120,20 @@ def _own(record: DataRecord, data: str | None) -> DataSource:
     return source_of(record, path=path, seed=record.seed)
 
 
-def _target(target: str, records: Sequence[DataRecord]) -> Source:
-    preset = target if target in PRESETS else None
-    source = DataSource(preset=preset, path=None if preset else target, image_size=records[0].image_size)
+def _target(target: Target, records: Sequence[DataRecord]) -> Source:
+    preset = target.path if target.path in PRESETS else None
+    source = DataSource(
+        preset=preset,
+        path=None if preset else target.path,
+        image_size=records[0].image_size,
+        image_column=target.image_column,
+        label_column=target.label_column,
+    )
     names: Mapping[str, None] = dict.fromkeys(available_classes(source))
     known = {name for record in records for name in (*record.base, *record.held_out)}
     if seen := sorted(known & names.keys()):
         raise LearngeneError(
-            f"{target}: {len(seen)} of its classes have the names of classes the gene has seen, such as {seen[0]!r}: a "
-            "transfer needs another data set"
+            f"{target.path}: {len(seen)} of its classes have the names of classes the gene has seen, such as "
+            f"{seen[0]!r}: a transfer needs another data set"
         )
     return Source(source, tuple(names))
