@@ -139,11 +139,13 @@ def test_timm_loads_a_pushed_network_by_its_name(run, hub, tuned, tmp_path):
 
 def test_a_mistyped_folder_is_answered_with_the_right_one(run):
     Path("runs/demo").mkdir(parents=True)
-    code, _, err = run("verify", "runs/dmeo")
+    Path("genes/photos").mkdir(parents=True)
+    code, _, err = run("verify", "genes/photo")
     assert code == 1
-    assert err.startswith("error: runs/dmeo: no such repository")
-    assert "did you mean runs/demo?" in err
-    assert "nor is there such a folder in runs/" in run("verify", "runs/other-thing")[2]
+    assert err.startswith("error: genes/photo: no such repository")
+    assert "did you mean genes/photos?" in err
+    assert "nor is there such a folder in genes/" in run("verify", "genes/other-thing")[2]
+    assert "runs/dmeo: no such folder here; did you mean runs/demo?; hf-hub:" in run("verify", "runs/dmeo")[2]
 
 
 def test_without_a_card_one_is_made(run, hub, tiny_run, tmp_path):

@@ -209,8 +209,12 @@ def test_an_endpoint_that_is_no_address_is_named(load):
         load(endpoint="huggingface.co")
 
 
-def test_the_folder_of_a_run_that_is_not_there_is_missed_as_a_folder_too(hub, tmp_path, monkeypatch):
+def test_the_hub_is_not_asked_for_the_folder_of_a_run(hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for endpoint in (hub.url, "http://127.0.0.1:9"):
-        with pytest.raises(HubError, match="nor is there such a folder here, where `learngene evolve` would"):
-            from_learngene("runs/demo", num_classes=3, endpoint=endpoint)
+    with pytest.raises(
+        GeneFileError, match="no such folder here, where `learngene evolve` makes one; hf-hub:runs/demo asks"
+    ):
+        from_learngene("runs/demo", num_classes=3, endpoint=hub.url)
+    assert hub.requests == []
+    with pytest.raises(HubError, match="no such repository"):
+        from_learngene("hf-hub:runs/demo", num_classes=3, endpoint=hub.url)

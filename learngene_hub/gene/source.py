@@ -1,7 +1,7 @@
 """Where a gene is: a folder, one that came with the package, or a repository of the Hub.
 
-A folder that exists always wins. `gtl/...` names genes of the package and nothing else, since that account of the Hub
-may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
+A folder that exists always wins. `gtl/...` names genes of the package and nothing else, `runs/...` folders, since such
+accounts of the Hub may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
 """
 
 import difflib
@@ -84,6 +84,9 @@ def locate(
             f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
             f"or one of {', '.join(shipped_index())}"
         )
+    if name.startswith(f"{RUNS}/"):
+        made = "" if (hint := _hint(name)) else ", where `learngene evolve` makes one"
+        raise GeneFileError(f"{name}: no such folder here{made}{hint}; {HUB_PREFIX}{name} asks the Hub")
     return _from_hub(name, _at(address, revision), options, required, wanted)
 
 
@@ -117,8 +120,6 @@ def _hint(name: str) -> str:
     near += [one for one in near_names(name) if difflib.SequenceMatcher(None, one, name).ratio() > CLOSE]
     if near:
         return f"; did you mean {' or '.join(near)}?"
-    if path.parts[0] == RUNS and not folders:
-        return "; nor is there such a folder here, where `learngene evolve` would have made it"
     return f"; nor is there such a folder in {path.parent}/" if folders else ""
 
 
