@@ -25,8 +25,9 @@ _BY_THE_GENE = "the gene brings its network, its weights and what to normalise i
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
     "features_only": "`forward_intermediates` gives maps",
     "checkpoint_path": "the gene would be written over it; load it into the model that you get",
+    "freeze": "`freeze_gene` is",
 }
-"""Arguments of timm that mean nothing here -> why."""
+"""Arguments of timm, and likely ones, that mean nothing here -> why."""
 
 
 @dataclass(frozen=True)

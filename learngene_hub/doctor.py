@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -128,13 +129,25 @@ def _threads() -> str:
 
 def _own_cache() -> Finding:
     try:
-        return _cache("cache", cache_folder(), "LEARNGENE_CACHE")
+        folder = cache_folder()
     except DataError as error:
         return Finding("cache", "none", str(error))
+    kept = f"{_size(folder) / 1e9:,.1f} GB in it, which may be deleted"
+    return _cache("cache", folder, "LEARNGENE_CACHE", kept)
 
 
-def _cache(check: str, folder: Path, variable: str) -> Finding:
-    """Whether files can be kept in `folder`, which need not be there yet, and how much room there is."""
+def _size(folder: Path) -> int:
+    """Bytes of the files in `folder`; one that goes meanwhile, or may not be seen, counts nothing."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += (Path(place) / name).stat().st_size
+    return size
+
+
+def _cache(check: str, folder: Path, variable: str, kept: str = "") -> Finding:
+    """Whether files can be kept in `folder`, which need not be there yet, what is `kept`, and the room there is."""
     there = next((one for one in (folder, *folder.parents) if is_there(one)), folder)
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -142,7 +155,7 @@ def _cache(check: str, folder: Path, variable: str) -> Finding:
     except OSError as error:
         fault = f"cannot be written ({error.strerror}): set {variable} to a folder of your own"
         return Finding(check, _shown(folder), fault)
-    return Finding(check, f"{_shown(folder)}, {free / 1e9:,.1f} GB free")
+    return Finding(check, ", ".join(filter(None, (_shown(folder), kept, f"{free / 1e9:,.1f} GB free"))))
 
 
 def _shown(path: Path) -> str:

@@ -136,7 +136,7 @@ def test_the_whole_picture_is_shown_to_a_descendant(tiny_run):
 
 @pytest.mark.parametrize(
     "argument",
-    ["network", "features_only", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"],
+    ["network", "features_only", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "freeze"],
 )
 def test_what_the_gene_settles_is_no_argument(tiny_run, argument):
     with pytest.raises(InheritanceError, match=f"{argument}: not an argument here"):
