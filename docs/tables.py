@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from docs.fields import protocol_rows, recipe_rows
 from learngene_hub.data import PRESETS, title_of
+from learngene_hub.evaluation import BASELINES
 from learngene_hub.findings import find, ranked
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
@@ -23,6 +24,17 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("evidence.md", "evolve.md", "evaluate.md")))
 FEW_SHOT = "few-shot"
+RIVALS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "the whole pre-trained network": ("pretrained",),
+        "a thin network of the gene's shape, on as many images": ("narrow",),
+        "the same, for as many FLOPs": ("narrow-flops",),
+        "the best slice of the pre-trained network in its shape": tuple(one for one in BASELINES if "-slice" in one),
+        "weights chosen from a wider network": ("weight-selection",),
+        "its evolution without selection": ("gtl-no-selection",),
+        "its evolution without mutation": ("gtl-no-mutation",),
+    }
+)
 _TABLE = re.compile(r"(<!-- table: ([a-z0-9 -]+) -->\n).*?(<!-- end of the table -->)", re.DOTALL)
 
 
@@ -51,6 +63,23 @@ def _genes(_: str) -> Iterable[Sequence[str]]:
         megabytes = (folder / WEIGHTS_NAME).stat().st_size / 1e6
         gain = f"{numbers.points(_mine(results).gain[results.headline])} points"
         yield f"`{name}`", _network(config), _data(config), f"{megabytes:.1f}", gain, f"[card]({card})"
+
+
+def _leads(_: str) -> Iterable[Sequence[str]]:
+    """By how much every gene of the package is ahead of each alternative, of slices the best."""
+    found = {name: gene_results(name)[FEW_SHOT] for name in shipped_index()}
+    yield "points ahead of", *(f"`{name}`" for name in found)
+    yield "scratch", *(numbers.points(_mine(one).gain[one.headline]) for one in found.values())
+    for rival, starts in RIVALS.items():
+        yield rival, *(_lead(one, starts) for one in found.values())
+    yield "tasks", *(str(one.tasks) for one in found.values())
+    yield "minutes of one core", *(f"{_mine(one).cost.seconds / 60:.0f}" for one in found.values())
+
+
+def _lead(results: Results, starts: Sequence[str]) -> str:
+    """Of the gene over the best of `starts`."""
+    best = [one for one in ranked(results.descendants[0], results.headline) if one.start in starts][:1]
+    return numbers.points(best[0].lead[results.headline]) if best else "not measured"
 
 
 def _starts(name: str) -> Iterable[Sequence[str]]:
@@ -115,6 +144,7 @@ _COSTS = ("images", "FLOPs", "seconds")
 TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyType(
     {
         "genes": _genes,
+        "leads": _leads,
         "starts": _starts,
         "summary": _summary,
         "others": _others,
