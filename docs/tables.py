@@ -29,10 +29,12 @@ RIVALS: Mapping[str, Sequence[str]] = MappingProxyType(
         "the whole pre-trained network": ("pretrained",),
         "a thin network of the gene's shape, on as many images": ("narrow",),
         "the same, for as many FLOPs": ("narrow-flops",),
-        "the best slice of the pre-trained network in its shape": tuple(one for one in BASELINES if "-slice" in one),
+        "the best slice of the pre-trained network in the gene's shape": tuple(
+            one for one in BASELINES if "-slice" in one
+        ),
         "weights chosen from a wider network": ("weight-selection",),
-        "its evolution without selection": ("gtl-no-selection",),
-        "its evolution without mutation": ("gtl-no-mutation",),
+        "the gene's evolution without selection": ("gtl-no-selection",),
+        "the gene's evolution without mutation": ("gtl-no-mutation",),
     }
 )
 _TABLE = re.compile(r"(<!-- table: ([a-z0-9 -]+) -->\n).*?(<!-- end of the table -->)", re.DOTALL)
@@ -68,12 +70,12 @@ def _genes(_: str) -> Iterable[Sequence[str]]:
 def _leads(_: str) -> Iterable[Sequence[str]]:
     """By how much every gene of the package is ahead of each alternative, of slices the best."""
     found = {name: gene_results(name)[FEW_SHOT] for name in shipped_index()}
-    yield "points ahead of", *(f"`{name}`" for name in found)
+    yield "lead of the gene over", *(f"`{name}`" for name in found)
     yield "scratch", *(numbers.points(_mine(one).gain[one.headline]) for one in found.values())
     for rival, starts in RIVALS.items():
         yield rival, *(_lead(one, starts) for one in found.values())
-    yield "tasks", *(str(one.tasks) for one in found.values())
-    yield "minutes of one core", *(f"{_mine(one).cost.seconds / 60:.0f}" for one in found.values())
+    yield "*tasks*", *(str(one.tasks) for one in found.values())
+    yield "*minutes of evolution, one core*", *(f"{_mine(one).cost.seconds / 60:.0f}" for one in found.values())
 
 
 def _lead(results: Results, starts: Sequence[str]) -> str:

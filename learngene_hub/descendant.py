@@ -27,7 +27,7 @@ _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_c
     "checkpoint_path": "the gene would be written over it; load it into the model that you get",
     "freeze": "`freeze_gene` is",
 }
-"""Arguments of timm, and likely ones, that mean nothing here -> why."""
+"""Arguments of timm, and one that users may guess, that mean nothing here -> why."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +19,7 @@ from huggingface_hub import get_token
 
 from learngene_hub import __version__
 from learngene_hub.data import cache_folder
+from learngene_hub.data.cache import size as images_size
 from learngene_hub.errors import DataError, HubError
 from learngene_hub.files import is_there
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
@@ -132,18 +132,9 @@ def _own_cache() -> Finding:
         folder = cache_folder()
     except DataError as error:
         return Finding("cache", "none", str(error))
-    kept = f"{_size(folder) / 1e9:,.1f} GB in it, which may be deleted"
-    return _cache("cache", folder, "LEARNGENE_CACHE", kept)
-
-
-def _size(folder: Path) -> int:
-    """Bytes of the files in `folder`; one that goes meanwhile, or may not be seen, counts nothing."""
-    size = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                size += (Path(place) / name).stat().st_size
-    return size
+    kept = images_size(folder)
+    told = f"{kept / 1e9:,.1f} GB of images in *.safetensors, decoded anew where they are deleted" if kept else ""
+    return _cache("cache", folder, "LEARNGENE_CACHE", told)
 
 
 def _cache(check: str, folder: Path, variable: str, kept: str = "") -> Finding:

@@ -72,3 +72,11 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         bar.advance(1, loss="1.2")
     assert "evolving" in file.getvalue()
     assert "50%" in file.getvalue()
+
+
+def test_what_is_printed_beside_a_bar_goes_where_results_go(monkeypatch, capsys):
+    file = said(monkeypatch, terminal=True)
+    with TerminalReporter().task("predicting", 2, "img"):
+        print("a result")  # noqa: T201
+    assert capsys.readouterr().out == "a result\n"
+    assert "a result" not in file.getvalue()

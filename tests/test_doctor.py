@@ -34,11 +34,12 @@ def test_everything_a_bug_report_needs_is_there():
 
 
 def test_what_the_cache_holds_is_told_with_what_may_become_of_it(monkeypatch, tmp_path):
-    (tmp_path / "pretrained").mkdir()
-    with (tmp_path / "pretrained/network.safetensors").open("wb") as file:
-        file.truncate(2_300_000_000)  # a hole: no room is taken
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
-    assert "2.3 GB in it, which may be deleted" in found("cache").found
+    assert "deleted" not in found("cache").found
+    for name in ("entry.safetensors", "a film of the user's.mkv"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2_300_000_000)  # a hole: no room is taken
+    assert "2.3 GB of images in *.safetensors, decoded anew where they are deleted" in found("cache").found
 
 
 def test_a_hub_that_answers_is_found_to(hub):

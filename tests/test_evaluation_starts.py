@@ -11,6 +11,7 @@ from photo_folders import learngene
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, evolve
+from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.errors import StorageError
 from learngene_hub.evaluation import PROTOCOLS, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
@@ -36,7 +37,7 @@ def photos(tmp_path_factory):
 
 def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=2, steps=3, measured_at=(3,), lr=0.05)
-    results = evaluate(tiny_run, protocol=protocol, target=str(photos), seeds=(0,))
+    results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,))
     assert results.data == photos.name
     assert set(results.classes) == {"red", "green", "blue", "grey"}
 
@@ -48,6 +49,10 @@ def test_a_target_may_have_columns_of_unusual_names(tiny_run, tmp_path):
     target = Target(str(tmp_path / "insects"), image_column="scan", label_column="species")
     results = evaluate(tiny_run, protocol=protocol, target=target, seeds=(0,))
     assert (results.data, set(results.classes)) == ("insects", {"ant", "bee", "cat"})
+
+
+def test_the_command_names_the_columns_of_a_target_as_python_does():
+    assert cli_target("insects", "scan", "species") == Target("insects", image_column="scan", label_column="species")
 
 
 def test_columns_without_a_target_are_refused():

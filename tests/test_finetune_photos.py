@@ -189,7 +189,7 @@ def test_files_that_are_no_images_by_their_names_are_told(photos):
     listener = Listener()
     load_photos(Photos(photos), image_size=28, seed=0, reporter=listener)
     (warning,) = listener.warnings
-    assert "3 files left out, which are no images by their names" in warning
+    assert "left out 3 files that are no images by their names, such as " in warning
     assert f"{CLASSES[0]}/" in warning
 
 

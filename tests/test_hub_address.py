@@ -75,10 +75,25 @@ def test_a_name_of_the_package_that_is_not_there_never_reaches_the_hub():
         locate("gtl/no-such-gene")
 
 
-def test_what_is_neither_folder_nor_repository_says_what_was_expected(tmp_path, monkeypatch):
+def test_what_is_neither_folder_nor_repository_says_what_was_expected():
+    with pytest.raises(GeneFileError, match="photos/demo/gene: no such folder; expected a gene folder, a run"):
+        locate("photos/demo/gene")
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        ("runs/demo", "; hf-hub:runs/demo asks"),
+        ("runs/a--b", "; hf-hub"),
+        ("runs/it@v1", "; hf-hub"),
+        ("runs/a/b", "$"),
+    ],
+)
+def test_the_folder_of_a_run_that_is_not_there_is_missed_as_a_folder(tmp_path, monkeypatch, name, after):
+    (tmp_path / "runs/photos").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)  # `make demo` leaves a runs/demo behind
-    with pytest.raises(GeneFileError, match="runs/demo/gene: no such folder; expected a gene folder, a run"):
-        locate("runs/demo/gene")
+    with pytest.raises(GeneFileError, match=f"{name}: no such folder; expected a run of `learngene evolve`{after}"):
+        locate(name)
 
 
 def test_a_card_is_marked_with_the_hash_of_its_own_text():

@@ -145,7 +145,8 @@ def test_a_mistyped_folder_is_answered_with_the_right_one(run):
     assert err.startswith("error: genes/photo: no such repository")
     assert "did you mean genes/photos?" in err
     assert "nor is there such a folder in genes/" in run("verify", "genes/other-thing")[2]
-    assert "runs/dmeo: no such folder here; did you mean runs/demo?; hf-hub:" in run("verify", "runs/dmeo")[2]
+    told = "no such folder; did you mean runs/demo? hf-hub:runs/dmeo asks the Hub, where anyone may own that account"
+    assert f"error: runs/dmeo: {told}" in run("verify", "runs/dmeo")[2]
 
 
 def test_without_a_card_one_is_made(run, hub, tiny_run, tmp_path):

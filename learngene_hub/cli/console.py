@@ -107,6 +107,7 @@ class TerminalReporter:
             TextColumn("{task.fields[fields_shown]}", style="dim", markup=False),
             console=stderr,
             transient=True,
+            redirect_stdout=stdout.is_terminal,  # else results would go where the bar is
         ) as progress:
             task = progress.add_task(title, total=total, unit=unit, fields_shown="")
             yield _BarTask(progress, task)

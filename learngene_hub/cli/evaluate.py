@@ -33,7 +33,7 @@ def evaluate(
         str | None, typer.Option(help="transfer: image folder, Parquet folder, preset or Hub id.")
     ] = None,
     image_column: Annotated[str | None, typer.Option(help="The target's column of images, if it is unusual.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Its column of labels, if it is unusual.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
     baselines: Annotated[
         str,
         typer.Option(
@@ -120,7 +120,7 @@ def _target(path: str | None, image_column: str | None, label_column: str | None
 
     if path is None and (image_column or label_column):
         raise typer.BadParameter("--image-column and --label-column are for a --target")
-    return None if path is None else Target(path, image_column, label_column)
+    return None if path is None else Target(path, image_column=image_column, label_column=label_column)
 
 
 def _listed(text: str) -> tuple[str, ...]:

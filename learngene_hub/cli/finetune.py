@@ -102,7 +102,7 @@ def predict(
 
     shown = top or (None if as_json else TOP)
     found = Predictor.load(folder).predict(images, reporter=TerminalReporter())
-    predictions = [replace(one, classes=one.classes[:shown]) for one in found]  # of many images, not all classes
+    predictions = [replace(one, classes=one.classes[:shown]) for one in found]  # keeps memory small
     if as_json:
         print_json([_as_json(one) for one in predictions])
     else:

@@ -50,7 +50,7 @@ def find_cached(origin: Origin, folder: Path) -> tuple[ImageSet, str] | None:
             return None
         loaded = load_file(tensors)
         images = ImageSet(loaded["images"], loaded["labels"], tuple(described["class_names"]))
-        return images, str(described.get("left_out", ""))  # entries of older versions do not say
+        return images, str(described["left_out"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, DataError):
         return None
 
@@ -78,6 +78,15 @@ def store(image_set: ImageSet, origin: Origin, folder: Path, *, left_out: str = 
             save_file({"images": image_set.images, "labels": image_set.labels}, path)
             shutil.copymode(sidecar, path)  # safetensors lets nobody else read it
     return tensors
+
+
+def size(folder: Path) -> int:
+    """Bytes of the images kept in `folder`; a file that goes meanwhile, or may not be seen, counts nothing."""
+    kept = 0
+    for file in folder.glob("*.safetensors"):
+        with suppress(OSError):
+            kept += file.stat().st_size
+    return kept
 
 
 def _entry(origin: Origin, folder: Path) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""What a source holds, told without decoding an image: its classes, and how many images each has."""
+"""What a source or folder holds, told without decoding an image: classes, images a class, files that are no images."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -65,14 +65,13 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
 
 def warn_of_others(folder: Path, others: Collection[Path], reporter: Reporter) -> None:
     """Warn of the files `others` in or below `folder`, if there are any, whose names do not end as an image's do."""
-    if others:
-        homes = len({file.parent for file in others})
-        reporter.warn(
-            f"{folder}: {len(others)} files"
-            + f" in {homes} folders" * (homes > 1)
-            + " left out, which are no images by "
-            f"their names, such as {min(others).relative_to(folder)}; save them as PNG or JPEG"
-        )
+    if not others:
+        return
+    first, homes = min(others).relative_to(folder), len({file.parent for file in others})
+    where, what = f" in {homes} folders" if homes > 1 else "", f"{first}, which is no image by its name"
+    if len(others) > 1:
+        what = f"{len(others)} files{where} that are no images by their names, such as {first}"
+    reporter.warn(f"{folder}: left out {what}; save as PNG or JPEG")
 
 
 def is_at_hand(source: DataSource) -> bool:

@@ -102,14 +102,15 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
                     else:
                         images[place] = result
                 bar.advance(len(places))
-    labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)
-    left_out = ""
-    if reasons:
-        left_out = _corrupt(reasons, len(wanted), source)
-        sound = torch.tensor([place not in reasons for place in range(len(wanted))])
-        images, labels = images[sound], labels[sound]
-    _refuse_empty(labels, names)
-    return ImageSet(images, labels, tuple(names)), left_out
+    left_out = _described(reasons, len(wanted)) if reasons else ""
+    if reasons and source.on_corrupt == "refuse":
+        raise DataError(
+            f"{left_out}. Mend them, or leave them out with data.on_corrupt=skip (fine-tuning: --on-corrupt skip)"
+        )
+    sound = torch.tensor([place not in reasons for place in range(len(wanted))])
+    labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]
+    _refuse_empty(labels, names, left_out)
+    return ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out
 
 
 def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource) -> list[_Wanted]:
@@ -171,28 +172,20 @@ def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: 
     return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
 
 
-def _corrupt(reasons: dict[int, str], total: int, source: DataSource) -> str:
-    """What is left out, in words.
-
-    Raises:
-        DataError: nothing may be.
-    """
+def _described(reasons: dict[int, str], total: int) -> str:
+    """What cannot be decoded, in words."""
     first = "; ".join(reasons[place] for place in sorted(reasons)[:_NAMED])
     more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-    found = f"{len(reasons)} of {total} images cannot be decoded: {first}{more}"
-    if source.on_corrupt == "refuse":
-        raise DataError(
-            f"{found}. Mend them, or leave them out with data.on_corrupt=skip (fine-tuning: --on-corrupt skip)"
-        )
-    return found
+    return f"{len(reasons)} of {total} images cannot be decoded: {first}{more}"
 
 
-def _refuse_empty(labels: Tensor, names: Sequence[str]) -> None:
+def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> None:
     counts = torch.bincount(labels, minlength=len(names)).tolist()
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
+        why = left_out and f", since {left_out}"
         raise DataError(
-            f"The data set has no image of: {shorten(empty)}. `learngene data preview` shows those it has; `learngene "
-            "evaluate` judges on other classes with --protocol transfer --target"
+            f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows those it has; "
+            "`learngene evaluate` judges on other classes with --protocol transfer --target"
         )
 
 

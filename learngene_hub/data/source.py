@@ -125,7 +125,12 @@ def local_path(source: DataSource) -> Path | None:
 
 
 def fingerprint(source: DataSource) -> dict[str, object]:
-    """What tells a source from others, and from itself after a change: in JSON types."""
+    """What tells a source from others, and from itself after a change: in JSON types.
+
+    Raises:
+        DataError: the source is a path, and nothing is there.
+        OSError: a file cannot be looked at.
+    """
     if source.preset == GLYPHS:
         return {"preset": GLYPHS}
     path, hub_id = _place(source)

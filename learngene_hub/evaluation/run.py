@@ -68,7 +68,7 @@ def evaluate(
     genes: Sequence[Learngene | str | Path] | Learngene | str | Path,
     *,
     data: str | None = None,
-    target: str | Target | None = None,
+    target: str | Path | Target | None = None,
     protocol: Protocol | str = "few-shot",
     baselines: Sequence[str] = (),
     checkpoints: Sequence[str | Path] = (),
@@ -113,7 +113,7 @@ def evaluate(
     if out is not None:
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    target = Target(target) if isinstance(target, str) else target
+    target = Target(str(target)) if isinstance(target, str | Path) else target
     wanted, place = check_baselines(baselines), pick_device(device) if engine.name == "local" else torch.device("cpu")
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")

@@ -71,7 +71,8 @@ class Predictor:
         """One prediction for every image, in order; a folder stands for the images in it and below.
 
         In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`, and stops no other.
-        `reporter` is told about progress, and of files in folders that are no images by their names.
+        `reporter` is told about progress, and of files in folders that are no images by their names; its bar is open
+        until the last prediction is taken, or the iterator closed.
         """
         files = list(_image_files(paths, reporter))
         with reporter.task("predicting", len(files), "img") as bar:

@@ -71,22 +71,15 @@ def locate(
         _refuse_revision(name, revision)
         return Located(shipped_folder(name), name)
     if name.startswith(PREFIX):
-        if "@" in name:
-            raise GeneFileError(f"{name}: genes of this package have no revisions; leave out what follows the @")
-        near = near_names(name)
-        raise GeneFileError(
-            f"{name}: expected a gene of this package, {' or '.join(near or shipped_index())}, found no such name; "
-            f"{HUB_PREFIX}{name} asks the Hub, where anyone may own that account"
-        )
+        raise _not_shipped(name)
+    if name.startswith(f"{RUNS}/"):
+        raise _no_run(name)
     address = parse_address(name)
     if address is None:
         raise GeneFileError(
             f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
             f"or one of {', '.join(shipped_index())}"
         )
-    if name.startswith(f"{RUNS}/"):
-        made = "" if (hint := _hint(name)) else ", where `learngene evolve` makes one"
-        raise GeneFileError(f"{name}: no such folder here{made}{hint}; {HUB_PREFIX}{name} asks the Hub")
     return _from_hub(name, _at(address, revision), options, required, wanted)
 
 
@@ -112,15 +105,43 @@ def _from_hub(
     return Located(found.folder, name, found.commit, options)
 
 
+def _not_shipped(name: str) -> GeneFileError:
+    if "@" in name:
+        return GeneFileError(f"{name}: genes of this package have no revisions; leave out what follows the @")
+    near = near_names(name)
+    return GeneFileError(
+        f"{name}: expected a gene of this package, {' or '.join(near or shipped_index())}, found no such name; "
+        f"{_asks(name)}"
+    )
+
+
+def _no_run(name: str) -> GeneFileError:
+    near = _near_folders(Path(name))
+    meant = f"did you mean {near[0]}?" if near else "expected a run of `learngene evolve`"
+    asks = f"{'' if near else ';'} {_asks(name)}" if name.count("/") == 1 else ""
+    return GeneFileError(f"{name}: no such folder; {meant}{asks}")
+
+
+def _asks(name: str) -> str:
+    return f"{HUB_PREFIX}{name} asks the Hub, where anyone may own that account"
+
+
 def _hint(name: str) -> str:
     """Folders and shipped genes that `name` may have been meant for."""
     path = Path(name.removeprefix(HUB_PREFIX))
-    folders = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
-    near = [str(path.parent / one) for one in difflib.get_close_matches(path.name, folders, n=1)]
+    near = _near_folders(path)
     near += [one for one in near_names(name) if difflib.SequenceMatcher(None, one, name).ratio() > CLOSE]
     if near:
         return f"; did you mean {' or '.join(near)}?"
-    return f"; nor is there such a folder in {path.parent}/" if folders else ""
+    return f"; nor is there such a folder in {path.parent}/" if _folders_beside(path) else ""
+
+
+def _near_folders(path: Path) -> list[str]:
+    return [str(path.parent / one) for one in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
+
+
+def _folders_beside(path: Path) -> list[str]:
+    return [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
 
 
 def _at(address: Address, revision: str | None) -> Address:
