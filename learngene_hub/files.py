@@ -263,7 +263,10 @@ def claim(out: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Hold the file `lock`, after whoever has it; `tell` that another process is making `title` when one does."""
+    """Hold the file `lock`, after whoever has it; `tell` that another process is making `title` when one does.
+
+    What `tell` raises ends the wait.
+    """
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)

@@ -2,18 +2,22 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from filelock import FileLock, Timeout
-from image_tables import write_parquet
+from image_tables import Listener, write_parquet
 from photo_folders import learngene
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, evolve
 from learngene_hub.cli.evaluate import _target as cli_target
-from learngene_hub.errors import StorageError
-from learngene_hub.evaluation import PROTOCOLS, Target, pretraining
+from learngene_hub.engine import EngineOptions
+from learngene_hub.engine.task import no_step
+from learngene_hub.errors import EngineError, StorageError, TrainingError
+from learngene_hub.evaluation import PROTOCOLS, Target, ahead, pretraining
+from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.starts import BASELINES
@@ -88,6 +92,58 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
     monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
     again = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
     assert again == results
+
+
+def test_workers_train_what_alternatives_need_beside_each_other_to_the_same_bytes(tiny_run, cache, monkeypatch):
+    chosen, names = replace(QUICK, lr=0.05, tasks=1), ["narrow", "pretrained", "even-slice", "weight-selection"]
+    alone = evaluate(tiny_run, protocol=chosen, baselines=names, seeds=(0,))
+    monkeypatch.setenv("LEARNGENE_CACHE", str(cache / "other"))
+    monkeypatch.setattr(pretraining, "train", None)  # of this process, which must not train one
+    divided = evaluate(tiny_run, protocol=chosen, baselines=names, seeds=(0,), engine=EngineOptions(workers=2))
+    assert [accuracies(divided, name) for name in names] == [accuracies(alone, name) for name in names]
+    first, second = (
+        {file.parent.name: file.read_bytes() for file in folder.glob("*/network.safetensors")}
+        for folder in (cache / "pretrained", cache / "other/pretrained")
+    )
+    assert len(first) == 3
+    assert first == second
+
+
+def test_the_costliest_network_is_begun_first_and_each_is_trained_once(tiny_run, cache, monkeypatch):
+    asked = []
+    monkeypatch.setattr(run_module, "train_ahead", lambda plans, terms, engine: asked.append(list(plans)))
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["all"], seeds=(0,))
+    assert asked == [["a wider network", "narrow-flops", "the full network", "narrow"]]
+
+
+def test_a_network_that_diverges_or_is_made_elsewhere_is_left_to_who_asks_for_it(tiny_run, cache, monkeypatch):
+    def course(title):
+        return ahead.Course(title, SimpleNamespace(optimisation=SimpleNamespace(batch_size=4)), cache, threads=1)
+
+    def failing(plan, images, folder, *, title, reporter):
+        if title == "busy":
+            reporter.line("waiting for another process")
+            pytest.fail("waited")
+        raise TrainingError("its pre-training diverged")
+
+    monkeypatch.setattr(ahead, "pretrain", failing)
+    for title in ("busy", "diverging"):
+        course(title)(SimpleNamespace(images=None), no_step)
+
+
+def test_without_room_for_workers_networks_are_trained_one_after_the_other(tiny_run, cache):
+    class Full:
+        home = torch.device("cpu")
+
+        @staticmethod
+        def crew(scene, reporter):
+            raise EngineError("184 MB of images do not fit into shared memory")
+
+    listener, plans = Listener(), {title: SimpleNamespace(key=title) for title in ("narrow", "wide")}
+    terms = SimpleNamespace(folder=cache, base=SimpleNamespace(on=lambda device: None), reporter=listener)
+    ahead.train_ahead(plans, terms, Full)
+    told = "alternatives are trained one after the other: 184 MB of images do not fit into shared memory"
+    assert listener.warnings == [told]
 
 
 def test_a_cache_that_cannot_be_made_is_told(tiny_run, tmp_path, monkeypatch):

@@ -119,6 +119,11 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
     return saved
 
 
+def is_trained(plan: Pretraining, folder: Path) -> bool:
+    """Whether the network of `plan` is in the cache in `folder`, whole."""
+    return _load(folder / plan.key)[0] >= CHAPTERS
+
+
 def _begin(total: int, chapter: int) -> int:
     return total * chapter // CHAPTERS
 

@@ -13,6 +13,7 @@ from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
 from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, threads
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
+from learngene_hub.evaluation.ahead import train_ahead
 from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.judge import THREADS, Arena, Contender, judge, referee_of
@@ -22,13 +23,13 @@ from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
 from learngene_hub.evaluation.starts import (
     Start,
-    Terms,
     check_baselines,
     learngene,
     load_checkpoints,
     make_baselines,
     scratch,
 )
+from learngene_hub.evaluation.terms import Terms, plans_of
 from learngene_hub.files import claim, sweep
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
@@ -96,8 +97,8 @@ def evaluate(
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
         engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster; by as
-            many workers as there are cores, or one a GPU, unless it says otherwise. What an alternative to a gene needs
-            of other training is done here.
+            many workers as there are cores, or one a GPU, unless it says otherwise. What alternatives to a gene need of
+            other training is done on this machine, and divided among its workers.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 
@@ -138,7 +139,10 @@ def evaluate(
         bench = replace(bench, plan=plan)
         if wanted:
             trainer = _trainer(place, device, reporter)
-            starts += make_baselines(wanted, _terms(candidates[0], data, trainer, device, engine, reporter))
+            terms = _terms(candidates[0], data, trainer, device, engine, reporter)
+            if engine.name == "local":  # workers elsewhere have other disks
+                train_ahead(plans_of(wanted, terms), terms, workforce)
+            starts += make_baselines(wanted, terms)
         arena = Arena(bench, _entrants(starts, bodies, reporter))
         with workforce.crew(arena, reporter) as crew:
             ((_, where),) = crew.run([Look()])

@@ -1,12 +1,8 @@
-"""What a descendant can start from: nothing, a gene, and every honest alternative to one.
-
-An alternative that needs training gets as many training images as the evolution of the gene cost, on the same base
-classes, by the optimiser of the gene's recipe.
-"""
+"""What a descendant can start from: nothing, a gene, and every honest alternative to one."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,26 +13,22 @@ from torch import Tensor
 from learngene_hub.backends import Backend
 from learngene_hub.birth import Body, body_channels, gene_network, placed
 from learngene_hub.data import sample_task
-from learngene_hub.engine import EngineOptions
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
-from learngene_hub.evolution.plan import evolution_flops, training_flops
+from learngene_hub.evaluation.terms import FULL, PLANS, TEACHER, WIDER, Terms, plan_flops
 from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
 from learngene_hub.files import alone
-from learngene_hub.fitting import Images, support_batches
+from learngene_hub.fitting import support_batches
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import DEPTHS, LearngeneNetwork, plan_layout
+from learngene_hub.networks import DEPTHS, plan_layout
 from learngene_hub.operators import extract
-from learngene_hub.progress import Reporter
-from learngene_hub.recipe import Recipe
 from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
-from learngene_hub.training import Precision, measure_statistics
+from learngene_hub.training import measure_statistics
 
 FOUNDERS_FOLDER = "founders"
-TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 
 
 @dataclass(frozen=True)
@@ -54,50 +46,6 @@ class Start:
     description: str
     tensors: Mapping[str, Tensor] | None
     cost: Cost
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On which terms alternatives are made: those of the gene.
-
-    Attributes:
-        gene: what they are compared with.
-        recipe: the gene's own.
-        base: images of its base classes, as its ancestors saw them.
-        images_hash: of those and of the held-out ones.
-        precision: of its convolutions.
-        device: as the user named it.
-        engine: what evolves ablations.
-        folder: where trained networks are kept.
-        reporter: told of progress.
-    """
-
-    gene: Learngene
-    recipe: Recipe
-    base: Images
-    images_hash: str
-    precision: Precision
-    device: str
-    engine: EngineOptions
-    folder: Path
-    reporter: Reporter
-
-    @property
-    def body(self) -> Body:
-        """Of the gene's ancestors."""
-        config = self.gene.config
-        return Body(config.network, config.width, config.depth, config.in_chans)
-
-    @property
-    def images(self) -> int:
-        """Training images that the evolution cost."""
-        assert self.gene.config.origin is not None
-        return self.gene.config.origin.cost.images
-
-    @property
-    def flops(self) -> float:
-        """Floating-point operations that it cost."""
-        return evolution_flops(self.recipe, self.body, self.gene.config.channels)
 
 
 def scratch() -> Start:
@@ -172,40 +120,35 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _pretrained(terms: Terms) -> Start:
-    network, trained = _full_network(terms)
+    plan, trained = _trained(terms, FULL)
+    network = plan.build(0)
     tensors = extract(trained.state, network.conv_specs(), network.channel_counts())
-    cost = _cost(terms, network, terms.images, trained)
+    cost = _cost(terms, plan, trained)
     return Start("pretrained", "the full network trained on the base classes, all of it", tensors, cost)
 
 
 def _slice(terms: Terms, *, name: str, description: str, ranking: Ranking) -> Start:
-    network, trained = _full_network(terms)
+    plan, trained = _trained(terms, FULL)
     channels = terms.gene.config.channels
-    tensors = cut(trained.state, network.conv_specs(), channels, ranking, seed=terms.recipe.seed)
-    cost = _cost(terms, network, terms.images, trained)
+    tensors = cut(trained.state, plan.build(0).conv_specs(), channels, ranking, seed=terms.recipe.seed)
+    cost = _cost(terms, plan, trained)
     return Start(name, description, _with_own_statistics(tensors, channels, terms), cost)
 
 
 def _weight_selection(terms: Terms) -> Start:
     """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
-    plan = replace(_plan(terms, None, terms.images), width=terms.body.width * TEACHER)
-    trained = pretrain(plan, terms.base, terms.folder, title="a wider network", reporter=terms.reporter)
-    body, wider = terms.body, plan.build(0)
-    counts = body_channels(body)
-    tensors = cut(trained.state, wider.conv_specs(), counts, evenly, seed=terms.recipe.seed)
+    plan, trained = _trained(terms, WIDER)
+    counts = body_channels(terms.body)
+    tensors = cut(trained.state, plan.build(0).conv_specs(), counts, evenly, seed=terms.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
     own = _with_own_statistics(tensors, counts, terms)
-    return Start("weight-selection", description, own, _cost(terms, wider, plan.images, trained))
+    return Start("weight-selection", description, own, _cost(terms, plan, trained))
 
 
-def _narrow(terms: Terms, *, name: str, description: str, equal_flops: bool) -> Start:
-    channels = terms.gene.config.channels
-    thin = gene_network(terms.body, channels, num_classes=0)
-    images = round(terms.flops / training_flops(thin.to("meta"), terms.recipe.data.image_size))
-    plan = _plan(terms, channels, images if equal_flops else terms.images)
-    trained = pretrain(plan, terms.base, terms.folder, title=name, reporter=terms.reporter)
-    tensors = extract(trained.state, thin.conv_specs(), channels)
-    return Start(name, description, tensors, _cost(terms, thin, plan.images, trained))
+def _narrow(terms: Terms, *, name: str, description: str) -> Start:
+    plan, trained = _trained(terms, name)
+    tensors = extract(trained.state, plan.build(0).conv_specs(), terms.gene.config.channels)
+    return Start(name, description, tensors, _cost(terms, plan, trained))
 
 
 def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
@@ -252,13 +195,11 @@ BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
             _narrow,
             name="narrow",
             description="a thin network of the gene's size, trained on as many images",
-            equal_flops=False,
         ),
         "narrow-flops": partial(
             _narrow,
             name="narrow-flops",
             description="a thin network of the gene's size, trained for as many FLOPs",
-            equal_flops=True,
         ),
         "gtl-no-selection": partial(
             _ablation,
@@ -277,28 +218,9 @@ BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
 """Name -> how the alternative is made. All slices come from the one pre-trained network of `pretrained`."""
 
 
-def _full_network(terms: Terms) -> tuple[LearngeneNetwork, Pretrained]:
-    plan = _plan(terms, None, terms.images)
-    trained = pretrain(plan, terms.base, terms.folder, title="the full network", reporter=terms.reporter)
-    return plan.build(0), trained
-
-
-def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pretraining:
-    body = terms.body
-    assert body.depth is not None
-    return Pretraining(
-        network=body.network,
-        width=body.width,
-        depth=body.depth,
-        in_chans=body.in_chans,
-        channels=channels,
-        images=images,
-        optimisation=terms.recipe.ancestry.constants(),
-        data=terms.base.fingerprint(),
-        flip=terms.base.batches.flip,
-        precision=terms.precision,
-        seed=terms.recipe.seed,
-    )
+def _trained(terms: Terms, title: str) -> tuple[Pretraining, Pretrained]:
+    plan = PLANS[title](terms)
+    return plan, pretrain(plan, terms.base, terms.folder, title=title, reporter=terms.reporter)
 
 
 def _with_own_statistics(
@@ -318,6 +240,5 @@ def _with_own_statistics(
     return extract(state, thin.conv_specs(), channels)
 
 
-def _cost(terms: Terms, network: LearngeneNetwork, images: int, trained: Pretrained) -> Cost:
-    flops = images * training_flops(network.to("meta"), terms.recipe.data.image_size)
-    return Cost(images=images, flops=flops, seconds=trained.seconds, device=trained.device)
+def _cost(terms: Terms, plan: Pretraining, trained: Pretrained) -> Cost:
+    return Cost(images=plan.images, flops=plan_flops(plan, terms), seconds=trained.seconds, device=trained.device)
