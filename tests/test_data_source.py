@@ -183,3 +183,8 @@ def test_images_are_counted_without_decoding_and_up_to_the_cap(tmp_path):
     write_parquet(tmp_path / "a.parquet", [(b"broken", "ant"), (b"broken", "ant"), (3, "cat")])
     assert count_images(local(tmp_path)) == {"ant": 2, "cat": 1}
     assert count_images(local(tmp_path, images_per_class=1)) == {"ant": 1, "cat": 1}
+
+
+def test_no_classes_give_no_images(folder):
+    loaded = load_classes(local(folder), [])
+    assert (len(loaded), loaded.class_names) == (0, ())

@@ -107,7 +107,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         raise DataError(
             f"{left_out}. Mend them, or leave them out with data.on_corrupt=skip (fine-tuning: --on-corrupt skip)"
         )
-    sound = torch.tensor([place not in reasons for place in range(len(wanted))])
+    sound = torch.tensor([place not in reasons for place in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]
     _refuse_empty(labels, names, left_out)
     return ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out

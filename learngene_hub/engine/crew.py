@@ -281,7 +281,7 @@ class Team:
         if len(losses) == ATTEMPTS:
             raise EngineError(
                 f"{label}: given up after {ATTEMPTS} attempts: {'; '.join(losses)}. What was saved is kept: "
-                f"{_advice(losses)}, and go on with --resume"
+                f"{_advice(losses)}, and run the same again (evolve: with --resume)"
             )
         work.waiting.appendleft(hand.task)
         self._reporter.warn(f"{hand.name} {why}: {label} goes to another worker, attempt {len(losses) + 1}")

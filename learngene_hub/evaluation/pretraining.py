@@ -8,7 +8,8 @@ bytes (on a CPU, with the same number of threads).
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
-from learngene_hub.errors import TrainingError
+from learngene_hub.errors import BusyError, TrainingError
 from learngene_hub.files import alone, atomic_path, read_json, sweep, written
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
@@ -71,6 +72,11 @@ class Pretraining:
         plan = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
         return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:24]
 
+    @property
+    def steps(self) -> int:
+        """Of its training."""
+        return self.images // self.optimisation.batch_size
+
     def build(self, num_classes: int) -> LearngeneNetwork:
         """The network, newborn."""
         size = {"channels": dict(self.channels)} if self.channels else {"width": self.width}
@@ -99,22 +105,54 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
     Raises:
         TrainingError: the training diverged.
     """
+    with _held(plan, folder, title, reporter.line) as place:
+        done, saved = _load(place)
+        if saved is not None and done >= CHAPTERS:
+            return saved
+        with reporter.task(f"pre-training {title}", plan.steps, "step") as bar:
+            return _finish(place, plan, images, bar.advance)
+
+
+def pretrain_unless_busy(plan: Pretraining, images: Images, folder: Path, *, on_steps: Callable[[float], None]) -> None:
+    """Put the network of `plan` into the cache in `folder`, as `pretrain` does, unless another process is at it.
+
+    Args:
+        plan: of the network.
+        images: whose classes it learns.
+        folder: of the cache.
+        on_steps: told how many steps were done: at first those of before, then one by one.
+
+    Raises:
+        TrainingError: the training diverged.
+    """
+    with suppress(BusyError), _held(plan, folder, "the same network", _refuse) as place:
+        _finish(place, plan, images, on_steps)
+
+
+@contextmanager
+def _held(plan: Pretraining, folder: Path, title: str, tell: Callable[[str], None]) -> Iterator[Path]:
+    """The place of the network in the cache, held against other processes."""
     with written(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    place = folder / plan.key
-    with alone(folder / f"{plan.key}.lock", title, reporter.line):
+    with alone(folder / f"{plan.key}.lock", title, tell):
         sweep(folder, plan.key)
-        done, saved = _load(place)
-        if done < CHAPTERS:
-            total = plan.images // plan.optimisation.batch_size
-            with reporter.task(f"pre-training {title}", total, "step") as bar:
-                bar.advance(_begin(total, done))
-                for chapter in range(done, CHAPTERS):
-                    began = time.monotonic()
-                    state = _chapter(plan, saved, images, chapter, lambda _: bar.advance())
-                    seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
-                    saved = Pretrained(state, round(seconds, 1), device_name(images.device))
-                    _save(place, plan, chapter + 1, saved)
+        yield folder / plan.key
+
+
+def _refuse(why: str) -> None:
+    raise BusyError(why)
+
+
+def _finish(place: Path, plan: Pretraining, images: Images, on_steps: Callable[[float], None]) -> Pretrained:
+    """Train what is left of the network at `place`."""
+    done, saved = _load(place)
+    on_steps(_begin(plan.steps, done))
+    for chapter in range(done, CHAPTERS):
+        began = time.monotonic()
+        state = _chapter(plan, saved, images, chapter, lambda _: on_steps(1))
+        seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
+        saved = Pretrained(state, round(seconds, 1), device_name(images.device))
+        _save(place, plan, chapter + 1, saved)
     assert saved is not None
     return saved
 
@@ -141,12 +179,11 @@ def _chapter(
     batches = support_batches(
         images, task, plan.optimisation.batch_size, generator(plan.seed, "pre-training batches", chapter)
     )
-    total = plan.images // plan.optimisation.batch_size
     loss = train(
         network,
         batches,
         plan.optimisation,
-        steps=max(1, _begin(total, chapter + 1) - _begin(total, chapter)),
+        steps=max(1, _begin(plan.steps, chapter + 1) - _begin(plan.steps, chapter)),
         precision=plan.precision,
         rate=falling(chapter / CHAPTERS, (chapter + 1) / CHAPTERS),
         on_step=on_step,

@@ -12,6 +12,7 @@ import torch
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
 from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, threads
+from learngene_hub.engine.local import Processes
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.ahead import train_ahead
 from learngene_hub.evaluation.bench import Bench, Plan
@@ -98,7 +99,7 @@ def evaluate(
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
         engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster; by as
             many workers as there are cores, or one a GPU, unless it says otherwise. What alternatives to a gene need of
-            other training is done on this machine, and divided among its workers.
+            other training is done on this machine, by its local workers beside each other.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 
@@ -140,8 +141,10 @@ def evaluate(
         if wanted:
             trainer = _trainer(place, device, reporter)
             terms = _terms(candidates[0], data, trainer, device, engine, reporter)
-            if engine.name == "local":  # workers elsewhere have other disks
-                train_ahead(plans_of(wanted, terms), terms, workforce)
+            plans = plans_of(wanted, terms)
+            if plans and isinstance(workforce, Processes):  # workers of a cluster have other disks
+                terms = replace(terms, threads=max(1, terms.threads // min(workforce.most, len(plans))))
+                train_ahead(plans, terms, workforce)
             starts += make_baselines(wanted, terms)
         arena = Arena(bench, _entrants(starts, bodies, reporter))
         with workforce.crew(arena, reporter) as crew:
@@ -228,6 +231,7 @@ def _terms(
         base=base,
         images_hash=images_hash,
         precision=best_precision(place) if candidate.recipe.precision == "auto" else candidate.recipe.precision,
+        threads=torch.get_num_threads(),
         device=device,
         engine=engine,
         folder=cache_folder() / PRETRAINED_FOLDER,

@@ -13,6 +13,7 @@ from torch import Tensor
 from learngene_hub.backends import Backend
 from learngene_hub.birth import Body, body_channels, gene_network, placed
 from learngene_hub.data import sample_task
+from learngene_hub.engine import threads
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
@@ -220,7 +221,8 @@ BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
 
 def _trained(terms: Terms, title: str) -> tuple[Pretraining, Pretrained]:
     plan = PLANS[title](terms)
-    return plan, pretrain(plan, terms.base, terms.folder, title=title, reporter=terms.reporter)
+    with threads(terms.threads):
+        return plan, pretrain(plan, terms.base, terms.folder, title=title, reporter=terms.reporter)
 
 
 def _with_own_statistics(

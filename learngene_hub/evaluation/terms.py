@@ -33,6 +33,7 @@ class Terms:
         base: images of its base classes, as its ancestors saw them.
         images_hash: of those and of the held-out ones.
         precision: of its convolutions.
+        threads: by which each network is trained, on a CPU; they change the last digits.
         device: as the user named it.
         engine: what evolves ablations.
         folder: where trained networks are kept.
@@ -44,6 +45,7 @@ class Terms:
     base: Images
     images_hash: str
     precision: Precision
+    threads: int
     device: str
     engine: EngineOptions
     folder: Path
