@@ -147,6 +147,8 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((RESNET_2, "gtl-no-mutation", "60"), (RESNET_2, "gtl-no-selection", "60"), "0.1 ± 0.2"),
         ((RESNET_2, "gtl-no-selection", "60"), (RESNET_2, "narrow", "60"), "0.5 ± 1.0"),
         ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "gtl-no-selection", "60"), "0.5 ± 0.5"),
+        ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "gtl-no-mutation", "60"), "0.4 ± 0.5"),
+        ((RESNET_MINI_2, "gtl-no-mutation", "60"), (RESNET_MINI_2, "gtl-no-selection", "60"), "0.1 ± 0.2"),
         ((RESNET_MINI_2, "gtl-no-selection", "60"), (RESNET_MINI_2, "narrow", "60"), "0.7 ± 0.7"),
         ((DIGITS_02, "learngene", "60"), (DIGITS_02, "scratch", "60"), "0.5 ± 0.7"),
         ((WIDER, "learngene", "60"), (VERSION_2, "learngene", "60"), "1.1 ± 0.9"),
