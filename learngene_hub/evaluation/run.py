@@ -11,7 +11,7 @@ import torch
 
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
-from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, threads
+from learngene_hub.engine import Engine, EngineOptions, Step, make_engine, on_cpu, threads
 from learngene_hub.engine.local import Processes
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.ahead import train_ahead
@@ -139,13 +139,8 @@ def evaluate(
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
         bench = replace(bench, plan=plan)
         if wanted:
-            trainer = _trainer(place, device, reporter)
-            terms = _terms(candidates[0], data, trainer, device, engine, reporter)
-            plans = plans_of(wanted, terms)
-            if plans and isinstance(workforce, Processes):  # workers of a cluster have other disks
-                terms = replace(terms, threads=max(1, terms.threads // min(workforce.most, len(plans))))
-                train_ahead(plans, terms, workforce)
-            starts += make_baselines(wanted, terms)
+            terms = _terms(candidates[0], data, _trainer(place, device, reporter), device, engine, reporter)
+            starts += make_baselines(wanted, _trained_ahead(wanted, terms, workforce))
         arena = Arena(bench, _entrants(starts, bodies, reporter))
         with workforce.crew(arena, reporter) as crew:
             ((_, where),) = crew.run([Look()])
@@ -201,7 +196,7 @@ def _plan(
 
 
 def _trainer(place: torch.device, device: str, reporter: Reporter) -> torch.device:
-    """Where alternatives are pre-trained, by this process: on a GPU, where it has one and the user wants any."""
+    """Where this process pre-trains alternatives: on a GPU, where it has one and the user wants any."""
     if place.type == "cuda" or device == "cpu":
         return place
     if torch.cuda.is_available():
@@ -237,6 +232,17 @@ def _terms(
         folder=cache_folder() / PRETRAINED_FOLDER,
         reporter=reporter,
     )
+
+
+def _trained_ahead(wanted: Sequence[str], terms: Terms, workforce: Engine) -> Terms:
+    """The terms on which alternatives are made, when what local workers can train for them is in the cache."""
+    if not isinstance(workforce, Processes):  # a single worker divides nothing; those of a cluster have other disks
+        return terms
+    plans = plans_of(wanted, terms)
+    share = terms.threads // max(1, min(workforce.most, len(plans)))
+    terms = replace(terms, threads=max(1, share))
+    train_ahead(plans, terms, workforce)
+    return terms
 
 
 def _check_ways(bench: Bench, reporter: Reporter) -> None:

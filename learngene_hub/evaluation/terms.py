@@ -6,6 +6,7 @@ classes, by the optimiser of the gene's recipe.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,6 +57,11 @@ class Terms:
         """Of the gene's ancestors."""
         config = self.gene.config
         return Body(config.network, config.width, config.depth, config.in_chans)
+
+    @cached_property
+    def base_hash(self) -> str:
+        """Fingerprint of the base images, padding included."""
+        return self.base.fingerprint()
 
     @property
     def images(self) -> int:
@@ -111,7 +117,7 @@ def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pret
         channels=channels,
         images=images,
         optimisation=terms.recipe.ancestry.constants(),
-        data=terms.base.fingerprint(),
+        data=terms.base_hash,
         flip=terms.base.batches.flip,
         precision=terms.precision,
         seed=terms.recipe.seed,
