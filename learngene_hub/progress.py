@@ -1,9 +1,10 @@
 """How long work reports what it does, without knowing who listens.
 
-The library calls a `Reporter`; the command line brings one that draws progress bars. A library user who passes none
-gets silence.
+The library calls a `Reporter`; the command line brings one that draws progress bars
+(`learngene_hub.cli.console.TerminalReporter`). A library user who passes none sees warnings only, by Python's logging.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -36,7 +37,7 @@ class _SilentTask:
 
 
 class SilentReporter:
-    """A `Reporter` that says nothing: the default of every library function."""
+    """A `Reporter` that shows nothing, and logs warnings as `learngene_hub`: the default of every library function."""
 
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "it") -> Iterator[Task]:
@@ -47,4 +48,5 @@ class SilentReporter:
         """Drop the line."""
 
     def warn(self, text: str) -> None:
-        """Drop the warning."""
+        """Log the warning, which Python prints to stderr unless it is told otherwise."""
+        logging.getLogger("learngene_hub").warning(text)

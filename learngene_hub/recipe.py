@@ -131,9 +131,16 @@ class Recipe(Section):
         recipe._text, recipe._overrides = self._text, (*self._overrides, *overrides)
         return recipe
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; with an `update`, which pydantic does not check, the YAML is no longer that of the recipe."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update:
+            copied._text, copied._overrides = None, ()
+        return copied
+
     def with_data(self, path: str | None) -> "Recipe":
         """The same recipe, its images at `path`."""
-        return self.model_copy(update={"data": self.data.model_copy(update={"path": path})})
+        return super().model_copy(update={"data": self.data.model_copy(update={"path": path})})
 
     @property
     def text(self) -> str:

@@ -162,8 +162,11 @@ class Results(_Part):
 
     @property
     def judged_by(self) -> str:
-        """The same in words: `novel classes`, or `held-out classes` where a recipe is tuned."""
-        return f"{self.split} classes"
+        """The same in words: `novel classes`, or `held-out classes` where a recipe is tuned.
+
+        Those of a transfer are `classes of another data set`: some may show what the gene has seen, under other names.
+        """
+        return "classes of another data set" if self.protocol.get("transfer") else f"{self.split} classes"
 
     @classmethod
     def load(cls, path: str | Path) -> "Results":

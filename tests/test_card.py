@@ -84,6 +84,9 @@ def test_the_card_says_where_the_gene_loses_and_where_it_does_not_clearly_win(ge
     assert not any("shuffled" in line or "scratch" in line for line in told)
     write_evaluation(gene, [judge("learngene", "scratch", "shuffled")])
     assert "The gene is clearly ahead of every other start that was judged." in read_evaluation(gene)
+    write_evaluation(gene, [judge("learngene", "scratch")])
+    assert "No other start was judged beside scratch." in read_evaluation(gene)
+    assert "every other start" not in read_evaluation(gene)
 
 
 def test_writing_twice_gives_the_same_bytes(gene, judge):

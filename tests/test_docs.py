@@ -221,7 +221,7 @@ def test_the_readme_says_of_the_demo_what_its_results_say():
             cells = one.start, accuracy(one.measures["40"]), gain, f"{one.lr:g}"
             assert re.search(r"\| " + r" \| *".join(map(re.escape, cells)) + r" \|", readme)
         assert size(descendant.start("learngene").gain["40"]) in readme
-    assert f"level in the demo ({size(descendant.start('narrow').lead['40'])}" in readme
+    assert f"nor in the demo ({size(descendant.start('narrow').lead['40'])}" in readme
 
 
 def test_the_log_says_of_three_seeds_what_their_results_say():

@@ -271,6 +271,15 @@ def test_several_genes_are_judged_side_by_side(tiny_run, tmp_path):
     assert start(results, "learngene:other").lead.keys() == {"3"}
 
 
+def test_a_gene_whose_tensors_were_changed_in_memory_is_not_taken_for_the_one_that_was_loaded(tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    changed = replace(gene, tensors={name: tensor + 0.01 for name, tensor in gene.tensors.items()})
+    one, other = load_candidates([gene, changed], data=None)
+    assert (one.gene.config, one.recipe.name) == (gene.config, "tiny")
+    assert other.gene.config.sha256 not in ("", gene.config.sha256)
+    assert other.recipe is None
+
+
 def test_a_gene_that_has_seen_the_novel_classes_of_another_is_refused(tiny_run):
     gene = Learngene.from_pretrained(tiny_run)
     data = gene.config.origin.data

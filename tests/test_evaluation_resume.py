@@ -90,7 +90,7 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
     with pytest.raises(LearngeneError, match=r"holds results of other lr, 0\.05, not 0\.1"):
         evaluate(tiny_run, protocol=replace(QUICK, lr=0.1), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
-    other = Learngene(gene.tensors, gene.config.model_copy(update={"sha256": "0" * 64}))
+    other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)
     with pytest.raises(LearngeneError, match="holds results of other genes"):
         evaluate(other, protocol=QUICK, out=tmp_path)
 

@@ -11,8 +11,9 @@ from filelock import FileLock, Timeout
 from image_tables import Listener, write_parquet
 from photo_folders import learngene
 from quick_evaluation import QUICK, accuracies, start
+from safetensors.torch import save_file
 
-from learngene_hub import Learngene, LearngeneError, evaluate, evolve
+from learngene_hub import Learngene, LearngeneError, evaluate, evolve, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.data import ImageBatches
 from learngene_hub.engine import EngineOptions, threads
@@ -45,7 +46,7 @@ def photos(tmp_path_factory):
 def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=2, steps=3, measured_at=(3,), lr=0.05)
     results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,))
-    assert results.data == photos.name
+    assert (results.data, results.judged_by) == (photos.name, "classes of another data set")
     assert set(results.classes) == {"red", "green", "blue", "grey"}
 
 
@@ -257,8 +258,6 @@ def test_an_interrupted_pretraining_ends_with_the_same_network(tiny_run, cache, 
 
 
 def test_a_users_own_checkpoint_is_a_start(tiny_run, tmp_path):
-    from safetensors.torch import save_file
-
     own = build("lg_vgg11", num_classes=3, width=0.06)
     save_file(own.state_dict(), tmp_path / "model.safetensors")
     results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[tmp_path])
@@ -266,8 +265,23 @@ def test_a_users_own_checkpoint_is_a_start(tiny_run, tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "wrong.safetensors")
     with pytest.raises(LearngeneError, match="expected a network lg_vgg11, found other tensors: a"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wrong.safetensors"])
-    with pytest.raises(LearngeneError, match=r"expected a safetensors file or a folder with model\.safetensors"):
+    with pytest.raises(LearngeneError, match=r"expected a safetensors file or a folder with model\.safetensors or"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "none.safetensors"])
+
+
+def test_a_gene_of_ones_own_is_a_start_beside_an_evolved_one(tiny_run, tmp_path):
+    channels = Learngene.from_pretrained(tiny_run).config.channels
+    mine = extract(from_learngene(tiny_run, num_classes=2), channels).save_pretrained(tmp_path / "mine")
+    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[mine, mine])
+    assert accuracies(results, "checkpoint") == accuracies(results, "checkpoint:2") == accuracies(results, "learngene")
+    assert start(results, "checkpoint").description.startswith("the checkpoint mine;")
+
+
+def test_a_checkpoint_that_no_descendant_can_inherit_is_refused_before_long_work(tiny_run, tmp_path):
+    own = build("lg_vgg11", num_classes=3, width=0.5)
+    save_file(own.state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(LearngeneError, match=r"the checkpoint wide\.safetensors; .*: fits into no descendant: "):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wide.safetensors"])
 
 
 @pytest.fixture(scope="module", params=["lg_vgg11", "lg_resnet12"])

@@ -1,6 +1,7 @@
 """Genes to the Hub, by the unmodified client, against a server of the Hub's protocol on this machine."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import timm
@@ -209,6 +210,13 @@ def test_a_gene_that_was_loaded_is_pushed_with_all_that_lies_beside_it(hub, push
     assert gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed == ()
     there = Learngene.from_pretrained(REPO, token="hf_owner", endpoint=hub.url)
     assert there.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed == ()
+
+
+def test_a_gene_whose_tensors_were_changed_is_not_pushed_with_the_card_of_the_other(hub, tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    changed = replace(gene, tensors={name: tensor + 0.01 for name, tensor in gene.tensors.items()})
+    pushed = changed.push_to_hub(REPO, token="hf_owner", endpoint=hub.url)
+    assert set(pushed.changed) == {"config.json", "learngene.safetensors", "README.md"}
 
 
 def test_a_gene_that_was_just_evolved_is_pushed_with_all_that_lies_beside_it(hub, tiny, tmp_path):

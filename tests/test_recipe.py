@@ -94,6 +94,15 @@ def test_text_is_verbatim(tiny_file):
     assert Recipe.from_file(tiny_file, ["seed=5"]).text == tiny_file.read_text()
 
 
+def test_a_changed_copy_tells_its_own_text_and_no_overrides(tiny_file):
+    recipe = Recipe.from_file(tiny_file, ["seed=5"])
+    changed = recipe.model_copy(update={"seed": 7})
+    assert "seed: 7" in changed.text
+    assert changed.overrides == ()
+    for same in (recipe.model_copy(), recipe.with_data("photos")):
+        assert (same.text, same.overrides) == (recipe.text, recipe.overrides)
+
+
 def test_a_recipe_made_in_python_writes_a_text_that_reads_back(tmp_path):
     recipe = Recipe.from_mapping(MINIMAL | {"seed": 3})
     (tmp_path / "again.yaml").write_text(recipe.text)

@@ -42,7 +42,8 @@ def evaluate(
         ),
     ] = "",
     checkpoint: Annotated[
-        list[Path] | None, typer.Option(help="A network of your own as a start: a safetensors file; repeatable.")
+        list[Path] | None,
+        typer.Option(help="A network or gene of your own as a start: its folder or file; repeatable."),
     ] = None,
     network: Annotated[str, typer.Option(help="Networks of the descendants, by commas.  \\[default: the gene's]")] = "",
     width: Annotated[str, typer.Option(help="Their widths, by commas.  \\[default: the gene's]")] = "",

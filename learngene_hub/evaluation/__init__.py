@@ -6,8 +6,8 @@ on held-out classes: with one rate for all, the start that it happens to suit wo
 """
 
 from learngene_hub.evaluation.protocols import PROTOCOLS, Protocol
-from learngene_hub.evaluation.run import evaluate
+from learngene_hub.evaluation.run import Descendants, evaluate
 from learngene_hub.evaluation.sources import Target
 from learngene_hub.evaluation.starts import BASELINES
 
-__all__ = ["BASELINES", "PROTOCOLS", "Protocol", "Target", "evaluate"]
+__all__ = ["BASELINES", "PROTOCOLS", "Descendants", "Protocol", "Target", "evaluate"]

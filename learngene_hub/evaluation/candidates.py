@@ -1,7 +1,7 @@
 """The genes to be judged, and the check that none of them has seen what it is judged by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from learngene_hub.data import GLYPHS, Normalisation
@@ -10,7 +10,7 @@ from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.plan import evolution_flops
 from learngene_hub.files import expanded, is_there
 from learngene_hub.gene.config import DataRecord
-from learngene_hub.gene.folder import RECIPE_NAME, read_config
+from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import locate, with_files
 from learngene_hub.recipe import Recipe
@@ -75,12 +75,16 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
 def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
         name, folder = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
+        gene = replace(gene, config=signed(gene.tensors, gene.config))  # they may be others than were loaded
     else:
         name, place = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
         gene, folder = Learngene.load(place), place.folder
     recipe = None if folder is None else _recipe(folder, gene, data)
     if gene.config.origin is None:
-        raise LearngeneError(f"{name}: this gene does not say which classes it has never seen; only evolved genes do")
+        raise LearngeneError(
+            f"{name}: this gene does not say which classes it has never seen; only evolved genes do. Evaluate an "
+            "evolved one with this one's folder as a checkpoint beside it"
+        )
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)
 
 

@@ -1,7 +1,7 @@
 """`evaluate`: genes in, `Results` out; interrupted at any moment, it goes on where it was."""
 
 from collections.abc import Mapping, Sequence, Set
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -93,7 +93,8 @@ def evaluate(
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns.
         protocol: what every network is put through, or the name of a shipped protocol.
         baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
-        checkpoints: safetensors files of networks of the same family, each a start of its own.
+        checkpoints: safetensors files of networks of the same family, whole ones or genes, or folders with one, each
+            a start of its own. They see images normalised as the first gene does.
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
@@ -107,7 +108,8 @@ def evaluate(
         LearngeneError: a gene has no origin, knows the novel classes, or does not go with the first one; an unknown
             protocol or baseline; too few classes or images; no seed, or one twice.
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.
-        InheritanceError, NetworkError: a gene does not fit into a descendant, or there is no such network.
+        InheritanceError, NetworkError: a gene does not fit into a descendant, or a checkpoint into none, or there is
+            no such network.
         RunError: another process works in `out`, or it holds results of other genes or another protocol.
         DataError: the images cannot be had.
         EngineError: the workers cannot be had, or lose the same network again and again.
@@ -125,7 +127,10 @@ def evaluate(
     starts = [scratch(), *(learngene(one.gene, one.start, flops=one.flops) for one in candidates)]
     for body, start in product(bodies, starts):
         fit(body, start)  # before long work: a gene that does not fit is an error
-    starts += load_checkpoints([Path(path) for path in checkpoints], bodies[0])
+    own = load_checkpoints([Path(path) for path in checkpoints], bodies[0])
+    for start in own:
+        _check_fits(start, bodies)
+    starts += own
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, place=place, most=most)
     with nullcontext() if folder is None else claim(folder), on_cpu():
@@ -154,6 +159,18 @@ def evaluate(
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
     return results
+
+
+def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
+    """Refuse a start that no descendant can inherit."""
+    for body in bodies:
+        with suppress(InheritanceError):
+            fit(body, start)
+            return
+    try:
+        fit(bodies[0], start)
+    except InheritanceError as error:
+        raise InheritanceError(f"{start.description}: fits into no descendant: {error}") from None
 
 
 def _refuse_other(

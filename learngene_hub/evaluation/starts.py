@@ -22,8 +22,10 @@ from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
 from learngene_hub.files import alone
 from learngene_hub.fitting import support_batches
+from learngene_hub.gene.folder import WEIGHTS_NAME
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import DEPTHS, plan_layout
+from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 from learngene_hub.operators import extract
 from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
@@ -63,22 +65,23 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
 
 
 def load_checkpoints(paths: Sequence[Path], body: Body) -> list[Start]:
-    """The user's own networks of the family of `body`, whole, from safetensors files or folders with one.
+    """The user's own networks or genes of the family of `body`, from safetensors files or folders with one.
 
     Raises:
         LearngeneError: there is none, or it lacks a layer.
     """
-    return [_checkpoint(path, body, "" if len(paths) == 1 else f":{number + 1}") for number, path in enumerate(paths)]
+    return [_checkpoint(path, body, f":{number}" if number > 1 else "") for number, path in enumerate(paths, start=1)]
 
 
 def _checkpoint(path: Path, body: Body, suffix: str) -> Start:
-    file = path / "model.safetensors" if path.is_dir() else path
+    names = (TIMM_WEIGHTS, WEIGHTS_NAME)
+    file = next((path / name for name in names if (path / name).is_file()), path)
     try:
         with safe_open(file, framework="pt") as opened:
             found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise LearngeneError(
-            f"{path}: expected a safetensors file or a folder with model.safetensors: {error}"
+            f"{path}: expected a safetensors file or a folder with {' or '.join(names)}: {error}"
         ) from None
     tensors = {name: found[name].float() for name in _names(body) if name in found}
     if not tensors:

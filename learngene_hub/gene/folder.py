@@ -59,9 +59,12 @@ def read_tensors(content: bytes) -> dict[str, Tensor]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write a safetensors file whose bytes depend on `tensors` alone, and give its sha256."""
-    content = save({name: tensors[name].contiguous().cpu() for name in sorted(tensors)}, metadata={"format": "pt"})
-    path.write_bytes(content)  # `save_file` would hide the file from everybody else
+    path.write_bytes(_packed(tensors))  # `save_file` would hide the file from everybody else
     return file_sha256(path)
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensors[name].contiguous().cpu() for name in sorted(tensors)}, metadata={"format": "pt"})
 
 
 def file_sha256(path: Path) -> str:
@@ -80,6 +83,16 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
         config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
     write_text(folder / CONFIG_NAME, config_text(config))
     return config
+
+
+def signed(tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
+    """The config as `write_gene` gives it, without a file: with the sha256 that these tensors would have.
+
+    Raises:
+        GeneFileError: as for `write_gene`.
+    """
+    sha256 = hashlib.sha256(_packed(stored(tensors, config.dtype))).hexdigest()
+    return config.model_copy(update={"sha256": sha256})
 
 
 def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:

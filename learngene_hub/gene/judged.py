@@ -66,7 +66,7 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     card.data["eval_results"] = [one for judgement in judgements for one in _eval_results(judgement)]
     card.text = _replaced(card.text, _section(judgements), folder / CARD_NAME)
     for one in judgements:
-        first, title = one.results.descendants[0], f"{one.results.data}, novel classes"
+        first, title = one.results.descendants[0], f"{one.results.data}, {one.results.judged_by}"
         draw_starts(first, one.results.headline, folder / one.picture, title=title)
     for name in EVALUATIONS[len(judgements) :]:
         (folder / name).unlink(missing_ok=True)
@@ -157,7 +157,7 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
             task_type=TASK,
             task_name=TASK_NAME,
             dataset_type=results.data,
-            dataset_name=f"{results.data}, novel classes, {results.setting}",
+            dataset_name=f"{results.data}, {results.judged_by}, {results.setting}",
             metric_type=kind,
             metric_name=names[kind] + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
             metric_value=round(100 * value.mean, 2),

@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from learngene_hub.files import written
+from learngene_hub.files import write_text, written
+from learngene_hub.gene.card import render_card
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import CONFIG_NAME, MORE_FILES, read_config, read_gene, write_gene
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.hub.address import Address
@@ -76,6 +77,8 @@ class Learngene:
     def save_pretrained(self, path: str | Path) -> Path:
         """Write weights and config into the folder `path`, each file atomically; other files there are left alone.
 
+        A card is written where there is none, for you to complete before `learngene push`.
+
         Returns:
             The folder.
 
@@ -86,7 +89,10 @@ class Learngene:
         folder = Path(path)
         with written(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_gene(folder, self.tensors, self.config)
+        config = write_gene(folder, self.tensors, self.config)
+        if not (folder / CARD_NAME).exists():
+            card = render_card(config, name=folder.resolve().name, picture=False, recipe=False)
+            write_text(folder / CARD_NAME, card)
         return folder
 
     def push_to_hub(
@@ -121,8 +127,8 @@ class Learngene:
             HubError: access is denied, the card was edited on the Hub, or the Hub does not answer.
         """
         with TemporaryDirectory() as folder:
-            saved = self.save_pretrained(folder)
-            self._add_files(saved)
+            saved = Path(folder)
+            self._add_files(saved, write_gene(saved, self.tensors, self.config))
             return push_gene(
                 saved,
                 Address(repo_id, revision),
@@ -130,12 +136,12 @@ class Learngene:
                 options=HubOptions(token=token, endpoint=endpoint),
             )
 
-    def _add_files(self, folder: Path) -> None:
-        """Put what lies beside the gene into `folder`, if it is that gene still."""
+    def _add_files(self, folder: Path, config: GeneConfig) -> None:
+        """Put what lies beside the gene into `folder`, if the gene there has still this `config`, hash included."""
         if self.place is None:
             return
         home = with_files(self.place)
-        if not (home / CONFIG_NAME).is_file() or read_config(home) != self.config:
+        if not (home / CONFIG_NAME).is_file() or read_config(home) != config:
             return
         for name in MORE_FILES:
             if (home / name).is_file():

@@ -108,7 +108,7 @@ def limits(results: Results) -> list[str]:
         else "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
         if genes == 1
         else f"{genes} genes were judged: every interval tells how much tasks differ, not how much evolutions do.",
-        f"One data set, {results.data}, and {len(results.classes)} {results.judged_by}: the tasks share these classes "
+        f"One data set, {results.data}, and {len(results.classes)} {_of_these(results)}: the tasks share these classes "
         "and their images, so they are not fully independent of each other.",
         "Every interval stands for itself; none is widened for the number of starts that are compared.",
     ]
@@ -116,16 +116,25 @@ def limits(results: Results) -> list[str]:
         found.append(
             "Held-out classes chose the gene: it compares with genes that were evolved alike, not with other starts."
         )
+    if results.protocol.get("transfer"):
+        found.append("Some classes may show the same things as classes that the gene has seen, under other names.")
     if results.tasks == 1 < genes:
         found.append("One task only: no interval can be given.")
     if any(one.tuning for one in results.descendants[0].starts):
-        found.append("Learning rates were chosen on a few tasks of held-out classes, out of the rates tried.")
+        found.append(
+            "Learning rates were chosen on a few tasks of held-out classes, out of the rates tried; what "
+            "another choice would change is in no interval."
+        )
     edge = rates_at_the_edge(results.descendants[0])
     if edge:
         found.append(f"The highest or lowest rate tried was the best for {', '.join(edge)}: another may suit better.")
     if len({one.cost.device for one in results.descendants[0].starts if one.cost.device}) > 1:
         found.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")
     return found
+
+
+def _of_these(results: Results) -> str:
+    return "classes" if results.protocol.get("transfer") else results.judged_by
 
 
 def rates_at_the_edge(descendant: DescendantResult) -> list[str]:
