@@ -36,9 +36,7 @@ class _SilentTask:
         """Do nothing."""
 
 
-class SilentReporter:
-    """A `Reporter` that shows nothing, and logs warnings as `learngene_hub`: the default of every library function."""
-
+class _WithoutBars:
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "it") -> Iterator[Task]:
         """Open a bar that nobody sees."""
@@ -46,6 +44,17 @@ class SilentReporter:
 
     def line(self, text: str) -> None:
         """Drop the line."""
+
+
+class SilentReporter(_WithoutBars):
+    """A `Reporter` that says nothing."""
+
+    def warn(self, text: str) -> None:
+        """Drop the warning."""
+
+
+class LoggingReporter(_WithoutBars):
+    """A `Reporter` that logs warnings, as `learngene_hub`, and says nothing else: the default of long work."""
 
     def warn(self, text: str) -> None:
         """Log the warning, which Python prints to stderr unless it is told otherwise."""

@@ -18,7 +18,7 @@ from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.data import ImageBatches
 from learngene_hub.engine import EngineOptions, threads
 from learngene_hub.errors import EngineError, StorageError
-from learngene_hub.evaluation import PROTOCOLS, Target, ahead, pretraining
+from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, ahead, pretraining
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
@@ -26,6 +26,7 @@ from learngene_hub.evaluation.starts import BASELINES
 from learngene_hub.evaluation.terms import NEEDS
 from learngene_hub.fitting import Images
 from learngene_hub.networks import build
+from learngene_hub.report.sentences import limits
 from learngene_hub.rng import generator
 
 
@@ -47,6 +48,7 @@ def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=2, steps=3, measured_at=(3,), lr=0.05)
     results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,))
     assert (results.data, results.judged_by) == (photos.name, "classes of another data set")
+    assert any("under other names" in one for one in limits(results))
     assert set(results.classes) == {"red", "green", "blue", "grey"}
 
 
@@ -265,7 +267,7 @@ def test_a_users_own_checkpoint_is_a_start(tiny_run, tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "wrong.safetensors")
     with pytest.raises(LearngeneError, match="expected a network lg_vgg11, found other tensors: a"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wrong.safetensors"])
-    with pytest.raises(LearngeneError, match=r"expected a safetensors file or a folder with model\.safetensors or"):
+    with pytest.raises(LearngeneError, match=r"expected a safetensors file, or a folder with model\.safetensors or"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "none.safetensors"])
 
 
@@ -275,13 +277,51 @@ def test_a_gene_of_ones_own_is_a_start_beside_an_evolved_one(tiny_run, tmp_path)
     results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[mine, mine])
     assert accuracies(results, "checkpoint") == accuracies(results, "checkpoint:2") == accuracies(results, "learngene")
     assert start(results, "checkpoint").description.startswith("the checkpoint mine;")
+    other = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[tiny_run])
+    assert accuracies(other, "checkpoint") == accuracies(results, "learngene")
 
 
-def test_a_checkpoint_that_no_descendant_can_inherit_is_refused_before_long_work(tiny_run, tmp_path):
+def test_a_gene_that_normalises_otherwise_is_no_checkpoint_beside_this_one(tiny_run, tmp_path):
+    gene = Learngene.from_pretrained(tiny_run)
+    other = replace(gene, config=gene.config.model_copy(update={"mean": (0.1, 0.1, 0.1)}))
+    with pytest.raises(LearngeneError, match=r"mine: expected the mean of learngene, .*, found \(0\.1, 0\.1, 0\.1\)"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[other.save_pretrained(tmp_path / "mine")])
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("", r"mine: expected a folder with model\.safetensors or learngene\.safetensors, found neither"),
+        ("stages.0.0.norm.running_mean", r"found stages\.0\.0\.conv without stages\.0\.0\.norm\.running_mean"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused(tiny_run, tmp_path, lost, message):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    if lost:
+        tensors = build("lg_vgg11", num_classes=3, width=0.06).state_dict()
+        save_file({name: tensor for name, tensor in tensors.items() if name != lost}, mine / "model.safetensors")
+    with pytest.raises(LearngeneError, match=message):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[mine])
+
+
+def test_a_checkpoint_that_no_descendant_can_inherit_is_refused_and_else_left_out_with_a_logged_warning(
+    tiny_run, tmp_path, caplog
+):
     own = build("lg_vgg11", num_classes=3, width=0.5)
     save_file(own.state_dict(), tmp_path / "wide.safetensors")
     with pytest.raises(LearngeneError, match=r"the checkpoint wide\.safetensors; .*: fits into no descendant: "):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wide.safetensors"])
+    protocol, wider = replace(QUICK, lr=0.05, tasks=1, steps=1, measured_at=(1,)), Descendants(widths=(0.06, 0.5))
+    results = evaluate(
+        tiny_run, protocol=protocol, seeds=(0,), descendants=wider, checkpoints=[tmp_path / "wide.safetensors"]
+    )
+    assert [[one.start for one in body.starts] for body in results.descendants] == [
+        ["scratch", "learngene"],
+        ["scratch", "learngene", "checkpoint"],
+    ]
+    (warning,) = [one for one in caplog.records if one.name == "learngene_hub"]
+    assert warning.getMessage().startswith("checkpoint is left out at width 0.06, depth 11: ")
 
 
 @pytest.fixture(scope="module", params=["lg_vgg11", "lg_resnet12"])

@@ -17,7 +17,7 @@ INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
 SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name\\[@revision] of the Hub."
 
-TITLE = "learngenes; gain: points of accuracy over scratch on novel classes"
+TITLE = "learngenes; gain: points of accuracy over scratch, as the card says"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
 
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
@@ -85,7 +85,7 @@ def _row(one: "GeneSummary", *, hub: bool) -> tuple[str, ...]:
 
 def _standing(revision: str | None, gain: float | None) -> dict[str, str]:
     """What is not in the config."""
-    pairs = {} if gain is None else {"gain over scratch": f"{gain:+.1f} points on novel classes, as its card says"}
+    pairs = {} if gain is None else {"gain over scratch": f"{gain:+.1f} points, as its card says"}
     return pairs | ({} if revision is None else {"revision": revision})
 
 

@@ -9,7 +9,7 @@ from learngene_hub.errors import LearngeneError
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.plan import evolution_flops
 from learngene_hub.files import expanded, is_there
-from learngene_hub.gene.config import DataRecord
+from learngene_hub.gene.config import DataRecord, GeneConfig
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import locate, with_files
@@ -75,7 +75,8 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
 def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
         name, folder = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
-        gene = replace(gene, config=signed(gene.tensors, gene.config))  # they may be others than were loaded
+        if folder is None or not gene.lies_in(folder):  # its tensors may be others than were loaded
+            gene = replace(gene, config=signed(gene.tensors, gene.config))
     else:
         name, place = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
         gene, folder = Learngene.load(place), place.folder
@@ -103,14 +104,22 @@ def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
     return recipe if recipe.data.preset is None else recipe.with_data(None)
 
 
-def _check(one: Candidate, first: Candidate) -> None:
-    mine, others = one.gene.config, first.gene.config
+def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
+    """Refuse a gene called `name` that sees images otherwise than the `first` one.
+
+    Raises:
+        LearngeneError: it is of another network or image size, or normalises otherwise.
+    """
     for what in ("network", "image_size", "in_chans", "mean", "std"):
-        if getattr(mine, what) != getattr(others, what):
+        mine, others = getattr(config, what), getattr(first.gene.config, what)
+        if mine != others:
             raise LearngeneError(
-                f"{one.start}: expected the {what} of {first.start}, {getattr(others, what)}, found "
-                f"{getattr(mine, what)}; evaluate these genes apart"
+                f"{name}: expected the {what} of {first.start}, {others}, found {mine}; evaluate these genes apart"
             )
+
+
+def _check(one: Candidate, first: Candidate) -> None:
+    check_images(one.start, one.gene.config, first)
     for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
         mine_seen = {*one.data.base, *(one.data.held_out if role == "novel" else ())}
         if seen := mine_seen & set(theirs):

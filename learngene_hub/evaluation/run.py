@@ -1,7 +1,7 @@
 """`evaluate`: genes in, `Results` out; interrupted at any moment, it goes on where it was."""
 
 from collections.abc import Mapping, Sequence, Set
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,7 @@ from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.ahead import train_ahead
 from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
+from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.judge import THREADS, Arena, Contender, judge, referee_of
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.outcome import environment, fit, make_results
@@ -26,7 +27,6 @@ from learngene_hub.evaluation.starts import (
     Start,
     check_baselines,
     learngene,
-    load_checkpoints,
     make_baselines,
     scratch,
 )
@@ -35,7 +35,7 @@ from learngene_hub.files import claim, sweep
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.plots import check_can_draw
-from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.report import write_report
 from learngene_hub.results import RESULTS_NAME, Results
 from learngene_hub.training import Precision, best_precision
@@ -79,7 +79,7 @@ def evaluate(
     out: str | Path | None = None,
     engine: EngineOptions = EngineOptions(),  # noqa: B008
     device: str = "auto",
-    reporter: Reporter = SilentReporter(),  # noqa: B008
+    reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Results:
     """Accuracy of descendants of `genes` on classes they never trained on, beside scratch and other alternatives.
 
@@ -93,8 +93,8 @@ def evaluate(
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns.
         protocol: what every network is put through, or the name of a shipped protocol.
         baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
-        checkpoints: safetensors files of networks of the same family, whole ones or genes, or folders with one, each
-            a start of its own. They see images normalised as the first gene does.
+        checkpoints: safetensors files of networks of the same family, whole ones or genes, folders with one, or of
+            runs, each a start of its own. They see images normalised as the first gene does.
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
@@ -127,7 +127,7 @@ def evaluate(
     starts = [scratch(), *(learngene(one.gene, one.start, flops=one.flops) for one in candidates)]
     for body, start in product(bodies, starts):
         fit(body, start)  # before long work: a gene that does not fit is an error
-    own = load_checkpoints([Path(path) for path in checkpoints], bodies[0])
+    own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
     for start in own:
         _check_fits(start, bodies)
     starts += own
@@ -163,14 +163,14 @@ def evaluate(
 
 def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
     """Refuse a start that no descendant can inherit."""
+    faults = []
     for body in bodies:
-        with suppress(InheritanceError):
+        try:
             fit(body, start)
-            return
-    try:
-        fit(bodies[0], start)
-    except InheritanceError as error:
-        raise InheritanceError(f"{start.description}: fits into no descendant: {error}") from None
+        except InheritanceError as error:
+            faults.append(str(error))
+    if len(faults) == len(bodies):
+        raise InheritanceError(f"{start.description}: fits into no descendant: {faults[0]}")
 
 
 def _refuse_other(
@@ -241,6 +241,7 @@ def _terms(
         gene=candidate.gene,
         recipe=candidate.recipe,
         base=base,
+        base_hash=base.fingerprint(),
         images_hash=images_hash,
         precision=best_precision(place) if candidate.recipe.precision == "auto" else candidate.recipe.precision,
         threads=torch.get_num_threads(),

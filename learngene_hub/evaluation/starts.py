@@ -4,14 +4,12 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from learngene_hub.backends import Backend
-from learngene_hub.birth import Body, body_channels, gene_network, placed
+from learngene_hub.birth import body_channels, gene_network, placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import threads
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
@@ -22,10 +20,7 @@ from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
 from learngene_hub.files import alone
 from learngene_hub.fitting import support_batches
-from learngene_hub.gene.folder import WEIGHTS_NAME
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import DEPTHS, plan_layout
-from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 from learngene_hub.operators import extract
 from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
@@ -62,39 +57,6 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
     cost = gene.config.origin.cost
     made = Cost(images=cost.images, flops=flops, seconds=cost.seconds, device=cost.device)
     return Start(name, f"the gene, {gene.config.fraction:.0%} of the channels", gene.tensors, made)
-
-
-def load_checkpoints(paths: Sequence[Path], body: Body) -> list[Start]:
-    """The user's own networks or genes of the family of `body`, from safetensors files or folders with one.
-
-    Raises:
-        LearngeneError: there is none, or it lacks a layer.
-    """
-    return [_checkpoint(path, body, f":{number}" if number > 1 else "") for number, path in enumerate(paths, start=1)]
-
-
-def _checkpoint(path: Path, body: Body, suffix: str) -> Start:
-    names = (TIMM_WEIGHTS, WEIGHTS_NAME)
-    file = next((path / name for name in names if (path / name).is_file()), path)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            found = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise LearngeneError(
-            f"{path}: expected a safetensors file or a folder with {' or '.join(names)}: {error}"
-        ) from None
-    tensors = {name: found[name].float() for name in _names(body) if name in found}
-    if not tensors:
-        raise LearngeneError(f"{path}: expected a network {body.network}, found other tensors: {', '.join(found)[:80]}")
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
-    return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", tensors, Cost())
-
-
-def _names(body: Body) -> list[str]:
-    """Names of all tensors that networks of the family of `body` may have, whatever their depth."""
-    layouts = [plan_layout(body.network, depth=depth) for depth in DEPTHS[body.network]]
-    return list(dict.fromkeys(name for one in layouts for name in one.shapes(in_chans=body.in_chans)))
 
 
 def make_baselines(names: Sequence[str], terms: Terms) -> list[Start]:

@@ -6,7 +6,6 @@ classes, by the optimiser of the gene's recipe.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,6 +31,7 @@ class Terms:
         gene: what they are compared with.
         recipe: the gene's own.
         base: images of its base classes, as its ancestors saw them.
+        base_hash: their fingerprint, padding included.
         images_hash: of those and of the held-out ones.
         precision: of its convolutions.
         threads: by which each network is trained, on a CPU; they change the last digits.
@@ -44,6 +44,7 @@ class Terms:
     gene: Learngene
     recipe: Recipe
     base: Images
+    base_hash: str
     images_hash: str
     precision: Precision
     threads: int
@@ -57,11 +58,6 @@ class Terms:
         """Of the gene's ancestors."""
         config = self.gene.config
         return Body(config.network, config.width, config.depth, config.in_chans)
-
-    @cached_property
-    def base_hash(self) -> str:
-        """Fingerprint of the base images, padding included."""
-        return self.base.fingerprint()
 
     @property
     def images(self) -> int:

@@ -52,7 +52,7 @@ from learngene_hub.gene.judged import carry_card
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
 from learngene_hub.plots import check_can_draw, draw_evolution
-from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME
 from learngene_hub.rng import generator
@@ -71,7 +71,7 @@ def evolve(
     engine: EngineOptions = EngineOptions(),  # noqa: B008
     backends: Mapping[Job, Backend] | None = None,
     founders: str | Path | None = None,
-    reporter: Reporter = SilentReporter(),  # noqa: B008
+    reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Learngene:
     """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
 

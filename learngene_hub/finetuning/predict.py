@@ -16,11 +16,11 @@ from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.files import is_hidden, read_file, read_json
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
 from learngene_hub.networks import LearngeneNetwork, load_timm_folder
-from learngene_hub.progress import Reporter, SilentReporter
+from learngene_hub.progress import LoggingReporter, Reporter
 
 BATCH = 64
 MOST_NAMES = 16 * 10**6  # bytes of the names of classes
-_SILENT = SilentReporter()
+_LOGGING = LoggingReporter()
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Predictor:
             )
         return cls(network, names)
 
-    def predict(self, paths: Iterable[str | Path], *, reporter: Reporter = _SILENT) -> Iterator[Prediction]:
+    def predict(self, paths: Iterable[str | Path], *, reporter: Reporter = _LOGGING) -> Iterator[Prediction]:
         """One prediction for every image, in order; a folder stands for the images in it and below.
 
         In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`, and stops no other.

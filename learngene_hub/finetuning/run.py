@@ -26,7 +26,7 @@ from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.plots import check_can_draw
-from learngene_hub.progress import Reporter, SilentReporter, Task
+from learngene_hub.progress import LoggingReporter, Reporter, Task
 
 Start = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""
@@ -71,7 +71,7 @@ def finetune(
     out: str | Path,
     settings: Settings = Settings(),  # noqa: B008
     device: str = "auto",
-    reporter: Reporter = SilentReporter(),  # noqa: B008
+    reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> FineTuned:
     """Train a descendant of `gene` on `photos`, keep its best epoch, and write the folder `out`.
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from torch import Tensor
 
-from learngene_hub.files import write_text, written
-from learngene_hub.gene.card import render_card
+from learngene_hub.errors import GeneFileError
+from learngene_hub.files import written
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, read_config, read_gene, write_gene
+from learngene_hub.gene.folder import MORE_FILES, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.hub.address import Address
@@ -77,8 +78,6 @@ class Learngene:
     def save_pretrained(self, path: str | Path) -> Path:
         """Write weights and config into the folder `path`, each file atomically; other files there are left alone.
 
-        A card is written where there is none, for you to complete before `learngene push`.
-
         Returns:
             The folder.
 
@@ -89,11 +88,17 @@ class Learngene:
         folder = Path(path)
         with written(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        config = write_gene(folder, self.tensors, self.config)
-        if not (folder / CARD_NAME).exists():
-            card = render_card(config, name=folder.resolve().name, picture=False, recipe=False)
-            write_text(folder / CARD_NAME, card)
+        write_gene(folder, self.tensors, self.config)
         return folder
+
+    def lies_in(self, folder: Path) -> bool:
+        """Whether `folder` holds this very gene: an equal config, and tensors of equal values."""
+        try:
+            tensors, config = read_gene(folder)
+        except GeneFileError:
+            return False
+        same = config == self.config and tensors.keys() == self.tensors.keys()
+        return same and all(torch.equal(tensor, self.tensors[name]) for name, tensor in tensors.items())
 
     def push_to_hub(
         self,
@@ -127,8 +132,8 @@ class Learngene:
             HubError: access is denied, the card was edited on the Hub, or the Hub does not answer.
         """
         with TemporaryDirectory() as folder:
-            saved = Path(folder)
-            self._add_files(saved, write_gene(saved, self.tensors, self.config))
+            saved = self.save_pretrained(folder)
+            self._add_files(saved)
             return push_gene(
                 saved,
                 Address(repo_id, revision),
@@ -136,12 +141,12 @@ class Learngene:
                 options=HubOptions(token=token, endpoint=endpoint),
             )
 
-    def _add_files(self, folder: Path, config: GeneConfig) -> None:
-        """Put what lies beside the gene into `folder`, if the gene there has still this `config`, hash included."""
+    def _add_files(self, folder: Path) -> None:
+        """Put what lies beside the gene into `folder`, if it is that gene still."""
         if self.place is None:
             return
         home = with_files(self.place)
-        if not (home / CONFIG_NAME).is_file() or read_config(home) != config:
+        if not self.lies_in(home):
             return
         for name in MORE_FILES:
             if (home / name).is_file():
