@@ -11,7 +11,8 @@ from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
 from learngene_hub import from_learngene
 from learngene_hub.birth import Body
-from learngene_hub.evaluation.starts import load_checkpoints
+from learngene_hub.evaluation.candidates import Candidate, load_candidates
+from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.finetuning import Predictor
 from learngene_hub.networks import save_timm_folder
 
@@ -26,7 +27,8 @@ def targets(run: Path) -> list[Target]:
         files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     files |= {"classes.json": json.dumps(CLASSES).encode(), "finetune.json": b"{}"}
     kinds = [Kind("config", _config, 3), Kind("weights", _weights), Kind("class names", _classes)]
-    own = [Kind("weights", lambda rng, folder: _checkpoint(rng, folder, network.width))]
+    (first,) = load_candidates([run], data=None)
+    own = [Kind("weights", lambda rng, folder: _checkpoint(rng, folder, network.width, first))]
     return [
         Target("fine-tuned network", 3, kinds, lambda folder: lay(folder, files)),
         Target("checkpoint of a user", 1, own, lambda folder: lay(folder, files)),
@@ -96,7 +98,7 @@ def _load(folder: Path) -> bool:
     return len(predictor.class_names) == predictor.network.num_classes and prediction.fault is not None
 
 
-def _checkpoint(rng: random.Random, folder: Path, width: float) -> Callable[[], object]:
+def _checkpoint(rng: random.Random, folder: Path, width: float, first: Candidate) -> Callable[[], object]:
     path = folder / "model.safetensors"
     path.write_bytes(rng.choice((hostile_header, scrambled))(rng, path.read_bytes()))
-    return lambda: bool(load_checkpoints([folder], Body("lg_vgg11", width, 11)))
+    return lambda: bool(load_checkpoints([folder], Body("lg_vgg11", width, 11), first))
