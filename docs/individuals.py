@@ -1,0 +1,54 @@
+"""Writes the individuals of a run's last generation, and their average, as gene folders to be judged.
+
+    python -m docs.individuals runs/many individuals
+
+makes `individuals/many-5`, `individuals/many-6`... and `individuals/many-average`. The gene pool must still hold all
+of them, as it does with `evolution.tournament_size=1`.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from learngene_hub.evolution.checkpoint import load_state, read_metrics
+from learngene_hub.evolution.origin import lineage
+from learngene_hub.files import atomic_path, read_file, write_text
+from learngene_hub.gene.config import GeneConfig
+from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, write_gene
+from learngene_hub.operators import average
+
+MOST_RECIPE = 10**6  # bytes
+
+
+def write_individuals(run: Path, out: Path) -> list[Path]:
+    """The folders made, that of the average last; its fitness and ancestors are those of the run's gene.
+
+    Raises:
+        ValueError: the gene pool has lost an individual of the last generation.
+    """
+    rows, pool = read_metrics(run), {one.id: one for one in load_state(run).state.pool}
+    born = [one["id"] for one in rows[-1]["individuals"]]
+    if lost := set(born) - pool.keys():
+        raise ValueError(f"{run}: expected the whole last generation in the gene pool, found no individual {min(lost)}")
+    config, genes = read_config(run / GENE_FOLDER), [pool[id_].gene for id_ in born]
+    assert config.origin is not None
+    told = [{"fitness": pool[id_].fitness, "lineage": lineage(id_, rows)} for id_ in born]
+    each = [config.model_copy(update={"origin": config.origin.model_copy(update=one)}) for one in told]
+    made = [_write(run, out, str(id_), gene, one) for id_, gene, one in zip(born, genes, each, strict=True)]
+    return [*made, _write(run, out, "average", average(genes), config)]
+
+
+def _write(run: Path, out: Path, name: str, gene: Mapping[str, Tensor], config: GeneConfig) -> Path:
+    place = out / f"{run.name}-{name}"
+    with atomic_path(place) as folder:
+        folder.mkdir(parents=True)
+        write_gene(folder, gene, config)
+        write_text(folder / RECIPE_NAME, read_file(run / GENE_FOLDER / RECIPE_NAME, most=MOST_RECIPE).decode())
+    return place
+
+
+if __name__ == "__main__":
+    for made in write_individuals(Path(sys.argv[1]), Path(sys.argv[2])):
+        sys.stdout.write(f"{made}\n")
