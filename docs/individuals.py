@@ -3,9 +3,10 @@
     python -m docs.individuals runs/many individuals
 
 makes `individuals/many-5`, `individuals/many-6`... and `individuals/many-average`. The gene pool must still hold all
-of them, as it does with `evolution.tournament_size=1`.
+of them, as it does with `evolution.tournament_size=1`, no recombination and a pool that is large enough.
 """
 
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +15,14 @@ from torch import Tensor
 
 from learngene_hub.evolution.checkpoint import load_state, read_metrics
 from learngene_hub.evolution.origin import lineage
-from learngene_hub.files import atomic_path, read_file, write_text
+from learngene_hub.files import atomic_path
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, write_gene
 from learngene_hub.operators import average
 
-MOST_RECIPE = 10**6  # bytes
-
 
 def write_individuals(run: Path, out: Path) -> list[Path]:
-    """The folders made, that of the average last; its fitness and ancestors are those of the run's gene.
+    """The folders made, that of the average last, whose config is that of the run's gene.
 
     Raises:
         ValueError: the gene pool has lost an individual of the last generation.
@@ -36,17 +35,18 @@ def write_individuals(run: Path, out: Path) -> list[Path]:
     assert config.origin is not None
     told = [{"fitness": pool[id_].fitness, "lineage": lineage(id_, rows)} for id_ in born]
     each = [config.model_copy(update={"origin": config.origin.model_copy(update=one)}) for one in told]
-    made = [_write(run, out, str(id_), gene, one) for id_, gene, one in zip(born, genes, each, strict=True)]
-    return [*made, _write(run, out, "average", average(genes), config)]
+    out.mkdir(parents=True, exist_ok=True)
+    places = [out / f"{run.name}-{name}" for name in (*born, "average")]
+    for place, gene, one in zip(places, [*genes, average(genes)], [*each, config], strict=True):
+        _write(place, gene, one, run / GENE_FOLDER / RECIPE_NAME)
+    return places
 
 
-def _write(run: Path, out: Path, name: str, gene: Mapping[str, Tensor], config: GeneConfig) -> Path:
-    place = out / f"{run.name}-{name}"
+def _write(place: Path, gene: Mapping[str, Tensor], config: GeneConfig, recipe: Path) -> None:
     with atomic_path(place) as folder:
-        folder.mkdir(parents=True)
+        folder.mkdir()
         write_gene(folder, gene, config)
-        write_text(folder / RECIPE_NAME, read_file(run / GENE_FOLDER / RECIPE_NAME, most=MOST_RECIPE).decode())
-    return place
+        shutil.copy(recipe, folder)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,44 @@
-"""Prints what selection among the individuals of a last generation was worth, and what their average is.
+"""Prints how individuals of a last generation differ, whether fitness tells which is better, and what their average is.
 
-    python -m docs.selection evidence/individuals/results.json runs/many-0 runs/many-1 runs/many-2
+    python -m docs.selection evidence/individuals/results.json runs/late-0 runs/late-1 runs/late-2
 
-`learngene evaluate` made the results from the folders that `docs.individuals` wrote of these runs; their metrics
-tell the fitness. Differences are taken task by task and averaged over the runs: an interval holds how much tasks
-differ, not how much evolutions do.
+`learngene evaluate` made the results from the folders that `docs.individuals` wrote of these runs; their metrics tell
+the fitness. First all runs together, then each: differences in points, taken task by task and averaged over the runs,
+with what tasks make of them (95 %); what these individuals make of them is in p, the share of 10,000 shuffles that give
+as much.
 """
 
 import math
-import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from learngene_hub.evaluation.statistics import summarise
 from learngene_hub.evolution.checkpoint import read_metrics
-from learngene_hub.report.numbers import points
 from learngene_hub.results import LEARNGENE, Results
+from learngene_hub.rng import generator
 
-Row = Sequence[float]
+SHUFFLES = 10_000
+SAME = 6  # decimals within which two fitnesses are equal: a mean of few tasks is rounded by the order of its terms
 
 
 @dataclass(frozen=True)
 class Generation:
-    """The last generation of a run: accuracies are those of descendants, in [0, 1], task by task.
+    """The last generation of one run; accuracies are those of descendants, in [0, 1].
 
     Attributes:
-        fitness: of every individual, in [0, 1].
-        accuracies: of every individual.
-        average: of the average of them all.
+        fitness: (individuals,) in [0, 1].
+        accuracies: (individuals, tasks).
+        average: (tasks,) of the average of all individuals.
     """
 
-    fitness: Row
-    accuracies: Sequence[Row]
-    average: Row
-
-    @property
-    def means(self) -> Row:
-        """The accuracy of every individual."""
-        return [statistics.fmean(one) for one in self.accuracies]
-
-    @property
-    def mean(self) -> Row:
-        """Of the individuals together, task by task."""
-        return _mean(self.accuracies)
+    fitness: Tensor
+    accuracies: Tensor
+    average: Tensor
 
 
 def read_generation(results: Results, run: Path) -> Generation:
@@ -53,97 +46,139 @@ def read_generation(results: Results, run: Path) -> Generation:
     found = {one.start: one.measures[results.headline].accuracies for one in results.descendants[0].starts}
     born = {one["id"]: one["fitness"] for one in read_metrics(run)[-1]["individuals"]}
     each = [found[f"{LEARNGENE}:{run.name}-{id_}"] for id_ in born]
-    return Generation(list(born.values()), each, found[f"{LEARNGENE}:{run.name}-average"])
+    fitness = torch.tensor(list(born.values()), dtype=torch.float64).round(decimals=SAME)
+    average = torch.tensor(found[f"{LEARNGENE}:{run.name}-average"], dtype=torch.float64)
+    return Generation(fitness, torch.tensor(each, dtype=torch.float64), average)
 
 
-def winner_over_mean(one: Generation) -> Row:
-    """The fittest individual minus the mean of all: what a tournament of the whole generation gains."""
-    return _minus(one.accuracies[one.fitness.index(max(one.fitness))], one.mean)
+def winner_over_mean(one: Generation) -> Tensor:
+    """The fittest individual, of equals the first-born, minus the mean of all: a tournament of the whole generation."""
+    return one.accuracies[one.fitness.argmax()] - one.accuracies.mean(dim=0)
 
 
-def winner_over_loser(one: Generation) -> Row:
-    """Winner minus loser, the mean of all pairs that differ in fitness: twice what a tournament of two gains."""
-    ranked = [row for _, row in sorted(zip(one.fitness, one.accuracies, strict=True), reverse=True)]
-    worth = sorted(one.fitness, reverse=True)
-    pairs = [(i, j) for i, j in combinations(range(len(worth)), 2) if worth[i] > worth[j]]
-    return _mean([_minus(ranked[winner], ranked[loser]) for winner, loser in pairs])
+def winner_over_loser(one: Generation) -> Tensor:
+    """Winner minus loser, the mean of all pairs; 0 for a pair of equal fitness."""
+    ahead = (one.fitness[:, None] - one.fitness[None, :]).sign()
+    pairs = len(one.fitness) * (len(one.fitness) - 1) / 2
+    return ahead.sum(dim=1) @ one.accuracies / pairs
 
 
-def best_over_mean(one: Generation) -> Row:
-    """The individual that is best on every other task minus the mean of all, on the tasks between, and vice versa.
-
-    What selection would gain by critics as long as half of the evaluation.
-    """
-    halves = [[row[start::2] for row in one.accuracies] for start in (0, 1)]
-    best = [max(range(len(half)), key=lambda i: statistics.fmean(half[i])) for half in halves]
-    return [one.accuracies[best[1 - task % 2]][task] - mean for task, mean in enumerate(one.mean)]
+def best_over_mean(one: Generation) -> Tensor:
+    """The individual that is best on every other task minus the mean of all, on the tasks between, and vice versa."""
+    return _best_of_other_tasks(one) - one.accuracies.mean(dim=0)
 
 
-def average_over_mean(one: Generation) -> Row:
-    """The average of all individuals minus their mean: what recombination gains over one of them."""
-    return _minus(one.average, one.mean)
+def average_over_mean(one: Generation) -> Tensor:
+    """The average of all individuals minus their mean."""
+    return one.average - one.accuracies.mean(dim=0)
 
 
-def average_over_winner(one: Generation) -> Row:
+def average_over_winner(one: Generation) -> Tensor:
     """The average of all individuals minus the fittest."""
-    return _minus(one.average, one.accuracies[one.fitness.index(max(one.fitness))])
+    return one.average - one.accuracies[one.fitness.argmax()]
 
 
-DIFFERENCES: dict[str, Callable[[Generation], Row]] = {
-    "winner of the generation minus mean": winner_over_mean,
-    "winner minus loser of two": winner_over_loser,
-    "best on half of the tasks minus mean, on the others": best_over_mean,
-    "average minus mean": average_over_mean,
-    "average minus winner": average_over_winner,
-}
+def average_over_best(one: Generation) -> Tensor:
+    """The average of all individuals minus the one that is best on the other half of the tasks."""
+    return one.average - _best_of_other_tasks(one)
 
 
-def spread(generations: Sequence[Generation]) -> float:
-    """How much individuals of one generation differ: the standard deviation of their accuracies, in [0, 1].
+def spread(one: Generation) -> float:
+    """Variance of the individuals' own accuracies; below 0 where they differ by less than chance alone would make them.
 
-    What is left of the variance of their means once that which tasks alone would make of them is taken off (a two-way
-    analysis of variance, individuals and tasks); 0 where nothing is left.
+    Of the variance of their means that part is taken off which is residual noise (two-way analysis of variance,
+    individuals and tasks).
     """
-    return math.sqrt(max(0.0, statistics.fmean(map(_variance, generations))))
+    means, tasks = one.accuracies.mean(dim=1), one.accuracies.shape[1]
+    residuals = one.accuracies - means[:, None] - one.accuracies.mean(dim=0) + means.mean()
+    noise = residuals.square().sum() / ((len(means) - 1) * (tasks - 1))
+    return float(means.var() - noise / tasks)
 
 
 def correlation(generations: Sequence[Generation]) -> float:
-    """Of the individuals' fitness with their descendants' accuracy, both less the mean of their generation."""
-    fitness = [value - statistics.fmean(one.fitness) for one in generations for value in one.fitness]
-    means = [value - statistics.fmean(one.means) for one in generations for value in one.means]
-    return statistics.correlation(fitness, means)
-
-
-def _variance(one: Generation) -> float:
-    level, tasks = statistics.fmean(one.mean), len(one.mean)
-    residuals = [
-        value - own - task + level
-        for row, own in zip(one.accuracies, one.means, strict=True)
-        for value, task in zip(row, one.mean, strict=True)
-    ]
-    noise = sum(value**2 for value in residuals) / ((len(one.means) - 1) * (tasks - 1))
-    return statistics.variance(one.means) - noise / tasks
-
-
-def _minus(row: Row, other: Row) -> Row:
-    return [value - theirs for value, theirs in zip(row, other, strict=True)]
-
-
-def _mean(rows: Sequence[Row]) -> Row:
-    return [statistics.fmean(column) for column in zip(*rows, strict=True)]
+    """Of fitness with accuracy, both less the mean of their generation; 0 where either is all equal."""
+    fitness = torch.cat([one.fitness - one.fitness.mean() for one in generations])
+    means = torch.cat([one.accuracies.mean(dim=1) for one in map(_centred, generations)])
+    scale = float(fitness.norm() * means.norm())
+    return float(fitness @ means) / scale if scale else 0.0
 
 
 def report(generations: Sequence[Generation]) -> list[str]:
-    """What is printed, line by line."""
-    lines = [f"individuals: {', '.join(str(len(one.means)) for one in generations)}"]
-    lines += [f"standard deviation of their accuracies: {100 * spread(generations):.2f} points"]
-    lines += [f"correlation of fitness and accuracy: {correlation(generations):+.2f}"]
-    return lines + [
-        f"{name}: {points(summarise(_mean(list(map(take, generations)))))}" for name, take in DIFFERENCES.items()
+    """What is printed of `generations` together."""
+    variance = _mean_of(spread)(generations)
+    lines = [
+        f"individuals differ by {100 * math.sqrt(max(0.0, variance)):.2f} points (standard deviation), "
+        f"{_chance(_mean_of(spread), generations, _tasks_shuffled)}",
+        f"fitness and accuracy correlate by {correlation(generations):+.2f}, "
+        f"{_chance(correlation, generations, _fitness_shuffled)}",
     ]
+    for name, (difference, shuffled) in DIFFERENCES.items():
+        found = summarise(torch.stack([difference(one) for one in generations]).mean(dim=0).tolist())
+        p = f", {_chance(_mean_of(_level(difference)), generations, shuffled)}" if shuffled else ""
+        lines.append(f"{name}: {100 * found.mean:+.2f} ± {100 * (found.ci95 or 0):.2f}{p}")
+    return lines
+
+
+Shuffle = Callable[[Generation, torch.Generator], Generation]
+
+
+def _fitness_shuffled(one: Generation, draws: torch.Generator) -> Generation:
+    return replace(one, fitness=one.fitness[torch.randperm(len(one.fitness), generator=draws)])
+
+
+def _tasks_shuffled(one: Generation, draws: torch.Generator) -> Generation:
+    """On every task the individuals change places."""
+    places = torch.rand(one.accuracies.shape, generator=draws).argsort(dim=0)
+    return replace(one, accuracies=one.accuracies.gather(0, places))
+
+
+DIFFERENCES: dict[str, tuple[Callable[[Generation], Tensor], Shuffle | None]] = {
+    "fittest of all minus mean": (winner_over_mean, _fitness_shuffled),
+    "winner minus loser of two": (winner_over_loser, _fitness_shuffled),
+    "best on half of the tasks minus mean, on the others": (best_over_mean, _tasks_shuffled),
+    "average minus mean": (average_over_mean, None),
+    "average minus fittest": (average_over_winner, None),
+    "average minus best on half of the tasks, on the others": (average_over_best, None),
+}
+
+
+def _chance(
+    statistic: Callable[[Sequence[Generation]], float], generations: Sequence[Generation], shuffled: Shuffle
+) -> str:
+    """The share of shuffles in which `statistic` is as high as found, in words."""
+    draws, found = generator(0, "shuffles"), statistic(generations)
+    as_high = sum(
+        statistic([shuffled(one, draws) for one in generations]) >= found - 1e-12 for _ in range(SHUFFLES - 1)
+    )
+    return f"p = {(as_high + 1) / SHUFFLES:.2g}"
+
+
+def _mean_of(value: Callable[[Generation], float]) -> Callable[[Sequence[Generation]], float]:
+    return lambda generations: sum(map(value, generations)) / len(generations)
+
+
+def _level(difference: Callable[[Generation], Tensor]) -> Callable[[Generation], float]:
+    return lambda one: float(difference(one).mean())
+
+
+def _centred(one: Generation) -> Generation:
+    return replace(one, accuracies=one.accuracies - one.accuracies.mean())
+
+
+def _best_of_other_tasks(one: Generation) -> Tensor:
+    """On every task the individual that is best on those of other parity."""
+    chosen = torch.empty_like(one.average)
+    for mine, other in ((0, 1), (1, 0)):
+        best = one.accuracies[:, other::2].mean(dim=1).argmax()
+        chosen[mine::2] = one.accuracies[best, mine::2]
+    return chosen
 
 
 if __name__ == "__main__":
-    results, runs = Results.load(sys.argv[1]), map(Path, sys.argv[2:])
-    for line in report([read_generation(results, run) for run in runs]):
-        sys.stdout.write(f"{line}\n")
+    results, runs = Results.load(Path(sys.argv[1])), [Path(run) for run in sys.argv[2:]]
+    generations = {run.name: read_generation(results, run) for run in runs}
+    for name, some in {
+        "all runs": list(generations.values()),
+        **{key: [one] for key, one in generations.items()},
+    }.items():
+        sys.stdout.write("\n".join([name, *(f"  {line}" for line in report(some)), ""]))

@@ -7,51 +7,78 @@ from docs.individuals import write_individuals
 from docs.selection import DIFFERENCES, Generation, correlation, read_generation, report, spread
 from learngene_hub import Learngene, evaluate
 from learngene_hub.evaluation.protocols import find_protocol
+from learngene_hub.evolution.checkpoint import read_metrics
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
 
-TASKS = [0.5, 0.7, 0.6]
+TASKS = torch.tensor([0.5, 0.7, 0.6, 0.4], dtype=torch.float64)
 
 
-def generation(fitness, levels, average=0.9):
+def made(fitness, accuracies, average=0.9):
+    accuracies = torch.tensor(accuracies, dtype=torch.float64)
+    average = torch.full(accuracies.shape[1:], average, dtype=torch.float64)
+    return Generation(torch.tensor(fitness, dtype=torch.float64), accuracies, average)
+
+
+def levelled(fitness, levels):
     """Individuals that differ by their level alone, the same on every task."""
-    return Generation(fitness, [[task + level for task in TASKS] for level in levels], [average] * len(TASKS))
+    return made(fitness, [(TASKS + level).tolist() for level in levels])
 
 
 def difference(name, one):
-    return pytest.approx(DIFFERENCES[name](one))
+    take, _ = DIFFERENCES[name]
+    return pytest.approx(take(one).tolist())
 
 
-def test_differences_are_those_of_winner_loser_mean_and_average():
-    one = generation([0.2, 0.3, 0.1], [0.0, 0.03, 0.06])
-    assert difference("winner of the generation minus mean", one) == [0.0] * 3
-    # pairs, winner minus loser: 0.03 - 0.0, 0.03 - 0.06, 0.0 - 0.06
-    assert difference("winner minus loser of two", one) == [-0.02] * 3
-    assert [0.9 - task - 0.03 for task in TASKS] == difference("average minus mean", one)
-    assert [0.9 - task - 0.03 for task in TASKS] == difference("average minus winner", one)
+def test_differences_are_those_of_fittest_loser_mean_best_and_average():
+    one = levelled([0.2, 0.3, 0.1], [0.0, 0.05, 0.07])
+    assert difference("fittest of all minus mean", one) == [0.01] * 4
+    # pairs, winner minus loser: 0.05 - 0, 0.05 - 0.07, 0 - 0.07
+    assert difference("winner minus loser of two", one) == [-0.04 / 3] * 4
+    assert difference("best on half of the tasks minus mean, on the others", one) == [0.03] * 4
+    assert difference("average minus mean", one) == [0.9 - task - 0.04 for task in TASKS.tolist()]
+    assert difference("average minus fittest", one) == [0.9 - task - 0.05 for task in TASKS.tolist()]
+    assert difference("average minus best on half of the tasks, on the others", one) == [
+        0.9 - task - 0.07 for task in TASKS.tolist()
+    ]
 
 
-def test_pairs_of_equal_fitness_have_no_winner():
-    one = generation([0.2, 0.2, 0.1], [0.0, 0.04, 0.06])
-    assert difference("winner minus loser of two", one) == [((0.0 - 0.06) + (0.04 - 0.06)) / 2] * 3
+def test_a_pair_of_equal_fitness_counts_as_no_difference():
+    one = levelled([0.2, 0.2, 0.1], [0.0, 0.04, 0.06])
+    assert difference("winner minus loser of two", one) == [((0.0 - 0.06) + (0.04 - 0.06)) / 3] * 4
 
 
 def test_the_best_is_chosen_by_other_tasks_than_it_is_judged_by():
-    accuracies = [[0.5, 0.9, 0.5, 0.9], [0.7, 0.6, 0.7, 0.6]]  # the first is best on odd tasks, the second on even ones
-    one = Generation([0.1, 0.2], accuracies, [0.0] * 4)
+    # the first is best on odd tasks, the second on even ones
+    one = made([0.1, 0.2], [[0.5, 0.9, 0.5, 0.9], [0.7, 0.6, 0.7, 0.6]])
     assert difference("best on half of the tasks minus mean, on the others", one) == [-0.1, -0.15, -0.1, -0.15]
 
 
 def test_the_spread_is_that_of_levels_and_not_of_tasks():
-    assert spread([generation([0.1, 0.2], [0.0, 0.02])]) == pytest.approx(0.02 / 2**0.5)
-    alike = Generation([0.1, 0.2], [[0.5, 0.7], [0.7, 0.5]], [0.6, 0.6])
-    assert spread([alike]) == 0
+    assert spread(levelled([0.1, 0.2], [0.0, 0.02])) == pytest.approx(0.02**2 / 2)
+
+
+def test_residual_noise_is_taken_off_the_spread():
+    # means 0.6 and 0.7; residuals 0.05 and -0.05 on the two tasks: noise 0.01, half of it in each mean
+    one = made([0.1, 0.2], [[0.5, 0.7], [0.7, 0.7]])
+    assert spread(one) == pytest.approx(0.1**2 / 2 - 0.01 / 2)
 
 
 def test_fitness_and_accuracy_are_correlated_within_generations_only():
-    low, high = generation([0.1, 0.2], [0.0, 0.02]), generation([0.8, 0.9], [0.22, 0.2])
+    low, high = levelled([0.1, 0.2], [0.0, 0.02]), levelled([0.8, 0.9], [0.22, 0.2])
     assert correlation([low]) == pytest.approx(1)
     assert correlation([low, high]) == pytest.approx(0)
+    assert correlation([levelled([0.1, 0.1], [0.0, 0.02])]) == 0
+
+
+def test_what_fitness_tells_has_a_small_p_and_what_it_does_not_a_large_one(monkeypatch):
+    monkeypatch.setattr("docs.selection.SHUFFLES", 1000)
+    levels = [0.01 * number for number in range(8)]
+    told = report([levelled(levels, levels)])
+    untold = report([levelled(levels[::-1], levels)])
+    assert told[1] == "fitness and accuracy correlate by +1.00, p = 0.001"
+    assert untold[1] == "fitness and accuracy correlate by -1.00, p = 1"
+    assert told[2].startswith("fittest of all minus mean: +3.50 ± 0.00, p = 0.1")  # one shuffle in eight
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +92,7 @@ def run(tiny_file, tmp_path_factory):
 def test_every_individual_becomes_a_gene_of_its_own(run, tmp_path):
     folders = write_individuals(run, tmp_path)
     assert [folder.name for folder in folders] == [f"many-{name}" for name in (8, 9, 10, 11, "average")]
-    genes = [Learngene.from_pretrained(folder) for folder in folders]
-    *each, average = genes
+    *each, average = [Learngene.from_pretrained(folder) for folder in folders]
     for name, tensor in average.tensors.items():
         assert torch.equal(tensor, torch.stack([one.tensors[name] for one in each]).mean(dim=0))
     best = max(each, key=lambda one: one.config.origin.fitness)
@@ -80,10 +106,13 @@ def test_individuals_that_left_the_gene_pool_are_missed(tiny_run, tmp_path):
 
 
 def test_the_individuals_of_a_run_are_judged(run, tmp_path):
-    folders = write_individuals(run, tmp_path / "individuals")
-    short = {"ways": 3, "shots": 2, "queries": 5, "tasks": 2, "steps": 2, "lr": 0.05}
+    short = {"ways": 3, "shots": 2, "queries": 5, "tasks": 4, "steps": 2, "lr": 0.05}
+    folders = write_individuals(run, tmp_path)
     results = evaluate(folders, protocol=find_protocol("held-out").with_changes(short), seeds=[0])
-    found = read_generation(results, run)
-    assert (len(found.fitness), len(found.accuracies), len(found.average)) == (4, 4, 2)
-    assert report([found])[0] == "individuals: 4"
-    assert report([found])[-1].startswith("average minus winner: ")
+    found, (judged,) = read_generation(results, run), results.descendants
+    for place, row in enumerate(read_metrics(run)[-1]["individuals"]):
+        assert found.fitness[place] == pytest.approx(row["fitness"], abs=1e-6)
+        assert found.accuracies[place].tolist() == list(
+            judged.start(f"learngene:many-{row['id']}").measures["2"].accuracies
+        )
+    assert found.average.tolist() == list(judged.start("learngene:many-average").measures["2"].accuracies)
