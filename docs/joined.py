@@ -13,7 +13,8 @@ from pathlib import Path
 from learngene_hub.results import DescendantResult, Results
 
 BODY = ("network", "width", "depth", "parameters")
-SAME = ("data", "classes", "seeds", "tasks", "environment")
+SAME = ("data", "classes", "seeds", "tasks")
+LATER = ("processor",)  # of the environment, which older results do not tell
 
 
 def joined(first: Results, later: Results) -> Results:
@@ -25,6 +26,8 @@ def joined(first: Results, later: Results) -> Results:
     for key in SAME:
         if getattr(first, key) != getattr(later, key):
             raise ValueError(f"expected equal {key} in both files, found {getattr(first, key)}, {getattr(later, key)}")
+    if _environment(first, later) != _environment(later, first):
+        raise ValueError(f"expected equal environment in both files, found {first.environment}, {later.environment}")
     for key in (first.protocol.keys() & later.protocol.keys()) - {"version"}:
         if (mine := first.protocol[key]) != (theirs := later.protocol[key]):
             raise ValueError(f"expected equal {key} of the protocol in both files, found {mine}, {theirs}")
@@ -34,6 +37,12 @@ def joined(first: Results, later: Results) -> Results:
         raise ValueError("expected both files to be of the same gene, found others")
     together = _joined(first.descendants[0], later.descendants[0])
     return first.model_copy(update={"descendants": (together,)})
+
+
+def _environment(results: Results, other: Results) -> dict[str, str | int]:
+    """That of `results`, without what `other` is too old to tell."""
+    told = results.environment.items()
+    return {key: value for key, value in told if key not in LATER or key in other.environment}
 
 
 def _joined(mine: DescendantResult, theirs: DescendantResult) -> DescendantResult:

@@ -20,6 +20,7 @@ from huggingface_hub import get_token
 from learngene_hub import __version__
 from learngene_hub.data import cache_folder
 from learngene_hub.data.cache import size as images_size
+from learngene_hub.engine import processor_name
 from learngene_hub.errors import DataError, HubError
 from learngene_hub.files import is_there
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
@@ -114,7 +115,7 @@ def _device() -> str:
 
 def _cores() -> str:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{count} core{'s' if count > 1 else ''}"
+    return f"{processor_name()}, {count} core{'s' if count > 1 else ''}"
 
 
 def _precision() -> str:

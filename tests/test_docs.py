@@ -286,6 +286,17 @@ def test_evaluations_that_measured_otherwise_are_not_joined(change):
         joined(whole, whole.model_copy(update=change))
 
 
+def test_evaluations_by_different_processors_are_not_joined_where_both_tell_theirs():
+    older = results(VERSION_2)
+    mine, other = (
+        older.model_copy(update={"environment": older.environment | {"processor": name}}) for name in ("one", "two")
+    )
+    assert joined(older, mine) == older
+    assert joined(mine, mine) == mine
+    with pytest.raises(ValueError, match="expected equal environment in both files"):
+        joined(mine, other)
+
+
 def test_only_evaluations_of_equal_protocols_are_joined_whatever_the_version():
     whole = results(VERSION_2)
     newer = whole.model_copy(update={"protocol": whole.protocol | {"version": 9, "split": "novel"}})

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from learngene_hub import __version__, doctor
 from learngene_hub.cli.main import app
+from learngene_hub.engine import processor_name
 from learngene_hub.hub.client import HubOptions
 
 DEAD = HubOptions(endpoint="http://127.0.0.1:9")
@@ -31,6 +32,7 @@ def test_everything_a_bug_report_needs_is_there():
     assert "matplotlib" in checks["extra evolve"]
     assert checks["threads"] == "1 (OMP_NUM_THREADS=1)"
     assert "GB free" in checks["cache"]
+    assert processor_name() in checks["device"]
 
 
 def test_what_the_cache_holds_is_told_with_what_may_become_of_it(monkeypatch, tmp_path):

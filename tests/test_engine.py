@@ -25,7 +25,7 @@ from engine_faults import (
     Room,
 )
 
-from learngene_hub.engine import EngineOptions, choice, make_engine, no_step
+from learngene_hub.engine import EngineOptions, choice, make_engine, no_step, processor_name
 from learngene_hub.engine import local as local_engine
 from learngene_hub.engine.crew import Ended, Started, Team
 from learngene_hub.engine.parcel import Parcel, unwrap, wrap
@@ -282,3 +282,15 @@ def test_this_process_is_at_work_on_the_gpu_that_was_named(monkeypatch):
     with engine.crew(Room(10), SilentReporter()) as crew:
         assert list(crew.run([Add(5)], lambda images, doing: log.append("step"))) == [(0, 15)]
     assert log == ["on cuda:1", "step", "off cuda:1"]
+
+
+def test_a_processor_is_called_what_it_calls_itself(monkeypatch, tmp_path):
+    told = tmp_path / "cpuinfo"
+    monkeypatch.setattr("learngene_hub.engine.place.CPUINFO", told)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert processor_name() == "arm64"
+    told.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
+    assert processor_name() == "arm64"
+    told.write_text("vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9R14 \nmodel name\t: another\n")
+    assert processor_name() == "AMD EPYC 9R14"

@@ -53,6 +53,7 @@ def test_an_evaluation_there_finds_what_the_cpu_finds(gpu, tiny, tmp_path, monke
         with gpu():
             results = evaluate(run, protocol=chosen, baselines=wanted, seeds=(0,), device=device, engine=ALONE)
         assert results.environment["device"] == {"cpu": "CPU, 1 thread", "cuda": THERE}[device]
+        assert ("processor" in results.environment) == (device == "cpu")
         found[device] = [accuracies(results, name) for name in ("scratch", "learngene", "weight-selection")]
     assert found["cuda"] == found["cpu"]
 

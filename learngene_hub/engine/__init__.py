@@ -6,7 +6,7 @@ them to a crew. Which engine made the crew changes neither the tasks nor, on CPU
 
 from learngene_hub.engine.choice import ENGINES, EngineOptions, make_engine
 from learngene_hub.engine.crew import Crew, Engine
-from learngene_hub.engine.place import chip_kind, device_name, on_cpu
+from learngene_hub.engine.place import chip_kind, device_name, on_cpu, processor_name
 from learngene_hub.engine.task import Scene, Step, Task, no_step, threads
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "make_engine",
     "no_step",
     "on_cpu",
+    "processor_name",
     "threads",
 ]

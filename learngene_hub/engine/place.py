@@ -1,9 +1,14 @@
 """What tasks are done on: the device of a process, and what computers are called on cards and in logs."""
 
+import platform
+import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import torch
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def on_cpu() -> AbstractContextManager[object]:
@@ -37,6 +42,14 @@ def chip_kind(device: torch.device) -> str:
 def cpu_has_bfloat16() -> bool:
     """Whether this machine's CPU is known to multiply in bfloat16; those of ARM are not asked."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def processor_name() -> str:
+    """What this machine's processor calls itself, such as `AMD EPYC 9R14`, or else its kind, such as `arm64`."""
+    with suppress(OSError):  # only Linux has the file
+        if found := re.search(r"^model name\s*:\s*(\S.*?)\s*$", CPUINFO.read_text(errors="replace"), re.MULTILINE):
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def device_name(device: torch.device) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
-from learngene_hub.engine import Engine, EngineOptions, Step, make_engine, on_cpu, threads
+from learngene_hub.engine import Engine, EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 from learngene_hub.engine.local import Processes
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.ahead import train_ahead
@@ -154,7 +154,8 @@ def evaluate(
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
         judged = list(zip(contenders, verdicts, strict=True))
         name = candidates[0].data.source if target is None else target.name
-        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=where.environment)
+        around = {**where.environment, **where.processor}
+        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=around)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
@@ -303,11 +304,13 @@ def _entrants(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporte
 class Where:
     """All that shapes an outcome where it is measured, and the versions and hardware there, in JSON types.
 
-    The precision is among the constants; all workers measure in that of the one that was asked.
+    The precision is among the constants; all workers measure in that of the one that was asked. The processor shapes
+    last digits alone, so what was measured by another one is not measured again.
     """
 
     constants: Mapping[str, Any]
     environment: Mapping[str, str | int]
+    processor: Mapping[str, str]
     precision: Precision
 
 
@@ -321,7 +324,8 @@ class Look:
         """What the worker knows."""
         with threads(THREADS):
             plan = arena.bench.plan
-            return Where(plan.constants(), environment(plan), plan.precision)
+            processor = {"processor": processor_name()} if plan.device.startswith("cpu") else {}
+            return Where(plan.constants(), environment(plan), processor, plan.precision)
 
 
 def _contenders(arena: Arena, where: Where, folder: Path | None) -> list[Contender]:
