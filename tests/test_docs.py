@@ -153,6 +153,8 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "even-slice", "60"), "4.4 ± 1.0"),
         ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "random-slice", "60"), "4.0 ± 1.1"),
         ((RESNET_MINI_2, "narrow", "60"), (RESNET_MINI_2, "bn-slice", "60"), "1.7 ± 0.8"),
+        ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "weight-selection", "60"), "4.4 ± 1.0"),
+        ((RESNET_MINI_2, "narrow", "60"), (RESNET_MINI_2, "weight-selection", "60"), "3.2 ± 1.0"),
         ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "gtl-no-selection", "60"), "0.5 ± 0.5"),
         ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "gtl-no-mutation", "60"), "0.4 ± 0.5"),
         ((RESNET_MINI_2, "gtl-no-mutation", "60"), (RESNET_MINI_2, "gtl-no-selection", "60"), "0.1 ± 0.2"),
