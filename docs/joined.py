@@ -2,9 +2,9 @@
 
     python -m docs.joined docs/results/NAME/few-shot.json LATER/results.json
 
-Both need the same gene, tasks, surroundings and kind of descendant, and every start they share must have the same
-accuracies, task by task: else the later ones may not stand beside the earlier. That is also what says whether another
-version of the protocol, which may choose learning rates otherwise, makes a difference.
+Both need the same gene, tasks, surroundings (processors where both tell them) and kind of descendant, and every start
+they share must have the same accuracies, task by task: else the later ones may not stand beside the earlier. That is
+also what says whether another version of the protocol, which may choose learning rates otherwise, makes a difference.
 """
 
 import sys
@@ -36,7 +36,7 @@ def joined(first: Results, later: Results) -> Results:
     if [one.sha256 for one in first.genes] != [one.sha256 for one in later.genes]:
         raise ValueError("expected both files to be of the same gene, found others")
     together = _joined(first.descendants[0], later.descendants[0])
-    return first.model_copy(update={"descendants": (together,)})
+    return first.model_copy(update={"descendants": (together,), "environment": _environment(first, later)})
 
 
 def _environment(results: Results, other: Results) -> dict[str, str | int]:

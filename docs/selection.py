@@ -4,8 +4,8 @@
 
 `learngene evaluate` made the results from the folders that `docs.individuals` wrote of these runs; their metrics tell
 the fitness. First all runs together, then each: differences in points, taken task by task and averaged over the runs,
-with what tasks make of them (95 %); what these individuals make of them is in p, the share of 10,000 shuffles that give
-as much.
+with what tasks make of them (95 %). What these few individuals make of them is in p, the share of 10,000 shuffles, of
+fitness or of individuals task by task, that give as much.
 """
 
 import math
@@ -23,7 +23,7 @@ from learngene_hub.results import LEARNGENE, Results
 from learngene_hub.rng import generator
 
 SHUFFLES = 10_000
-SAME = 6  # decimals within which two fitnesses are equal: a mean of few tasks is rounded by the order of its terms
+DECIMALS = 6  # within which two fitnesses are equal: a mean of few tasks is rounded by the order of its terms
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,15 @@ class Generation:
     average: Tensor
 
 
+Shuffle = Callable[[Generation, torch.Generator], Generation]
+
+
 def read_generation(results: Results, run: Path) -> Generation:
     """The last generation of `run`, judged in `results`."""
     found = {one.start: one.measures[results.headline].accuracies for one in results.descendants[0].starts}
     born = {one["id"]: one["fitness"] for one in read_metrics(run)[-1]["individuals"]}
     each = [found[f"{LEARNGENE}:{run.name}-{id_}"] for id_ in born]
-    fitness = torch.tensor(list(born.values()), dtype=torch.float64).round(decimals=SAME)
+    fitness = torch.tensor(list(born.values()), dtype=torch.float64).round(decimals=DECIMALS)
     average = torch.tensor(found[f"{LEARNGENE}:{run.name}-average"], dtype=torch.float64)
     return Generation(fitness, torch.tensor(each, dtype=torch.float64), average)
 
@@ -103,25 +106,6 @@ def correlation(generations: Sequence[Generation]) -> float:
     return float(fitness @ means) / scale if scale else 0.0
 
 
-def report(generations: Sequence[Generation]) -> list[str]:
-    """What is printed of `generations` together."""
-    variance = _mean_of(spread)(generations)
-    lines = [
-        f"individuals differ by {100 * math.sqrt(max(0.0, variance)):.2f} points (standard deviation), "
-        f"{_chance(_mean_of(spread), generations, _tasks_shuffled)}",
-        f"fitness and accuracy correlate by {correlation(generations):+.2f}, "
-        f"{_chance(correlation, generations, _fitness_shuffled)}",
-    ]
-    for name, (difference, shuffled) in DIFFERENCES.items():
-        found = summarise(torch.stack([difference(one) for one in generations]).mean(dim=0).tolist())
-        p = f", {_chance(_mean_of(_level(difference)), generations, shuffled)}" if shuffled else ""
-        lines.append(f"{name}: {100 * found.mean:+.2f} ± {100 * (found.ci95 or 0):.2f}{p}")
-    return lines
-
-
-Shuffle = Callable[[Generation, torch.Generator], Generation]
-
-
 def _fitness_shuffled(one: Generation, draws: torch.Generator) -> Generation:
     return replace(one, fitness=one.fitness[torch.randperm(len(one.fitness), generator=draws)])
 
@@ -140,6 +124,22 @@ DIFFERENCES: dict[str, tuple[Callable[[Generation], Tensor], Shuffle | None]] = 
     "average minus fittest": (average_over_winner, None),
     "average minus best on half of the tasks, on the others": (average_over_best, None),
 }
+
+
+def report(generations: Sequence[Generation]) -> list[str]:
+    """What is printed of `generations` together."""
+    variance = _mean_of(spread)(generations)
+    lines = [
+        f"individuals differ by {100 * math.sqrt(max(0.0, variance)):.2f} points (standard deviation), "
+        f"{_chance(_mean_of(spread), generations, _tasks_shuffled)}",
+        f"fitness and accuracy correlate by {correlation(generations):+.2f}, "
+        f"{_chance(correlation, generations, _fitness_shuffled)}",
+    ]
+    for name, (difference, shuffled) in DIFFERENCES.items():
+        found = summarise(torch.stack([difference(one) for one in generations]).mean(dim=0).tolist())
+        p = f", {_chance(_mean_of(_level(difference)), generations, shuffled)}" if shuffled else ""
+        lines.append(f"{name}: {100 * found.mean:+.2f} ± {100 * (found.ci95 or 0):.2f}{p}")
+    return lines
 
 
 def _chance(

@@ -117,8 +117,8 @@ class Results(_Part):
         headline: the measure that tables and bars show.
         seeds: of the tasks and of everything random in the descendants.
         tasks: tasks in all, those of all seeds together.
-        environment: versions, device, threads, precision and, where it is a CPU, the processor: the one that came last,
-            if an evaluation was interrupted and went on by another.
+        environment: versions, device, threads, precision and, of a CPU, the processor, of the worker that was asked
+            last: one of a cluster, or of several runs that share a folder, speaks for the others.
         genes: the genes; `genes[0].start` is the first learngene, whose lead is given.
         recipe: of the first gene, verbatim.
     """

@@ -293,7 +293,7 @@ def test_evaluations_by_different_processors_are_not_joined_where_both_tell_thei
     mine, other = (
         older.model_copy(update={"environment": older.environment | {"processor": name}}) for name in ("one", "two")
     )
-    assert joined(older, mine) == older
+    assert joined(older, mine) == joined(mine, older) == older  # not all of which is by the processor that is told
     assert joined(mine, mine) == mine
     with pytest.raises(ValueError, match="expected equal environment in both files"):
         joined(mine, other)

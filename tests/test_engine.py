@@ -289,7 +289,7 @@ def test_a_processor_is_called_what_it_calls_itself(monkeypatch, tmp_path):
     monkeypatch.setattr("learngene_hub.engine.place.CPUINFO", told)
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
-    assert processor_name() == "arm64"
+    assert processor_name() == "arm64"  # there is no such file
     told.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
     assert processor_name() == "arm64"
     told.write_text("vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9R14 \nmodel name\t: another\n")

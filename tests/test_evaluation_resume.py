@@ -159,6 +159,15 @@ def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
     assert (others.moved, apart["novel"] is apart["held-out"]) == (1, False)
 
 
+def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_run, tmp_path, monkeypatch):
+    first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+    monkeypatch.setattr("learngene_hub.evaluation.run.processor_name", lambda: "another")
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: pytest.fail("measured again"))
+    second = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+    assert second.environment == first.environment | {"processor": "another"} != first.environment
+    assert second.descendants == first.descendants
+
+
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
     evaluate(tiny_run, protocol=MORE, seeds=(0,), out=tmp_path / "whole")
     out = tmp_path / "killed"

@@ -36,7 +36,8 @@ def chip_kind(device: torch.device) -> str:
     if device.type == "cuda":
         return chip_name(device)
     bfloat16 = "with bfloat16" if cpu_has_bfloat16() else "without bfloat16"
-    return f"CPU, {torch.backends.cpu.get_cpu_capability()}, {bfloat16}"
+    tiles = ", with AMX" if torch.cpu._is_amx_tile_supported() else ""  # which rounds otherwise
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}, {bfloat16}{tiles}"
 
 
 def cpu_has_bfloat16() -> bool:
@@ -45,11 +46,12 @@ def cpu_has_bfloat16() -> bool:
 
 
 def processor_name() -> str:
-    """What this machine's processor calls itself, such as `AMD EPYC 9R14`, or else its kind, such as `arm64`."""
+    """What this machine's processor calls itself, such as `AMD EPYC 9R14`; where it does not say, its architecture."""
     with suppress(OSError):  # only Linux has the file
-        if found := re.search(r"^model name\s*:\s*(\S.*?)\s*$", CPUINFO.read_text(errors="replace"), re.MULTILINE):
+        told = CPUINFO.read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"^model name\s*:\s*(\S.*?)\s*$", told, re.MULTILINE):
             return found[1]
-    return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine() or "unknown"
 
 
 def device_name(device: torch.device) -> str:

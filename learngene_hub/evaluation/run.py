@@ -83,8 +83,8 @@ def evaluate(
 ) -> Results:
     """Accuracy of descendants of `genes` on classes they never trained on, beside scratch and other alternatives.
 
-    On a CPU, a run that was interrupted ends with the same results, byte for byte, as one that was left alone; only
-    the seconds that the training of an alternative took may differ.
+    On a CPU, a run that was interrupted and goes on by the same kind of processor ends with the same results, byte for
+    byte, as one that was left alone; only the seconds that the training of an alternative took may differ.
 
     Args:
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
@@ -154,8 +154,7 @@ def evaluate(
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
         judged = list(zip(contenders, verdicts, strict=True))
         name = candidates[0].data.source if target is None else target.name
-        around = {**where.environment, **where.processor}
-        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=around)
+        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=where.surroundings)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
@@ -304,14 +303,19 @@ def _entrants(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporte
 class Where:
     """All that shapes an outcome where it is measured, and the versions and hardware there, in JSON types.
 
-    The precision is among the constants; all workers measure in that of the one that was asked. The processor shapes
-    last digits alone, so what was measured by another one is not measured again.
+    The precision is among the constants; all workers measure in that of the one that was asked. What another processor
+    measured is not measured again, though it may round otherwise: `processor`, None on a GPU, is not in `environment`.
     """
 
     constants: Mapping[str, Any]
     environment: Mapping[str, str | int]
-    processor: Mapping[str, str]
+    processor: str | None
     precision: Precision
+
+    @property
+    def surroundings(self) -> dict[str, str | int]:
+        """Versions and hardware, as results tell them."""
+        return {**self.environment, **({"processor": self.processor} if self.processor else {})}
 
 
 @dataclass(frozen=True)
@@ -324,7 +328,7 @@ class Look:
         """What the worker knows."""
         with threads(THREADS):
             plan = arena.bench.plan
-            processor = {"processor": processor_name()} if plan.device.startswith("cpu") else {}
+            processor = processor_name() if plan.device == "cpu" else None
             return Where(plan.constants(), environment(plan), processor, plan.precision)
 
 
