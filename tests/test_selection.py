@@ -1,16 +1,22 @@
 """What docs/experiments.md says of selection is what the individuals of last generations did."""
 
+import re
+
 import pytest
 import torch
 
 from docs.individuals import write_individuals
 from docs.selection import DIFFERENCES, Generation, correlation, read_generation, report, spread
+from docs.tables import RESULTS, ROOT
 from learngene_hub import Learngene, evaluate
 from learngene_hub.evaluation.protocols import find_protocol
 from learngene_hub.evolution.checkpoint import read_metrics
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
+from learngene_hub.report.numbers import MINUS
+from learngene_hub.results import Results
 
+INDIVIDUALS = RESULTS / "individuals"
 TASKS = torch.tensor([0.5, 0.7, 0.6, 0.4], dtype=torch.float64)
 
 
@@ -116,3 +122,28 @@ def test_the_individuals_of_a_run_are_judged(run, tmp_path):
             judged.start(f"learngene:many-{row['id']}").measures["2"].accuracies
         )
     assert found.average.tolist() == list(judged.start("learngene:many-average").measures["2"].accuracies)
+
+
+def printed(when):
+    """What is printed of the committed generations, name -> number, without p."""
+    results = Results.load(INDIVIDUALS / f"{when}.json")
+    lines = report([read_generation(results, run) for run in sorted(INDIVIDUALS.glob(f"{when}-*"))])
+    found = [
+        re.fullmatch(r"(.*?)(?:: | by )([-+\d.]+(?: ± [\d.]+)?)(?: points.*)?(?:, p = .*)?", line) for line in lines
+    ]
+    return {one[1]: one[2].replace("-", MINUS) for one in found}
+
+
+def test_the_log_says_of_individuals_what_their_results_say(monkeypatch):
+    monkeypatch.setattr("docs.selection.SHUFFLES", 1)
+    log = (ROOT / "docs/experiments.md").read_text()
+    late, early = printed("late"), printed("early")
+    names = {
+        "individuals differ": "standard deviation of individuals, points",
+        "fitness and accuracy correlate": "correlation of fitness and accuracy",
+    }
+    told = [name for name in late if not name.startswith("average minus best")]
+    assert len(told) == 7
+    for name in told:
+        row = re.search(rf"^\| {names.get(name, name)} \| (.*?) \|.*?\| (.*?) \|", log, re.MULTILINE)
+        assert [cell.split(" (")[0] for cell in row.groups()] == [late[name], early[name]]
