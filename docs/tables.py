@@ -13,12 +13,12 @@ from types import MappingProxyType
 from docs.fields import protocol_rows, recipe_rows
 from learngene_hub.data import PRESETS, title_of
 from learngene_hub.evaluation import BASELINES
-from learngene_hub.findings import find, ranked
+from learngene_hub.findings import find, ranked, standing
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
 from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
 from learngene_hub.report import numbers
-from learngene_hub.results import LEARNGENE, SCRATCH, Results, StartResult
+from learngene_hub.results import LEARNGENE, SCRATCH, Results, StartResult, Summary
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -71,7 +71,7 @@ def _leads(_: str) -> Iterable[Sequence[str]]:
     """By how much every gene of the package is ahead of each alternative, of slices the best."""
     found = {name: gene_results(name)[FEW_SHOT] for name in shipped_index()}
     yield "lead of the gene over", *(f"`{name}`" for name in found)
-    yield "scratch", *(numbers.points(_mine(one).gain[one.headline]) for one in found.values())
+    yield "scratch", *(_clear(_mine(one).gain[one.headline]) for one in found.values())
     for rival, starts in RIVALS.items():
         yield rival, *(_lead(one, starts) for one in found.values())
     yield "*tasks*", *(str(one.tasks) for one in found.values())
@@ -81,7 +81,12 @@ def _leads(_: str) -> Iterable[Sequence[str]]:
 def _lead(results: Results, starts: Sequence[str]) -> str:
     """Of the gene over the best of `starts`."""
     best = [one for one in ranked(results.descendants[0], results.headline) if one.start in starts][:1]
-    return numbers.points(best[0].lead[results.headline]) if best else "not measured"
+    return _clear(best[0].lead[results.headline]) if best else "not measured"
+
+
+def _clear(difference: Summary) -> str:
+    """In points, bold where its interval does not hold zero."""
+    return numbers.points(difference) if standing(difference) == "level" else f"**{numbers.points(difference)}**"
 
 
 def _starts(name: str) -> Iterable[Sequence[str]]:
