@@ -162,6 +162,8 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((DIGITS_02, "learngene", "60"), (DIGITS_02, "scratch", "60"), "0.5 ± 0.7"),
         ((WIDER, "learngene", "60"), (VERSION_2, "learngene", "60"), "1.1 ± 0.9"),
         ((WIDER_MINI, "learngene", "60"), (MINI_2, "learngene", "60"), "0.6 ± 0.9"),
+        (("resnet12-cifar-fs/wider", "learngene", "60"), (RESNET_2, "learngene", "60"), "0.3 ± 0.7"),
+        (("resnet12-mini/wider", "learngene", "60"), (RESNET_MINI_2, "learngene", "60"), "0.9 ± 0.7"),
         ((QUICK_2, "learngene", "prototype"), (QUICK_1, "learngene", "prototype"), "4.1 ± 1.4"),
         ((QUICK_2, "learngene", "5"), (QUICK_1, "learngene", "5"), "5.1 ± 3.9"),
         ((QUICK_2, "learngene", "20"), (QUICK_1, "learngene", "20"), "2.9 ± 1.1"),
@@ -197,7 +199,12 @@ def test_shares_of_what_full_pre_training_gains_are_those_of_the_page(name, star
 
 @pytest.mark.parametrize(
     ("wider", "own", "said", "share"),
-    [(WIDER, VERSION_2, [18.5, 20.0], 92), (WIDER_MINI, MINI_2, [21.5, 22.4], 96)],
+    [
+        (WIDER, VERSION_2, [18.5, 20.0], 92),
+        (WIDER_MINI, MINI_2, [21.5, 22.4], 96),
+        ("resnet12-cifar-fs/wider", RESNET_2, [21.9, 22.6], 97),
+        ("resnet12-mini/wider", RESNET_MINI_2, [23.5, 23.8], 99),
+    ],
 )
 def test_the_share_of_its_gain_that_a_wider_descendant_keeps_is_that_of_the_page(wider, own, said, share):
     tasks, gains = range(5), []
