@@ -19,6 +19,7 @@ from torch import Tensor
 
 from learngene_hub.evaluation.statistics import summarise
 from learngene_hub.evolution.checkpoint import read_metrics
+from learngene_hub.report.numbers import percent
 from learngene_hub.results import LEARNGENE, Results
 from learngene_hub.rng import generator
 
@@ -129,7 +130,9 @@ DIFFERENCES: dict[str, tuple[Callable[[Generation], Tensor], Shuffle | None]] = 
 def report(generations: Sequence[Generation]) -> list[str]:
     """What is printed of `generations` together."""
     variance = _mean_of(spread)(generations)
+    level = _mean_of(lambda one: float(one.accuracies.mean()))(generations)
     lines = [
+        f"accuracy of individuals: {percent(level)} %",
         f"individuals differ by {100 * math.sqrt(max(0.0, variance)):.2f} points (standard deviation), "
         f"{_chance(_mean_of(spread), generations, _tasks_shuffled)}",
         f"fitness and accuracy correlate by {correlation(generations):+.2f}, "

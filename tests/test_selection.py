@@ -82,9 +82,10 @@ def test_what_fitness_tells_has_a_small_p_and_what_it_does_not_a_large_one(monke
     levels = [0.01 * number for number in range(8)]
     told = report([levelled(levels, levels)])
     untold = report([levelled(levels[::-1], levels)])
-    assert told[1] == "fitness and accuracy correlate by +1.00, p = 0.001"
-    assert untold[1] == "fitness and accuracy correlate by -1.00, p = 1"
-    assert told[2].startswith("fittest of all minus mean: +3.50 ± 0.00, p = 0.1")  # one shuffle in eight
+    assert told[0] == "accuracy of individuals: 58.5 %"
+    assert told[2] == "fitness and accuracy correlate by +1.00, p = 0.001"
+    assert untold[2] == "fitness and accuracy correlate by -1.00, p = 1"
+    assert told[3].startswith("fittest of all minus mean: +3.50 ± 0.00, p = 0.1")  # one shuffle in eight
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def printed(when):
     results = Results.load(INDIVIDUALS / f"{when}.json")
     lines = report([read_generation(results, run) for run in sorted(INDIVIDUALS.glob(f"{when}-*"))])
     found = [
-        re.fullmatch(r"(.*?)(?:: | by )([-+\d.]+(?: ± [\d.]+)?)(?: points.*)?(?:, p = .*)?", line) for line in lines
+        re.fullmatch(r"(.*?)(?:: | by )([-+\d.]+(?: ± [\d.]+)?)(?: points.*| %)?(?:, p = .*)?", line) for line in lines
     ]
     return {one[1]: one[2].replace("-", MINUS) for one in found}
 
@@ -142,8 +143,18 @@ def test_the_log_says_of_individuals_what_their_results_say(monkeypatch):
         "individuals differ": "standard deviation of individuals, points",
         "fitness and accuracy correlate": "correlation of fitness and accuracy",
     }
-    told = [name for name in late if not name.startswith("average minus best")]
+    told = [name for name in late if not name.startswith(("average minus best", "accuracy of"))]
     assert len(told) == 7
     for name in told:
         row = re.search(rf"^\| {names.get(name, name)} \| (.*?) \|.*?\| (.*?) \|", log, re.MULTILINE)
         assert [cell.split(" (")[0] for cell in row.groups()] == [late[name], early[name]]
+    levels = {
+        when: [
+            report([read_generation(Results.load(INDIVIDUALS / f"{when}.json"), run)])[0].split()[-2]
+            for run in sorted(INDIVIDUALS.glob(f"{when}-*"))
+        ]
+        for when in ("late", "early")
+    }
+    assert levels == {"late": ["74.8", "74.5", "74.9"], "early": ["67.9", "67.6", "67.7", "67.6", "68.7"]}
+    words = " ".join(log.split())
+    assert "74.8, 74.5 and 74.9 % (late), and of 67.9, 67.6, 67.7, 67.6 and 68.7 % (early; scratch 54.4)" in words
