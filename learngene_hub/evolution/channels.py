@@ -7,7 +7,7 @@ import torch
 
 from learngene_hub.descent import everyone
 from learngene_hub.evolution.body import network_body, recipe_channels
-from learngene_hub.evolution.schedule import mutation_rate
+from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.networks import plan_layout
 from learngene_hub.operators import exchange
 from learngene_hub.recipe import Recipe
@@ -30,8 +30,9 @@ def channel_births(rows: Sequence[Mapping[str, Any]], id_: int, recipe: Recipe) 
     sizes = {spec.out_group: layout.channels[spec.out_group] for spec in layout.specs}
     births = {group: torch.full((channels[group],), begin) for group in sizes}
     for generation, number in lives:
+        plan = plan_generation(recipe, generation, precision="float32", threads=1)
         draws = generator(recipe.seed, "mutate", generation, number)
-        orders = exchange(sizes, channels, rate=mutation_rate(recipe, generation), generator=draws)
+        orders = exchange(sizes, channels, rate=plan.ancestry.mutation_rate, generator=draws)
         for group, born in births.items():
             born[orders[group][: len(born)] >= len(born)] = generation
     return {group: tuple(born.tolist()) for group, born in births.items()}

@@ -107,11 +107,9 @@ def _stories(rows: Sequence[Record]) -> list[Story]:
 
 def _trained(row: Record) -> str:
     """How the networks of a generation were trained, as far as its row says."""
-    words = [f"{job}: {backend}" for job, backend in row.get("backends", {}).items()]
-    if engine := row.get("engine"):
-        words += [str(engine["place"])] if "place" in engine else []
-        words += [f"{engine['retried']} retried"] if engine.get("retried") else []
-    return ", ".join(words)
+    engine = row.get("engine") or {}
+    words = [str(engine["place"])] if "place" in engine else []
+    return ", ".join(words + ([f"{engine['retried']} retried"] if engine.get("retried") else []))
 
 
 def _fitness(stories: Sequence[Story]) -> LineChart:
