@@ -6,8 +6,8 @@ import torch
 from torch.nn.functional import conv2d
 
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
-from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.evolution.dry_run import training_flops
+from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import build
 from learngene_hub.rng import generator
 from learngene_hub.sections import OptimisationSection

@@ -6,7 +6,7 @@ from unittest import mock
 import torch
 
 from benchmarks.measure import Figure, interleaved, ratio, typical
-from learngene_hub.birth import Body, newborn, placed
+from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import layers
 from learngene_hub.rng import generator
 from learngene_hub.sections import OptimisationSection

@@ -11,15 +11,15 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from learngene_hub import __version__
-from learngene_hub.birth import Body, newborn
 from learngene_hub.errors import InheritanceError, NetworkError, first_fault
-from learngene_hub.freezing import freeze, inherited_shapes, unfreeze
+from learngene_hub.freezing import freeze, unfreeze
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
-from learngene_hub.operators import carried_channels
-from learngene_hub.operators import extract as extract_tensors
-from learngene_hub.operators import inherit as inherit_tensors
+from learngene_hub.genome.birth import Body, newborn
+from learngene_hub.genome.surgery import carried_channels, inherited_parts
+from learngene_hub.genome.surgery import extract as extract_genome
+from learngene_hub.genome.surgery import inherit as inherit_genome
+from learngene_hub.networks import IMAGE, LearngeneNetwork, plan_structure, walkable
 
 _BY_THE_GENE = "the gene brings its network, its weights and what to normalise images with"
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
@@ -153,7 +153,7 @@ def from_learngene(
     config = gene.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
-    model = newborn(body, num_classes=num_classes, gene=gene.tensors, cross=cross, seed=seed, **timm_kwargs)
+    model = newborn(body, num_classes=num_classes, gene=gene.genome, cross=cross, seed=seed, **timm_kwargs)
     _record(model, gene, freeze_gene=freeze_gene)
     return model
 
@@ -188,7 +188,7 @@ def inherit(
     _check_cross(cross)
     network = walkable(model)
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
-    state = inherit_tensors(network.state_dict(), network.conv_specs(), gene.tensors, cross=cross)
+    state = inherit_genome(network.state_dict(), network.structure, gene.genome, cross=cross)
     unfreeze(network)
     network.load_state_dict(state)
     return _record(network, gene, freeze_gene=freeze_gene)
@@ -200,7 +200,7 @@ def _record(network: LearngeneNetwork, gene: Learngene, *, freeze_gene: bool) ->
         cfg.update(_pretrained_cfg(gene.config, network.in_chans))
     network.inheritance = report = _report(network, gene)
     if freeze_gene:
-        freeze(network, gene)
+        freeze(network, gene.genome)
     return report
 
 
@@ -232,8 +232,8 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
                 f"group {group}: expected 1 to {limit} channels of the gene, found {channels[group]}"
             )
     channels = {group: int(channels[group]) for group in counts}
-    tensors = extract_tensors(network.state_dict(), network.conv_specs(), channels)
-    tensors = {name: tensor.cpu().float() for name, tensor in tensors.items()}
+    genome = extract_genome(network.state_dict(), network.structure, channels)
+    tensors = {name: tensor.cpu().float() for name, tensor in genome.tensors.items()}
     return Learngene(tensors, _config_of(network, channels, tensors))
 
 
@@ -250,31 +250,31 @@ def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, i
 
 
 def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
-    specs = network.conv_specs()
-    carried = carried_channels(specs, gene.tensors) | {IMAGE: network.in_chans}
-    totals = network.channel_counts() | {IMAGE: network.in_chans}
+    structure, known = network.structure, gene.genome
+    carried = carried_channels(structure, known) | {IMAGE: network.in_chans}
+    totals = structure.channels | {IMAGE: network.in_chans}
     layers = tuple(
         LayerReport(
-            layer=spec.conv,
-            outputs=(carried[spec.out_group], totals[spec.out_group]),
-            inputs=(carried[spec.in_group], totals[spec.in_group]),
-            kind="gene" if f"{spec.conv}.weight" in gene.tensors else spec.if_absent.replace("_", " "),
+            layer=layer.name,
+            outputs=(carried[layer.writes], totals[layer.writes]),
+            inputs=(carried[layer.reads], totals[layer.reads]),
+            kind="gene" if layer.kernel.name in gene.tensors else layer.if_absent.name,
         )
-        for spec in specs
+        for layer in structure.layers
     )
-    parameters = {name: shape for name, shape in network.gene_shapes().items() if "running" not in name}
+    parameters = [axes for axes in structure.tensors if not axes.is_statistic]
+    names, home = (
+        {axes.name for axes in structure.tensors},
+        plan_structure(gene.config.network, depth=gene.config.depth),
+    )
     return InheritanceReport(
         source="memory" if gene.place is None else gene.place.name,
         revision=None if gene.place is None else gene.place.revision,
         sha256=gene.config.sha256,
         layers=layers,
-        left_out=tuple(
-            name.removesuffix(".weight")
-            for name, tensor in gene.tensors.items()
-            if name not in parameters and tensor.ndim == 4
-        ),
-        inherited=sum(map(math.prod, inherited_shapes(network, gene).values())),
-        total=sum(math.prod(shape) for shape in parameters.values()),
+        left_out=tuple(layer.name for layer in home.layers if layer.kernel.name not in names),
+        inherited=sum(part.numel() for part in inherited_parts(network.state_dict(), structure, known).values()),
+        total=sum(math.prod(axes.shape(totals)) for axes in parameters),
     )
 
 

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from learngene_hub.errors import NetworkError
-from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
-from learngene_hub.training import leading
+from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import carried_channels, inherited_parts
+from learngene_hub.networks import Axes, LearngeneNetwork, part, walkable
 
 
-def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
+def freeze(network: LearngeneNetwork, gene: Genome) -> None:
     """Hold what `network` inherited as it is: kernels, and weights and biases of batch norms, not their statistics.
 
     The values are put back before every forward pass and before the state is read or loaded, whatever an optimiser
@@ -20,10 +20,10 @@ def freeze(network: LearngeneNetwork, gene: Learngene) -> None:
         network.register_state_dict_pre_hook(network.hold)  # type: ignore[no-untyped-call]
         network.register_load_state_dict_pre_hook(network.hold)  # type: ignore[no-untyped-call]
         network.register_load_state_dict_post_hook(network.hold.take)  # type: ignore[no-untyped-call]
-    state = network.state_dict()
-    network.hold.values = {
-        name: leading(state[name], shape).clone() for name, shape in inherited_shapes(network, gene).items()
-    }
+    parts = inherited_parts(network.state_dict(), network.structure, gene)
+    network.hold.values = {name: values.clone() for name, values in parts.items()}
+    network.hold.axes = {axes.name: axes for axes in network.structure.tensors if axes.name in parts}
+    network.hold.sizes = carried_channels(network.structure, gene)
 
 
 def unfreeze(model: nn.Module) -> None:
@@ -42,10 +42,12 @@ def unfreeze(model: nn.Module) -> None:
 
 
 class _Hold:
-    """Puts the leading entries of some parameters back; a class, so that deep copies of the network keep it."""
+    """Puts the leading channels of some parameters back; a class, so that deep copies of the network keep it."""
 
     def __init__(self) -> None:
         self.values: dict[str, Tensor] = {}
+        self.axes: dict[str, Axes] = {}
+        self.sizes: dict[str, int] = {}
 
     def __call__(self, module: nn.Module, *unused: object) -> None:
         if self.values and torch.compiler.is_exporting():
@@ -55,14 +57,14 @@ class _Hold:
             if parameter.is_meta or self.values[name].is_meta:
                 continue
             self.values[name] = value = self.values[name].to(parameter.device)
-            leading(parameter, value.shape).copy_(value)
+            part(parameter, self.axes[name], self.sizes).copy_(value)
 
     def take(self, module: nn.Module, *unused: object) -> None:
         """Hold what is there now."""
-        for name, value in self.values.items():
+        for name in self.values:
             parameter = _found(module, name).data
             if not parameter.is_meta:
-                self.values[name] = leading(parameter, value.shape).clone()
+                self.values[name] = part(parameter, self.axes[name], self.sizes).clone()
 
 
 def _found(module: nn.Module, name: str) -> Tensor:
@@ -80,14 +82,3 @@ def _found(module: nn.Module, name: str) -> Tensor:
     raise NetworkError(
         f"{name}: expected a parameter whose values are held, found none; call `unfreeze` before it goes"
     )
-
-
-def inherited_shapes(network: LearngeneNetwork, gene: Learngene) -> dict[str, tuple[int, ...]]:
-    """Parameter -> shape of its leading part that comes from the gene; a kernel on the image has all of its inputs."""
-    first = {f"{spec.conv}.weight" for spec in network.conv_specs() if spec.in_group == IMAGE}
-    shapes = {name: shape for name, shape in network.gene_shapes().items() if "running" not in name}
-    return {
-        name: (tensor.shape[0], *(shapes[name] if name in first else tensor.shape)[1:])
-        for name, tensor in gene.tensors.items()
-        if name in shapes
-    }

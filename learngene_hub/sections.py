@@ -5,7 +5,9 @@ All defaults live here and are ours, since the hyper-parameters of the paper are
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from learngene_hub.families import FAMILIES
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -18,12 +20,20 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _known(network: str) -> str:
+    if network not in FAMILIES:
+        raise ValueError(f"expected one of {', '.join(FAMILIES)}, found {network!r:.60}")
+    return network
+
+
 class NetworkSection(Section):
     """The network of ancestors, critics and descendants."""
 
-    name: Literal["lg_vgg11", "lg_resnet12", "lg_resnet12_wide"] = Field("lg_vgg11", description="family of networks")
+    name: Annotated[str, AfterValidator(_known)] = Field(
+        "lg_vgg11", description=f"family of networks: {', '.join(FAMILIES)}"
+    )
     width: float = Field(1.0, ge=0.05, le=4, description="factor on the channels of every layer")
-    depth: int | None = Field(None, ge=11, le=60, description="convolutions; the network's own default when absent")
+    depth: int | None = Field(None, ge=1, le=1000, description="as the family counts it; its default when absent")
 
 
 class GeneSection(Section):

@@ -5,11 +5,10 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import torch
@@ -83,19 +82,12 @@ class Training:
     gene_rate: Rate | None = None
 
 
-def leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The view of the leading `shape` entries of `tensor`."""
-    for dim, size in enumerate(shape):
-        tensor = tensor.narrow(dim, 0, size)
-    return tensor
-
-
 def train(
     network: nn.Module,
     batches: Iterator[Batch],
     training: Training,
     *,
-    inherited: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    inherited: Sequence[Tensor] = (),
     on_step: Callable[[int], None] = lambda images: None,
 ) -> float:
     """Train `network` in place and give its mean cross-entropy over the last steps.
@@ -104,7 +96,7 @@ def train(
         network: left in train mode.
         batches: gives `(images, labels)`: `(batch, in_chans, size, size)` float32 and `(batch,)` int64.
         training: optimiser, steps, precision and rates.
-        inherited: name -> shape of the leading part of a weight that follows the gene's rate.
+        inherited: views of the parts of weights that follow the gene's rate.
         on_step: called after every step with the number of images seen in it.
 
     Returns:
@@ -130,7 +122,7 @@ def training_steps(
     training: Training,
     *,
     loss: Callable[[Tensor, Tensor], Tensor],
-    inherited: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    inherited: Sequence[Tensor] = (),
 ) -> Iterator[tuple[Tensor, int]]:
     """Train `network` in place step by step; each gives its loss, on the device, and its number of images.
 
@@ -143,7 +135,7 @@ def training_steps(
     """
     optimisation = training.optimisation
     optimizer = make_optimizer(network, optimisation)
-    slow = _slow(network, inherited, training.gene_rate)
+    slow = Slow(inherited if training.gene_rate else [], training.gene_rate or Falling())
     for step in range(training.steps):
         factor = rate_factor(step, training.steps, training.rate, optimisation.warmup)
         for group in optimizer.param_groups:
@@ -160,12 +152,6 @@ def training_steps(
         optimizer.step()
         slow.hold_back()
         yield value.detach(), len(labels)
-
-
-def _slow(network: nn.Module, inherited: Mapping[str, Sequence[int]], rate: Rate | None) -> Slow:
-    """The inherited weights that follow `rate`; none where it is that of the others."""
-    weights = inherited.items() if rate is not None else ()
-    return Slow([leading(network.get_parameter(name), shape) for name, shape in weights], rate or Falling())
 
 
 @torch.no_grad()

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from learngene_hub.networks import (
-    DEPTHS,
-    NETWORKS,
+    FAMILIES,
     build,
+    family,
 )
 from learngene_hub.rng import seeded_initialisation
 
 TINY = 0.0625
-RESNETS = tuple(name for name in NETWORKS if "resnet" in name)
-every_network = pytest.mark.parametrize("network", NETWORKS)
+RESNETS = tuple(name for name in FAMILIES if "resnet" in name)
+every_network = pytest.mark.parametrize("network", list(FAMILIES))
 
 
 every_resnet = pytest.mark.parametrize("network", RESNETS)
@@ -40,7 +40,7 @@ def parameter_count(model):
 
 
 def deeper(network):
-    return DEPTHS[network][1]
+    return family(network).depths[1]
 
 
 def build_on_meta(network, **kwargs):

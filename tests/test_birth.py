@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learngene_hub import Learngene, evolve
-from learngene_hub.birth import Body, body_channels, gene_channels, gene_network
+from learngene_hub.genome.birth import Body, body_channels, gene_channels, gene_network
 
 BODIES = [Body("lg_vgg11", 0.25), Body("lg_vgg11", 0.25, 16), Body("lg_resnet12", 0.25), Body("lg_resnet12_wide", 0.25)]
 every_body = pytest.mark.parametrize("body", BODIES, ids=str)

@@ -10,7 +10,6 @@ from results_examples import example
 from safetensors.torch import load_file, save_file
 
 from learngene_hub import LearngeneError, evolve, from_learngene
-from learngene_hub.birth import Body
 from learngene_hub.errors import GeneFileError, NetworkError, RunError
 from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.ledger import Ledger
@@ -20,6 +19,7 @@ from learngene_hub.evolution.story import tell_again
 from learngene_hub.gene.card import check_card
 from learngene_hub.gene.folder import file_sha256
 from learngene_hub.gene.listing import read_gain
+from learngene_hub.genome.birth import Body
 from learngene_hub.hub.push import marked
 from learngene_hub.networks import load_timm_folder, save_timm_folder
 from learngene_hub.results import Results
@@ -62,8 +62,11 @@ def test_a_state_nested_beyond_reason_is_refused(run):
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        (lambda tensors, name: tensors.pop(name), "differ in their tensors"),
-        (lambda tensors, name: tensors.update({name: tensors[name][:1].contiguous()}), "differ in their tensors"),
+        (lambda tensors, name: tensors.pop(name), "not the tensors of its network"),
+        (
+            lambda tensors, name: tensors.update({name: tensors[name][:1].contiguous()}),
+            "not the tensors of its network",
+        ),
         (lambda tensors, name: tensors[name].fill_(float("nan")), "not finite numbers"),
     ],
 )
@@ -95,8 +98,11 @@ def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_p
 
 
 def test_a_pool_may_be_as_large_as_genes_of_its_recipe(run):
-    recipe = json.loads((run / STATE).read_text())["recipe"]
-    change(run / STATE, recipe=recipe | {"network": recipe["network"] | {"width": 4.0, "depth": 19}})
+    state = json.loads((run / STATE).read_text())
+    for one in state["pool"]:
+        del one["sizes"]  # as a run of an older version: they follow from the recipe
+    recipe = state["recipe"] | {"network": state["recipe"]["network"] | {"width": 4.0, "depth": 19}}
+    change(run / STATE, recipe=recipe, pool=state["pool"])
     pool = next((run / "state").glob("pool-*"))
     os.truncate(pool, 250_000_000)  # one such gene has 260 MB
     with pytest.raises(RunError, match="altered since it was saved"):

@@ -13,9 +13,13 @@ from torch.nn.utils import prune
 
 from learngene_hub import Learngene, extract, from_learngene, inherit, unfreeze
 from learngene_hub.errors import GeneFileError, InheritanceError, LearngeneError, NetworkError, StorageError
-from learngene_hub.networks import DEPTHS, NETWORKS, LgVgg
+from learngene_hub.networks import FAMILIES, family
+from learngene_hub.networks.lg_vgg import LgVgg
 from learngene_hub.rng import generator
-from learngene_hub.training import leading
+
+
+def leading(tensor, shape):
+    return tensor[tuple(slice(size) for size in shape)]
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +71,10 @@ def test_a_depth_that_does_not_exist_is_answered_with_those_that_do(tiny_run):
         from_learngene(tiny_run, num_classes=5, depth=12)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", list(FAMILIES))
 def test_the_depths_in_the_docstring_are_those_of_the_networks(network):
-    first, second, third, *_, last = DEPTHS[network]
-    separator = " or " if len(DEPTHS[network]) == 4 else ", ... "
+    first, second, third, *_, last = family(network).depths
+    separator = " or " if len(family(network).depths) == 4 else ", ... "
     assert f"{first}, {second}, {third}{separator}{last} for" in " ".join(from_learngene.__doc__.split())
 
 
@@ -461,8 +465,8 @@ def test_a_frozen_gene_may_read_gray_images(network):
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(1)
-    for spec in (spec for spec in model.conv_specs() if spec.in_group == "image"):
-        name, outputs = f"{spec.conv}.weight", len(gene.tensors[f"{spec.conv}.weight"])
+    for spec in (spec for spec in model.structure.layers if spec.reads == "image"):
+        name, outputs = f"{spec.name}.weight", len(gene.tensors[f"{spec.name}.weight"])
         kernel = model.state_dict()[name]
         assert torch.equal(kernel[:outputs], before[name][:outputs])
         assert not torch.equal(kernel[outputs:], before[name][outputs:])

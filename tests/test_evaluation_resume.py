@@ -15,13 +15,13 @@ from quick_evaluation import QUICK
 from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
-from learngene_hub.birth import Body
 from learngene_hub.engine import EngineOptions, no_step
 from learngene_hub.evaluation import bench
 from learngene_hub.evaluation.bench import Bench, Plan, Unit
 from learngene_hub.evaluation.judge import Arena, Trial
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.starts import scratch
+from learngene_hub.genome.birth import Body
 from learngene_hub.progress import SilentReporter
 from learngene_hub.results import Results
 

@@ -228,23 +228,23 @@ def network(request):
 
 @pytest.mark.parametrize("ranking", [magnitude, batch_norm, at_random, evenly])
 def test_a_slice_of_all_channels_is_the_network_in_another_order(network, ranking):
-    state, specs, channels = network.state_dict(), network.conv_specs(), network.channel_counts()
-    tensors = cut(state, specs, channels, ranking, seed=0)
-    for spec in specs:
-        ours, theirs = (one[f"{spec.conv}.weight"].flatten().sort().values for one in (tensors, state))
+    state, structure = network.state_dict(), network.structure
+    genome = cut(state, structure, network.channel_counts(), ranking, seed=0)
+    for layer in structure.layers:
+        ours, theirs = (one[layer.kernel.name].flatten().sort().values for one in (genome.tensors, state))
         assert torch.equal(ours, theirs)
 
 
 def test_slices_take_the_channels_they_are_named_after(network):
-    state, specs = network.state_dict(), network.conv_specs()
+    state, structure = network.state_dict(), network.structure
     half = {group: max(1, count // 2) for group, count in network.channel_counts().items()}
-    last = specs[-1]
-    members = [spec for spec in specs if spec.out_group == last.out_group]
-    norms = sum(state[f"{spec.norm}.weight"].abs() for spec in members)
-    tensors = cut(state, specs, half, batch_norm, seed=0)
-    kept = sum(tensors[f"{spec.norm}.weight"].abs() for spec in members)
-    assert torch.allclose(kept.sort().values, norms.sort().values[-half[last.out_group] :])
-    tensors = cut(state, specs, half, evenly, seed=0)
-    total, wanted = len(norms), half[last.out_group]
+    group = structure.layers[-1].writes
+    norms = [layer.tensors[1].name for layer in structure.writers(group)]
+    worth = sum(state[norm].abs() for norm in norms)
+    tensors = cut(state, structure, half, batch_norm, seed=0).tensors
+    kept = sum(tensors[norm].abs() for norm in norms)
+    assert torch.allclose(kept.sort().values, worth.sort().values[-half[group] :])
+    tensors = cut(state, structure, half, evenly, seed=0).tensors
+    total, wanted = len(worth), half[group]
     places = torch.arange(wanted) * total // wanted
-    assert torch.equal(tensors[f"{last.norm}.weight"], state[f"{last.norm}.weight"][places])
+    assert torch.equal(tensors[norms[-1]], state[norms[-1]][places])

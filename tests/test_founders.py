@@ -10,13 +10,14 @@ from filelock import FileLock, Timeout
 from quick_evaluation import QUICK, start
 
 from learngene_hub import evaluate, evolve
-from learngene_hub.birth import Body
 from learngene_hub.engine import EngineOptions
 from learngene_hub.evolution import generation as generation_module
 from learngene_hub.evolution import run as run_module
 from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
 from learngene_hub.evolution.plan import plan_generation
+from learngene_hub.genome.birth import Body
+from learngene_hub.genome.genome import Genome
 from learngene_hub.progress import SilentReporter
 from learngene_hub.recipe import Recipe
 
@@ -25,7 +26,9 @@ RECIPE = Recipe.from_mapping({"name": "x", "data": {"preset": "glyphs"}})
 
 
 def life(generation=0, *, parent=None, precision="float32", threads=1, change="seed=0"):
-    return Life(plan_generation(RECIPE.changed(change), generation, precision=precision, threads=threads), 0, parent)
+    return Life(
+        plan_generation(RECIPE.changed(change), generation, precision=precision, threads=threads), 0, parent, {}
+    )
 
 
 @pytest.fixture
@@ -130,12 +133,12 @@ def test_a_damaged_founder_is_raised_again_and_replaced(tiny, tmp_path, raised, 
 @pytest.fixture
 def get(tiny, tmp_path):
     """Asks for the founder of a life; gives whether it was kept."""
-    shared = SharedData(Body("lg_vgg11"), {}, None, ())
+    shared = SharedData(Body("lg_vgg11"), None, ())
 
     def get(life, fitness=0.5, make=lambda: None):
         def found():
             make()
-            return Founder(Outcome({"a": torch.ones(2)}, 0.1, fitness), 1.0, {})
+            return Founder(Outcome(Genome({"a": torch.ones(2)}, {}), 0.1, fitness), 1.0, {})
 
         return Founders(tmp_path / "founders", "images", SilentReporter()).get(life, shared, found)[1]
 
@@ -146,7 +149,7 @@ def get(tiny, tmp_path):
     "change",
     [
         {"generation": 1},
-        {"parent": {"a": torch.zeros(2)}},
+        {"parent": Genome({"a": torch.zeros(2)}, {})},
         {"threads": 2},
         {"precision": "bfloat16"},
         {"change": "ancestry.lr=0.3"},

@@ -8,10 +8,10 @@ from small_networks import build_on_meta, deeper, every_network, every_resnet, i
 from torch import nn
 
 from learngene_hub.networks import (
-    DEPTHS,
     IMAGE,
     build,
-    plan_layout,
+    family,
+    plan_structure,
 )
 from learngene_hub.networks.lg_resnet12 import blocks_per_stage
 
@@ -70,17 +70,17 @@ def test_the_narrowest_width_keeps_one_channel(network):
 @every_network
 def test_every_allowed_depth_runs_and_deepens(network):
     counts = []
-    for depth in DEPTHS[network]:
+    for depth in family(network).depths:
         model = tiny(network, width=0.02, depth=depth)
         assert model(images(32)).isfinite().all()
         assert model.depth == depth
-        counts.append(len(model.conv_specs()))
+        counts.append(len(model.structure.layers))
     assert counts == sorted(set(counts))
 
 
 @every_network
 def test_the_first_allowed_depth_is_the_default(network):
-    assert build_on_meta(network).depth == DEPTHS[network][0]
+    assert build_on_meta(network).depth == family(network).depths[0]
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_extra_blocks_go_to_the_last_stage_first(depth, blocks):
 @every_network
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 def test_specs_cover_every_convolution_and_norm_once(network, step):
-    model = tiny(network, depth=DEPTHS[network][step])
-    specs = model.conv_specs()
+    model = tiny(network, depth=family(network).depths[step])
+    specs = model.structure.layers
     modules = dict(model.named_modules())
     convs = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
     norms = [name for name, module in modules.items() if isinstance(module, nn.BatchNorm2d)]
-    assert [spec.conv for spec in specs] == convs
-    assert [spec.norm for spec in specs] == norms
-    walked = [f"{spec.conv}.weight" for spec in specs]
-    walked += [f"{spec.norm}.{kind}" for spec in specs for kind in ("weight", "bias")]
+    assert [spec.name for spec in specs] == convs
+    assert [spec.tensors[1].name.removesuffix(".weight") for spec in specs] == norms
+    walked = [f"{spec.name}.weight" for spec in specs]
+    walked += [axes.name for spec in specs for axes in spec.tensors[1:] if not axes.is_statistic]
     assert {name for name, _ in model.named_parameters()} == {*walked, "head.fc.weight", "head.fc.bias"}
 
 
@@ -118,81 +118,81 @@ def test_specs_cover_every_convolution_and_norm_once(network, step):
 def test_shapes_are_the_channel_counts_of_the_groups(network, in_chans):
     model = tiny(network, depth=deeper(network), in_chans=in_chans)
     sizes = {IMAGE: in_chans, **model.channel_counts()}
-    for spec in model.conv_specs():
-        assert model.get_parameter(f"{spec.conv}.weight").shape[:2] == (sizes[spec.out_group], sizes[spec.in_group])
-        assert model.get_parameter(f"{spec.norm}.weight").shape == (sizes[spec.out_group],)
-    assert model.head.fc.weight.shape == (5, sizes[model.conv_specs()[-1].out_group])
+    for spec in model.structure.layers:
+        assert model.get_parameter(f"{spec.name}.weight").shape[:2] == (sizes[spec.writes], sizes[spec.reads])
+        assert model.get_parameter(spec.tensors[1].name).shape == (sizes[spec.writes],)
+    assert model.head.fc.weight.shape == (5, sizes[model.structure.layers[-1].writes])
 
 
 @every_network
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 @pytest.mark.parametrize("in_chans", [1, 3])
 def test_a_planned_layout_is_that_of_the_network_built(network, step, in_chans):
-    depth = DEPTHS[network][step]
+    depth = family(network).depths[step]
     model = build_on_meta(network, depth=depth, in_chans=in_chans, width=0.3)
-    layout = plan_layout(network, depth=depth, width=0.3)
+    layout = plan_structure(network, depth=depth, width=0.3)
     built = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     expected = {n: s for n, s in built.items() if not n.startswith("head.") and "num_batches" not in n}
     assert layout.shapes(in_chans=in_chans) == expected == model.gene_shapes()
     assert list(layout.shapes(in_chans=in_chans)) == list(expected)
-    assert layout == model.layout
+    assert layout == model.structure
 
 
 @every_network
 def test_a_planned_layout_has_the_default_depth_or_the_channels_given(network):
     model = build_on_meta(network)
-    assert plan_layout(network) == model.layout
+    assert plan_structure(network) == model.structure
     channels = dict.fromkeys(model.channel_counts(), 3)
-    assert plan_layout(network, channels=channels) == build_on_meta(network, channels=channels).layout
+    assert plan_structure(network, channels=channels) == build_on_meta(network, channels=channels).structure
 
 
 @every_network
 def test_specs_follow_the_order_of_the_forward_pass(network):
     model = tiny(network, depth=deeper(network))
     called = []
-    for spec in model.conv_specs():
-        model.get_submodule(spec.conv).register_forward_hook(lambda *_, name=spec.conv: called.append(name))
+    for spec in model.structure.layers:
+        model.get_submodule(spec.name).register_forward_hook(lambda *_, name=spec.name: called.append(name))
     model(images(32))
-    assert called == [spec.conv for spec in model.conv_specs()]
+    assert called == [spec.name for spec in model.structure.layers]
 
 
 @every_network
 def test_the_groups_of_the_specs_are_those_counted(network):
     model = build_on_meta(network, depth=deeper(network))
-    produced = list(dict.fromkeys(spec.out_group for spec in model.conv_specs()))
+    produced = list(dict.fromkeys(spec.writes for spec in model.structure.layers))
     assert list(model.channel_counts()) == produced
-    assert {spec.in_group for spec in model.conv_specs()} <= {IMAGE, *produced}
+    assert {spec.reads for spec in model.structure.layers} <= {IMAGE, *produced}
 
 
 @every_network
 def test_deeper_networks_keep_the_layers_of_shallower_ones(network):
-    for shallow, deep in pairwise(DEPTHS[network]):
-        specs = set(build_on_meta(network, depth=deep).conv_specs())
-        convs = {(spec.conv, spec.out_group, spec.if_absent) for spec in specs}
-        for spec in build_on_meta(network, depth=shallow).conv_specs():
-            assert (spec.conv, spec.out_group, spec.if_absent) in convs
+    for shallow, deep in pairwise(family(network).depths):
+        specs = set(build_on_meta(network, depth=deep).structure.layers)
+        convs = {(spec.name, spec.writes, spec.if_absent.name) for spec in specs}
+        for spec in build_on_meta(network, depth=shallow).structure.layers:
+            assert (spec.name, spec.writes, spec.if_absent.name) in convs
 
 
 @every_network
 def test_only_layers_beyond_the_default_depth_may_be_absent(network):
-    base = {spec.conv for spec in build_on_meta(network).conv_specs()}
-    for depth in DEPTHS[network]:
-        for spec in build_on_meta(network, depth=depth).conv_specs():
-            assert (spec.if_absent == "refuse") == (spec.conv in base)
+    base = {spec.name for spec in build_on_meta(network).structure.layers}
+    for depth in family(network).depths:
+        for spec in build_on_meta(network, depth=depth).structure.layers:
+            assert (spec.if_absent.name == "refuse") == (spec.name in base)
 
 
 def test_a_deeper_vgg_adds_layers_born_as_identity():
-    births = [spec.if_absent for spec in build_on_meta("lg_vgg11", depth=13).conv_specs()]
+    births = [spec.if_absent.name for spec in build_on_meta("lg_vgg11", depth=13).structure.layers]
     assert births == ["refuse", "identity", "refuse", "identity"] + ["refuse"] * 6
 
 
 @every_resnet
 def test_a_deeper_resnet12_adds_blocks_born_as_identity(network):
-    extra = [spec for spec in build_on_meta(network, depth=15).conv_specs() if spec.if_absent != "refuse"]
-    assert [(spec.conv, spec.if_absent) for spec in extra] == [
+    extra = [spec for spec in build_on_meta(network, depth=15).structure.layers if spec.if_absent.name != "refuse"]
+    assert [(spec.name, spec.if_absent.name) for spec in extra] == [
         ("stages.3.1.conv1", "random"),
         ("stages.3.1.conv2", "random"),
-        ("stages.3.1.conv3", "zero_norm"),
+        ("stages.3.1.conv3", "zero norm"),
     ]
 
 

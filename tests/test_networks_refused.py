@@ -10,12 +10,12 @@ from small_networks import TINY, build_on_meta, every_network, every_resnet, tin
 
 from learngene_hub.errors import NetworkError
 from learngene_hub.networks import (
-    LgResNet12,
-    LgVgg,
     build,
-    plan_layout,
+    plan_structure,
     walkable,
 )
+from learngene_hub.networks.lg_resnet12 import LgResNet12
+from learngene_hub.networks.lg_vgg import LgVgg
 
 pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
 
@@ -31,13 +31,13 @@ def test_a_layout_is_refused_with_the_words_of_a_network(network, options):
     with pytest.raises(NetworkError, match=r"choose|misses groups") as of_build:
         build(network, num_classes=5, **options)
     with pytest.raises(NetworkError, match=r"choose|misses groups") as of_plan:
-        plan_layout(network, **options)
+        plan_structure(network, **options)
     assert str(of_plan.value) == str(of_build.value)
 
 
 def test_a_layout_of_an_unknown_network_is_refused():
     with pytest.raises(NetworkError, match=r"no network 'vgg11'; choose one of lg_vgg11, .* Did you mean lg_vgg11\?"):
-        plan_layout("vgg11")
+        plan_structure("vgg11")
 
 
 def test_a_name_like_no_other_gets_no_hint():
@@ -46,7 +46,7 @@ def test_a_name_like_no_other_gets_no_hint():
 
 
 def test_a_depth_that_equals_a_whole_number_is_that_number():
-    assert plan_layout("lg_resnet12", depth=15.0) == plan_layout("lg_resnet12", depth=15)
+    assert plan_structure("lg_resnet12", depth=15.0) == plan_structure("lg_resnet12", depth=15)
 
 
 def test_a_depth_no_vgg_has_is_refused():

@@ -11,8 +11,8 @@ from torch import nn
 
 from learngene_hub.errors import NetworkError
 from learngene_hub.networks import (
+    FAMILIES,
     IMAGE,
-    NETWORKS,
     LearngeneNetwork,
     build,
     walkable,
@@ -23,15 +23,15 @@ pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
 
 
 def test_timm_lists_exactly_our_networks():
-    assert sorted(timm.list_models("lg_*")) == sorted(NETWORKS)
+    assert sorted(timm.list_models("lg_*")) == sorted(FAMILIES)
     assert timm.list_pretrained("lg_*") == []
 
 
 def test_no_network_of_timm_is_replaced():
     assert "vgg11.tv_in1k" in timm.list_pretrained("vgg11*")
     assert timm.is_model("lg_vgg11")
-    assert not set(timm.list_models(module="vgg")) & set(NETWORKS)
-    assert not set(timm.list_models(module="resnet")) & set(NETWORKS)
+    assert not set(timm.list_models(module="vgg")) & set(FAMILIES)
+    assert not set(timm.list_models(module="resnet")) & set(FAMILIES)
     assert timm.model_entrypoint("vgg11").__module__ == "timm.models.vgg"
 
 
@@ -125,7 +125,7 @@ def test_the_configuration_names_real_layers_and_a_neutral_input(network):
     model = tiny(network)
     cfg = model.pretrained_cfg
     first = (cfg["first_conv"],) if isinstance(cfg["first_conv"], str) else cfg["first_conv"]
-    assert set(first) == {spec.conv for spec in model.conv_specs() if spec.in_group == IMAGE}
+    assert set(first) == {spec.name for spec in model.structure.layers if spec.reads == IMAGE}
     assert model.get_submodule(cfg["classifier"]) is model.get_classifier()
     assert cfg["architecture"] == network
     assert timm.data.resolve_data_config({}, model=model)["input_size"] == (3, 32, 32)
@@ -148,7 +148,7 @@ def test_a_saved_network_comes_back_equal(network, variant, tmp_path):
     back = walkable(timm.create_model(f"local-dir:{tmp_path}", pretrained=True))
     assert_equal_weights(model, back)
     assert (back.num_classes, back.in_chans, back.depth) == (4, model.in_chans, model.depth)
-    assert back.conv_specs() == model.conv_specs()
+    assert back.structure.layers == model.structure.layers
     assert back.channel_counts() == model.channel_counts()
 
 
@@ -157,10 +157,10 @@ def test_weights_given_as_an_overlay_adapt_to_the_image_and_the_classes(network)
     model = tiny(network)
     overlay = {"state_dict": model.state_dict(), "num_classes": 5}
     grey = build(network, num_classes=9, in_chans=1, width=TINY, pretrained=True, pretrained_cfg_overlay=overlay)
-    for spec in model.conv_specs():
-        source = model.get_parameter(f"{spec.conv}.weight")
-        expected = source.sum(1, keepdim=True) if spec.in_group == IMAGE else source
-        assert torch.equal(grey.get_parameter(f"{spec.conv}.weight"), expected)
+    for spec in model.structure.layers:
+        source = model.get_parameter(f"{spec.name}.weight")
+        expected = source.sum(1, keepdim=True) if spec.reads == IMAGE else source
+        assert torch.equal(grey.get_parameter(f"{spec.name}.weight"), expected)
 
 
 @every_network
@@ -216,7 +216,7 @@ def test_drop_block_acts_in_training_only(network, size):
 def test_the_same_seed_gives_the_same_weights(network):
     first, again, other = (seeded(network, seed) for seed in (1, 1, 2))
     assert_equal_weights(first, again)
-    conv = f"{first.conv_specs()[0].conv}.weight"
+    conv = f"{first.structure.layers[0].name}.weight"
     assert not torch.equal(first.get_parameter(conv), other.get_parameter(conv))
 
 

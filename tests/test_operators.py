@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learngene_hub.birth import Body, gene_channels, gene_network, newborn
 from learngene_hub.errors import InheritanceError, SelectionError
-from learngene_hub.operators import carried_channels, extract, inherit, mutate, tournament, update_scores
+from learngene_hub.genome.birth import Body, gene_channels, gene_network, newborn
+from learngene_hub.genome.surgery import carried_channels, extract, inherit, inherited_parts
+from learngene_hub.operators import mutate, tournament, update_scores
 from learngene_hub.rng import generator
 
 BODIES = [Body("lg_vgg11", 0.1), Body("lg_resnet12", 0.1), Body("lg_resnet12_wide", 0.08)]
@@ -36,19 +37,19 @@ def adult(body, *, seed=0, classes=4):
 
 
 def gene_of(network, channels):
-    return extract(network.state_dict(), network.conv_specs(), channels)
+    return extract(network.state_dict(), network.structure, channels)
 
 
 def heir(body, gene, *, cross="zero", seed=1):
     network = newborn(body, num_classes=4, gene=None, cross=cross, seed=seed).double()
-    network.load_state_dict(inherit(network.state_dict(), network.conv_specs(), gene, cross=cross))
+    network.load_state_dict(inherit(network.state_dict(), network.structure, gene, cross=cross))
     return network.eval()
 
 
 def alone(body, gene, channels):
     """Features of the thin network that is the gene and nothing else."""
     thin = gene_network(body, channels, num_classes=4).double()
-    thin.load_state_dict(thin.state_dict() | gene)
+    thin.load_state_dict(thin.state_dict() | dict(gene.tensors))
     return thin.eval()
 
 
@@ -62,8 +63,9 @@ def test_extract_after_inherit_gives_the_gene_back_bit_for_bit(body, cross):
     channels = gene_channels(body, 0.45)
     gene = gene_of(adult(body), channels)
     again = gene_of(heir(body, gene, cross=cross), channels)
-    assert again.keys() == gene.keys()
-    assert all(torch.equal(again[name], gene[name]) for name in gene)
+    assert again.sizes == gene.sizes
+    assert again.tensors.keys() == gene.tensors.keys()
+    assert all(torch.equal(again.tensors[name], gene.tensors[name]) for name in gene.tensors)
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
@@ -87,6 +89,15 @@ def test_with_zero_cross_the_gene_computes_in_a_descendant_what_it_computes_alon
     full = heir(large, gene).forward_features(images())
     assert thin.abs().max() > 0.05
     torch.testing.assert_close(full[:, : thin.shape[1]], thin, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("small", "large"), [(body, body) for body in BODIES] + DEEPER, ids=str)
+def test_what_is_inherited_is_the_gene_and_no_more_in_deeper_networks_too(small, large):
+    gene = gene_of(adult(small), gene_channels(small, 0.45))
+    network = heir(large, gene)
+    parts = inherited_parts(network.state_dict(), network.structure, gene)
+    assert parts.keys() == {name for name in gene.tensors if "running" not in name}
+    assert all(torch.equal(part, gene.tensors[name]) for name, part in parts.items())
 
 
 def test_with_random_cross_the_rest_interferes():
@@ -123,7 +134,7 @@ def test_inherit_leaves_its_input_alone():
     body = BODIES[0]
     network, gene = adult(body), gene_of(adult(body, seed=3), gene_channels(body, 0.45))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    inherit(network.state_dict(), network.conv_specs(), gene, cross="zero")
+    inherit(network.state_dict(), network.structure, gene, cross="zero")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
@@ -131,16 +142,16 @@ def test_inherit_leaves_its_input_alone():
 @pytest.mark.parametrize("cross", ["zero", "random"])
 def test_a_newborn_is_byte_for_byte_the_network_from_scratch_that_inherits(small, large, cross):
     gene = gene_of(adult(small).float(), gene_channels(small, 0.45))
-    before = {name: tensor.clone() for name, tensor in gene.items()}
+    before = {name: tensor.clone() for name, tensor in gene.tensors.items()}
     scratch = newborn(large, num_classes=4, gene=None, cross=cross, seed=1)
-    expected = inherit(scratch.state_dict(), scratch.conv_specs(), gene, cross=cross)
+    expected = inherit(scratch.state_dict(), scratch.structure, gene, cross=cross)
     found = newborn(large, num_classes=4, gene=gene, cross=cross, seed=1)
     assert found.training
     assert list(found.state_dict()) == list(expected)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in found.state_dict().items())
     for weight in found.parameters():
         weight.data.fill_(9)
-    assert all(torch.equal(gene[name], before[name]) for name in gene)
+    assert all(torch.equal(gene.tensors[name], before[name]) for name in before)
 
 
 def test_a_network_narrower_than_the_gene_is_refused_with_the_layer():
@@ -161,9 +172,8 @@ def test_a_shallower_network_takes_what_it_has_a_place_for():
     deep, shallow = Body("lg_vgg11", 0.1, depth=13), Body("lg_vgg11", 0.1)
     gene = gene_of(adult(deep), gene_channels(deep, 0.45))
     network = heir(shallow, gene)
-    assert torch.equal(
-        gene_of(network, gene_channels(shallow, 0.45))["stages.1.0.conv.weight"], gene["stages.1.0.conv.weight"]
-    )
+    found = gene_of(network, gene_channels(shallow, 0.45))
+    assert torch.equal(found.tensors["stages.1.0.conv.weight"], gene.tensors["stages.1.0.conv.weight"])
 
 
 @pytest.mark.parametrize(("chans", "expected"), [(1, lambda k: k.sum(1, keepdim=True)), (3, lambda k: k)])
@@ -171,7 +181,7 @@ def test_the_first_kernel_reads_gray_images_by_the_sum_of_its_colours(chans, exp
     body = Body("lg_resnet12", 0.1)
     gene = gene_of(adult(body), gene_channels(body, 0.45))
     network = heir(Body("lg_resnet12", 0.1, in_chans=chans), gene)
-    kernel = gene["stages.0.0.conv1.weight"]
+    kernel = gene.tensors["stages.0.0.conv1.weight"]
     assert torch.equal(network.state_dict()["stages.0.0.conv1.weight"][: len(kernel)], expected(kernel))
 
 
@@ -186,20 +196,20 @@ def test_image_channels_that_cannot_be_matched_are_refused():
 )
 def test_mutation_leaves_the_function_and_changes_the_gene(body):
     network, channels = adult(body), gene_channels(body, 0.45)
-    state, specs = network.state_dict(), network.conv_specs()
-    before, logits = extract(state, specs, channels), network(images())
-    mutant = mutate(state, specs, channels, rate=0.5, head="head.fc.weight", generator=generator(0, "m"))
+    state, specs = network.state_dict(), network.structure
+    before, logits = extract(state, specs, channels).tensors, network(images())
+    mutant = mutate(state, specs, channels, rate=0.5, generator=generator(0, "m"))
     network.load_state_dict(mutant)
     torch.testing.assert_close(network(images()), logits, rtol=1e-9, atol=1e-9)
-    after = extract(mutant, specs, channels)
+    after = extract(mutant, specs, channels).tensors
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 def test_mutation_is_replayable_and_keeps_one_channel_of_every_group():
     body = Body("lg_vgg11", 0.1)
     network, channels = adult(body), gene_channels(body, 0.45)
-    args = (network.state_dict(), network.conv_specs(), channels)
-    first, second = (mutate(*args, rate=1.0, head="head.fc.weight", generator=generator(0, "m")) for _ in range(2))
+    args = (network.state_dict(), network.structure, channels)
+    first, second = (mutate(*args, rate=1.0, generator=generator(0, "m")) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     kernel, old = first["stages.0.0.conv.weight"], network.state_dict()["stages.0.0.conv.weight"]
     count = channels["stages.0.0"]
@@ -212,10 +222,9 @@ def test_mutation_without_rate_or_without_other_channels_changes_nothing():
     for channels, rate in ((gene_channels(Body("lg_vgg11", 0.1), 0.45), 0.0), (network.channel_counts(), 1.0)):
         after = mutate(
             network.state_dict(),
-            network.conv_specs(),
+            network.structure,
             channels,
             rate=rate,
-            head="head.fc.weight",
             generator=generator(0),
         )
         assert all(torch.equal(after[name], tensor) for name, tensor in network.state_dict().items())
@@ -255,7 +264,7 @@ def test_scores_fade_and_survivors_credit_their_lineage():
 def test_what_an_extra_residual_block_carries_is_nothing_inside_and_all_outside():
     body, deep = Body("lg_resnet12", 0.1), Body("lg_resnet12", 0.1, depth=15)
     channels = gene_channels(body, 0.45)
-    specs = newborn(deep, num_classes=2, gene=None, cross="zero", seed=0).conv_specs()
+    specs = newborn(deep, num_classes=2, gene=None, cross="zero", seed=0).structure
     carried = carried_channels(specs, gene_of(adult(body), channels))
     assert carried["stages.3"] == channels["stages.3"]
     assert carried["stages.3.1.conv1"] == 0

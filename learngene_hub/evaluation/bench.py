@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import torch
 
-from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import DataSource, Normalisation, load_classes, sample_task
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.fitting import Images, on_device, prototype_accuracy, query_accuracy, support_batches
+from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.progress import Reporter
 from learngene_hub.results import PROTOTYPE
@@ -128,7 +128,7 @@ class Bench:
             generator=generator(unit.seed, "evaluation task", unit.number),
         )
         path = ("evaluation", unit.number)
-        network = newborn(body, num_classes=ways, gene=start.tensors, cross=CROSS, seed=unit.seed, path=path)
+        network = newborn(body, num_classes=ways, gene=start.genome, cross=CROSS, seed=unit.seed, path=path)
         network, precision = placed(network, images.device), self.plan.precision
         found = {}
         if protocol.prototype:

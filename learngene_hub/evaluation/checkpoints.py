@@ -6,12 +6,13 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from learngene_hub.birth import Body
 from learngene_hub.errors import LearngeneError
 from learngene_hub.evaluation.candidates import Candidate, check_images
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
-from learngene_hub.networks import DEPTHS, NORM_TENSORS, ConvSpec, plan_layout
+from learngene_hub.genome.birth import Body
+from learngene_hub.genome.genome import Genome
+from learngene_hub.networks import Structure, family, plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 from learngene_hub.results import Cost
 
@@ -37,18 +38,18 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     file = _file_at(path)
     if file.name == WEIGHTS_NAME and (file.parent / CONFIG_NAME).is_file():
         check_images(str(path), read_config(file.parent), first)
-    found, specs = _read(file), _specs(body)
-    names = dict.fromkeys(name for spec in specs for name in _tensors_of(spec))
-    tensors = {name: found[name].float() for name in names if name in found}
+    found, structure = _read(file), _deepest(body)
+    tensors = {axes.name: found[axes.name].float() for axes in structure.tensors if axes.name in found}
     if not tensors:
         raise LearngeneError(f"{path}: expected a network {body.network}, found other tensors: {', '.join(found)[:80]}")
-    for spec in specs:
-        lost = [name for name in _tensors_of(spec) if name not in tensors]
-        if 0 < len(lost) < 1 + len(NORM_TENSORS):
-            raise LearngeneError(f"{path}: expected whole layers, found {spec.conv} without {', '.join(lost)}")
+    for layer in structure.layers:
+        lost = [axes.name for axes in layer.tensors if axes.name not in tensors]
+        if 0 < len(lost) < len(layer.tensors):
+            raise LearngeneError(f"{path}: expected whole layers, found {layer.name} without {', '.join(lost)}")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
-    return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", tensors, Cost())
+    genome = Genome.of(tensors, structure)
+    return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", genome, Cost())
 
 
 def _file_at(path: Path) -> Path:
@@ -70,11 +71,6 @@ def _read(file: Path) -> Mapping[str, Tensor]:
         ) from None
 
 
-def _specs(body: Body) -> list[ConvSpec]:
-    """All convolutions that networks of the family of `body` may have, whatever their depth."""
-    layouts = [plan_layout(body.network, depth=depth) for depth in DEPTHS[body.network]]
-    return list({spec.conv: spec for one in layouts for spec in one.specs}.values())
-
-
-def _tensors_of(spec: ConvSpec) -> list[str]:
-    return [f"{spec.conv}.weight", *(f"{spec.norm}.{name}" for name in NORM_TENSORS)]
+def _deepest(body: Body) -> Structure:
+    """The deepest network of the family of `body`, which has the layers of all."""
+    return plan_structure(body.network, depth=max(family(body.network).depths))

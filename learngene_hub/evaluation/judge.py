@@ -8,12 +8,12 @@ from itertools import count
 
 import torch
 
-from learngene_hub.birth import Body
 from learngene_hub.engine import Crew, Step, no_step, threads
 from learngene_hub.evaluation.bench import Bench, Unit
 from learngene_hub.evaluation.ledger import Ledger, Measured
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
+from learngene_hub.genome.birth import Body
 from learngene_hub.progress import Reporter
 from learngene_hub.training import Precision, best_precision
 

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 
-from learngene_hub.birth import Body
 from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.files import append_line
+from learngene_hub.genome.birth import Body
 
 FOLDER = "tasks"
 Measured = dict[str, float]
@@ -66,9 +66,9 @@ class Ledger:
 
 
 def _tensors_hash(start: Start) -> str | None:
-    if start.tensors is None:
+    if start.genome is None:
         return None
-    tensors = {name: tensor.contiguous() for name, tensor in sorted(start.tensors.items())}
+    tensors = {name: tensor.contiguous() for name, tensor in sorted(start.genome.tensors.items())}
     return hashlib.sha256(save(tensors)).hexdigest()
 
 

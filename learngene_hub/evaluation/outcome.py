@@ -7,13 +7,14 @@ from functools import partial
 import torch
 
 from learngene_hub import __version__
-from learngene_hub.birth import Body, newborn
 from learngene_hub.engine import device_name
 from learngene_hub.evaluation.bench import CROSS, Plan
 from learngene_hub.evaluation.candidates import Candidate
 from learngene_hub.evaluation.judge import THREADS, Contender, Verdict
 from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
+from learngene_hub.genome.birth import Body, newborn
+from learngene_hub.genome.surgery import inherited_parts
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 
@@ -64,7 +65,7 @@ def fit(body: Body, start: Start) -> LearngeneNetwork:
     Raises:
         InheritanceError: the start does not fit.
     """
-    return newborn(body, num_classes=2, gene=start.tensors, cross=CROSS, seed=0)
+    return newborn(body, num_classes=2, gene=start.genome, cross=CROSS, seed=0)
 
 
 def environment(plan: Plan) -> dict[str, str | int]:
@@ -113,7 +114,8 @@ def _start_result(
 ) -> StartResult:
     start, network = contender.start, fit(contender.body, contender.start)
     state, accuracies = network.state_dict(), verdict.accuracies
-    inherited = sum(t.numel() for n, t in (start.tensors or {}).items() if n in state and "running" not in n)
+    parts = {} if start.genome is None else inherited_parts(state, network.structure, start.genome)
+    inherited = sum(part.numel() for part in parts.values())
     return StartResult(
         start=start.name,
         description=start.description,

@@ -17,14 +17,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
 from learngene_hub.errors import TrainingError
 from learngene_hub.files import alone, atomic_path, read_json, sweep, written
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
-from learngene_hub.networks import LearngeneNetwork, build
+from learngene_hub.genome.birth import placed
+from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 from learngene_hub.progress import Reporter
 from learngene_hub.rates import Falling
 from learngene_hub.rng import generator, seeded_initialisation
@@ -41,7 +41,7 @@ class Pretraining:
     """Everything that shapes one pre-trained network.
 
     Attributes:
-        network: one of `learngene_hub.networks.NETWORKS`.
+        network: one of `learngene_hub.families.FAMILIES`.
         width: factor on the channels of every layer.
         depth: as the network counts it.
         in_chans: channels of an image.
@@ -76,6 +76,11 @@ class Pretraining:
     def steps(self) -> int:
         """Of its training."""
         return self.images // self.optimisation.batch_size
+
+    @property
+    def structure(self) -> Structure:
+        """Of the network."""
+        return plan_structure(self.network, width=self.width, depth=self.depth, channels=self.channels)
 
     def build(self, num_classes: int) -> LearngeneNetwork:
         """The network, newborn."""

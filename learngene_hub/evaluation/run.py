@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
 from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
@@ -32,6 +31,7 @@ from learngene_hub.evaluation.terms import Terms
 from learngene_hub.files import claim, sweep
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
+from learngene_hub.genome.birth import Body
 from learngene_hub.plots import check_can_draw
 from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.report import write_report

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from torch import Tensor
-
-from learngene_hub.birth import body_channels, gene_network, placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import threads
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
@@ -19,7 +16,9 @@ from learngene_hub.evolution.run import evolve
 from learngene_hub.files import alone
 from learngene_hub.fitting import support_batches
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.operators import extract
+from learngene_hub.genome.birth import body_channels, gene_network, placed
+from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import extract
 from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
 from learngene_hub.training import measure_statistics
@@ -34,13 +33,13 @@ class Start:
     Attributes:
         name: in tables.
         description: what it is, in a few words.
-        tensors: what a descendant inherits, in the leading channels of its layers; None: nothing.
+        genome: what a descendant inherits, in the leading channels of its layers; None: nothing.
         cost: of making it.
     """
 
     name: str
     description: str
-    tensors: Mapping[str, Tensor] | None
+    genome: Genome | None
     cost: Cost
 
 
@@ -54,7 +53,7 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
     assert gene.config.origin is not None
     cost = gene.config.origin.cost
     made = Cost(images=cost.images, flops=flops, seconds=cost.seconds, device=cost.device)
-    return Start(name, f"the gene, {gene.config.fraction:.0%} of the channels", gene.tensors, made)
+    return Start(name, f"the gene, {gene.config.fraction:.0%} of the channels", gene.genome, made)
 
 
 def make_baselines(names: Sequence[str], terms: Terms) -> list[Start]:
@@ -85,34 +84,33 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
 
 def _pretrained(terms: Terms) -> Start:
     plan, trained = _trained(terms, FULL)
-    network = plan.build(0)
-    tensors = extract(trained.state, network.conv_specs(), network.channel_counts())
+    structure = plan.structure
+    genome = extract(trained.state, structure, structure.channels)
     cost = _cost(terms, plan, trained)
-    return Start("pretrained", "the full network trained on the base classes, all of it", tensors, cost)
+    return Start("pretrained", "the full network trained on the base classes, all of it", genome, cost)
 
 
 def _slice(terms: Terms, *, name: str, description: str, ranking: Ranking) -> Start:
     plan, trained = _trained(terms, FULL)
     channels = terms.gene.config.channels
-    tensors = cut(trained.state, plan.build(0).conv_specs(), channels, ranking, seed=terms.recipe.seed)
-    cost = _cost(terms, plan, trained)
-    return Start(name, description, _with_own_statistics(tensors, channels, terms), cost)
+    genome = cut(trained.state, plan.structure, channels, ranking, seed=terms.recipe.seed)
+    return Start(name, description, _with_own_statistics(genome, terms), _cost(terms, plan, trained))
 
 
 def _weight_selection(terms: Terms) -> Start:
     """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
     plan, trained = _trained(terms, WIDER)
     counts = body_channels(terms.body)
-    tensors = cut(trained.state, plan.build(0).conv_specs(), counts, evenly, seed=terms.recipe.seed)
+    genome = cut(trained.state, plan.structure, counts, evenly, seed=terms.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
-    own = _with_own_statistics(tensors, counts, terms)
+    own = _with_own_statistics(genome, terms)
     return Start("weight-selection", description, own, _cost(terms, plan, trained))
 
 
 def _narrow(terms: Terms, *, name: str, description: str) -> Start:
     plan, trained = _trained(terms, name)
-    tensors = extract(trained.state, plan.build(0).conv_specs(), terms.gene.config.channels)
-    return Start(name, description, tensors, _cost(terms, plan, trained))
+    genome = extract(trained.state, plan.structure, terms.gene.config.channels)
+    return Start(name, description, genome, _cost(terms, plan, trained))
 
 
 def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
@@ -131,7 +129,7 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
             founders=terms.folder / FOUNDERS_FOLDER,
             reporter=terms.reporter,
         )
-    return Start(name, description, gene.tensors, learngene(gene, name, flops=terms.flops).cost)
+    return Start(name, description, gene.genome, learngene(gene, name, flops=terms.flops).cost)
 
 
 BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
@@ -181,12 +179,10 @@ def _trained(terms: Terms, title: str) -> tuple[Pretraining, Pretrained]:
         return plan, pretrain(plan, terms.base, terms.folder, title=title, reporter=terms.reporter)
 
 
-def _with_own_statistics(
-    tensors: Mapping[str, Tensor], channels: Mapping[str, int], terms: Terms
-) -> Mapping[str, Tensor]:
-    """The slice of so many `channels` with batch norms that know what it computes alone, as a gene's do."""
-    thin = gene_network(terms.body, channels, num_classes=2)
-    thin.load_state_dict(thin.state_dict() | dict(tensors))
+def _with_own_statistics(genome: Genome, terms: Terms) -> Genome:
+    """The slice with batch norms that know what it computes alone, as a gene's do."""
+    thin = gene_network(terms.body, genome.sizes, num_classes=2)
+    thin.load_state_dict(thin.state_dict() | dict(genome.tensors))
     thin = placed(thin, terms.base.device)
     classes, ancestry = int(terms.base.labels.max()) + 1, terms.recipe.ancestry
     draws = generator(terms.recipe.seed, "slice statistics")
@@ -195,7 +191,7 @@ def _with_own_statistics(
     shown = (next(batches)[0] for _ in range(ancestry.statistics_batches))
     measure_statistics(thin, shown, terms.precision)
     state = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
-    return extract(state, thin.conv_specs(), channels)
+    return extract(state, thin.structure, genome.sizes)
 
 
 def _cost(terms: Terms, plan: Pretraining, trained: Pretrained) -> Cost:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from learngene_hub.birth import Body, gene_network
 from learngene_hub.engine import EngineOptions
 from learngene_hub.evaluation.pretraining import Pretraining
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.fitting import Images
 from learngene_hub.gene.learngene import Learngene
+from learngene_hub.genome.birth import Body, gene_network
 from learngene_hub.progress import Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision

@@ -13,7 +13,6 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from learngene_hub.birth import Body, gene_network, newborn, placed
 from learngene_hub.data import Task, sample_task
 from learngene_hub.engine import Step, threads
 from learngene_hub.evolution.critics import critic_fitness
@@ -21,12 +20,13 @@ from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.plan import GenerationPlan
 from learngene_hub.evolution.precision import check_precision
 from learngene_hub.fitting import support_batches
+from learngene_hub.genome.birth import Body, gene_network, newborn, placed
+from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import extract, inherited_parts
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.operators import extract, mutate
+from learngene_hub.operators import mutate
 from learngene_hub.rng import generator
 from learngene_hub.training import measure_statistics, train
-
-HEAD = "head.fc.weight"
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,11 @@ class SharedData:
 
     Attributes:
         body: what every network is built as.
-        channels: channel group -> channels that are gene.
         environment: the images.
         critic_tasks: what critics learn, the same in every generation.
     """
 
     body: Body
-    channels: Mapping[str, int]
     environment: Environment
     critic_tasks: tuple[Task, ...]
 
@@ -52,9 +50,9 @@ class SharedData:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an ancestry network leaves: its learngene, its last training loss and its fitness, NaN where it failed."""
+    """What an ancestry network leaves: its learngene, last training loss and fitness; None and NaN where it failed."""
 
-    gene: Mapping[str, Tensor]
+    genome: Genome | None
     loss: float
     fitness: float
 
@@ -67,11 +65,13 @@ class Life:
         plan: of its generation.
         number: of the individual in it, from 0.
         parent: gene that it inherits; None for the first founder.
+        sizes: group -> channels of its own gene.
     """
 
     plan: GenerationPlan
     number: int
-    parent: Mapping[str, Tensor] | None
+    parent: Genome | None
+    sizes: Mapping[str, int]
 
     @property
     def label(self) -> str:
@@ -88,12 +88,12 @@ class Life:
         check_precision(plan, shared.environment.base.device)
         doing = f"individual {self.number + 1}/{plan.individuals}"
         with threads(plan.ancestry.threads):
-            gene, loss = self._live(shared, partial(step, doing=doing))
-        if math.isnan(loss):
-            return Outcome(gene, loss, math.nan)
+            genome, loss = self._live(shared, partial(step, doing=doing))
+        if genome is None:
+            return Outcome(None, loss, math.nan)
         with threads(plan.critics.threads):
             fitness = critic_fitness(
-                gene,
+                genome,
                 shared.environment.held_out,
                 shared.critic_tasks,
                 plan.critics.training,
@@ -102,10 +102,10 @@ class Life:
                 seed=plan.seed,
                 on_step=partial(step, doing="critics"),
             )
-        return Outcome(gene, loss, fitness)
+        return Outcome(genome, loss, fitness)
 
-    def _live(self, shared: SharedData, on_step: Callable[[int], None]) -> tuple[dict[str, Tensor], float]:
-        """Inherit, train, mutate, extract: the learngene, mutated, and the last loss; no gene where it is NaN.
+    def _live(self, shared: SharedData, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
+        """Inherit, train, mutate, extract: the learngene, mutated, and the last loss; None where that is NaN.
 
         The order is attested (ECO, NeurIPS 2025), though mutation and extraction are one step here: mutation decides
         which of the trained network's channels are the learngene.
@@ -120,10 +120,10 @@ class Life:
         )
         network = self._newborn(shared, len(task.classes))
         batches = support_batches(base, task, plan.training.optimisation.batch_size, self._draws("ancestry batches"))
-        inherited = _inherited(network, self.parent or {})
+        inherited = _inherited(network, self.parent)
         loss = train(network, batches, plan.training, inherited=inherited, on_step=on_step)
         if math.isnan(loss):
-            return {}, loss
+            return None, loss
 
         def shown() -> Iterator[Tensor]:
             for images, labels in islice(batches, plan.statistics_batches):
@@ -144,23 +144,23 @@ class Life:
         )
         return placed(network, shared.environment.base.device)
 
-    def _gene(self, network: LearngeneNetwork, shared: SharedData, images: Iterator[Tensor]) -> dict[str, Tensor]:
-        """The learngene of the trained `network`, its batch norms measured alone on `images`."""
-        channels, specs, device = shared.channels, network.conv_specs(), shared.environment.base.device
+    def _gene(self, network: LearngeneNetwork, shared: SharedData, images: Iterator[Tensor]) -> Genome:
+        """The learngene of the trained `network`, its norms measured alone on `images`."""
+        structure, rate = network.structure, self.plan.ancestry.mutation_rate
         state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-        rate = self.plan.ancestry.mutation_rate
-        state = mutate(state, specs, channels, rate=rate, head=HEAD, generator=self._draws("mutate"))
-        thin = placed(gene_network(shared.body, channels, num_classes=0), device)
-        thin.load_state_dict(thin.state_dict() | extract(state, specs, channels))
+        state = mutate(state, structure, self.sizes, rate=rate, generator=self._draws("mutate"))
+        thin = placed(gene_network(shared.body, self.sizes, num_classes=0), shared.environment.base.device)
+        thin.load_state_dict(thin.state_dict() | dict(extract(state, structure, self.sizes).tensors))
         measure_statistics(thin, images, self.plan.ancestry.training.precision)
         alone = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
-        return extract(alone, thin.conv_specs(), channels)
+        return extract(alone, thin.structure, self.sizes)
 
     def _draws(self, purpose: str) -> torch.Generator:
         return generator(self.plan.seed, purpose, self.plan.generation, self.number)
 
 
-def _inherited(network: LearngeneNetwork, gene: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the weights that `network` has from `gene`."""
-    weights = {name for name, _ in network.named_parameters()}
-    return {name: tuple(tensor.shape) for name, tensor in gene.items() if name in weights}
+def _inherited(network: LearngeneNetwork, parent: Genome | None) -> list[Tensor]:
+    """Views of what the weights of `network` have from `parent`."""
+    if parent is None:
+        return []
+    return list(inherited_parts(dict(network.named_parameters()), network.structure, parent).values())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from learngene_hub.birth import Body, gene_channels, gene_network
+from learngene_hub.genome.birth import Body, gene_channels, gene_network
 from learngene_hub.recipe import Recipe
 
 

@@ -8,7 +8,7 @@ import torch
 from learngene_hub.descent import everyone
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.plan import plan_generation
-from learngene_hub.networks import plan_layout
+from learngene_hub.networks import plan_structure
 from learngene_hub.operators import exchange
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
@@ -26,8 +26,8 @@ def channel_births(rows: Sequence[Mapping[str, Any]], id_: int, recipe: Recipe) 
     """
     (begin, _), *lives = _line(rows, id_)
     body, channels = network_body(recipe), recipe_channels(recipe)
-    layout = plan_layout(body.network, width=body.width, depth=body.depth)
-    sizes = {spec.out_group: layout.channels[spec.out_group] for spec in layout.specs}
+    structure = plan_structure(body.network, width=body.width, depth=body.depth)
+    sizes = structure.groups
     births = {group: torch.full((channels[group],), begin) for group in sizes}
     for generation, number in lives:
         plan = plan_generation(recipe, generation, precision="float32", threads=1)

@@ -21,10 +21,12 @@ from torch import Tensor
 from learngene_hub import files
 from learngene_hub.descent import everyone
 from learngene_hub.errors import NetworkError, RecipeError, RunError, first_fault
-from learngene_hub.evolution.body import gene_shape
+from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.files import append_line, atomic_path, leads_out, read_file, write_text
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
+from learngene_hub.genome.genome import Genome
+from learngene_hub.networks import plan_structure
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision
 
@@ -49,6 +51,7 @@ class _IndividualRecord(_Part):
     ancestors: dict[Annotated[str, Field(pattern=r"^[0-9]{1,18}$")], Number]
     fitness: float = Field(ge=0, le=1)
     score: float = Field(ge=0)
+    sizes: dict[str, Annotated[int, Field(ge=1, le=2**14)]] | None = None  # as the recipe says, in an older run
 
 
 class _StateRecord(_Part):
@@ -124,7 +127,9 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], arou
     folder = out / STATE_FOLDER
     pool = folder / f"pool-{state.generation:06d}.safetensors"
     with atomic_path(pool) as path:
-        sha256 = write_tensors(path, {f"{one.id}/{name}": t for one in state.pool for name, t in one.gene.items()})
+        sha256 = write_tensors(
+            path, {f"{one.id}/{name}": t for one in state.pool for name, t in one.genome.tensors.items()}
+        )
     record = {
         "generation": state.generation,
         "next_id": state.next_id,
@@ -163,10 +168,12 @@ def load_state(out: Path) -> Saved:
     try:
         record = _StateRecord.model_validate_json(_own_file(folder / STATE_NAME, out, most=MOST_STATE))
         pool = folder / record.pool_file
-        content = _own_file(pool, out, most=len(record.pool) * _most_bytes(record.recipe))
+        shapes = _shapes(record)
+        most = sum(MOST_HEADER + 4 * sum(map(math.prod, one.values())) for one in shapes)
+        content = _own_file(pool, out, most=most)
         if hashlib.sha256(content).hexdigest() != record.pool_sha256:
             raise RunError(f"{pool}: altered since it was saved; start again with another --out")
-        members = _members(record, read_tensors(content))
+        members = _members(record, shapes, read_tensors(content))
     except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
@@ -240,10 +247,16 @@ def _own_file(path: Path, out: Path, *, most: int) -> bytes:
     return read_file(path, most=most)
 
 
-def _most_bytes(recipe: Mapping[str, Any]) -> int:
-    """What one gene of the dumped `recipe` takes in the pool's file, its tensors' names included."""
-    gene = gene_shape(Recipe.from_mapping(recipe))
-    return MOST_HEADER + sum(tensor.nbytes for tensor in gene.values())
+def _shapes(record: _StateRecord) -> list[dict[str, tuple[int, ...]]]:
+    """For each member of the pool, tensor name -> shape."""
+    recipe = Recipe.from_mapping(record.recipe)
+    body = network_body(recipe)
+    return [
+        plan_structure(body.network, depth=body.depth, channels=one.sizes or recipe_channels(recipe)).shapes(
+            in_chans=body.in_chans
+        )
+        for one in record.pool
+    ]
 
 
 def _check_own(path: Path, out: Path) -> None:
@@ -271,27 +284,37 @@ def _describe(individual: Individual) -> dict[str, Any]:
         "ancestors": {str(ancestor): steps for ancestor, steps in individual.ancestors.items()},
         "fitness": individual.fitness,
         "score": individual.score,
+        "sizes": dict(individual.genome.sizes),
     }
 
 
-def _members(record: _StateRecord, tensors: Mapping[str, Tensor]) -> tuple[Individual, ...]:
-    """The pool; all its genes have the same tensors, finite and of the same shapes.
+def _members(
+    record: _StateRecord, shapes: Sequence[Mapping[str, tuple[int, ...]]], tensors: Mapping[str, Tensor]
+) -> tuple[Individual, ...]:
+    """The pool, its genes of these `shapes`.
 
     Raises:
-        ValueError: they have not, or an individual has none.
+        ValueError: a gene has other tensors, or values that are not finite; or two members are one.
     """
-    members = tuple(_individual(one, tensors) for one in record.pool)
-    shapes = [{name: tensor.shape for name, tensor in one.gene.items()} for one in members]
-    if not shapes[0] or any(one != shapes[0] for one in shapes) or len({one.id for one in members}) < len(members):
-        raise ValueError("the genes of the pool differ in their tensors")
+    if len({one.id for one in record.pool}) < len(record.pool):
+        raise ValueError("two members of the pool have one id")
     for tensor in tensors.values():
-        if tensor.dtype != torch.float32 or not (tensor.numel() and math.isfinite(tensor.sum())):
+        if tensor.dtype != torch.float32 or not math.isfinite(tensor.sum()):
             raise ValueError("a gene of the pool has values that are not finite numbers")
-    return members
+    sizes = recipe_channels(Recipe.from_mapping(record.recipe))
+    return tuple(_individual(one, expected, tensors, sizes) for one, expected in zip(record.pool, shapes, strict=True))
 
 
-def _individual(record: _IndividualRecord, tensors: Mapping[str, Tensor]) -> Individual:
+def _individual(
+    record: _IndividualRecord,
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+) -> Individual:
     prefix = f"{record.id}/"
+    gene = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if {name: tuple(tensor.shape) for name, tensor in gene.items()} != shapes:
+        raise ValueError(f"the gene of individual {record.id} has not the tensors of its network")
     return Individual(
         id=record.id,
         generation=record.generation,
@@ -299,5 +322,5 @@ def _individual(record: _IndividualRecord, tensors: Mapping[str, Tensor]) -> Ind
         ancestors={int(ancestor): steps for ancestor, steps in record.ancestors.items()},
         fitness=record.fitness,
         score=record.score,
-        gene={name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)},
+        genome=Genome(gene, record.sizes or sizes),
     )

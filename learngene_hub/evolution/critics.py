@@ -1,19 +1,18 @@
 """Critics: what a learngene is worth is what networks that inherit it learn from few images."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from torch import Tensor
-
-from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import Task
 from learngene_hub.fitting import Images, query_accuracy, support_batches
+from learngene_hub.genome.birth import Body, newborn, placed
+from learngene_hub.genome.genome import Genome
 from learngene_hub.rng import generator
 from learngene_hub.training import Training, train
 
 
 def critic_fitness(
-    gene: Mapping[str, Tensor],
+    gene: Genome,
     images: Images,
     tasks: Sequence[Task],
     training: Training,

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
 from learngene_hub.files import alone, atomic_path, read_file, sweep, write_text, written
 from learngene_hub.gene.folder import file_sha256, read_tensors, write_tensors
+from learngene_hub.genome.genome import Genome
 from learngene_hub.progress import Reporter
 
 FORMAT = 2  # raise it when the same plan gives another founder
@@ -57,7 +58,7 @@ class Founders:
         place = self.folder / self._key(life, shared)
         with alone(place.with_suffix(".lock"), "the same founder", self.reporter.line):
             sweep(self.folder, place.name)
-            if (kept := _load(place)) is not None:
+            if (kept := _load(place, life.sizes)) is not None:
                 self.reporter.line(f"generation {life.plan.generation + 1}: a founder that another run has raised")
                 return kept, True
             made = make()
@@ -68,9 +69,9 @@ class Founders:
     def _key(self, life: Life, shared: SharedData) -> str:
         plan, parent = life.plan, life.parent
         shaped = (
-            *(FORMAT, self.images, shared.body, sorted(shared.channels.items())),
+            *(FORMAT, self.images, shared.body, sorted(life.sizes.items())),
             *(plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics),  # a lone one knows no selection
-            None if parent is None else hashlib.sha256(save(dict(parent))).hexdigest(),
+            None if parent is None else hashlib.sha256(save(dict(parent.tensors))).hexdigest(),
         )
         return hashlib.sha256(repr(shaped).encode()).hexdigest()[:24]
 
@@ -89,6 +90,7 @@ class _Record(BaseModel):
 
 def _save(place: Path, founder: Founder) -> None:
     outcome = founder.outcome
+    assert outcome.genome is not None
     with atomic_path(place) as folder:
         folder.mkdir()
         record = _Record(
@@ -96,12 +98,12 @@ def _save(place: Path, founder: Founder) -> None:
             fitness=outcome.fitness,
             seconds=founder.seconds,
             engine=dict(founder.engine),
-            sha256=write_tensors(folder / GENE_NAME, outcome.gene),
+            sha256=write_tensors(folder / GENE_NAME, outcome.genome.tensors),
         )
         write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
 
 
-def _load(place: Path) -> Founder | None:
+def _load(place: Path, sizes: Mapping[str, int]) -> Founder | None:
     """The founder at `place`; None if there is none, or a damaged one."""
     try:
         record = _Record.model_validate_json(read_file(place / RECORD_NAME, most=MOST_RECORD))
@@ -110,4 +112,4 @@ def _load(place: Path) -> Founder | None:
         gene = read_tensors(read_file(place / GENE_NAME, most=MOST_GENE))
     except (OSError, ValidationError, SafetensorError):
         return None
-    return Founder(Outcome(gene, record.loss, record.fitness), record.seconds, record.engine)
+    return Founder(Outcome(Genome(gene, sizes), record.loss, record.fitness), record.seconds, record.engine)

@@ -6,7 +6,7 @@ Feng 2024 (arXiv:2401.08139): train a population, select learngenes by tournamen
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
 from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import GenerationPlan, SelectionPlan
+from learngene_hub.genome.genome import Genome
 from learngene_hub.operators import tournament, update_scores
 from learngene_hub.progress import Task as Bar
 from learngene_hub.rng import generator
@@ -26,6 +27,7 @@ def next_generation(
     state: EvolutionState,
     plan: GenerationPlan,
     shared: SharedData,
+    sizes: Mapping[str, int],
     crew: Crew[SharedData],
     bar: Bar,
     founders: Founders | None = None,
@@ -36,6 +38,7 @@ def next_generation(
         state: what the generations before have left.
         plan: of this one.
         shared: what the workers look at.
+        sizes: group -> channels of the gene of one that inherits nothing.
         crew: does all training, on `shared`.
         bar: shows images.
         founders: where lone founders are kept for other runs, and looked for; None: nowhere.
@@ -50,7 +53,10 @@ def next_generation(
     began = time.monotonic()
     parents = _parents(state.pool, plan)
     work = _Work(plan, shared, crew, bar)
-    lives = [Life(plan, number, parent.gene if parent else None) for number, parent in enumerate(parents)]
+    lives = [
+        Life(plan, number, parent.genome if parent else None, parent.genome.sizes if parent else sizes)
+        for number, parent in enumerate(parents)
+    ]
     outcomes, founder, seconds_before = work.raise_or_take(lives, founders)
     born = [
         _individual(state.next_id + number, parent, outcome, plan.generation)
@@ -122,8 +128,8 @@ def _individual(id_: int, parent: Individual | None, outcome: Outcome, generatio
     ancestors: dict[int, int] = {}
     if parent is not None:
         ancestors = {parent.id: 1} | {ancestor: steps + 1 for ancestor, steps in parent.ancestors.items()}
-    parents = () if parent is None else (parent.id,)
-    return Individual(id_, generation, parents, ancestors, outcome.fitness, outcome.fitness, outcome.gene)
+    parents, genome = () if parent is None else (parent.id,), outcome.genome or Genome({}, {})  # of one that failed
+    return Individual(id_, generation, parents, ancestors, outcome.fitness, outcome.fitness, genome)
 
 
 def _select(born: Sequence[Individual], plan: GenerationPlan) -> list[Individual]:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from learngene_hub.genome.genome import Genome
 from learngene_hub.training import Precision
 
 
@@ -19,7 +18,7 @@ class Individual:
         ancestors: id -> steps up the lineage, of those ancestors that are still in the gene pool.
         fitness: mean top-1 accuracy of its critics, in [0, 1], higher is better.
         score: its weight when a newborn draws its ancestor, >= 0.
-        gene: tensor name -> tensor.
+        genome: its tensors and how many channels of every group it holds.
     """
 
     id: int
@@ -28,7 +27,7 @@ class Individual:
     ancestors: Mapping[int, int]
     fitness: float
     score: float
-    gene: Mapping[str, Tensor]
+    genome: Genome
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from learngene_hub import __version__
-from learngene_hub.birth import body_channels
 from learngene_hub.descent import everyone, line_of
 from learngene_hub.engine import device_name
 from learngene_hub.evolution.ancestry import SharedData
@@ -13,7 +12,8 @@ from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.supply import data_source
 from learngene_hub.files import public_name
 from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
-from learngene_hub.networks import plan_layout
+from learngene_hub.genome.birth import body_channels
+from learngene_hub.networks import plan_structure
 from learngene_hub.plain_yaml import with_changed_text
 from learngene_hub.recipe import Recipe
 
@@ -27,11 +27,11 @@ def gene_config(
         package_version=__version__,
         network=shared.body.network,
         width=shared.body.width,
-        depth=plan_layout(shared.body.network, depth=shared.body.depth).depth,
+        depth=plan_structure(shared.body.network, depth=shared.body.depth).depth,
         in_chans=shared.body.in_chans,
-        channels=dict(shared.channels),
-        fraction=sum(shared.channels.values()) / sum(body_channels(shared.body).values()),
-        parameters=sum(tensor.numel() for name, tensor in best.gene.items() if "running" not in name),
+        channels=dict(best.genome.sizes),
+        fraction=sum(best.genome.sizes.values()) / sum(body_channels(shared.body).values()),
+        parameters=sum(tensor.numel() for name, tensor in best.genome.tensors.items() if "running" not in name),
         mean=environment.normalisation.mean,
         std=environment.normalisation.std,
         image_size=recipe.data.image_size,

@@ -117,10 +117,10 @@ def evolve(
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             kept = None if founders is None else Founders(Path(founders), _images_hash(around), reporter)
-            plans = _plans(recipe, state)
+            plans, sizes = _plans(recipe, state), recipe_channels(recipe)
             with reporter.task("evolving", sum(plan.images for plan in plans), "img") as bar:
                 for plan in plans:
-                    state, row = next_generation(state, plan, shared, crew, bar, kept)
+                    state, row = next_generation(state, plan, shared, sizes, crew, bar, kept)
                     append_metrics(out, row)
                     save_state(out, state, recipe.model_dump(mode="json"), around)
                     reporter.line(_summary(row, recipe.evolution.generations))
@@ -164,7 +164,7 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Shar
         seed=recipe.seed,
         path=("critic task",),
     )
-    return SharedData(body, recipe_channels(recipe), environment, tasks)
+    return SharedData(body, environment, tasks)
 
 
 def _surroundings(shared: SharedData) -> Surroundings:
@@ -248,7 +248,7 @@ def _finish(state: EvolutionState, recipe: Recipe, shared: SharedData, out: Path
     draw_evolution(rows, out / PICTURE_NAME, title=recipe.name)
     tell(rows, recipe, best.id, out / EVOLUTION_NAME)
     config = gene_config(best, rows, state, recipe, shared)
-    tensors = {name: tensor.float() for name, tensor in stored(best.gene, config.dtype).items()}
+    tensors = {name: tensor.float() for name, tensor in stored(best.genome.tensors, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()
         config = write_gene(folder, tensors, config)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from learngene_hub import __version__
-from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import Normalisation
 from learngene_hub.descendant import from_learngene
 from learngene_hub.engine import on_cpu
@@ -24,6 +23,7 @@ from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.settings import Settings
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
+from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.plots import check_can_draw
 from learngene_hub.progress import LoggingReporter, Reporter, Task

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from learngene_hub.errors import NetworkError
-from learngene_hub.networks import plan_layout
+from learngene_hub.networks import plan_structure
 
 SCHEMA_VERSION = 1
 MOST_WIDTH = 4.0  # of the network a gene comes from: a small file must not ask for a huge one
@@ -121,7 +121,7 @@ class GeneConfig(_Part):
     def _full_channels(self) -> Mapping[str, int]:
         """Of the groups the gene names; none for a network that this version does not know."""
         try:
-            full = plan_layout(self.network, width=self.width, depth=self.depth).channels
+            full = plan_structure(self.network, width=self.width, depth=self.depth).channels
         except NetworkError:
             return {}
         return {group: count for group, count in full.items() if group in self.channels}

@@ -21,7 +21,7 @@ from torch import Tensor
 from learngene_hub.errors import GeneFileError, NetworkError, first_fault
 from learngene_hub.files import atomic_path, leads_out, read_file, read_json, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
-from learngene_hub.networks import plan_layout
+from learngene_hub.networks import plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 
 WEIGHTS_NAME = "learngene.safetensors"
@@ -302,10 +302,10 @@ def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
         GeneFileError: the network or its channels are not ones this package can build.
     """
     try:
-        layout = plan_layout(config.network, depth=config.depth, channels=config.channels)
+        structure = plan_structure(config.network, depth=config.depth, channels=config.channels)
     except NetworkError as error:
         raise GeneFileError(f"{CONFIG_NAME}: {error}") from None
-    return layout.shapes(in_chans=config.in_chans)
+    return structure.shapes(in_chans=config.in_chans)
 
 
 def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401

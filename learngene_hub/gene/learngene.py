@@ -15,6 +15,7 @@ from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import MORE_FILES, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate, with_files
+from learngene_hub.genome.genome import Genome
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import Pushed, PushTerms
@@ -33,6 +34,11 @@ class Learngene:
     tensors: Mapping[str, Tensor]
     config: GeneConfig
     place: Located | None = None
+
+    @property
+    def genome(self) -> Genome:
+        """The gene as networks inherit it."""
+        return Genome(self.tensors, self.config.channels)
 
     @classmethod
     def from_pretrained(

@@ -1,31 +1,37 @@
 """The networks learngenes are cut out of and put into; importing this package registers them with timm.
 
 The only package that imports timm. `build` makes a network by name, `walkable` accepts one a user made, and both
-return a `LearngeneNetwork`: a timm model that also lists its convolutions (`conv_specs`) and the sizes of their channel
-groups (`channel_counts`).
+return a `LearngeneNetwork`: a timm model whose `structure` lists its layers, their tensors and its channel groups.
 """
 
-from learngene_hub.networks.build import DEPTHS, NETWORKS, build, plan_layout, walkable
-from learngene_hub.networks.layers import Convolution
-from learngene_hub.networks.lg_resnet12 import LgResNet12
-from learngene_hub.networks.lg_vgg import LgVgg
+from learngene_hub.families import FAMILIES
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, in_blocks, joined, part, reordered
+from learngene_hub.networks.build import build, family, plan_structure, walkable
+from learngene_hub.networks.network import LearngeneNetwork
+from learngene_hub.networks.structure import Birth, Family, Layer, Structure
 from learngene_hub.networks.timm_folder import load_timm_folder, save_timm_folder
-from learngene_hub.networks.walk import IMAGE, NORM_EPS, NORM_TENSORS, ConvSpec, LearngeneNetwork
 
 __all__ = [
-    "DEPTHS",
+    "CLASSES",
     "IMAGE",
-    "NETWORKS",
-    "NORM_EPS",
-    "NORM_TENSORS",
-    "ConvSpec",
-    "Convolution",
+    "Axes",
+    "Birth",
+    "Family",
+    "Group",
+    "Layer",
     "LearngeneNetwork",
-    "LgResNet12",
-    "LgVgg",
+    "Structure",
     "build",
+    "family",
+    "in_blocks",
+    "joined",
     "load_timm_folder",
-    "plan_layout",
+    "part",
+    "plan_structure",
+    "reordered",
     "save_timm_folder",
     "walkable",
 ]
+
+for _name in FAMILIES:
+    family(_name)

@@ -1,30 +1,33 @@
-"""Networks by name, and the check that a network can be walked."""
+"""Networks by name, and the check that a network is one of ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from operator import index
-from types import MappingProxyType
 from typing import SupportsIndex, cast
 
 import timm
 from torch import nn
 
 from learngene_hub.errors import NetworkError
-from learngene_hub.networks.lg_resnet12 import RESNET12_DEPTHS, resnet12_layout, resnet12_wide_layout
-from learngene_hub.networks.lg_vgg import VGG_DEPTHS, vgg_layout
-from learngene_hub.networks.walk import Layout, LearngeneNetwork
+from learngene_hub.families import FAMILIES
+from learngene_hub.networks.network import LearngeneNetwork
+from learngene_hub.networks.structure import Family, Structure
 
-DEPTHS: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {"lg_vgg11": VGG_DEPTHS, "lg_resnet12": RESNET12_DEPTHS, "lg_resnet12_wide": RESNET12_DEPTHS}
-)
-"""Depths that each network allows; the first one is its default."""
 
-NETWORKS: tuple[str, ...] = tuple(DEPTHS)
-"""Names this package has registered with timm."""
+def family(network: str) -> Family:
+    """The family called `network`.
 
-_LAYOUTS: Mapping[str, Callable[..., Layout]] = MappingProxyType(
-    {"lg_vgg11": vgg_layout, "lg_resnet12": resnet12_layout, "lg_resnet12_wide": resnet12_wide_layout}
-)
+    Raises:
+        NetworkError: there is none of this name; the names there are are told.
+    """
+    if network not in FAMILIES:
+        nearest = get_close_matches(network, FAMILIES, n=1)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise NetworkError(f"There is no network {network!r}; choose one of {', '.join(FAMILIES)}.{hint}")
+    module, _, name = FAMILIES[network].partition(":")
+    found: Family = getattr(import_module(module), name)
+    return found
 
 
 def build(
@@ -43,18 +46,18 @@ def build(
     8
 
     Args:
-        network: one of `NETWORKS`.
+        network: one of `learngene_hub.families.FAMILIES`.
         num_classes: outputs of the classifier; 0 for none.
         in_chans: channels of the image.
         width: factor on the number of channels, above 0.
-        depth: one of `DEPTHS[network]`; the first of them if None.
+        depth: one that the family has; its default if None.
         channels: number of channels of every group, instead of `width`; a thin network that holds only a gene.
         **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
 
     Raises:
         NetworkError: `network` is unknown, or one of the numbers is out of range or none.
     """
-    _check_name(network)
+    family(network)
     _check_count("num_classes", num_classes, least=0)
     _check_count("in_chans", in_chans, least=1)
     return walkable(
@@ -71,26 +74,26 @@ def build(
     )
 
 
-def plan_layout(
+def plan_structure(
     network: str, *, width: float = 1.0, depth: int | None = None, channels: Mapping[str, int] | None = None
-) -> Layout:
-    """The convolutions and channels that `build` would give a network, without a layer being built (ours).
+) -> Structure:
+    """The layers and channels that `build` would give a network, without a layer being built (ours).
 
-    >>> plan_layout("lg_vgg11", width=0.125).shapes(in_chans=3)["stages.0.0.conv.weight"]
+    >>> plan_structure("lg_vgg11", width=0.125).shapes(in_chans=3)["stages.0.0.conv.weight"]
     (8, 3, 3, 3)
 
     Raises:
         NetworkError: as `build` does.
     """
-    _check_name(network)
-    return _LAYOUTS[network](depth=DEPTHS[network][0] if depth is None else depth, width=width, channels=channels)
+    found = family(network)
+    return found.structure(depth=found.depths[0] if depth is None else depth, width=width, channels=channels)
 
 
 def walkable(model: nn.Module) -> LearngeneNetwork:
-    """The same `model`, once it is known to list its convolutions and channel groups.
+    """The same `model`, once it is known to have channel groups.
 
     Raises:
-        NetworkError: it is not one of `NETWORKS`.
+        NetworkError: it is not one of `learngene_hub.families.FAMILIES`.
     """
     if not isinstance(model, LearngeneNetwork):
         found = f"{type(model).__module__}.{type(model).__qualname__}"
@@ -98,7 +101,7 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
             if isinstance(getattr(model, name, None), LearngeneNetwork):
                 raise NetworkError(f"expected the network itself, found it inside {found}; give its `.{name}`")
         raise NetworkError(
-            f"A learngene goes only into networks whose channel groups are known: {', '.join(NETWORKS)}. "
+            f"A learngene goes only into networks whose channel groups are known: {', '.join(FAMILIES)}. "
             f"Found {found}. Create one of these with timm.create_model or learngene_hub.networks.build."
         )
     return model
@@ -111,11 +114,3 @@ def _check_count(name: str, value: object, *, least: int) -> None:
         fits = False
     if not fits:
         raise NetworkError(f"{name}: expected a whole number, {least} or more, found {value!r}")
-
-
-def _check_name(network: str) -> None:
-    if network in NETWORKS:
-        return
-    nearest = get_close_matches(network, NETWORKS, n=1)
-    hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    raise NetworkError(f"There is no network {network!r}; choose one of {', '.join(NETWORKS)}.{hint}")

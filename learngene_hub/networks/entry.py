@@ -7,7 +7,7 @@ import torch
 from timm.models import build_model_with_cfg
 from torch import nn
 
-from learngene_hub.networks.walk import LearngeneNetwork
+from learngene_hub.networks.network import LearngeneNetwork
 
 
 def create(kind: type[LearngeneNetwork], name: str, pretrained: bool, *, stages: int, **kwargs: object) -> nn.Module:

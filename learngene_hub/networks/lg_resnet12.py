@@ -16,11 +16,24 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learngene_hub.networks.axes import IMAGE, part
 from learngene_hub.networks.entry import create
 from learngene_hub.networks.layers import HalvingPool, convolution
-from learngene_hub.networks.walk import IMAGE, ConvSpec, Layout, LearngeneNetwork, check_depth, resolve_channels
+from learngene_hub.networks.network import StagedNetwork
+from learngene_hub.networks.structure import (
+    RANDOM,
+    REFUSE,
+    Birth,
+    Family,
+    Layer,
+    Structure,
+    check_depth,
+    linear_classifier,
+    normed_convolution,
+    resolve_groups,
+)
 
-__all__ = ["RESNET12_DEPTHS", "LgResNet12", "blocks_per_stage", "resnet12_layout", "resnet12_wide_layout"]
+__all__ = ["FAMILY", "RESNET12_DEPTHS", "WIDE", "LgResNet12", "blocks_per_stage", "resnet12_structure"]
 
 _STAGES = 4
 _SLOPE = 0.1
@@ -48,14 +61,14 @@ def blocks_per_stage(depth: int) -> tuple[int, ...]:
     return tuple(1 + (extra + stage) // _STAGES for stage in range(_STAGES))
 
 
-def resnet12_layout(
+def resnet12_structure(
     *,
     depth: int = 12,
     width: float = 1.0,
     channels: Mapping[str, int] | None = None,
     stage_widths: tuple[int, ...] = _NARROW,
-) -> Layout:
-    """Convolutions and channels of a ResNet12; all outputs of a stage's blocks are one group (ours).
+) -> Structure:
+    """Layers and channels of a ResNet12; all outputs of a stage's blocks are one group (ours).
 
     Args:
         depth: one of `RESNET12_DEPTHS`.
@@ -67,23 +80,36 @@ def resnet12_layout(
         NetworkError: `depth`, `width` or `channels` is out of range.
     """
     places = [(stage, block) for stage, count in enumerate(blocks_per_stage(depth)) for block in range(count)]
-    specs = tuple(spec for place in places for spec in _block_specs(*place))
-    base = {spec.out_group: stage_widths[int(spec.out_group.split(".")[1])] for spec in specs}
-    return Layout(
+    layers = tuple(layer for place in places for layer in _block_layers(*place))
+    base = {layer.writes: stage_widths[int(layer.writes.split(".")[1])] for layer in layers}
+    return Structure(
         depth=depth,
         width=width,
-        specs=specs,
-        channels=resolve_channels(base, width=width, channels=channels, name="lg_resnet12"),
-        stage_groups=tuple(f"stages.{stage}" for stage in range(_STAGES)),
+        layers=layers,
+        groups=resolve_groups(base, width=width, channels=channels, name="lg_resnet12"),
+        classifier=linear_classifier("head.fc.weight", layers[-1].writes),
     )
 
 
-resnet12_wide_layout = partial(resnet12_layout, stage_widths=_WIDE)
-"""The same of 64-160-320-640 channels at width 1."""
+def _zero_the_norm(
+    newborn: Mapping[str, Tensor],
+    layer: Layer,
+    gene: Mapping[str, Tensor],
+    carried: Mapping[str, int],
+    *,
+    structure: Structure,
+    cross: str,
+) -> None:
+    """Let the last norm of a block add nothing to the gene's channels; its kernel may read any channel (ours)."""
+    for axes in layer.tensors[1:3]:  # weight and bias
+        part(newborn[axes.name], axes, carried).zero_()
+
+
+ZERO_NORM = Birth("zero norm", make=_zero_the_norm)
 
 
 @final
-class LgResNet12(LearngeneNetwork):
+class LgResNet12(StagedNetwork):
     """ResNet12 without a stem, with global average pool and one linear layer.
 
     At width 1 and depth 12, without the classifier: 7,996,800 parameters with stages of 64-128-256-512 channels and
@@ -121,13 +147,14 @@ class LgResNet12(LearngeneNetwork):
         drop_block_rate: float = 0.0,
         drop_block_size: int = 5,
     ) -> None:
-        layout = resnet12_layout(depth=depth, width=width, channels=channels, stage_widths=stage_widths)
-        stages = _stages(layout, in_chans=in_chans)
+        structure = resnet12_structure(depth=depth, width=width, channels=channels, stage_widths=stage_widths)
+        stages = _stages(structure, in_chans=in_chans)
         for stage in list(stages)[-2:]:
             stage.add_module("drop_block", DropBlock2d(drop_block_rate, block_size=drop_block_size))
         super().__init__(
-            layout,
+            structure,
             stages,
+            stage_groups=[f"stages.{stage}" for stage in range(_STAGES)],
             num_classes=num_classes,
             in_chans=in_chans,
             global_pool=global_pool,
@@ -207,38 +234,39 @@ def lg_resnet12_wide(pretrained: bool = False, **kwargs: object) -> nn.Module:
     return create(LgResNet12, "lg_resnet12_wide", pretrained, stages=_STAGES, stage_widths=_WIDE, **kwargs)
 
 
-def _block_specs(stage: int, block: int) -> tuple[ConvSpec, ...]:
+def _block_layers(stage: int, block: int) -> tuple[Layer, ...]:
     name, output = f"stages.{stage}.{block}", f"stages.{stage}"
     first, second = f"{name}.conv1", f"{name}.conv2"
-    if block > 0:
-        return (
-            ConvSpec(first, f"{name}.norm1", output, first, 3, "random"),
-            ConvSpec(second, f"{name}.norm2", first, second, 3, "random"),
-            ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, 3, "zero_norm"),
-        )
-    entry = f"stages.{stage - 1}" if stage > 0 else IMAGE
-    return (
-        ConvSpec(first, f"{name}.norm1", entry, first, 3, "refuse"),
-        ConvSpec(second, f"{name}.norm2", first, second, 3, "refuse"),
-        ConvSpec(f"{name}.conv3", f"{name}.norm3", second, output, 3, "refuse"),
-        ConvSpec(f"{name}.shortcut.conv", f"{name}.shortcut.norm", entry, output, 1, "refuse"),
+    inner, last = (REFUSE, REFUSE) if block == 0 else (RANDOM, ZERO_NORM)
+    entry = output if block > 0 else f"stages.{stage - 1}" if stage > 0 else IMAGE
+    layers = (
+        normed_convolution(first, f"{name}.norm1", reads=entry, writes=first, kernel=3, if_absent=inner),
+        normed_convolution(second, f"{name}.norm2", reads=first, writes=second, kernel=3, if_absent=inner),
+        normed_convolution(f"{name}.conv3", f"{name}.norm3", reads=second, writes=output, kernel=3, if_absent=last),
     )
+    if block > 0:
+        return layers
+    shortcut = f"{name}.shortcut"
+    return (*layers, normed_convolution(f"{shortcut}.conv", f"{shortcut}.norm", reads=entry, writes=output, kernel=1))
 
 
-def _stages(layout: Layout, *, in_chans: int) -> nn.Sequential:
+def _stages(structure: Structure, *, in_chans: int) -> nn.Sequential:
     stages = nn.Sequential()
     entry = in_chans
-    for stage, count in enumerate(blocks_per_stage(layout.depth)):
-        output = layout.channels[f"stages.{stage}"]
+    for stage, count in enumerate(blocks_per_stage(structure.depth)):
+        output = structure.channels[f"stages.{stage}"]
         blocks = OrderedDict[str, nn.Module]()
         for block in range(count):
-            inner = [layout.channels[f"stages.{stage}.{block}.{conv}"] for conv in ("conv1", "conv2")]
+            inner = [structure.channels[f"stages.{stage}.{block}.{conv}"] for conv in ("conv1", "conv2")]
             kind = _BaseBlock if block == 0 else _ExtraBlock
             blocks[str(block)] = kind((entry, *inner, output))
             entry = output
         stages.append(nn.Sequential(OrderedDict(blocks, pool=HalvingPool())))
     return stages
 
+
+FAMILY = Family(RESNET12_DEPTHS, resnet12_structure)
+WIDE = Family(RESNET12_DEPTHS, partial(resnet12_structure, stage_widths=_WIDE))
 
 _CFG = {
     "num_classes": 1000,

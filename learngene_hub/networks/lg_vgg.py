@@ -6,19 +6,35 @@ parameters. A layer keeps its name at every depth, `stages.{stage}.{position}`, 
 layers in a network of depth 19.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import ClassVar, final
 
+import torch
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learngene_hub.errors import InheritanceError
+from learngene_hub.networks.axes import IMAGE, Axes, part
 from learngene_hub.networks.entry import create
 from learngene_hub.networks.layers import HalvingPool, convolution
-from learngene_hub.networks.walk import IMAGE, ConvSpec, Layout, LearngeneNetwork, check_depth, resolve_channels
+from learngene_hub.networks.network import StagedNetwork
+from learngene_hub.networks.structure import (
+    NORM_EPS,
+    REFUSE,
+    Birth,
+    Family,
+    Layer,
+    Structure,
+    check_depth,
+    linear_classifier,
+    normed_convolution,
+    resolve_groups,
+)
 
-__all__ = ["VGG_DEPTHS", "LgVgg", "vgg_layout"]
+__all__ = ["FAMILY", "VGG_DEPTHS", "LgVgg", "vgg_structure"]
 
 _STAGE_WIDTHS = (64, 128, 256, 512, 512)
 _CONVS_PER_STAGE = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -27,8 +43,8 @@ VGG_DEPTHS: tuple[int, ...] = tuple(_CONVS_PER_STAGE)
 """Depths of the family: 11, 13, 16, 19. As in VGG's names they count three linear layers, of which one is left."""
 
 
-def vgg_layout(*, depth: int = 11, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Layout:
-    """Convolutions and channels of a VGG, one channel group per convolution (ours).
+def vgg_structure(*, depth: int = 11, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Structure:
+    """Layers and channels of a VGG, one channel group per convolution (ours).
 
     Args:
         depth: one of `VGG_DEPTHS`.
@@ -41,17 +57,17 @@ def vgg_layout(*, depth: int = 11, width: float = 1.0, channels: Mapping[str, in
     convs = _CONVS_PER_STAGE[check_depth(depth, allowed=VGG_DEPTHS, name="lg_vgg11")]
     places = [(stage, position) for stage, count in enumerate(convs) for position in range(count)]
     base = {_group(*place): _STAGE_WIDTHS[place[0]] for place in places}
-    return Layout(
+    return Structure(
         depth=depth,
         width=width,
-        specs=tuple(_spec(place, before) for place, before in zip(places, [None, *places], strict=False)),
-        channels=resolve_channels(base, width=width, channels=channels, name="lg_vgg11"),
-        stage_groups=tuple(_group(stage, count - 1) for stage, count in enumerate(convs)),
+        layers=tuple(_layer(place, before) for place, before in zip(places, [None, *places], strict=False)),
+        groups=resolve_groups(base, width=width, channels=channels, name="lg_vgg11"),
+        classifier=linear_classifier("head.fc.weight", _group(*places[-1])),
     )
 
 
 @final
-class LgVgg(LearngeneNetwork):
+class LgVgg(StagedNetwork):
     """VGG with batch norm, global average pool and one linear layer.
 
     At width 1 and depth 11: 9,223,232 parameters without the classifier, 9,225,797 with one of 5 classes.
@@ -82,10 +98,11 @@ class LgVgg(LearngeneNetwork):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
     ) -> None:
-        layout = vgg_layout(depth=depth, width=width, channels=channels)
+        structure = vgg_structure(depth=depth, width=width, channels=channels)
         super().__init__(
-            layout,
-            _stages(layout, in_chans=in_chans),
+            structure,
+            _stages(structure, in_chans=in_chans),
+            stage_groups=[_group(stage, count - 1) for stage, count in enumerate(_CONVS_PER_STAGE[structure.depth])],
             num_classes=num_classes,
             in_chans=in_chans,
             global_pool=global_pool,
@@ -119,26 +136,80 @@ def _group(stage: int, position: int) -> str:
     return f"stages.{stage}.{position}"
 
 
-def _spec(place: tuple[int, int], before: tuple[int, int] | None) -> ConvSpec:
+def _layer(place: tuple[int, int], before: tuple[int, int] | None) -> Layer:
     group, (stage, position) = _group(*place), place
-    return ConvSpec(
-        conv=f"{group}.conv",
-        norm=f"{group}.norm",
-        in_group=IMAGE if before is None else _group(*before),
-        out_group=group,
+    return normed_convolution(
+        f"{group}.conv",
+        f"{group}.norm",
+        reads=IMAGE if before is None else _group(*before),
+        writes=group,
         kernel=3,
-        if_absent="refuse" if position < _CONVS_PER_STAGE[11][stage] else "identity",
+        if_absent=REFUSE if position < _CONVS_PER_STAGE[11][stage] else IDENTITY,
     )
 
 
-def _stages(layout: Layout, *, in_chans: int) -> nn.Sequential:
-    stages = [OrderedDict[str, nn.Module]() for _ in layout.stage_groups]
-    sizes = {IMAGE: in_chans, **layout.channels}
-    for spec in layout.specs:
-        _, stage, position = spec.out_group.split(".")
-        stages[int(stage)][position] = _ConvNormRelu(sizes[spec.in_group], sizes[spec.out_group])
+def _stages(structure: Structure, *, in_chans: int) -> nn.Sequential:
+    stages = [OrderedDict[str, nn.Module]() for _ in _STAGE_WIDTHS]
+    sizes = {IMAGE: in_chans, **structure.channels}
+    for layer in structure.layers:
+        _, stage, position = layer.writes.split(".")
+        stages[int(stage)][position] = _ConvNormRelu(sizes[layer.reads], sizes[layer.writes])
     return nn.Sequential(*(nn.Sequential(OrderedDict(stage, pool=HalvingPool())) for stage in stages))
 
+
+def _born_as_identity(
+    newborn: Mapping[str, Tensor],
+    layer: Layer,
+    gene: Mapping[str, Tensor],
+    carried: Mapping[str, int],
+    *,
+    structure: Structure,
+    cross: str,
+) -> None:
+    """Make a layer pass on unchanged what the gene's last layer before it computes (ours).
+
+    The kernel is Dirac's. Its input is a rectified batch norm, so mean and variance follow from that norm's weight
+    and bias; with them as statistics the layer is the identity in eval mode, and nearly so in train mode.
+    """
+    kernel = newborn[layer.kernel.name]
+    count = carried[layer.writes]
+    if count > min(kernel.shape[:2]):
+        raise InheritanceError(
+            f"layer {layer.name}: expected at least the gene's {count} channels to carry on, found "
+            f"{tuple(kernel.shape)}; make the network at least as wide as the gene"
+        )
+    _, weight, bias, *_ = (gene[axes.name].to(kernel) for axes in _last_of_the_gene(structure, layer, gene))
+    channels = torch.arange(count, device=kernel.device)
+    kernel[:count, :count] = 0
+    kernel[channels, channels, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1
+    if cross == "zero":
+        kernel[:count, count:] = 0
+    mean, variance = _rectified_moments(weight, bias)
+    scale = (variance + NORM_EPS).sqrt()
+    for axes, value in zip(layer.tensors[1:], (scale, mean, mean, variance), strict=True):
+        part(newborn[axes.name], axes, carried).copy_(value)
+
+
+def _last_of_the_gene(structure: Structure, layer: Layer, gene: Mapping[str, Tensor]) -> tuple[Axes, ...]:
+    """Tensors of the last layer before `layer` that the gene has."""
+    while layer.kernel.name not in gene:
+        layer = structure.writers(layer.reads)[0]
+    return layer.tensors
+
+
+def _rectified_moments(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of max(0, scale * z + shift) with z standard normal, element by element."""
+    deviation = scale.abs().clamp_min(1e-12)
+    ratio = shift / deviation
+    above = torch.special.ndtr(ratio)
+    density = (-0.5 * ratio.square()).exp() / math.sqrt(2 * math.pi)
+    mean = shift * above + deviation * density
+    square = (shift.square() + deviation.square()) * above + shift * deviation * density
+    return mean, (square - mean.square()).clamp_min(0)
+
+
+IDENTITY = Birth("identity", make=_born_as_identity, passes_on=True)
+FAMILY = Family(VGG_DEPTHS, vgg_structure)
 
 # timm looks for the configuration here, in the module of the entry point, at the moment of registration.
 default_cfgs = generate_default_cfgs(

@@ -12,14 +12,17 @@ from typing import Annotated, Literal, Self
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from learngene_hub.errors import NetworkError, first_fault
+from learngene_hub.families import FAMILIES
 from learngene_hub.files import read_json
-from learngene_hub.networks.build import NETWORKS, plan_layout, walkable
-from learngene_hub.networks.walk import MOST_WIDTH, LearngeneNetwork
+from learngene_hub.networks.axes import CLASSES
+from learngene_hub.networks.build import plan_structure, walkable
+from learngene_hub.networks.network import LearngeneNetwork
+from learngene_hub.networks.structure import MOST_WIDTH
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
@@ -58,12 +61,18 @@ class _Pictures(BaseModel):
         return self
 
 
+def _known(network: str) -> str:
+    if network not in FAMILIES:
+        raise ValueError(f"expected one of {', '.join(FAMILIES)}")
+    return network
+
+
 class _Config(BaseModel):
     """`config.json`."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())  # pydantic 2.9 wants no field `model_...`
 
-    architecture: Literal["lg_vgg11", "lg_resnet12", "lg_resnet12_wide"]
+    architecture: Annotated[str, AfterValidator(_known)]
     num_classes: int
     model_args: _Arguments
     pretrained_cfg: _Pictures
@@ -86,8 +95,7 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
         class_names: of the outputs, in order.
 
     Raises:
-        NetworkError: the network is none of `NETWORKS`, has another number of outputs, or its weights are of another
-            kind.
+        NetworkError: the network is of no family here, has another number of outputs, or weights of another kind.
     """
     _check_savable(walkable(network), class_names)
     save_for_hf(
@@ -117,7 +125,7 @@ def load_timm_folder(folder: Path) -> LearngeneNetwork:
     """The network in `folder`, in eval mode, on the CPU; every weight must fit.
 
     Raises:
-        NetworkError: a file is missing or damaged, or the network is none of `NETWORKS`.
+        NetworkError: a file is missing or damaged, or the network is none of the families here.
     """
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (folder / name).is_file():
@@ -147,7 +155,7 @@ def _checked(folder: Path) -> None:
             raise NetworkError(f"{config}: expected JSON that names an `architecture`, found none") from None
         if first["loc"] == ("architecture",):
             raise NetworkError(
-                f"{config}: expected one of the networks {', '.join(NETWORKS)}, found {first['input']!r:.80}"
+                f"{config}: expected one of the networks {', '.join(FAMILIES)}, found {first['input']!r:.80}"
             ) from None
         raise NetworkError(
             f"{config}: expected the config of a fine-tuned network, found a fault: {first_fault(error)}"
@@ -160,9 +168,10 @@ def _checked(folder: Path) -> None:
 def _check_size(weights: Path, config: _Config) -> None:
     """A small file must not ask for a huge network, nor the other way round."""
     asked = config.model_args
-    layout = plan_layout(config.architecture, width=asked.width, depth=asked.depth)
-    numbers = sum(math.prod(shape) for shape in layout.shapes(in_chans=asked.in_chans).values())
-    expected = 4 * (numbers + asked.num_classes * layout.channels[layout.stage_groups[-1]])
+    structure = plan_structure(config.architecture, width=asked.width, depth=asked.depth)
+    shapes = [*structure.shapes(in_chans=asked.in_chans).values()]
+    shapes.append(structure.classifier.shape({CLASSES: asked.num_classes, **structure.channels}))
+    expected = 4 * sum(map(math.prod, shapes))
     found = weights.stat().st_size
     if not expected <= found <= expected + MOST_HEADER:
         raise NetworkError(

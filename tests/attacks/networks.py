@@ -10,10 +10,10 @@ from attacks.engine import Kind, Target
 from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
 from learngene_hub import from_learngene
-from learngene_hub.birth import Body
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.finetuning import Predictor
+from learngene_hub.genome.birth import Body
 from learngene_hub.networks import save_timm_folder
 
 CLASSES = ("cat", "dog", "emu")

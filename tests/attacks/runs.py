@@ -11,7 +11,6 @@ import torch
 from attacks.engine import Kind, Target
 from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
-from learngene_hub.birth import Body
 from learngene_hub.data.cache import find_cached, store
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.evaluation.bench import Unit
@@ -21,6 +20,7 @@ from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_st
 from learngene_hub.evolution.origin import lineage
 from learngene_hub.evolution.story import tell_again
 from learngene_hub.gene.folder import file_sha256
+from learngene_hub.genome.birth import Body
 from learngene_hub.recipe import Recipe
 
 STATE = "state/state.json"

@@ -8,11 +8,11 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from learngene_hub.errors import InheritanceError
-from learngene_hub.networks import LearngeneNetwork, build, plan_layout
-from learngene_hub.operators import carried_channels, inherit_into
+from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import carried_channels, inherit_into
+from learngene_hub.networks import Group, LearngeneNetwork, build, plan_structure
 from learngene_hub.rng import seeded_initialisation
 
 GRAIN = 1000  # steps of 1 in which the first fraction of a tapering gene is sought
@@ -23,7 +23,7 @@ class Body:
     """What a network is built as, apart from its classes.
 
     Attributes:
-        network: one of `learngene_hub.networks.NETWORKS`.
+        network: one of `learngene_hub.families.FAMILIES`.
         width: factor on the channels of every layer.
         depth: as the network counts it; None: its default.
         in_chans: channels of an image.
@@ -39,7 +39,7 @@ def newborn(
     body: Body,
     *,
     num_classes: int,
-    gene: Mapping[str, Tensor] | None,
+    gene: Genome | None,
     cross: str,
     seed: int,
     path: tuple[str | int, ...] = (),
@@ -51,7 +51,7 @@ def newborn(
         body: what to build.
         num_classes: outputs of the fresh classifier; a gene brings none.
         gene: what it inherits; None: nothing, a start from scratch.
-        cross: see `learngene_hub.operators.inherit`.
+        cross: see `learngene_hub.genome.surgery.inherit`.
         seed: of the weights that are not inherited; equal seeds and paths give equal ones, gene or not.
         path: address under the seed.
         **timm_kwargs: further arguments of `timm.create_model`.
@@ -71,17 +71,17 @@ def newborn(
         )
     if gene is not None:
         _refuse_narrower(body, network, gene)
-        inherit_into(network.state_dict(), network.conv_specs(), gene, cross=cross)
+        inherit_into(network.state_dict(), network.structure, gene, cross=cross)
     return network.train()
 
 
-def _refuse_narrower(body: Body, network: LearngeneNetwork, gene: Mapping[str, Tensor]) -> None:
-    carried, counts = carried_channels(network.conv_specs(), gene), network.channel_counts()
+def _refuse_narrower(body: Body, network: LearngeneNetwork, gene: Genome) -> None:
+    carried, counts = carried_channels(network.structure, gene), network.channel_counts()
     if all(counts[group] >= channels for group, channels in carried.items()):
         return
     raise InheritanceError(
-        f"width={body.width:g}: {body.network} of depth {network.depth} must be at least as wide as the gene, found a "
-        f"narrower one; give width={_least_width(body, carried):g} or more"
+        f"width={body.width:g}: {body.network} of depth {network.depth} must be at least as wide as the gene, found "
+        f"a narrower one; give width={_least_width(body, carried):g} or more"
     )
 
 
@@ -89,7 +89,7 @@ def _least_width(body: Body, carried: Mapping[str, int]) -> float:
     """The least multiple of 0.01 at which a network has room for so many channels of every group."""
 
     def has_room(hundredths: int) -> bool:
-        channels = plan_layout(body.network, width=hundredths / 100, depth=body.depth).channels
+        channels = plan_structure(body.network, width=hundredths / 100, depth=body.depth).channels
         return all(channels[group] >= needed for group, needed in carried.items())
 
     return next(filter(has_room, count(1))) / 100
@@ -114,7 +114,7 @@ def body_channels(body: Body) -> Mapping[str, int]:
     Raises:
         NetworkError: there is no such body.
     """
-    return plan_layout(body.network, width=body.width, depth=body.depth).channels
+    return plan_structure(body.network, width=body.width, depth=body.depth).channels
 
 
 def gene_channels(body: Body, fraction: float, taper: float = 1.0) -> dict[str, int]:
@@ -129,26 +129,26 @@ def gene_channels(body: Body, fraction: float, taper: float = 1.0) -> dict[str, 
     Raises:
         NetworkError: there is no such body.
     """
-    channels = body_channels(body)
-    even = _falling(channels, fraction, 1.0)
+    groups = plan_structure(body.network, width=body.width, depth=body.depth).groups
+    even = _falling(groups, fraction, 1.0)
     if taper == 1:
         return even
     firsts = range(1, math.ceil(GRAIN / taper) + 1)
     fitting = bisect_right(
-        firsts, _numbers(body, even), key=lambda first: _numbers(body, _falling(channels, first / GRAIN, taper))
+        firsts, _numbers(body, even), key=lambda first: _numbers(body, _falling(groups, first / GRAIN, taper))
     )
-    return _falling(channels, firsts[max(fitting, 1) - 1] / GRAIN, taper)
+    return _falling(groups, firsts[max(fitting, 1) - 1] / GRAIN, taper)
 
 
-def _falling(channels: Mapping[str, int], first: float, taper: float) -> dict[str, int]:
-    ratio = taper ** (1 / max(len(channels) - 1, 1))
+def _falling(groups: Mapping[str, Group], first: float, taper: float) -> dict[str, int]:
+    ratio = taper ** (1 / max(len(groups) - 1, 1))
     return {
-        group: max(1, round(count * min(1.0, first * ratio**place)))
-        for place, (group, count) in enumerate(channels.items())
+        name: group.unit * max(1, round(group.size * min(1.0, first * ratio**place) / group.unit))
+        for place, (name, group) in enumerate(groups.items())
     }
 
 
 def _numbers(body: Body, channels: Mapping[str, int]) -> int:
     """How many numbers a gene of `channels` holds."""
-    layout = plan_layout(body.network, depth=body.depth, channels=channels)
-    return sum(math.prod(shape) for shape in layout.shapes(in_chans=body.in_chans).values())
+    structure = plan_structure(body.network, depth=body.depth, channels=channels)
+    return sum(math.prod(shape) for shape in structure.shapes(in_chans=body.in_chans).values())

@@ -1,0 +1,11 @@
+"""The registry of network families: where each is defined. A new family is one file and one line here.
+
+Knows names only, so that recipes are checked before torch is imported.
+"""
+
+FAMILIES: dict[str, str] = {
+    "lg_vgg11": "learngene_hub.networks.lg_vgg:FAMILY",
+    "lg_resnet12": "learngene_hub.networks.lg_resnet12:FAMILY",
+    "lg_resnet12_wide": "learngene_hub.networks.lg_resnet12:WIDE",
+}
+"""Name that timm knows -> module and name of its `learngene_hub.networks.structure.Family`."""

@@ -1,0 +1,1 @@
+"""Learngenes as tensors and sizes: cut out of networks, put into newborn ones."""

@@ -1,0 +1,39 @@
+"""The genome: tensors and sizes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from learngene_hub.networks import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Genome:
+    """The leading channels of every group of a network: what is inherited.
+
+    Index chaining, inferred from Feng 2024 (arXiv:2401.08139, abstract): with `S_l` the gene's outputs of layer `l`, it
+    holds `W_l[S_l][:, S_(l-1)]` and the norm of `S_l`. That they are the leading channels is ours: a network's function
+    does not depend on the order of its channels.
+
+    Attributes:
+        tensors: tensor name -> tensor, under the network's own names.
+        sizes: group -> leading channels that are gene; a property of the individual.
+    """
+
+    tensors: Mapping[str, Tensor]
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], structure: Structure) -> "Genome":
+        """The genome of `tensors` whose sizes nobody told: those that their kernels have.
+
+        Args:
+            tensors: of some or all layers of `structure`, each whole.
+            structure: of a network that has all these layers.
+        """
+        sizes: dict[str, int] = {}
+        for layer in structure.layers:
+            if layer.kernel.name in tensors:
+                sizes.setdefault(layer.writes, tensors[layer.kernel.name].shape[0] // layer.kernel.blocks)
+        return cls(tensors, sizes)

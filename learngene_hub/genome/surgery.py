@@ -1,0 +1,172 @@
+"""Learngenes cut out of networks and put into them: loops over the tensors that a family lists.
+
+Pure functions of tensors and sizes; `structure` says which channel group each dimension of a tensor belongs to.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from learngene_hub.errors import InheritanceError
+from learngene_hub.genome.genome import Genome
+from learngene_hub.networks import IMAGE, Axes, Layer, Structure, in_blocks, joined, part, reordered
+from learngene_hub.networks.structure import REFUSE
+
+State = Mapping[str, Tensor]
+
+
+def extract(state: State, structure: Structure, sizes: Mapping[str, int]) -> Genome:
+    """The learngene: the leading channels of every group, as copies under the network's own names.
+
+    Extraction: attested, Feng 2024 (arXiv:2401.08139, abstract). Leading channels: ours.
+
+    Args:
+        state: the network's tensors.
+        structure: of the network.
+        sizes: group -> channels that are gene, 1 <= size <= the group's channels.
+    """
+    tensors = {
+        axes.name: joined(part(state[axes.name], axes, sizes), axes)
+        .detach()
+        .clone(memory_format=torch.contiguous_format)
+        for axes in structure.tensors
+    }
+    return Genome(tensors, dict(sizes))
+
+
+def carried_channels(structure: Structure, gene: Genome) -> dict[str, int]:
+    """Group -> leading channels that carry the gene's circuit in a network of this `structure`.
+
+    Where the network has a layer that the gene lacks, one that passes on what it reads carries as much as comes in, and
+    the others, such as the inside of an extra residual block, carry nothing.
+
+    Raises:
+        InheritanceError: the gene lacks a layer without which the circuit would be broken.
+    """
+    carried: dict[str, int] = {}
+    for layer in structure.layers:
+        if layer.kernel.name in gene.tensors:
+            carried.setdefault(layer.writes, gene.sizes[layer.writes])
+        elif layer.if_absent == REFUSE:
+            raise InheritanceError(
+                f"layer {layer.name}: the network needs it from the gene, and the gene lacks it; use the gene's "
+                "network family"
+            )
+        elif layer.if_absent.passes_on:
+            carried[layer.writes] = carried[layer.reads]
+        else:
+            carried.setdefault(layer.writes, 0)
+    return carried
+
+
+def inherit(state: State, structure: Structure, gene: Genome, *, cross: str) -> dict[str, Tensor]:
+    """The state of a newborn: `gene` in the leading channels of every layer, all else as in `state`.
+
+    Inheritance: attested, Feng 2024 (arXiv:2401.08139, abstract). `cross`, and the birth of layers that the gene
+    lacks: ours.
+
+    Args:
+        state: the tensors of a freshly initialised network.
+        structure: of the network.
+        gene: from a network of the same family, as narrow as `state` or narrower.
+        cross: `zero`: weights from non-gene inputs into gene outputs are zero, so that the gene's channels compute
+            what they compute alone; `random`: they stay as in `state`.
+
+    Raises:
+        InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
+    """
+    newborn = {name: tensor.detach().clone() for name, tensor in state.items()}
+    inherit_into(newborn, structure, gene, cross=cross)
+    return newborn
+
+
+def inherit_into(newborn: State, structure: Structure, gene: Genome, *, cross: str) -> None:
+    """What `inherit` does, in the tensors of a network that nobody has seen yet: no second copy of it is made.
+
+    Args:
+        newborn: the tensors of a freshly initialised network; changed in place, in part even where an error is raised.
+        structure: see `inherit`.
+        gene: see `inherit`; left alone.
+        cross: see `inherit`.
+
+    Raises:
+        InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
+    """
+    carried = carried_channels(structure, gene)
+    for layer in structure.layers:
+        if layer.kernel.name in gene.tensors:
+            _implant(newborn, layer, gene, carried, cross=cross)
+        elif (make := layer.if_absent.make) is not None:
+            make(newborn, layer, gene.tensors, carried, structure=structure, cross=cross)
+
+
+def reorder(state: State, structure: Structure, orders: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same network with the channels of every group in another order; it computes what it did.
+
+    Args:
+        state: the network's tensors.
+        structure: of the network.
+        orders: group -> `(channels,)` int64, which channel comes first, second...
+    """
+    tensors = (*structure.tensors, structure.classifier)
+    moved = {axes.name: reordered(state[axes.name], axes, orders) for axes in tensors}
+    return {name: moved[name] if name in moved else tensor.detach().clone() for name, tensor in state.items()}
+
+
+def inherited_parts(state: State, structure: Structure, gene: Genome) -> dict[str, Tensor]:
+    """Parameter -> the view of what a network has of it from `gene`; a kernel on the image has all of its inputs.
+
+    Args:
+        state: the network's parameters, or all its tensors.
+        structure: of the network.
+        gene: that it inherited.
+    """
+    carried = carried_channels(structure, gene)
+    return {
+        axes.name: part(state[axes.name], axes, carried)
+        for axes in structure.tensors
+        if axes.name in gene.tensors and not axes.is_statistic
+    }
+
+
+def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, int], *, cross: str) -> None:
+    for axes in layer.tensors:
+        target, source = newborn[axes.name], gene.tensors[axes.name]
+        if IMAGE in axes.dims:
+            place = axes.dims.index(IMAGE)
+            source = _for_image_channels(source, place, target.shape[place], layer.name)
+        _check_fits(target, source, axes, carried, layer)
+        view = part(target, axes, carried)
+        view.copy_(in_blocks(source, axes))
+    if cross == "zero" and layer.reads != IMAGE:
+        kernel = part(newborn[layer.kernel.name], layer.kernel, {layer.writes: carried[layer.writes]})
+        reads = kernel.ndim - len(layer.kernel.dims) + 1
+        kernel.narrow(reads, carried[layer.reads], kernel.shape[reads] - carried[layer.reads]).zero_()
+
+
+def _check_fits(target: Tensor, source: Tensor, axes: Axes, carried: Mapping[str, int], layer: Layer) -> None:
+    """Refuse a tensor whose dimensions are not those that are carried, or that has no room."""
+    sizes = {**carried, IMAGE: target.shape[axes.dims.index(IMAGE)] if IMAGE in axes.dims else 0}
+    has_room = all(ours <= theirs for ours, theirs in zip(source.shape, target.shape, strict=True))
+    if tuple(source.shape) == axes.shape(sizes) and has_room:
+        return
+    inputs = sizes.get(layer.reads, 0)
+    raise InheritanceError(
+        f"layer {layer.name}: the gene's kernel {tuple(source.shape)}, with {inputs} inputs carried to it, does not "
+        f"fit into the network's {tuple(target.shape)}; use the gene's network family, at least as wide as the gene"
+    )
+
+
+def _for_image_channels(kernel: Tensor, place: int, wanted: int, layer: str) -> Tensor:
+    """The first kernel for images of `wanted` channels: RGB sums into gray, gray spreads over any number (ours)."""
+    found = kernel.shape[place]
+    if found == wanted:
+        return kernel
+    if wanted == 1:
+        return kernel.sum(dim=place, keepdim=True)
+    if found == 1:
+        return kernel.repeat_interleave(wanted, dim=place) / wanted
+    raise InheritanceError(
+        f"layer {layer}: the gene reads images of {found} channels, the network {wanted}; use in_chans={found} or 1"
+    )

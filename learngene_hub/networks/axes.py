@@ -1,0 +1,96 @@
+"""The tensors of a network seen as dimensions that belong to channel groups.
+
+Layers that are added together must keep the same channels, so channels are not counted per layer but per group. A
+learngene is the leading channels of every group: all surgery on a network is a loop over its `Axes` (ours).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IMAGE = "image"
+"""The group of the image's own channels, which no gene can shorten."""
+
+CLASSES = "classes"
+"""The group of a classifier's outputs, which belongs to no gene."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are kept or cut together.
+
+    Attributes:
+        size: of them, >= 1.
+        unit: they are cut in multiples of it, such as the channels of one head of attention.
+    """
+
+    size: int
+    unit: int = 1
+
+
+@dataclass(frozen=True)
+class Axes:
+    """One tensor of a network.
+
+    Attributes:
+        name: in the network's state, such as `stages.0.0.conv.weight`.
+        dims: for every dimension the group its entries belong to, or its size where it is not cut. The first dimension
+            of a kernel is what it writes, the second what it reads.
+        blocks: blocks of the group one behind the other in the first dimension, such as 3 for a fused query, key and
+            value.
+        is_statistic: not trained, such as a running mean.
+    """
+
+    name: str
+    dims: tuple[str | int, ...]
+    blocks: int = 1
+    is_statistic: bool = False
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Shape of the tensor where the groups have these `sizes`."""
+        first, *rest = (dim if isinstance(dim, int) else sizes[dim] for dim in self.dims)
+        return (self.blocks * first, *rest)
+
+
+def in_blocks(tensor: Tensor, axes: Axes) -> Tensor:
+    """The view of `tensor` with several blocks as a dimension of their own, the first; `joined` undoes it."""
+    if axes.blocks == 1:
+        return tensor
+    view: Tensor = tensor.unflatten(0, (axes.blocks, -1))  # type: ignore[no-untyped-call]
+    return view
+
+
+def part(tensor: Tensor, axes: Axes, sizes: Mapping[str, int]) -> Tensor:
+    """The view of the leading `sizes` of every group in `tensor`; a group without a size is left whole.
+
+    Shape: that of `axes.shape`, in blocks.
+    """
+    view = in_blocks(tensor, axes)
+    shift = view.ndim - tensor.ndim
+    for place, dim in enumerate(axes.dims):
+        if isinstance(dim, str) and dim in sizes:
+            view = view.narrow(place + shift, 0, sizes[dim])
+    return view
+
+
+def joined(view: Tensor, axes: Axes) -> Tensor:
+    """What `in_blocks` or `part` gave, as a tensor without a dimension for blocks."""
+    return view if axes.blocks == 1 else view.flatten(0, 1)
+
+
+def reordered(tensor: Tensor, axes: Axes, orders: Mapping[str, Tensor]) -> Tensor:
+    """A copy of `tensor` with the channels of every group in another order.
+
+    Args:
+        tensor: to be copied.
+        axes: its dimensions.
+        orders: group -> `(channels,)` int64, which channel comes first, second...; other groups stay as they are.
+    """
+    view = in_blocks(tensor, axes).detach().clone()
+    shift = view.ndim - tensor.ndim
+    for place, dim in enumerate(axes.dims):
+        if isinstance(dim, str) and dim in orders:
+            view = torch.index_select(view, place + shift, orders[dim].to(view.device))
+    return joined(view, axes)

@@ -1,0 +1,187 @@
+"""The base of the networks a learngene is cut out of and put into."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from timm.layers import ClassifierHead
+from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
+
+from learngene_hub.errors import NetworkError
+from learngene_hub.networks.structure import Structure
+
+
+class LearngeneNetwork(nn.Module):
+    """A timm model that knows its structure, what it inherited, and which inherited values are held.
+
+    Attributes:
+        architecture: family, equal for all depths and widths.
+        structure: its layers and channel groups.
+        num_classes: outputs of the classifier; 0: none.
+        in_chans: channels of an image.
+        inheritance: what it has from a learngene, an `InheritanceReport`; None for a network from scratch.
+        hold: what keeps inherited values as they are; None where nothing was ever frozen.
+    """
+
+    architecture: ClassVar[str]
+    structure: Structure
+    num_classes: int
+    in_chans: int
+    inheritance: Any = None
+    hold: Any = None
+    pretrained_cfg: dict[str, Any]  # set by timm
+
+    def __init__(self, structure: Structure, *, num_classes: int, in_chans: int) -> None:
+        super().__init__()
+        self.structure = structure
+        self.depth, self.width = structure.depth, structure.width
+        self.num_classes, self.in_chans = num_classes, in_chans
+
+    def channel_counts(self) -> dict[str, int]:
+        """Number of channels of every group but those of the image and the classes, in forward order."""
+        return self.structure.channels
+
+    def gene_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor which a gene holds the leading part of."""
+        return self.structure.shapes(in_chans=self.in_chans)
+
+    @torch.jit.unused
+    def put_back(self) -> None:
+        """Give inherited values that are held as they are their values again; every way into the layers does."""
+        if self.hold is not None:
+            self.hold(self)
+
+    def __prepare_scriptable__(self) -> "LearngeneNetwork":
+        """What TorchScript takes, which knows nothing of values that are held."""
+        self.put_back()
+        return self
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Feature map of images `x` of shape (batch, in_chans, height, width); calls `put_back` first."""
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of what `forward_features` gave; with `pre_logits` the pooled features."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, classes) logits of images `x`; (batch, channels) features if there are no classes."""
+        return self.forward_head(self.forward_features(x))
+
+
+class StagedNetwork(LearngeneNetwork):
+    """Stages of convolutions, and what timm asks of a model.
+
+    Subclasses only build `stages`. A stage ends in a max-pool, the stages in `head`: a global pool, dropout, and the
+    classifier `head.fc`, whose weight has shape (classes, last_channels).
+
+    Attributes:
+        num_features: channels of the last feature map.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        stages: nn.Sequential,
+        *,
+        stage_groups: Sequence[str],
+        num_classes: int,
+        in_chans: int,
+        global_pool: str,
+        drop_rate: float,
+    ) -> None:
+        super().__init__(structure, num_classes=num_classes, in_chans=in_chans)
+        channels = [structure.groups[group].size for group in stage_groups]
+        self.drop_rate = drop_rate
+        self.num_features = channels[-1]
+        self.feature_info = [
+            {"num_chs": count, "reduction": 2 ** (stage + 1), "module": f"stages.{stage}"}
+            for stage, count in enumerate(channels)
+        ]
+        self.stages = stages
+        self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.head_hidden_size = self.head.num_features
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(batch, last_channels, h, w) feature map of images `x` of shape (batch, in_chans, height, width)."""
+        if not is_scripting():
+            self.put_back()
+        features: Tensor = self.stages(x)
+        return features
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The last feature map of images `x`, and those that the stages end in; every name here is timm's.
+
+        Args:
+            x: (batch, in_chans, height, width).
+            indices: of the stages, from the end if negative; a number: the last so many; None: all.
+            norm: without effect, since there is no norm behind the stages.
+            stop_early: leave out the stages after the last one asked for.
+            output_fmt: only NCHW.
+            intermediates_only: give the list alone.
+
+        Raises:
+            NetworkError: there is no such stage, or no such format.
+        """
+        wanted = _stages_of(len(self.stages), indices, self.architecture)
+        if output_fmt != "NCHW":
+            raise NetworkError(f"{self.architecture} has maps of the format NCHW, not {output_fmt}.")
+        self.put_back()
+        maps = []
+        for stage in list(self.stages)[: max(wanted) + 1 if stop_early else None]:
+            x = stage(x)
+            maps.append(x)
+        found = [maps[stage] for stage in sorted(wanted)]
+        return found if intermediates_only else (x, found)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(batch, classes) logits of feature maps `x`; with `pre_logits` the (batch, last_channels) pooled features.
+
+        The flag, like every name here, is timm's.
+        """
+        scores: Tensor = self.head(x, pre_logits=pre_logits)
+        return scores
+
+    def get_classifier(self) -> nn.Module:
+        """The linear layer; an identity if there are no classes."""
+        classifier: nn.Module = self.head.fc
+        return classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a fresh classifier in place, of `num_classes` classes, or none for 0; the pool stays if None."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+        self.head_hidden_size = self.head.num_features
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Pattern that sorts parameters by block, or by stage if `coarse`, for timm's layer-wise learning rates."""
+        return {"blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Does nothing when switched off; it cannot be switched on.
+
+        Raises:
+            NetworkError: `enable` is true. A second forward pass would move the running means of batch norm twice.
+        """
+        if enable:
+            raise NetworkError(
+                f"{self.architecture} has no gradient checkpointing: it would update every batch norm twice a step. "
+                "Use a smaller batch instead."
+            )
+
+
+def _stages_of(count: int, indices: int | Sequence[int] | None, name: str) -> set[int]:
+    """Which of `count` stages are meant, in timm's way."""
+    asked = range(count) if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
+    if not asked or any(not -count <= one < count for one in asked):
+        raise NetworkError(f"{name} has {count} stages, from 0 to {count - 1}; found indices={indices}.")
+    return {one % count for one in asked}

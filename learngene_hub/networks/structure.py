@@ -1,0 +1,213 @@
+"""What a network consists of, decided before a layer is built: its layers, their tensors, and its channel groups.
+
+A family of networks says here all that surgery needs to know of it; see `learngene_hub.families` for the registry.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, SupportsFloat
+
+from torch import Tensor
+
+from learngene_hub.errors import NetworkError
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group
+
+MOST_WIDTH = 100
+"""Times the published channels: no network is built wider."""
+
+NORM_EPS = 1e-5
+"""What every batch norm here adds to the variance: torch's default."""
+
+
+class MakeLayer(Protocol):
+    """Makes a layer that the gene lacks carry on the gene's channels."""
+
+    def __call__(
+        self,
+        newborn: Mapping[str, Tensor],
+        layer: "Layer",
+        gene: Mapping[str, Tensor],
+        carried: Mapping[str, int],
+        *,
+        structure: "Structure",
+        cross: str,
+    ) -> None:
+        """Change the tensors of `layer` in `newborn` in place.
+
+        Args:
+            newborn: the tensors of a freshly initialised network, the layers before this one born already.
+            layer: that the gene lacks.
+            gene: what is inherited.
+            carried: group -> leading channels that carry the gene's circuit.
+            structure: of the newborn network.
+            cross: `zero`: what the gene's outputs read from other channels is to be zero; `random`: it stays.
+        """
+
+
+@dataclass(frozen=True)
+class Birth:
+    """How a layer is born that the gene, of a shallower network, lacks.
+
+    Attributes:
+        name: in reports.
+        make: what makes it; None: it stays as initialised.
+        passes_on: whether it carries on what it reads, channel by channel.
+    """
+
+    name: str
+    make: MakeLayer | None = None
+    passes_on: bool = False
+
+
+REFUSE = Birth("refuse")
+"""The gene never lacks the layer."""
+RANDOM = Birth("random")
+"""The layer carries nothing of the gene."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Tensors that are in a gene together or not at all.
+
+    Attributes:
+        name: of the module that holds the kernel, such as `stages.0.0.conv`.
+        tensors: the kernel first.
+        reads: group of its inputs.
+        writes: group of its outputs.
+        if_absent: how it is born where the gene lacks it.
+    """
+
+    name: str
+    tensors: tuple[Axes, ...]
+    reads: str
+    writes: str
+    if_absent: Birth = REFUSE
+
+    @property
+    def kernel(self) -> Axes:
+        """The tensor that leads from `reads` to `writes`."""
+        return self.tensors[0]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One network of a family.
+
+    Attributes:
+        depth: as its family counts it.
+        width: factor on the number of channels, 1.0 is the published network.
+        layers: in forward order.
+        groups: name -> channels, of every group but `IMAGE` and `CLASSES`, in forward order.
+        classifier: the classifier's weight, which reads the last group.
+    """
+
+    depth: int
+    width: float
+    layers: tuple[Layer, ...]
+    groups: Mapping[str, Group]
+    classifier: Axes
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Group -> its number of channels."""
+        return {name: group.size for name, group in self.groups.items()}
+
+    @property
+    def tensors(self) -> tuple[Axes, ...]:
+        """All tensors that a gene has a part of, in forward order."""
+        return tuple(axes for layer in self.layers for axes in layer.tensors)
+
+    def shapes(self, *, in_chans: int) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor that a gene of all these channels holds, in forward order."""
+        sizes = {IMAGE: in_chans, **self.channels}
+        return {axes.name: axes.shape(sizes) for axes in self.tensors}
+
+    def writers(self, group: str) -> list[Layer]:
+        """The layers whose outputs are the channels of `group`."""
+        return [layer for layer in self.layers if layer.writes == group]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one kind.
+
+    Attributes:
+        depths: that there are; the first is the default.
+        structure: of the network of a `depth`, a `width` and, instead of the width, `channels` of every group.
+    """
+
+    depths: tuple[int, ...]
+    structure: Callable[..., Structure]
+
+
+def normed_convolution(
+    conv: str, norm: str, *, reads: str, writes: str, kernel: int, if_absent: Birth = REFUSE
+) -> Layer:
+    """A convolution without a bias and the batch norm behind it.
+
+    Args:
+        conv: module of the convolution, whose kernel is (out_channels, in_channels, kernel, kernel).
+        norm: module of the batch norm.
+        reads: group of its inputs.
+        writes: group of its outputs.
+        kernel: side of the kernel, in pixels.
+        if_absent: see `Layer`.
+    """
+    tensors = (
+        Axes(f"{conv}.weight", (writes, reads, kernel, kernel)),
+        Axes(f"{norm}.weight", (writes,)),
+        Axes(f"{norm}.bias", (writes,)),
+        Axes(f"{norm}.running_mean", (writes,), is_statistic=True),
+        Axes(f"{norm}.running_var", (writes,), is_statistic=True),
+    )
+    return Layer(conv, tensors, reads, writes, if_absent)
+
+
+def linear_classifier(name: str, reads: str) -> Axes:
+    """The weight `name` of a linear classifier, (classes, channels of the group `reads`)."""
+    return Axes(name, (CLASSES, reads))
+
+
+def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:
+    """The whole number that equals `depth`, once it is known to be one of `allowed`.
+
+    Raises:
+        NetworkError: `depth` is not allowed for the network `name`.
+    """
+    if depth not in allowed:
+        raise NetworkError(f"{name} has no depth {depth}; choose one of {', '.join(map(str, allowed))}.")
+    return allowed[allowed.index(depth)]
+
+
+def resolve_groups(
+    base: Mapping[str, int], *, width: float, channels: Mapping[str, int] | None, name: str
+) -> dict[str, Group]:
+    """Every group: `base` times `width` channels, at least 1, or exactly `channels` where given (ours).
+
+    Args:
+        base: group to channels at width 1.
+        width: factor, above 0 and up to `MOST_WIDTH`.
+        channels: group to channels for every group of `base`, at least 1 each, or None.
+        name: family of the network, for messages.
+
+    Raises:
+        NetworkError: `width` is out of range, or `channels` misses a group, has an unknown one, or empties one.
+    """
+    if not (isinstance(width, SupportsFloat) and 0 < float(width) <= MOST_WIDTH):
+        raise NetworkError(
+            f"{name} has no width {width!r}; choose a number above 0 and up to {MOST_WIDTH}, such as 0.5 or 1.0."
+        )
+    if channels is None:
+        return {group: Group(max(1, round(count * width))) for group, count in base.items()}
+    _refuse_groups("misses groups", [group for group in base if group not in channels], name=name)
+    _refuse_groups("names unknown groups", [group for group in channels if group not in base], name=name)
+    _refuse_groups("leaves less than 1 channel in", [group for group in base if channels[group] < 1], name=name)
+    return {group: Group(channels[group]) for group in base}
+
+
+def _refuse_groups(fault: str, groups: list[str], *, name: str) -> None:
+    if groups:
+        raise NetworkError(
+            f"{name} takes the number of channels of each of its groups, at least 1, but `channels` {fault}: "
+            f"{', '.join(groups)}. Start from the network's channel_counts() at the same depth."
+        )

@@ -1,0 +1,93 @@
+"""Tensors cut, put together and reordered by the groups of their dimensions."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import extract, inherit, reorder
+from learngene_hub.networks import IMAGE, Axes, Group, Layer, Structure, part
+from learngene_hub.networks.structure import linear_classifier
+from learngene_hub.operators import exchange, mutate
+from learngene_hub.rng import generator
+
+HEAD = 4  # channels of one head of attention
+QKV = Axes("qkv.weight", ("heads", "stream"), blocks=3)
+STRUCTURE = Structure(
+    depth=1,
+    width=1.0,
+    layers=(
+        Layer(
+            "embed", (Axes("embed.weight", ("stream", IMAGE, 2, 2)), Axes("embed.bias", ("stream",))), IMAGE, "stream"
+        ),
+        Layer("qkv", (QKV, Axes("qkv.bias", ("heads",), blocks=3)), "stream", "heads"),
+    ),
+    groups={"stream": Group(6), "heads": Group(3 * HEAD, unit=HEAD)},
+    classifier=linear_classifier("head.weight", "heads"),
+)
+SIZES = {"stream": 2, "heads": HEAD}
+
+
+def state(seed=0):
+    shapes = STRUCTURE.shapes(in_chans=3) | {"head.weight": (5, 3 * HEAD), "other": (2,)}
+    return {name: torch.rand(shape, generator=generator(seed, name)) for name, shape in shapes.items()}
+
+
+def test_a_fused_projection_is_cut_in_every_block():
+    weight = state()["qkv.weight"]
+    expected = torch.cat([block[:HEAD, :2] for block in weight.chunk(3)])
+    gene = extract(state(), STRUCTURE, SIZES)
+    assert torch.equal(gene.tensors["qkv.weight"], expected)
+    assert gene.tensors["qkv.bias"].shape == (3 * HEAD,)
+    assert gene.tensors.keys() == STRUCTURE.shapes(in_chans=3).keys()
+
+
+def test_a_view_of_a_part_writes_into_the_tensor():
+    weight = state()["qkv.weight"]
+    part(weight, QKV, SIZES).zero_()
+    blocks = weight.unflatten(0, (3, -1))
+    assert not blocks[:, :HEAD, :2].any()
+    assert blocks[:, HEAD:].all()
+    assert blocks[:, :, 2:].all()
+
+
+@pytest.mark.parametrize("cross", ["zero", "random"])
+def test_a_gene_put_into_another_network_is_there_whole_and_reads_nothing_else_with_zero_cross(cross):
+    gene, other = extract(state(), STRUCTURE, SIZES), state(seed=1)
+    born = inherit(other, STRUCTURE, gene, cross=cross)
+    again = extract(born, STRUCTURE, SIZES)
+    assert all(torch.equal(again.tensors[name], gene.tensors[name]) for name in gene.tensors)
+    outside = born["qkv.weight"].unflatten(0, (3, -1))[:, :HEAD, 2:]
+    assert torch.equal(outside, torch.zeros_like(outside)) is (cross == "zero")
+    assert torch.equal(born["other"], other["other"])
+
+
+def test_a_network_in_another_order_computes_what_it_did():
+    before, draws = state(), generator(0, "orders")
+    orders = {"stream": torch.randperm(6, generator=draws), "heads": torch.randperm(3 * HEAD, generator=draws)}
+    after = reorder(before, STRUCTURE, orders)
+
+    def forward(tensors):
+        x = torch.ones(3)
+        x = tensors["embed.weight"].sum((2, 3)) @ x + tensors["embed.bias"]
+        q, k, v = (tensors["qkv.weight"] @ x + tensors["qkv.bias"]).chunk(3)
+        return tensors["head.weight"] @ (q * k * v)
+
+    torch.testing.assert_close(forward(after), forward(before))
+    assert after.keys() == before.keys()
+
+
+@given(rate=st.floats(0, 1), seed=st.integers(0, 99))
+def test_mutation_keeps_units_together(rate, seed):
+    orders = exchange(STRUCTURE.groups, SIZES, rate=rate, generator=generator(seed))
+    units = orders["heads"].reshape(-1, HEAD)
+    assert torch.equal(units % HEAD, torch.arange(HEAD).expand_as(units))
+    assert orders["heads"].sort().values.tolist() == list(range(3 * HEAD))
+    mutant = mutate(state(), STRUCTURE, SIZES, rate=rate, generator=generator(seed))
+    assert torch.equal(mutant["qkv.bias"].sort().values, state()["qkv.bias"].sort().values)
+
+
+def test_a_genome_of_tensors_alone_knows_its_sizes():
+    gene = extract(state(), STRUCTURE, SIZES)
+    assert Genome.of(gene.tensors, STRUCTURE).sizes == SIZES
