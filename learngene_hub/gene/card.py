@@ -1,15 +1,18 @@
 """The model card: what a gene is, how it was made, and what it has not been shown to do."""
 
 import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
+from markupsafe import Markup
 
+from learngene_hub.data import is_hub_id
 from learngene_hub.errors import GeneFileError
 from learngene_hub.gene.config import GeneConfig
+from learngene_hub.markdown import markdown_template
+from learngene_hub.plain_text import one_line
 from learngene_hub.plain_yaml import load_yaml
 
 LIBRARY_NAME = "learngene"
@@ -33,14 +36,14 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
     data = ModelCardData(
         library_name=LIBRARY_NAME,
         pipeline_tag="image-classification",
-        tags=["learngene", "gtl", "transfer-learning", "few-shot", config.network, *_data_tags(config)],
+        tags=["learngene", "gtl", "transfer-learning", "few-shot", one_line(config.network), *_data_tags(config)],
         datasets=_hub_data_sets(config),
         **facts,
     )
-    template = files("learngene_hub.gene").joinpath("card.md.jinja").read_text(encoding="utf-8")
-    values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name, "begin": BEGIN, "end": END}
-    values |= {"picture": picture, "recipe": recipe}
-    return str(ModelCard.from_template(data, template_str=template, **values))
+    values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name}
+    values |= {"begin": Markup(BEGIN), "end": Markup(END), "picture": picture, "recipe": recipe}
+    template = markdown_template("learngene_hub.gene", "card.md.jinja")
+    return template.render(card_data=Markup(data.to_yaml()), **values)
 
 
 def check_card(content: bytes, path: Path, *, library: str | None = None) -> str:
@@ -101,22 +104,22 @@ def addressed_card(card: str, name: str) -> str:
 def card_facts(config: GeneConfig) -> dict[str, Any]:
     """What the metadata of a card says of the gene, for lists."""
     return {
-        "network": config.network,
+        "network": one_line(config.network),
         "width": config.width,
         "depth": config.depth,
         "version": config.version,
         "parameters": config.parameters,
         "dtype": config.dtype,
         "image_size": config.image_size,
-        "data": config.origin.data.source if config.origin else None,
+        "data": one_line(config.origin.data.source) if config.origin else None,
     }
 
 
 def _data_tags(config: GeneConfig) -> list[str]:
     """The data set, under the name that a user would search."""
-    return [config.origin.data.source.rsplit("/", 1)[-1]] if config.origin else []
+    return [one_line(config.origin.data.source.rsplit("/", 1)[-1])] if config.origin else []
 
 
 def _hub_data_sets(config: GeneConfig) -> list[str] | None:
     source = config.origin.data.source if config.origin else ""
-    return [source] if source.count("/") == 1 else None
+    return [source] if is_hub_id(source) else None

@@ -15,6 +15,7 @@ from learngene_hub.gene.folder import CARD_NAME, read_config
 from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
+from learngene_hub.plain_text import one_line
 from learngene_hub.results import GAIN_METRIC
 
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
@@ -109,7 +110,7 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
 
 def _text(value: object) -> str | None:
     """A short line without what would steer a terminal."""
-    return "".join(filter(str.isprintable, value))[:80] if isinstance(value, str) else None
+    return one_line(value)[:80] if isinstance(value, str) else None
 
 
 def _gain(data: CardData) -> float | None:
