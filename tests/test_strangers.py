@@ -196,3 +196,20 @@ def test_a_contact_sheet_of_hostile_classes_and_a_recipe_are_shown_without_actin
     text = (hostile / "recipe.yaml").read_text().replace("name: tiny", 'name: "tiny\u202e\x85"')
     (tmp_path / "mine.yaml").write_text(text)
     assert_plain(learngene("recipes", "show", tmp_path / "mine.yaml").output)
+
+
+def test_a_card_too_long_to_be_read_is_said_in_a_line(stranger):
+    folder = stranger()
+    (folder / "README.md").write_text("---\ntags:\n" + "- {a: 1}\n" * 30_000 + "---\n# Gene\n")
+    result = learngene("info", folder)
+    assert result.exit_code == 0
+    assert result.stderr.count("\n") == 1
+    assert "README.md: the card is not read: more than 200,000 characters" in result.stderr
+    assert "recipe" in result.stdout
+
+
+def test_the_metadata_of_a_card_are_parsed_once(stranger, monkeypatch):
+    read, load = [], yaml.load
+    monkeypatch.setattr(yaml, "load", lambda text, loader: read.append(text) or load(text, loader))
+    assert learngene("info", stranger()).exit_code == 0
+    assert len(read) == 1
