@@ -16,7 +16,7 @@ from learngene_hub.errors import InheritanceError, NetworkError, first_fault
 from learngene_hub.freezing import freeze, inherited_shapes, unfreeze
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.networks import IMAGE, LearngeneNetwork, walkable
+from learngene_hub.networks import IMAGE, LearngeneNetwork, plan_layout, walkable
 from learngene_hub.operators import carried_channels
 from learngene_hub.operators import extract as extract_tensors
 from learngene_hub.operators import inherit as inherit_tensors
@@ -299,6 +299,7 @@ def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: 
         raise NetworkError(
             f"expected a network made by timm.create_model, found a bare {type(network).__name__}"
         ) from None
+    full = plan_layout(cfg["architecture"], width=network.width, depth=network.depth).channels
     neutral = (0.5,) * network.in_chans
     fits = len(cfg["mean"]) == network.in_chans
     try:
@@ -309,7 +310,7 @@ def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: 
             depth=network.depth,
             in_chans=network.in_chans,
             channels=dict(channels),
-            fraction=sum(channels.values()) / sum(network.channel_counts().values()),
+            fraction=sum(channels.values()) / sum(full.values()),
             parameters=sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name),
             mean=tuple(cfg["mean"]) if fits else neutral,
             std=tuple(cfg["std"]) if fits else neutral,

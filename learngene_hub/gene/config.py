@@ -88,13 +88,14 @@ class GeneConfig(_Part):
         version: of the gene, raised when a better one takes its name.
         channels: channel group -> leading channels that are gene.
         fraction: gene channels over all channels of the ancestry network, in (0, 1].
+        parameters: numbers in the tensors, without the running statistics of batch norms.
         mean: of each image channel, of values in [0, 1]; what the network expects its input to be normalised with.
         std: likewise.
         image_size: pixels the gene was evolved at.
         dtype: of the kernels in the file; vectors are float32 in any case, and so is all that is read.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     version: int = Field(default=1, ge=1)
     package_version: str
     network: str
