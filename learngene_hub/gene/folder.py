@@ -80,6 +80,9 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
     Raises:
         GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
     """
+    for name, tensor in tensors.items():
+        if fault := value_fault(name, tensor):
+            raise GeneFileError(f"{name}: {fault}")
     with atomic_path(folder / WEIGHTS_NAME) as path:
         config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
     write_text(folder / CONFIG_NAME, config_text(config))
@@ -90,7 +93,7 @@ def signed(tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
     """The config as `write_gene` gives it, without a file: with the sha256 that these tensors would have.
 
     Raises:
-        GeneFileError: as for `write_gene`.
+        GeneFileError: as for `stored`.
     """
     sha256 = hashlib.sha256(_packed(stored(tensors, config.dtype))).hexdigest()
     return config.model_copy(update={"sha256": sha256})
@@ -100,11 +103,10 @@ def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     """The tensors as a file keeps them: kernels in `dtype`, vectors in float32.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
+        GeneFileError: a tensor has values that are not finite.
     """
-    for name, tensor in tensors.items():
-        if fault := value_fault(name, tensor):
-            raise GeneFileError(f"{name}: {fault}")
+    if infinite := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise GeneFileError(f"{infinite[0]}: expected finite values, found NaN or infinity")
     return {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
 
 
