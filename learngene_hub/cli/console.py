@@ -34,7 +34,10 @@ class _Printable(RenderHook):
     """Every text that a console prints, whoever wrote it; tables see to their cells themselves."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [Text(printable(one.plain)) if isinstance(one, Text) else one for one in renderables]
+        for one in renderables:
+            if isinstance(one, Text):
+                one.plain = printable(one.plain)
+        return renderables
 
 
 for _console in (stdout, stderr):
