@@ -299,6 +299,7 @@ def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: 
         raise NetworkError(
             f"expected a network made by timm.create_model, found a bare {type(network).__name__}"
         ) from None
+    full = plan_structure(cfg["architecture"], width=network.width, depth=network.depth).channels
     neutral = (0.5,) * network.in_chans
     fits = len(cfg["mean"]) == network.in_chans
     try:
@@ -309,7 +310,7 @@ def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: 
             depth=network.depth,
             in_chans=network.in_chans,
             channels=dict(channels),
-            fraction=sum(channels.values()) / sum(network.channel_counts().values()),
+            fraction=sum(channels.values()) / sum(full.values()),
             parameters=sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name),
             mean=tuple(cfg["mean"]) if fits else neutral,
             std=tuple(cfg["std"]) if fits else neutral,

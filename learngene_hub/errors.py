@@ -5,8 +5,9 @@ message, without a traceback, and exits with status 1.
 """
 
 import re
-import unicodedata
 from typing import TYPE_CHECKING
+
+from learngene_hub.plain_text import printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -88,17 +89,6 @@ def lack_of_memory(error: MemoryError | RuntimeError) -> str | None:
     if not is_named and asked is None:
         return None
     return asked[0] if asked else str(error).partition("\n")[0] or type(error).__name__
-
-
-def printable(text: str) -> str:
-    r"""`text` with what would steer a terminal, or cannot be encoded, spelt out; its lines and tabs stay.
-
-    >>> printable("name \x1b[2J")
-    'name \\x1b[2J'
-    """
-    return "".join(
-        letter if letter in "\n\t" or unicodedata.category(letter)[0] != "C" else ascii(letter)[1:-1] for letter in text
-    )
 
 
 def first_fault(error: "ValidationError") -> str:

@@ -126,12 +126,20 @@ def parse_json(text: str) -> Any:  # noqa: ANN401
     """What `text` says.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply.
+        ValueError: it is not JSON, nested too deeply, or has a key twice, which readers take for different values.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_repetition)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in found if names.count(name) > 1)!r:.80} twice")
+    return found
 
 
 @contextmanager

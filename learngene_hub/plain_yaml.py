@@ -6,19 +6,23 @@ constructors that fail in ways of their own.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import yaml
+from yaml.composer import Composer
 
 # What YAML's constructors raise for a value that does not fit its tag, such as the date 2024-99-99.
 _UNFIT = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
-class _Loader(yaml.SafeLoader):
+class _Plain:
+    """What our loaders refuse beyond a safe one; they inherit from this and from that."""
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
             raise yaml.YAMLError("an alias (*name), by which a small text becomes a huge one; write the value out")
-        return super().compose_node(parent, index)
+        return super().compose_node(parent, index)  # type: ignore[misc,no-any-return]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -28,14 +32,28 @@ class _Loader(yaml.SafeLoader):
             seen.add(name)
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise yaml.YAMLError(f"<<, a mapping within another, line {node.start_mark.line + 1}; write its keys out")
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, deep)  # type: ignore[misc,no-any-return]
 
 
-def _refuse_bytes(_: _Loader, node: yaml.Node) -> NoReturn:
+class _Loader(_Plain, yaml.SafeLoader):
+    """In Python."""
+
+
+class _Fast(_Plain, Composer, getattr(yaml, "CSafeLoader", object)):  # type: ignore[misc]
+    """With the scanner and the parser in C, where PyYAML has them; its messages say less."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        yaml.CSafeLoader.__init__(self, text)
+
+
+def _refuse_bytes(_: Any, node: yaml.Node) -> NoReturn:  # noqa: ANN401
     raise yaml.YAMLError(f"!!binary, line {node.start_mark.line + 1}; write text")
 
 
 _Loader.add_constructor("tag:yaml.org,2002:binary", _refuse_bytes)
+if yaml.__with_libyaml__:
+    _Fast.add_constructor("tag:yaml.org,2002:binary", _refuse_bytes)
 
 
 def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
@@ -48,6 +66,9 @@ def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
         ValueError: it is not YAML, nested too deeply, or has an alias, a key twice, or a value unfit for its tag.
     """
     try:
+        if yaml.__with_libyaml__:
+            with suppress(RecursionError, *_UNFIT):  # which the other one describes
+                return yaml.load(text, _Fast)
         return yaml.load(text, _Loader)
     except RecursionError:
         raise ValueError("nested too deeply") from None

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from learngene_hub.plain_text import printable
+
 
 class Task(Protocol):
     """One bar: something that advances."""
@@ -58,4 +60,4 @@ class LoggingReporter(_WithoutBars):
 
     def warn(self, text: str) -> None:
         """Log the warning, which Python prints to stderr unless it is told otherwise."""
-        logging.getLogger("learngene_hub").warning(text)
+        logging.getLogger("learngene_hub").warning(printable(text))

@@ -74,11 +74,12 @@ def test_a_gene_in_float16_keeps_its_vectors_and_loads_as_float32(tiny_run, tmp_
         assert torch.equal(found.tensors[name], tensor.half().float() if tensor.ndim > 1 else tensor)
 
 
-def test_a_gene_too_large_for_float16_is_refused(tiny_run, tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_gene_that_could_not_be_loaded_again_is_not_written(tiny_run, tmp_path, dtype):
     gene = Learngene.from_pretrained(tiny_run)
     large = {name: tensor * 1e9 for name, tensor in gene.tensors.items()}
-    half = Learngene(large, gene.config.model_copy(update={"dtype": "float16"}))
-    with pytest.raises(GeneFileError, match=r"expected values that float16 can hold, found larger ones; use float32"):
+    half = Learngene(large, gene.config.model_copy(update={"dtype": dtype}))
+    with pytest.raises(GeneFileError, match=r"expected values from -10000 to 10000, found -?[0-9.]+e\+[01]\d"):
         half.save_pretrained(tmp_path / "half")
     assert list((tmp_path / "half").iterdir()) == []
 
@@ -102,6 +103,11 @@ CORRUPTIONS = {
     "finite values": [
         (lambda t: t[first(t)].fill_(torch.nan), "expected finite values, found NaN"),
         (lambda t: t[first(t)].fill_(torch.inf), "expected finite values, found NaN or infinity"),
+        (lambda t: t[first(t)].view(-1)[:1].fill_(3e38), r"expected values from -10000 to 10000, found 3e\+38"),
+        (
+            lambda t: t[first(t).replace("conv.weight", "norm.running_var")].fill_(-1),
+            r"expected values from 0 to 1e\+08, found -1$",
+        ),
     ],
 }
 
@@ -142,11 +148,41 @@ def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(folder):
         {"fraction": 7},
         {"width": 64},
         {"origin": {"lineage": []}},
+        {"schema_version": 0},
+        {"schema_version": -1},
+        {"schema_version": True},
     ],
 )
 def test_a_config_with_values_out_of_range_is_refused(folder, changes):
     change_config(folder, **changes)
     with pytest.raises(GeneFileError, match=r"config\.json: "):
+        Learngene.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameters": 10**18}, r"config\.json: expected parameters: [\d,]+, found 1,000,000,000,000,000,000"),
+        ({"fraction": 1.0}, r"config\.json: expected fraction: 0\.[45]\d*, found 1$"),
+    ],
+)
+def test_a_stated_number_that_the_tensors_contradict_is_refused(folder, changes, message):
+    change_config(folder, **changes)
+    with pytest.raises(GeneFileError, match=message):
+        Learngene.from_pretrained(folder)
+    assert verify(folder)[-1].name == "network and channels"
+
+
+def test_the_fraction_of_an_early_gene_is_what_was_asked_for(folder):
+    config = json.loads((folder / "config.json").read_text())
+    change_config(folder, fraction=round(config["fraction"], 2))
+    assert [check.fault for check in verify(folder)] == [None] * 10
+
+
+def test_a_key_that_stands_twice_is_refused(folder):
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"version": 1,', '"version": 1, "version": 2,', 1))
+    with pytest.raises(GeneFileError, match=r"expected JSON, found something else: the key 'version' twice"):
         Learngene.from_pretrained(folder)
 
 

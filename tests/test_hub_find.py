@@ -37,7 +37,7 @@ def test_no_card_of_a_stranger_breaks_the_list(hub, line):
 def test_a_card_cannot_steer_the_terminal(hub):
     card = '---\nlibrary_name: learngene\nlearngene: {data: "\\e]0;x\\a\\e[31mred"}\n---\n'
     hub.put("other/odd", {"README.md": card.encode()})
-    assert list_learngenes(hub=True, endpoint=hub.url)[0].data == "]0;x[31mred"
+    assert list_learngenes(hub=True, endpoint=hub.url)[0].data == r"\x1b]0;x\x07\x1b[31mred"
 
 
 def test_the_hub_is_searched_and_the_card_says_what_a_list_shows(hub, push):

@@ -1,6 +1,8 @@
 """Ctrl-C comes out as Ctrl-C."""
 
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 
@@ -99,3 +101,19 @@ def test_finetune_interrupted_inside_a_library_says_that_nothing_was_written(tin
     found = CliRunner().invoke(app, command)
     assert (found.exit_code, out.exists()) == (130, False)
     assert "interrupted; nothing was written" in found.stderr
+
+
+@pytest.mark.parametrize("module", ["learngene_hub.cli.main", "typer", "rich.console", "pydantic", "torch"])
+def test_ctrl_c_while_the_command_is_imported_is_one_word(module):
+    code = f"""
+import runpy, signal, sys
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Press())
+sys.argv = ["learngene", "verify", "nowhere"]
+runpy.run_module("learngene_hub", run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import stderr
+from learngene_hub.cli.console import print_text, stderr
 
 EXAMPLE = "Example: learngene card runs/demo --results runs/demo"
 
@@ -38,4 +38,4 @@ def card(
         if not is_there(gene):
             raise GeneFileError(f"{gene}: comes with the package, whose cards are not changed; give a folder")
         stderr.print(f"card: {write_evaluation(folder, results)}", markup=False)
-    typer.echo(read_evaluation(folder))
+    print_text(read_evaluation(folder))

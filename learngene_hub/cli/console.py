@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleRenderable, RenderHook
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from learngene_hub.plain_text import one_line, printable
 from learngene_hub.progress import Task
 
 SETTLED = 2  # seconds until a bar shows a speed
@@ -29,9 +30,28 @@ stdout = Console(highlight=False, emoji=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
+class _Printable(RenderHook):
+    """Every text that a console prints, whoever wrote it; tables see to their cells themselves."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        for one in renderables:
+            if isinstance(one, Text):
+                one.plain = printable(one.plain)
+        return renderables
+
+
+for _console in (stdout, stderr):
+    _console.push_render_hook(_Printable())
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print `value` as JSON to stdout and nothing else."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def print_text(text: str, *, end: str = "\n") -> None:
+    """Print lines to stdout as they are, tabs too."""
+    typer.echo(printable(text) + end, nl=False)
 
 
 class _BarTask:
@@ -43,7 +63,7 @@ class _BarTask:
         """Move the bar and show `fields` beside it; a field stays until it is given anew."""
         self._fields |= fields
         shown = ", ".join(f"{name} {value}" for name, value in self._fields.items())
-        self._progress.update(self._task, advance=amount, fields_shown=shown)
+        self._progress.update(self._task, advance=amount, fields_shown=one_line(shown))
 
 
 class _LineTask:
@@ -109,7 +129,7 @@ class TerminalReporter:
             transient=True,
             redirect_stdout=stdout.is_terminal,  # else results would go where the bar is
         ) as progress:
-            task = progress.add_task(title, total=total, unit=unit, fields_shown="")
+            task = progress.add_task(one_line(title), total=total, unit=unit, fields_shown="")
             yield _BarTask(progress, task)
 
     def line(self, text: str) -> None:

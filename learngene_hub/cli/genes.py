@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json, stderr
+from learngene_hub.cli.console import TerminalReporter, print_json, stderr
 from learngene_hub.cli.tables import print_pairs, print_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def info(gene: Source, as_json: AsJson = False) -> None:
     from learngene_hub.gene.source import locate
 
     place = locate(gene, required=(CONFIG_NAME,))
-    config, gain = read_config(place.folder), read_gain(place.folder)
+    config, gain = read_config(place.folder), read_gain(place.folder, TerminalReporter().warn)
     if as_json:
         more = {"revision": place.revision, "gain_over_scratch": gain}
         print_json(config.model_dump(mode="json") | more)

@@ -33,6 +33,14 @@ USE, EVOLVE, SHARE, LOOK = "Use a gene", "Make a gene", "Share genes", "Look aro
 class _Commands(TyperGroup):
     """All commands; known failures and Ctrl-C end in one message, not in a traceback."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Read the command line, during which typer would end without a word at Ctrl-C."""
+        try:
+            return super().make_context(*arguments, **options)
+        except KeyboardInterrupt:
+            stderr.print("interrupted")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         try:
             with interruptible("interrupted"):
@@ -98,7 +106,7 @@ def _options(
 
 
 def main() -> None:
-    """Entry point of the `learngene` script."""
+    """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may be no text

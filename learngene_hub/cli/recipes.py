@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json, stdout
+from learngene_hub.cli.console import print_json, print_text, stdout
 from learngene_hub.cli.tables import print_table
 from learngene_hub.errors import RecipeError
 
@@ -33,7 +33,7 @@ def show(recipe: Name) -> None:
     """Print a recipe as it is written."""
     from learngene_hub.recipe import Recipe
 
-    typer.echo(Recipe.from_file(recipe).text, nl=False)
+    print_text(Recipe.from_file(recipe).text, end="")
 
 
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from learngene_hub.cli.console import stdout
+from learngene_hub.plain_text import one_line, printable
 
 MOST_WHOLE = 40  # characters
 
@@ -23,8 +24,8 @@ def print_table(
 
     A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
     """
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE, show_header=bool(columns))
-    rows = list(rows)
+    table = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE, show_header=bool(columns))
+    rows = [[*map(one_line, row)] for row in rows]
     whole_first = whole_first and max((len(row[0]) for row in rows), default=0) <= MOST_WHOLE
     for number in range(len(rows[0]) if rows else len(columns)):
         table.add_column(columns[number] if columns else "", overflow="fold", no_wrap=whole_first and number == 0)

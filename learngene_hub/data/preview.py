@@ -10,6 +10,7 @@ from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.errors import DataError
 from learngene_hub.files import atomic_path
+from learngene_hub.plain_text import one_line
 from learngene_hub.rng import generator
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: 
 def _caption(name: str) -> str:
     """The class name, and the character itself where the name is a code point."""
     is_code_point = name.startswith("U+") and all(digit in "0123456789ABCDEF" for digit in name[2:]) and len(name) > 5
-    return f"{name}  {chr(int(name[2:], 16))}" if is_code_point else name
+    return one_line(f"{name}  {chr(int(name[2:], 16))}" if is_code_point else name)
 
 
 def _font() -> Any:  # noqa: ANN401 - PIL is optional

@@ -19,7 +19,7 @@ from learngene_hub.files import expanded, is_there, visible_files
 GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,15 @@ class SourceFields(Protocol):
     def images_per_class(self) -> int | None: ...  # noqa: D102
 
 
+def is_hub_id(text: str) -> bool:
+    """Whether `text` may be the name of a data set on the Hub.
+
+    >>> is_hub_id("uoft-cs/cifar100"), is_hub_id("~/Pictures"), is_hub_id("../photos")
+    (True, False, False)
+    """
+    return _HUB_ID.fullmatch(text) is not None
+
+
 def source_of(fields: SourceFields, *, path: str | None, seed: int) -> DataSource:
     """The source that the section of a recipe or the record of a gene describes, found at `path`."""
     return DataSource(
@@ -105,6 +114,7 @@ def opened(source: DataSource) -> AbstractContextManager[list[Part]]:
 
     Raises:
         DataError: they cannot be had or read.
+        HubError: they are more than may be fetched at once.
     """
     local, hub_id = _place(source)
     if local is not None:
@@ -151,7 +161,7 @@ def _place(source: DataSource) -> tuple[Path | None, str]:
     path = expanded(source.path)
     if is_there(path):
         return path, ""
-    if source.preset is None and _HUB_ID.fullmatch(source.path):
+    if source.preset is None and is_hub_id(source.path):
         return None, source.path
     raise DataError(
         f"No file or folder {source.path}. Expected a Parquet or Arrow file, a folder of those, a folder of class "

@@ -100,8 +100,10 @@ def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:
         return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)
-    # a path that the gene tells is cut down to its last part, so it leads nowhere
-    return recipe if recipe.data.preset is None else recipe.with_data(None)
+    if recipe.data.preset is not None:
+        return recipe.with_data(None)
+    # A path of a stranger's recipe would be read as one of this machine.
+    return recipe if (origin.data.preset, origin.data.source) == (None, recipe.data.path) else None
 
 
 def check_images(name: str, config: GeneConfig, first: Candidate) -> None:

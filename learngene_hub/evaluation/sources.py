@@ -14,13 +14,14 @@ from learngene_hub.data import (
     Normalisation,
     available_classes,
     contact_sheet,
+    is_hub_id,
     load_classes,
     source_of,
 )
 from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.evaluation.bench import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
-from learngene_hub.files import public_name
+from learngene_hub.files import is_there, public_name
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.progress import Reporter
@@ -114,10 +115,17 @@ def _refuse_none(source: Source, what: str) -> None:
 
 
 def _own(record: DataRecord, data: str | None) -> DataSource:
-    if record.preset is None and data is None and record.source.count("/") != 1:
+    """Where the gene's images are: what it says itself is a preset or the name of a data set, never a path."""
+    if data is not None or record.preset is not None:
+        return source_of(record, path=data, seed=record.seed)
+    if not is_hub_id(record.source):
         raise DataError(f"the gene was evolved on a local folder {record.source!r}; say where it is with --data")
-    path = data if data is not None or record.preset is not None else record.source
-    return source_of(record, path=path, seed=record.seed)
+    if is_there(record.source):  # a path would be looked at first
+        raise DataError(
+            f"the gene was evolved on {record.source} of the Hub, and a folder here is called the same; say which one "
+            "to take with --data: an absolute path for the folder"
+        )
+    return source_of(record, path=record.source, seed=record.seed)
 
 
 def _target(target: Target, records: Sequence[DataRecord]) -> Source:

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
+from markupsafe import Markup
 
 from learngene_hub.errors import RunError
 from learngene_hub.files import atomic_path, write_text
 from learngene_hub.gene.folder import CARD_NAME
+from learngene_hub.markdown import markdown_template
 from learngene_hub.networks import LearngeneNetwork, save_timm_folder
 from learngene_hub.plots import draw_confusion, draw_training
 
@@ -62,8 +63,8 @@ def render_card(record: Mapping[str, Any], *, name: str) -> str:
         pipeline_tag="image-classification",
         tags=["image-classification", "timm", "learngene"],
     )
-    template = files("learngene_hub.finetuning").joinpath("card.md.jinja").read_text(encoding="utf-8")
-    return str(ModelCard.from_template(data, template_str=template, name=name, **record))
+    template = markdown_template("learngene_hub.finetuning", "card.md.jinja")
+    return template.render(card_data=Markup(data.to_yaml()), name=name, **record)
 
 
 def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -> None:

@@ -1,19 +1,23 @@
 """The model card: what a gene is, how it was made, and what it has not been shown to do."""
 
 import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from markupsafe import Markup
 
+from learngene_hub.data import is_hub_id
 from learngene_hub.errors import GeneFileError
 from learngene_hub.gene.config import GeneConfig
+from learngene_hub.markdown import markdown_template
+from learngene_hub.plain_text import one_line
 from learngene_hub.plain_yaml import load_yaml
 
 LIBRARY_NAME = "learngene"
-MOST_CARD = 2 * 10**6  # characters
+MOST_CARD = 200_000  # characters: YAML takes seconds for more
 FACTS = "learngene"  # key of the metadata under which a list finds what it shows
 BEGIN = "<!-- begin of the evaluation: `learngene card` replaces all up to its end -->"
 END = "<!-- end of the evaluation -->"
@@ -33,14 +37,14 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
     data = ModelCardData(
         library_name=LIBRARY_NAME,
         pipeline_tag="image-classification",
-        tags=["learngene", "gtl", "transfer-learning", "few-shot", config.network, *_data_tags(config)],
+        tags=["learngene", "gtl", "transfer-learning", "few-shot", one_line(config.network), *_data_tags(config)],
         datasets=_hub_data_sets(config),
         **facts,
     )
-    template = files("learngene_hub.gene").joinpath("card.md.jinja").read_text(encoding="utf-8")
-    values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name, "begin": BEGIN, "end": END}
-    values |= {"picture": picture, "recipe": recipe}
-    return str(ModelCard.from_template(data, template_str=template, **values))
+    values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name}
+    values |= {"begin": Markup(BEGIN), "end": Markup(END), "picture": picture, "recipe": recipe}
+    template = markdown_template("learngene_hub.gene", "card.md.jinja")
+    return template.render(card_data=Markup(data.to_yaml()), **values)
 
 
 def check_card(content: bytes, path: Path, *, library: str | None = None) -> str:
@@ -52,11 +56,12 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
         library: that its metadata must name; None: any, or none.
 
     Raises:
-        GeneFileError: it is not UTF-8, its metadata is not YAML between two lines of `---`, or names another library.
+        GeneFileError: it is not UTF-8 or too long, or its metadata is not YAML between two lines of `---`, or names
+            another library.
     """
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        found = parse_card(text).data.get("library_name")
+        found = card_data(text).get("library_name")
     except UnicodeDecodeError as error:
         raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None
     except ValueError as error:
@@ -71,19 +76,20 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
     return text
 
 
-def parse_card(text: str, *, lenient: bool = False) -> ModelCard:
-    """The card with its metadata; `lenient`: a model-index that is none is left out.
+def card_data(text: str, *, lenient: bool = False) -> ModelCardData:
+    """The metadata of a card; `lenient`: a model-index that is none is left out.
 
     Raises:
         ValueError: the card is longer than `MOST_CARD`, or its metadata are not plain YAML that the Hub takes.
     """
     if len(text) > MOST_CARD:
-        raise ValueError(f"more than {MOST_CARD / 1e6:g} million characters")
-    lines = text.lstrip().split("\n")
-    if lines[0].rstrip() == "---" and "---" in (rest := [line.rstrip() for line in lines[1:]]):
-        load_yaml("\n".join(lines[1 : 1 + rest.index("---")]))
+        raise ValueError(f"more than {MOST_CARD:,} characters in all")
+    block = REGEX_YAML_BLOCK.search(text)  # the Hub's own
+    found = load_yaml(block[2]) if block else None
+    if not isinstance(found, dict | None):
+        raise ValueError(f"expected keys and values, found a {type(found).__name__}")
     try:
-        return ModelCard(text, ignore_metadata_errors=lenient)
+        return ModelCardData(**(found or {}), ignore_metadata_errors=lenient)
     except (yaml.YAMLError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(f"metadata that the Hub does not take: {error}") from None
 
@@ -101,22 +107,22 @@ def addressed_card(card: str, name: str) -> str:
 def card_facts(config: GeneConfig) -> dict[str, Any]:
     """What the metadata of a card says of the gene, for lists."""
     return {
-        "network": config.network,
+        "network": one_line(config.network),
         "width": config.width,
         "depth": config.depth,
         "version": config.version,
         "parameters": config.parameters,
         "dtype": config.dtype,
         "image_size": config.image_size,
-        "data": config.origin.data.source if config.origin else None,
+        "data": one_line(config.origin.data.source) if config.origin else None,
     }
 
 
 def _data_tags(config: GeneConfig) -> list[str]:
     """The data set, under the name that a user would search."""
-    return [config.origin.data.source.rsplit("/", 1)[-1]] if config.origin else []
+    return [one_line(config.origin.data.source.rsplit("/", 1)[-1])] if config.origin else []
 
 
 def _hub_data_sets(config: GeneConfig) -> list[str] | None:
     source = config.origin.data.source if config.origin else ""
-    return [source] if source.count("/") == 1 else None
+    return [source] if is_hub_id(source) else None

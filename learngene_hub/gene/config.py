@@ -11,6 +11,7 @@ from learngene_hub.networks import plan_structure
 
 SCHEMA_VERSION = 1
 MOST_WIDTH = 4.0  # of the network a gene comes from: a small file must not ask for a huge one
+MOST_PIXELS = 1024  # side of an image
 Dtype = Literal["float32", "float16"]
 
 
@@ -23,9 +24,9 @@ class DataRecord(_Part):
 
     source: str
     preset: str | None = None
-    image_size: int
-    images_per_class: int | None = None
-    crop_padding: int
+    image_size: int = Field(ge=8, le=MOST_PIXELS)
+    images_per_class: int | None = Field(default=None, ge=1)
+    crop_padding: int = Field(ge=0, le=MOST_PIXELS)
     flip: bool
     seed: int
     revision: str | None = None
@@ -79,13 +80,14 @@ class GeneConfig(_Part):
         version: of the gene, raised when a better one takes its name.
         channels: channel group -> leading channels that are gene.
         fraction: gene channels over all channels of the ancestry network, in (0, 1].
+        parameters: numbers in the tensors, without the running statistics of batch norms.
         mean: of each image channel, of values in [0, 1]; what the network expects its input to be normalised with.
         std: likewise.
         image_size: pixels the gene was evolved at.
         dtype: of the kernels in the file; vectors are float32 in any case, and so is all that is read.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     version: int = Field(default=1, ge=1)
     package_version: str
     network: str
@@ -97,7 +99,7 @@ class GeneConfig(_Part):
     parameters: int = Field(ge=1)
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
-    image_size: int = Field(ge=8, le=1024)
+    image_size: int = Field(ge=8, le=MOST_PIXELS)
     dtype: Dtype = "float32"
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     origin: Origin | None = None

@@ -36,6 +36,7 @@ GENE_FOLDER = "gene"  # inside the folder of a run
 INDEPENDENT = {"no pickle", "sha256"}  # checks whose failure does not keep the later ones from being made
 MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
+LARGEST = 10.0**4  # of a weight: times a normalised input, at most 6 or so, it is a number in float16 (65,504) too
 DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
@@ -77,8 +78,11 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
     """Write weights and config into an existing `folder`; the config returned carries the weights' sha256.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite, or a kernel some that are too large for its dtype.
+        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
     """
+    for name, tensor in tensors.items():
+        if fault := value_fault(name, tensor):
+            raise GeneFileError(f"{name}: {fault}")
     with atomic_path(folder / WEIGHTS_NAME) as path:
         config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
     write_text(folder / CONFIG_NAME, config_text(config))
@@ -89,7 +93,7 @@ def signed(tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
     """The config as `write_gene` gives it, without a file: with the sha256 that these tensors would have.
 
     Raises:
-        GeneFileError: as for `write_gene`.
+        GeneFileError: as for `stored`.
     """
     sha256 = hashlib.sha256(_packed(stored(tensors, config.dtype))).hexdigest()
     return config.model_copy(update={"sha256": sha256})
@@ -99,15 +103,11 @@ def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     """The tensors as a file keeps them: kernels in `dtype`, vectors in float32.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite, or a kernel some that are too large for it.
+        GeneFileError: a tensor has values that are not finite.
     """
-    kept = {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
-    for name, tensor in kept.items():
-        if not tensors[name].isfinite().all():
-            raise GeneFileError(f"{name}: expected finite values, found NaN or infinity")
-        if not tensor.isfinite().all():
-            raise GeneFileError(f"{name}: expected values that {dtype} can hold, found larger ones; use float32")
-    return kept
+    if infinite := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise GeneFileError(f"{infinite[0]}: expected finite values, found NaN or infinity")
+    return {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
 
 
 def stored_dtype(tensor: Tensor, dtype: Dtype) -> torch.dtype:
@@ -247,6 +247,7 @@ class _Reader:
     def _expect(self) -> None:
         assert self.config is not None
         self._expected = expected_shapes(self.config)
+        check_stated(self.config, self._expected)
 
     def _size(self) -> None:
         expected = 4 * sum(math.prod(shape) for shape in self._expected.values())
@@ -290,9 +291,8 @@ class _Reader:
 
     def _finite(self) -> None:
         for name, tensor in self.tensors.items():
-            low, high = torch.aminmax(tensor)  # both NaN if any value is; needs no mask as large as the tensor
-            if not (math.isfinite(low) and math.isfinite(high)):
-                raise GeneFileError(f"{self.weights}: {name}: expected finite values, found NaN or infinity")
+            if fault := value_fault(name, tensor):
+                raise GeneFileError(f"{self.weights}: {name}: {fault}")
 
 
 def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
@@ -308,13 +308,41 @@ def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
     return structure.shapes(in_chans=config.in_chans)
 
 
+def check_stated(config: GeneConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Do nothing, unless a number that `config` states is not what the `shapes` of its tensors say.
+
+    Raises:
+        GeneFileError: the number of parameters is another, or the fraction, by more than one channel a group: early
+            genes say what was asked for, before channels were rounded.
+    """
+    parameters = sum(math.prod(shape) for name, shape in shapes.items() if "running" not in name)
+    if config.parameters != parameters:
+        raise GeneFileError(f"{CONFIG_NAME}: expected parameters: {parameters:,}, found {config.parameters:,}")
+    full = plan_structure(config.network, width=config.width, depth=config.depth).channels
+    whole, held = sum(full.values()), sum(config.channels.values())
+    if abs(config.fraction * whole - held) > len(full):
+        raise GeneFileError(f"{CONFIG_NAME}: expected fraction: {held / whole:.4g}, found {config.fraction:.4g}")
+
+
+def value_fault(name: str, tensor: Tensor) -> str | None:
+    """Why nothing can be computed with a tensor of a gene; None where it can."""
+    low, high = map(float, torch.aminmax(tensor))  # both NaN if any value is; needs no mask as large as the tensor
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "expected finite values, found NaN or infinity"
+    is_variance = name.endswith("running_var")
+    lowest, highest = (0.0, LARGEST**2) if is_variance else (-LARGEST, LARGEST)
+    if lowest <= low and high <= highest:
+        return None
+    return f"expected values from {lowest:g} to {highest:g}, found {low if low < lowest else high:g}"
+
+
 def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401
     if isinstance(content, dict) and "architecture" in content:
         raise GeneFileError(
             f"{path}: expected the config of a learngene, found that of a whole network, which timm loads, and which "
             "`learngene predict` takes if `learngene finetune` made it"
         )
-    if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
+    if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
         raise GeneFileError(f"{path}: expected a learngene config with `schema_version`, found none")
     if content["schema_version"] > SCHEMA_VERSION:
         raise GeneFileError(

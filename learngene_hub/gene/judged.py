@@ -4,16 +4,12 @@ Only what stands between the marks and the `model-index` of the metadata is repl
 left it, and so do all other keys of the metadata.
 """
 
-import html
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard
-from jinja2 import Environment, StrictUndefined
 
 from learngene_hub.errors import GeneFileError, LearngeneError
 from learngene_hub.files import write_text
@@ -21,6 +17,8 @@ from learngene_hub.findings import find, lead_over, measure_words, ranked
 from learngene_hub.gene.card import BEGIN, END, check_card, render_card
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
+from learngene_hub.markdown import markdown_template
+from learngene_hub.plain_text import one_line
 from learngene_hub.plots import draw_starts
 from learngene_hub.report import numbers
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
@@ -62,7 +60,7 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     config = read_config(folder)
     judgements = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
     card = _card(folder, config)
-    card.data["model_name"] = card.data.get("model_name") or _name(folder, config)
+    card.data["model_name"] = card.data.get("model_name") or one_line(_name(folder, config))
     card.data["eval_results"] = [one for judgement in judgements for one in _eval_results(judgement)]
     card.text = _replaced(card.text, _section(judgements), folder / CARD_NAME)
     for one in judgements:
@@ -150,14 +148,14 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
     values: dict[str, Summary] = {ACCURACY_METRIC: judgement.mine.measures[measure]}
     if measure in judgement.mine.gain:
         values[GAIN_METRIC] = judgement.mine.gain[measure]
-    where = f"{measure_words(measure)}, {network_words(results.descendants[0])}"
+    where = one_line(f"{measure_words(measure)}, {network_words(results.descendants[0])}")
     names = {ACCURACY_METRIC: f"accuracy, %, {where}", GAIN_METRIC: f"gain over scratch, points, {where}"}
     return [
         EvalResult(
             task_type=TASK,
             task_name=TASK_NAME,
-            dataset_type=results.data,
-            dataset_name=f"{results.data}, {results.judged_by}, {results.setting}",
+            dataset_type=one_line(results.data),
+            dataset_name=one_line(f"{results.data}, {results.judged_by}, {results.setting}"),
             metric_type=kind,
             metric_name=names[kind] + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
             metric_value=round(100 * value.mean, 2),
@@ -167,11 +165,9 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
 
 
 def _section(judgements: Iterable[_Judgement]) -> str:
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
-    environment.filters |= {function.__name__: function for function in shown} | {"text": _escaped}
-    text = files("learngene_hub.gene").joinpath("judged.md.jinja").read_text(encoding="utf-8")
-    template = environment.from_string(text)
+    filters = {function.__name__: function for function in shown}
+    template = markdown_template("learngene_hub.gene", "judged.md.jinja", filters=filters, is_trimmed=True)
     return "\n\n".join(template.render(_values(one)).strip() for one in judgements)
 
 
@@ -191,11 +187,6 @@ def _values(judgement: _Judgement) -> Mapping[str, object]:
         "limits": limits(results),
         "protocol": constants(results.protocol),
     }
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
 
 
 def _replaced(text: str, section: str, path: Path) -> str:

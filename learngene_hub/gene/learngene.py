@@ -88,7 +88,7 @@ class Learngene:
             The folder.
 
         Raises:
-            GeneFileError: a tensor has values that are not finite, or a kernel some that are too large for its dtype.
+            GeneFileError: a tensor has values that are not finite or too large, or a variance below zero.
             StorageError: no space, no permission, or no folder there.
         """
         folder = Path(path)

@@ -1,6 +1,6 @@
 """Genes there are: those of the package, and those on the Hub, one line each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from huggingface_hub.hf_api import ModelInfo
 
 from learngene_hub.data import title_of
 from learngene_hub.files import read_file
-from learngene_hub.gene.card import FACTS, LIBRARY_NAME, MOST_CARD, parse_card
+from learngene_hub.gene.card import FACTS, LIBRARY_NAME, MOST_CARD, card_data
 from learngene_hub.gene.folder import CARD_NAME, read_config
 from learngene_hub.gene.shipped import PREFIX, shipped_folder, shipped_index
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
+from learngene_hub.plain_text import one_line
 from learngene_hub.results import GAIN_METRIC
 
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
@@ -73,12 +74,20 @@ def list_learngenes(
     return [one for one in genes if network in {None, one.network} and author in {None, PREFIX.rstrip("/")}]
 
 
-def read_gain(folder: Path) -> float | None:
-    """The gain over scratch that the card in `folder` states, in points; None where it states none."""
+def read_gain(folder: Path, warn: Callable[[str], None] = lambda _: None) -> float | None:
+    """The gain over scratch that the card in `folder` states, in points; None where it states none.
+
+    Args:
+        folder: of the gene.
+        warn: told why a card is not read, such as one that is too long.
+    """
+    path = folder / CARD_NAME
     try:
-        text = read_file(folder / CARD_NAME, most=4 * MOST_CARD).decode("utf-8")
-        return _gain(parse_card(text, lenient=True).data)
-    except (OSError, ValueError):
+        return _gain(card_data(read_file(path, most=4 * MOST_CARD).decode("utf-8"), lenient=True))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        warn(f"{path}: the card is not read: {error}")
         return None
 
 
@@ -109,7 +118,7 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
 
 def _text(value: object) -> str | None:
     """A short line without what would steer a terminal."""
-    return "".join(filter(str.isprintable, value))[:80] if isinstance(value, str) else None
+    return one_line(value)[:80] if isinstance(value, str) else None
 
 
 def _gain(data: CardData) -> float | None:

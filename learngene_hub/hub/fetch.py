@@ -5,8 +5,6 @@ Hub has for it, since the client compares sizes only.
 """
 
 import hashlib
-import math
-import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -19,12 +17,12 @@ from huggingface_hub import _CACHED_NO_EXIST, constants, get_hf_file_metadata, h
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from learngene_hub import __version__
+from learngene_hub.downloads import check_download
 from learngene_hub.errors import HubError, HubUnreachableError
 from learngene_hub.files import write_text
 from learngene_hub.hub.address import COMMIT, Address
 from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, explained, not_a_hub
 
-LIMIT_VARIABLE, LIMIT_MB = "LEARNGENE_MAX_DOWNLOAD_MB", 200
 _HASH = re.compile(r"[0-9a-f]+")
 
 
@@ -151,7 +149,7 @@ def _download(address: Address, required: Sequence[str], wanted: Sequence[str], 
     if missing:
         raise HubError(f"{address.repo_id}: expected {', '.join(missing)}, found {_some(sorted(listed))}")
     chosen = [listed[name] for name in (*required, *wanted) if name in listed]
-    _check_size(address, sum(_size(address, file) for file in chosen))
+    check_download(address.repo_id, sum(_size(address, file) for file in chosen))
     paths = [_whole(address, file, options) for file in chosen]
     for name in wanted:
         if name not in listed:
@@ -172,27 +170,6 @@ def _size(address: Address, file: RepoSibling) -> int:
     if file.size is None:
         raise HubError(f"{address.repo_id}: the Hub does not say how large {file.rfilename} is")
     return file.size
-
-
-def _check_size(address: Address, size: int) -> None:
-    limit = _limit()
-    if size > limit * 1e6:
-        raise HubError(
-            f"{address.repo_id}: {round(size / 1e6, 3):g} MB to download, expected at most {limit:g}; if you trust "
-            f"it, set {LIMIT_VARIABLE}={size / 1e6 + 1:.0f}"
-        )
-
-
-def _limit() -> float:
-    """Most megabytes to download at once."""
-    said = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
-    try:
-        limit = float(said)
-    except ValueError:
-        limit = math.nan
-    if math.isnan(limit):
-        raise HubError(f"{LIMIT_VARIABLE}: expected a number of megabytes, found {said!r}")
-    return limit
 
 
 def _whole(address: Address, file: RepoSibling, options: HubOptions) -> Path:

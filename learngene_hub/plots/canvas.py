@@ -6,6 +6,7 @@ from typing import Any
 
 from learngene_hub.errors import LearngeneError
 from learngene_hub.files import atomic_path
+from learngene_hub.plain_text import printable
 
 GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
 
@@ -43,5 +44,5 @@ def save(figure: Any, path: Path) -> None:  # noqa: ANN401
 
 
 def plain(text: str) -> str:
-    """Text in which a dollar sign is one, not the start of a formula."""
-    return text.replace("$", r"\$")
+    """Printable text in which a dollar sign is one, not the start of a formula."""
+    return printable(text).replace("$", r"\$")

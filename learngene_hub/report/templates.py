@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
+from learngene_hub.plain_text import printable
 from learngene_hub.report import numbers
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -20,6 +22,7 @@ def page_template(name: str, filters: Mapping[str, Callable[..., str]] | None = 
     environment = Environment(
         loader=PackageLoader("learngene_hub", "report"),
         autoescape=True,
+        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,0 +1,43 @@
+"""How much may be fetched from the Hub at once: genes and data sets alike."""
+
+import math
+import os
+
+from learngene_hub.errors import HubError
+
+LIMIT_VARIABLE, LIMIT_MB = "LEARNGENE_MAX_DOWNLOAD_MB", 200
+
+
+def check_download(repo_id: str, size: int) -> None:
+    """Do nothing, unless `size` bytes are more than may be fetched at once.
+
+    Raises:
+        HubError: they are more, or the limit that the user set is no number.
+    """
+    limit = _limit()
+    if size > limit * 1e6:
+        raise HubError(
+            f"{repo_id}: {megabytes(size)} MB to download, expected at most {limit:g}; if you trust it, set "
+            f"{LIMIT_VARIABLE}={size / 1e6 + 1:.0f}"
+        )
+
+
+def megabytes(size: int) -> str:
+    """`size` bytes in megabytes, in words for a person.
+
+    >>> megabytes(142_600_000)
+    '142.6'
+    """
+    return f"{round(size / 1e6, 3):g}"
+
+
+def _limit() -> float:
+    """Most megabytes to download at once."""
+    said = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = math.nan
+    if math.isnan(limit):
+        raise HubError(f"{LIMIT_VARIABLE}: expected a number of megabytes, found {said!r}")
+    return limit

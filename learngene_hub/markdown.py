@@ -1,0 +1,51 @@
+"""Markdown whose values are text: whatever a name holds, it is shown as it is, on one line."""
+
+import html
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from learngene_hub.plain_text import one_line, printable
+
+# An underscore inside a word means nothing to Markdown; a sign of a list or heading does at the beginning only.
+_ACTIVE = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]+(?=\s|$)|(?<=^\d)[.)](?=\s|$)")
+
+
+def escaped(text: str) -> Markup:
+    r"""Text that Markdown shows as it is, in one line; it is not escaped again.
+
+    >>> print(escaped("<b>two\nlines</b> of *lg_vgg11*"))
+    &lt;b&gt;two lines&lt;/b&gt; of \*lg_vgg11\*
+    """
+    shown = html.escape(" ".join(printable(text).split()), quote=False)
+    return Markup(_ACTIVE.sub(r"\\\g<0>", shown))
+
+
+def code(text: str) -> Markup:
+    """Text for between backticks, or for one line of a block of code."""
+    return Markup(one_line(text).replace("`", "'"))
+
+
+def markdown_template(
+    package: str, name: str, *, filters: Mapping[str, Callable[..., str]] | None = None, is_trimmed: bool = False
+) -> Template:
+    """A template of `package` whose values are `escaped`, numbers and Markup aside.
+
+    Args:
+        package: where it lies.
+        name: of the file.
+        filters: more of them than `code`, `escaped` and `quote`, which makes one word of a shell's command.
+        is_trimmed: leave out the line of a tag, and what stands before it.
+    """
+    environment = Environment(
+        undefined=StrictUndefined,
+        finalize=lambda value: escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        trim_blocks=is_trimmed,
+        lstrip_blocks=is_trimmed,
+    )
+    environment.filters |= {"code": code, "quote": shlex.quote, "escaped": escaped, **(filters or {})}
+    return environment.from_string(files(package).joinpath(name).read_text(encoding="utf-8"))

@@ -1,0 +1,215 @@
+"""A gene from anybody: what it names is not read, what it says is not believed, and steers no terminal and no page."""
+
+import json
+import re
+import shutil
+import unicodedata
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from image_tables import png, write_parquet
+from typer.testing import CliRunner
+
+from learngene_hub.cli.main import app
+from learngene_hub.gene.card import BEGIN, END
+from learngene_hub.gene.judged import write_evaluation
+from learngene_hub.plain_text import printable
+
+QUICK = [
+    "--ways",
+    "2",
+    "--shots",
+    "2",
+    "--queries",
+    "2",
+    "--steps",
+    "1",
+    "--tasks",
+    "1",
+    "--seeds",
+    "1",
+    "--lr",
+    "0.05",
+]
+
+
+def learngene(*arguments):
+    return CliRunner(env={"NO_COLOR": "1", "COLUMNS": "120", "TERM": "dumb"}).invoke(app, [*map(str, arguments)])
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def stranger(tiny_run, tmp_path):
+    """A copy of the tiny gene and what changes its `origin.data`."""
+    folder = shutil.copytree(tiny_run / "gene", tmp_path / "stranger")
+
+    def change(**data):
+        config = json.loads((folder / "config.json").read_text())
+        config["origin"]["data"] |= data
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return change
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """Private images in the home folder, and a place to stand in below it."""
+    write_parquet(
+        tmp_path / "home/Pictures/a.parquet", [(level, name) for level in range(6) for name in ("ant", "bee")]
+    )
+    (tmp_path / "home/here").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "home/here")
+    return {"preset": None, "base": [], "held_out": [], "novel": ["ant", "bee"]}
+
+
+@pytest.mark.parametrize("source", ["~/Pictures", "../Pictures", "./..", "Pictures", "/tmp"])
+def test_a_gene_cannot_name_a_folder_of_this_machine(stranger, pictures, source):
+    result = learngene("evaluate", stranger(source=source, **pictures), *QUICK, "--out", "evidence")
+    assert result.exit_code == 1
+    assert f"the gene was evolved on a local folder '{source}'; say where it is with --data" in words(result.stderr)
+
+
+def test_a_gene_whose_data_set_is_called_as_a_folder_here_does_not_get_the_folder(stranger, pictures, tmp_path):
+    (tmp_path / "home/here/bob").symlink_to(tmp_path / "home")
+    result = learngene("evaluate", stranger(source="bob/Pictures", **pictures), *QUICK)
+    assert result.exit_code == 1
+    assert "a folder here is called the same; say which one to take with --data" in words(result.stderr)
+    mine = learngene(
+        "evaluate", stranger(source="bob/Pictures", **pictures), *QUICK, "--data", tmp_path / "home/Pictures"
+    )
+    assert mine.exit_code == 0, mine.output
+
+
+def test_an_ablation_reads_no_folder_that_only_the_recipe_names(stranger, pictures, tmp_path):
+    folder = stranger()
+    text = (
+        (folder / "recipe.yaml")
+        .read_text()
+        .replace("preset: glyphs", f"preset: null\n  path: {tmp_path}/home/Pictures")
+    )
+    (folder / "recipe.yaml").write_text(text)
+    result = learngene("evaluate", folder, *QUICK, "--baselines", "gtl-no-selection")
+    assert result.exit_code == 1
+    assert "baselines are trained by the gene's own recipe" in words(result.stderr)
+
+
+HOSTILE = (
+    "cat\x1b[2J\x1b]0;title\x07\x9b31m\u202e\u2066\u061c\u2028\x85<script>alert(1)</script>`*x*`[y](javascript:1)|"
+)
+
+
+def assert_plain(text):
+    """No letter that acts on a terminal, none that turns the order of letters round, and no other end of a line."""
+    acting = {letter for letter in text if unicodedata.category(letter) in {"Cc", "Cf", "Zl", "Zp"}} - set("\n\t\u200d")
+    assert not acting
+
+
+def assert_harmless(card):
+    """Nothing of the hostile text is markup: outside of metadata and code all of it is escaped."""
+    assert_plain(card)
+    text = re.sub(r"\A---\n.*?\n---\n", "", card.replace(BEGIN, "").replace(END, ""), flags=re.DOTALL)
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`\n]*`", "", text.replace(r"\`", ""))
+    assert "`" not in text
+    assert "<" not in text
+    assert "](javascript" not in text.replace(r"\]", "")
+
+
+@pytest.fixture
+def hostile(tiny_run, tmp_path):
+    """A gene that is hostile in every text it has, and images of classes with hostile names."""
+    folder = shutil.copytree(tiny_run / "gene", tmp_path / "hostile")
+    config = json.loads((folder / "config.json").read_text())
+    names = [f"{HOSTILE}{number}" for number in range(3)]
+    config["package_version"] = HOSTILE
+    config["origin"] |= {"recipe": HOSTILE, "overrides": [f"name={json.dumps(HOSTILE)}\n```\n<script>"]}
+    config["origin"]["cost"]["device"] = HOSTILE
+    config["origin"]["data"] |= {"preset": None, "source": HOSTILE, "base": [HOSTILE], "held_out": [], "novel": names}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").unlink()
+    write_parquet(tmp_path / "data/a.parquet", [(level, name) for level in range(9) for name in names], names=names)
+    return folder
+
+
+def test_what_a_gene_says_of_itself_is_printed_without_acting(hostile):
+    for command in ("info", "verify"):
+        result = learngene(command, hostile)
+        assert result.exit_code == 0, result.output
+        assert_plain(result.output)
+    assert r"\x1b[2J" in learngene("info", hostile).stdout
+    found = learngene("info", hostile, "--json").stdout
+    assert_plain(found)
+    assert json.loads(found)["origin"]["recipe"] == HOSTILE
+
+
+def test_its_card_shows_hostile_text_as_text_and_keeps_its_metadata(hostile):
+    result = learngene("card", hostile)
+    assert result.exit_code == 0, result.output
+    assert_plain(result.output)
+    text = (hostile / "README.md").read_text()
+    assert_harmless(text)
+    assert r"\x1b\[2J" in text.replace("\\\\", "\\")
+    assert yaml.safe_load(text.split("---\n")[1])["learngene"]["data"] == printable(HOSTILE)
+
+
+def test_an_evaluation_of_it_leaves_a_page_and_a_card_that_do_nothing(hostile, tmp_path):
+    out = tmp_path / "evidence"
+    (hostile / "recipe.yaml").unlink()
+    result = learngene("evaluate", hostile, "--data", tmp_path / "data", *QUICK, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert_plain(result.output)
+    page = (out / "report.html").read_text()
+    assert_plain(page)
+    assert "<script>" not in page
+    assert "\\x1b[2J" in page
+    write_evaluation(hostile, [out])
+    assert_harmless((hostile / "README.md").read_text())
+    assert ModelCard.load(hostile / "README.md").data.eval_results[0].dataset_type == printable(HOSTILE)
+    (hostile / "README.md").write_text((hostile / "README.md").read_text().replace("Fitness", HOSTILE))
+    assert_plain(learngene("card", hostile).output)
+
+
+def test_a_network_made_from_it_names_hostile_classes_without_acting(hostile, tmp_path):
+    out = tmp_path / "network"
+    result = learngene("finetune", hostile, "--data", tmp_path / "data", "--out", out, "--epochs", 1, "--lr", 0.01)
+    assert result.exit_code == 0, result.output
+    assert_plain(result.output)
+    assert_harmless((out / "README.md").read_text())
+    (tmp_path / "a\x1b[2J.png").write_bytes(png(3))
+    (tmp_path / "b\x1b[2J.png").write_bytes(b"no image")
+    result = learngene("predict", out, tmp_path / "a\x1b[2J.png", tmp_path / "b\x1b[2J.png")
+    assert result.exit_code == 1
+    assert_plain(result.output)
+    assert r"cat\x1b[2J" in words(result.stdout).replace(" ", "")
+
+
+def test_a_contact_sheet_of_hostile_classes_and_a_recipe_are_shown_without_acting(hostile, tmp_path):
+    result = learngene("data", "preview", tmp_path / "data", "--out", tmp_path / "a\x1b[2J.png")
+    assert result.exit_code == 0, result.output
+    assert_plain(result.output)
+    text = (hostile / "recipe.yaml").read_text().replace("name: tiny", 'name: "tiny\u202e\x85"')
+    (tmp_path / "mine.yaml").write_text(text)
+    assert_plain(learngene("recipes", "show", tmp_path / "mine.yaml").output)
+
+
+def test_a_card_too_long_to_be_read_is_said_in_a_line(stranger):
+    folder = stranger()
+    (folder / "README.md").write_text("---\ntags:\n" + "- {a: 1}\n" * 30_000 + "---\n# Gene\n")
+    result = learngene("info", folder)
+    assert result.exit_code == 0
+    assert result.stderr.count("\n") == 1
+    assert "README.md: the card is not read: more than 200,000 characters" in result.stderr
+    assert "recipe" in result.stdout
+
+
+def test_the_metadata_of_a_card_are_parsed_once(stranger, monkeypatch):
+    read, load = [], yaml.load
+    monkeypatch.setattr(yaml, "load", lambda text, loader: read.append(text) or load(text, loader))
+    assert learngene("info", stranger()).exit_code == 0
+    assert len(read) == 1
