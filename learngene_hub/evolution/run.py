@@ -34,7 +34,6 @@ from learngene_hub.evolution.pace import choose_backends, settle_precision
 from learngene_hub.evolution.population import LOOP, EvolutionState, Individual, Job
 from learngene_hub.evolution.schedule import generation_images, population_size
 from learngene_hub.evolution.shard import Setting, shard_size
-from learngene_hub.evolution.story import tell
 from learngene_hub.evolution.supply import check_supply, class_split, data_source
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
@@ -51,10 +50,10 @@ from learngene_hub.gene.folder import (
 from learngene_hub.gene.judged import carry_card
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
-from learngene_hub.plots import check_can_draw, draw_evolution
+from learngene_hub.plots import check_can_draw, draw_evolution, write_png
 from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.recipe import Recipe
-from learngene_hub.report import EVOLUTION_NAME
+from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.rng import generator
 from learngene_hub.training import Precision
 
@@ -270,11 +269,12 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
 
 
 def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
-    """Draw the picture, tell the story and write the gene folder."""
+    """Write the picture, the page and the gene folder."""
     rows = read_metrics(out)
     best = _chosen(state, setting.recipe)
-    draw_evolution(rows, out / PICTURE_NAME, title=setting.recipe.name)
-    tell(rows, setting.recipe, best.id, out / EVOLUTION_NAME)
+    title = setting.recipe.name
+    write_png(draw_evolution(rows, chosen=best.id, title=title), out / PICTURE_NAME)
+    write_text(out / EVOLUTION_NAME, render_evolution(rows, title=title, chosen=best.id))
     config = gene_config(best, rows, state, setting)
     tensors = {name: tensor.float() for name, tensor in stored(best.gene, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
