@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
-MANY = 1000  # marks from which on an SVG holds them as pixels: one shape each would take megabytes
+MANY = 400  # marks from which on an SVG holds them as pixels: one shape each would take megabytes
 
 
 def check_can_draw() -> None:

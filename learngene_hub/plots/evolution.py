@@ -35,7 +35,7 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str
         ends = [[points[one] for one in pair] for pair in pairs if line.issuperset(pair) is is_line]
         lines = LineCollection(ends, colors=colour, linewidths=width, zorder=1 + is_line)
         axes.add_collection(lines, autolim=True)
-    size = 9 if is_crowded else 36
+    size = 4 if is_crowded else 36
     for survived, face, label in ((False, "white", "eliminated"), (True, GENE_COLOUR, "survives its tournament")):
         shown = [points[one["id"]] for _, one in born if one["survived"] is survived]
         if not shown:
@@ -45,8 +45,9 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str
     if len(line) > 1:
         axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="result and its ancestors")
     means = [100 * row["mean"] for row in rows]
-    axes.plot([row["generation"] + 1 for row in rows], means, color=LINE_COLOUR, label="mean of the generation")
+    generations, above = [row["generation"] + 1 for row in rows], 3.5 if is_crowded else 2.5
+    axes.plot(generations, means, color=LINE_COLOUR, zorder=above, label="mean of the generation")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="generation", ylabel="fitness: accuracy of critics\non held-out classes, %", title=plain(title))
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
