@@ -3,7 +3,7 @@
 Three crews stand ready side by side: this process, two processes, two actors of Ray on this machine. In turn each does
 the same generation of eight individuals. Times are wall times, since waiting is what an engine may add, and other work
 on the machine makes them noisy. What an engine itself adds is therefore told by its workers' own clocks: how much of
-the time, from the begin of a generation to the end of a worker's last shard, the worker was in no shard.
+the time, from the begin of a generation to the end of a worker's last life, the worker was without work.
 """
 
 import os
@@ -18,8 +18,10 @@ import torch
 from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
 from learngene_hub.engine import Crew, EngineOptions, Step, make_engine
+from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
+from learngene_hub.evolution.plan import plan_generation
+from learngene_hub.evolution.precision import pick_precision
 from learngene_hub.evolution.run import prepare
-from learngene_hub.evolution.shard import Raised, Setting, Shard, cut, manner, pick_precision
 from learngene_hub.progress import SilentReporter
 
 WORKERS, ROUNDS = 2, 5
@@ -28,7 +30,6 @@ OVERRIDES = (
     f"evolution.population={INDIVIDUALS}",
     "ancestry.steps=20",
     "critic.tasks=1",
-    "backend=loop",
     "evolution.founder_generations=0",
 )
 LEAST_SECONDS = 10.0  # of a generation of two workers
@@ -41,25 +42,25 @@ CREWS = {
 
 @dataclass(frozen=True)
 class Timed:
-    """A shard that tells who did it, and when."""
+    """A life that tells who did it, and when."""
 
-    shard: Shard
+    life: Life
 
     @property
     def label(self) -> str:
-        """The shard's."""
-        return self.shard.label
+        """The life's."""
+        return self.life.label
 
-    def __call__(self, setting: Setting, step: Step) -> tuple[int, float, float, list[Raised]]:
-        """Process, begin and end by the clock of the machine, and what the shard gives: genes are to travel too."""
+    def __call__(self, shared: SharedData, step: Step) -> tuple[int, float, float, Outcome]:
+        """Process, begin and end by the clock of the machine, and what the life leaves: genes are to travel too."""
         began = time.monotonic()
-        raised = self.shard(setting, step)
-        return os.getpid(), began, time.monotonic(), raised
+        outcome = self.life(shared, step)
+        return os.getpid(), began, time.monotonic(), outcome
 
 
 @dataclass(frozen=True)
 class Lap:
-    """One generation, in seconds: wall time; time of all workers until their last shards end; part of it in none."""
+    """One generation, in seconds: wall time; time of all workers until their last lives end; part of it in none."""
 
     seconds: float
     present: float
@@ -78,25 +79,25 @@ def figures() -> list[Figure]:
 
 def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     cpu, reporter = torch.device("cpu"), SilentReporter()
-    setting = prepare(recipe, device=cpu, reporter=reporter)
-    how = manner({"ancestry": "loop", "critics": "loop"}, pick_precision(recipe, cpu), recipe, 0, count=1)
-    shards = [Timed(one) for one in cut([None] * recipe.evolution.population, 0, how)]
+    shared = prepare(recipe, device=cpu, reporter=reporter)
+    plan = plan_generation(recipe, 0, precision=pick_precision(recipe, cpu), threads=1)
+    lives = [Timed(Life(plan, number, None)) for number in range(plan.individuals)]
     with ExitStack() as stack:
         crews = {
             name: stack.enter_context(
-                make_engine(options, device="cpu", place=cpu, most=len(shards)).crew(setting, reporter)
+                make_engine(options, device="cpu", place=cpu, most=len(lives)).crew(shared, reporter)
             )
             for name, options in CREWS.items()
         }
         for crew in crews.values():
-            _lap(crew, shards[:WORKERS])  # starts the workers
-        rounds = [{name: _lap(crew, shards) for name, crew in crews.items()} for _ in range(ROUNDS)]
+            _lap(crew, lives[:WORKERS])  # starts the workers
+        rounds = [{name: _lap(crew, lives) for name, crew in crews.items()} for _ in range(ROUNDS)]
     return {name: [one[name] for one in rounds] for name in crews}
 
 
-def _lap(crew: Crew[Setting], shards: Sequence[Timed]) -> Lap:
+def _lap(crew: Crew[SharedData], lives: Sequence[Timed]) -> Lap:
     began = time.monotonic()
-    done = [result for _, result in crew.run(shards)]
+    done = [result for _, result in crew.run(lives)]
     seconds = time.monotonic() - began
     ends: dict[int, float] = {}
     for process, _, end, _ in done:
@@ -124,8 +125,8 @@ def _between(laps: Mapping[str, Sequence[Lap]], name: str) -> Figure:
     is_long = min(lap.seconds for lap in laps[name]) >= LEAST_SECONDS
     return Figure(
         "engine",
-        f"{name}, workers in no shard / a generation",
+        f"{name}, workers without work / a generation",
         statistics.median(parts),
-        f"{milliseconds:.0f} ms a shard; rounds from {min(parts):.2%} to {max(parts):.2%}",
+        f"{milliseconds:.0f} ms a life; rounds from {min(parts):.2%} to {max(parts):.2%}",
         Goal("at most", 0.05) if is_long else None,
     )

@@ -19,14 +19,13 @@ from unittest.mock import patch
 from benchmarks.measure import ROUNDS, Figure, Goal
 from learngene_hub import EngineOptions, Recipe, evolve
 
-OVERRIDES = ("evolution.generations=2", "evolution.population=2", "backend=loop")
+OVERRIDES = ("evolution.generations=2", "evolution.population=2")
 WARM_UP = (
     "evolution.generations=1",
     "ancestry.steps=2",
     "critic.steps=2",
     "critic.tasks=1",
     "data.images_per_class=64",
-    "backend=loop",
 )
 GOAL = Goal("at most", 0.05)
 
@@ -37,10 +36,10 @@ REST = "the rest"
 PHASES: Mapping[str, tuple[str, ...]] = {
     "images": ("evolution.run.class_split", "evolution.run.load_environment", "evolution.run.draw_tasks"),
     "birth": ("evolution.ancestry.newborn", "evolution.ancestry.gene_network", "evolution.ancestry.placed"),
-    TRAINING: ("backends.loop.train", "backends.grouped.train_together"),
+    TRAINING: ("evolution.ancestry.train", "evolution.critics.train"),
     "batch norms of the gene": ("evolution.ancestry.measure_statistics",),
     "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
-    CRITICS: ("evolution.shard.critic_fitness",),
+    CRITICS: ("evolution.ancestry.critic_fitness",),
     "checkpoint": ("evolution.run.save_state", "evolution.run.append_metrics", "evolution.run.truncate_metrics"),
     "gene folder": (
         "evolution.run.write_gene",

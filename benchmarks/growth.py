@@ -31,7 +31,6 @@ RECIPE = {
     "evolution": {"generations": 2, "population": 4, "founder_generations": 0},
     "ancestry": {"ways": 4, "steps": 3, "batch_size": 8, "warmup": 1},
     "critic": {"ways": 3, "shots": 4, "queries": 6, "steps": 2, "tasks": 1, "batch_size": 8, "warmup": 0},
-    "backend": "loop",
 }
 LIKE_MORE = Goal("at most", 1.1)
 

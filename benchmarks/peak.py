@@ -7,11 +7,11 @@ from torch.nn.functional import conv2d
 
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from learngene_hub.birth import Body, newborn, placed
-from learngene_hub.evolution.plan import training_flops
+from learngene_hub.evolution.dry_run import training_flops
 from learngene_hub.networks import build
 from learngene_hub.rng import generator
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import best_precision, train
+from learngene_hub.training import Training, best_precision, train
 
 BATCH = 64
 SIZE = 32
@@ -41,7 +41,7 @@ def figures() -> list[Figure]:
         conv2d(x, kernel, padding=1)
 
     def steps() -> None:
-        train(network, batches, STEPS, steps=STEPS.steps, precision=precision)
+        train(network, batches, Training(STEPS, STEPS.steps, precision))
 
     times = interleaved({"convolution": convolve, "step": steps}, rounds=9)
     rates = {"convolution": convolution / typical(times, "convolution"), "step": step / typical(times, "step")}

@@ -10,7 +10,7 @@ from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.networks import layers
 from learngene_hub.rng import generator
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import best_precision, train
+from learngene_hub.training import Training, best_precision, train
 
 BATCH = 64
 CLASSES = 16
@@ -36,7 +36,7 @@ def _compare(name: str, width: float, size: int) -> Figure:
     batches, precision = repeat((images, torch.arange(BATCH) % CLASSES)), best_precision(cpu)
 
     def ours() -> None:
-        train(network, batches, STEPS, steps=STEPS.steps, precision=precision)
+        train(network, batches, Training(STEPS, STEPS.steps, precision))
 
     def plain() -> None:
         with mock.patch.object(layers, "pays", return_value=False):

@@ -3,7 +3,7 @@
     python -m docs.individuals runs/many individuals
 
 makes `individuals/many-5`, `individuals/many-6`... and `individuals/many-average`. The gene pool must still hold all
-of them, as it does with `evolution.tournament_size=1`, no recombination and a pool that is large enough.
+of them, as it does with `evolution.tournament_size=1` and a pool that is large enough.
 """
 
 import shutil
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from learngene_hub.evolution.checkpoint import load_state, read_metrics
@@ -18,7 +19,6 @@ from learngene_hub.evolution.origin import lineage
 from learngene_hub.files import atomic_path
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, write_gene
-from learngene_hub.operators import average
 
 
 def write_individuals(run: Path, out: Path) -> list[Path]:
@@ -36,8 +36,9 @@ def write_individuals(run: Path, out: Path) -> list[Path]:
     told = [{"fitness": pool[id_].fitness, "lineage": lineage(id_, rows)} for id_ in born]
     each = [config.model_copy(update={"origin": config.origin.model_copy(update=one)}) for one in told]
     out.mkdir(parents=True, exist_ok=True)
+    average = {name: torch.stack([gene[name] for gene in genes]).mean(dim=0) for name in genes[0]}
     places = [out / f"{run.name}-{name}" for name in (*born, "average")]
-    for place, gene, one in zip(places, [*genes, average(genes)], [*each, config], strict=True):
+    for place, gene, one in zip(places, [*genes, average], [*each, config], strict=True):
         _write(place, gene, one, run / GENE_FOLDER / RECIPE_NAME)
     return places
 

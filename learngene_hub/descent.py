@@ -8,8 +8,8 @@ Record = Mapping[str, Any]
 
 
 def everyone(row: Record) -> list[Record]:
-    """The individuals of a generation, its recombinant last."""
-    return [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
+    """The individuals of a generation; last, in a run of an older version, the average of its survivors."""
+    return [*row["individuals"], *([row["recombinant"]] if row.get("recombinant") else [])]
 
 
 def line_of(id_: int, rows: Sequence[Record]) -> set[int]:

@@ -233,11 +233,6 @@ def update_scores(
     return scores | dict(survivors)
 
 
-def average(genes: Sequence[State]) -> dict[str, Tensor]:
-    """The recombinant of several learngenes of one shape: the mean of every tensor (ours)."""
-    return {name: torch.stack([gene[name] for gene in genes]).mean(dim=0) for name in genes[0]}
-
-
 def _implant(newborn: State, spec: ConvSpec, gene: State, inputs: int) -> None:
     kernel, part = newborn[f"{spec.conv}.weight"], gene[f"{spec.conv}.weight"]
     if spec.in_group == IMAGE:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,34 +11,43 @@ Rate = Callable[[float], float]
 """Factor on the learning rate, in [0, 1], as a function of the progress of a training, in [0, 1)."""
 
 
-def falling(begin: float = 0.0, end: float = 1.0) -> Rate:
+@dataclass(frozen=True)
+class Falling:
     """The part from `begin` to `end` of a cosine that falls from 1 to 0.
 
-    >>> falling()(0.0), falling()(0.5), falling(0.5, 1.0)(0.0)
+    >>> Falling()(0.0), Falling()(0.5), Falling(0.5, 1.0)(0.0)
     (1.0, 0.5, 0.5)
     """
-    return lambda progress: round(0.5 * (1 + math.cos(math.pi * (begin + (end - begin) * progress))), 12)
+
+    begin: float = 0.0
+    end: float = 1.0
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress`."""
+        return round(0.5 * (1 + math.cos(math.pi * (self.begin + (self.end - self.begin) * progress))), 12)
 
 
-def restarting(begin: float, end: float) -> Rate:
-    """A cosine that falls from 1 to where `falling(begin, end)` ends, and is never below that (ours).
+@dataclass(frozen=True)
+class Restarting:
+    """A cosine that falls from 1 to where `Falling(begin, end)` ends, and is never below that (ours).
 
-    >>> restarting(0.0, 0.5)(0.0), restarting(0.0, 0.5)(1.0)
+    >>> Restarting(0.0, 0.5)(0.0), Restarting(0.0, 0.5)(1.0)
     (1.0, 0.5)
     """
-    other = falling(begin, end)
-    low = other(1.0)
-    return lambda progress: max(other(progress), low + (1 - low) * falling()(progress))
+
+    begin: float
+    end: float
+
+    def __call__(self, progress: float) -> float:
+        """The factor at `progress`."""
+        other = Falling(self.begin, self.end)
+        low = other(1.0)
+        return max(other(progress), low + (1 - low) * Falling()(progress))
 
 
 def rate_factor(step: int, steps: int, rate: Rate, warmup: int) -> float:
     """Factor on the learning rate in `step` of `steps`, after `warmup` steps of linear rise."""
     return rate(step / steps) * min(1.0, (step + 1) / (warmup + 1))
-
-
-def slow_part(rate: Rate, progress: float, factor: float) -> float:
-    """Part, in [0, 1], of a step with the learning-rate factor `factor` that weights at `rate` take."""
-    return min(1.0, rate(progress) / factor) if factor > 0 else 0.0
 
 
 class Slow:
@@ -55,7 +65,7 @@ class Slow:
 
     def remember(self, progress: float, factor: float) -> None:
         """Note the weights before a step that is taken with the learning-rate factor `factor`."""
-        self._part = slow_part(self._rate, progress, factor)
+        self._part = min(1.0, self._rate(progress) / factor) if factor > 0 else 0.0
         self._before = [weight.clone() for weight in self._weights]
 
     def hold_back(self) -> None:

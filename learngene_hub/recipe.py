@@ -4,11 +4,14 @@ A recipe is a YAML file. Unknown keys are refused, all faults are reported toget
 through the same checks. The sections and their defaults stand in `learngene_hub.sections`.
 """
 
+import copy
 import difflib
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import yaml
@@ -31,6 +34,14 @@ from learngene_hub.sections import (
 
 MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
 TOLD = 20  # faults listed
+RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "backend": ("auto", "loop"),
+        "ancestry.circuit_loss": (0,),
+        "evolution.recombination": ("none",),
+    }
+)
+"""Key of older recipes that is dropped -> the values with which nothing is lost."""
 RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 
 
@@ -47,11 +58,6 @@ class Recipe(Section):
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()
     seed: int = Field(0, ge=0, lt=2**63, description="of everything that is drawn, but for the classes")
-    backend: Literal["auto", "loop", "grouped", "graph"] = Field(
-        "auto",
-        description="how a population is trained: loop, one network after the other; grouped, as one network; "
-        "graph, beside each other on a CUDA device; auto: the faster of loop and grouped, timed once a machine",
-    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs float32 "
@@ -108,7 +114,13 @@ class Recipe(Section):
 
         Raises:
             RecipeError: every fault, one a line, with key, expectation and finding.
+
+        Warns:
+            UserWarning: fields that are retired asked for what is no longer done; they are left out.
         """
+        content, retired = _without_retired(content)
+        if retired:
+            warnings.warn(f"{where}: this version knows no {', '.join(retired)}: left out", stacklevel=2)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -236,6 +248,19 @@ def _apply(content: dict[str, Any], override: str) -> None:
         raise RecipeError(
             f"override {override!r:.200}: the value is not YAML; quote it if it holds `:` or `[`"
         ) from None
+
+
+def _without_retired(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """A copy without `RETIRED` keys, and those of them, with their values, that asked for something else."""
+    kept, lost = copy.deepcopy(dict(content)), []
+    for key, harmless in RETIRED.items():
+        *parents, leaf = key.split(".")
+        section: Any = kept
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if isinstance(section, dict) and leaf in section and (value := section.pop(leaf)) not in harmless:
+            lost.append(f"{key}={value!r:.60}")
+    return kept, lost
 
 
 def _describe(fault: Mapping[str, Any]) -> str:

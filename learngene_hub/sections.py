@@ -120,7 +120,6 @@ class EvolutionSection(Section):
     credit: float = Field(
         0.2, ge=0, lt=1, description="share of its fitness a survivor credits per step up its lineage"
     )
-    recombination: Literal["none", "average"] = Field("none", description="what becomes of the survivors' genes")
     pool_size: Count = Field(16, le=4096, description="learngenes kept, best scores first")
 
     @property
@@ -148,6 +147,10 @@ class OptimisationSection(Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
     clip_norm: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")
 
+    def constants(self) -> "OptimisationSection":
+        """These constants alone, without those of a subclass."""
+        return OptimisationSection(**{key: getattr(self, key) for key in OptimisationSection.model_fields})
+
 
 class AncestrySection(OptimisationSection):
     """An ancestry network's life: one k-way task on base classes."""
@@ -161,11 +164,6 @@ class AncestrySection(OptimisationSection):
         "for what is inherited, each generation for what is newborn",
     )
     statistics_batches: Count = Field(30, description="batches that measure the circuit's batch norms at extraction")
-    circuit_loss: float = Field(0.0, ge=0, le=100, description="weight of the gene's own loss; 0: plain GTL")
-
-    def constants(self) -> OptimisationSection:
-        """What any network trained like an ancestor is trained by."""
-        return OptimisationSection(**{key: getattr(self, key) for key in OptimisationSection.model_fields})
 
 
 class CriticSection(OptimisationSection):

@@ -44,7 +44,7 @@ data:
   images_per_class: 12
   classes: {base: 8, held_out: 6, novel: 6}
 evolution: {generations: 3, population: 4, founder_generations: 0, mutation_rate: 0.2}
-ancestry: {ways: 4, steps: 3, batch_size: 8, warmup: 1, circuit_loss: 1}
+ancestry: {ways: 4, steps: 3, batch_size: 8, warmup: 1}
 critic: {ways: 3, shots: 4, queries: 6, steps: 2, tasks: 1, batch_size: 8, warmup: 0}
 precision: float32
 """

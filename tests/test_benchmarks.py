@@ -2,14 +2,10 @@ from importlib import import_module
 from itertools import count
 
 import pytest
-import torch
 
-from benchmarks import cuda, generation, measure, population, simulate
+from benchmarks import generation, measure, population, simulate
 from benchmarks.measure import Figure, Goal, interleaved, ratio, table, typical
-from benchmarks.population import Case
 from benchmarks.topics import TOPICS
-from learngene_hub.birth import Body
-from learngene_hub.sections import OptimisationSection
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -65,18 +61,18 @@ def test_every_function_that_is_clocked_exists(place):
 
 
 def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch):
-    from learngene_hub.backends import loop
-    from learngene_hub.evolution import shard as algorithm
+
+    from learngene_hub.evolution import ancestry, critics
 
     clock = iter([0.0, 10.0, 13.0, 20.0])
     monkeypatch.setattr(generation.time, "process_time", lambda: next(clock))
-    monkeypatch.setattr(loop, "train", lambda: None)
-    monkeypatch.setattr(algorithm, "critic_fitness", lambda: loop.train())
-    before = algorithm.critic_fitness
+    monkeypatch.setattr(critics, "train", lambda: None)
+    monkeypatch.setattr(ancestry, "critic_fitness", lambda: critics.train())
+    before = ancestry.critic_fitness
     with generation.clocked() as spent:
-        algorithm.critic_fitness()
+        ancestry.critic_fitness()
     assert spent == {generation.TRAINING: 3.0, generation.CRITICS: 17.0}
-    assert algorithm.critic_fitness is before
+    assert ancestry.critic_fitness is before
 
 
 def test_the_reference_of_a_population_is_one_of_its_ways():
@@ -96,17 +92,3 @@ def test_workers_are_idle_where_shards_do_not_divide_among_them():
     times = simulate.Times(seconds=10, spread=0, megabytes=0, bandwidth=1, driver=0)
     assert simulate.simulate(times, workers=8, shards=12).idle == 0.25
     assert simulate.simulate(times, workers=8, shards=64).idle == 0
-
-
-def test_the_figures_of_a_gpu_can_be_made_anywhere():
-    steps = OptimisationSection(steps=2, batch_size=8, warmup=0)
-    case = Case("tiny", Body("lg_vgg11", 0.0625), steps, Goal("at least", 1), count=2, size=28)
-    found = cuda.compare(case, torch.device("cpu"), side=32, ways=("loop", "grouped"))
-    assert [figure.what.split(" / ")[1] for figure in found] == ["grouped, tiny", "bfloat16 matmul, tiny"]
-    assert all(figure.value > 0 for figure in found)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_there_are_no_figures_of_one(capsys):
-    assert cuda.figures() == []
-    assert "there is no CUDA device" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from engine_faults import (
     Refuse,
     Room,
 )
+from learngene_hub.evolution.shard import cut, manner
 
 from learngene_hub.engine import EngineOptions, choice, make_engine, no_step, processor_name
 from learngene_hub.engine import local as local_engine
@@ -32,7 +33,6 @@ from learngene_hub.engine.parcel import Parcel, unwrap, wrap
 from learngene_hub.engine.task import Done, Lost
 from learngene_hub.engine.worker import answer, read_answer
 from learngene_hub.errors import EngineError, SelectionError
-from learngene_hub.evolution.shard import cut, manner
 from learngene_hub.progress import SilentReporter
 
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from engine_faults import (
     Notes,
     put_faults,
 )
-
 from learngene_hub.backends import Choice
+
 from learngene_hub.engine import EngineOptions, threads
 from learngene_hub.engine import local as local_engine
 from learngene_hub.engine.task import Lost

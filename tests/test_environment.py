@@ -91,7 +91,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(tiny, tiny
         def warn(self, text):
             said.append(text)
 
-    gene = evolve(tiny("backend=loop"), out=tmp_path / "run", reporter=Warned())
+    gene = evolve(tiny(), out=tmp_path / "run", reporter=Warned())
     assert gene.config.origin.fitness > 0
     assert any("Decoded images are not kept" in text for text in said)
 

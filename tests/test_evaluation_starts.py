@@ -1,30 +1,22 @@
 """Transfer to other data, baselines, and networks of a user's own."""
 
-import json
-import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 from filelock import FileLock, Timeout
-from image_tables import Listener, write_parquet
+from image_tables import write_parquet
 from photo_folders import learngene
 from quick_evaluation import QUICK, accuracies, start
 from safetensors.torch import save_file
 
-from learngene_hub import Learngene, LearngeneError, evaluate, evolve, extract, from_learngene
+from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
-from learngene_hub.data import ImageBatches
-from learngene_hub.engine import EngineOptions, threads
-from learngene_hub.errors import EngineError, StorageError
-from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, ahead, pretraining
-from learngene_hub.evaluation import run as run_module
+from learngene_hub.errors import StorageError
+from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.starts import BASELINES
-from learngene_hub.evaluation.terms import NEEDS
-from learngene_hub.fitting import Images
 from learngene_hub.networks import build
 from learngene_hub.report.sentences import limits
 from learngene_hub.rng import generator
@@ -101,98 +93,6 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
 
 
 ONE = replace(QUICK, lr=0.05, tasks=1)
-TWO_WORKERS = EngineOptions(workers=2)
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """What `train_ahead` is asked for: plans and terms, call by call; it does its work all the same."""
-    found = []
-
-    def listening(plans, terms, engine):
-        found.append((plans, terms))
-        ahead.train_ahead(plans, terms, engine)
-
-    monkeypatch.setattr(run_module, "train_ahead", listening)
-    return found
-
-
-def kept(folder):
-    """Name of a pre-trained network in the cache -> its bytes."""
-    return {file.parent.name: file.read_bytes() for file in folder.glob("pretrained/*/network.safetensors")}
-
-
-def test_workers_train_what_alternatives_need_beside_each_other_to_the_same_bytes(tiny_run, cache, monkeypatch, asked):
-    names = ["narrow", "pretrained", "even-slice", "weight-selection"]
-    alone = evaluate(tiny_run, protocol=ONE, baselines=names, seeds=(0,))
-    assert asked == []
-    monkeypatch.setenv("LEARNGENE_CACHE", str(cache / "other"))
-    monkeypatch.setattr(pretraining, "train", None)  # of this process, which must not train one
-    divided = evaluate(tiny_run, protocol=ONE, baselines=names, seeds=(0,), engine=TWO_WORKERS)
-    assert [accuracies(divided, name) for name in names] == [accuracies(alone, name) for name in names]
-    assert len(kept(cache)) == 3
-    assert kept(cache) == kept(cache / "other")
-    ((_, terms),) = asked
-    assert not terms.base.batches.padded.is_shared()  # else it would take its room until the end
-
-
-def test_each_training_has_its_share_of_the_threads_whatever_is_in_the_cache(tiny_run, cache):
-    def devices():
-        return [json.loads(file.read_text())["device"] for file in cache.glob("pretrained/*/record.json")]
-
-    with threads(4):
-        evaluate(tiny_run, protocol=ONE, baselines=["narrow", "pretrained"], seeds=(0,), engine=TWO_WORKERS)
-        whole = kept(cache)
-        assert devices() == ["CPU, 2 threads"] * 2
-        shutil.rmtree(cache / "pretrained" / min(whole))  # this one is trained by the driver
-        evaluate(tiny_run, protocol=ONE, baselines=["narrow", "pretrained"], seeds=(0,), engine=TWO_WORKERS)
-    assert devices() == ["CPU, 2 threads"] * 2
-    assert kept(cache) == whole
-
-
-def test_networks_are_begun_in_the_order_of_their_cost(tiny_run, cache, monkeypatch):
-    monkeypatch.setattr(run_module, "train_ahead", lambda plans, terms, engine: orders.append(list(plans)))
-    orders = []
-    names = [name for name in BASELINES if name in NEEDS]
-    evaluate(tiny_run, protocol=ONE, baselines=names, seeds=(0,), engine=TWO_WORKERS)
-    assert orders == [["a wider network", "narrow-flops", "the full network", "narrow"]]
-    assert [name for name in BASELINES if name not in NEEDS] == ["gtl-no-selection", "gtl-no-mutation"]
-
-
-def test_a_task_trains_a_network_unless_another_process_does_or_it_diverges(tiny_run, cache, monkeypatch, asked):
-    evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), engine=TWO_WORKERS)
-    ((plans, terms),), steps = asked, []
-    task = ahead.PretrainingTask("narrow", plans["narrow"], cache / "other", threads=1)
-
-    def trained():
-        task(ahead.BaseImages(terms.base), lambda images, doing: steps.append(images))
-        return pretraining.is_trained(task.plan, task.folder)
-
-    task.folder.mkdir()
-    with FileLock(task.folder / f"{task.plan.key}.lock"):
-        assert not trained()
-    with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "train", lambda *args, **rest: float("nan"))
-        assert not trained()
-    assert sum(steps) == 0
-    assert trained()
-    assert sum(steps) == task.plan.steps * task.plan.optimisation.batch_size
-
-
-def test_without_room_for_workers_networks_are_trained_one_after_the_other(cache):
-    class Full:
-        home = torch.device("cpu")
-
-        @staticmethod
-        def crew(scene, reporter):
-            raise EngineError("184 MB of images do not fit into shared memory")
-
-    listener, plans = Listener(), {title: SimpleNamespace(key=title, steps=1, optimisation=QUICK) for title in "ab"}
-    base = Images(ImageBatches(*[torch.zeros(1)] * 3, padding=0, flip=False), torch.zeros(1))
-    terms = SimpleNamespace(folder=cache, base=base, reporter=listener, threads=1)
-    ahead.train_ahead(plans, terms, Full)
-    told = "alternatives are trained one after the other: 184 MB of images do not fit into shared memory"
-    assert listener.warnings == [told]
 
 
 def test_a_cache_that_cannot_be_made_is_told(tiny_run, tmp_path, monkeypatch):
@@ -200,14 +100,6 @@ def test_a_cache_that_cannot_be_made_is_told(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(StorageError, match="cache/pretrained: cannot be written"):
         evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["narrow"], seeds=(0,))
-
-
-def test_an_ablation_is_trained_by_the_back_ends_of_its_gene(tiny, tmp_path, cache):
-    evolve(tiny(), out=tmp_path / "run", backends={"ancestry": "grouped", "critics": "grouped"})
-    evaluate(tmp_path / "run", protocol=QUICK, baselines=["gtl-no-mutation"], seeds=(0,))
-    metrics = next((cache / "pretrained").glob("gtl-no-mutation-*-grouped-*/metrics.jsonl"))
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    assert [row["backends"]["ancestry"] for row in rows] == ["grouped"] * 3
 
 
 def test_all_weights_of_a_wider_network_come_with_statistics_of_their_own(tiny_run, cache, monkeypatch):

@@ -15,11 +15,11 @@ from PIL import Image
 from learngene_hub import Learngene
 from learngene_hub.data import ClassSplit, load_classes
 from learngene_hub.errors import DataError, RunError, SelectionError
-from learngene_hub.evolution import ancestry, generation, run, shard
-from learngene_hub.evolution.ancestry import Trained
+from learngene_hub.evolution import ancestry, run
+from learngene_hub.evolution.ancestry import Life, Outcome
 from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.evolution.run import evolve
-from learngene_hub.evolution.schedule import generation_images
 from learngene_hub.progress import SilentReporter
 
 WEIGHTS = "gene/learngene.safetensors"
@@ -42,6 +42,10 @@ class Notes(SilentReporter):
 
 def rows(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def generation_images(recipe, generation):
+    return plan_generation(recipe, generation, precision="float32", threads=1).images
 
 
 def untimed(row):
@@ -263,7 +267,7 @@ def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):
 
 
 def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(shard, "raise_learngenes", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(Life, "__call__", lambda *args: pytest.fail("trained"))
     with pytest.raises(DataError, match="take 24 images of every held-out class"):
         evolve(tiny("critic.queries=20"), out=tmp_path)
 
@@ -280,20 +284,17 @@ def test_a_damaged_state_is_refused(tiny, tmp_path):
 
 
 def fail(numbers):
-    """An upbringing that diverges for these individuals of every generation."""
+    """Lives that diverge for these individuals of every generation."""
 
-    def raise_learngenes(births, *args, **kwargs):
-        left = real(births, *args, **kwargs)
-        return [
-            Trained({}, math.nan) if birth.path[1] in numbers else one for birth, one in zip(births, left, strict=True)
-        ]
+    def live(life, shared, step):
+        return Outcome({}, math.nan, math.nan) if life.number in numbers else real(life, shared, step)
 
-    real = shard.raise_learngenes
-    return raise_learngenes
+    real = Life.__call__
+    return live
 
 
 def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(shard, "raise_learngenes", fail({0, 2}))
+    monkeypatch.setattr(Life, "__call__", fail({0, 2}))
     notes = Notes()
     evolve(tiny(), out=tmp_path, reporter=notes)
     for row in rows(tmp_path):
@@ -306,7 +307,7 @@ def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypat
 def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
-    monkeypatch.setattr(shard, "raise_learngenes", fail({0, 1, 2, 3}))
+    monkeypatch.setattr(Life, "__call__", fail({0, 1, 2, 3}))
     with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
         evolve(tiny(), out=tmp_path, resume=True)
     assert load_state(tmp_path).state.generation == 1
@@ -324,18 +325,6 @@ def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
     data = gene.config.origin.data
     assert set(loaded) == {*data.base, *data.held_out}
     assert not set(loaded) & set(data.novel)
-
-
-def test_survivors_give_way_to_their_average_where_it_is_as_fit(tiny, tmp_path):
-    evolve(tiny("evolution.recombination=average", "evolution.mutation_rate=0"), out=tmp_path)
-    for row in rows(tmp_path):
-        survivors = [one["id"] for one in row["individuals"] if one["survived"]]
-        average = row["recombinant"]
-        assert average["parents"] == survivors
-        best = max(one["fitness"] for one in row["individuals"] if one["survived"])
-        assert average["survived"] is (average["fitness"] >= best)
-        assert (average["id"] in row["pool"]) is average["survived"]
-        assert bool(set(survivors) & set(row["pool"])) is not average["survived"]
 
 
 def test_a_run_that_grows_raises_no_more_founders_than_it_began_with(tiny, tmp_path):
@@ -356,23 +345,14 @@ def test_the_gene_knows_where_it_lies_and_torchs_default_device_changes_nothing(
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
-@pytest.mark.parametrize("selection", ["none", "tournament"])
-def test_the_images_of_the_average_are_counted(tiny, tmp_path, selection):
-    recipe = tiny("evolution.recombination=average", "evolution.tournament_size=4", f"evolution.selection={selection}")
-    counter = Counter()
-    evolve(recipe.changed("evolution.generations=1"), out=tmp_path, reporter=counter)
-    assert (rows(tmp_path)[0]["recombinant"] is not None) is (selection == "none")
-    assert counter.seen == counter.total == generation_images(recipe, 0)
-
-
 def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
-    def clone(births, *args, **kwargs):
-        if births[0].parent is None:
-            return real(births, *args, **kwargs)
-        return [Trained({name: tensor.clone() for name, tensor in one.parent.items()}, 1.0) for one in births]
+    def clone(life, shared, on_step):
+        if life.parent is None:
+            return real(life, shared, on_step)
+        return {name: tensor.clone() for name, tensor in life.parent.items()}, 1.0
 
-    real = shard.raise_learngenes
-    monkeypatch.setattr(shard, "raise_learngenes", clone)
+    real = Life._live
+    monkeypatch.setattr(Life, "_live", clone)
     evolve(tiny(), out=tmp_path)
     fitness = {}
     for row in rows(tmp_path):
@@ -406,11 +386,6 @@ def test_a_gene_kept_in_float16_is_the_one_that_evolved_rounded(tiny, tiny_run, 
         assert torch.equal(half.tensors[name], tensor.half().float() if tensor.ndim > 1 else tensor)
 
 
-def test_the_circuit_loss_can_be_switched_off(tiny, tiny_run, tmp_path):
-    evolve(tiny("ancestry.circuit_loss=0"), out=tmp_path)
-    assert (tmp_path / WEIGHTS).read_bytes() != (tiny_run / WEIGHTS).read_bytes()
-
-
 def test_files_do_not_pile_up_over_the_generations(tiny, tmp_path):
     evolve(tiny("evolution.generations=6"), out=tmp_path)
     assert len(list((tmp_path / "state").iterdir())) == 2
@@ -428,14 +403,6 @@ def test_the_pool_is_bounded(tiny, tmp_path):
 def test_a_pool_of_old_heroes_still_gives_a_gene(tiny, tmp_path):
     gene = evolve(tiny("evolution.pool_size=1", "evolution.decay=1", "evolution.credit=0.9"), out=tmp_path)
     assert gene.config.origin.lineage[0].generation < 3
-
-
-def test_an_average_that_fails_gives_way_to_the_survivors(tiny, tmp_path, monkeypatch):
-    broken = {"x": torch.tensor(math.nan)}
-    monkeypatch.setattr(generation, "average", lambda genes: broken)
-    monkeypatch.setattr(shard, "critic_fitness", lambda gene, *args, **kw: math.nan if gene is broken else 0.5)
-    evolve(tiny("evolution.recombination=average"), out=tmp_path)
-    assert all(row["recombinant"] is None for row in rows(tmp_path))
 
 
 @pytest.mark.gpu

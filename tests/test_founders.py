@@ -10,27 +10,34 @@ from filelock import FileLock, Timeout
 from quick_evaluation import QUICK, start
 
 from learngene_hub import evaluate, evolve
+from learngene_hub.birth import Body
 from learngene_hub.engine import EngineOptions
 from learngene_hub.evolution import generation as generation_module
 from learngene_hub.evolution import run as run_module
+from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
-from learngene_hub.evolution.shard import Manner, Raised, Setting, Shard
+from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.progress import SilentReporter
+from learngene_hub.recipe import Recipe
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")
-SHARD = Shard(0, (0,), (None,), Manner({"ancestry": "loop"}, {"ancestry": 1}, "float32"))
+RECIPE = Recipe.from_mapping({"name": "x", "data": {"preset": "glyphs"}})
+
+
+def life(generation=0, *, parent=None, precision="float32", threads=1, change="seed=0"):
+    return Life(plan_generation(RECIPE.changed(change), generation, precision=precision, threads=threads), 0, parent)
 
 
 @pytest.fixture
 def raised(monkeypatch):
     """Individuals of every generation that is really raised from now on."""
-    counts, real = [], generation_module._Work.raise_all
+    counts, real = [], generation_module._Work._outcomes
 
-    def counting(self, shards):
-        counts.append(sum(len(shard.parents) for shard in shards))
-        return real(self, shards)
+    def counting(self, lives):
+        counts.append(len(lives))
+        return real(self, lives)
 
-    monkeypatch.setattr(generation_module._Work, "raise_all", counting)
+    monkeypatch.setattr(generation_module._Work, "_outcomes", counting)
     return counts
 
 
@@ -122,15 +129,15 @@ def test_a_damaged_founder_is_raised_again_and_replaced(tiny, tmp_path, raised, 
 
 @pytest.fixture
 def get(tiny, tmp_path):
-    """Asks for the founder of a shard; gives whether it was kept."""
-    setting = Setting(tiny(), None, {}, None, (), 1)
+    """Asks for the founder of a life; gives whether it was kept."""
+    shared = SharedData(Body("lg_vgg11"), {}, None, ())
 
-    def get(shard, fitness=0.5, make=lambda: None):
+    def get(life, fitness=0.5, make=lambda: None):
         def found():
             make()
-            return Founder(Raised({"a": torch.ones(2)}, 0.1, fitness), 1.0, {})
+            return Founder(Outcome({"a": torch.ones(2)}, 0.1, fitness), 1.0, {})
 
-        return Founders(tmp_path / "founders", "images", SilentReporter()).get(shard, setting, found)[1]
+        return Founders(tmp_path / "founders", "images", SilentReporter()).get(life, shared, found)[1]
 
     return get
 
@@ -139,18 +146,24 @@ def get(tiny, tmp_path):
     "change",
     [
         {"generation": 1},
-        {"parents": ({"a": torch.zeros(2)},)},
-        {"manner": replace(SHARD.manner, backends={"ancestry": "grouped"})},
-        {"manner": replace(SHARD.manner, threads={"ancestry": 2})},
-        {"manner": replace(SHARD.manner, precision="bfloat16")},
+        {"parent": {"a": torch.zeros(2)}},
+        {"threads": 2},
+        {"precision": "bfloat16"},
+        {"change": "ancestry.lr=0.3"},
+        {"change": "critic.shots=7"},
     ],
 )
 def test_a_founder_raised_otherwise_is_another_one(get, change):
-    assert [get(SHARD), get(replace(SHARD, **change)), get(SHARD)] == [False, False, True]
+    assert [get(life()), get(life(**change)), get(life())] == [False, False, True]
+
+
+@pytest.mark.parametrize("change", ["evolution.selection=none", "evolution.mutation_rate=0", "evolution.pool_size=3"])
+def test_a_lone_founder_knows_no_selection(get, change):
+    assert [get(life()), get(life(change=change))] == [False, True]
 
 
 def test_a_founder_that_failed_is_not_kept(get):
-    assert [get(SHARD, fitness=math.nan), get(SHARD), get(SHARD)] == [False, False, True]
+    assert [get(life(), fitness=math.nan), get(life()), get(life())] == [False, False, True]
 
 
 def test_a_founder_that_another_process_is_raising_is_waited_for(get, tmp_path):
@@ -159,7 +172,7 @@ def test_a_founder_that_another_process_is_raising_is_waited_for(get, tmp_path):
         with pytest.raises(Timeout), FileLock(lock, timeout=0):
             pass
 
-    assert not get(SHARD, make=tried)
+    assert not get(life(), make=tried)
 
 
 def test_the_ablations_of_an_evaluation_raise_their_founders_once(tiny, tmp_path, monkeypatch, raised):

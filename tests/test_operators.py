@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from learngene_hub.birth import Body, gene_channels, gene_network, newborn
 from learngene_hub.errors import InheritanceError, SelectionError
-from learngene_hub.operators import average, carried_channels, extract, inherit, mutate, tournament, update_scores
+from learngene_hub.operators import carried_channels, extract, inherit, mutate, tournament, update_scores
 from learngene_hub.rng import generator
 
 BODIES = [Body("lg_vgg11", 0.1), Body("lg_resnet12", 0.1), Body("lg_resnet12_wide", 0.08)]
@@ -250,11 +250,6 @@ def test_a_tournament_size_out_of_range_is_refused(size):
 def test_scores_fade_and_survivors_credit_their_lineage():
     scores = update_scores({1: 1.0, 2: 0.5}, {7: 0.8}, {7: {2: 1, 1: 2, 99: 3}}, decay=0.5, credit=0.1)
     assert scores == pytest.approx({1: 0.5 + 0.01 * 0.8, 2: 0.25 + 0.1 * 0.8, 7: 0.8})
-
-
-def test_the_average_is_taken_tensor_by_tensor():
-    genes = [{"a": torch.tensor([0.0, 2.0])}, {"a": torch.tensor([4.0, 2.0])}]
-    assert average(genes)["a"].tolist() == [2.0, 2.0]
 
 
 def test_what_an_extra_residual_block_carries_is_nothing_inside_and_all_outside():

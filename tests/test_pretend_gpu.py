@@ -12,7 +12,7 @@ from learngene_hub.engine import EngineOptions
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.networks import build
 from learngene_hub.sections import CriticSection
-from learngene_hub.training import CHECK_EVERY, measure_statistics, train
+from learngene_hub.training import CHECK_EVERY, Training, measure_statistics, train
 
 NAME, THERE = "gtl/resnet12-mini", "a GPU that is not there"
 ALONE = EngineOptions(workers=1)  # in this process, the only one that has such a GPU
@@ -35,9 +35,8 @@ def test_what_lies_on_the_gpu_meets_nothing_of_the_cpu(gpu):
 
 
 @pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])
-@pytest.mark.parametrize("backend", ["loop", "grouped"])
-def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path, network, backend):
-    recipe = tiny(f"network.name={network}", f"backend={backend}", *SHORT)
+def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path, network):
+    recipe = tiny(f"network.name={network}", *SHORT)
     here = evolve(recipe, out=tmp_path / "here", device="cpu")
     with gpu():
         there = evolve(recipe, out=tmp_path / "there", device="cuda")
@@ -107,18 +106,17 @@ def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
         network = build("lg_vgg11", num_classes=2, width=0.06).to("cuda")
         batch = torch.zeros(4, 3, 28, 28, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
         before = Pretend.waits
-        train(network, iter([batch] * 40), CriticSection(), steps=40, precision="float32")
+        train(network, iter([batch] * 40), Training(CriticSection(), 40, "float32"))
         assert Pretend.waits - before == 40 / CHECK_EVERY
         before = Pretend.waits
         measure_statistics(network, [batch[0]] * 5, "float32")
         assert Pretend.waits == before
 
 
-@pytest.mark.parametrize("backend", ["loop", "grouped"])
-def test_longer_lives_do_not_wait_more_often(gpu, tiny, tmp_path, backend):
+def test_longer_lives_do_not_wait_more_often(gpu, tiny, tmp_path):
     waits = []
     for steps in (1, 3):
-        recipe, before = tiny(*SHORT, f"backend={backend}", f"ancestry.steps={steps}"), Pretend.waits
+        recipe, before = tiny(*SHORT, f"ancestry.steps={steps}"), Pretend.waits
         with gpu():
             evolve(recipe, out=tmp_path / str(steps), device="cuda")
         waits.append(Pretend.waits - before)

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from learngene_hub.errors import RecipeError
-from learngene_hub.evolution.schedule import population_size
+from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.recipe import Recipe, recipe_fields, shipped_recipes
 
 MINIMAL = {"name": "x", "data": {"preset": "glyphs"}}
@@ -164,9 +164,9 @@ def test_the_recipes_the_project_promises_are_shipped():
 def test_keys_users_type_are_there():
     promised = """name network.name network.width network.depth gene.fraction gene.cross data.preset data.path
         data.image_size data.classes.base evolution.generations evolution.population evolution.tournament_size
-        evolution.mutation_rate evolution.decay evolution.credit evolution.recombination ancestry.ways
-        ancestry.images_per_class ancestry.steps ancestry.batch_size ancestry.lr ancestry.circuit_loss critic.ways
-        critic.shots critic.steps critic.tasks seed backend"""
+        evolution.mutation_rate evolution.decay evolution.credit  ancestry.ways
+        ancestry.images_per_class ancestry.steps ancestry.batch_size ancestry.lr critic.ways
+        critic.shots critic.steps critic.tasks seed"""
     assert set(re.split(r"\s+", promised)) <= set(recipe_fields())
 
 
@@ -231,12 +231,24 @@ def test_a_name_too_long_for_a_file_is_no_recipe():
 @pytest.mark.parametrize(("generations", "founders"), [(1, 0), (2, 0), (3, 1), (5, 3)])
 def test_all_but_the_last_two_generations_raise_a_founder_unless_a_recipe_says_otherwise(generations, founders):
     recipe = Recipe.from_file("demo", [f"evolution.generations={generations}"])
-    assert [population_size(recipe, one) for one in range(generations)] == [1] * founders + [4] * (
-        generations - founders
-    )
-    assert population_size(recipe.changed("evolution.founder_generations=0"), 0) == 4
+    born = [plan_generation(recipe, one, precision="float32", threads=1).individuals for one in range(generations)]
+    assert born == [1] * founders + [4] * (generations - founders)
+    without = recipe.changed("evolution.founder_generations=0")
+    assert plan_generation(without, 0, precision="float32", threads=1).individuals == 4
 
 
-def test_a_recipe_that_says_nothing_makes_a_tapering_gene_without_a_loss_of_its_own():
-    recipe = Recipe.from_mapping(MINIMAL)
-    assert (recipe.gene.taper, recipe.ancestry.circuit_loss) == (0.01, 0)
+def test_a_recipe_that_says_nothing_makes_a_tapering_gene():
+    assert Recipe.from_mapping(MINIMAL).gene.taper == 0.01
+
+
+def test_retired_fields_with_which_nothing_is_lost_are_dropped_in_silence():
+    old = MINIMAL | {"backend": "auto", "ancestry": {"circuit_loss": 0}, "evolution": {"recombination": "none"}}
+    assert Recipe.from_mapping(old) == Recipe.from_mapping(MINIMAL)
+
+
+def test_retired_fields_that_asked_for_something_are_dropped_with_one_line(tmp_path):
+    (tmp_path / "old.yaml").write_text("name: x\nbackend: grouped\ndata: {preset: glyphs}\n")
+    with pytest.warns(UserWarning, match=r"^old\.yaml: .*backend='grouped', ancestry\.circuit_loss=1: left out$"):
+        recipe = Recipe.from_file(tmp_path / "old.yaml", ["ancestry.circuit_loss=1"])
+    assert recipe.model_dump() == Recipe.from_mapping(MINIMAL).model_dump()
+    assert recipe.text == (tmp_path / "old.yaml").read_text()

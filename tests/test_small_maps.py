@@ -9,6 +9,14 @@ from learngene_hub.networks.small_maps import LEAST_CHANNELS, convolve, pays
 from learngene_hub.rng import generator
 
 BF16 = torch.bfloat16
+
+
+@pytest.fixture
+def amx(monkeypatch):
+    """A processor with AMX, as far as is asked."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+
+
 SHAPES = [(3, 4, 5, 2, 2), (2, 3, 2, 1, 1), (1, 2, 3, 4, 5), (2, 1, 1, 5, 3)]  # batch, in, out, height, width
 
 
@@ -57,7 +65,7 @@ def test_it_can_be_mapped_over_networks():
         (5, LEAST_CHANNELS, 3, torch.float32, False),
     ],
 )
-def test_it_is_taken_in_bfloat16_for_many_channels_on_small_maps(side, channels, kernel, dtype, wanted):
+def test_it_is_taken_in_bfloat16_for_many_channels_on_small_maps(amx, side, channels, kernel, dtype, wanted):
     weight = torch.empty(channels, channels, kernel, kernel)
     assert pays(torch.empty(1, channels, side, side), weight, dtype) is wanted
     assert not pays(torch.empty(1, channels, side, side, device="meta"), weight, dtype)
@@ -71,7 +79,7 @@ def calls(monkeypatch):
     return found
 
 
-def test_a_network_in_training_takes_it_and_differs_by_rounding_only(calls, monkeypatch):
+def test_a_network_in_training_takes_it_and_differs_by_rounding_only(amx, calls, monkeypatch):
     network = build("lg_vgg11", num_classes=4, width=0.25)
     images = draw(8, 3, 32, 32, dtype=torch.float32)
     with torch.autocast("cpu", dtype=BF16):
@@ -85,7 +93,7 @@ def test_a_network_in_training_takes_it_and_differs_by_rounding_only(calls, monk
 @pytest.mark.parametrize(
     "other", [{"stride": 2, "padding": 1}, {"padding": 0}, {"padding": 2, "dilation": 2}, {"padding": 1, "bias": True}]
 )
-def test_a_layer_that_was_made_otherwise_does_not_take_it(calls, other):
+def test_a_layer_that_was_made_otherwise_does_not_take_it(amx, calls, other):
     count = LEAST_CHANNELS
     with torch.autocast("cpu", dtype=BF16):
         layers.Convolution(count, count, 3, **{"bias": False} | other)(draw(1, count, 4, 4, dtype=torch.float32))
@@ -94,9 +102,17 @@ def test_a_layer_that_was_made_otherwise_does_not_take_it(calls, other):
         assert len(calls) == 1
 
 
-def test_elsewhere_it_is_not_taken(calls):
+def test_elsewhere_it_is_not_taken(amx, calls):
     network, images = build("lg_vgg11", num_classes=4, width=0.25), draw(8, 3, 32, 32, dtype=torch.float32)
     network(images)
     with torch.autocast("cpu", dtype=BF16):
         network.eval()(images)
+    assert calls == []
+
+
+def test_without_amx_it_is_not_taken(calls, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    network = build("lg_vgg11", num_classes=4, width=0.25)
+    with torch.autocast("cpu", dtype=BF16):
+        network(draw(8, 3, 32, 32, dtype=torch.float32))
     assert calls == []

@@ -6,23 +6,21 @@ import pytest
 import torch
 
 from learngene_hub import LearngeneError
-from learngene_hub.birth import Body, gene_channels, gene_network, newborn
+from learngene_hub.birth import Body, newborn
 from learngene_hub.fitting import pick_device
-from learngene_hub.rates import Slow, falling, restarting
+from learngene_hub.rates import Falling, Restarting
 from learngene_hub.rng import derive_seed, generator
 from learngene_hub.sections import AncestrySection
 from learngene_hub.training import (
     CHECK_EVERY,
-    Circuit,
+    Training,
     accuracy,
     epochs,
-    leading,
     measure_statistics,
     train,
 )
 
 BODY = Body("lg_vgg11", 0.1)
-CHANNELS = gene_channels(BODY, 0.45)
 
 
 def network(seed=0):
@@ -37,7 +35,8 @@ def batch(count=16):
 
 def run(net, steps=12, **kwargs):
     optimisation = AncestrySection(steps=steps, **{"lr": 0.05, "warmup": 2} | kwargs.pop("optimisation", {}))
-    return train(net, repeat(batch()), optimisation, steps=steps, precision="float32", **kwargs)
+    training = Training(optimisation, steps, "float32", gene_rate=kwargs.pop("gene_rate", None))
+    return train(net, repeat(batch()), training, **kwargs)
 
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "sgd"}, {"optimizer": "adamw", "lr": 0.003}])
@@ -54,26 +53,6 @@ def test_the_same_training_gives_the_same_weights():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_the_circuit_computes_what_the_thin_network_of_the_same_weights_computes():
-    net, thin = network().double(), gene_network(BODY, CHANNELS, num_classes=4).double()
-    twin = gene_network(BODY, CHANNELS, num_classes=4).double()
-    state = net.state_dict()
-    twin.load_state_dict({name: leading(state[name], tensor.shape) for name, tensor in twin.state_dict().items()})
-    x = batch()[0].double()
-    torch.testing.assert_close(Circuit(net, thin)(x), twin(x))
-
-
-def test_the_circuit_loss_makes_the_circuit_learn_and_its_absence_does_not():
-    losses = {}
-    for weight in (0.0, 1.0):
-        net = network()
-        circuit = Circuit(net, gene_network(BODY, CHANNELS, num_classes=4))
-        run(net, steps=40, circuit=circuit, circuit_loss=weight)
-        x, y = batch()
-        losses[weight] = torch.nn.functional.cross_entropy(circuit(x), y).item()
-    assert losses[1.0] < 0.6 * losses[0.0]
-
-
 def test_a_training_that_diverged_gives_nan_and_stops_early():
     net, seen = network(), []
     with torch.no_grad():
@@ -83,8 +62,8 @@ def test_a_training_that_diverged_gives_nan_and_stops_early():
 
 
 def test_the_halves_of_a_fall_make_the_whole():
-    whole = [falling()(step / 10) for step in range(10)]
-    halves = [rate(step / 5) for rate in (falling(0, 0.5), falling(0.5, 1)) for step in range(5)]
+    whole = [Falling()(step / 10) for step in range(10)]
+    halves = [rate(step / 5) for rate in (Falling(0, 0.5), Falling(0.5, 1)) for step in range(5)]
     assert halves == pytest.approx(whole)
     assert whole == sorted(whole, reverse=True)
 
@@ -92,9 +71,9 @@ def test_the_halves_of_a_fall_make_the_whole():
 def test_a_restarting_rate_is_never_below_the_falling_one_that_it_ends_with():
     for generation in range(5):
         begin, end = generation / 5, (generation + 1) / 5
-        pairs = [(restarting(begin, end)(p / 20), falling(begin, end)(p / 20)) for p in range(20)]
+        pairs = [(Restarting(begin, end)(p / 20), Falling(begin, end)(p / 20)) for p in range(20)]
         assert all(newborn >= inherited - 1e-9 for newborn, inherited in pairs)
-        assert restarting(begin, end)(1.0) == pytest.approx(falling(begin, end)(1.0))
+        assert Restarting(begin, end)(1.0) == pytest.approx(Falling(begin, end)(1.0))
 
 
 def test_the_warm_up_bounds_the_first_steps():
@@ -112,8 +91,7 @@ def test_slow_weights_take_their_part_of_every_step_and_the_others_all_of_it(opt
     settings = {"optimizer": optimizer, "warmup": 0, "lr": 0.01}
     run(quick, steps=1, optimisation=settings)
     name = "stages.1.0.conv.weight"
-    part = dict(slowed.named_parameters())[name][:3, :2]
-    run(slowed, steps=1, optimisation=settings, slow=Slow([part], lambda progress: 0.25))
+    run(slowed, steps=1, optimisation=settings, gene_rate=lambda progress: 0.25, inherited={name: (3, 2)})
     before, after, own = (dict(net.named_parameters())[name].detach() for net in (start, quick, slowed))
     torch.testing.assert_close(own[:3, :2] - before[:3, :2], 0.25 * (after - before)[:3, :2])
     assert torch.equal(own[3:], after[3:])

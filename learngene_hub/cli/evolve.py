@@ -12,7 +12,7 @@ from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.errors import LearngeneError
 
 if TYPE_CHECKING:
-    from learngene_hub.evolution.plan import Plan
+    from learngene_hub.evolution.dry_run import Forecast
     from learngene_hub.recipe import Recipe
 
 EXAMPLE = (
@@ -45,7 +45,7 @@ def evolve(
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """
-    from learngene_hub.evolution.plan import make_plan
+    from learngene_hub.evolution.dry_run import forecast
     from learngene_hub.evolution.run import evolve as run
     from learngene_hub.fitting import pick_device
     from learngene_hub.gene.source import RUNS
@@ -53,8 +53,8 @@ def evolve(
 
     chosen = Recipe.from_file(recipe, overrides or ())
     if dry_run:
-        plan = make_plan(chosen, device=pick_device(device))
-        print_json(asdict(plan)) if as_json else _show_plan(chosen, plan)
+        cost = forecast(chosen, device=pick_device(device))
+        print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
     folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address, timeout)
     with interruptible(f"interrupted; the same command with --resume goes on after the last generation in {folder}"):
@@ -76,47 +76,35 @@ def evolve(
     stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False, soft_wrap=True)
 
 
-def _show_plan(recipe: "Recipe", plan: "Plan") -> None:
+def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
     from learngene_hub.cli.tables import print_pairs
 
     evolution = recipe.evolution
     print_pairs(
         f"plan of {recipe.name}",
         {
-            "network": f"{recipe.network.name}, {plan.network_parameters:,} parameters without the classifier",
-            "gene": f"{plan.gene_parameters:,} parameters ({plan.gene_share:.1%}), {plan.gene_bytes / 1e6:.1f} MB",
+            "network": f"{recipe.network.name}, {cost.network_parameters:,} parameters without the classifier",
+            "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
             + (f", the first {evolution.founders} of one founder" if evolution.founders else ""),
-            "data": _data(plan),
-            "training images": f"{plan.images:,}",
-            "training FLOPs": f"{plan.flops:.3g}",
-            "memory": f"about {plan.memory_bytes / 1e6:,.0f} MB an ancestry network in training; "
-            + _together(recipe, plan),
-            "checkpoint": f"at most {plan.checkpoint_bytes / 1e6:.1f} MB",
-            "speed": f"{plan.images_per_second:,.0f} images/s in {plan.precision} on {plan.device}, from 3 steps",
-            "estimated time": f"{_duration(plan.seconds)}, without loading the images",
+            "data": _data(cost),
+            "training images": f"{cost.images:,}",
+            "training FLOPs": f"{cost.flops:.3g}",
+            "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
+            "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",
+            "speed": f"{cost.images_per_second:,.0f} images/s in {cost.precision} on {cost.device}, from 3 steps",
+            "estimated time": f"{_duration(cost.seconds)}, without loading the images",
         },
     )
 
 
-def _data(plan: "Plan") -> str:
+def _data(cost: "Forecast") -> str:
     """The images there are."""
-    found = plan.data
+    found = cost.data
     if found is None:
         return "on the Hub, not looked at: data.path= names a copy of yours"
     images = f"{found.fewest:,}" if found.fewest == found.most else f"{found.fewest:,} to {found.most:,}"
     return f"{found.base} base, {found.held_out} held-out, {found.novel} novel classes; {images} images a class"
-
-
-def _together(recipe: "Recipe", plan: "Plan") -> str:
-    """How many networks are trained at once."""
-    match recipe.backend:
-        case "loop":
-            return "one at a time"
-        case "grouped" | "graph":
-            return f"{plan.at_once} at once"
-        case _:
-            return f"one at a time, or {plan.at_once} at once where that is faster"
 
 
 def _duration(seconds: float) -> str:

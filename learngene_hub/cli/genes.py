@@ -119,5 +119,4 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "lineage": " <- ".join(str(one.id) for one in origin.lineage[:12]),
         "cost": f"{origin.cost.images:,} images, {origin.cost.seconds:,.0f} s on {origin.cost.device}",
         "seed": str(origin.seed),
-        "back ends": f"{origin.backends.ancestry} for ancestry networks, {origin.backends.critics} for critics",
     }

@@ -16,7 +16,7 @@ from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.progress import Reporter
 from learngene_hub.results import PROTOTYPE
 from learngene_hub.rng import generator
-from learngene_hub.training import Precision, train
+from learngene_hub.training import Precision, Training, train
 
 Role = Literal["held-out", "novel"]
 CROSS = "zero"  # a start's channels compute at birth what they compute alone: better for all starts in our trials
@@ -138,8 +138,8 @@ class Bench:
         )
         watch = _Watch(network, lambda: query_accuracy(network, images, task, precision), protocol.measured_at, on_step)
         watch.look()
-        optimisation = protocol.optimisation(unit.lr)
-        loss = train(network, batches, optimisation, steps=protocol.steps, precision=precision, on_step=watch.step)
+        training = Training(protocol.optimisation(unit.lr), protocol.steps, precision)
+        loss = train(network, batches, training, on_step=watch.step)
         if loss != loss:  # NaN
             return found | {str(step): watch.found["0"] if step == 0 else 0.0 for step in protocol.measured_at}
         return found | watch.found

@@ -7,7 +7,7 @@ from pathlib import Path
 from learngene_hub.data import GLYPHS, Normalisation
 from learngene_hub.errors import LearngeneError
 from learngene_hub.evolution.body import network_body, recipe_channels
-from learngene_hub.evolution.plan import evolution_flops
+from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.files import expanded, is_there
 from learngene_hub.gene.config import DataRecord, GeneConfig
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
@@ -49,7 +49,7 @@ class Candidate:
         """Of its evolution; 0 where the recipe is not known."""
         if self.recipe is None:
             return 0.0
-        return evolution_flops(self.recipe, network_body(self.recipe), self.gene.config.channels)
+        return evolution_flops(self.recipe, network_body(self.recipe))
 
 
 def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None) -> list[Candidate]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,16 +20,16 @@ from torch import Tensor
 from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
-from learngene_hub.errors import BusyError, TrainingError
+from learngene_hub.errors import TrainingError
 from learngene_hub.files import alone, atomic_path, read_json, sweep, written
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.networks import LearngeneNetwork, build
 from learngene_hub.progress import Reporter
-from learngene_hub.rates import falling
+from learngene_hub.rates import Falling
 from learngene_hub.rng import generator, seeded_initialisation
 from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Precision, train
+from learngene_hub.training import Precision, Training, train
 
 FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10
@@ -113,22 +113,6 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
             return _finish(place, plan, images, bar.advance)
 
 
-def pretrain_unless_busy(plan: Pretraining, images: Images, folder: Path, *, on_steps: Callable[[float], None]) -> None:
-    """Put the network of `plan` into the cache in `folder`, as `pretrain` does, unless another process is at it.
-
-    Args:
-        plan: of the network.
-        images: whose classes it learns.
-        folder: of the cache.
-        on_steps: told how many steps were done: at first those of before, then one by one.
-
-    Raises:
-        TrainingError: the training diverged.
-    """
-    with suppress(BusyError), _held(plan, folder, "the same network", _refuse) as place:
-        _finish(place, plan, images, on_steps)
-
-
 @contextmanager
 def _held(plan: Pretraining, folder: Path, title: str, tell: Callable[[str], None]) -> Iterator[Path]:
     """The place of the network in the cache, held against other processes."""
@@ -137,10 +121,6 @@ def _held(plan: Pretraining, folder: Path, title: str, tell: Callable[[str], Non
     with alone(folder / f"{plan.key}.lock", title, tell):
         sweep(folder, plan.key)
         yield folder / plan.key
-
-
-def _refuse(why: str) -> None:
-    raise BusyError(why)
 
 
 def _finish(place: Path, plan: Pretraining, images: Images, on_steps: Callable[[float], None]) -> Pretrained:
@@ -155,11 +135,6 @@ def _finish(place: Path, plan: Pretraining, images: Images, on_steps: Callable[[
         _save(place, plan, chapter + 1, saved)
     assert saved is not None
     return saved
-
-
-def is_trained(plan: Pretraining, folder: Path) -> bool:
-    """Whether the network of `plan` is in the cache in `folder`, whole."""
-    return _load(folder / plan.key)[0] >= CHAPTERS
 
 
 def _begin(total: int, chapter: int) -> int:
@@ -182,10 +157,12 @@ def _chapter(
     loss = train(
         network,
         batches,
-        plan.optimisation,
-        steps=max(1, _begin(plan.steps, chapter + 1) - _begin(plan.steps, chapter)),
-        precision=plan.precision,
-        rate=falling(chapter / CHAPTERS, (chapter + 1) / CHAPTERS),
+        Training(
+            plan.optimisation,
+            steps=max(1, _begin(plan.steps, chapter + 1) - _begin(plan.steps, chapter)),
+            precision=plan.precision,
+            rate=Falling(chapter / CHAPTERS, (chapter + 1) / CHAPTERS),
+        ),
         on_step=on_step,
     )
     if loss != loss:  # NaN

@@ -11,10 +11,8 @@ import torch
 
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
-from learngene_hub.engine import Engine, EngineOptions, Step, make_engine, on_cpu, processor_name, threads
-from learngene_hub.engine.local import Processes
+from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
-from learngene_hub.evaluation.ahead import train_ahead
 from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
@@ -30,7 +28,7 @@ from learngene_hub.evaluation.starts import (
     make_baselines,
     scratch,
 )
-from learngene_hub.evaluation.terms import Terms, plans_of
+from learngene_hub.evaluation.terms import Terms
 from learngene_hub.files import claim, sweep
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
@@ -100,7 +98,7 @@ def evaluate(
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
         engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster; by as
             many workers as there are cores, or one a GPU, unless it says otherwise. What alternatives to a gene need of
-            other training is done on this machine, by its local workers beside each other.
+            other training is done by this process, one after the other, with all its threads.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 
@@ -145,7 +143,7 @@ def evaluate(
         bench = replace(bench, plan=plan)
         if wanted:
             terms = _terms(candidates[0], data, _trainer(place, device, reporter), device, engine, reporter)
-            starts += make_baselines(wanted, _trained_ahead(wanted, terms, workforce))
+            starts += make_baselines(wanted, terms)
         arena = Arena(bench, _entrants(starts, bodies, reporter))
         with workforce.crew(arena, reporter) as crew:
             ((_, where),) = crew.run([Look()])
@@ -250,17 +248,6 @@ def _terms(
         folder=cache_folder() / PRETRAINED_FOLDER,
         reporter=reporter,
     )
-
-
-def _trained_ahead(wanted: Sequence[str], terms: Terms, workforce: Engine) -> Terms:
-    """The terms on which alternatives are made, when what local workers can train for them is in the cache."""
-    if not isinstance(workforce, Processes):  # a single worker divides nothing; those of a cluster have other disks
-        return terms
-    plans = plans_of(wanted, terms)
-    share = terms.threads // max(1, min(workforce.most, len(plans)))
-    terms = replace(terms, threads=max(1, share))
-    train_ahead(plans, terms, workforce)
-    return terms
 
 
 def _check_ways(bench: Bench, reporter: Reporter) -> None:

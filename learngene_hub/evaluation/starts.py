@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from learngene_hub.backends import Backend
 from learngene_hub.birth import body_channels, gene_network, placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import threads
@@ -16,7 +15,6 @@ from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.terms import FULL, PLANS, TEACHER, WIDER, Terms, plan_flops
-from learngene_hub.evolution.population import LOOP, Job
 from learngene_hub.evolution.run import evolve
 from learngene_hub.files import alone
 from learngene_hub.fitting import support_batches
@@ -118,15 +116,9 @@ def _narrow(terms: Terms, *, name: str, description: str) -> Start:
 
 
 def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
-    """The gene's own recipe with one `change`, by the back ends that made the gene.
-
-    Ablations share their founders.
-    """
-    assert terms.gene.config.origin is not None
-    recipe, made_by = terms.recipe.changed(change), terms.gene.config.origin.backends
-    backends: dict[Job, Backend] = {"ancestry": made_by.ancestry, "critics": made_by.critics}
-    others = "".join(f"-{job}-{backend}" for job, backend in backends.items() if backend != LOOP)
-    out = terms.folder / f"{name}-{recipe.sha256[:24]}{others}-{terms.images_hash[:12]}"
+    """The gene's own recipe with one `change`; ablations share their founders."""
+    recipe = terms.recipe.changed(change)
+    out = terms.folder / f"{name}-{recipe.sha256[:24]}-{terms.images_hash[:12]}"
     terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
     terms.folder.mkdir(parents=True, exist_ok=True)
     with alone(out.with_suffix(".lock"), name, terms.reporter.line):
@@ -136,7 +128,6 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
             resume=True,
             device=terms.device,
             engine=terms.engine,
-            backends=backends,
             founders=terms.folder / FOUNDERS_FOLDER,
             reporter=terms.reporter,
         )

@@ -4,7 +4,7 @@ An alternative that needs training gets as many training images as the evolution
 classes, by the optimiser of the gene's recipe.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from learngene_hub.birth import Body, gene_network
 from learngene_hub.engine import EngineOptions
 from learngene_hub.evaluation.pretraining import Pretraining
-from learngene_hub.evolution.plan import evolution_flops, training_flops
+from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.fitting import Images
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.progress import Reporter
@@ -68,14 +68,7 @@ class Terms:
     @property
     def flops(self) -> float:
         """Floating-point operations that it cost."""
-        return evolution_flops(self.recipe, self.body, self.gene.config.channels)
-
-
-def plans_of(names: Sequence[str], terms: Terms) -> dict[str, Pretraining]:
-    """What is trained as usual for the alternatives called `names`: title -> plan, each once, the costliest first."""
-    plans = {title: PLANS[title](terms) for title in dict.fromkeys(NEEDS[name] for name in names if name in NEEDS)}
-    flops = {title: plan_flops(plan, terms) for title, plan in plans.items()}
-    return dict(sorted(plans.items(), key=lambda item: -flops[item[0]]))
+        return evolution_flops(self.recipe, self.body)
 
 
 def plan_flops(plan: Pretraining, terms: Terms) -> float:
@@ -124,8 +117,3 @@ PLANS: Mapping[str, Callable[[Terms], Pretraining]] = MappingProxyType(
     {FULL: _full_plan, WIDER: _wider_plan, "narrow": _thin_plan, "narrow-flops": _longer_plan}
 )
 """Title of a network that is trained as usual -> its plan."""
-NEEDS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(("pretrained", "random-slice", "magnitude-slice", "bn-slice", "even-slice"), FULL)
-    | {"weight-selection": WIDER, "narrow": "narrow", "narrow-flops": "narrow-flops"}
-)
-"""Alternative -> the network it is made of; those that are not here are evolved."""

@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from learngene_hub import files
-from learngene_hub.backends import Backend
+from learngene_hub.descent import everyone
 from learngene_hub.errors import NetworkError, RecipeError, RunError, first_fault
 from learngene_hub.evolution.body import gene_shape
-from learngene_hub.evolution.population import JOBS, LOOP, EvolutionState, Individual, Job
+from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.files import append_line, atomic_path, leads_out, read_file, write_text
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.recipe import Recipe
@@ -58,7 +58,6 @@ class _StateRecord(_Part):
     next_id: Number
     images: Number
     seconds: float = Field(ge=0)
-    backends: dict[Job, Backend] = dict.fromkeys(JOBS, LOOP)  # a run from before there was a choice
     precision: Precision | None = None  # one from before it was kept: it is settled when the run is resumed
     pool: list[_IndividualRecord] = Field(min_length=1)
     pool_file: str = Field(pattern=r"^pool-[0-9]{6,12}\.safetensors$")
@@ -83,6 +82,7 @@ class _EngineRow(_Part):
     """What they say of the engine."""
 
     place: str
+    retried: Number = 0
 
 
 class _Row(_Part):
@@ -94,11 +94,10 @@ class _Row(_Part):
     failed: Number
     images: Number
     seconds: float = Field(ge=0)
-    backends: dict[str, str] = {}
     engine: _EngineRow | None = None
     best_id: Number
     individuals: list[_BirthRow]
-    recombinant: _BirthRow | None
+    recombinant: _BirthRow | None = None  # of a run of a version that averaged survivors
 
 
 def has_state(out: Path) -> bool:
@@ -132,7 +131,6 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], arou
         "next_id": state.next_id,
         "images": state.images,
         "seconds": state.seconds,
-        "backends": dict(state.backends),
         "precision": state.precision,
         "pool": [_describe(individual) for individual in state.pool],
         "pool_file": pool.name,
@@ -175,8 +173,7 @@ def load_state(out: Path) -> Saved:
         raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
     around = Surroundings(record.classes, record.fingerprints, record.threads)
     numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
-    backends = {job: record.backends.get(job, LOOP) for job in JOBS}
-    return Saved(EvolutionState(**numbers, pool=members, backends=backends), record.recipe, around)
+    return Saved(EvolutionState(**numbers, pool=members), record.recipe, around)
 
 
 def sweep(out: Path) -> None:
@@ -227,9 +224,9 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Seque
     """
     known: set[int] = set()
     for row in rows:
-        born = [*row["individuals"], *([row["recombinant"]] if row["recombinant"] else [])]
+        born = everyone(row)
         parents = {parent for one in row["individuals"] for parent in one["parents"]}
-        recombined = set(row["recombinant"]["parents"]) if row["recombinant"] else set()
+        recombined = set(row["recombinant"]["parents"]) if row.get("recombinant") else set()
         missing = parents - known
         known |= {one["id"] for one in born if one["fitness"] is not None}
         if missing := missing | (({row["best_id"]} | recombined) - known):

@@ -1,10 +1,9 @@
 """Founders that were raised before, kept so that recipes which differ only after them raise each once (ours)."""
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from learngene_hub.evolution.shard import Raised, Setting, Shard
+from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
 from learngene_hub.files import alone, atomic_path, read_file, sweep, write_text, written
 from learngene_hub.gene.folder import file_sha256, read_tensors, write_tensors
 from learngene_hub.progress import Reporter
 
-FORMAT = 1  # raise it when the same plan gives another founder
-UNTOUCHED_BY = ("evolution.selection=tournament", "evolution.mutation_rate=0")  # a lone individual knows neither
+FORMAT = 2  # raise it when the same plan gives another founder
 GENE_NAME, RECORD_NAME = "gene.safetensors", "record.json"
 MOST_GENE, MOST_RECORD = 10**9, 10**5  # bytes
 
@@ -28,12 +26,12 @@ class Founder:
     """A founder, and what it took.
 
     Attributes:
-        raised: its gene, loss and fitness.
+        outcome: its gene, loss and fitness.
         seconds: wall time of the run that raised it.
         engine: of that run, as a row of its metrics says.
     """
 
-    raised: Raised
+    outcome: Outcome
     seconds: float
     engine: Mapping[str, Any]
 
@@ -52,31 +50,29 @@ class Founders:
     images: str
     reporter: Reporter
 
-    def get(self, shard: Shard, setting: Setting, make: Callable[[], Founder]) -> tuple[Founder, bool]:
-        """The founder of `shard`, and whether it was kept here; else it is made, and kept unless it failed."""
+    def get(self, life: Life, shared: SharedData, make: Callable[[], Founder]) -> tuple[Founder, bool]:
+        """The founder of `life`, and whether it was kept here; else it is made, and kept unless it failed."""
         with written(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        place = self.folder / self._key(shard, setting)
+        place = self.folder / self._key(life, shared)
         with alone(place.with_suffix(".lock"), "the same founder", self.reporter.line):
             sweep(self.folder, place.name)
             if (kept := _load(place)) is not None:
-                self.reporter.line(f"generation {shard.generation + 1}: a founder that another run has raised")
+                self.reporter.line(f"generation {life.plan.generation + 1}: a founder that another run has raised")
                 return kept, True
             made = make()
-            if not math.isnan(made.raised.fitness):
+            if not math.isnan(made.outcome.fitness):
                 _save(place, made)
             return made, False
 
-    def _key(self, shard: Shard, setting: Setting) -> str:
-        shaped = {
-            "format": FORMAT,
-            "recipe": setting.recipe.changed(*UNTOUCHED_BY).model_dump(mode="json"),
-            "images": self.images,
-            "generation": shard.generation,
-            "manner": asdict(shard.manner),
-            "parents": [None if one is None else hashlib.sha256(save(dict(one))).hexdigest() for one in shard.parents],
-        }
-        return hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:24]
+    def _key(self, life: Life, shared: SharedData) -> str:
+        plan, parent = life.plan, life.parent
+        shaped = (
+            *(FORMAT, self.images, shared.body, sorted(shared.channels.items())),
+            *(plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics),  # a lone one knows no selection
+            None if parent is None else hashlib.sha256(save(dict(parent))).hexdigest(),
+        )
+        return hashlib.sha256(repr(shaped).encode()).hexdigest()[:24]
 
 
 class _Record(BaseModel):
@@ -92,15 +88,15 @@ class _Record(BaseModel):
 
 
 def _save(place: Path, founder: Founder) -> None:
-    raised = founder.raised
+    outcome = founder.outcome
     with atomic_path(place) as folder:
         folder.mkdir()
         record = _Record(
-            loss=raised.loss,
-            fitness=raised.fitness,
+            loss=outcome.loss,
+            fitness=outcome.fitness,
             seconds=founder.seconds,
             engine=dict(founder.engine),
-            sha256=write_tensors(folder / GENE_NAME, raised.gene),
+            sha256=write_tensors(folder / GENE_NAME, outcome.gene),
         )
         write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
 
@@ -114,4 +110,4 @@ def _load(place: Path) -> Founder | None:
         gene = read_tensors(read_file(place / GENE_NAME, most=MOST_GENE))
     except (OSError, ValidationError, SafetensorError):
         return None
-    return Founder(Raised(gene, record.loss, record.fitness), record.seconds, record.engine)
+    return Founder(Outcome(gene, record.loss, record.fitness), record.seconds, record.engine)

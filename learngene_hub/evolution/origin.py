@@ -7,30 +7,30 @@ from learngene_hub import __version__
 from learngene_hub.birth import body_channels
 from learngene_hub.descent import everyone, line_of
 from learngene_hub.engine import device_name
+from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.environment import Environment, source_name
-from learngene_hub.evolution.population import EvolutionState, Individual
-from learngene_hub.evolution.shard import Setting
+from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.supply import data_source
 from learngene_hub.files import public_name
-from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
+from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.networks import plan_layout
 from learngene_hub.plain_yaml import with_changed_text
 from learngene_hub.recipe import Recipe
 
 
 def gene_config(
-    best: Individual, rows: Sequence[Mapping[str, Any]], state: EvolutionState, setting: Setting
+    best: Individual, rows: Sequence[Mapping[str, Any]], state: EvolutionState, recipe: Recipe, shared: SharedData
 ) -> GeneConfig:
     """The config of the gene of `best`, its hash to come; `rows` are those of `metrics.jsonl`."""
-    recipe, environment = setting.recipe, setting.environment
+    environment = shared.environment
     return GeneConfig(
         package_version=__version__,
-        network=setting.body.network,
-        width=setting.body.width,
-        depth=plan_layout(setting.body.network, depth=setting.body.depth).depth,
-        in_chans=setting.body.in_chans,
-        channels=dict(setting.channels),
-        fraction=sum(setting.channels.values()) / sum(body_channels(setting.body).values()),
+        network=shared.body.network,
+        width=shared.body.width,
+        depth=plan_layout(shared.body.network, depth=shared.body.depth).depth,
+        in_chans=shared.body.in_chans,
+        channels=dict(shared.channels),
+        fraction=sum(shared.channels.values()) / sum(body_channels(shared.body).values()),
         parameters=sum(tensor.numel() for name, tensor in best.gene.items() if "running" not in name),
         mean=environment.normalisation.mean,
         std=environment.normalisation.std,
@@ -45,7 +45,6 @@ def gene_config(
             lineage=lineage(best.id, rows),
             cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=_place(rows, environment)),
             data=_data_record(recipe, environment),
-            backends=BackendsRecord(ancestry=state.backends["ancestry"], critics=state.backends["critics"]),
         ),
     )
 

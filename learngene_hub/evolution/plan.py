@@ -1,169 +1,175 @@
-"""What an evolution will cost, told before it runs."""
+"""What each generation of an evolution does, in numbers that are derived from its recipe once, here.
 
-import time
-from collections.abc import Mapping
+Everything after this module reads a `GenerationPlan` instead of the recipe: the progress bar, the dry run, training,
+selection and the cost in the gene's config.
+"""
+
 from dataclasses import dataclass
-from itertools import repeat
 
-import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
-
-from learngene_hub.backends import Trainee, Training
-from learngene_hub.backends.memory import networks_at_once, training_bytes
-from learngene_hub.birth import Body, gene_network, newborn, placed
-from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
-from learngene_hub.evolution.schedule import generation_images, life_steps, population_size
-from learngene_hub.evolution.shard import pick_precision
-from learngene_hub.evolution.supply import Supply, take_stock
-from learngene_hub.gene.config import Dtype
-from learngene_hub.gene.folder import stored_dtype
-from learngene_hub.networks import LearngeneNetwork, build
+from learngene_hub.rates import Falling, Rate, Restarting
 from learngene_hub.recipe import Recipe
-from learngene_hub.rng import generator
-from learngene_hub.training import Circuit, train
-
-MEASURED_STEPS = 3
-WARMUP_STEPS = 2
+from learngene_hub.training import Precision, Training
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The cost of one evolution.
+class AncestryPlan:
+    """How the ancestry networks of one generation live.
 
     Attributes:
-        network_parameters: of an ancestry network without its classifier.
-        gene_parameters: of the learngene.
-        gene_bytes: size of its file.
-        checkpoint_bytes: largest size of the saved state.
-        data: the images there are; None if they are on the Hub, which is not asked.
-        images: training images, ancestry and critic networks together.
-        flops: of all training, counted as three forward passes an image (ours).
-        seconds: estimated from a few steps of one network on the device, as in a loop; without data loading.
-        images_per_second: in these steps.
-        memory_bytes: of one ancestry network in training: weights, gradients, momentum and what the backward pass
-            needs (ours).
-        at_once: ancestry networks trained at once, unless by `loop`, which holds one at a time.
-        device: they ran on.
-        precision: of convolutions.
+        ways: base classes of the task of one life.
+        images_per_class: images of each class in it; None: all.
+        training: optimiser, steps, rates.
+        mutation_rate: see `learngene_hub.operators.mutate`.
+        statistics_batches: over which the gene's batch norms are measured at extraction.
+        threads: torch's, for one network.
     """
 
-    network_parameters: int
-    gene_parameters: int
-    gene_bytes: int
-    checkpoint_bytes: int
-    data: Supply | None
-    images: int
-    flops: float
-    seconds: float
-    images_per_second: float
-    memory_bytes: int
-    at_once: int
-    device: str
-    precision: str
+    ways: int
+    images_per_class: int | None
+    training: Training
+    mutation_rate: float
+    statistics_batches: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class CriticPlan:
+    """How critics live, the same in every generation, so that fitness is a function of the gene.
+
+    Attributes:
+        ways: held-out classes of a task.
+        shots: training images of each class.
+        queries: test images of each class.
+        tasks: for each learngene.
+        training: optimiser and steps.
+        threads: torch's, for one network.
+    """
+
+    ways: int
+    shots: int
+    queries: int
+    tasks: int
+    training: Training
+    threads: int
+
+
+@dataclass(frozen=True)
+class SelectionPlan:
+    """Who survives, and who is inherited from.
+
+    Attributes:
+        founders: first generations that raise a single line.
+        by_fitness: False: everybody survives and counts alike, an ablation.
+        tournament_size: individuals a group, at most as many as are born.
+        decay: factor on the scores of the gene pool.
+        credit: share of its fitness a survivor credits per step up its lineage.
+        pool_size: learngenes kept.
+    """
+
+    founders: int
+    by_fitness: bool
+    tournament_size: int
+    decay: float
+    credit: float
+    pool_size: int
+
+
+@dataclass(frozen=True)
+class GenerationPlan:
+    """One generation.
+
+    Attributes:
+        generation: from 0.
+        seed: of everything that is drawn.
+        individuals: born in it.
+        cross: see `learngene_hub.operators.inherit`.
+        ancestry: how ancestry networks live.
+        critics: how critics live.
+        selection: who survives.
+        needs_native_precision: refuse workers that would only emulate the run's precision.
+    """
+
+    generation: int
+    seed: int
+    individuals: int
+    cross: str
+    ancestry: AncestryPlan
+    critics: CriticPlan
+    selection: SelectionPlan
+    needs_native_precision: bool
 
     @property
-    def gene_share(self) -> float:
-        """Gene parameters over network parameters, in (0, 1]."""
-        return self.gene_parameters / self.network_parameters
+    def images(self) -> int:
+        """Training images that the generation costs at most, those of critics included."""
+        life, critic = self.ancestry.training, self.critics.training
+        ancestry = (life.steps + self.ancestry.statistics_batches) * life.optimisation.batch_size
+        return self.individuals * (ancestry + self.critics.tasks * critic.steps * critic.optimisation.batch_size)
 
 
-def make_plan(recipe: Recipe, *, device: torch.device) -> Plan:
-    """Count and measure what `recipe` will cost on `device`, and look whether its images suffice; none is decoded.
+def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, threads: int) -> GenerationPlan:
+    """The plan of `generation`, from 0.
 
-    Raises:
-        DataError: images on this machine cannot be read, or do not suffice.
-        NetworkError: the network cannot be built.
+    A founder takes the steps of a whole population, so that generations cost the same, and all threads; the threads of
+    a later generation are shared out among its individuals, those of critics in every generation as if the whole
+    population were there (ours). So a gene depends on the recipe and on `threads`, not on who does the work.
+
+    Args:
+        recipe: the constants.
+        generation: from 0.
+        precision: of convolutions, the same in the whole run.
+        threads: torch's on a worker's machine, to be shared out, >= 1.
     """
-    data, body = take_stock(recipe), network_body(recipe)
-    channels = recipe_channels(recipe)
-    full, thin = _networks(body, channels)
-    images = _all_images(recipe)
-    rate = _measure(recipe, body, channels, device)
-    memory_bytes, at_once = _side_by_side(recipe, body, channels, device)
-    gene = gene_shape(recipe)
-    return Plan(
-        network_parameters=sum(weight.numel() for weight in full.parameters()),
-        gene_parameters=sum(weight.numel() for weight in thin.parameters()),
-        gene_bytes=_bytes(gene, recipe.gene.dtype),
-        checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
-        data=data,
-        images=images,
-        flops=evolution_flops(recipe, body, channels),
-        seconds=images / rate,
-        images_per_second=rate,
-        memory_bytes=memory_bytes,
-        at_once=at_once,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        precision=pick_precision(recipe, device),
+    evolution, is_founding = recipe.evolution, generation < recipe.evolution.founders
+    individuals = 1 if is_founding else evolution.population
+    by_fitness = evolution.selection == "tournament"
+    rate, gene_rate = _rates(recipe, generation)
+    return GenerationPlan(
+        generation,
+        recipe.seed,
+        individuals,
+        recipe.gene.cross,
+        AncestryPlan(
+            ways=recipe.ancestry.ways,
+            images_per_class=recipe.ancestry.images_per_class,
+            training=Training(
+                recipe.ancestry.constants(),
+                recipe.ancestry.steps * (evolution.population // individuals),
+                precision,
+                rate,
+                gene_rate,
+            ),
+            mutation_rate=evolution.mutation_rate if individuals > 1 else 0.0,  # else no tournament could undo it
+            statistics_batches=recipe.ancestry.statistics_batches,
+            threads=max(1, threads // individuals),
+        ),
+        CriticPlan(
+            recipe.critic.ways,
+            recipe.critic.shots,
+            recipe.critic.queries,
+            recipe.critic.tasks,
+            Training(recipe.critic.constants(), recipe.critic.steps, precision),
+            threads=max(1, threads // evolution.population),
+        ),
+        SelectionPlan(
+            evolution.founders,
+            by_fitness,
+            min(evolution.tournament_size, individuals) if by_fitness else 1,
+            evolution.decay,
+            evolution.credit,
+            evolution.pool_size,
+        ),
+        needs_native_precision=recipe.precision == "auto",
     )
 
 
-def evolution_flops(recipe: Recipe, body: Body, channels: Mapping[str, int]) -> float:
-    """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
-    full, thin = (training_flops(one, recipe.data.image_size) for one in _networks(body, channels))
-    ancestry = sum(_ancestry_images(recipe, one) for one in range(recipe.evolution.generations))
-    return _all_images(recipe) * full + (recipe.ancestry.circuit_loss > 0) * ancestry * thin
-
-
-def _networks(body: Body, channels: Mapping[str, int]) -> tuple[LearngeneNetwork, LearngeneNetwork]:
-    """The full and the thin network, on the meta device."""
-    with torch.device("meta"):
-        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
-        return full, gene_network(body, channels, num_classes=0)
-
-
-def _bytes(gene: Mapping[str, Tensor], dtype: Dtype) -> int:
-    return sum(tensor.numel() * stored_dtype(tensor, dtype).itemsize for tensor in gene.values())
-
-
-def _all_images(recipe: Recipe) -> int:
-    return sum(generation_images(recipe, one) for one in range(recipe.evolution.generations))
-
-
-def _ancestry_images(recipe: Recipe, generation: int) -> int:
-    return population_size(recipe, generation) * life_steps(recipe, generation) * recipe.ancestry.batch_size
-
-
-def training_flops(network: LearngeneNetwork, image_size: int) -> float:
-    """Floating-point operations of one image forward and backward; the network lies on the meta device."""
-    with FlopCounterMode(display=False) as counter:
-        network.eval()(torch.empty(1, network.in_chans, image_size, image_size, device="meta"))
-    return 3.0 * float(counter.get_total_flops())
-
-
-def _side_by_side(recipe: Recipe, body: Body, channels: Mapping[str, int], device: torch.device) -> tuple[int, int]:
-    """Bytes of one ancestry network in training, and how many are trained at once unless by a loop."""
-    ways, size = recipe.ancestry.ways, recipe.data.image_size
-    network = newborn(body, num_classes=ways, gene=None, cross="zero", seed=recipe.seed)
-    example = Trainee(placed(network, device), lambda: iter(()), gene_network(body, channels, num_classes=ways))
-    job = Training(recipe.ancestry, 1, pick_precision(recipe, device), circuit_loss=recipe.ancestry.circuit_loss)
-    at_once = min(recipe.evolution.population, networks_at_once(example, job, size))
-    return training_bytes(example, job, size), at_once
-
-
-def _measure(recipe: Recipe, body: Body, channels: Mapping[str, int], device: torch.device) -> float:
-    """Images per second of a few ancestry steps on noise."""
-    ways, size = recipe.ancestry.ways, recipe.data.image_size
-    network = newborn(body, num_classes=ways, gene=None, cross="zero", seed=recipe.seed)
-    network = placed(network, device)
-    thin = placed(gene_network(body, channels, num_classes=ways), device)
-    noise = generator(recipe.seed, "plan")
-    images = torch.rand(recipe.ancestry.batch_size, body.in_chans, size, size, generator=noise).to(device)
-    labels = torch.arange(recipe.ancestry.batch_size).remainder(ways).to(device)
-
-    def run(steps: int) -> float:
-        began = time.perf_counter()
-        train(
-            network,
-            repeat((images, labels)),
-            recipe.ancestry,
-            steps=steps,
-            precision=pick_precision(recipe, device),
-            circuit=Circuit(network, thin),
-            circuit_loss=recipe.ancestry.circuit_loss,
-        )
-        return time.perf_counter() - began
-
-    run(WARMUP_STEPS)
-    return MEASURED_STEPS * recipe.ancestry.batch_size / run(MEASURED_STEPS)
+def _rates(recipe: Recipe, generation: int) -> tuple[Rate, Rate | None]:
+    """Learning rate of newborn weights, and of inherited ones where it is another."""
+    total = recipe.evolution.generations
+    whole = Falling(generation / total, (generation + 1) / total)
+    match recipe.ancestry.schedule:
+        case "generation":
+            return Falling(), None
+        case "evolution":
+            return whole, None
+        case "two-speed":
+            return Restarting(whole.begin, whole.end), whole

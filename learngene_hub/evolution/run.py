@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import torch
 
-from learngene_hub.backends import Backend, Choice
-from learngene_hub.engine import Crew, EngineOptions, make_engine, on_cpu
+from learngene_hub.engine import EngineOptions, make_engine, on_cpu
 from learngene_hub.errors import RunError
+from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
@@ -29,11 +28,10 @@ from learngene_hub.evolution.checkpoint import (
 from learngene_hub.evolution.environment import load_environment
 from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
+from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.origin import gene_config
-from learngene_hub.evolution.pace import choose_backends, settle_precision
-from learngene_hub.evolution.population import LOOP, EvolutionState, Individual, Job
-from learngene_hub.evolution.schedule import generation_images, population_size
-from learngene_hub.evolution.shard import Setting, shard_size
+from learngene_hub.evolution.plan import GenerationPlan, plan_generation
+from learngene_hub.evolution.precision import settle_precision
 from learngene_hub.evolution.supply import check_supply, class_split, data_source
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
@@ -55,7 +53,6 @@ from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.rng import generator
-from learngene_hub.training import Precision
 
 GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
@@ -68,7 +65,6 @@ def evolve(
     resume: bool = False,
     device: str = "auto",
     engine: EngineOptions = EngineOptions(),  # noqa: B008
-    backends: Mapping[Job, Backend] | None = None,
     founders: str | Path | None = None,
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Learngene:
@@ -76,8 +72,7 @@ def evolve(
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
     byte, as one that was left alone (on a CPU, with the same number of threads), whatever engine and however many
-    workers each part had. So does one that is run again there, as long as the cache is kept; elsewhere `backend: auto`
-    may choose otherwise, which changes the gene by rounding.
+    workers each part had.
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
@@ -88,7 +83,6 @@ def evolve(
         engine: where networks are trained: in this process, in several, or on a Ray cluster. As torch's threads are
             shared out among the individuals of a generation, it takes several workers to use several cores: as many as
             there are, or one a GPU, unless it says otherwise. They do not run the calling script again.
-        backends: of each job, whatever the recipe says: those of a gene that this one is to be compared with.
         founders: folder in which lone founders are kept, and looked for: recipes that differ in selection or mutation
             alone share theirs. None: nowhere.
         reporter: told of progress.
@@ -106,71 +100,50 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     place = pick_device(device) if engine.name == "local" else torch.device("cpu")
-    assumed = LOOP if recipe.backend == "auto" else recipe.backend
-    workforce = make_engine(engine, device=device, place=place, most=_most_shards(recipe, assumed))
+    most = max(1, recipe.evolution.population)
+    workforce = make_engine(engine, device=device, place=place, most=most)
+    _tell_of_idle_workers(engine, most, reporter)
     with claim(out), on_cpu():
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         recipe = recipe if saved is None else _as_begun(recipe, saved)
-        setting = prepare(recipe, device=workforce.home, reporter=reporter)
-        around = _surroundings(setting)
+        shared = prepare(recipe, device=workforce.home, reporter=reporter)
+        around = _surroundings(shared)
         if saved is not None:
             _check_same(saved.around, around, out, reporter)
-        with workforce.crew(setting, reporter) as crew:
+        with workforce.crew(shared, reporter) as crew:
             state = EvolutionState() if saved is None else saved.state
-            precision = state.precision or settle_precision(recipe, crew)
-            choices = _choices(setting, crew, precision, backends, reporter) if saved is None else {}
-            chosen = {job: choice.backend for job, choice in choices.items()} or state.backends
-            state = replace(state, precision=precision, backends=chosen)
-            _tell_of_idle_workers(engine, recipe, state.backends["ancestry"], reporter)
+            state = replace(state, precision=state.precision or settle_precision(recipe, crew))
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             kept = None if founders is None else Founders(Path(founders), _images_hash(around), reporter)
-            left = range(state.generation, recipe.evolution.generations)
-            with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
-                for _ in left:
-                    state, row = next_generation(state, setting, crew, bar, kept)
-                    append_metrics(out, row | _timings(choices, row))
+            plans = _plans(recipe, state)
+            with reporter.task("evolving", sum(plan.images for plan in plans), "img") as bar:
+                for plan in plans:
+                    state, row = next_generation(state, plan, shared, crew, bar, kept)
+                    append_metrics(out, row)
                     save_state(out, state, recipe.model_dump(mode="json"), around)
                     reporter.line(_summary(row, recipe.evolution.generations))
                     bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
-        return _finish(state, setting, out)
+        return _finish(state, recipe, shared, out)
 
 
-def _most_shards(recipe: Recipe, backend: Backend) -> int:
-    """Shards of the largest generation."""
-    population = max(population_size(recipe, one) for one in range(recipe.evolution.generations))
-    return math.ceil(population / shard_size(backend))
+def _plans(recipe: Recipe, state: EvolutionState) -> list[GenerationPlan]:
+    """Those of all generations that are left."""
+    assert state.precision is not None
+    threads = torch.get_num_threads()
+    return [
+        plan_generation(recipe, generation, precision=state.precision, threads=threads)
+        for generation in range(state.generation, recipe.evolution.generations)
+    ]
 
 
-def _tell_of_idle_workers(engine: EngineOptions, recipe: Recipe, backend: Backend, reporter: Reporter) -> None:
-    shards = _most_shards(recipe, backend)
-    if engine.workers is not None and engine.workers > shards:
-        reporter.warn(
-            f"{shards} of {engine.workers} workers will have work: the back end {backend} makes {shards} "
-            f"shard{'s' if shards > 1 else ''} of a generation. backend=loop makes one of every individual"
-        )
+def _tell_of_idle_workers(engine: EngineOptions, most: int, reporter: Reporter) -> None:
+    if engine.workers is not None and engine.workers > most:
+        reporter.warn(f"{most} of {engine.workers} workers will have work: one for each individual of a generation")
 
 
-def _choices(
-    setting: Setting,
-    crew: Crew[Setting],
-    precision: Precision,
-    backends: Mapping[Job, Backend] | None,
-    reporter: Reporter,
-) -> Mapping[Job, Choice]:
-    if backends is None:
-        return choose_backends(setting, crew, precision, reporter)
-    return {job: Choice(backend) for job, backend in backends.items()}
-
-
-def _timings(choices: Mapping[Job, Choice], row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the first row says of the choice of back ends: milliseconds a step of each, for the jobs that had one."""
-    timed = {job: dict(choice.milliseconds) for job, choice in choices.items() if choice.milliseconds}
-    return {"milliseconds": timed} if timed and row["generation"] == 0 else {}
-
-
-def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Setting:
-    """Everything a generation of `recipe` needs; loads the images.
+def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> SharedData:
+    """What the workers of an evolution of `recipe` look at; loads the images.
 
     Raises:
         DataError: the images cannot be had, or do not suffice.
@@ -190,15 +163,14 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Sett
         seed=recipe.seed,
         path=("critic task",),
     )
-    channels = recipe_channels(recipe)
-    return Setting(recipe, body, channels, environment, tasks, torch.get_num_threads())
+    return SharedData(body, recipe_channels(recipe), environment, tasks)
 
 
-def _surroundings(setting: Setting) -> Surroundings:
-    environment = setting.environment
+def _surroundings(shared: SharedData) -> Surroundings:
+    environment = shared.environment
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     return Surroundings(
-        {role: list(names) for role, names in asdict(environment.split).items()}, fingerprints, setting.threads
+        {role: list(names) for role, names in asdict(environment.split).items()}, fingerprints, torch.get_num_threads()
     )
 
 
@@ -268,22 +240,21 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
     )
 
 
-def _finish(state: EvolutionState, setting: Setting, out: Path) -> Learngene:
+def _finish(state: EvolutionState, recipe: Recipe, shared: SharedData, out: Path) -> Learngene:
     """Write the picture, the page and the gene folder."""
     rows = read_metrics(out)
-    best = _chosen(state, setting.recipe)
-    title = setting.recipe.name
-    write_png(draw_evolution(rows, chosen=best.id, title=title), out / PICTURE_NAME)
-    write_text(out / EVOLUTION_NAME, render_evolution(rows, title=title, chosen=best.id))
-    config = gene_config(best, rows, state, setting)
+    best = _chosen(state, recipe)
+    write_png(draw_evolution(rows, chosen=best.id, title=recipe.name), out / PICTURE_NAME)
+    write_text(out / EVOLUTION_NAME, render_evolution(rows, title=recipe.name, chosen=best.id))
+    config = gene_config(best, rows, state, recipe, shared)
     tensors = {name: tensor.float() for name, tensor in stored(best.gene, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()
         config = write_gene(folder, tensors, config)
-        write_text(folder / RECIPE_NAME, setting.recipe.public_text)
+        write_text(folder / RECIPE_NAME, recipe.public_text)
         for name in (METRICS_NAME, PICTURE_NAME):
             (folder / name).write_bytes((out / name).read_bytes())
-        write_text(folder / CARD_NAME, render_card(config, name=setting.recipe.name))
+        write_text(folder / CARD_NAME, render_card(config, name=recipe.name))
         carry_card(out / GENE_FOLDER, folder, config)
     return Learngene(tensors, config, Located(out / GENE_FOLDER, str(out)))
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from typing import Self
 
@@ -16,18 +15,8 @@ from learngene_hub.finetuning.photos import Parts
 from learngene_hub.finetuning.settings import Settings
 from learngene_hub.fitting import Images, on_device
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.rates import falling
 from learngene_hub.rng import generator
-from learngene_hub.training import (
-    Batch,
-    best_precision,
-    clip_gradients,
-    epochs,
-    make_optimizer,
-    mean_cross_entropy,
-    paced,
-    take_step,
-)
+from learngene_hub.training import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
 
 CHUNK = 500  # images a forward pass of a measurement
 
@@ -152,20 +141,14 @@ def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: fl
     count, device = len(images.train.labels), images.train.device
     steps = max(1, round(count / settings.batch_size))
     optimisation = settings.optimisation(lr, steps=steps * settings.epochs)
-    optimizer, batches = make_optimizer(network, optimisation), _batches(images.train, settings)
-    step = partial(
-        take_step,
-        network,
-        optimizer=optimizer,
-        precision=best_precision(device),
-        clip=partial(clip_gradients, network, optimisation.clip_norm),
-    )
-    pace = paced(optimizer, optimisation, steps=optimisation.steps, rate=falling(), slow=None)
+    training = Training(optimisation, optimisation.steps, best_precision(device))
+    seen = _Seen(optimisation.label_smoothing, device)
+    pace = training_steps(network, _batches(images.train, settings), training, loss=seen)
     for epoch in range(settings.epochs):
         network.train()
-        seen = _Seen(optimisation.label_smoothing, device)
+        seen.clear()
         for _ in islice(pace, steps):
-            step(next(batches), loss=seen)
+            pass
         logits = logits_of(network, images.val)
         val_loss = float(nn.functional.cross_entropy(logits, images.val.labels))
         if not (math.isfinite(seen.loss) and math.isfinite(val_loss)):
@@ -183,8 +166,12 @@ class _Seen:
     """What to learn from in a batch; sums of cross-entropy (without label smoothing) and accuracy of all so far."""
 
     def __init__(self, label_smoothing: float, device: torch.device) -> None:
-        self.label_smoothing = label_smoothing
-        self.loss, self.right = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.label_smoothing, self.device = label_smoothing, device
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin the sums anew."""
+        self.loss, self.right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         found = logits.detach()

@@ -54,13 +54,6 @@ class CostRecord(_Part):
     device: str
 
 
-class BackendsRecord(_Part):
-    """How the networks of each job were trained; `loop` was the only way before this was recorded."""
-
-    ancestry: Literal["loop", "grouped", "graph"] = "loop"
-    critics: Literal["loop", "grouped", "graph"] = "loop"
-
-
 class Origin(_Part):
     """How the gene came to be; absent when it was cut from a network that this package did not evolve.
 
@@ -77,7 +70,6 @@ class Origin(_Part):
     lineage: tuple[LineageRecord, ...] = Field(min_length=1)
     cost: CostRecord
     data: DataRecord
-    backends: BackendsRecord = BackendsRecord()
 
 
 class GeneConfig(_Part):

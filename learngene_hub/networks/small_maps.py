@@ -1,7 +1,8 @@
 """3x3 convolutions of many channels on maps of a few pixels, as products of matrices (ours).
 
-In bfloat16, the convolutions of torch's CPU library are made for large maps. On maps of 2 to 5 pixels they take up to
-eight times as long as a product of all windows with all kernels; `docs/performance.md` has figures.
+In bfloat16 on processors with AMX, the convolutions of torch's CPU library are made for large maps. On maps of 2 to 5
+pixels they take up to eight times as long as a product of all windows with all kernels; without AMX the product is 4 to
+7 % slower, and not taken. `docs/performance.md` has figures.
 """
 
 from typing import Any
@@ -18,6 +19,7 @@ def pays(images: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether `convolve` is the faster way for maps like `images` and kernels like `weight`, computed in `dtype`."""
     return (
         images.device.type == "cpu"
+        and torch.cpu._is_amx_tile_supported()
         and dtype == torch.bfloat16
         and weight.shape[2:] == (3, 3)
         and min(weight.shape[:2]) >= LEAST_CHANNELS

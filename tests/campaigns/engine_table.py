@@ -37,7 +37,6 @@ evolution: {generations: 3, population: 4, founder_generations: 0, mutation_rate
 ancestry: {ways: 4, steps: 3, batch_size: 8, warmup: 1}
 critic: {ways: 3, shots: 4, queries: 6, steps: 2, tasks: 1, batch_size: 8, warmup: 0}
 precision: float32
-backend: loop
 """
 FAULTS = {
     "killed": "a worker gets SIGKILL",

@@ -39,7 +39,6 @@ TINY = {
     "ancestry": {"ways": 4, "steps": 1, "batch_size": 8, "warmup": 0, "statistics_batches": 1},
     "critic": {"ways": 3, "shots": 4, "queries": 6, "steps": 1, "tasks": 1, "batch_size": 8, "warmup": 0},
     "precision": "float32",
-    "backend": "loop",
 }
 
 

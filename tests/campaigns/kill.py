@@ -35,7 +35,6 @@ evolution: {generations: 3, population: 2, founder_generations: 0}
 ancestry: {ways: 4, steps: 2, batch_size: 8, warmup: 0, statistics_batches: 1}
 critic: {ways: 3, shots: 4, queries: 6, steps: 1, tasks: 1, batch_size: 8, warmup: 0}
 precision: float32
-backend: loop
 """
 
 

@@ -1,19 +1,11 @@
 """The nouns of an evolution: individuals, and the state that goes from generation to generation. All frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from learngene_hub.backends.jobs import Backend
 from learngene_hub.training import Precision
-
-Job = Literal["ancestry", "critics"]
-"""The networks that are trained together: those of a generation, and those of a learngene."""
-
-JOBS: tuple[Job, ...] = get_args(Job)
-LOOP: Backend = "loop"
 
 
 @dataclass(frozen=True)
@@ -23,7 +15,7 @@ class Individual:
     Attributes:
         id: number of the individual, unique in its evolution, rising with birth.
         generation: generation it was born in, from 0.
-        parents: ids of the learngenes it inherited from; none for a founder, several after recombination.
+        parents: ids of the learngenes it inherited from; none for a founder.
         ancestors: id -> steps up the lineage, of those ancestors that are still in the gene pool.
         fitness: mean top-1 accuracy of its critics, in [0, 1], higher is better.
         score: its weight when a newborn draws its ancestor, >= 0.
@@ -49,8 +41,7 @@ class EvolutionState:
         pool: the gene pool, best score first.
         images: training images seen so far by ancestry and critic networks together.
         seconds: wall time spent so far, that of another run on a founder taken over from it included.
-        backends: job -> back end that trains its networks, the same from the first generation to the last.
-        precision: of convolutions and products, likewise; None: not settled yet.
+        precision: of convolutions and products, the same in the whole run; None: not settled yet.
     """
 
     generation: int = 0
@@ -58,5 +49,4 @@ class EvolutionState:
     pool: tuple[Individual, ...] = ()
     images: int = 0
     seconds: float = 0.0
-    backends: Mapping[Job, Backend] = field(default_factory=lambda: dict.fromkeys(JOBS, LOOP))
     precision: Precision | None = None

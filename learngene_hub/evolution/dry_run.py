@@ -1,0 +1,173 @@
+"""What an evolution will cost, told before it runs."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import repeat
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from learngene_hub.birth import Body, gene_network, newborn, placed
+from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
+from learngene_hub.evolution.plan import GenerationPlan, plan_generation
+from learngene_hub.evolution.precision import pick_precision
+from learngene_hub.evolution.supply import Supply, take_stock
+from learngene_hub.gene.config import Dtype
+from learngene_hub.gene.folder import stored_dtype
+from learngene_hub.networks import LearngeneNetwork, build
+from learngene_hub.recipe import Recipe
+from learngene_hub.rng import generator
+from learngene_hub.training import Precision, Training, autocast, train
+
+MEASURED_STEPS = 3
+WARMUP_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The cost of one evolution.
+
+    Attributes:
+        network_parameters: of an ancestry network without its classifier.
+        gene_parameters: of the learngene.
+        gene_bytes: size of its file.
+        checkpoint_bytes: largest size of the saved state.
+        data: the images there are; None if they are on the Hub, which is not asked.
+        images: training images, ancestry and critic networks together.
+        flops: of all training, counted as three forward passes an image (ours).
+        seconds: estimated from a few steps of one network on the device; without data loading.
+        images_per_second: in these steps.
+        memory_bytes: of one ancestry network in training: weights, gradients, momentum and what the backward pass
+            needs (ours).
+        device: they ran on.
+        precision: of convolutions.
+    """
+
+    network_parameters: int
+    gene_parameters: int
+    gene_bytes: int
+    checkpoint_bytes: int
+    data: Supply | None
+    images: int
+    flops: float
+    seconds: float
+    images_per_second: float
+    memory_bytes: int
+    device: str
+    precision: str
+
+    @property
+    def gene_share(self) -> float:
+        """Gene parameters over network parameters, in (0, 1]."""
+        return self.gene_parameters / self.network_parameters
+
+
+def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
+    """Count and measure what `recipe` will cost on `device`, and look whether its images suffice; none is decoded.
+
+    Raises:
+        DataError: images on this machine cannot be read, or do not suffice.
+        NetworkError: the network cannot be built.
+    """
+    data, body = take_stock(recipe), network_body(recipe)
+    channels, precision = recipe_channels(recipe), pick_precision(recipe, device)
+    full, thin = _networks(body, channels)
+    plans = _plans(recipe, precision)
+    images = sum(plan.images for plan in plans)
+    rate = _images_per_second(plans[-1], body, recipe.data.image_size, device)
+    gene = gene_shape(recipe)
+    return Forecast(
+        network_parameters=sum(weight.numel() for weight in full.parameters()),
+        gene_parameters=sum(weight.numel() for weight in thin.parameters()),
+        gene_bytes=_bytes(gene, recipe.gene.dtype),
+        checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
+        data=data,
+        images=images,
+        flops=images * training_flops(full, recipe.data.image_size),
+        seconds=images / rate,
+        images_per_second=rate,
+        memory_bytes=_memory(plans[-1], body, recipe.data.image_size),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        precision=precision,
+    )
+
+
+def evolution_flops(recipe: Recipe, body: Body) -> float:
+    """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
+    with torch.device("meta"):
+        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
+    images = sum(plan.images for plan in _plans(recipe, "float32"))
+    return images * training_flops(full, recipe.data.image_size)
+
+
+def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:
+    return [
+        plan_generation(recipe, generation, precision=precision, threads=torch.get_num_threads())
+        for generation in range(recipe.evolution.generations)
+    ]
+
+
+def _networks(body: Body, channels: Mapping[str, int]) -> tuple[LearngeneNetwork, LearngeneNetwork]:
+    """The full and the thin network, on the meta device."""
+    with torch.device("meta"):
+        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
+        return full, gene_network(body, channels, num_classes=0)
+
+
+def _bytes(gene: Mapping[str, Tensor], dtype: Dtype) -> int:
+    return sum(tensor.numel() * stored_dtype(tensor, dtype).itemsize for tensor in gene.values())
+
+
+def training_flops(network: LearngeneNetwork, image_size: int) -> float:
+    """Floating-point operations of one image forward and backward; the network lies on the meta device."""
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(torch.empty(1, network.in_chans, image_size, image_size, device="meta"))
+    return 3.0 * float(counter.get_total_flops())
+
+
+def _images_per_second(plan: GenerationPlan, body: Body, size: int, device: torch.device) -> float:
+    """Images per second of a few ancestry steps on noise."""
+    life, ways = plan.ancestry.training, plan.ancestry.ways
+    network = placed(newborn(body, num_classes=ways, gene=None, cross="zero", seed=plan.seed), device)
+    count = life.optimisation.batch_size
+    images = torch.rand(count, body.in_chans, size, size, generator=generator(plan.seed, "plan")).to(device)
+    batch = images, torch.arange(count).remainder(ways).to(device)
+
+    def run(steps: int) -> float:
+        began = time.perf_counter()
+        train(network, repeat(batch), Training(life.optimisation, steps, life.precision))
+        return time.perf_counter() - began
+
+    run(WARMUP_STEPS)
+    return MEASURED_STEPS * count / run(MEASURED_STEPS)
+
+
+def _memory(plan: GenerationPlan, body: Body, size: int) -> int:
+    """Bytes of one ancestry network in training."""
+    optimisation = plan.ancestry.training.optimisation
+    network = newborn(body, num_classes=plan.ancestry.ways, gene=None, cross="zero", seed=plan.seed)
+    few, more = (_saved_bytes(network, plan.ancestry.training.precision, size, count) for count in (2, 4))
+    copies = 4 if optimisation.optimizer == "adamw" else 3  # weights, gradients and the optimiser's memory
+    weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
+    return copies * weights + few + (more - few) // 2 * (optimisation.batch_size - 2)
+
+
+def _saved_bytes(network: LearngeneNetwork, precision: Precision, size: int, count: int) -> int:
+    """Bytes that autograd keeps of one forward pass of `count` images, without the weights themselves."""
+    known = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    images = torch.zeros(count, network.in_chans, size, size)
+    with saved_tensors_hooks(note, lambda tensor: tensor), autocast(images.device, precision):
+        logits = network(images)
+    del logits  # which held what is kept until now
+    return sum(kept.values())
