@@ -45,6 +45,8 @@ PHASES: Mapping[str, tuple[str, ...]] = {
         "evolution.run.write_gene",
         "evolution.run.render_card",
         "evolution.run.draw_evolution",
+        "evolution.run.write_png",
+        "evolution.run.render_evolution",
         "evolution.run.read_metrics",
     ),
 }

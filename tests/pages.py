@@ -4,7 +4,9 @@ import html
 import os
 import shutil
 import subprocess
+from base64 import b64decode
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 VOID = {"meta", "link", "img", "br", "path"}
 
@@ -45,6 +47,13 @@ class Page(HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def pictures(page):
+    """The roots of the SVG pictures of a `Page`."""
+    start = "data:image/svg+xml;base64,"
+    found = [one.removeprefix(start) for one in page.addresses if one.startswith(start)]
+    return [ElementTree.fromstring(b64decode(one)) for one in found]
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -15,7 +15,7 @@ from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state, read_metrics
-from learngene_hub.evolution.story import tell_again
+from learngene_hub.evolution.page import write_page
 from learngene_hub.gene.card import check_card
 from learngene_hub.gene.folder import file_sha256
 from learngene_hub.gene.listing import read_gain
@@ -274,7 +274,7 @@ def test_marking_a_card_takes_time_in_proportion_to_its_length(filler):
 def test_the_page_of_a_damaged_run_is_refused(run, name):
     (run / name).write_text("{}\n")
     with pytest.raises(RunError, match=r"damaged|expected"):
-        tell_again(str(run), run / "page.html")
+        write_page(str(run), run / "page.html")
 
 
 def test_the_page_of_a_run_whose_gene_is_in_no_row_is_refused(run):
@@ -283,4 +283,4 @@ def test_the_page_of_a_run_whose_gene_is_in_no_row_is_refused(run):
     config["origin"]["lineage"][0]["id"] = 77
     path.write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"a row of metrics\.jsonl that tells of individual 77"):
-        tell_again(str(run), run / "page.html")
+        write_page(str(run), run / "page.html")

@@ -2,22 +2,19 @@ import base64
 import hashlib
 import json
 import re
+import sys
 
 import pytest
-import torch
-from pages import BROWSER, Page, browse
+from pages import BROWSER, Page, browse, pictures
 from typer.testing import CliRunner
 
-from learngene_hub import evolve, operators
+from learngene_hub import LearngeneError, evolve
 from learngene_hub.cli.main import app
-from learngene_hub.descent import line_of
 from learngene_hub.errors import RunError
-from learngene_hub.evolution.channels import channel_births
-from learngene_hub.evolution.checkpoint import read_metrics
-from learngene_hub.evolution.story import tell_again
+from learngene_hub.evolution.page import write_page
+from learngene_hub.plots import canvas
 from learngene_hub.progress import SilentReporter
 from learngene_hub.report import render_evolution
-from learngene_hub.report.charts import amount_chart
 from learngene_hub.report.lineage import MOST, tree
 
 
@@ -38,7 +35,6 @@ def generation(number, people, recombinant=None):
         "recombinant": recombinant,
         "images": 1000 * (number + 1),
         "seconds": 2.5 * (number + 1),
-        "backends": {"ancestry": "grouped", "critics": "loop"},
     }
 
 
@@ -69,12 +65,12 @@ def test_everyone_is_in_the_tree_with_parents_fitness_and_fate():
     people = {one.id: one for one in tree(FAMILY, 7).people}
     assert people.keys() == set(range(8))
     assert people[2].parents == (0,)
-    assert people[2].told == (
+    assert people[2].words == (
         "Individual 2, generation 2: child of 0; fitness 60.0 %, training loss 1.00; survived; 1 child."
     )
-    assert people[0].told.startswith("Individual 0, generation 1: inherited nothing; fitness 50.0 %")
-    assert "its training failed, training loss 1.00; did not survive; no children" in people[3].told
-    assert people[7].told.startswith("Individual 7, generation 3: the average of 5 and 6; fitness 75.0 %; survived")
+    assert people[0].words.startswith("Individual 0, generation 1: inherited nothing; fitness 50.0 %")
+    assert "its training failed, training loss 1.00; did not survive; no children" in people[3].words
+    assert people[7].words.startswith("Individual 7, generation 3: the average of 5 and 6; fitness 75.0 %; survived")
     assert {one.id for one in people.values() if "line" in one.kinds.split()} == {0, 2, 4, 5, 6, 7}
     assert people[7].kinds.split()[-1] == "chosen"
 
@@ -91,19 +87,34 @@ def test_every_child_is_joined_to_its_parents_and_rows_go_down():
 
 def test_the_page_says_what_came_out_what_it_cost_and_that_fitness_is_no_worth():
     page = Page(show())
-    assert "individual 7, born in generation 3: fitness 75.0 %" in page.text
-    assert "It descends from 6, 5, 4, 2, 0." in page.text
-    assert "no measure of what it is worth" in page.text
+    assert "individual 7, born in generation 3, with a fitness of 75.0 %" in page.text
+    assert "Its ancestors, youngest first: 6, 5, 4, 2, 0." in page.text
+    assert "this is no fair measure of the result" in page.text
+    (picture,) = pictures(page)
+    assert {"eliminated", "result and its ancestors", "generation"} <= set(picture.itertext())
     table = page.tables[-1]
-    assert table[1] == ["1", "2", "1", "0", "50.0", "45.0", "1,000", "2.5", "400", "ancestry: grouped, critics: loop"]
+    assert table[1] == ["1", "2", "1", "0", "50.0", "45.0", "1,000", "2.5"]
     assert [row[3] for row in table[1:]] == ["0", "1", "0"]
 
 
-def test_rows_of_older_runs_say_nothing_of_back_ends_and_newer_ones_name_the_engine():
-    old = [{key: value for key, value in row.items() if key != "backends"} for row in FAMILY]
-    assert "trained by" not in Page(show(old)).text
-    new = [row | {"engine": {"name": "local", "place": "2 x cpu", "retried": 1}} for row in FAMILY]
-    assert "critics: loop, 2 x cpu, 1 retried" in Page(show(new)).text
+def test_rows_that_name_an_engine_say_where_it_was_and_what_was_lost():
+    assert "400 images per second Fitness" in Page(show()).text
+    rows = [row | {"engine": {"place": "2 x cpu", "retried": 1}} for row in FAMILY]
+    assert "400 images per second; 2 x cpu; work of lost workers done again 3 times" in Page(show(rows)).text
+
+
+def test_a_line_that_passes_a_generation_passes_between_its_individuals():
+    family = [
+        generation(0, [person(0)]),
+        generation(1, [person(one, [0]) for one in (1, 2, 3)]),
+        generation(2, [person(one, [0]) for one in (4, 5, 6, 7)]),
+    ]
+    drawn = tree(family, 7)
+    passed = [one.x for one in drawn.people if one.generation == 1]
+    for link in drawn.links:
+        if link.child >= 4:
+            lane = float(re.search(r" (\S+) \S+V", link.path)[1])
+            assert all(abs(lane - x) > 20 for x in passed)
 
 
 def test_a_large_evolution_is_drawn_without_the_eliminated_and_a_huge_one_as_a_line():
@@ -125,52 +136,47 @@ def test_a_large_evolution_is_drawn_without_the_eliminated_and_a_huge_one_as_a_l
     assert len(show(large, chosen=large[-1]["best_id"]).encode()) < 300_000
 
 
+def line(generations):
+    """Rows of a run that has one individual a generation, each the child of the one before."""
+    return [generation(one, [person(one, [one - 1] if one else [])]) for one in range(generations)]
+
+
+def test_of_a_line_longer_than_can_be_drawn_the_youngest_are():
+    drawn = tree(line(MOST + 50), MOST + 49)
+    assert [one.id for one in drawn.people] == list(range(50, MOST + 50))
+    assert (len(drawn.links), len(drawn.rows), drawn.left_out) == (MOST - 1, MOST, 50)
+
+
+def test_the_work_of_a_page_is_in_proportion_to_its_generations():
+    def calls(generations):
+        count, rows = 0, line(generations)
+
+        def counted(frame, event, _):
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(counted)
+        try:
+            show(rows, chosen=generations - 1)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    calls(10)  # what is imported and kept once
+    few, more = calls(1500), calls(3000)
+    assert more < 2.2 * few
+
+
 def test_hostile_names_are_text():
     evil = '<script>alert(1)</script>"'
-    page = Page(show(title=evil, births={evil: [0]}))
+    page = Page(show(title=evil))
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert page.text.count(evil) >= 2
 
 
-def test_amounts_are_drawn_from_zero_with_round_ticks():
-    chart = amount_chart("s", "generation", [1, 2], {"": [1200.0, 800.0]}, {"": "gene"})
-    assert [tick.text for tick in chart.rows] == ["0", "500", "1k", "1.5k"]
-    assert chart.zero == pytest.approx(100)
-    assert amount_chart("s", "g", [1], {"": [0.0]}, {"": "gene"}).rows[0].text == "0"
-
-
-def test_surviving_channels_are_those_that_mutation_left(tiny, tmp_path, monkeypatch):
-    drawn, exchange = [], operators.exchange
-
-    def noted(sizes, channels, **options):
-        drawn.append((channels, exchange(sizes, channels, **options)))
-        return drawn[-1][1]
-
-    monkeypatch.setattr(operators, "exchange", noted)
-    recipe = tiny("evolution.mutation_rate=0.4", "backend=loop")
-    gene = evolve(recipe, out=tmp_path / "run")
-    rows = read_metrics(tmp_path / "run")
-    line = sorted(line_of(gene.config.origin.lineage[0].id, rows))
-    expected = {group: torch.zeros(count, dtype=torch.int64) for group, count in gene.config.channels.items()}
-    for number, id_ in enumerate(line[1:], start=1):
-        channels, orders = drawn[id_]
-        for group, born in expected.items():
-            born[orders[group][: channels[group]] >= channels[group]] = number
-    assert len(line) == 3
-    births = channel_births(rows, line[-1], recipe)
-    assert births == {group: tuple(born.tolist()) for group, born in expected.items()}
-    assert {number for born in births.values() for number in born} == {0, 1, 2}
-
-
-def test_the_channels_of_an_average_are_as_old_as_itself(tiny):
-    births = channel_births(FAMILY, 7, tiny())
-    assert {number for born in births.values() for number in born} == {2}
-
-
 def test_an_evolution_leaves_its_page(tiny_run):
     text = (tiny_run / "evolution.html").read_text()
-    assert "Channels that survived" in text
-    assert text == (tiny_run / "evolution.html").read_text()
+    assert "Generations and their cost" in text
     assert not (tiny_run / "gene/evolution.html").exists()
 
 
@@ -179,7 +185,7 @@ def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done
     again = CliRunner().invoke(app, ["report", str(tiny_run), "--out", str(tmp_path / "again.html")])
     assert again.stdout == f"{tmp_path / 'again.html'}\n"
     assert (tmp_path / "again.html").read_text() == first
-    assert tell_again(str(tiny_run / "gene"), tmp_path / "gene.html").read_text() == first
+    assert write_page(str(tiny_run / "gene"), tmp_path / "gene.html").read_text() == first
 
     class StopsAt2(SilentReporter):
         def line(self, text):
@@ -188,33 +194,39 @@ def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done
 
     with pytest.raises(KeyboardInterrupt, match="by hand"):
         evolve(tiny(), out=tmp_path / "run", reporter=StopsAt2())
-    page = tell_again(str(tmp_path / "run"))
+    page = write_page(str(tmp_path / "run"))
     assert page == tmp_path / "run/evolution.html"
     assert "in 2 generations" in Page(page.read_text()).text
 
 
 def test_the_page_of_a_gene_of_the_package_is_written_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(tell_again("gtl/vgg11-cifar-fs")) == "evolution.html"
+    assert str(write_page("gtl/vgg11-cifar-fs")) == "evolution.html"
     assert (tmp_path / "evolution.html").is_file()
+
+
+def test_without_matplotlib_a_page_is_refused(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(canvas, "find_spec", lambda name: None)
+    with pytest.raises(LearngeneError, match="pictures need matplotlib: pip install"):
+        write_page(str(tiny_run), tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_a_gene_that_was_cut_or_has_no_metrics_is_refused(tiny_run, tmp_path):
     config = json.loads((tiny_run / "gene/config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"origin": None}))
     with pytest.raises(RunError, match="this gene was cut from a network, not evolved"):
-        tell_again(str(tmp_path))
+        write_page(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "recipe.yaml").write_bytes((tiny_run / "recipe.yaml").read_bytes())
     with pytest.raises(RunError, match=r"expected metrics.jsonl with a row for every generation, found none"):
-        tell_again(str(tmp_path))
+        write_page(str(tmp_path))
 
 
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, scheme):
-    errors, document = browse(tmp_path, show(births={"stages.0.0": [0, 1, 2]}), width, scheme, "--dump-dom")
+    errors, document = browse(tmp_path, show(), width, scheme, "--dump-dom")
     assert "CONSOLE" not in errors
     assert f"<title>width {width} of {width}</title>" in document
 
@@ -224,6 +236,6 @@ def test_who_chooses_an_individual_sees_its_line_and_its_parents(tmp_path):
     script = """const inside = document.querySelector("iframe").contentDocument;
     inside.querySelector('[data-id="5"]').dispatchEvent(new MouseEvent("click", { bubbles: true }));
     const ids = name => [...inside.querySelectorAll(".one." + name)].map(one => one.dataset.id).join();
-    document.title = `${ids("up")} of ${ids("parent")}: ${inside.querySelector(".told").textContent}`;"""
+    document.title = `${ids("up")} of ${ids("parent")}: ${inside.querySelector(".words").textContent}`;"""
     _, document = browse(tmp_path, show(), 800, "light", "--dump-dom", then=script)
     assert "<title>0,2 of 2: Individual 5, generation 3: child of 2;" in document

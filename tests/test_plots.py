@@ -4,25 +4,49 @@ import pytest
 from results_examples import example
 
 from learngene_hub import LearngeneError, evolve
-from learngene_hub.evolution.checkpoint import read_metrics
-from learngene_hub.plots import canvas, draw_confusion, draw_curves, draw_evolution, draw_starts, draw_sweep, spread
+from learngene_hub.plots import canvas, draw_confusion, draw_curves, draw_evolution, draw_starts, draw_sweep, write_png
+from learngene_hub.plots.evaluation import spread
 
 
-def is_png(path):
-    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000
+def drawn(figure):
+    """The texts of a figure that was drawn; a formula in them that is none would be refused."""
+    figure.draw_without_rendering()
+    return {text.get_text() for text in figure.findobj(lambda one: hasattr(one, "get_text"))}
 
 
-def test_an_evolution_is_drawn_failed_individuals_and_recombinants_included(tiny_run, tmp_path):
-    rows = read_metrics(tiny_run)
-    child = rows[1]["individuals"][0]
-    rows[1]["individuals"][0] = child | {"fitness": None, "survived": False}
-    rows[2]["recombinant"] = {"id": 99, "parents": [child["id"]], "fitness": 0.5, "survived": True}
-    rows[1]["individuals"][0]["id"] = 98
-    rows[2]["recombinant"]["parents"] = [rows[1]["individuals"][1]["id"]]
-    for one in rows[2]["individuals"]:
-        one["parents"] = [rows[1]["individuals"][1]["id"]]
-    draw_evolution(rows, tmp_path / "evolution.png", title="x")
-    assert is_png(tmp_path / "evolution.png")
+def person(id_, parents, fitness, *, survived=True):
+    return {"id": id_, "parents": parents, "fitness": fitness, "survived": survived}
+
+
+def row(generation, people, recombinant=None):
+    return {"generation": generation, "mean": 0.5, "individuals": people, "recombinant": recombinant}
+
+
+def test_an_evolution_is_drawn_in_percent_failed_individuals_and_recombinants_included():
+    rows = [
+        row(0, [person(0, [], 0.5), person(1, [], None, survived=False)]),
+        row(1, [person(2, [0], 0.4, survived=False), person(3, [0], 0.6)], person(4, [3, 2], 0.7)),
+    ]
+    figure = draw_evolution(rows, chosen=4)
+    others, line, eliminated, survivors = figure.axes[0].collections
+    assert sorted(map(tuple, survivors.get_offsets().tolist())) == [(1, 50), (2, 60), (2, 70)]
+    assert eliminated.get_offsets().tolist() == [[2, 40]]
+    assert (len(line.get_segments()), len(others.get_segments())) == (4, 0)  # all are ancestors of the average
+    assert {"eliminated", "result and its ancestors"} <= drawn(figure)
+
+
+def test_a_legend_names_only_what_is_in_the_picture():
+    names = drawn(draw_evolution([row(0, [person(0, [], 0.5)])], chosen=0))
+    assert "survives its tournament" in names
+    assert not {"eliminated", "result and its ancestors"} & names
+
+
+def test_a_crowded_picture_of_an_evolution_does_not_grow_with_its_individuals():
+    def size(count):
+        people = [person(one, [], 0.5 + 0.4 * one / count) for one in range(count)]
+        return len(canvas.svg_address(draw_evolution([row(0, people)], chosen=0)))
+
+    assert size(4 * canvas.MANY) < 1.5 * size(canvas.MANY // 2) < 300_000
 
 
 def test_without_matplotlib_an_evolution_is_refused_before_it_runs(tiny, tmp_path, monkeypatch):
@@ -32,43 +56,59 @@ def test_without_matplotlib_an_evolution_is_refused_before_it_runs(tiny, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_thirteen_starts_are_drawn_and_a_dollar_in_a_name_is_no_formula(tmp_path):
+def test_a_picture_is_written_as_png(tmp_path):
+    write_png(draw_starts(example(("learngene", "scratch")).descendants[0], "60", title="x"), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_bars_start_at_zero_are_as_long_as_the_accuracies_and_the_best_is_on_top():
+    first = example().descendants[0]
+    axes = draw_starts(first, "60").axes[0]
+    found = {name.get_text(): bar for name, bar in zip(axes.get_yticklabels(), axes.patches, strict=True)}
+    assert axes.get_xlim() == (0, 100)
+    for one in first.starts:
+        assert (found[one.start].get_x(), found[one.start].get_width()) == (0, 100 * one.measures["60"].mean)
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == sorted(widths)
+
+
+def test_thirteen_starts_are_drawn_and_a_dollar_in_a_name_is_no_formula():
     first = example().descendants[0]
     odd = first.starts[2].model_copy(update={"start": "$x^"})
-    draw_starts(
-        first.model_copy(update={"starts": (*first.starts[:2], odd, *first.starts[3:])}),
-        "60",
-        tmp_path / "a.png",
-        title="$",
-    )
-    assert is_png(tmp_path / "a.png")
+    changed = first.model_copy(update={"starts": (*first.starts[:2], odd, *first.starts[3:])})
+    assert {r"\$x^", r"\$"} <= drawn(draw_starts(changed, "60", title="$"))
 
 
-def test_classes_with_dollars_in_their_names_are_drawn(tmp_path):
-    draw_confusion([[3, 1], [0, 4]], ["a$b$", r"$\frac$"], tmp_path / "a.png", title="x")
-    assert is_png(tmp_path / "a.png")
+def test_classes_with_dollars_in_their_names_are_drawn():
+    assert r"a\$b\$" in drawn(draw_confusion([[3, 1], [0, 4]], ["a$b$", r"$\frac$"], title="x"))
 
 
-def test_starts_of_one_task_are_drawn_without_interval(tmp_path):
-    draw_starts(example(("learngene", "scratch"), tasks=1).descendants[0], "60", tmp_path / "a.png", title="x")
-    assert is_png(tmp_path / "a.png")
+def test_starts_of_one_task_are_drawn_without_interval():
+    names = drawn(draw_starts(example(("learngene", "scratch"), tasks=1).descendants[0], "60"))
+    assert not [name for name in names if "±" in name]
 
 
-@pytest.mark.parametrize("steps", [(5, 20, 60), (1, 60), (0, 10)])
-def test_curves_are_drawn_over_near_and_far_steps(tmp_path, steps):
-    draw_curves(example(steps=steps).descendants[0], steps, tmp_path / "a.png", title="x")
-    assert is_png(tmp_path / "a.png")
+@pytest.mark.parametrize(("steps", "scale"), [((5, 20, 60), "log"), ((5, 20), "linear"), ((0, 10), "linear")])
+def test_curves_are_drawn_over_near_and_far_steps(steps, scale):
+    figure = draw_curves(example(steps=steps).descendants[0], steps)
+    assert figure.axes[0].get_xscale() == scale
+    assert {*map(str, steps), "learngene", "scratch", "full"} <= drawn(figure)
 
 
-def test_a_sweep_is_drawn_one_row_for_widths_and_one_for_depths(tmp_path):
+def test_a_sweep_is_drawn_one_row_for_widths_and_one_for_depths():
     results = example(("learngene:a", "learngene:b", "scratch", "full"), shapes=((0.5, 11), (1.0, 11), (0.5, 13)))
-    draw_sweep(results, tmp_path / "a.png", title="x")
-    assert is_png(tmp_path / "a.png")
+    figure = draw_sweep(results)
+    axes = figure.axes
+    assert [one.get_xlabel().split()[0] for one in axes] == ["width", "width", "depth", "depth"]
+    assert [[line.get_label() for line in one.lines] for one in axes[1::2]] == 2 * [
+        ["learngene:a", "learngene:b", "scratch"]
+    ]
 
 
-def test_a_sweep_of_one_network_is_refused(tmp_path):
+def test_a_sweep_of_one_network_is_refused():
     with pytest.raises(LearngeneError, match="expected descendants that differ in width or depth alone, found 1"):
-        draw_sweep(example(), tmp_path / "a.png", title="x")
+        draw_sweep(example())
 
 
 def test_labels_keep_their_order_and_their_distance_and_stay_inside():

@@ -18,10 +18,10 @@ def report(
         typer.Option(help="HTML file to write.  \\[default: evolution.html, in RUN if it is one]"),
     ] = None,
 ) -> None:
-    """Write the page of an evolution: fitness, the tree of descent, surviving channels, cost.
+    """Write the page of an evolution: fitness, who descends from whom, cost.
 
     `learngene evolve` writes it when it is done; this makes it anew, or in the middle of a run.
     """
-    from learngene_hub.evolution.story import tell_again
+    from learngene_hub.evolution.page import write_page
 
-    stdout.print(str(tell_again(run, out)), markup=False)
+    stdout.print(str(write_page(run, out)), markup=False)

@@ -85,6 +85,7 @@ class _EngineRow(_Part):
     """What they say of the engine."""
 
     place: str
+    retried: Number = 0
 
 
 class _Row(_Part):

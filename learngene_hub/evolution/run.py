@@ -32,7 +32,6 @@ from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.plan import GenerationPlan, plan_generation
 from learngene_hub.evolution.precision import settle_precision
-from learngene_hub.evolution.story import tell
 from learngene_hub.evolution.supply import check_supply, class_split, data_source
 from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.fitting import draw_tasks, pick_device
@@ -49,10 +48,10 @@ from learngene_hub.gene.folder import (
 from learngene_hub.gene.judged import carry_card
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
-from learngene_hub.plots import check_can_draw, draw_evolution
+from learngene_hub.plots import check_can_draw, draw_evolution, write_png
 from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.recipe import Recipe
-from learngene_hub.report import EVOLUTION_NAME
+from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.rng import generator
 
 GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
@@ -242,11 +241,11 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
 
 
 def _finish(state: EvolutionState, recipe: Recipe, shared: SharedData, out: Path) -> Learngene:
-    """Draw the picture, tell the story and write the gene folder."""
+    """Write the picture, the page and the gene folder."""
     rows = read_metrics(out)
     best = _chosen(state, recipe)
-    draw_evolution(rows, out / PICTURE_NAME, title=recipe.name)
-    tell(rows, recipe, best.id, out / EVOLUTION_NAME)
+    write_png(draw_evolution(rows, chosen=best.id, title=recipe.name), out / PICTURE_NAME)
+    write_text(out / EVOLUTION_NAME, render_evolution(rows, title=recipe.name, chosen=best.id))
     config = gene_config(best, rows, state, recipe, shared)
     tensors = {name: tensor.float() for name, tensor in stored(best.genome.tensors, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:

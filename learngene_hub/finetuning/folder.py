@@ -13,7 +13,7 @@ from learngene_hub.files import atomic_path, write_text
 from learngene_hub.gene.folder import CARD_NAME
 from learngene_hub.markdown import markdown_template
 from learngene_hub.networks import LearngeneNetwork, save_timm_folder
-from learngene_hub.plots import draw_confusion, draw_training
+from learngene_hub.plots import draw_confusion, draw_training, write_png
 
 CLASSES_NAME = "classes.json"
 RECORD_NAME = "finetune.json"
@@ -70,10 +70,10 @@ def render_card(record: Mapping[str, Any], *, name: str) -> str:
 def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -> None:
     starts = {start: record[start] for start in ("learngene", "scratch") if start in record}
     rates = ", ".join(f"{start} {one['lr']}" for start, one in starts.items())
-    draw_training(starts, folder / CURVES_NAME, title=f"learning rate: {rates}")
+    write_png(draw_training(starts, title=f"learning rate: {rates}"), folder / CURVES_NAME)
     ours, count = record["learngene"], record["data"]["images"]["val"]
     title = f"{count} validation images, {ours['val_accuracy']:.1%} right"
-    draw_confusion(ours["confusion"], class_names, folder / CONFUSION_NAME, title=title)
+    write_png(draw_confusion(ours["confusion"], class_names, title=title), folder / CONFUSION_NAME)
 
 
 def _json(content: object) -> str:

@@ -19,7 +19,7 @@ from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
 from learngene_hub.markdown import markdown_template
 from learngene_hub.plain_text import one_line
-from learngene_hub.plots import draw_starts
+from learngene_hub.plots import draw_starts, write_png
 from learngene_hub.report import numbers
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
 from learngene_hub.results import ACCURACY_METRIC, GAIN_METRIC, HELD_OUT, Results, StartResult, Summary
@@ -65,7 +65,7 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     card.text = _replaced(card.text, _section(judgements), folder / CARD_NAME)
     for one in judgements:
         first, title = one.results.descendants[0], f"{one.results.data}, {one.results.judged_by}"
-        draw_starts(first, one.results.headline, folder / one.picture, title=title)
+        write_png(draw_starts(first, one.results.headline, title=title), folder / one.picture)
     for name in EVALUATIONS[len(judgements) :]:
         (folder / name).unlink(missing_ok=True)
     write_text(folder / CARD_NAME, str(card))

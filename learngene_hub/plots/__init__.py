@@ -1,7 +1,7 @@
-"""The pictures, as PNG: an evolution, an evaluation, a fine-tuning."""
+"""The pictures of an evolution, an evaluation and a fine-tuning: figures, written as PNG or put into a page as SVG."""
 
-from learngene_hub.plots.canvas import check_can_draw
-from learngene_hub.plots.evaluation import draw_curves, draw_starts, draw_sweep, spread
+from learngene_hub.plots.canvas import check_can_draw, svg_address, write_png
+from learngene_hub.plots.evaluation import draw_curves, draw_starts, draw_sweep
 from learngene_hub.plots.evolution import draw_evolution
 from learngene_hub.plots.finetuning import draw_confusion, draw_training
 
@@ -13,5 +13,6 @@ __all__ = [
     "draw_starts",
     "draw_sweep",
     "draw_training",
-    "spread",
+    "svg_address",
+    "write_png",
 ]

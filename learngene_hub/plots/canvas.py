@@ -1,14 +1,21 @@
 """What all pictures share: colours, size, and how they are written."""
 
+from base64 import b64encode
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from learngene_hub.errors import LearngeneError
 from learngene_hub.files import atomic_path
 from learngene_hub.plain_text import printable
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
+MANY = 400  # marks from which on an SVG holds them as pixels: one shape each would take megabytes
 
 
 def check_can_draw() -> None:
@@ -21,8 +28,10 @@ def check_can_draw() -> None:
         raise LearngeneError('pictures need matplotlib: pip install "learngene-hub[evolve]"')
 
 
-def new_figure(width: float = 7.0, height: float = 4.2, *, columns: int = 1) -> tuple[Any, Any]:
-    """A figure, `width` by `height` inches, and its axes: one, or a tuple of `columns`.
+def new_figure(
+    width: float = 6.2, height: float = 4.0, *, rows: int = 1, columns: int = 1
+) -> "tuple[Figure, list[Axes]]":
+    """A figure, `width` by `height` inches, and its axes, row by row.
 
     Raises:
         LearngeneError: matplotlib is not installed.
@@ -31,16 +40,31 @@ def new_figure(width: float = 7.0, height: float = 4.2, *, columns: int = 1) -> 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    panels = figure.subplots(1, columns, squeeze=False)[0]
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-    return figure, panels[0] if columns == 1 else tuple(panels)
+    return figure, panels
 
 
-def save(figure: Any, path: Path) -> None:  # noqa: ANN401
-    """Write `figure` as a PNG, atomically."""
+def write_png(figure: "Figure", path: Path) -> None:
+    """Write `figure` to the file `path`, atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def svg_address(figure: "Figure") -> str:
+    """`figure` as the address of an image in a page, `data:image/svg+xml;base64,...`.
+
+    The same figure gives the same address. Text stays text, in a font of whoever looks at it: shapes of letters would
+    double the size. As an image, it runs nothing, and its ids are its own, however many a page has.
+    """
+    from matplotlib import rc_context
+
+    content = BytesIO()
+    with rc_context({"svg.hashsalt": "learngene-hub", "svg.fonttype": "none"}):
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(content, format="svg", dpi=150, metadata=metadata)
+    return f"data:image/svg+xml;base64,{b64encode(content.getvalue()).decode('ascii')}"
 
 
 def plain(text: str) -> str:

@@ -1,54 +1,56 @@
 """The pictures of an evaluation: all starts beside each other, learning curves, sweeps."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from learngene_hub.errors import LearngeneError
 from learngene_hub.findings import Sweep, is_learngene, measure_words, ranked, sweeps
-from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, check_can_draw, new_figure, plain, save
+from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
 from learngene_hub.results import SCRATCH, DescendantResult, Results, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SCRATCH_COLOUR = "#475569"
 _GENE_MARKERS = "osD^v"  # several genes have the same colour
 _LONGEST_NAME = 28
 
 
-def draw_starts(descendant: DescendantResult, measure: str, path: Path, *, title: str) -> None:
+def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") -> "Figure":
     """Accuracy of each start, best on top: bars from zero with 95 % confidence intervals, and a point for every task.
 
     Args:
         descendant: whose starts are drawn.
         measure: what is drawn; starts without it are left out.
-        path: of the PNG.
         title: above the picture.
     """
     shown = ranked(descendant, measure)[::-1]
-    figure, axes = new_figure(height=1.5 + 0.36 * max(3, len(shown)))
+    figure, (axes,) = new_figure(height=1.5 + 0.36 * max(3, len(shown)))
     for place, start in enumerate(shown):
         value = start.measures[measure]
         axes.barh(place, 100 * value.mean, 0.68, color=_colour(start.start), alpha=0.85, zorder=2)
         offsets = [place - 0.24 + 0.48 * (i + 0.5) / len(value.accuracies) for i in range(len(value.accuracies))]
-        axes.scatter([100 * one for one in value.accuracies], offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3)
+        dots = [100 * one for one in value.accuracies]
+        axes.scatter(dots, offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3, rasterized=True)
         if value.ci95 is not None:
             axes.errorbar(100 * value.mean, place, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
         axes.text(1.01, place, _with_interval(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
     axes.set(xlabel=f"accuracy {measure_words(measure)}, %", xlim=(0, 100))
     _name(axes, title, [start.start for start in shown])
-    save(figure, path)
+    return figure
 
 
-def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, *, title: str) -> None:
+def draw_curves(descendant: DescendantResult, steps: Sequence[int], *, title: str = "") -> "Figure":
     """Accuracy over the training steps, a line for each start, with the 95 % intervals of learngenes and scratch.
 
     Args:
         descendant: whose starts are drawn; one that lacks a step is left out.
         steps: rising.
-        path: of the PNG.
         title: above the picture.
     """
-    figure, axes = new_figure(width=8.0, height=4.8)
+    figure, (axes,) = new_figure(width=6.8, height=4.4)
     lines = {
         one.start: [one.measures[str(step)] for step in steps]
         for one in descendant.starts
@@ -60,15 +62,14 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], path: Path, 
     axes.set(xlabel="training steps", ylabel="accuracy, %")
     axes.set_title(plain(title), fontsize=10)
     _label_ends(axes, {start: 100 * values[-1].mean for start, values in lines.items()}, steps[-1])
-    save(figure, path)
+    return figure
 
 
-def draw_sweep(results: Results, path: Path, *, title: str) -> None:
+def draw_sweep(results: Results, *, title: str = "") -> "Figure":
     """Gain of the learngenes over scratch, and the accuracies of both, against width and depth; one row a sweep.
 
     Args:
         results: of several descendants.
-        path: of the PNG.
         title: above the picture.
 
     Raises:
@@ -80,15 +81,12 @@ def draw_sweep(results: Results, path: Path, *, title: str) -> None:
             f"expected descendants that differ in width or depth alone, found {len(results.descendants)} that do not; "
             "nothing to draw a sweep of"
         )
-    check_can_draw()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 0.5 + 3.2 * len(rows)), dpi=130, layout="constrained")
-    for sweep, (gains, accuracies) in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):
+    figure, panels = new_figure(8.0, 0.5 + 3.2 * len(rows), rows=len(rows), columns=2)
+    for sweep, gains, accuracies in zip(rows, panels[::2], panels[1::2], strict=True):
         _draw_gains(gains, sweep, results.headline)
         _draw_accuracies(accuracies, sweep, results.headline)
     figure.suptitle(plain(title), fontsize=10)
-    save(figure, path)
+    return figure
 
 
 def spread(places: Mapping[str, float], *, gap: float, high: float) -> dict[str, float]:
@@ -114,7 +112,7 @@ def _inside(middle: float, height: float, high: float) -> float:
     return min(high - height / 2, max(height / 2, middle))
 
 
-def _draw_gains(axes: Any, sweep: Sweep, measure: str) -> None:  # noqa: ANN401
+def _draw_gains(axes: "Axes", sweep: Sweep, measure: str) -> None:
     for start in sweep.starts():
         gains = [one.start(start).gain.get(measure) for one in sweep.descendants]
         _line(axes, start, sweep.places(), gains)
@@ -122,34 +120,35 @@ def _draw_gains(axes: Any, sweep: Sweep, measure: str) -> None:  # noqa: ANN401
     _finish_sweep(axes, sweep, "gain over scratch, points")
 
 
-def _draw_accuracies(axes: Any, sweep: Sweep, measure: str) -> None:  # noqa: ANN401
+def _draw_accuracies(axes: "Axes", sweep: Sweep, measure: str) -> None:
     for start in sweep.starts():
         _line(axes, start, sweep.places(), [one.start(start).measures.get(measure) for one in sweep.descendants])
     axes.legend(frameon=False, fontsize=8)
     _finish_sweep(axes, sweep, "accuracy, %")
 
 
-def _finish_sweep(axes: Any, sweep: Sweep, label: str) -> None:  # noqa: ANN401
-    axes.spines[["top", "right"]].set_visible(False)
+def _finish_sweep(axes: "Axes", sweep: Sweep, label: str) -> None:
     _set_places(axes, sweep.places())
     axes.set(xlabel=f"{sweep.axis} ({plain(sweep.fixed)})", ylabel=label)
 
 
-def _line(axes: Any, start: str, places: Sequence[float], values: Sequence[Summary | None]) -> None:  # noqa: ANN401
+def _line(axes: "Axes", start: str, places: Sequence[float], values: Sequence[Summary | None]) -> None:
     """A line in percent with the band of its intervals; other starts than learngenes and scratch have thin ones."""
     there = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
+    if not there:
+        return
     bold = is_learngene(start) or start == SCRATCH
-    style = {"color": _colour(start), "lw": 2.2 if bold else 1.0, "ls": "--" if start == SCRATCH else "-"}
-    means = [100 * value.mean for _, value in there]
+    width, size, dashes = (2.2 if bold else 1.0), (5 if bold else 3), ("--" if start == SCRATCH else "-")
+    x, means, colour = [place for place, _ in there], [100 * value.mean for _, value in there], _colour(start)
     marker = _GENE_MARKERS[len(axes.lines) % len(_GENE_MARKERS)] if is_learngene(start) else "o"
-    axes.plot([place for place, _ in there], means, marker=marker, ms=5 if bold else 3, label=_short(start), **style)
+    axes.plot(x, means, marker=marker, ms=size, label=_short(start), color=colour, lw=width, ls=dashes)
     if bold:
         ends = [100 * (value.ci95 or 0.0) for _, value in there]
         lower, upper = ([mean + side * end for mean, end in zip(means, ends, strict=True)] for side in (-1, 1))
-        axes.fill_between([place for place, _ in there], lower, upper, color=style["color"], alpha=0.15, lw=0)
+        axes.fill_between(x, lower, upper, color=colour, alpha=0.15, lw=0)
 
 
-def _set_places(axes: Any, places: Sequence[float]) -> None:  # noqa: ANN401
+def _set_places(axes: "Axes", places: Sequence[float]) -> None:
     """Ticks where the values are; a logarithmic axis where they are far apart."""
     if places[0] > 0 and places[-1] / places[0] > 8:
         axes.set_xscale("log")
@@ -157,7 +156,7 @@ def _set_places(axes: Any, places: Sequence[float]) -> None:  # noqa: ANN401
     axes.minorticks_off()
 
 
-def _label_ends(axes: Any, ends: Mapping[str, float], last: float) -> None:  # noqa: ANN401
+def _label_ends(axes: "Axes", ends: Mapping[str, float], last: float) -> None:
     """Names of the lines at their ends, moved apart where they would touch."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
@@ -165,19 +164,21 @@ def _label_ends(axes: Any, ends: Mapping[str, float], last: float) -> None:  # n
     for start, place in spread(fractions, gap=0.05, high=1.0).items():
         weight = "bold" if is_learngene(start) or start == SCRATCH else "normal"
         arrow = {"arrowstyle": "-", "color": OTHER_COLOUR, "lw": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4}
-        where = {"xycoords": "data", "textcoords": "axes fraction", "va": "center", "arrowprops": arrow}
         axes.annotate(
             _short(start),
             (last, ends[start]),
             xytext=(1.05, place),
+            xycoords="data",
+            textcoords="axes fraction",
+            va="center",
+            arrowprops=arrow,
             fontsize=8,
             color=_ink(start),
             weight=weight,
-            **where,
         )
 
 
-def _name(axes: Any, title: str, starts: Sequence[str]) -> None:  # noqa: ANN401
+def _name(axes: "Axes", title: str, starts: Sequence[str]) -> None:
     axes.set_title(plain(title), fontsize=10)
     for label, start in zip(axes.get_yticklabels(), starts, strict=True):
         label.set(color=_ink(start), weight="bold" if is_learngene(start) else "normal")

@@ -1,43 +1,53 @@
 """The picture of an evolution, from its metrics."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from learngene_hub.descent import everyone, line_of
-from learngene_hub.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, plain, save
+from learngene_hub.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def draw_evolution(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str = "") -> "Figure":
     """Fitness of every individual over the generations, survivors filled, with lines from parents to children.
 
+    Where there are more than `MANY`, only the result and its ancestors are joined by lines.
+
     Args:
-        rows: of `metrics.jsonl`, one a generation.
-        path: of the PNG.
+        rows: of `metrics.jsonl`, one a generation, at least one.
+        chosen: id of the individual whose learngene is the result.
         title: above the picture.
     """
-    figure, axes = new_figure()
+    figure, (axes,) = new_figure()
     from matplotlib.collections import LineCollection
+    from matplotlib.ticker import MaxNLocator
 
-    points = {one["id"]: (row["generation"] + 1, one["fitness"]) for row in rows for one in everyone(row)}
-    chosen = line_of(rows[-1]["best_id"], rows) if rows else set()
-    born = [one for row in rows for one in everyone(row) if one["fitness"] is not None]
-    pairs = [(parent, one["id"]) for one in born for parent in one["parents"]]
-    for bold, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8)):
-        ends = [[points[one] for one in pair] for pair in pairs if chosen.issuperset(pair) is bold]
-        axes.add_collection(LineCollection(ends, colors=colour, linewidths=width, zorder=1 + bold), autolim=True)
-    for survived, face in ((False, "white"), (True, GENE_COLOUR)):
-        shown = [points[one["id"]] for row in rows for one in everyone(row) if one["survived"] is survived]
-        shown = [(x, y) for x, y in shown if y is not None]
-        label = "survives its tournament" if survived else "eliminated"
-        axes.scatter(*_columns(shown), s=36, c=face, edgecolors=GENE_COLOUR, zorder=3, label=label)
-    axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="lineage of the best")
-    axes.plot([row["generation"] + 1 for row in rows], [row["mean"] for row in rows], color=LINE_COLOUR, label="mean")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(xlabel="generation", ylabel="fitness: accuracy of critics on held-out classes", title=plain(title))
-    axes.legend(frameon=False, fontsize=8)
-    save(figure, path)
-
-
-def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
-    return [x for x, _ in points], [y for _, y in points]
+    born = [(row["generation"] + 1, one) for row in rows for one in everyone(row) if one["fitness"] is not None]
+    points = {one["id"]: (generation, 100 * one["fitness"]) for generation, one in born}
+    line = line_of(chosen, rows)
+    pairs = [(parent, one["id"]) for _, one in born for parent in one["parents"]]
+    is_crowded = len(points) > MANY
+    if is_crowded:
+        axes.set_rasterization_zorder(4)  # below it is all that has a mark for each individual
+    for is_line, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8))[is_crowded:]:
+        ends = [[points[one] for one in pair] for pair in pairs if line.issuperset(pair) is is_line]
+        lines = LineCollection(ends, colors=colour, linewidths=width, zorder=1 + is_line)
+        axes.add_collection(lines, autolim=True)
+    size = 4 if is_crowded else 36
+    for survived, face, label in ((False, "white", "eliminated"), (True, GENE_COLOUR, "survives its tournament")):
+        shown = [points[one["id"]] for _, one in born if one["survived"] is survived]
+        if not shown:
+            continue
+        x, y = zip(*shown, strict=True)
+        axes.scatter(x, y, s=size, c=face, edgecolors=GENE_COLOUR, zorder=3, label=label)
+    if len(line) > 1:
+        axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="result and its ancestors")
+    means = [100 * row["mean"] for row in rows]
+    generations, above = [row["generation"] + 1 for row in rows], 3.5 if is_crowded else 2.5
+    axes.plot(generations, means, color=LINE_COLOUR, zorder=above, label="mean of the generation")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="generation", ylabel="fitness: accuracy of critics\non held-out classes, %", title=plain(title))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure

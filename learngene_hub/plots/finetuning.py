@@ -1,22 +1,25 @@
 """The pictures of a fine-tuning: how it went, and what it mixes up."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain, save
+from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def draw_training(starts: Mapping[str, Mapping[str, Any]], path: Path, *, title: str) -> None:
+def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Figure":
     """Loss and accuracy by epoch, training dashed, validation solid, a dot at the epoch that was kept.
 
     Args:
         starts: start -> `{"best_epoch", "epochs"}`, with rows `{"epoch", "train_loss", "train_accuracy", "val_loss",
             "val_accuracy"}`, accuracies in [0, 1].
-        path: of the PNG.
         title: above the picture.
     """
     figure, panels = new_figure(width=9.0, columns=2)
+    from matplotlib.ticker import MaxNLocator
+
     for axes, key, factor in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for start, one in starts.items():
             colour = GENE_COLOUR if start == "learngene" else OTHER_COLOUR
@@ -24,25 +27,24 @@ def draw_training(starts: Mapping[str, Mapping[str, Any]], path: Path, *, title:
                 values = [factor * row[f"{part}_{key}"] for row in one["epochs"]]
                 axes.plot(range(1, len(values) + 1), values, style, color=colour, label=f"{start}, {name}", lw=1.5)
             axes.plot(one["best_epoch"], values[one["best_epoch"] - 1], "o", color=colour)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set(xlabel="epoch", ylabel="loss: cross-entropy, nats", ylim=(0, None))
     panels[1].set(xlabel="epoch", ylabel="accuracy, %", ylim=(0, 103))
     panels[1].legend(frameon=False, fontsize=8, loc="lower right")
     figure.suptitle(title, fontsize=9)
-    save(figure, path)
+    return figure
 
 
-def draw_confusion(counts: Sequence[Sequence[int]], names: Sequence[str], path: Path, *, title: str) -> None:
+def draw_confusion(counts: Sequence[Sequence[int]], names: Sequence[str], *, title: str) -> "Figure":
     """How often each class (row) was taken for each (column), darker for a greater share of its row.
 
     Args:
         counts: images, one row a true class.
         names: of the classes.
-        path: of the PNG.
         title: above the picture.
     """
     size = min(20.0, 2.6 + 0.55 * len(names))
-    figure, axes = new_figure(width=size + 0.6, height=size)
+    figure, (axes,) = new_figure(width=size + 0.6, height=size)
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     axes.imshow(shares, cmap="Greens", vmin=0, vmax=1)
     shown = [plain(name if len(name) <= 18 else f"{name[:17]}…") for name in names]
@@ -55,4 +57,4 @@ def draw_confusion(counts: Sequence[Sequence[int]], names: Sequence[str], path: 
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(title, fontsize=9)
-    save(figure, path)
+    return figure

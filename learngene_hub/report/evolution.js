@@ -1,8 +1,8 @@
 (() => {
   "use strict";
-  const tree = document.querySelector(".tree svg"), told = document.querySelector(".told");
+  const tree = document.querySelector(".tree svg"), words = document.querySelector(".words");
   const people = new Map([...tree.querySelectorAll(".one")].map(one => [one.dataset.id, one]));
-  const links = [...tree.querySelectorAll(".link")], silent = told.textContent;
+  const links = [...tree.querySelectorAll(".link")], silent = words.textContent;
   const parents = id => people.get(id).dataset.parents.split(" ").filter(Boolean);
   let held = null, at = tree.querySelector(".chosen") || people.values().next().value;
   const ancestors = id => {
@@ -21,7 +21,7 @@
     });
     links.forEach(link => link.classList.toggle(
       "up", id !== null && (link.dataset.child === id || up.has(link.dataset.child))));
-    told.textContent = id === null ? silent : people.get(id).dataset.told;
+    words.textContent = id === null ? silent : people.get(id).dataset.words;
   };
   const reach = one => { at.tabIndex = -1; at = one; at.tabIndex = 0; at.focus(); };
   const beside = (one, step) => {

@@ -1,6 +1,7 @@
 """Where the individuals of an evolution lie in its tree: a row a generation, the oldest on top, in pixels."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,13 +9,13 @@ from learngene_hub.descent import Record, everyone, line_of
 from learngene_hub.report.numbers import percent
 
 MOST = 400  # individuals drawn
-_COLUMN, _ROW, _RADIUS = 54, 84, 15
-_LEFT, _TOP = 44, 26
+_COLUMN, _ROW, _RADIUS = 54, 92, 15
+_LEFT, _TOP, _CAPTION = 44, 26, 36  # the caption ends so far below the middle of its individual
 
 
 @dataclass(frozen=True)
 class Person:
-    """An individual in the tree: `kinds` are classes of its look, `told` what is said when it is chosen."""
+    """An individual in the tree: `kinds` are classes of its look, `words` what is said when it is chosen."""
 
     id: int
     generation: int
@@ -23,7 +24,7 @@ class Person:
     y: float
     fitness: str
     kinds: str
-    told: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -52,35 +53,56 @@ class Tree:
 def tree(rows: Sequence[Record], chosen: int) -> Tree:
     """The tree of an evolution, the line of the individual `chosen` marked.
 
-    Where there are more than `MOST` individuals, those that were eliminated are left out, and if that is not enough all
-    but the line of the chosen one.
+    Where there are more than `MOST` individuals, those that were eliminated are left out. If that is not enough, so are
+    all but the line of the chosen one, of which the youngest `MOST` are drawn.
     """
-    line = line_of(chosen, rows)
-    shown = _shown(rows, line)
-    drawn = [(row, [one for one in everyone(row) if one["id"] in shown]) for row in rows]
-    widest = max(len(people) for _, people in drawn)
-    places: dict[int, tuple[float, float]] = {}
-    for depth, (_, people) in enumerate(drawn):
-        for slot, one in enumerate(_ordered(people, places)):
-            x = _LEFT + _COLUMN * (slot + (widest - len(people) + 1) / 2)
-            places[one["id"]] = x, _TOP + _ROW * depth
-    persons = [_person(one, row, places, rows, chosen, line) for row, people in drawn for one in people]
+    line, born = line_of(chosen, rows), sum(len(everyone(row)) for row in rows)
+    children = Counter(parent for row in rows for one in everyone(row) for parent in set(one["parents"]))
+    drawn, places = _placed(_shown(rows, line))
+    people = [
+        _person(one, row["generation"], places[one["id"]], line, chosen, children[one["id"]])
+        for row, shown in drawn
+        for one in shown
+    ]
     return Tree(
-        width=_LEFT + _COLUMN * widest + 8,
-        height=_TOP + _ROW * (len(rows) - 1) + 48,
+        width=_LEFT + _COLUMN * max(len(shown) for _, shown in drawn) + 8,
+        height=_TOP + _ROW * (len(drawn) - 1) + 48,
         radius=_RADIUS,
-        people=tuple(persons),
-        links=tuple(_link(parent, one, places, line) for one in persons for parent in one.parents),
-        rows=tuple((str(row["generation"] + 1), _TOP + _ROW * depth) for depth, row in enumerate(rows)),
-        left_out=sum(len(everyone(row)) for row in rows) - len(persons),
+        people=tuple(people),
+        links=tuple(_link(parent, one, places, line) for one in people for parent in one.parents if parent in places),
+        rows=tuple((str(row["generation"] + 1), _TOP + _ROW * depth) for depth, (row, _) in enumerate(drawn)),
+        left_out=born - len(people),
     )
 
 
-def _shown(rows: Sequence[Record], line: set[int]) -> set[int]:
-    """Ids of those that are drawn; the ancestors of a survivor all survived, so no line leads to nowhere."""
-    all_ = {one["id"] for row in rows for one in everyone(row)}
-    survivors = {one["id"] for row in rows for one in everyone(row) if one["survived"]} | line
-    return next((kept for kept in (all_, survivors) if len(kept) <= MOST), line)
+def _shown(rows: Sequence[Record], line: set[int]) -> list[tuple[Record, list[Record]]]:
+    """The generations with those of them that are drawn, at least one each.
+
+    The ancestors of a survivor all survived, so no line leads to nowhere.
+    """
+    born = [(one, row) for row in rows for one in everyone(row)]
+    if len(born) > MOST:
+        born = [(one, row) for one, row in born if one["survived"] or one["id"] in line]
+    if len(born) > MOST:
+        born = [(one, row) for one, row in born if one["id"] in line][-MOST:]
+    shown: dict[int, tuple[Record, list[Record]]] = {}
+    for one, row in born:
+        shown.setdefault(row["generation"], (row, []))[1].append(one)
+    return list(shown.values())
+
+
+def _placed(
+    drawn: Sequence[tuple[Record, list[Record]]],
+) -> tuple[list[tuple[Record, list[Record]]], dict[int, tuple[float, float]]]:
+    """The same, each generation from left to right, and id -> place."""
+    places: dict[int, tuple[float, float]] = {}
+    ordered, widest = [], max(len(people) for _, people in drawn)
+    for depth, (row, people) in enumerate(drawn):
+        ordered.append((row, _ordered(people, places)))
+        for slot, one in enumerate(ordered[-1][1]):
+            x = _LEFT + _COLUMN * (slot + (widest - len(people)) // 2 + 0.5)
+            places[one["id"]] = x, _TOP + _ROW * depth
+    return ordered, places
 
 
 def _ordered(people: Sequence[Record], places: Mapping[int, tuple[float, float]]) -> list[Record]:
@@ -91,7 +113,7 @@ def _ordered(people: Sequence[Record], places: Mapping[int, tuple[float, float]]
             case []:
                 return 0.0, one["id"]
             case [parent]:
-                return places[parent][0], one["id"]
+                return places.get(parent, (0.0, 0.0))[0], one["id"]
             case _:
                 return math.inf, one["id"]
 
@@ -99,22 +121,16 @@ def _ordered(people: Sequence[Record], places: Mapping[int, tuple[float, float]]
 
 
 def _person(
-    one: Record,
-    row: Record,
-    places: Mapping[int, tuple[float, float]],
-    rows: Sequence[Record],
-    chosen: int,
-    line: set[int],
+    one: Record, generation: int, place: tuple[float, float], line: set[int], chosen: int, children: int
 ) -> Person:
     fitness = "failed" if one["fitness"] is None else percent(one["fitness"])
     kinds = ["survived" if one["survived"] else "failed" if one["fitness"] is None else "eliminated"]
     kinds += ["line"] * (one["id"] in line) + ["chosen"] * (one["id"] == chosen)
-    x, y = places[one["id"]]
-    told = _told(one, row, sum(one["id"] in other["parents"] for later in rows for other in everyone(later)))
-    return Person(one["id"], row["generation"], tuple(one["parents"]), x, y, fitness, " ".join(kinds), told)
+    words = _words(one, generation, children)
+    return Person(one["id"], generation, tuple(one["parents"]), *place, fitness, " ".join(kinds), words)
 
 
-def _told(one: Record, row: Record, children: int) -> str:
+def _words(one: Record, generation: int, children: int) -> str:
     fitness = "its training failed" if one["fitness"] is None else f"fitness {percent(one['fitness'])} %"
     loss = f", training loss {one['loss']:.2f}" if one.get("loss") is not None else ""
     match one["parents"]:
@@ -126,14 +142,23 @@ def _told(one: Record, row: Record, children: int) -> str:
             birth = f"the average of {', '.join(map(str, parents[:-1]))} and {parents[-1]}"
     fate = "survived" if one["survived"] else "did not survive"
     offspring = f"{children or 'no'} {'child' if children == 1 else 'children'}"
-    return f"Individual {one['id']}, generation {row['generation'] + 1}: {birth}; {fitness}{loss}; {fate}; {offspring}."
+    return f"Individual {one['id']}, generation {generation + 1}: {birth}; {fitness}{loss}; {fate}; {offspring}."
 
 
 def _link(parent: int, child: Person, places: Mapping[int, tuple[float, float]], line: set[int]) -> Link:
+    """A line that begins below the parent's caption, and passes between the individuals of generations between."""
     (above, top), (below, bottom) = places[parent], (child.x, child.y)
-    if top == bottom:  # a recombinant and its parents
-        path = f"M{above:g} {top + _RADIUS:g}Q{(above + below) / 2:g} {top + 3 * _RADIUS:g} {below:g} {top + _RADIUS:g}"
+    top, bottom, free = top + _CAPTION, bottom - _RADIUS, _ROW - _CAPTION - _RADIUS
+    if top > bottom:  # a recombinant and its parents
+        path = f"Q{(above + below) / 2:g} {top + 2 * _RADIUS:g} {below:g} {top:g}"
+    elif bottom - top == free:
+        path = _curve(above, below, top, bottom)
     else:
-        middle = bottom - 0.6 * _ROW
-        path = f"M{above:g} {top + _RADIUS:g}C{above:g} {middle:g} {below:g} {middle:g} {below:g} {bottom - _RADIUS:g}"
-    return Link(parent, child.id, path, parent in line and child.id in line)
+        lane = below + (_COLUMN / 2 if above > below else -_COLUMN / 2)
+        path = f"{_curve(above, lane, top, top + free)}V{bottom - free:g}{_curve(lane, below, bottom - free, bottom)}"
+    return Link(parent, child.id, f"M{above:g} {top:g}{path}", parent in line and child.id in line)
+
+
+def _curve(left: float, right: float, top: float, bottom: float) -> str:
+    middle = (top + bottom) / 2
+    return f"C{left:g} {middle:g} {right:g} {middle:g} {right:g} {bottom:g}"

@@ -59,6 +59,9 @@ def _page(folder: Path) -> bool:
 
 
 def _judge(folder: Path) -> bool:
-    with patch.object(judged, "draw_starts"):  # matplotlib would take most of the time
+    with (
+        patch.object(judged, "draw_starts"),
+        patch.object(judged, "write_png"),
+    ):  # matplotlib would take most of the time
         card = judged.write_evaluation(folder, [folder / NAME])
     return judged.read_evaluation(folder) in card.read_text(encoding="utf-8")

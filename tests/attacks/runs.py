@@ -18,7 +18,7 @@ from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_state, truncate_metrics
 from learngene_hub.evolution.origin import lineage
-from learngene_hub.evolution.story import tell_again
+from learngene_hub.evolution.page import write_page
 from learngene_hub.gene.folder import file_sha256
 from learngene_hub.genome.birth import Body
 from learngene_hub.recipe import Recipe
@@ -102,7 +102,7 @@ def _metrics(rng: random.Random, out: Path) -> Callable[[], object]:
 def _page(rng: random.Random, out: Path) -> Callable[[], object]:
     rng.choice((_fields, _metrics))(rng, out)
     page = out / "page.html"
-    return lambda: tell_again(str(out), page).read_text(encoding="utf-8").rstrip().endswith("</html>")
+    return lambda: write_page(str(out), page).read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
 def _links(rng: random.Random, out: Path) -> Callable[[], object]:

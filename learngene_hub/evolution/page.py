@@ -7,30 +7,16 @@ from typing import Any
 
 from learngene_hub.descent import everyone
 from learngene_hub.errors import RunError
-from learngene_hub.evolution.channels import channel_births
 from learngene_hub.evolution.checkpoint import check_lineages, has_state, load_state, read_metrics
 from learngene_hub.files import write_text
 from learngene_hub.gene.config import Origin
-from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
+from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 
 
-def tell(rows: Sequence[Mapping[str, Any]], recipe: Recipe, chosen: int, page: Path) -> None:
-    """Write the page of an evolution to the file `page`.
-
-    Args:
-        rows: of `metrics.jsonl`, one a generation.
-        recipe: with its overrides.
-        chosen: id of the individual whose learngene is the result.
-        page: HTML file to write.
-    """
-    births = channel_births(rows, chosen, recipe)
-    write_text(page, render_evolution(rows, title=recipe.name, chosen=chosen, births=births))
-
-
-def tell_again(source: str, page: Path | None = None) -> Path:
+def write_page(source: str, page: Path | None = None) -> Path:
     """Write the page of a run, also of one that is not done, or of the evolution that made a gene.
 
     Args:
@@ -44,16 +30,18 @@ def tell_again(source: str, page: Path | None = None) -> Path:
         RunError: nothing is known of the evolution.
         GeneFileError: there is no gene of this name.
         HubError: it cannot be fetched.
+        LearngeneError: matplotlib is not installed.
     """
     past = _run(Path(source)) or _gene(source)
     if not past.rows:
         raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
     check_lineages(past.rows, Path(source) / METRICS_NAME)
-    told = {one["id"] for row in past.rows for one in everyone(row) if one["fitness"] is not None}
-    if past.chosen not in told:
+    alive = {one["id"] for row in past.rows for one in everyone(row) if one["fitness"] is not None}
+    if past.chosen not in alive:
         raise RunError(f"{source}: expected a row of {METRICS_NAME} that tells of individual {past.chosen}, found none")
-    tell(past.rows, past.recipe, past.chosen, page or past.page)
-    return page or past.page
+    page = page or past.page
+    write_text(page, render_evolution(past.rows, title=past.title, chosen=past.chosen))
+    return page
 
 
 @dataclass(frozen=True)
@@ -61,7 +49,7 @@ class _Past:
     """What files say of an evolution: `origin` is that of its gene, if it has one already."""
 
     rows: Sequence[Mapping[str, Any]]
-    recipe: Recipe
+    title: str
     origin: Origin | None
     page: Path
 
@@ -77,14 +65,13 @@ def _run(folder: Path) -> _Past | None:
         return None
     recipe, gene = Recipe.from_mapping(load_state(folder).recipe, where=str(folder)), folder / GENE_FOLDER
     origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None
-    return _Past(read_metrics(folder), recipe, origin, folder / EVOLUTION_NAME)
+    return _Past(read_metrics(folder), recipe.name, origin, folder / EVOLUTION_NAME)
 
 
 def _gene(source: str) -> _Past:
     """The evolution of a gene, as its folder tells it."""
-    folder = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME, RECIPE_NAME)).folder
+    folder = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME,)).folder
     origin = read_config(folder).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved")
-    recipe = Recipe.from_file(folder / RECIPE_NAME, origin.overrides)
-    return _Past(read_metrics(folder), recipe, origin, Path(EVOLUTION_NAME))
+    return _Past(read_metrics(folder), origin.recipe, origin, Path(EVOLUTION_NAME))
