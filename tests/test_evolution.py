@@ -270,7 +270,7 @@ def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_trainin
 
 def test_a_damaged_state_is_refused(tiny, tmp_path):
     evolve(tiny(), out=tmp_path)
-    pool = next((tmp_path / "state").glob("pool-*"))
+    pool = max((tmp_path / "state").glob("pool-*"))
     pool.write_bytes(pool.read_bytes()[:-1] + b"x")
     with pytest.raises(RunError, match="altered since it was saved"):
         evolve(tiny(), out=tmp_path, resume=True)

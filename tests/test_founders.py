@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,9 @@ from learngene_hub.evolution import generation as generation_module
 from learngene_hub.evolution import run as run_module
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
 from learngene_hub.evolution.shard import Manner, Raised, Setting, Shard
+from learngene_hub.files import file_sha256
 from learngene_hub.progress import SilentReporter
+from learngene_hub.store import ENTRY_NAME
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")
 SHARD = Shard(0, (0,), (None,), Manner({"ancestry": "loop"}, {"ancestry": 1}, "float32"))
@@ -79,6 +82,9 @@ def test_founders_taken_over_cost_what_they_cost(tiny, tmp_path):
     first = evolve(tiny(*LINE), out=tmp_path / "first", founders=founders)
     for file in founders.glob(f"*/{RECORD_NAME}"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 500.0}))
+        entry = json.loads((file.parent / ENTRY_NAME).read_text())
+        entry["sha256"][RECORD_NAME] = file_sha256(file)
+        (file.parent / ENTRY_NAME).write_text(json.dumps(entry))
     second = evolve(tiny(*LINE, "evolution.mutation_rate=0"), out=tmp_path / "second", founders=founders)
     assert second.config.origin.cost.images == first.config.origin.cost.images
     assert second.config.origin.cost.seconds > 1000
@@ -100,6 +106,10 @@ def test_a_founder_of_other_images_is_not_taken(tiny, tmp_path, raised, monkeypa
     assert raised == [1, 1, 2] * 2
 
 
+def edited(content):
+    return re.sub(rb'"fitness": [\d.]+', b'"fitness": 0.99', content)
+
+
 def truncated(content):
     return content[:-5]
 
@@ -108,7 +118,9 @@ def altered(content):
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-@pytest.mark.parametrize(("file", "damage"), [(GENE_NAME, truncated), (GENE_NAME, altered), (RECORD_NAME, truncated)])
+@pytest.mark.parametrize(
+    ("file", "damage"), [(GENE_NAME, truncated), (GENE_NAME, altered), (RECORD_NAME, truncated), (RECORD_NAME, edited)]
+)
 def test_a_damaged_founder_is_raised_again_and_replaced(tiny, tmp_path, raised, file, damage):
     founders, genes = tmp_path / "founders", []
     for name in ("first", "second", "third"):

@@ -1,21 +1,20 @@
 """Founders that were raised before, kept so that recipes which differ only after them raise each once (ours)."""
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
 from learngene_hub.evolution.shard import Raised, Setting, Shard
-from learngene_hub.files import alone, atomic_path, read_file, sweep, write_text, written
-from learngene_hub.gene.folder import file_sha256, read_tensors, write_tensors
+from learngene_hub.files import read_file, write_text
+from learngene_hub.gene.folder import read_tensors, write_tensors
 from learngene_hub.progress import Reporter
+from learngene_hub.store import KeyedStore
 
 FORMAT = 1  # raise it when the same plan gives another founder
 UNTOUCHED_BY = ("evolution.selection=tournament", "evolution.mutation_rate=0")  # a lone individual knows neither
@@ -54,21 +53,19 @@ class Founders:
 
     def get(self, shard: Shard, setting: Setting, make: Callable[[], Founder]) -> tuple[Founder, bool]:
         """The founder of `shard`, and whether it was kept here; else it is made, and kept unless it failed."""
-        with written(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        place = self.folder / self._key(shard, setting)
-        with alone(place.with_suffix(".lock"), "the same founder", self.reporter.line):
-            sweep(self.folder, place.name)
-            if (kept := _load(place)) is not None:
+        store = KeyedStore(self.folder, "the same founder", _write, _read, self.reporter)
+        key = self._key(shard, setting)
+        with store.held(key):
+            if (kept := store.find(key)) is not None:
                 self.reporter.line(f"generation {shard.generation + 1}: a founder that another run has raised")
                 return kept, True
             made = make()
             if not math.isnan(made.raised.fitness):
-                _save(place, made)
+                store.keep(key, made)
             return made, False
 
-    def _key(self, shard: Shard, setting: Setting) -> str:
-        shaped = {
+    def _key(self, shard: Shard, setting: Setting) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "recipe": setting.recipe.changed(*UNTOUCHED_BY).model_dump(mode="json"),
             "images": self.images,
@@ -76,7 +73,6 @@ class Founders:
             "manner": asdict(shard.manner),
             "parents": [None if one is None else hashlib.sha256(save(dict(one))).hexdigest() for one in shard.parents],
         }
-        return hashlib.sha256(json.dumps(shaped, sort_keys=True).encode()).hexdigest()[:24]
 
 
 class _Record(BaseModel):
@@ -88,30 +84,16 @@ class _Record(BaseModel):
     fitness: float = Field(ge=0, le=1)
     seconds: float = Field(ge=0)
     engine: dict[str, Any]
-    sha256: str
 
 
-def _save(place: Path, founder: Founder) -> None:
+def _write(folder: Path, founder: Founder) -> None:
     raised = founder.raised
-    with atomic_path(place) as folder:
-        folder.mkdir()
-        record = _Record(
-            loss=raised.loss,
-            fitness=raised.fitness,
-            seconds=founder.seconds,
-            engine=dict(founder.engine),
-            sha256=write_tensors(folder / GENE_NAME, raised.gene),
-        )
-        write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
+    record = _Record(loss=raised.loss, fitness=raised.fitness, seconds=founder.seconds, engine=dict(founder.engine))
+    write_tensors(folder / GENE_NAME, raised.gene)
+    write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
 
 
-def _load(place: Path) -> Founder | None:
-    """The founder at `place`; None if there is none, or a damaged one."""
-    try:
-        record = _Record.model_validate_json(read_file(place / RECORD_NAME, most=MOST_RECORD))
-        if file_sha256(place / GENE_NAME) != record.sha256:
-            return None
-        gene = read_tensors(read_file(place / GENE_NAME, most=MOST_GENE))
-    except (OSError, ValidationError, SafetensorError):
-        return None
+def _read(folder: Path) -> Founder:
+    record = _Record.model_validate_json(read_file(folder / RECORD_NAME, most=MOST_RECORD))
+    gene = read_tensors(read_file(folder / GENE_NAME, most=MOST_GENE))
     return Founder(Raised(gene, record.loss, record.fitness), record.seconds, record.engine)
