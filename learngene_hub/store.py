@@ -114,22 +114,30 @@ class KeyedStore(Generic[Value]):
         """The value of `key`, which the caller holds; None if it is not kept, or damaged: that is told, and removed."""
         kept, place = self.peek(key), self.place(key)
         if kept is None and place.exists():
-            self.reporter.warn(f"{place}: damaged or edited: {self.title}: made again")
+            self.reporter.warn(f"{self.title}: made again, since {place} is damaged or was edited")
             shutil.rmtree(place, ignore_errors=True)
         return kept
 
     def keep(self, key: Key, value: Value) -> None:
         """Put `value` in the place of what is kept under `key`; warn where that cannot be."""
         try:
-            with atomic_path(self.place(key)) as folder:
-                folder.mkdir()
-                self.write(folder, value)
-                checksums = {file.name: file_sha256(file) for file in folder.iterdir()}
-                write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
-                for name in checksums:  # safetensors lets nobody else read what it writes
-                    shutil.copymode(folder / ENTRY_NAME, folder / name)
+            self.put(key, value)
         except StorageError as error:
-            self.reporter.warn(f"not kept: {self.title}: {error}. Set LEARNGENE_CACHE to another folder")
+            self.reporter.warn(f"{self.title}: not kept: {error}. Set LEARNGENE_CACHE to another folder")
+
+    def put(self, key: Key, value: Value) -> None:
+        """Put `value` in the place of what is kept under `key`.
+
+        Raises:
+            StorageError: that cannot be.
+        """
+        with atomic_path(self.place(key)) as folder:
+            folder.mkdir()
+            self.write(folder, value)
+            checksums = {file.name: file_sha256(file) for file in folder.iterdir()}
+            write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
+            for name in checksums:  # safetensors lets nobody else read what it writes
+                shutil.copymode(folder / ENTRY_NAME, folder / name)
 
     @contextmanager
     def held(self, key: Key, tell: Callable[[str], None] | None = None) -> Iterator[None]:

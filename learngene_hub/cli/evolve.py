@@ -45,6 +45,7 @@ def evolve(
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """
+    from learngene_hub.evolution.checkpoint import has_state
     from learngene_hub.evolution.plan import make_plan
     from learngene_hub.evolution.run import evolve as run
     from learngene_hub.fitting import pick_device
@@ -61,6 +62,8 @@ def evolve(
         try:
             gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
         except StorageError as error:
+            if not has_state(folder):
+                raise
             more = "then the same command with --resume goes on after the last generation that was saved"
             raise StorageError(f"{error}; {more}") from None
     if gene.config.origin is None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from learngene_hub.birth import placed
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
-from learngene_hub.errors import BusyError, TrainingError
+from learngene_hub.errors import BusyError, StorageError, TrainingError
 from learngene_hub.files import read_json, write_text
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
@@ -127,14 +127,14 @@ def pretrain_unless_busy(plan: Pretraining, images: Images, folder: Path, *, on_
     Raises:
         TrainingError: the training diverged.
     """
-    store = _store(folder, "the same network", LoggingReporter())
+    store = _store(folder, "a pre-trained network", LoggingReporter())
     with suppress(BusyError), store.held(plan.key, _refuse):
         _finish(store, plan, store.find(plan.key), images, on_steps)
 
 
 def is_trained(plan: Pretraining, folder: Path) -> bool:
     """Whether the network of `plan` is in the cache in `folder`, whole."""
-    saved = _store(folder, "the network", SilentReporter()).peek(plan.key)
+    saved = _store(folder, "a pre-trained network", SilentReporter()).peek(plan.key)
     return saved is not None and saved.chapters >= CHAPTERS
 
 
@@ -161,7 +161,11 @@ def _finish(
         state = _chapter(plan, saved, images, chapter, lambda _: on_steps(1))
         seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
         saved = Pretrained(chapter + 1, state, round(seconds, 1), device_name(images.device))
-        store.keep(plan.key, saved)
+        if saved.chapters == CHAPTERS:
+            store.keep(plan.key, saved)
+        else:
+            with suppress(StorageError):  # that of the last one is told
+                store.put(plan.key, saved)
     assert saved is not None
     return saved
 

@@ -194,7 +194,10 @@ def load_state(out: Path) -> Saved:
         record = _StateRecord.model_validate_json(content)
         members = _members(record, read_tensors(_pool_content(record, folder, out)))
         if record.metrics_sha256 not in {None, _metrics_sha256(out, record.generation)}:
-            raise RunError(f"{out / METRICS_NAME}: altered since the state was saved; {_go_on(folder)}")
+            raise RunError(
+                f"{out / METRICS_NAME}: altered since the state was saved; restore the file, or start again with "
+                "another --out"
+            )
     except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); {_go_on(folder)}") from None

@@ -53,7 +53,7 @@ class Founders:
 
     def get(self, shard: Shard, setting: Setting, make: Callable[[], Founder]) -> tuple[Founder, bool]:
         """The founder of `shard`, and whether it was kept here; else it is made, and kept unless it failed."""
-        store = KeyedStore(self.folder, "the same founder", _write, _read, self.reporter)
+        store = KeyedStore(self.folder, "a founder", _write, _read, self.reporter)
         key = self._key(shard, setting)
         with store.held(key):
             if (kept := store.find(key)) is not None:
