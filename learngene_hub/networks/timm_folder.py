@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from learngene_hub.errors import NetworkError, first_fault
-from learngene_hub.files import read_json
+from learngene_hub.files import read_json, written
 from learngene_hub.networks.build import NETWORKS, plan_layout, walkable
 from learngene_hub.networks.walk import MOST_WIDTH, LearngeneNetwork
 
@@ -88,15 +88,17 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
     Raises:
         NetworkError: the network is none of `NETWORKS`, has another number of outputs, or its weights are of another
             kind.
+        StorageError: no space, or no permission.
     """
     _check_savable(walkable(network), class_names)
-    save_for_hf(
-        network,
-        str(folder),
-        model_config={"label_names": list(class_names)},
-        data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
-        safe_serialization=True,
-    )
+    with written(Path(folder)):
+        save_for_hf(
+            network,
+            str(folder),
+            model_config={"label_names": list(class_names)},
+            data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
+            safe_serialization=True,
+        )
     shutil.copymode(Path(folder, CONFIG_NAME), Path(folder, WEIGHTS_NAME))  # safetensors lets nobody else read it
 
 
