@@ -174,6 +174,14 @@ def test_an_edited_fitness_of_a_state_is_refused_and_the_generation_before_gives
     assert again.config.origin.fitness != 0.99
 
 
+def test_a_run_whose_state_is_gone_is_not_begun_anew_while_the_one_before_is_there(tiny, run):
+    (run / STATE).unlink()
+    with pytest.raises(
+        RunError, match=r"state\.json is a link out of .*, or is not there\); go on from the generation"
+    ):
+        evolve(tiny(), out=run, resume=True)
+
+
 def test_a_damaged_state_without_one_before_needs_another_folder(tiny, tmp_path):
     evolve(tiny("evolution.generations=1"), out=tmp_path)
     edited(tmp_path / STATE, '"next_id": ', '"next_id": 1')

@@ -108,8 +108,8 @@ class _Row(_Part):
 
 
 def has_state(out: Path) -> bool:
-    """Whether `out` holds the state of an evolution."""
-    return (out / STATE_FOLDER / STATE_NAME).is_file()
+    """Whether `out` holds the state of an evolution, damaged perhaps."""
+    return any((out / STATE_FOLDER / name).is_file() for name in (STATE_NAME, BEFORE_NAME))
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], arou
         "recipe": recipe,
         **asdict(around),
     }
-    if has_state(out):
+    if (folder / STATE_NAME).is_file():
         write_text(folder / BEFORE_NAME, (folder / STATE_NAME).read_text(encoding="utf-8"))
     write_text(folder / STATE_NAME, json.dumps(sealed(record), indent=1))
     for old in folder.glob("pool-*.safetensors"):
