@@ -2,8 +2,10 @@
 
 import errno
 import glob
+import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from learngene_hub.errors import BusyError, RunError, StorageError
 
@@ -26,6 +29,7 @@ ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some") | dict.fromkey
 )
 IN_USE = {5, 32}  # Windows' numbers for a file that somebody has open
 PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between attempts to rename it
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in what safetensors says, whose errors are no `OSError`
 _STORAGE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
@@ -110,6 +114,12 @@ def read_inside(path: Path, homes: Sequence[Path], *, most: int) -> bytes:
     if not any(place.is_relative_to(home) for home in homes):
         raise OSError("the file lies outside the data set, by a link or by its path; put it there itself")
     return read_file(place, most=most)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, *, most: int) -> Any:  # noqa: ANN401 - JSON holds anything
@@ -205,20 +215,50 @@ def _rename(source: Path, target: Path) -> None:
 
 @contextmanager
 def written(target: Path) -> Iterator[None]:
-    """Say in words why `target` cannot be written.
+    """Say in words why `target` cannot be written; of several around one another, the outermost names its own.
 
     Raises:
         StorageError: no space, no permission, or a file where a folder should be.
     """
     try:
         yield
-    except OSError as error:
-        if isinstance(error, StorageError) or error.errno not in _STORAGE:
+    except (OSError, SafetensorError) as error:
+        number = _error_number(error)
+        if number not in _STORAGE:
             raise
-        advice = ADVICE.get(error.errno, "make it writable, or choose another")
+        advice = ADVICE.get(number, "make it writable, or choose another")
+        left = f", {free_bytes(target) / 1e6:.1f} MB are left" if number == errno.ENOSPC else ""
+        refused = StorageError(
+            f"{target}: cannot be written ({os.strerror(number)}{left}): {advice}; what was there is as it was"
+        )
+        refused.errno = number
+        raise refused from None
+
+
+def _error_number(error: OSError | SafetensorError) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    told = _OS_ERROR.search(str(error))
+    return int(told[1]) if told else None
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that may still be written where `path` is, or will be."""
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free
+
+
+def check_room(path: Path, needed: int, what: str) -> None:
+    """Do nothing, unless there is no room for `what`, about `needed` bytes, at `path`.
+
+    Raises:
+        StorageError: there is not.
+    """
+    if (free := free_bytes(path)) < needed:
         raise StorageError(
-            f"{target}: cannot be written ({error.strerror}): {advice}; what was there is as it was"
-        ) from None
+            f"{path}: expected {needed / 1e6:.1f} MB of free space for {what}, found {free / 1e6:.1f} MB: free some, "
+            "or give a folder on another disk"
+        )
 
 
 def write_text(target: Path, text: str) -> None:
@@ -277,7 +317,8 @@ def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]
     """
     held = FileLock(lock)
     try:
-        held.acquire(timeout=0)
+        with written(lock):
+            held.acquire(timeout=0)
     except Timeout:
         tell(f"waiting for another process that is making {title}")
         held.acquire()

@@ -6,23 +6,25 @@ import shutil
 
 import pytest
 import torch
+from image_tables import Listener
 from results_examples import example
 from safetensors.torch import load_file, save_file
 
 from learngene_hub import LearngeneError, evolve, from_learngene
 from learngene_hub.errors import GeneFileError, NetworkError, RunError
 from learngene_hub.evaluation.bench import Unit
-from learngene_hub.evaluation.ledger import Ledger
+from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.starts import scratch
-from learngene_hub.evolution.checkpoint import load_state, read_metrics
+from learngene_hub.evolution.checkpoint import _metrics_sha256, load_state, read_metrics
 from learngene_hub.evolution.page import write_page
+from learngene_hub.files import file_sha256
 from learngene_hub.gene.card import check_card
-from learngene_hub.gene.folder import file_sha256
 from learngene_hub.gene.listing import read_gain
 from learngene_hub.genome.birth import Body
 from learngene_hub.hub.push import marked
 from learngene_hub.networks import load_timm_folder, save_timm_folder
 from learngene_hub.results import Results
+from learngene_hub.store import sealed
 
 STATE = "state/state.json"
 
@@ -33,7 +35,16 @@ def run(tiny_run, tmp_path):
 
 
 def change(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    """Another state with a checksum of its own, as a forger makes it."""
+    state = json.loads(path.read_text()) | changes
+    del state["sha256"]
+    path.write_text(json.dumps(sealed(state)))
+
+
+def write_metrics(run, content):
+    (run / "metrics.jsonl").write_bytes(content)
+    generation = json.loads((run / STATE).read_text())["generation"]
+    change(run / STATE, metrics_sha256=_metrics_sha256(run, generation))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +82,7 @@ def test_a_state_nested_beyond_reason_is_refused(run):
     ],
 )
 def test_a_pool_that_is_not_what_the_state_says_is_refused(run, alter, message):
-    pool = next((run / "state").glob("pool-*"))
+    pool = max((run / "state").glob("pool-*"))
     tensors = load_file(pool)
     alter(tensors, next(iter(sorted(tensors))))
     save_file(tensors, pool)
@@ -81,7 +92,7 @@ def test_a_pool_that_is_not_what_the_state_says_is_refused(run, alter, message):
 
 
 def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_path):
-    pool = next((run / "state").glob("pool-*"))
+    pool = max((run / "state").glob("pool-*"))
     os.truncate(pool, 10**12)
     with pytest.raises(RunError, match=r"larger than 0\.\d+ MB"):
         load_state(run)
@@ -103,9 +114,9 @@ def test_a_pool_may_be_as_large_as_genes_of_its_recipe(run):
         del one["sizes"]  # as a run of an older version: they follow from the recipe
     recipe = state["recipe"] | {"network": state["recipe"]["network"] | {"width": 4.0, "depth": 19}}
     change(run / STATE, recipe=recipe, pool=state["pool"])
-    pool = next((run / "state").glob("pool-*"))
+    pool = max((run / "state").glob("pool-*"))
     os.truncate(pool, 250_000_000)  # one such gene has 260 MB
-    with pytest.raises(RunError, match="altered since it was saved"):
+    with pytest.raises(RunError, match=r"pool-000003\.safetensors was altered since it was saved"):
         load_state(run)
 
 
@@ -120,56 +131,131 @@ def test_a_state_that_is_a_link_to_somewhere_else_is_not_read(run, tmp_path):
     "line", [b'{"generation": 1}', b"\xff\xfe", b'{"generation": "1"}', b"[" * 100_000, b'{"individuals": "x"}']
 )
 def test_a_damaged_row_of_the_metrics_is_missed_when_the_run_is_resumed(tiny, run, line):
-    path = run / "metrics.jsonl"
-    lines = path.read_bytes().splitlines()
-    path.write_bytes(b"\n".join([lines[0], line, lines[2]]) + b"\n")
+    lines = (run / "metrics.jsonl").read_bytes().splitlines()
+    write_metrics(run, b"\n".join([lines[0], line, lines[2]]) + b"\n")
     assert len(read_metrics(run)) == 2
     with pytest.raises(RunError, match="expected a row for each of 3 generations; restore the file"):
         evolve(tiny(), out=run, resume=True)
 
 
 def test_metrics_without_an_ancestor_of_the_gene_are_refused(tiny, run):
-    path = run / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     rows[0]["individuals"] = []
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_metrics(run, "".join(json.dumps(row) + "\n" for row in rows).encode())
     with pytest.raises(RunError, match="expected a row that tells of individual"):
         evolve(tiny(), out=run, resume=True)
 
 
 def test_a_pool_of_individuals_that_the_metrics_do_not_know_is_refused(tiny, run):
     state = json.loads((run / STATE).read_text())
-    pool = next((run / "state").glob("pool-*"))
+    pool = max((run / "state").glob("pool-*"))
     tensors = load_file(pool)
     for one in state["pool"]:
         one["id"] += 100
     moved = {f"{int(name.split('/')[0]) + 100}/{name.split('/')[1]}": tensor for name, tensor in tensors.items()}
     save_file(moved, pool)
-    (run / STATE).write_text(json.dumps(state | {"pool_sha256": file_sha256(pool)}))
+    change(run / STATE, **state | {"pool_sha256": file_sha256(pool)})
     with pytest.raises(RunError, match="expected a row that tells of individual 10"):
         evolve(tiny(), out=run, resume=True)
 
 
-def ledger(folder, **options):
-    return Ledger(folder, scratch(), Body("lg_vgg11", 0.1, 11), {}, {}, **options)
+def edited(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
 
 
-@pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b"null", b'{"role": "novel", "measured": {"60": 7}}'])
-def test_a_damaged_line_of_a_ledger_is_measured_again(tmp_path, line):
-    first, second = Unit("novel", 0, 0, 0.1), Unit("novel", 0, 1, 0.1)
-    for unit in (first, second):
-        ledger(tmp_path).enter(unit, {"60": 0.5})
-    path = next((tmp_path / "tasks").iterdir())
+def test_an_edited_fitness_of_a_state_is_refused_and_the_generation_before_gives_the_same_gene(tiny, run):
+    gene = (run / "gene/learngene.safetensors").read_bytes()
+    fitness = json.loads((run / STATE).read_text())["pool"][0]["fitness"]
+    edited(run / STATE, f'"fitness": {fitness}', '"fitness": 0.99')
+    with pytest.raises(
+        RunError, match=r"state\.json was edited, or damaged.*mv (\S+before\.json) (\S+state\.json); or"
+    ):
+        evolve(tiny(), out=run, resume=True)
+    os.replace(run / "state/before.json", run / STATE)
+    again = evolve(tiny(), out=run, resume=True)
+    assert (run / "gene/learngene.safetensors").read_bytes() == gene
+    assert again.config.origin.fitness != 0.99
+
+
+def test_a_run_whose_state_is_gone_is_not_begun_anew_while_the_one_before_is_there(tiny, run):
+    (run / STATE).unlink()
+    with pytest.raises(
+        RunError, match=r"state\.json is a link out of .*, or is not there\); go on from the generation"
+    ):
+        evolve(tiny(), out=run, resume=True)
+
+
+def test_a_damaged_state_without_one_before_needs_another_folder(tiny, tmp_path):
+    evolve(tiny("evolution.generations=1"), out=tmp_path)
+    edited(tmp_path / STATE, '"next_id": ', '"next_id": 1')
+    with pytest.raises(RunError, match=r"edited, or damaged, since it was saved\); start again with another --out"):
+        load_state(tmp_path)
+
+
+def test_an_edited_fitness_of_the_metrics_is_refused(tiny, run):
+    fitness = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["individuals"][0]["fitness"]
+    edited(run / "metrics.jsonl", f'"fitness": {fitness}', '"fitness": 0.99')
+    with pytest.raises(RunError, match=r"metrics\.jsonl: altered since the state was saved"):
+        evolve(tiny(), out=run, resume=True)
+
+
+def test_a_state_of_a_version_without_checksums_is_taken_with_a_warning(tiny, run):
+    state = json.loads((run / STATE).read_text())
+    del state["sha256"], state["metrics_sha256"]
+    (run / STATE).write_text(json.dumps(state))
+    listener = Listener()
+    evolve(tiny(), out=run, resume=True, reporter=listener)
+    assert [one for one in listener.warnings if "older version, without a checksum" in one]
+
+
+BODY = Body("lg_vgg11", 0.1, 11)
+
+
+def results_cache(folder, reporter, measures=("60",), start=scratch(), **constants):  # noqa: B008
+    return ResultsCache(folder, start, BODY, constants, {}, measures=measures, reporter=reporter)
+
+
+@pytest.fixture
+def two_units(tmp_path):
+    """Two measured units, and the file they are kept in."""
+    units = [Unit("novel", 0, number, 0.1) for number in range(2)]
+    for unit in units:
+        results_cache(tmp_path, Listener()).enter(unit, {"60": 0.5})
+    return units, next((tmp_path / "tasks").iterdir())
+
+
+@pytest.mark.parametrize(
+    "line", [b"{}", b"\xff", b"[" * 100_000, b"null", b'{"role": "novel", "measured": {"60": 0.9}}']
+)
+def test_a_damaged_line_of_results_is_measured_again_and_told_once(tmp_path, two_units, line):
+    (first, second), path = two_units
     path.write_bytes(line + b"\n" + path.read_bytes().splitlines()[1] + b"\n")
-    found = ledger(tmp_path, measures=["60"])
+    listener = Listener()
+    found = results_cache(tmp_path, listener)
     assert first not in found
     assert found[second] == {"60": 0.5}
+    assert listener.warnings == [f"{path}: 1 line is damaged or edited: measured again"]
+    assert second in results_cache(tmp_path, listener)
+    assert len(listener.warnings) == 1
 
 
-def test_a_line_of_a_ledger_that_lacks_a_measure_is_measured_again(tmp_path):
-    unit = Unit("novel", 0, 0, 0.1)
-    ledger(tmp_path).enter(unit, {"60": 0.5})
-    assert unit not in ledger(tmp_path, measures=["60", "prototype"])
+def test_an_edited_accuracy_and_a_line_of_other_constants_are_measured_again(tmp_path, two_units):
+    (first, second), path = two_units
+    edited(path, '"60": 0.5', '"60": 0.9')
+    results_cache(tmp_path, Listener(), steps=3).enter(second, {"60": 0.9})
+    (other,) = set((tmp_path / "tasks").iterdir()) - {path}
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    listener = Listener()
+    found = results_cache(tmp_path, listener)
+    assert first not in found
+    assert found[second] == {"60": 0.5}
+    assert "2 lines are damaged or edited" in listener.warnings[0]
+
+
+def test_a_line_of_results_that_lacks_a_measure_is_measured_again(tmp_path, two_units):
+    assert two_units[0][0] not in results_cache(tmp_path, Listener(), measures=["60", "prototype"])
 
 
 def test_a_network_whose_kernels_are_channels_last_is_told_how_to_be_kept(tiny_run, tmp_path):

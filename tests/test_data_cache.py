@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from image_tables import Listener, levels, local, write_parquet
+from safetensors import SafetensorError
 
+from learngene_hub.data import cache as cache_module
 from learngene_hub.data import loading as loading_module
-from learngene_hub.data.cache import cache_folder
+from learngene_hub.data.cache import NAMES_NAME, PIXELS_NAME, cache_folder
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
+from learngene_hub.store import ENTRY_NAME
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -69,41 +75,77 @@ def test_changed_files_are_decoded_anew(folder):
     assert levels(load_classes(local(folder), ["bee"])) == [(60, "bee"), (77, "bee")]
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
-@pytest.mark.parametrize("content", [b"", b"garbage", None], ids=["empty", "garbage", "half"])
-def test_a_damaged_cache_file_is_made_anew(folder, tmp_path, suffix, content):
+def entry(cache):
+    (place,) = (path for path in (cache / "images").iterdir() if path.is_dir())
+    return place
+
+
+def half(content):
+    return content[: len(content) // 2]
+
+
+def flipped(content):
+    """Still sound safetensors, or JSON: the last letters are pixels, or of a name."""
+    return content.replace(b"ant", b"bee") if b"ant" in content else content[:-9] + bytes(9)
+
+
+@pytest.mark.parametrize("name", [PIXELS_NAME, NAMES_NAME, ENTRY_NAME])
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: b"garbage", half, flipped])
+def test_a_damaged_entry_is_told_and_made_anew(folder, tmp_path, name, damage):
     first = load_classes(local(folder), ["ant"])
-    (file,) = (tmp_path / "cache").glob(f"*{suffix}")
+    file = entry(tmp_path / "cache") / name
     whole = file.read_bytes()
     file.unlink()  # the first load may still map it
-    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    assert levels(load_classes(local(folder), ["ant"])) == levels(first)
+    file.write_bytes(damage(whole))
+    listener = Listener()
+    assert levels(load_classes(local(folder), ["ant"], reporter=listener)) == levels(first)
+    assert listener.warnings == [f"decoded images: made again, since {file.parent} is damaged or was edited"]
     assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("change", [lambda place: (place / "more").touch(), lambda place: os.mkfifo(place / "pipe")])
+def test_an_entry_with_a_file_too_many_is_made_anew(folder, tmp_path, decoded, change):
+    load_classes(local(folder), ["ant"])
+    change(entry(tmp_path / "cache"))
+    load_classes(local(folder), ["ant"])
+    assert len(decoded) == 6
 
 
 def test_an_entry_says_what_it_was_made_from_and_nothing_unfinished_stays(folder, tmp_path):
     load_classes(local(folder), ["bee", "ant"])
-    assert sorted(file.suffix for file in (tmp_path / "cache").iterdir()) == [".json", ".safetensors"]
-    (sidecar,) = (tmp_path / "cache").glob("*.json")
-    described = json.loads(sidecar.read_text())
-    assert described["class_names"] == ["bee", "ant"]
-    assert described["images"] == 5
-    assert described["origin"]["from"]["path"] == str(folder)
+    place = entry(tmp_path / "cache")
+    assert {file.name for file in place.iterdir()} == {PIXELS_NAME, NAMES_NAME, ENTRY_NAME}
+    assert not list((tmp_path / "cache").rglob(".*"))
+    key = json.loads((place / ENTRY_NAME).read_text())["key"]
+    assert (key["classes"], key["from"]["path"]) == (["bee", "ant"], str(folder))
 
 
 def test_whoever_may_read_what_an_entry_says_may_read_its_images(folder, tmp_path):
     load_classes(local(folder), ["ant"])
-    assert len({file.stat().st_mode for file in (tmp_path / "cache").iterdir() if file.suffix != ".lock"}) == 1
+    assert len({file.stat().st_mode for file in entry(tmp_path / "cache").iterdir()}) == 1
 
 
-def test_what_a_kill_left_of_an_entry_goes_with_the_next(folder, tmp_path, monkeypatch):
+def test_what_a_kill_left_of_an_entry_goes_with_the_next(folder, tmp_path):
     cache = tmp_path / "cache"
     load_classes(local(folder), ["ant"], cache_dir=cache)
-    (entry,) = cache.glob("*.safetensors")
-    entry.unlink()
-    (cache / f".{entry.name}.abcd1234.tmp").mkdir()
+    place = entry(cache)
+    shutil.rmtree(place)
+    (place.parent / f".{place.name}.abcd1234.tmp").mkdir()
     load_classes(local(folder), ["ant"], cache_dir=cache)
-    assert {path.name for path in cache.iterdir()} == {entry.name, f"{entry.stem}.json"}
+    assert {path.name for path in place.parent.iterdir()} == {place.name, f"{place.name}.lock"}
+
+
+def test_images_that_another_process_is_decoding_are_waited_for(folder, tmp_path, monkeypatch):
+    made = loading_module._made
+
+    def tried(*args):
+        (lock,) = (tmp_path / "cache/images").glob("*.lock")
+        with pytest.raises(Timeout), FileLock(lock, timeout=0):
+            pass
+        return made(*args)
+
+    monkeypatch.setattr(loading_module, "_made", tried)
+    assert len(load_classes(local(folder), ["ant"])) == 3
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(folder, tmp_path):
@@ -113,6 +155,20 @@ def test_a_cache_that_cannot_be_written_is_a_warning(folder, tmp_path):
     assert len(loaded) == 2
     assert len(listener.warnings) == 1
     assert "Set LEARNGENE_CACHE" in listener.warnings[0]
+
+
+def test_a_disk_that_fills_up_while_images_are_kept_costs_a_warning(folder, tmp_path, monkeypatch):
+    def full(tensors, path):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(cache_module, "save_file", full)
+    listener = Listener()
+    assert len(load_classes(local(folder), ["bee"], reporter=listener)) == 2
+    (warning,) = listener.warnings
+    assert re.search(
+        r"decoded images: not kept: .*cannot be written \(No space left on device, \d+\.\d MB are", warning
+    )
+    assert not list((tmp_path / "cache").rglob("*.tmp"))
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch):

@@ -3,9 +3,11 @@
 import os
 import pwd
 import random
+import re
 import subprocess
+import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from PIL import Image
@@ -14,7 +16,8 @@ from learngene_hub import LearngeneError, evolve
 from learngene_hub.data import DataSource, available_classes, cache_folder
 from learngene_hub.errors import DataError, RunError, StorageError
 from learngene_hub.evolution import checkpoint
-from learngene_hub.finetuning import Photos
+from learngene_hub.finetuning import Photos, Predictor, Settings, finetune
+from learngene_hub.finetuning import run as finetuning
 from learngene_hub.finetuning.photos import load_photos
 from learngene_hub.progress import SilentReporter
 
@@ -34,11 +37,82 @@ def small_disk(place, options):
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_ends_a_run_in_a_line_and_leaves_nothing_half_written(tiny, tmp_path):
+class Fills(SilentReporter):
+    """Leaves no room on a disk when it is first told a line that says `when`."""
+
+    def __init__(self, disk, when):
+        self.filler, self.when, self.warnings = disk / "filler", when, []
+
+    def line(self, text):
+        if self.when in text and not self.filler.exists():
+            with suppress(OSError), self.filler.open("wb") as file:
+                file.write(bytes(10**8))
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def test_a_disk_without_room_for_a_run_is_refused_before_any_work(tiny, tmp_path):
     with small_disk(tmp_path / "disk", "size=40k") as disk:
-        with pytest.raises(StorageError, match=r"cannot be written \(No space left on device\): free some"):
+        with pytest.raises(StorageError, match=r"run: expected 3\.\d MB of free space for the run, found 0\.0 MB"):
             evolve(tiny(), out=disk / "run")
+        assert not list(disk.iterdir())
+
+
+def test_a_disk_that_fills_up_ends_a_run_in_a_line_and_it_goes_on_to_the_same_bytes(tiny, tiny_run, tmp_path):
+    with small_disk(tmp_path / "disk", "size=6m") as disk:
+        filling = Fills(disk, "generation 1/3")
+        with pytest.raises(StorageError, match=r"cannot be written \(No space left on device, 0\.0 MB are left\)"):
+            evolve(tiny(), out=disk / "run", reporter=filling)
         assert not list(disk.rglob(".*.tmp"))
+        filling.filler.unlink()
+        evolve(tiny(), out=disk / "run", resume=True)
+        assert (disk / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+def test_a_cache_on_a_full_disk_costs_a_warning_and_no_result(tiny, tiny_run, tmp_path, monkeypatch):
+    with small_disk(tmp_path / "disk", "size=40k") as disk:
+        monkeypatch.setenv("LEARNGENE_CACHE", str(disk))
+        filling = Fills(disk, "never")
+        evolve(tiny(), out=tmp_path / "run", reporter=filling)
+        assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+        assert [one.partition(":")[0] for one in filling.warnings] == ["decoded images"] * 2
+
+
+SHORT = Settings(epochs=1, lr=0.01)
+
+
+def test_a_disk_without_room_for_the_network_is_refused_before_any_training(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetuning, "_fit_all", lambda *args: pytest.fail("trained"))
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
+        with pytest.raises(StorageError, match=r"expected \d\.\d MB of free space for the network .*, found 1\.0 MB"):
+            finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=disk / "out", settings=SHORT)
+        assert not list(disk.iterdir())
+
+
+def test_a_network_whose_disk_fills_up_in_training_is_written_elsewhere_and_told(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with small_disk(tmp_path / "disk", "size=6m") as disk:
+        filling = Fills(disk, "validation images right")
+        data = photos(tmp_path / "photos", 2, 12)
+        tuned = finetune(tiny_run, data, out=disk / "out", settings=SHORT, reporter=filling)
+        assert [one.name for one in disk.iterdir()] == ["filler"]
+    assert tuned.folder.name == "out"
+    assert tuned.folder.is_relative_to(tmp_path / "temporary")
+    (told,) = (one for one in filling.warnings if "instead" in one)
+    assert re.search(rf"out: cannot be written .* is in {tuned.folder} instead: move it from there", told)
+    assert next(iter(Predictor.load(tuned.folder).predict([data]))).fault is None
+
+
+def test_a_network_that_can_be_written_nowhere_names_the_folder_that_was_asked_for(tiny_run, tmp_path, monkeypatch):
+    def full(out, **_):
+        raise StorageError(f"{out}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(finetuning, "write_folder", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(StorageError, match=rf"^{tmp_path}/out: cannot be written"):
+        finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=tmp_path / "out", settings=SHORT)
 
 
 def test_a_run_whose_disk_was_full_for_a_while_goes_on_to_the_same_bytes(tiny, tiny_run, tmp_path, monkeypatch):
@@ -93,7 +167,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(tiny, tiny
 
     gene = evolve(tiny(), out=tmp_path / "run", reporter=Warned())
     assert gene.config.origin.fitness > 0
-    assert any("Decoded images are not kept" in text for text in said)
+    assert any("decoded images: not kept" in text for text in said)
 
 
 def test_a_clock_that_goes_back_changes_nothing(tiny, tiny_run, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Evaluations that are stopped, killed, resumed, or shared by several processes."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.engine import EngineOptions, no_step
 from learngene_hub.evaluation import bench
 from learngene_hub.evaluation.bench import Bench, Plan, Unit
+from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.judge import Arena, Trial
-from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
 from learngene_hub.progress import SilentReporter
@@ -110,10 +111,24 @@ def test_results_are_not_written_over_by_fewer_starts(tiny_run, tmp_path):
 
 def test_another_protocol_shares_nothing(tmp_path):
     unit, body = Unit("novel", 0, 0, 0.1), Body("lg_vgg11")
-    Ledger(tmp_path, scratch(), body, {"steps": 3}, {}).enter(unit, {"3": 0.5})
-    assert unit in Ledger(tmp_path, scratch(), body, {"steps": 3}, {})
-    assert unit not in Ledger(tmp_path, scratch(), body, {"steps": 4}, {})
-    assert unit not in Ledger(tmp_path, scratch(), Body("lg_vgg11", width=2.0), {"steps": 3}, {})
+
+    def known(body, **constants):
+        return ResultsCache(tmp_path, scratch(), body, constants, {}, measures=(), reporter=SilentReporter())
+
+    known(body, steps=3).enter(unit, {"3": 0.5})
+    assert unit in known(body, steps=3)
+    assert unit not in known(body, steps=4)
+    assert unit not in known(Body("lg_vgg11", width=2.0), steps=3)
+
+
+def test_edited_accuracies_are_measured_again(tiny_run, tmp_path, monkeypatch):
+    first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+    for file in (tmp_path / "tasks").iterdir():
+        file.write_text(re.sub(r'"measured": {"3": [\d.]+}', '"measured": {"3": 0.987}', file.read_text()))
+    trained, real = [], bench.train
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    assert evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path) == first
+    assert len(trained) == 2 * (2 * 2 + 3)
 
 
 MORE = replace(QUICK, tasks=200, lr=0.05)  # long enough to be killed half-way

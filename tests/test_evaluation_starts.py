@@ -1,5 +1,6 @@
 """Transfer to other data, baselines, and networks of a user's own."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -95,11 +96,44 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
 ONE = replace(QUICK, lr=0.05, tasks=1)
 
 
-def test_a_cache_that_cannot_be_made_is_told(tiny_run, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("mine")
+class Listener(SilentReporter):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def kept(folder):
+    """Name of a pre-trained network in the cache -> its bytes."""
+    return {file.parent.name: file.read_bytes() for file in folder.glob("pretrained/*/network.safetensors")}
+
+
+def test_a_cache_that_cannot_be_made_costs_a_warning_and_no_result(tiny_run, tmp_path, monkeypatch):
+    whole = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    (tmp_path / "file").touch()
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file" / "cache"))
+    listener = Listener()
+    again = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
+    assert start(again, "narrow").measures == start(whole, "narrow").measures
+    (told,) = (one for one in listener.warnings if one.startswith("narrow"))
+    assert re.search("narrow: not kept: .*cannot be written.*Set LEARNGENE_CACHE to another folder", told)
     with pytest.raises(StorageError, match="cache/pretrained: cannot be written"):
-        evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["narrow"], seeds=(0,))
+        evaluate(tiny_run, protocol=ONE, baselines=["gtl-no-mutation"], seeds=(0,))
+
+
+@pytest.mark.parametrize("name", ["network.safetensors", "record.json"])
+def test_a_damaged_pretrained_network_is_told_and_trained_again(tiny_run, cache, name):
+    whole = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    (file,), before = cache.glob(f"pretrained/*/{name}"), set(kept(cache).values())
+    content = file.read_bytes()
+    file.unlink()  # it may be mapped into memory
+    file.write_bytes(content.replace(b"cpu", b"gpu") if name == "record.json" else content[:-8] + bytes(8))
+    listener = Listener()
+    again = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
+    assert start(again, "narrow").measures == start(whole, "narrow").measures
+    assert f"narrow: made again, since {file.parent} is damaged or was edited" in listener.warnings
+    assert set(kept(cache).values()) == before
 
 
 def test_all_weights_of_a_wider_network_come_with_statistics_of_their_own(tiny_run, cache, monkeypatch):

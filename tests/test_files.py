@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from learngene_hub import files
 from learngene_hub.errors import LONGEST, GeneFileError, HubError, RunError, StorageError
 from learngene_hub.files import (
     append_line,
     atomic_path,
+    check_room,
     claim,
     claim_new,
     is_there,
@@ -90,10 +92,37 @@ def test_a_snapshot_of_the_hubs_cache_may_link_to_its_blobs_only(tmp_path):
 def test_a_disk_that_is_full_or_read_only_is_told_and_the_old_file_stays(tmp_path, monkeypatch, number):
     write_text(tmp_path / "file", "old")
     monkeypatch.setattr(os, "replace", failing(number))
-    with pytest.raises(StorageError, match=rf"file: cannot be written \({os.strerror(number)}\).*as it was"):
+    with pytest.raises(StorageError, match=rf"/file: cannot be written \({os.strerror(number)}.*\).*as it was"):
         write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_tensors_that_do_not_fit_are_told_of_the_outermost_folder_that_is_written(tmp_path, number):
+    """As safetensors says it, which raises no `OSError`."""
+
+    def write():
+        with atomic_path(tmp_path / "out") as folder:
+            folder.mkdir()
+            with atomic_path(folder / "weights"):
+                raise SafetensorError(f"Error while serializing: I/O error: whatever (os error {number})")
+
+    with pytest.raises(StorageError, match=rf"{tmp_path}/out: cannot be written \({os.strerror(number)}"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_tensors_that_is_none_of_the_disk_stays_what_it_is(tmp_path):
+    with pytest.raises(SafetensorError, match="no such thing"), atomic_path(tmp_path / "out"):
+        raise SafetensorError("no such thing")
+
+
+def test_room_is_looked_for_where_the_folder_will_be(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    check_room(tmp_path / "not/there/yet", free // 2, "the network")
+    with pytest.raises(StorageError, match=r"yet: expected [\d.]+ MB of free space for the network, found [\d.]+ MB"):
+        check_room(tmp_path / "not/there/yet", 10 * free, "the network")
 
 
 def test_a_line_that_does_not_fit_on_the_disk_is_told(tmp_path, monkeypatch):

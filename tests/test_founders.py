@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,10 +17,12 @@ from learngene_hub.evolution import run as run_module
 from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
 from learngene_hub.evolution.plan import plan_generation
+from learngene_hub.files import file_sha256
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.progress import SilentReporter
 from learngene_hub.recipe import Recipe
+from learngene_hub.store import ENTRY_NAME
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")
 RECIPE = Recipe.from_mapping({"name": "x", "data": {"preset": "glyphs"}})
@@ -89,6 +92,9 @@ def test_founders_taken_over_cost_what_they_cost(tiny, tmp_path):
     first = evolve(tiny(*LINE), out=tmp_path / "first", founders=founders)
     for file in founders.glob(f"*/{RECORD_NAME}"):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 500.0}))
+        entry = json.loads((file.parent / ENTRY_NAME).read_text())
+        entry["sha256"][RECORD_NAME] = file_sha256(file)
+        (file.parent / ENTRY_NAME).write_text(json.dumps(entry))
     second = evolve(tiny(*LINE, "evolution.mutation_rate=0"), out=tmp_path / "second", founders=founders)
     assert second.config.origin.cost.images == first.config.origin.cost.images
     assert second.config.origin.cost.seconds > 1000
@@ -110,6 +116,10 @@ def test_a_founder_of_other_images_is_not_taken(tiny, tmp_path, raised, monkeypa
     assert raised == [1, 1, 2] * 2
 
 
+def edited(content):
+    return re.sub(rb'"fitness": [\d.]+', b'"fitness": 0.99', content)
+
+
 def truncated(content):
     return content[:-5]
 
@@ -118,7 +128,9 @@ def altered(content):
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-@pytest.mark.parametrize(("file", "damage"), [(GENE_NAME, truncated), (GENE_NAME, altered), (RECORD_NAME, truncated)])
+@pytest.mark.parametrize(
+    ("file", "damage"), [(GENE_NAME, truncated), (GENE_NAME, altered), (RECORD_NAME, truncated), (RECORD_NAME, edited)]
+)
 def test_a_damaged_founder_is_raised_again_and_replaced(tiny, tmp_path, raised, file, damage):
     founders, genes = tmp_path / "founders", []
     for name in ("first", "second", "third"):

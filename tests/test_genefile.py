@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from learngene_hub import Learngene, LearngeneError, Recipe, evolve
 from learngene_hub.errors import GeneFileError
+from learngene_hub.files import file_sha256
 from learngene_hub.gene import folder as gene_folder
 from learngene_hub.gene.config import SCHEMA_VERSION
-from learngene_hub.gene.folder import file_sha256, find_gene, verify
+from learngene_hub.gene.folder import find_gene, verify
 from learngene_hub.gene.sharing import files_to_push
 
 SIX_CLASSES = (

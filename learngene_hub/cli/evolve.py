@@ -9,7 +9,7 @@ import typer
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
 from learngene_hub.cli.interrupts import interruptible
-from learngene_hub.errors import LearngeneError
+from learngene_hub.errors import LearngeneError, StorageError
 
 if TYPE_CHECKING:
     from learngene_hub.evolution.dry_run import Forecast
@@ -45,6 +45,7 @@ def evolve(
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """
+    from learngene_hub.evolution.checkpoint import has_state
     from learngene_hub.evolution.dry_run import forecast
     from learngene_hub.evolution.run import evolve as run
     from learngene_hub.fitting import pick_device
@@ -58,7 +59,13 @@ def evolve(
         return
     folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address, timeout)
     with interruptible(f"interrupted; the same command with --resume goes on after the last generation in {folder}"):
-        gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
+        try:
+            gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
+        except StorageError as error:
+            if not has_state(folder):
+                raise
+            more = "then the same command with --resume goes on after the last generation that was saved"
+            raise StorageError(f"{error}; {more}") from None
     if gene.config.origin is None:
         raise LearngeneError(f"{folder}: the gene has no origin")
     share = f"{gene.config.parameters:,} parameters"

@@ -86,7 +86,10 @@ def finetune(
         print_json(tuned.record)
     else:
         _show(tuned)
-    stderr.print(f"pictures and numbers: {out}; next: learngene predict {out} photo.jpg", markup=False)
+    folder = tuned.folder
+    stderr.print(f"pictures and numbers: {folder}; next: learngene predict {folder} photo.jpg", markup=False)
+    if folder != out:  # a script should not go on with OUT
+        raise typer.Exit(1)
 
 
 def predict(

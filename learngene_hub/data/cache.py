@@ -1,30 +1,38 @@
 """Decoded images on disk, so that a data set is decoded once per machine.
 
-One entry is a safetensors file and a JSON file that says what it was made from. Entries are found by a digest of that
-description: anything that changes the pixels must be part of it.
+An entry is a safetensors file, read by mapping it into memory, and a JSON file of the names of its classes. Its key is
+what it was made from: anything that changes the pixels must be part of it.
 """
 
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from learngene_hub.data.image_set import ImageSet
-from learngene_hub.errors import BusyError, DataError
-from learngene_hub.files import atomic_path, claim_new, expanded, read_json, sweep, write_text
+from learngene_hub.errors import DataError
+from learngene_hub.files import expanded, read_json, write_text
+from learngene_hub.progress import Reporter
+from learngene_hub.store import KeyedStore
 
-_MOST = 10**8  # bytes of a description
-Origin = Mapping[str, object]  # what an image set was made from, in JSON types
+IMAGES_FOLDER = "images"
+PIXELS_NAME, NAMES_NAME = "images.safetensors", "classes.json"
+_MOST = 10**8  # bytes of the names
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images, and what was left out of them, in words."""
+
+    images: ImageSet
+    left_out: str
 
 
 def cache_folder() -> Path:
-    """Where entries lie: `$LEARNGENE_CACHE`, else `$XDG_CACHE_HOME/learngene`, else `~/.cache/learngene`.
+    """Where all caches lie: `$LEARNGENE_CACHE`, else `$XDG_CACHE_HOME/learngene`, else `~/.cache/learngene`.
 
     Raises:
         DataError: there is no home, as in a container without a user.
@@ -38,61 +46,27 @@ def cache_folder() -> Path:
     return place
 
 
-def find_cached(origin: Origin, folder: Path) -> tuple[ImageSet, str] | None:
-    """The image set made from `origin`, and what was left out of it, in words.
-
-    None if there is no entry, or one that is damaged and must be made anew.
-    """
-    tensors, sidecar = _entry(origin, folder)
-    try:
-        described = read_json(sidecar, most=_MOST)
-        if described["origin"] != json.loads(_canonical(origin)):
-            return None
-        loaded = load_file(tensors)
-        images = ImageSet(loaded["images"], loaded["labels"], tuple(described["class_names"]))
-        return images, str(described["left_out"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, DataError):
-        return None
-
-
-def store(image_set: ImageSet, origin: Origin, folder: Path, *, left_out: str = "") -> Path:
-    """Write an entry, or replace it; a reader sees all of a file or none of it. What a kill left of it goes first.
-
-    Returns:
-        The safetensors file; the JSON file beside it has the same stem.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    tensors, sidecar = _entry(origin, folder)
-    description = {
-        "class_names": image_set.class_names,
-        "images": len(image_set),
-        "left_out": left_out,
-        "origin": origin,
-    }
-    with suppress(BusyError), claim_new(tensors):  # or another process is storing the same
-        sweep(folder, sidecar.name)
-        write_text(sidecar, json.dumps(description, indent=1) + "\n")
-        with atomic_path(tensors) as path:
-            save_file({"images": image_set.images, "labels": image_set.labels}, path)
-            shutil.copymode(sidecar, path)  # safetensors lets nobody else read it
-    return tensors
+def image_store(folder: Path, reporter: Reporter) -> KeyedStore[Decoded]:
+    """The decoded images that are kept in the cache `folder`."""
+    return KeyedStore(folder / IMAGES_FOLDER, "decoded images", _write, _read, reporter)
 
 
 def size(folder: Path) -> int:
-    """Bytes of the images kept in `folder`; a file that goes meanwhile, or may not be seen, counts nothing."""
+    """Bytes of the images in the cache `folder`; a file that goes meanwhile, or may not be seen, counts nothing."""
     kept = 0
-    for file in folder.glob("*.safetensors"):
+    for file in (folder / IMAGES_FOLDER).glob(f"*/{PIXELS_NAME}"):
         with suppress(OSError):
             kept += file.stat().st_size
     return kept
 
 
-def _entry(origin: Origin, folder: Path) -> tuple[Path, Path]:
-    digest = hashlib.sha256(_canonical(origin).encode()).hexdigest()[:32]
-    return folder / f"{digest}.safetensors", folder / f"{digest}.json"
+def _write(folder: Path, decoded: Decoded) -> None:
+    names = {"class_names": decoded.images.class_names, "left_out": decoded.left_out}
+    write_text(folder / NAMES_NAME, json.dumps(names, indent=1) + "\n")
+    save_file({"images": decoded.images.images, "labels": decoded.images.labels}, folder / PIXELS_NAME)
 
 
-def _canonical(origin: Origin) -> str:
-    return json.dumps(origin, sort_keys=True)
+def _read(folder: Path) -> Decoded:
+    names, tensors = read_json(folder / NAMES_NAME, most=_MOST), load_file(folder / PIXELS_NAME)
+    images = ImageSet(tensors["images"], tensors["labels"], tuple(names["class_names"]))
+    return Decoded(images, str(names["left_out"]))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learngene_hub.data.cache import cache_folder, find_cached, store
+from learngene_hub.data.cache import Decoded, cache_folder, image_store
 from learngene_hub.data.decode import MOST_ENCODED, decode_image
 from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
@@ -52,30 +52,19 @@ def load_classes(
             `source.on_corrupt` is "refuse".
     """
     refuse_repeated(names, "The list of classes to load")
-    folder = cache_folder() if cache_dir is None else cache_dir
-    origin = _origin(source, names)
-    cached = find_cached(origin, folder)
-    images, left_out = cached or _made(source, names, reporter)
-    if left_out:
-        reporter.warn(f"Left out: {left_out}")
-    if cached is None:
-        _keep(images, left_out, origin, folder, reporter)
-    return images
+    store = image_store(cache_folder() if cache_dir is None else cache_dir, reporter)
+    decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
+    if decoded.left_out:
+        reporter.warn(f"Left out: {decoded.left_out}")
+    return decoded.images
 
 
-def _made(source: DataSource, names: Sequence[str], reporter: Reporter) -> tuple[ImageSet, str]:
-    """The images, drawn or decoded, and what was left out."""
+def _made(source: DataSource, names: Sequence[str], reporter: Reporter) -> Decoded:
+    """The images, drawn or decoded."""
     if source.preset != GLYPHS:
         return _decode_classes(source, names, reporter)
     count = source.images_per_class or GLYPHS_PER_CLASS
-    return draw_glyphs(names, image_size=source.image_size, images_per_class=count, seed=source.seed), ""
-
-
-def _keep(images: ImageSet, left_out: str, origin: dict[str, object], folder: Path, reporter: Reporter) -> None:
-    try:
-        store(images, origin, folder, left_out=left_out)
-    except OSError as error:
-        reporter.warn(f"Decoded images are not kept: cannot write {folder} ({error}). Set LEARNGENE_CACHE to a folder")
+    return Decoded(draw_glyphs(names, image_size=source.image_size, images_per_class=count, seed=source.seed), "")
 
 
 @dataclass(frozen=True)
@@ -87,7 +76,7 @@ class _Wanted:
     label: int
 
 
-def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> tuple[ImageSet, str]:
+def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> Decoded:
     with opened(source) as parts:
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
@@ -110,7 +99,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
     sound = torch.tensor([place not in reasons for place in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]
     _refuse_empty(labels, names, left_out)
-    return ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out
+    return Decoded(ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out)
 
 
 def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource) -> list[_Wanted]:

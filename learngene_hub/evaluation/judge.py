@@ -10,7 +10,7 @@ import torch
 
 from learngene_hub.engine import Crew, Step, no_step, threads
 from learngene_hub.evaluation.bench import Bench, Unit
-from learngene_hub.evaluation.ledger import Ledger, Measured
+from learngene_hub.evaluation.cache import Measured, ResultsCache
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
@@ -27,7 +27,7 @@ class Contender:
 
     start: Start
     body: Body
-    ledger: Ledger
+    cache: ResultsCache
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ Referee = Callable[[Sequence[Bout]], Iterator[tuple[Bout, Measured]]]
 def judge(
     contenders: Sequence[Contender], protocol: Protocol, seeds: Sequence[int], *, referee: Referee, reporter: Reporter
 ) -> list[Verdict]:
-    """A verdict on every contender, in order; what a ledger knows already is not measured again."""
+    """A verdict on every contender, in order; what is in its cache is not measured again."""
     tuning = _climb(contenders, protocol, referee=referee, reporter=reporter)
     rates = [best_rate(tried) if protocol.lr is None else protocol.lr for tried in tuning]
     for one, lr, tried in zip(contenders, rates, tuning, strict=True):
@@ -66,7 +66,7 @@ def judge(
         Verdict(
             lr,
             dict(sorted(tried.items())),
-            {name: [one.ledger[unit][name] for unit in units] for name in protocol.measures},
+            {name: [one.cache[unit][name] for unit in units] for name in protocol.measures},
         )
         for one, lr, tried, units in zip(contenders, rates, tuning, tasks, strict=True)
     ]
@@ -178,17 +178,17 @@ def _climb(
 
 
 def _measure(title: str, bouts: Iterable[Bout], referee: Referee, reporter: Reporter) -> None:
-    waiting = [(one, unit) for one, unit in bouts if unit not in one.ledger]
+    waiting = [(one, unit) for one, unit in bouts if unit not in one.cache]
     with reporter.task(title, len(waiting), "net") as bar:
         for (one, unit), measured in referee(waiting):
-            one.ledger.enter(unit, measured)
+            one.cache.enter(unit, measured)
             bar.advance(start=one.start.name)
 
 
 def _held_out(one: Contender, protocol: Protocol, lr: float) -> float:
     """Mean accuracy on the held-out tasks, over all measures that training can change."""
     names = [str(step) for step in protocol.measured_at if step > 0]
-    return statistics.fmean(one.ledger[unit][name] for unit in _held_out_units(protocol, lr) for name in names)
+    return statistics.fmean(one.cache[unit][name] for unit in _held_out_units(protocol, lr) for name in names)
 
 
 def _held_out_units(protocol: Protocol, lr: float) -> list[Unit]:

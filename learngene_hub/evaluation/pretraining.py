@@ -5,22 +5,21 @@ with draws of their own; after each the network is saved, so an interrupted trai
 bytes (on a CPU, with the same number of threads).
 """
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from learngene_hub.data import sample_task
 from learngene_hub.engine import device_name
-from learngene_hub.errors import TrainingError
-from learngene_hub.files import alone, atomic_path, read_json, sweep, written
+from learngene_hub.errors import StorageError, TrainingError
+from learngene_hub.files import read_json, write_text
 from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.genome.birth import placed
@@ -29,6 +28,7 @@ from learngene_hub.progress import Reporter
 from learngene_hub.rates import Falling
 from learngene_hub.rng import generator, seeded_initialisation
 from learngene_hub.sections import OptimisationSection
+from learngene_hub.store import KeyedStore
 from learngene_hub.training import Precision, Training, train
 
 FORMAT = 1  # raise it when the same plan gives another network
@@ -67,10 +67,9 @@ class Pretraining:
     seed: int
 
     @property
-    def key(self) -> str:
-        """Hash of all of it."""
-        plan = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
-        return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:24]
+    def key(self) -> dict[str, Any]:
+        """All of it, in JSON types."""
+        return asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
 
     @property
     def steps(self) -> int:
@@ -91,14 +90,16 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A trained network.
+    """A trained network, or one whose training goes on.
 
     Attributes:
+        chapters: of its training that are done.
         state: its tensors, classifier included, on the CPU.
         seconds: of its training.
         device: it was trained on.
     """
 
+    chapters: int
     state: Mapping[str, Tensor]
     seconds: float
     device: str
@@ -110,34 +111,39 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
     Raises:
         TrainingError: the training diverged.
     """
-    with _held(plan, folder, title, reporter.line) as place:
-        done, saved = _load(place)
-        if saved is not None and done >= CHAPTERS:
+    store = _store(folder, title, reporter)
+    with store.held(plan.key):
+        saved = store.find(plan.key)
+        if saved is not None and saved.chapters >= CHAPTERS:
             return saved
         with reporter.task(f"pre-training {title}", plan.steps, "step") as bar:
-            return _finish(place, plan, images, bar.advance)
+            return _finish(store, plan, saved, images, bar.advance)
 
 
-@contextmanager
-def _held(plan: Pretraining, folder: Path, title: str, tell: Callable[[str], None]) -> Iterator[Path]:
-    """The place of the network in the cache, held against other processes."""
-    with written(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / f"{plan.key}.lock", title, tell):
-        sweep(folder, plan.key)
-        yield folder / plan.key
+def _store(folder: Path, title: str, reporter: Reporter) -> KeyedStore[Pretrained]:
+    return KeyedStore(folder, title, _write, _read, reporter)
 
 
-def _finish(place: Path, plan: Pretraining, images: Images, on_steps: Callable[[float], None]) -> Pretrained:
-    """Train what is left of the network at `place`."""
-    done, saved = _load(place)
+def _finish(
+    store: KeyedStore[Pretrained],
+    plan: Pretraining,
+    saved: Pretrained | None,
+    images: Images,
+    on_steps: Callable[[float], None],
+) -> Pretrained:
+    """Train what is left of the network that was `saved`, and keep it after every chapter."""
+    done = saved.chapters if saved else 0
     on_steps(_begin(plan.steps, done))
     for chapter in range(done, CHAPTERS):
         began = time.monotonic()
         state = _chapter(plan, saved, images, chapter, lambda _: on_steps(1))
         seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
-        saved = Pretrained(state, round(seconds, 1), device_name(images.device))
-        _save(place, plan, chapter + 1, saved)
+        saved = Pretrained(chapter + 1, state, round(seconds, 1), device_name(images.device))
+        if saved.chapters == CHAPTERS:
+            store.keep(plan.key, saved)
+        else:
+            with suppress(StorageError):  # that of the last one is told
+                store.put(plan.key, saved)
     assert saved is not None
     return saved
 
@@ -177,27 +183,13 @@ def _chapter(
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
-def _save(place: Path, plan: Pretraining, chapters: int, saved: Pretrained) -> None:
-    with atomic_path(place) as folder:
-        folder.mkdir()
-        write_tensors(folder / TENSORS_NAME, saved.state)
-        record = {
-            "chapters": chapters,
-            "seconds": saved.seconds,
-            "device": saved.device,
-            "images": plan.images,
-            "key": plan.key,
-        }
-        (folder / RECORD_NAME).write_text(json.dumps(record, indent=2), encoding="utf-8")
+def _write(folder: Path, network: Pretrained) -> None:
+    write_tensors(folder / TENSORS_NAME, network.state)
+    record = {"chapters": network.chapters, "seconds": network.seconds, "device": network.device}
+    write_text(folder / RECORD_NAME, json.dumps(record, indent=2))
 
 
-def _load(place: Path) -> tuple[int, Pretrained | None]:
-    """Chapters done, and what they gave."""
-    if not (place / RECORD_NAME).is_file():
-        return 0, None
-    try:
-        record = read_json(place / RECORD_NAME, most=10**6)
-        saved = Pretrained(load_file(place / TENSORS_NAME), float(record["seconds"]), str(record["device"]))
-        return int(record["chapters"]), saved
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return 0, None  # damaged: trained again
+def _read(folder: Path) -> Pretrained:
+    record = read_json(folder / RECORD_NAME, most=10**6)
+    state = load_file(folder / TENSORS_NAME)
+    return Pretrained(int(record["chapters"]), state, float(record["seconds"]), str(record["device"]))

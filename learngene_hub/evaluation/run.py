@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from learngene_hub.data import cache_folder
 from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.bench import Bench, Plan
+from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.judge import THREADS, Arena, Contender, judge, referee_of
-from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.outcome import environment, fit, make_results
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
@@ -147,7 +148,7 @@ def evaluate(
         arena = Arena(bench, _entrants(starts, bodies, reporter))
         with workforce.crew(arena, reporter) as crew:
             ((_, where),) = crew.run([Look()])
-            contenders = _contenders(arena, where, folder)
+            contenders = _contenders(arena, where, folder, reporter)
             referee = referee_of(crew, contenders, where.precision)
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
         judged = list(zip(contenders, verdicts, strict=True))
@@ -319,11 +320,10 @@ class Look:
             return Where(plan.constants(), environment(plan), processor, plan.precision)
 
 
-def _contenders(arena: Arena, where: Where, folder: Path | None) -> list[Contender]:
+def _contenders(arena: Arena, where: Where, folder: Path | None, reporter: Reporter) -> list[Contender]:
     """The entrants, with what is known of them."""
     constants, images = {**where.constants, **where.environment}, arena.bench.fingerprints()
-    measures = arena.bench.plan.protocol.measures
-    return [
-        Contender(start, body, Ledger(folder, start, body, constants, images, measures))
-        for start, body in arena.entrants
-    ]
+    known = partial(
+        ResultsCache, measures=arena.bench.plan.protocol.measures, reporter=reporter, constants=constants, images=images
+    )
+    return [Contender(start, body, known(folder, start, body)) for start, body in arena.entrants]

@@ -13,7 +13,7 @@ from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretra
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.terms import FULL, PLANS, TEACHER, WIDER, Terms, plan_flops
 from learngene_hub.evolution.run import evolve
-from learngene_hub.files import alone
+from learngene_hub.files import alone, written
 from learngene_hub.fitting import support_batches
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import body_channels, gene_network, placed
@@ -118,7 +118,8 @@ def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Star
     recipe = terms.recipe.changed(change)
     out = terms.folder / f"{name}-{recipe.sha256[:24]}-{terms.images_hash[:12]}"
     terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
-    terms.folder.mkdir(parents=True, exist_ok=True)
+    with written(terms.folder):
+        terms.folder.mkdir(parents=True, exist_ok=True)
     with alone(out.with_suffix(".lock"), name, terms.reporter.line):
         gene = evolve(
             recipe,

@@ -1,7 +1,8 @@
 """The state of an evolution on disk, after every generation, and whole at any moment.
 
 The pool's tensors go to a file named after the generation; `state.json` then takes its new place in one step and
-names that file with its sha256. A kill between the two leaves the old pair in force.
+names that file with its sha256. A kill between the two leaves the old pair in force. The state carries checksums of
+itself and of the metrics so far, too; that of the generation before stays beside it, for when it is damaged.
 """
 
 import hashlib
@@ -21,20 +22,24 @@ from torch import Tensor
 from learngene_hub import files
 from learngene_hub.descent import everyone
 from learngene_hub.errors import NetworkError, RecipeError, RunError, first_fault
-from learngene_hub.evolution.body import network_body, recipe_channels
+from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
-from learngene_hub.files import append_line, atomic_path, leads_out, read_file, write_text
+from learngene_hub.files import append_line, atomic_path, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe import Recipe
+from learngene_hub.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.training import Precision
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
+BEFORE_NAME = "before.json"  # the state of the generation before
 MOST_STATE = 10**8  # bytes of `state.json`
 MOST_HEADER = 10**5  # bytes that name the tensors of one gene in the pool's file
 MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
+MORE_ROOM = 2 * 10**6  # bytes for metrics, pictures, pages and cards
+POOLS = 3  # on the disk at once: of the generation before, the last one, and the one that is being written
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -65,6 +70,7 @@ class _StateRecord(_Part):
     pool: list[_IndividualRecord] = Field(min_length=1)
     pool_file: str = Field(pattern=r"^pool-[0-9]{6,12}\.safetensors$")
     pool_sha256: str
+    metrics_sha256: str | None = None  # a run from before it was kept
     recipe: dict[str, Any]
     classes: dict[str, list[str]]
     fingerprints: dict[str, str] = {}  # a run from before they were kept has none
@@ -104,8 +110,8 @@ class _Row(_Part):
 
 
 def has_state(out: Path) -> bool:
-    """Whether `out` holds the state of an evolution."""
-    return (out / STATE_FOLDER / STATE_NAME).is_file()
+    """Whether `out` holds the state of an evolution, damaged perhaps."""
+    return any((out / STATE_FOLDER / name).is_file() for name in (STATE_NAME, BEFORE_NAME))
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,21 @@ class Surroundings:
     threads: int | None
 
 
+def check_room_for(out: Path, recipe: Recipe) -> None:
+    """Do nothing, unless the disk of `out` has no room for a run of `recipe`, less what is there of it already.
+
+    Raises:
+        StorageError: it has not.
+    """
+    gene = sum(tensor.nbytes for tensor in gene_shape(recipe).values())
+    there = sum(file.stat().st_size for file in (out / STATE_FOLDER).glob("*"))
+    files.check_room(out, (POOLS * recipe.evolution.pool_size + 1) * gene + MORE_ROOM - there, "the run")
+
+
 def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], around: Surroundings) -> None:
-    """Save `state` with the dumped `recipe` and the surroundings it belongs to; older files go afterwards."""
+    """Save `state` with the dumped `recipe` and the surroundings it belongs to; those of the generation before stay."""
     folder = out / STATE_FOLDER
-    pool = folder / f"pool-{state.generation:06d}.safetensors"
+    pool = folder / _pool_name(state.generation)
     with atomic_path(pool) as path:
         sha256 = write_tensors(
             path, {f"{one.id}/{name}": t for one in state.pool for name, t in one.genome.tensors.items()}
@@ -140,23 +157,31 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], arou
         "pool": [_describe(individual) for individual in state.pool],
         "pool_file": pool.name,
         "pool_sha256": sha256,
+        "metrics_sha256": _metrics_sha256(out, state.generation),
         "recipe": recipe,
         **asdict(around),
     }
-    write_text(folder / STATE_NAME, json.dumps(record, indent=1))
+    if (folder / STATE_NAME).is_file():
+        write_text(folder / BEFORE_NAME, (folder / STATE_NAME).read_text(encoding="utf-8"))
+    write_text(folder / STATE_NAME, json.dumps(sealed(record), indent=1))
     for old in folder.glob("pool-*.safetensors"):
-        if old != pool:
+        if old.name not in {_pool_name(state.generation), _pool_name(state.generation - 1)}:
             with suppress(PermissionError):  # Windows removes no open file; the next generation will
                 old.unlink()
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A state with the dumped recipe and the surroundings that it belongs to."""
+    """A state with the dumped recipe and the surroundings that it belongs to.
+
+    Attributes:
+        is_checked: whether it carries its checksum, as those of older versions do not.
+    """
 
     state: EvolutionState
     recipe: dict[str, Any]
     around: Surroundings
+    is_checked: bool
 
 
 def load_state(out: Path) -> Saved:
@@ -167,20 +192,66 @@ def load_state(out: Path) -> Saved:
     """
     folder = out / STATE_FOLDER
     try:
-        record = _StateRecord.model_validate_json(_own_file(folder / STATE_NAME, out, most=MOST_STATE))
-        pool = folder / record.pool_file
+        content = _own_file(folder / STATE_NAME, out, most=MOST_STATE)
+        is_checked = _is_checked(content)
+        record = _StateRecord.model_validate_json(content)
         shapes = _shapes(record)
-        most = sum(MOST_HEADER + 4 * sum(map(math.prod, one.values())) for one in shapes)
-        content = _own_file(pool, out, most=most)
-        if hashlib.sha256(content).hexdigest() != record.pool_sha256:
-            raise RunError(f"{pool}: altered since it was saved; start again with another --out")
-        members = _members(record, shapes, read_tensors(content))
+        members = _members(record, shapes, read_tensors(_pool_content(record, shapes, folder, out)))
+        if record.metrics_sha256 not in {None, _metrics_sha256(out, record.generation)}:
+            raise RunError(
+                f"{out / METRICS_NAME}: altered since the state was saved; restore the file, or start again with "
+                "another --out"
+            )
     except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
-        raise RunError(f"{folder}: the saved state is damaged ({fault}); start again with another --out") from None
+        raise RunError(f"{folder}: the saved state is damaged ({fault}); {_go_on(folder)}") from None
     around = Surroundings(record.classes, record.fingerprints, record.threads)
     numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
-    return Saved(EvolutionState(**numbers, pool=members), record.recipe, around)
+    return Saved(EvolutionState(**numbers, pool=members), record.recipe, around, is_checked)
+
+
+def _is_checked(content: bytes) -> bool:
+    """Whether `state.json` carries a checksum.
+
+    Raises:
+        ValueError: it does, and it is that of something else.
+    """
+    state = parse_json(content.decode())
+    if not isinstance(state, dict) or CHECKSUM not in state:
+        return False
+    if not is_sealed(state):
+        raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
+    return True
+
+
+def _pool_content(
+    record: _StateRecord, shapes: Sequence[Mapping[str, tuple[int, ...]]], folder: Path, out: Path
+) -> bytes:
+    most = sum(MOST_HEADER + 4 * sum(map(math.prod, one.values())) for one in shapes)
+    content = _own_file(folder / record.pool_file, out, most=most)
+    if hashlib.sha256(content).hexdigest() != record.pool_sha256:
+        raise ValueError(f"{record.pool_file} was altered since it was saved")
+    return content
+
+
+def _go_on(folder: Path) -> str:
+    """What to do about a damaged state."""
+    anew = "start again with another --out"
+    before = folder / BEFORE_NAME
+    return (
+        f"go on from the generation before: mv {before} {folder / STATE_NAME}; or {anew}" if before.exists() else anew
+    )
+
+
+def _pool_name(generation: int) -> str:
+    return f"pool-{generation:06d}.safetensors"
+
+
+def _metrics_sha256(out: Path, generation: int) -> str:
+    """Hash of the rows before `generation`."""
+    path = out / METRICS_NAME
+    lines = _own_file(path, out, most=MOST_METRICS).splitlines()[:generation] if path.exists() else []
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
 def sweep(out: Path) -> None:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
 from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
-from learngene_hub.files import alone, atomic_path, read_file, sweep, write_text, written
-from learngene_hub.gene.folder import file_sha256, read_tensors, write_tensors
+from learngene_hub.files import read_file, write_text
+from learngene_hub.gene.folder import read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
 from learngene_hub.progress import Reporter
+from learngene_hub.store import KeyedStore
 
 FORMAT = 2  # raise it when the same plan gives another founder
 GENE_NAME, RECORD_NAME = "gene.safetensors", "record.json"
@@ -53,27 +53,28 @@ class Founders:
 
     def get(self, life: Life, shared: SharedData, make: Callable[[], Founder]) -> tuple[Founder, bool]:
         """The founder of `life`, and whether it was kept here; else it is made, and kept unless it failed."""
-        with written(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        place = self.folder / self._key(life, shared)
-        with alone(place.with_suffix(".lock"), "the same founder", self.reporter.line):
-            sweep(self.folder, place.name)
-            if (kept := _load(place, life.sizes)) is not None:
+        store = KeyedStore(self.folder, "a founder", _write, _read, self.reporter)
+        key = self._key(life, shared)
+        with store.held(key):
+            if (kept := store.find(key)) is not None:
                 self.reporter.line(f"generation {life.plan.generation + 1}: a founder that another run has raised")
                 return kept, True
             made = make()
             if not math.isnan(made.outcome.fitness):
-                _save(place, made)
+                store.keep(key, made)
             return made, False
 
-    def _key(self, life: Life, shared: SharedData) -> str:
+    def _key(self, life: Life, shared: SharedData) -> dict[str, Any]:
         plan, parent = life.plan, life.parent
-        shaped = (
-            *(FORMAT, self.images, shared.body, sorted(life.sizes.items())),
-            *(plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics),  # a lone one knows no selection
-            None if parent is None else hashlib.sha256(save(dict(parent.tensors))).hexdigest(),
-        )
-        return hashlib.sha256(repr(shaped).encode()).hexdigest()[:24]
+        return {
+            "format": FORMAT,
+            "images": self.images,
+            "body": repr(shared.body),
+            "sizes": dict(life.sizes),
+            # a lone individual knows no selection
+            "plan": repr((plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics)),
+            "parent": None if parent is None else hashlib.sha256(save(dict(parent.tensors))).hexdigest(),
+        }
 
 
 class _Record(BaseModel):
@@ -85,31 +86,24 @@ class _Record(BaseModel):
     fitness: float = Field(ge=0, le=1)
     seconds: float = Field(ge=0)
     engine: dict[str, Any]
-    sha256: str
+    sizes: dict[str, int]
 
 
-def _save(place: Path, founder: Founder) -> None:
+def _write(folder: Path, founder: Founder) -> None:
     outcome = founder.outcome
     assert outcome.genome is not None
-    with atomic_path(place) as folder:
-        folder.mkdir()
-        record = _Record(
-            loss=outcome.loss,
-            fitness=outcome.fitness,
-            seconds=founder.seconds,
-            engine=dict(founder.engine),
-            sha256=write_tensors(folder / GENE_NAME, outcome.genome.tensors),
-        )
-        write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
+    record = _Record(
+        loss=outcome.loss,
+        fitness=outcome.fitness,
+        seconds=founder.seconds,
+        engine=dict(founder.engine),
+        sizes=dict(outcome.genome.sizes),
+    )
+    write_tensors(folder / GENE_NAME, outcome.genome.tensors)
+    write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
 
 
-def _load(place: Path, sizes: Mapping[str, int]) -> Founder | None:
-    """The founder at `place`; None if there is none, or a damaged one."""
-    try:
-        record = _Record.model_validate_json(read_file(place / RECORD_NAME, most=MOST_RECORD))
-        if file_sha256(place / GENE_NAME) != record.sha256:
-            return None
-        gene = read_tensors(read_file(place / GENE_NAME, most=MOST_GENE))
-    except (OSError, ValidationError, SafetensorError):
-        return None
-    return Founder(Outcome(Genome(gene, sizes), record.loss, record.fitness), record.seconds, record.engine)
+def _read(folder: Path) -> Founder:
+    record = _Record.model_validate_json(read_file(folder / RECORD_NAME, most=MOST_RECORD))
+    genome = Genome(read_tensors(read_file(folder / GENE_NAME, most=MOST_GENE)), record.sizes)
+    return Founder(Outcome(genome, record.loss, record.fitness), record.seconds, record.engine)

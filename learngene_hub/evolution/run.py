@@ -18,6 +18,7 @@ from learngene_hub.evolution.checkpoint import (
     Saved,
     Surroundings,
     append_metrics,
+    check_room_for,
     has_state,
     load_state,
     read_metrics,
@@ -106,6 +107,7 @@ def evolve(
     with claim(out), on_cpu():
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         recipe = recipe if saved is None else _as_begun(recipe, saved)
+        check_room_for(out, recipe)
         shared = prepare(recipe, device=workforce.home, reporter=reporter)
         around = _surroundings(shared)
         if saved is not None:
@@ -203,6 +205,8 @@ def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Sa
     if not resume:
         raise RunError(f"{out}: holds an evolution already; add --resume to go on with it, or give another --out")
     saved = load_state(out)
+    if not saved.is_checked:
+        reporter.warn(f"{out}: its state is of an older version, without a checksum: edits would not be seen")
     changed = recipe.differences(saved.recipe)
     longer = changed.pop(GROWING_KEY, None)
     if recipe.evolution.founder_generations is None:

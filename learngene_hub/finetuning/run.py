@@ -1,8 +1,10 @@
 """`finetune`: a descendant of a gene, trained on a user's images, kept as a folder that timm loads."""
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +15,11 @@ import torch
 from torch import Tensor
 
 from learngene_hub import __version__
-from learngene_hub.data import Normalisation
+from learngene_hub.data import Normalisation, cache_folder
 from learngene_hub.descendant import from_learngene
 from learngene_hub.engine import on_cpu
-from learngene_hub.files import claim_new, refuse_unmakeable
+from learngene_hub.errors import LearngeneError, RunError, StorageError
+from learngene_hub.files import check_room, claim_new, refuse_unmakeable
 from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
@@ -28,6 +31,7 @@ from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.plots import check_can_draw
 from learngene_hub.progress import LoggingReporter, Reporter, Task
 
+MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
 Start = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""
 
@@ -37,7 +41,7 @@ class FineTuned:
     """What came of a fine-tuning.
 
     Attributes:
-        folder: what was written.
+        folder: what was written; another one than was asked for where that could not be.
         network: the best epoch's network, in eval mode, on the CPU.
         class_names: of its outputs.
         record: the content of `finetune.json`.
@@ -91,6 +95,7 @@ def finetune(
         InheritanceError: the gene does not fit into the network, which is narrower than it, for instance.
         LearngeneError: training diverged, or there is no such device.
         RunError: `out` is not empty, or another process is about to fill it.
+        StorageError: the disk of `out` has no room. One that fills up meanwhile costs nothing: see `FineTuned.folder`.
     """
     folder = Path(out)
     check_can_draw()
@@ -109,6 +114,7 @@ def _finetune(
     job.descendant(0)  # made early, since the gene may not fit
     parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
     reporter.line(_described(parts))
+    check_room(folder, _bytes_of(job.descendant(parts.train.num_classes)), "the network and its pictures")
     outcomes = _fit_all(job, parts, reporter)
     network = job.descendant(parts.train.num_classes).eval()
     network.load_state_dict(outcomes["learngene"].state)
@@ -123,8 +129,34 @@ def _finetune(
         "seconds": round(time.monotonic() - began, 1),
         "versions": {"learngene-hub": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
-    write_folder(folder, network, class_names=parts.train.class_names, record=record)
+    write = partial(write_folder, network=network, class_names=parts.train.class_names, record=record)
+    folder = _written_somewhere(folder, write, reporter)
     return FineTuned(folder, network, parts.train.class_names, record)
+
+
+def _bytes_of(network: LearngeneNetwork) -> int:
+    """What its folder takes on a disk."""
+    return MORE_ROOM + sum(weight.nbytes for weight in network.parameters())
+
+
+def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Reporter) -> Path:
+    """Where `write` has written: `folder`, or, where that cannot be, a new one in another place, which is told.
+
+    Raises:
+        StorageError: nowhere.
+    """
+    try:
+        write(folder)
+    except (StorageError, RunError) as error:
+        for other in (tempfile.gettempdir, cache_folder):
+            with suppress(LearngeneError, OSError):
+                Path(other()).mkdir(parents=True, exist_ok=True)
+                place = Path(tempfile.mkdtemp(prefix="learngene-", dir=other())) / folder.resolve().name
+                write(place)
+                reporter.warn(f"{error}. The trained network is in {place} instead: move it from there")
+                return place
+        raise
+    return folder
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from learngene_hub.errors import GeneFileError, NetworkError, first_fault
-from learngene_hub.files import atomic_path, leads_out, read_file, read_json, write_text
+from learngene_hub.files import atomic_path, file_sha256, leads_out, read_file, read_json, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
@@ -66,12 +66,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: tensors[name].contiguous().cpu() for name in sorted(tensors)}, metadata={"format": "pt"})
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:

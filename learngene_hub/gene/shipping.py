@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 
 from learngene_hub.errors import GeneFileError
-from learngene_hub.files import atomic_path, write_text
+from learngene_hub.files import atomic_path, file_sha256, write_text
 from learngene_hub.gene.card import FACTS, addressed_card, card_facts
 from learngene_hub.gene.config import config_text
 from learngene_hub.gene.folder import (
@@ -26,7 +26,6 @@ from learngene_hub.gene.folder import (
     PICTURE_NAME,
     RECIPE_NAME,
     WEIGHTS_NAME,
-    file_sha256,
     find_gene,
     read_config,
     read_gene,

@@ -18,7 +18,7 @@ from timm.models import save_for_hf
 
 from learngene_hub.errors import NetworkError, first_fault
 from learngene_hub.families import FAMILIES
-from learngene_hub.files import read_json
+from learngene_hub.files import read_json, written
 from learngene_hub.networks.axes import CLASSES
 from learngene_hub.networks.build import plan_structure, walkable
 from learngene_hub.networks.network import LearngeneNetwork
@@ -96,15 +96,17 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
 
     Raises:
         NetworkError: the network is of no family here, has another number of outputs, or weights of another kind.
+        StorageError: no space, or no permission.
     """
     _check_savable(walkable(network), class_names)
-    save_for_hf(
-        network,
-        str(folder),
-        model_config={"label_names": list(class_names)},
-        data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
-        safe_serialization=True,
-    )
+    with written(Path(folder)):
+        save_for_hf(
+            network,
+            str(folder),
+            model_config={"label_names": list(class_names)},
+            data_config={"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic"},
+            safe_serialization=True,
+        )
     shutil.copymode(Path(folder, CONFIG_NAME), Path(folder, WEIGHTS_NAME))  # safetensors lets nobody else read it
 
 

@@ -4,27 +4,29 @@ import json
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from attacks.engine import Kind, Target
 from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
-from learngene_hub.data.cache import find_cached, store
-from learngene_hub.data.image_set import ImageSet
+from learngene_hub.data import DataSource, load_classes
 from learngene_hub.evaluation.bench import Unit
-from learngene_hub.evaluation.ledger import Ledger
+from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_state, truncate_metrics
 from learngene_hub.evolution.origin import lineage
 from learngene_hub.evolution.page import write_page
-from learngene_hub.gene.folder import file_sha256
+from learngene_hub.files import file_sha256
 from learngene_hub.genome.birth import Body
+from learngene_hub.progress import SilentReporter
 from learngene_hub.recipe import Recipe
+from learngene_hub.store import sealed
 
 STATE = "state/state.json"
-ORIGIN = {"from": "the test", "size": 8}
 UNIT = Unit("novel", 0, 0, 0.1)
 
 
@@ -42,7 +44,7 @@ def targets(run: Path) -> list[Target]:
     ]
     caches = [
         Kind("decoded images", _images),
-        Kind("lines of a ledger", _ledger),
+        Kind("lines of results", _lines),
     ]
     return [
         Target("checkpoint", 18, kinds, lambda folder: lay(folder, files)),
@@ -64,9 +66,35 @@ def _resume(out: Path) -> bool:
     return found[0].id == best.id and [one.id for one in again.state.pool] == [one.id for one in saved.state.pool]
 
 
+def _sign(out: Path) -> None:
+    """Give the state, if it is one still, the checksums that a forger would."""
+    path = out / STATE
+    state = json.loads(path.read_text())
+    if isinstance(state, dict) and isinstance(state.get("pool_file"), str):
+        sums = {"pool_sha256": file_sha256(max((out / "state").glob("pool-*"))), "metrics_sha256": None}
+        path.write_text(json.dumps(sealed({key: state[key] for key in state if key != "sha256"} | sums)))
+
+
+def _refused(out: Path, before: bytes) -> Callable[[], object]:
+    """Whatever says otherwise than `before` must be refused: nobody has signed it."""
+    changed = _meaning((out / STATE).read_bytes()) != _meaning(before)
+    return lambda: _resume(out) and not changed
+
+
+def _meaning(content: bytes) -> object:
+    try:
+        return json.dumps(json.loads(content), sort_keys=True)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _fields(rng: random.Random, out: Path) -> Callable[[], object]:
     path = out / STATE
-    path.write_text(json.dumps(altered(rng, json.loads(path.read_text()))))
+    before = path.read_bytes()
+    path.write_text(json.dumps(altered(rng, json.loads(before))))
+    if rng.random() < 0.3 and b'"sha256"' in path.read_bytes():
+        return _refused(out, before)
+    _sign(out)
     return lambda: _resume(out)
 
 
@@ -80,11 +108,10 @@ def _text(rng: random.Random, out: Path) -> Callable[[], object]:
 
 
 def _pool(rng: random.Random, out: Path) -> Callable[[], object]:
-    path = next((out / "state").glob("pool-*"))
+    path = max((out / "state").glob("pool-*"))
     change = rng.choice((hostile_header, scrambled))
     path.write_bytes(change(rng, path.read_bytes()))
-    state = out / STATE
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"pool_sha256": file_sha256(path)}))
+    _sign(out)
     return lambda: _resume(out)
 
 
@@ -96,6 +123,7 @@ def _metrics(rng: random.Random, out: Path) -> Callable[[], object]:
         rows = altered(rng, [json.loads(line) for line in path.read_text().splitlines()])
         rows = rows if isinstance(rows, list) else [rows]
         path.write_text("".join(text_of(rng, row) + "\n" for row in rows))
+    _sign(out)
     return lambda: _resume(out)
 
 
@@ -132,29 +160,49 @@ def _damage(rng: random.Random, path: Path) -> None:
 
 
 def _images(rng: random.Random, folder: Path) -> Callable[[], object]:
-    images = ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"))
-    tensors = store(images, ORIGIN, folder)
-    target = rng.choice((tensors, tensors.with_suffix(".json")))
-    if target == tensors and rng.random() < 0.5:
-        target.write_bytes(hostile_header(rng, target.read_bytes()))
+    """Whatever is damaged, the pixels are those of a fresh decoding."""
+    photos = folder / "photos"
+    for name, colour in (("a", (200, 40, 90)), ("b", (10, 250, 3))):
+        (photos / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9), colour).save(photos / name / "0.png")
+    fresh = _load(photos, folder / "fresh")
+    _load(photos, folder / "cache")
+    target = rng.choice(sorted((folder / "cache").glob("images/*/*")))
+    content = target.read_bytes()
+    target.unlink()  # it is mapped into memory
+    target.write_bytes(content)
+    if target.suffix == ".safetensors" and rng.random() < 0.7:
+        change = rng.choice((hostile_header, scrambled, _other_pixels))
+        target.write_bytes(change(rng, content))
     else:
         _damage(rng, target)
-    return lambda: (found := find_cached(ORIGIN, folder)) is None or len(found[0]) <= 2
+    return lambda: torch.equal(_load(photos, folder / "cache"), fresh)
 
 
-def _ledger(rng: random.Random, folder: Path) -> Callable[[], object]:
-    ledger = Ledger(folder, scratch(), Body("lg_vgg11", 0.1, 11), {}, {})
-    ledger.enter(UNIT, {"60": 0.5})
-    ledger.enter(Unit("novel", 0, 1, 0.1), {"60": 0.25})
+def _load(photos: Path, cache: Path) -> torch.Tensor:
+    return load_classes(DataSource(None, str(photos), 8), ["a", "b"], cache_dir=cache).images
+
+
+def _other_pixels(rng: random.Random, content: bytes) -> bytes:
+    """The same header, other pixels behind it."""
+    at = rng.randrange(len(content) - 100, len(content) - 20)
+    return content[:at] + rng.randbytes(20) + content[at + 20 :]
+
+
+def _lines(rng: random.Random, folder: Path) -> Callable[[], object]:
+    """A line that is believed says what was measured."""
+    known = _known(folder)
+    known.enter(UNIT, {"60": 0.5})
+    known.enter(replace(UNIT, number=1), {"60": 0.25})
     path = next((folder / "tasks").iterdir())
     if rng.random() < 0.5:
         path.write_bytes(scrambled(rng, path.read_bytes()))
     else:
         lines = [text_of(rng, altered(rng, json.loads(line))) for line in path.read_text().splitlines()]
         path.write_text("".join(line + "\n" for line in lines))
-    return lambda: _measured(folder)
+    return lambda: UNIT not in (found := _known(folder)) or found[UNIT] == {"60": 0.5}
 
 
-def _measured(folder: Path) -> bool:
-    ledger = Ledger(folder, scratch(), Body("lg_vgg11", 0.1, 11), {}, {})
-    return UNIT not in ledger or all(0 <= value <= 1 for value in ledger[UNIT].values())
+def _known(folder: Path) -> ResultsCache:
+    body = Body("lg_vgg11", 0.1, 11)
+    return ResultsCache(folder, scratch(), body, {}, {}, measures=(), reporter=SilentReporter())

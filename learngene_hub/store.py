@@ -1,0 +1,201 @@
+"""What was made once, kept on disk under a key of everything that shapes it, with checksums of its content.
+
+A checksum guards against damage and careless edits, not against a forger, who can compute a new one.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from safetensors import SafetensorError
+
+from learngene_hub.errors import LearngeneError, StorageError
+from learngene_hub.files import (
+    alone,
+    append_line,
+    atomic_path,
+    file_sha256,
+    parse_json,
+    read_file,
+    read_json,
+    sweep,
+    write_text,
+    written,
+)
+from learngene_hub.progress import Reporter
+
+ENTRY_NAME = "entry.json"
+CHECKSUM = "sha256"
+MOST_ENTRY, MOST_LINES = 10**8, 10**9  # bytes of `entry.json`, and of a file of results
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, SafetensorError, LearngeneError)  # what damage leads to
+Key = Mapping[str, Any]
+"""Everything that shapes a value, in JSON types."""
+Value = TypeVar("Value")
+
+
+def sealed(content: Mapping[str, Any], salt: str = "") -> dict[str, Any]:
+    """`content`, in JSON types, with its checksum; one with another `salt` is another."""
+    return {**content, CHECKSUM: _checksum(content, salt)}
+
+
+def is_sealed(content: Mapping[str, Any], salt: str = "") -> bool:
+    """Whether `content`, read from JSON, carries its own checksum."""
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    with suppress(RecursionError):  # nested too deeply: not ours
+        return CHECKSUM in content and content[CHECKSUM] == _checksum(rest, salt)
+    return False
+
+
+def _checksum(content: Mapping[str, Any], salt: str) -> str:
+    return hashlib.sha256((salt + _canonical(content)).encode()).hexdigest()
+
+
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True)
+
+
+def _digest(key: Key) -> str:
+    return hashlib.sha256(_canonical(key).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class KeyedStore(Generic[Value]):
+    """Values on disk, each in a folder of its own; what cannot be kept there costs a warning, not the work.
+
+    Attributes:
+        folder: they are kept in; made when the first one is.
+        title: of a value, in messages.
+        write: puts a value into an empty folder, as files.
+        read: gives it back, from files whose checksums were found right.
+        reporter: told of damage, of waiting for another process, and of what cannot be kept.
+    """
+
+    folder: Path
+    title: str
+    write: Callable[[Path, Value], object]
+    read: Callable[[Path], Value]
+    reporter: Reporter
+
+    def place(self, key: Key) -> Path:
+        """The folder of the value of `key`."""
+        return self.folder / _digest(key)
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The value of `key`, made now unless it is kept, or made by another process meanwhile."""
+        if (kept := self.peek(key)) is not None:
+            return kept
+        with self.held(key):
+            if (kept := self.find(key)) is not None:
+                return kept
+            made = make()
+            self.keep(key, made)
+            return made
+
+    def peek(self, key: Key) -> Value | None:
+        """The value of `key`; None unless it is kept, and every file of it is as it was written."""
+        place = self.place(key)
+        try:
+            entry = read_json(place / ENTRY_NAME, most=MOST_ENTRY)
+            files = [file for file in place.iterdir() if file.name != ENTRY_NAME]
+            if entry["key"] != parse_json(_canonical(key)) or not all(map(Path.is_file, files)):
+                return None
+            if entry[CHECKSUM] != {file.name: file_sha256(file) for file in files}:
+                return None
+            return self.read(place)
+        except UNREADABLE:
+            return None
+
+    def find(self, key: Key) -> Value | None:
+        """The value of `key`, which the caller holds; None if it is not kept, or damaged: that is told, and removed."""
+        kept, place = self.peek(key), self.place(key)
+        if kept is None and place.exists():
+            self.reporter.warn(f"{self.title}: made again, since {place} is damaged or was edited")
+            shutil.rmtree(place, ignore_errors=True)
+        return kept
+
+    def keep(self, key: Key, value: Value) -> None:
+        """Put `value` in the place of what is kept under `key`; warn where that cannot be."""
+        try:
+            self.put(key, value)
+        except StorageError as error:
+            self.reporter.warn(f"{self.title}: not kept: {error}. Set LEARNGENE_CACHE to another folder")
+
+    def put(self, key: Key, value: Value) -> None:
+        """Put `value` in the place of what is kept under `key`.
+
+        Raises:
+            StorageError: that cannot be.
+        """
+        with atomic_path(self.place(key)) as folder:
+            folder.mkdir()
+            self.write(folder, value)
+            checksums = {file.name: file_sha256(file) for file in folder.iterdir()}
+            write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
+            for name in checksums:  # safetensors lets nobody else read what it writes
+                shutil.copymode(folder / ENTRY_NAME, folder / name)
+
+    @contextmanager
+    def held(self, key: Key, tell: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hold the place of `key` after whoever has it; what `tell` raises, told of another process, ends the wait.
+
+        What a kill left there is removed. A folder that cannot be written is not held.
+        """
+        place = self.place(key)
+        with ExitStack() as stack:
+            with suppress(StorageError), written(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(alone(place.with_suffix(".lock"), self.title, tell or self.reporter.line))
+                sweep(self.folder, place.name)
+            yield
+
+
+class KeyedLines:
+    """Results appended one by one to a file of their key, each line with a checksum of its own.
+
+    Args:
+        folder: of the file; None: nothing is kept.
+        name: begins the file's.
+        key: what shapes all of them.
+        reporter: told of damage.
+    """
+
+    def __init__(self, folder: Path | None, name: str, key: Key, reporter: Reporter) -> None:
+        self._salt = _digest(key)
+        self._file = None if folder is None else folder / f"{name}-{self._salt}.jsonl"
+        self._reporter = reporter
+
+    def read(self) -> list[dict[str, Any]]:
+        """The lines that are as they were written; others are told and taken out, but for a last one torn by a kill."""
+        if self._file is None or not self._file.exists():
+            return []
+        *whole, torn = read_file(self._file, most=MOST_LINES).split(b"\n")
+        found = [(line, content) for line in whole if (content := self._content(line)) is not None]
+        if damaged := len(whole) - len(found):
+            lines = "1 line is" if damaged == 1 else f"{damaged} lines are"
+            self._reporter.warn(f"{self._file}: {lines} damaged or edited: measured again")
+        if damaged or torn:
+            write_text(self._file, "".join(f"{line.decode()}\n" for line, _ in found))
+        return [content for _, content in found]
+
+    def append(self, content: Mapping[str, Any]) -> None:
+        """Keep one more."""
+        if self._file is None:
+            return
+        with written(self._file):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        append_line(self._file, json.dumps(sealed(content, self._salt)))
+
+    def _content(self, line: bytes) -> dict[str, Any] | None:
+        try:
+            content = parse_json(line.decode())
+            is_whole = isinstance(content, dict) and is_sealed(content, self._salt)
+        except ValueError:
+            return None
+        if not is_whole:
+            return None
+        return {key: value for key, value in content.items() if key != CHECKSUM}
