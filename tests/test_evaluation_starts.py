@@ -19,6 +19,7 @@ from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.starts import BASELINES
 from learngene_hub.networks import build
+from learngene_hub.progress import SilentReporter
 from learngene_hub.report.sentences import limits
 from learngene_hub.rng import generator
 
