@@ -102,7 +102,7 @@ def test_force_download_fetches_again(hub, push, load):
     load()
     hub.requests.clear()
     load(force_download=True)
-    bodies = [one for one in asked(hub, ("GET",)) if "/api/" not in one.path]
+    bodies = [one for one in asked(hub, ("GET",)) if "/resolve/" in one.path]
     assert len(bodies) == 3
 
 
