@@ -206,15 +206,28 @@ def read_beside(folder: Path, files: Files | None = None) -> dict[str, bytes]:
     """
     if files is not None:
         return {name: files[name] for name in MORE_FILES if name in files}
-    names = [name for name in MORE_FILES if (folder / name).is_file()]
+    return read_files(folder, dict.fromkeys(MORE_FILES, MOST_BESIDE))
+
+
+def read_files(folder: Path, most: Mapping[str, int]) -> dict[str, bytes]:
+    """Name -> content of those files of a `folder` that are there.
+
+    Args:
+        folder: that holds them.
+        most: name -> bytes that such a file has at most.
+
+    Raises:
+        GeneFileError: one is too large, is a link out of the folder, or cannot be read.
+    """
+    names = [name for name in most if (folder / name).is_file()]
     for name in names:
-        if (size := (folder / name).stat().st_size) > MOST_BESIDE:
+        if (size := (folder / name).stat().st_size) > most[name]:
             raise GeneFileError(
-                f"{folder / name}: expected at most {MOST_BESIDE / 1e6:g} MB, found {size / 1e6:,.1f} MB: remove it, "
-                "or put a smaller one there"
+                f"{folder / name}: expected at most {most[name] / 1e6:g} MB, found {size / 1e6:,.1f} MB: remove it, or "
+                "put a smaller one there"
             )
     with _readable(folder):
-        return {name: _read(folder, name, None, most=MOST_BESIDE) for name in names}
+        return {name: _read(folder, name, None, most=most[name]) for name in names}
 
 
 def _checked(folder: Path, files: Files | None) -> "_Reader":
@@ -344,7 +357,7 @@ class _Reader:
 
     def _open(self) -> None:
         try:
-            self.tensors = read_tensors(self.content[WEIGHTS_NAME])
+            self.tensors = read_tensors(self.content.get(WEIGHTS_NAME, b""))
         except (SafetensorError, ValueError) as error:
             raise GeneFileError(f"{self.weights}: expected safetensors, found something else: {error}") from None
 
