@@ -11,6 +11,7 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "1ms",  # with the default, a transfer by Xet that fails for good takes minutes
     "OMP_NUM_THREADS": "1",
 }
 

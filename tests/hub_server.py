@@ -82,7 +82,7 @@ class HubServer:
         self.closing = threading.Event()
         self._cas = secrets.token_hex(4)
         self._listeners = [Listener(self, port), Listener(self, 0)]  # the second is the storage of LFS objects
-        self._threads = [threading.Thread(target=each.serve_forever, args=(0.05,)) for each in self._listeners]
+        self._threads = [threading.Thread(target=each.serve_forever, args=(0.01,)) for each in self._listeners]
 
     @property
     def url(self) -> str:
