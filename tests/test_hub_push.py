@@ -183,7 +183,7 @@ def test_a_push_without_a_token_asks_for_one(hub, push, tiny_run, monkeypatch):
 
 def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push):
     hub.faults += [Fault(method, "/lfs/|/v1/xorbs", "status", status=403, times=99) for method in ("PUT", "POST")]
-    with pytest.raises(HubError, match=r"the token may not do this|the storage refused a file .*403 Forbidden"):
+    with pytest.raises(HubError, match="the token may not do this"):
         push()
     assert len(hub.commits(REPO)) == 1
 
