@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from learngene_hub.errors import LearngeneWarning
 from learngene_hub.progress import Task
 
 SETTLED = 2  # seconds until a bar shows a speed
@@ -32,6 +34,19 @@ stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print `value` as JSON to stdout and nothing else."""
     typer.echo(json.dumps(value, indent=2))
+
+
+def show_warnings_as_lines() -> None:
+    """Have each warning of ours printed as one line, without its place in the source."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:  # noqa: ANN401
+        if issubclass(category, LearngeneWarning):
+            stderr.print(f"warning: {message}", style="yellow", markup=False)
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 class _BarTask:

@@ -82,8 +82,8 @@ def _run(folder: Path) -> _Past | None:
 
 def _gene(source: str) -> _Past:
     """The evolution of a gene, as its folder tells it."""
-    folder = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME, RECIPE_NAME)).folder
-    origin = read_config(folder).origin
+    place = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME, RECIPE_NAME))
+    folder, origin = place.folder, read_config(place.folder, place.files).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved")
     recipe = Recipe.from_file(folder / RECIPE_NAME, origin.overrides)
