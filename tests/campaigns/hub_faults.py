@@ -1,6 +1,6 @@
 """Every way a Hub can fail, tried by a process of its own; prints the table of docs/hub.md.
 
-    python tests/campaigns/hub_faults.py [--lane LANE] [RUN [WORDS]]
+    python tests/campaigns/hub_faults.py [--lane LANE] [--rows WORDS] [RUN]
 
 RUN: folder of a finished evolution; without it a tiny one is made. WORDS: only rows with these in their name. LANE:
 `xet`, as large files travel by default, or `plain`, with HF_HUB_DISABLE_XET=1; without it both, and a row for each
@@ -245,8 +245,8 @@ def prepared(hub: HubServer, run: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Every way a Hub can fail.")
     parser.add_argument("--lane", choices=LANES, action="append")
+    parser.add_argument("--rows", default="")
     parser.add_argument("run", nargs="?", type=Path)
-    parser.add_argument("words", nargs="?", default="")
     options = parser.parse_args()
     sys.stdout.write("| what is broken | large files go by | what the user sees | seconds | left in the cache |\n")
     sys.stdout.write("|---|---|---|---|---|\n")
@@ -255,7 +255,7 @@ def main() -> None:
         run = options.run.resolve() if options.run else tiny_run(scratch)
         prepared(hub, run)
         for case in cases(hub, scratch, hole):
-            if options.words in case.name:
+            if options.rows in case.name:
                 show(case, {lane: attempt(case, lane, hub, run, scratch) for lane in options.lane or LANES}, hub.url)
 
 
