@@ -35,18 +35,18 @@ def answers(monkeypatch):
 
 @pytest.fixture
 def storage():
-    """A storage that serves raw bytes: `storage(pieces, reset=...)` gives its address and what it has sent."""
+    """A storage of raw bytes: `storage((pieces, is_reset), ...)` gives its address, the sizes sent and the requests."""
     listeners = []
 
     def do(*connections):
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
-        sent = []
+        sent, heads = [], []
 
         def serve():
             for pieces, is_reset in connections:
                 connection, _ = listener.accept()
-                connection.recv(65536)
+                heads.append(connection.recv(65536).lower())
                 try:
                     for piece in pieces:
                         connection.sendall(piece)
@@ -58,7 +58,7 @@ def storage():
                 connection.close()
 
         threading.Thread(target=serve, daemon=True).start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/file", sent
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/file", sent, heads
 
     yield do
     for listener in listeners:
@@ -166,7 +166,7 @@ def test_no_name_that_a_server_chose_becomes_one_of_a_file(hub, push, load, answ
 def test_a_body_without_a_length_is_read_no_further_than_the_file_is_long(push, load, answers, storage):
     push()
     endless = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
-    address, sent = storage((endless, False), (endless, False))
+    address, sent, _ = storage((endless, False), (endless, False))
     weights_at(answers, address)
     with pytest.raises(HubError, match="came twice with other bytes than the Hub has"):
         load()
@@ -176,7 +176,7 @@ def test_a_body_without_a_length_is_read_no_further_than_the_file_is_long(push, 
 def test_an_error_whose_body_has_no_end_is_not_read(push, load, answers, storage):
     push()
     endless = [b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
-    address, sent = storage((endless, False))
+    address, sent, _ = storage((endless, False))
     weights_at(answers, address)
     with pytest.raises(HubError, match="the token may not do this"):
         load()
@@ -187,9 +187,11 @@ def test_a_download_that_is_reset_is_tried_again(hub, push, load, answers, stora
     push()
     weights = hub.files(REPO)["learngene.safetensors"]
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(weights)
-    address, _ = storage(([head, weights[:1000]], True), ([head, weights], False))
+    address, _, heads = storage(([head, weights[:1000]], True), ([head, weights], False))
     weights_at(answers, address)
     assert load().inheritance.sha256 == hashlib.sha256(weights).hexdigest()
+    assert len(heads) == 2
+    assert not any(b"hf_owner" in head for head in heads)  # the token is for the Hub only
 
 
 @pytest.mark.parametrize(
