@@ -260,6 +260,13 @@ def test_a_hub_that_asks_for_a_long_pause_is_not_asked_again(hub, push, waits):
     assert hub.faults[0].times == 8
 
 
+def test_a_commit_that_was_made_is_found_however_long_the_hub_asks_to_wait(hub, push, waits):
+    later = {"Retry-After": "3600"}
+    hub.faults.append(Fault("POST", "/commit/", "status", status=503, headers=later, after=True))
+    assert push().commit == hub.commits(REPO)[0]
+    assert waits == []
+
+
 def test_an_upload_that_cannot_begin_is_tried_by_the_client_alone(hub, push, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     hub.faults.append(Fault("POST", "/preupload/", "status", status=503, times=99))

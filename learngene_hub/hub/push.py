@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import httpx2
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from learngene_hub.errors import HubError
 from learngene_hub.hub.address import Address
-from learngene_hub.hub.client import STALE_PARENT, HubOptions, again, asked, explained, may_pass
+from learngene_hub.hub.client import HubOptions, again, asked, explained
 from learngene_hub.hub.fetch import fetch
 from learngene_hub.hub.listing import Listing, fetch_listing
 
@@ -138,60 +138,81 @@ def _check_card(address: Address, there: Listing, options: HubOptions) -> None:
 def _commit(
     files: Mapping[str, bytes], address: Address, before: Listing, terms: PushTerms, options: HubOptions
 ) -> Pushed:
-    """The commit, after all uploads; sent again after a failure as long as the branch is as it was."""
     changed, url = _changed(files, before), f"{options.site}/{address.repo_id}"
     url += f"/tree/{address.revision}" if address.revision else ""
     if not changed:
         return Pushed(url, before.commit, ())
-    api, additions = options.api(), [CommitOperationAdd(name, files[name]) for name in changed]
-
-    def send() -> CommitInfo:
-        with asked(address, options):
-            made = api.create_commit(
-                address.repo_id,
-                additions,
-                commit_message=terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}",
-                revision=address.revision,
-                create_pr=terms.create_pr,
-                parent_commit=None if terms.create_pr else before.commit,
-            )
-            made.oid.encode()  # text
-        return made
-
-    def make() -> str:
-        """The commit that `send` made, or that it made although it failed."""
-        try:
-            return send().oid
-        except (HfHubHTTPError, httpx2.HTTPError) as error:
-            if not (may_pass(error) or _is_stale(error)) or (commit := arrived()) is None:
-                raise
-            return commit
-
-    def arrived() -> str | None:
-        now = _listing(address, options)
-        if now.commit != before.commit and _changed(files, now):
-            raise HubError(f"{address}: changed on the Hub meanwhile; run the same command again")
-        return None if now.commit == before.commit else now.commit
-
+    change = _Change(files, [CommitOperationAdd(name, files[name]) for name in changed], address, before, options)
+    message = terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}"
     try:
-        with asked(address, options):
-            api.preupload_lfs_files(
-                address.repo_id,
-                additions,
-                revision=address.revision,
-                create_pr=terms.create_pr,
-                free_memory=False,
-            )
+        change.upload(create_pr=terms.create_pr)
         if terms.create_pr:  # a second one would be a second pull request
-            info = send()
-            return Pushed(info.pr_url or url, info.oid, changed)
-        return Pushed(url, again(make), changed)
+            made = change.send(message, create_pr=True)
+            return Pushed(made.pr_url or url, made.oid, changed)
+        return Pushed(url, again(lambda: change.commit(message)), changed)
     except RevisionNotFoundError:
         raise HubError(
             f"{address}: expected a branch to push to, found a tag or commit, which stays as it is"
         ) from None
 
 
-def _is_stale(error: Exception) -> bool:
-    """Whether the branch has moved, perhaps by the very commit whose answer was lost."""
-    return isinstance(error, HfHubHTTPError) and error.response.status_code == STALE_PARENT
+@dataclass(frozen=True)
+class _Change:
+    """A commit to be made.
+
+    Attributes:
+        files: name -> content of all that is pushed.
+        additions: those of them that are new or different.
+        address: of the branch.
+        before: what the branch held.
+        options: how the Hub is reached.
+    """
+
+    files: Mapping[str, bytes]
+    additions: list[CommitOperationAdd]
+    address: Address
+    before: Listing
+    options: HubOptions
+
+    def upload(self, *, create_pr: bool) -> None:
+        """Send what does not go into the commit itself; the client tries again by itself what fails."""
+        with asked(self.address, self.options):
+            self.options.api().preupload_lfs_files(
+                self.address.repo_id,
+                self.additions,
+                revision=self.address.revision,
+                create_pr=create_pr,
+                free_memory=False,
+            )
+
+    def send(self, message: str, *, create_pr: bool = False) -> CommitInfo:
+        """Make the commit, or propose it."""
+        with asked(self.address, self.options):
+            made = self.options.api().create_commit(
+                self.address.repo_id,
+                self.additions,
+                commit_message=message,
+                revision=self.address.revision,
+                create_pr=create_pr,
+                parent_commit=None if create_pr else self.before.commit,
+            )
+            made.oid.encode()  # as the client checks no types
+        return made
+
+    def commit(self, message: str) -> str:
+        """The commit that was made now, or that was made although it seemed to fail."""
+        try:
+            return self.send(message).oid
+        except httpx2.HTTPError:
+            if (commit := self._arrived()) is None:
+                raise
+            return commit
+
+    def _arrived(self) -> str | None:
+        """The commit that the branch is at, if all files are in it; None where the branch is as it was."""
+        now = _listing(self.address, self.options)
+        if now.commit == self.before.commit:
+            return None
+        if _changed(self.files, now):
+            raise HubError(f"{self.address}: changed on the Hub meanwhile; run the same command again")
+        return now.commit

@@ -114,6 +114,12 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("server in trouble (503) on the listing", (Fault("GET", "/api/models", times=9),))
     yield Case("server that never answers", (Fault("HEAD", "/resolve/", "delay", seconds=60),))
     yield Case("slow server: weights in pieces over 4 s", (Fault("GET", weights, "drip", seconds=4),))
+    yield Case(
+        "slower than `LEARNGENE_MAX_DOWNLOAD_SECONDS=5` allows",
+        (Fault("GET", weights, "drip", seconds=600),),
+        environment={"LEARNGENE_MAX_DOWNLOAD_SECONDS": "5"},
+    )
+    yield Case("server in trouble (503) on the first request, once", (Fault("HEAD", "/resolve/"),))
     yield Case("weights corrupted once", (Fault("GET", weights, "corrupt", size=4),))
     yield Case("weights corrupted always", (Fault("GET", weights, "corrupt", size=4, times=99),))
     yield Case("config corrupted always", (Fault("GET", "config.json", "corrupt", size=4, times=99),))
@@ -122,9 +128,6 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("the same, `HF_HUB_OFFLINE=1`", environment={"HF_HUB_OFFLINE": "1"}, cached=True, damaged=True)
     yield Case("weights cut short once", (Fault("GET", weights, "cut", size=1000),))
     yield Case("weights cut short always", (Fault("GET", weights, "cut", size=1000, times=99),))
-    yield Case("no token for Xet", (Fault("GET", "/xet-read-token/", status=403, times=99),))
-    yield Case("Xet does not take the token", (Fault("GET", "/reconstructions/", status=401, times=99),))
-    yield Case("Xet in trouble (503) once", (Fault("GET", "/reconstructions/", status=503),))
     yield Case("Xet in trouble (503) always", (Fault("GET", "/reconstructions/", status=503, times=99),))
     yield Case(
         "a newer schema",
