@@ -221,7 +221,7 @@ def _meaning(error: Exception, address: Address | None, options: HubOptions) -> 
             return HubError(f"{label}: expected a Hub at https://..., found {options.site!r}: correct HF_ENDPOINT")
         case httpx2.HTTPError():
             return _unanswered(error, label, options)
-        case RuntimeError():
+        case RuntimeError() | ConnectionError():
             return _untransferred(error, address, options)
         case json.JSONDecodeError() | UnicodeDecodeError():
             return HubError(not_a_hub(label, options))
@@ -247,13 +247,15 @@ def _unanswered(error: Exception, label: str, options: HubOptions) -> HubError:
     return HubUnreachableError(f"{label}: no answer from {options.site} ({_first_line(error)}): {advice}")
 
 
-def _untransferred(error: RuntimeError, address: Address | None, options: HubOptions) -> HubError:
-    """What the client says of a file that it could not send or fetch, by any of its lanes."""
+def _untransferred(error: Exception, address: Address | None, options: HubOptions) -> HubError:
+    """What the client says of a file that it could not send, by plain HTTP or by Xet."""
     if isinstance(error.__cause__, HfHubHTTPError):
         return _by_status(error.__cause__, address, options)
     if isinstance(error.__cause__, TypeError | AttributeError | LookupError | ValueError):
         return HubError(not_a_hub(address, options))
     why = _first_line(error.__cause__ or error)
+    if "status client error" in why:  # the words of Xet, whose errors carry no status
+        return HubError(f"{address}: the storage refused a file ({why}): use a token that may write, or try again")
     return HubUnreachableError(f"{address}: a file could not be transferred ({why}): try again later")
 
 

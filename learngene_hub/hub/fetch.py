@@ -209,7 +209,7 @@ def _complete(
     """The files at the commit of `address`, as the Hub lists them, kept in the cache with the listing."""
     listing = fetch_listing(address, options, until=until)
     if listing.commit != address.revision:
-        raise HubError(not_a_hub(address, options))
+        raise HubError(not_a_hub(address.repo_id, options))
     if absent := [name for name in required if name not in listing.files]:
         raise HubError(f"{address.repo_id}: expected {', '.join(absent)}, found {_some(sorted(listing.files))}")
     chosen = [listing.files[name] for name in (*required, *wanted) if name in listing.files]

@@ -75,4 +75,4 @@ def fetch_listing(address: Address, options: HubOptions, *, until: float) -> Lis
     try:
         return Listing.model_validate_json(receive(url, options, most=MOST_LISTING, until=until))
     except ValidationError:
-        raise HubError(not_a_hub(address, options)) from None
+        raise HubError(not_a_hub(address.repo_id, options)) from None
