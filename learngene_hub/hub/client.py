@@ -6,6 +6,7 @@ All that is fetched comes by `receive`, which keeps to a size and a time; all th
 import errno
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ TIMEOUT = httpx2.Timeout(max(ANSWER_SECONDS, ASKED_SECONDS), connect=max(CONNECT
 STALE_PARENT = 412
 ATTEMPTS = 3
 MOST_PAUSE = 30.0  # seconds between two of them; who is to wait longer is told so
+_STATUS = re.compile(r"\((\d{3}) ([^)]*)\)")  # in the words of Xet's client: (403 Forbidden)
 LOST = (httpx2.ReadError, httpx2.ReadTimeout, httpx2.WriteError, httpx2.WriteTimeout, httpx2.RemoteProtocolError)
 
 _T = TypeVar("_T")
@@ -250,12 +252,12 @@ def _unanswered(error: Exception, label: str, options: HubOptions) -> HubError:
 def _untransferred(error: Exception, address: Address | None, options: HubOptions) -> HubError:
     """What the client says of a file that it could not send, by plain HTTP or by Xet."""
     if isinstance(error.__cause__, HfHubHTTPError):
-        return _by_status(error.__cause__, address, options)
+        return _by_answer(error.__cause__, address, options)
     if isinstance(error.__cause__, TypeError | AttributeError | LookupError | ValueError):
         return HubError(not_a_hub(address, options))
     why = _first_line(error.__cause__ or error)
-    if "status client error" in why:  # the words of Xet, whose errors carry no status
-        return HubError(f"{address}: the storage refused a file ({why}): use a token that may write, or try again")
+    if status := _STATUS.search(why):
+        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options)
     return HubUnreachableError(f"{address}: a file could not be transferred ({why}): try again later")
 
 
@@ -263,7 +265,7 @@ def _answered(error: OSError, address: Address | None, options: HubOptions) -> H
     site = options.site
     match error:
         case HfHubHTTPError() if address is None:
-            return _by_status(error, address, options)
+            return _by_answer(error, address, options)
         case GatedRepoError():
             return HubError(f"{address}: gated: ask for access on {_page(address, site)}, then `hf auth login`")
         case RepositoryNotFoundError():
@@ -277,7 +279,7 @@ def _answered(error: OSError, address: Address | None, options: HubOptions) -> H
             file = str(error.response.url).rsplit("/", 1)[-1]
             return HubError(f"{address}: expected the file {file}, found none: not a gene, or not on this branch")
         case HfHubHTTPError():
-            return _by_status(error, address, options)
+            return _by_answer(error, address, options)
         case _:
             return HubError(f"{address}: {_first_line(error)}")
 
@@ -286,10 +288,14 @@ def _page(address: Address | None, site: str) -> str:
     return site if address is None else f"{site}/{address.repo_id}"
 
 
-def _by_status(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
-    label, site = _label(address), options.site
+def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
     said = "; ".join((error.server_message or error.response.reason_phrase).split("\n"))
-    match error.response.status_code:
+    return _by_status(error.response.status_code, said, address, options, pause=_asked_pause(error))
+
+
+def _by_status(status: int, said: str, address: Address | None, options: HubOptions, *, pause: float = 0.0) -> HubError:
+    label, site = _label(address), options.site
+    match status:
         case 401 if options.token is False or (options.token is None and get_token() is None):
             return HubError(f"{label}: {site} wants to know who asks: `hf auth login`, or set HF_TOKEN")
         case 401:
@@ -302,7 +308,7 @@ def _by_status(error: HfHubHTTPError, address: Address | None, options: HubOptio
         case status if status == STALE_PARENT:
             return HubError(f"{label}: changed on the Hub meanwhile; run the same command again")
         case status if status == 429 or status >= 500:
-            later = f"in {pause:g} seconds" if (pause := _asked_pause(error)) else "later"
+            later = f"in {pause:g} seconds" if pause else "later"
             return HubUnreachableError(f"{label}: {site} is in trouble ({status}: {said}): try again {later}")
         case status:
             return HubError(f"{label}: {site} refused ({status}): {said}")
