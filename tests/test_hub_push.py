@@ -183,11 +183,7 @@ def test_a_push_without_a_token_asks_for_one(hub, push, tiny_run, monkeypatch):
 
 @pytest.mark.parametrize(
     ("status", "message"),
-    [
-        (403, r"the token may not do this|the storage refused a file .*403 Forbidden"),
-        (401, r"does not accept the token|the storage refused a file .*401 Unauthorized"),
-        (500, r"is in trouble|a file could not be transferred .*500 Internal Server Error"),
-    ],
+    [(403, "the token may not do this"), (401, "does not accept the token"), (500, "is in trouble")],
 )
 def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push, status, message, monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
@@ -201,8 +197,8 @@ def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (Fault("GET", "/xet-write-token/", status=403, times=99), r"the storage refused a file .*403 Forbidden"),
-        (Fault("POST", "/v1/shards", status=400, times=99), r"the storage refused a file .*400 Bad Request"),
+        (Fault("GET", "/xet-write-token/", status=403, times=99), "the token may not do this"),
+        (Fault("POST", "/v1/shards", status=400, times=99), "400"),
     ],
     ids=["no token", "bad shard"],
 )
