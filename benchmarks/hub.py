@@ -46,7 +46,6 @@ def server() -> Iterator[None]:
             "HF_ENDPOINT": hub.stdout.readline().strip(),
             "HF_HOME": home,
             "HF_TOKEN": "hf_owner",
-            "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "NO_PROXY": "127.0.0.1",
         }

@@ -14,7 +14,7 @@ def check_download(repo_id: str, size: int) -> None:
     Raises:
         HubError: they are more, or the limit that the user set is no number.
     """
-    limit = _limit()
+    limit = limit_of(LIMIT_VARIABLE, LIMIT_MB, "megabytes")
     if size > limit * 1e6:
         raise HubError(
             f"{repo_id}: {megabytes(size)} MB to download, expected at most {limit:g}; if you trust it, set "
@@ -31,13 +31,17 @@ def megabytes(size: int) -> str:
     return f"{round(size / 1e6, 3):g}"
 
 
-def _limit() -> float:
-    """Most megabytes to download at once."""
-    said = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
+def limit_of(variable: str, usual: float, unit: str) -> float:
+    """What an environment variable says, a number of `unit`; `usual` where it is not set.
+
+    Raises:
+        HubError: it says no number.
+    """
+    said = os.environ.get(variable, str(usual))
     try:
         limit = float(said)
     except ValueError:
         limit = math.nan
     if math.isnan(limit):
-        raise HubError(f"{LIMIT_VARIABLE}: expected a number of megabytes, found {said!r}")
+        raise HubError(f"{variable}: expected a number of {unit}, found {said!r}")
     return limit

@@ -77,6 +77,10 @@ class HubUnreachableError(HubError):
     """The Hub does not answer, or says to try again later."""
 
 
+class LearngeneWarning(UserWarning):
+    """What a user should know of something that went on all the same; the command line prints it as one line."""
+
+
 def lack_of_memory(error: MemoryError | RuntimeError) -> str | None:
     """What was asked for when the memory of a CPU or GPU ran out, in torch's words; None if something else went wrong.
 

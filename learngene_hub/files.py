@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from huggingface_hub import constants
 from safetensors import SafetensorError
 
 from learngene_hub.errors import BusyError, RunError, StorageError
@@ -79,10 +80,9 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 
 def homes_of(folder: Path) -> list[Path]:
-    """Where the files of `folder` lie: there; of a snapshot in the Hub's cache, among the blobs beside it too."""
-    place = folder.resolve()
-    snapshots = [one.parent for one in (place, *place.parents) if one.parent.name == "snapshots"]
-    return [place, *(one.parent / "blobs" for one in snapshots)]
+    """Where the files of `folder` may lie: there; of a folder in the cache of huggingface_hub, anywhere in that."""
+    place, cache = folder.resolve(), expanded(constants.HF_HUB_CACHE).resolve()
+    return [place, cache] if cache in place.parents else [place]
 
 
 def read_file(path: Path, *, most: int) -> bytes:

@@ -11,6 +11,7 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "1ms",  # with the default, a transfer by Xet that fails for good takes minutes
     "OMP_NUM_THREADS": "1",
 }
 
@@ -19,6 +20,7 @@ import pytest
 import torch
 from hub_server import HubServer
 from huggingface_hub import constants, hf_api
+from huggingface_hub.utils import _xet
 
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
@@ -78,14 +80,19 @@ def tiny_run(tiny_file, tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A running Hub of our own that `huggingface_hub` takes for the real one, asked as the user `owner`."""
+@pytest.fixture(params=["lfs", "xet"])
+def hub(request, monkeypatch, tmp_path):
+    """A running Hub of our own that `huggingface_hub` takes for the real one, asked as the user `owner`.
+
+    A test that uses it runs twice: large files go by plain LFS, then by Xet, the default of `huggingface_hub`.
+    """
     with HubServer() as server:
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", str(int(request.param == "lfs")))
         monkeypatch.setenv("HF_TOKEN", "hf_owner")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param == "lfs")
+        monkeypatch.setattr(_xet, "XET_CONNECTION_INFO_CACHE", {})  # tokens, by addresses that a later test may have
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(

@@ -23,12 +23,16 @@ class Hub(Protocol):
 
     store: Store
     page_size: int
+    xet_seconds: float
 
     @property
     def url(self) -> str: ...
 
     @property
     def storage_url(self) -> str: ...
+
+    @property
+    def cas_url(self) -> str: ...
 
 
 @dataclass

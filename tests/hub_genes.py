@@ -7,7 +7,7 @@ import pytest
 
 from learngene_hub import from_learngene
 from learngene_hub.gene.sharing import push_gene
-from learngene_hub.hub import push as push_module
+from learngene_hub.hub import client
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import PushTerms
@@ -18,7 +18,7 @@ ALL_FILES = {"config.json", "learngene.safetensors", "README.md", "recipe.yaml",
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(push_module, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(client, "_pause", lambda _: 0.0)
 
 
 @pytest.fixture

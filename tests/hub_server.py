@@ -1,8 +1,9 @@
 """A Hugging Face Hub on 127.0.0.1 for the tests, that the unmodified client can talk to.
 
 The real Hub cannot be reached from tests, and a mocked client would only repeat what we believe of it. So this is a
-small server that speaks the Hub's HTTP protocol (the LFS lane, not Xet), with repositories in memory. It can also do
-what the real one does only on bad days: refuse, hang, cut a body short or flip bytes in it, see `Fault`.
+small server that speaks the Hub's HTTP protocol, with repositories in memory. Large files go by Xet or by plain LFS, as
+the client likes. It can also do what the real one does only on bad days: refuse, hang, cut a body short or flip bytes
+in it, see `Fault`.
 
 In a test:            with HubServer() as hub: HfApi(endpoint=hub.url, token="hf_owner").create_repo("owner/gene")
 As its own process:   python tests/hub_server.py --port 0   (the first line on stdout is its URL)
@@ -13,6 +14,7 @@ A process of its own is steered over HTTP: POST /_test/faults (a JSON list of fa
 import argparse
 import json
 import re
+import secrets
 import signal
 import socket
 import sys
@@ -24,7 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import hub_transfers  # noqa: F401  registers its routes, and those of hub_routes, which it imports
+import hub_xet  # noqa: F401  registers its routes, and those of hub_transfers and hub_routes, which it imports
 from hub_calls import Answer, Call, answer
 from hub_store import File, HubError, Repo, Store, is_lfs
 
@@ -75,10 +77,12 @@ class HubServer:
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.page_size = 1000
+        self.xet_seconds = 3600.0  # that a token for Xet is good for
         self.lock = threading.RLock()
         self.closing = threading.Event()
+        self._cas = secrets.token_hex(4)
         self._listeners = [Listener(self, port), Listener(self, 0)]  # the second is the storage of LFS objects
-        self._threads = [threading.Thread(target=each.serve_forever, args=(0.05,)) for each in self._listeners]
+        self._threads = [threading.Thread(target=each.serve_forever, args=(0.01,)) for each in self._listeners]
 
     @property
     def url(self) -> str:
@@ -87,6 +91,11 @@ class HubServer:
     @property
     def storage_url(self) -> str:
         return self._listeners[1].url
+
+    @property
+    def cas_url(self) -> str:
+        """Where Xet stores; no two servers share one, since a client remembers by it what the storage has."""
+        return f"{self.storage_url}/cas-{self._cas}"
 
     def __enter__(self) -> "HubServer":
         for thread in self._threads:
@@ -141,13 +150,15 @@ class HubServer:
             self.put(home.relative_to(folder).as_posix(), files)
 
     def environment(self, home: Path, token: str = "hf_owner") -> dict[str, str]:
-        """What a process needs in its environment to take this server for the Hub; `home` is its cache."""
+        """What a process needs in its environment to take this server for the Hub; `home` is its cache.
+
+        Whether it uses Xet is left as it is.
+        """
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
             "HF_TOKEN": token,
             "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",

@@ -44,6 +44,7 @@ def git_id(kind: str, data: bytes) -> str:
 class File:
     data: bytes
     lfs: bool
+    uploaded_as: str = field(default="", compare=False)  # the hash that a client gave it when it sent it by Xet
 
     @cached_property
     def sha256(self) -> str:
@@ -57,6 +58,11 @@ class File:
     @cached_property
     def blob_id(self) -> str:
         return git_id("blob", self.pointer if self.lfs else self.data)
+
+    @property
+    def xet_hash(self) -> str:
+        """What Xet knows an LFS file by; for one that did not come by Xet, the SHA-256 of its SHA-256."""
+        return self.uploaded_as or hashlib.sha256(self.sha256.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,7 @@ class Store:
     def __init__(self, users: Mapping[str, str]):
         self.users = dict(users)  # token -> user name
         self.repos: dict[tuple[str, str], Repo] = {}
+        self.xorbs: dict[str, list[bytes]] = {}  # the chunks of what clients sent by Xet
         self._last = datetime(2020, 1, 1, tzinfo=UTC)
 
     def now(self) -> datetime:

@@ -138,6 +138,8 @@ def resolve(call: Call, kind: str | None, repo_id: str, revision: str, path: str
         return ranged(call, file.data, headers)
     location = storage_address(call, repo, file.sha256, "get", path)
     headers |= {"Location": location, "X-Linked-Etag": f'"{file.sha256}"', "X-Linked-Size": str(len(file.data))}
+    token_address = f"{call.hub.url}/api/{repo.kind}/{repo.id}/xet-read-token/{commit.oid}"
+    headers |= {"X-Xet-Hash": file.xet_hash, "Link": f'<{token_address}>; rel="xet-auth"'}
     return Answer(f"Found. Redirecting to {location}".encode(), status=302, headers=headers)
 
 
@@ -160,7 +162,8 @@ def ranged(call: Call, data: bytes, headers: dict[str, str]) -> Answer:
 
 def storage_address(call: Call, repo: Repo, oid: str, use: str, path: str = "") -> str:
     query = {"filename": path, "signature": signature(repo.kind, repo.id, oid, use)}
-    return f"{call.hub.storage_url}/lfs/{repo.kind}/{repo.id}/{oid}?{urlencode(query)}"
+    place = use if use.startswith("xorb/") else "lfs"
+    return f"{call.hub.storage_url}/{place}/{repo.kind}/{repo.id}/{oid}?{urlencode(query)}"
 
 
 def signature(*words: str) -> str:

@@ -150,6 +150,7 @@ def entries(commit: Commit) -> dict[str, dict]:
         found[path] = {"type": "file", "oid": file.blob_id, "size": len(file.data), "path": path}
         if file.lfs:
             found[path]["lfs"] = {"oid": file.sha256, "size": len(file.data), "pointerSize": len(file.pointer)}
+            found[path]["xetHash"] = file.xet_hash
     return dict(sorted(found.items()))
 
 

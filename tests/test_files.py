@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from safetensors import SafetensorError
 
 from learngene_hub import files
@@ -76,16 +77,26 @@ def test_links_out_of_a_folder_are_told_from_those_inside(tmp_path):
     assert found == {"out", "self", "none"}
 
 
-def test_a_snapshot_of_the_hubs_cache_may_link_to_its_blobs_only(tmp_path):
+def test_a_folder_of_the_hubs_cache_may_link_into_that_cache_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    snapshot, shared = tmp_path / "cache/datasets--you--birds/snapshots/abc", tmp_path / "cache/blobs/12/12ab"
+    snapshot.mkdir(parents=True)
+    shared.parent.mkdir(parents=True)
+    shared.touch()
+    (tmp_path / "secret").touch()
+    (snapshot / "good").symlink_to("../../../blobs/12/12ab")
+    (snapshot / "bad").symlink_to(tmp_path / "secret")
+    assert not leads_out(snapshot / "good", snapshot)
+    assert leads_out(snapshot / "bad", snapshot)
+
+
+def test_a_folder_that_only_looks_like_a_snapshot_may_not_link_out(tmp_path):
     snapshot = tmp_path / "models--you--gene/snapshots/abc"
     snapshot.mkdir(parents=True)
     (snapshot.parents[1] / "blobs").mkdir()
     (snapshot.parents[1] / "blobs/1").touch()
-    (tmp_path / "secret").touch()
-    (snapshot / "good").symlink_to("../../blobs/1")
-    (snapshot / "bad").symlink_to(tmp_path / "secret")
-    assert not leads_out(snapshot / "good", snapshot)
-    assert leads_out(snapshot / "bad", snapshot)
+    (snapshot / "file").symlink_to("../../blobs/1")
+    assert leads_out(snapshot / "file", snapshot)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import shutil
@@ -348,13 +349,38 @@ def test_a_link_out_of_the_folder_is_neither_read_nor_pushed(folder, tmp_path, n
 
 
 def test_a_file_that_cannot_be_read_is_a_fault_of_the_gene(folder, monkeypatch):
-    def fail(*arguments, **options):
-        raise PermissionError(13, "Permission denied")
+    read = gene_folder.read_file
+
+    def fail(path, **options):
+        if path.name == "learngene.safetensors":
+            raise PermissionError(13, "Permission denied")
+        return read(path, **options)
 
     monkeypatch.setattr(gene_folder, "read_file", fail)
     with pytest.raises(GeneFileError, match=r"a file cannot be read: .*Permission denied"):
         Learngene.from_pretrained(folder)
     assert "Permission denied" in next(check.fault for check in verify(folder) if check.name == "sha256")
+
+
+def test_a_push_sends_the_very_bytes_that_were_checked(folder, monkeypatch):
+    weights, read = folder / "learngene.safetensors", gene_folder.read_tensors
+
+    def read_then_write(content):
+        weights.write_bytes(b"other weights")  # as a run beside it would
+        (folder / "config.json").write_text("{}")
+        return read(content)
+
+    monkeypatch.setattr(gene_folder, "read_tensors", read_then_write)
+    files = files_to_push(folder, "you/gene")
+    told = json.loads(files["config.json"])["sha256"]
+    assert hashlib.sha256(files["learngene.safetensors"]).hexdigest() == told
+
+
+def test_a_file_of_unusual_size_is_refused_before_it_is_read(folder):
+    with (folder / "evolution.png").open("r+b") as file:
+        file.truncate(12 * 10**9)  # takes no room
+    with pytest.raises(GeneFileError, match=r"evolution\.png: expected at most 50 MB, found 12,000\.0 MB: remove it"):
+        files_to_push(folder, "you/gene")
 
 
 def test_a_name_too_long_for_a_file_is_no_gene():

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from learngene_hub import from_learngene
 from learngene_hub.cli.main import app
+from learngene_hub.finetuning import sharing
 from learngene_hub.finetuning.folder import RECORD_NAME
 from learngene_hub.finetuning.sharing import LOCAL, PREDICT
 from learngene_hub.networks import save_timm_folder
@@ -123,6 +124,28 @@ def test_a_finetuned_network_that_does_not_load_is_not_pushed(run, hub, tuned):
     code, _, err = run("push", tuned, "owner/pets")
     assert code == 1
     assert "the network cannot be loaded" in err
+    assert not hub.requests
+
+
+def test_a_finetuned_network_is_pushed_as_it_was_when_it_was_checked(run, hub, tuned, monkeypatch):
+    weights, load = (tuned / "model.safetensors").read_bytes(), sharing.load_timm_folder
+
+    def load_then_write(folder):
+        network = load(folder)
+        (tuned / "model.safetensors").write_bytes(b"other weights")  # as a training beside it would
+        return network
+
+    monkeypatch.setattr(sharing, "load_timm_folder", load_then_write)
+    assert run("push", tuned, "owner/pets")[0] == 0
+    assert hub.files("owner/pets")["model.safetensors"] == weights
+
+
+def test_a_file_of_unusual_size_is_refused_in_one_line_before_it_is_read(run, hub, tuned):
+    with (tuned / "curves.png").open("wb") as file:
+        file.truncate(12 * 10**9)  # takes no room
+    code, _, err = run("push", tuned, "owner/pets")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "curves.png: expected at most 50 MB, found 12,000.0 MB" in err
     assert not hub.requests
 
 

@@ -181,11 +181,39 @@ def test_a_push_without_a_token_asks_for_one(hub, push, tiny_run, monkeypatch):
         push_gene(tiny_run, Address(REPO), terms=PushTerms(), options=HubOptions(endpoint=hub.url))
 
 
-def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push):
-    hub.faults.append(Fault("PUT", "", "status", status=403, times=99))
-    with pytest.raises(HubError, match="the token may not do this"):
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(403, "the token may not do this"), (401, "does not accept the token"), (500, "is in trouble")],
+)
+def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push, status, message, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.faults += [Fault(*each, status=status, times=99) for each in (("PUT", "/lfs/"), ("POST", "/v1/xorbs/"))]
+    with pytest.raises(HubError, match=message):
         push()
     assert len(hub.commits(REPO)) == 1
+
+
+@pytest.mark.parametrize("hub", ["xet"], indirect=True)
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault("GET", "/xet-write-token/", status=403, times=99), "the token may not do this"),
+        (Fault("POST", "/v1/shards", status=400, times=99), "400"),
+    ],
+    ids=["no token", "bad shard"],
+)
+def test_xet_that_refuses_an_upload_is_an_error_and_makes_no_commit(hub, push, fault, message):
+    hub.faults.append(replace(fault))
+    with pytest.raises(HubError, match=message):
+        push()
+    assert len(hub.commits(REPO)) == 1
+
+
+def test_an_upload_whose_connection_broke_is_made_once(hub, push, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.faults += [Fault("PUT", "/lfs/", "close"), Fault("POST", "/v1/xorbs/", "close")]
+    assert push().commit == hub.commits(REPO)[0]
+    assert sorted(fault.times for fault in hub.faults) == [0, 1]
 
 
 def test_private_is_refused_where_the_repository_is_public(hub, push, copy):

@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from learngene_hub.errors import LearngeneWarning
 from learngene_hub.plain_text import one_line, printable
 from learngene_hub.progress import Task
 
@@ -52,6 +54,19 @@ def print_json(value: Any) -> None:  # noqa: ANN401
 def print_text(text: str, *, end: str = "\n") -> None:
     """Print lines to stdout as they are, tabs too."""
     typer.echo(printable(text) + end, nl=False)
+
+
+def show_warnings_as_lines() -> None:
+    """Have each warning of ours printed as one line, without its place in the source."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:  # noqa: ANN401
+        if issubclass(category, LearngeneWarning):
+            stderr.print(f"warning: {message}", style="yellow", markup=False)
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 class _BarTask:

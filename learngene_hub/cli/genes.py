@@ -50,7 +50,8 @@ def info(gene: Source, as_json: AsJson = False) -> None:
     from learngene_hub.gene.source import locate
 
     place = locate(gene, required=(CONFIG_NAME,))
-    config, gain = read_config(place.folder), read_gain(place.folder, TerminalReporter().warn)
+    config = read_config(place.folder, place.files)
+    gain = read_gain(place.folder, TerminalReporter().warn)
     if as_json:
         more = {"revision": place.revision, "gain_over_scratch": gain}
         print_json(config.model_dump(mode="json") | more)
@@ -63,7 +64,8 @@ def verify(gene: Source, as_json: AsJson = False) -> None:
     from learngene_hub.gene.folder import verify as run
     from learngene_hub.gene.source import locate
 
-    checks = run(locate(gene).folder)
+    place = locate(gene)
+    checks = run(place.folder, place.files)
     if as_json:
         print_json([{"check": check.name, "ok": check.fault is None, "fault": check.fault} for check in checks])
     else:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from learngene_hub import __version__
 from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
-from learngene_hub.cli.console import stderr
+from learngene_hub.cli.console import show_warnings_as_lines, stderr
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.errors import LearngeneError, lack_of_memory
 
@@ -110,5 +110,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may be no text
+    show_warnings_as_lines()
     atexit.register(gc.freeze)  # else the collector walks through all of torch once more, which takes a second
     app()

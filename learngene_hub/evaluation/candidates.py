@@ -12,7 +12,7 @@ from learngene_hub.files import expanded, is_there
 from learngene_hub.gene.config import DataRecord, GeneConfig
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.gene.source import locate, with_files
+from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.recipe import Recipe
 from learngene_hub.results import LEARNGENE
 
@@ -74,13 +74,13 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
 
 def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
-        name, folder = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
-        if folder is None or not gene.lies_in(folder):  # its tensors may be others than were loaded
+        name, place = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
+        if place is None or not gene.lies_in(place.folder, place.files):  # its tensors may be others than were loaded
             gene = replace(gene, config=signed(gene.tensors, gene.config))
     else:
         name, place = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
-        gene, folder = Learngene.load(place), place.folder
-    recipe = None if folder is None else _recipe(folder, gene, data)
+        gene = Learngene.load(place)
+    recipe = None if place is None else _recipe(place, gene, data)
     if gene.config.origin is None:
         raise LearngeneError(
             f"{name}: this gene does not say which classes it has never seen; only evolved genes do. Evaluate an "
@@ -89,14 +89,14 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)
 
 
-def _recipe(folder: Path, gene: Learngene, data: str | None) -> Recipe | None:
-    origin, file = gene.config.origin, folder / RECIPE_NAME
+def _recipe(place: Located, gene: Learngene, data: str | None) -> Recipe | None:
+    origin, file = gene.config.origin, place.folder / RECIPE_NAME
     if data is not None and origin is not None and origin.data.preset == GLYPHS:
         raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
     if origin is None or not file.is_file():
         return None
     recipe = Recipe.from_file(file, origin.overrides)
-    if recipe_channels(recipe) != gene.config.channels or read_config(folder) != gene.config:
+    if recipe_channels(recipe) != gene.config.channels or read_config(place.folder, place.files) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:
         return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)

@@ -70,8 +70,8 @@ def _run(folder: Path) -> _Past | None:
 
 def _gene(source: str) -> _Past:
     """The evolution of a gene, as its folder tells it."""
-    folder = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME,)).folder
-    origin = read_config(folder).origin
+    place = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME,))
+    folder, origin = place.folder, read_config(place.folder, place.files).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved")
     return _Past(read_metrics(folder), origin.recipe, origin, Path(EVOLUTION_NAME))

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from learngene_hub.errors import GeneFileError, NetworkError, first_fault
-from learngene_hub.files import atomic_path, file_sha256, leads_out, read_file, read_json, write_text
+from learngene_hub.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
@@ -37,6 +37,8 @@ INDEPENDENT = {"no pickle", "sha256"}  # checks whose failure does not keep the 
 MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
 LARGEST = 10.0**4  # of a weight: times a normalised input, at most 6 or so, it is a number in float16 (65,504) too
+MOST_BESIDE = 50 * 10**6  # bytes of a file of `MORE_FILES`
+Files = Mapping[str, bytes]  # name -> content
 DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
@@ -124,45 +126,121 @@ def find_gene(path: Path) -> Path:
     raise GeneFileError(f"{path}: expected a gene folder with {CONFIG_NAME} and {WEIGHTS_NAME}, found neither")
 
 
-def read_config(folder: Path) -> GeneConfig:
+def read_config(folder: Path, files: Files | None = None) -> GeneConfig:
     """`config.json` of a gene folder, checked.
+
+    Args:
+        folder: of the gene.
+        files: content of its files, where they were read already; then `folder` is only named in messages.
 
     Raises:
         GeneFileError: absent, not JSON, of a newer schema, or with missing or malformed fields.
     """
-    path = folder / CONFIG_NAME
-    _refuse_links(folder, (CONFIG_NAME,))
     try:
-        content = read_json(path, most=MOST_CONFIG)
+        content = _read(folder, CONFIG_NAME, files, most=MOST_CONFIG)
     except FileNotFoundError:
         raise GeneFileError(f"{folder}: {CONFIG_NAME} is missing; this is not a gene folder") from None
-    except (OSError, ValueError) as error:
-        raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
-    _check_schema(content, path)
+    except OSError as error:
+        raise GeneFileError(f"{folder / CONFIG_NAME}: cannot be read: {error}") from None
+    return _parse_config(content, folder / CONFIG_NAME)
+
+
+def _parse_config(content: bytes, path: Path) -> GeneConfig:
     try:
-        return GeneConfig.model_validate(content)
+        found = parse_json(content.decode("utf-8"))
+    except ValueError as error:
+        raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
+    _check_schema(found, path)
+    try:
+        return GeneConfig.model_validate(found)
     except ValidationError as error:
         raise GeneFileError(f"{path}: {first_fault(error)} ({error.error_count()} faults in all)") from None
 
 
-def read_gene(folder: Path) -> tuple[dict[str, Tensor], GeneConfig]:
+def _read(folder: Path, name: str, files: Files | None, *, most: int) -> bytes:
+    """Content of a file of a gene folder, from `files` if it was read already."""
+    if files is not None:
+        return files[name]
+    _refuse_links(folder, (name,))
+    return read_file(folder / name, most=most)
+
+
+def read_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, Tensor], GeneConfig]:
     """Tensors, in float32, and config of a gene folder that passes every check.
+
+    Args:
+        folder: of the gene.
+        files: content of its files, where they were read already; then `folder` is only named in messages.
 
     Raises:
         GeneFileError: the first check that fails, with the file or tensor, what was expected and what was found.
     """
-    reader = _Reader(folder)
-    for _, check in reader.checks():
-        with _readable(folder):
-            check()
+    reader = _checked(folder, files)
     assert reader.config is not None
     return {name: tensor.float() for name, tensor in reader.tensors.items()}, reader.config
 
 
-def verify(folder: Path) -> list[Check]:
-    """Every check of a gene folder in order; after a fault, those that do not need what failed are still made."""
+def read_whole_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, bytes], GeneConfig]:
+    """Name -> content of all files of a gene that passes every check, and its config; these bytes were checked.
+
+    Raises:
+        GeneFileError: a check fails, or a file beside the weights is too large or cannot be read.
+    """
+    beside = read_beside(folder, files)
+    reader = _checked(folder, files)
+    assert reader.config is not None
+    return reader.content | beside, reader.config
+
+
+def read_beside(folder: Path, files: Files | None = None) -> dict[str, bytes]:
+    """Name -> content of the files that a gene has beside config and weights.
+
+    Raises:
+        GeneFileError: one is too large, is a link out of the folder, or cannot be read.
+    """
+    if files is not None:
+        return {name: files[name] for name in MORE_FILES if name in files}
+    return read_files(folder, dict.fromkeys(MORE_FILES, MOST_BESIDE))
+
+
+def read_files(folder: Path, most: Mapping[str, int]) -> dict[str, bytes]:
+    """Name -> content of those files of a `folder` that are there.
+
+    Args:
+        folder: that holds them.
+        most: name -> bytes that such a file has at most.
+
+    Raises:
+        GeneFileError: one is too large, is a link out of the folder, or cannot be read.
+    """
+    names = [name for name in most if (folder / name).is_file()]
+    for name in names:
+        if (size := (folder / name).stat().st_size) > most[name]:
+            raise GeneFileError(
+                f"{folder / name}: expected at most {most[name] / 1e6:g} MB, found {size / 1e6:,.1f} MB: remove it, or "
+                "put a smaller one there"
+            )
+    with _readable(folder):
+        return {name: _read(folder, name, None, most=most[name]) for name in names}
+
+
+def _checked(folder: Path, files: Files | None) -> "_Reader":
+    reader = _Reader(folder, files)
+    for _, check in reader.checks():
+        with _readable(folder):
+            check()
+    return reader
+
+
+def verify(folder: Path, files: Files | None = None) -> list[Check]:
+    """Every check of a gene folder in order; after a fault, those that do not need what failed are still made.
+
+    Args:
+        folder: of the gene.
+        files: content of its files, where they were read already; then `folder` is only named in messages.
+    """
     results: list[Check] = []
-    for name, check in _Reader(folder).checks():
+    for name, check in _Reader(folder, files).checks():
         try:
             with _readable(folder):
                 check()
@@ -200,11 +278,12 @@ def _readable(folder: Path) -> Iterator[None]:
 class _Reader:
     """One reading of one folder; each check may use what the checks before it found."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: Files | None) -> None:
         self.folder = folder
+        self.files = files
         self.weights = folder / WEIGHTS_NAME
         self.config: GeneConfig | None = None
-        self.content = b""
+        self.content: dict[str, bytes] = {}  # what was checked
         self.tensors: dict[str, Tensor] = {}
         self._expected: dict[str, tuple[int, ...]] = {}
 
@@ -224,11 +303,14 @@ class _Reader:
 
     def _files(self) -> None:
         for name in (CONFIG_NAME, WEIGHTS_NAME):
-            if not (self.folder / name).is_file():
+            if not ((self.folder / name).is_file() if self.files is None else name in self.files):
                 raise GeneFileError(f"{self.folder}: {name} is missing; {_instead(self.folder)}")
-        _refuse_links(self.folder, (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES))
+        if self.files is None:
+            _refuse_links(self.folder, (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES))
 
     def _no_pickle(self) -> None:
+        if self.files is not None:  # whatever else lies in the folder is not of this gene
+            return
         found = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
         if found:
             raise GeneFileError(
@@ -236,7 +318,8 @@ class _Reader:
             )
 
     def _read_config(self) -> None:
-        self.config = read_config(self.folder)
+        content = self.content[CONFIG_NAME] = _read(self.folder, CONFIG_NAME, self.files, most=MOST_CONFIG)
+        self.config = _parse_config(content, self.folder / CONFIG_NAME)
 
     def _expect(self) -> None:
         assert self.config is not None
@@ -244,18 +327,23 @@ class _Reader:
         check_stated(self.config, self._expected)
 
     def _size(self) -> None:
-        expected = 4 * sum(math.prod(shape) for shape in self._expected.values())
-        found = self.weights.stat().st_size
-        if found > expected + MOST_HEADER:
+        expected = self._most_weights - MOST_HEADER
+        found = self.weights.stat().st_size if self.files is None else len(self.files[WEIGHTS_NAME])
+        if found > self._most_weights:
             raise GeneFileError(
                 f"{self.weights}: expected {expected / 1e6:.1f} MB of weights, as {CONFIG_NAME} says, found "
                 f"{found / 1e6:.1f} MB: not a gene, or another config"
             )
 
+    @property
+    def _most_weights(self) -> int:
+        """Bytes of the weights' file."""
+        return 4 * sum(math.prod(shape) for shape in self._expected.values()) + MOST_HEADER
+
     def _sha256(self) -> None:
         assert self.config is not None
-        self.content = read_file(self.weights, most=self.weights.stat().st_size)
-        found = hashlib.sha256(self.content).hexdigest()
+        content = self.content[WEIGHTS_NAME] = _read(self.folder, WEIGHTS_NAME, self.files, most=self._most_weights)
+        found = hashlib.sha256(content).hexdigest()
         if found != self.config.sha256:
             raise GeneFileError(
                 f"{self.weights}: expected the sha256 of {CONFIG_NAME}, {self.config.sha256[:12] or '(none)'}, found "
@@ -264,7 +352,7 @@ class _Reader:
 
     def _open(self) -> None:
         try:
-            self.tensors = read_tensors(self.content)
+            self.tensors = read_tensors(self.content.get(WEIGHTS_NAME, b""))
         except (SafetensorError, ValueError) as error:
             raise GeneFileError(f"{self.weights}: expected safetensors, found something else: {error}") from None
 

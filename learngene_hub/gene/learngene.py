@@ -1,8 +1,7 @@
 """`Learngene`: the tensors of a gene and what they mean."""
 
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from learngene_hub.errors import GeneFileError
 from learngene_hub.files import written
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import MORE_FILES, read_gene, write_gene
+from learngene_hub.gene.folder import Files, read_beside, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.genome.genome import Genome
@@ -78,8 +77,8 @@ class Learngene:
         Raises:
             GeneFileError: a check of it fails.
         """
-        tensors, config = read_gene(place.folder)
-        return cls(tensors, config, place)
+        tensors, config = read_gene(place.folder, place.files)
+        return cls(tensors, config, replace(place, files=None))
 
     def save_pretrained(self, path: str | Path) -> Path:
         """Write weights and config into the folder `path`, each file atomically; other files there are left alone.
@@ -97,10 +96,10 @@ class Learngene:
         write_gene(folder, self.tensors, self.config)
         return folder
 
-    def lies_in(self, folder: Path) -> bool:
-        """Whether `folder` holds this very gene: an equal config, and tensors of equal values."""
+    def lies_in(self, folder: Path, files: Files | None = None) -> bool:
+        """Whether `folder`, or its `files` if they were read already, are this very gene: config and tensors equal."""
         try:
-            tensors, config = read_gene(folder)
+            tensors, config = read_gene(folder, files)
         except GeneFileError:
             return False
         same = config == self.config and tensors.keys() == self.tensors.keys()
@@ -152,8 +151,6 @@ class Learngene:
         if self.place is None:
             return
         home = with_files(self.place)
-        if not self.lies_in(home):
-            return
-        for name in MORE_FILES:
-            if (home / name).is_file():
-                shutil.copyfile(home / name, folder / name)
+        if self.lies_in(home.folder, home.files):
+            for name, content in read_beside(home.folder, home.files).items():
+                (folder / name).write_bytes(content)

@@ -1,6 +1,5 @@
 """A gene folder to the Hub, and from there into a folder of one's own."""
 
-import shutil
 from pathlib import Path
 
 from learngene_hub.errors import RunError
@@ -8,13 +7,11 @@ from learngene_hub.files import atomic_path, claim_new, refuse_unmakeable
 from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
-    CONFIG_NAME,
     MORE_FILES,
     PICTURE_NAME,
     RECIPE_NAME,
-    WEIGHTS_NAME,
     find_gene,
-    read_gene,
+    read_whole_gene,
 )
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
@@ -35,15 +32,13 @@ def push_gene(path: Path, address: Address, *, terms: PushTerms, options: HubOpt
 
 
 def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
-    """Name -> content of what a push of the gene at `path` to `repo_id` sends, checked.
+    """Name -> content of what a push of the gene at `path` to `repo_id` sends: the very bytes that were checked.
 
     Raises:
         GeneFileError: there is no gene, a check of it fails, or its card cannot be read.
     """
     folder = find_gene(path)
-    _, config = read_gene(folder)
-    names = [name for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES) if (folder / name).is_file()]
-    files = {name: (folder / name).read_bytes() for name in names}
+    files, config = read_whole_gene(folder)
     beside = {"picture": PICTURE_NAME in files, "recipe": RECIPE_NAME in files}
     card = files.get(CARD_NAME) or render_card(config, name=repo_id, **beside).encode()
     files[CARD_NAME] = addressed_card(check_card(card, folder / CARD_NAME, library=LIBRARY_NAME), repo_id).encode()
@@ -63,10 +58,9 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
         if out.exists():
             raise RunError(f"{out}: exists already; give another --out")
         found = locate(source, options=options, wanted=MORE_FILES)
-        read_gene(found.folder)
+        files, _ = read_whole_gene(found.folder, found.files)
         with atomic_path(out, is_new=True) as staged:
             staged.mkdir()
-            for name in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
-                if (found.folder / name).is_file():
-                    shutil.copyfile(found.folder / name, staged / name)
+            for name, content in files.items():
+                (staged / name).write_bytes(content)
     return found

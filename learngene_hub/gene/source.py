@@ -7,12 +7,12 @@ accounts of the Hub may belong to anyone; `hf-hub:gtl/...` asks the Hub all the 
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from learngene_hub.errors import GeneFileError, HubError
 from learngene_hub.files import is_there
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, find_gene
+from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
 from learngene_hub.gene.shipped import PREFIX, near_names, shipped_folder, shipped_index
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
@@ -32,12 +32,14 @@ class Located:
         name: as the user called it.
         revision: commit of the Hub; None: it does not come from there.
         options: how the Hub was reached for it.
+        files: name -> content of its files, which were compared with the Hub's hashes; None: of no Hub, or read since.
     """
 
     folder: Path
     name: str
     revision: str | None = None
     options: HubOptions = HubOptions()  # noqa: RUF009 - frozen
+    files: Files | None = field(default=None, repr=False, compare=False)
 
 
 def locate(
@@ -83,16 +85,17 @@ def locate(
     return _from_hub(name, _at(address, revision), options, required, wanted)
 
 
-def with_files(place: Located) -> Path:
-    """A folder with all that belongs to the gene of `place`, fetched where it came from if that can be reached."""
+def with_files(place: Located) -> Located:
+    """The gene of `place` with all that belongs to it, fetched where it came from if that can be reached."""
     address = parse_address(place.name)
     if place.revision is None or address is None:
-        return place.folder
+        return place
     address, options = replace(address, revision=place.revision), replace(place.options, force_download=False)
     try:
-        return fetch(address, (CONFIG_NAME,), wanted=MORE_FILES, options=options).folder
+        found = fetch(address, (CONFIG_NAME, WEIGHTS_NAME), wanted=MORE_FILES, options=options)
     except HubError:
-        return place.folder
+        return place
+    return replace(place, folder=found.folder, files=found.files)
 
 
 def _from_hub(
@@ -102,7 +105,7 @@ def _from_hub(
         found = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
     except HubError as error:
         raise type(error)(f"{error}{_hint(name)}") from None
-    return Located(found.folder, name, found.commit, options)
+    return Located(found.folder, name, found.commit, options, found.files)
 
 
 def _not_shipped(name: str) -> GeneFileError:

@@ -1,12 +1,18 @@
-"""How this package talks to the Hub: one client, its options, and what each of its failures means to a user."""
+"""How this package talks to the Hub: one client, its options, and what each of its failures means to a user.
+
+All that is fetched comes by `receive`, which keeps to a size and a time; all that is sent goes by the client.
+"""
 
 import errno
 import json
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_token
@@ -21,7 +27,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    get_session,
+    hf_raise_for_status,
+    parse_ratelimit_headers,
+)
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from learngene_hub import __version__
 from learngene_hub.errors import HubError, HubUnreachableError
@@ -33,6 +45,12 @@ CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # the client itself may wait 3 seco
 ASKED_SECONDS = float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else 0.0
 TIMEOUT = httpx2.Timeout(max(ANSWER_SECONDS, ASKED_SECONDS), connect=max(CONNECT_SECONDS, ASKED_SECONDS))
 STALE_PARENT = 412
+ATTEMPTS = 3
+MOST_PAUSE = 30.0  # seconds between two of them; who is to wait longer is told so
+_STATUS = re.compile(r"\((\d{3}) ([^)]*)\)")  # in the words of Xet's client: (403 Forbidden)
+LOST = (httpx2.ReadError, httpx2.ReadTimeout, httpx2.WriteError, httpx2.WriteTimeout, httpx2.RemoteProtocolError)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -72,10 +90,104 @@ class HubOptions:
         """The client."""
         return HfApi(endpoint=self.endpoint, token=self.token, library_name=LIBRARY, library_version=__version__)
 
+    def headers(self) -> dict[str, str]:
+        """What goes with a request that is not the client's; nothing may be compressed, for sizes are compared."""
+        headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=__version__)
+        return {**headers, "Accept-Encoding": "identity", constants.X_HF_DOWNLOAD_COUNTER: "1"}
+
 
 def check_reachable(options: HubOptions) -> None:
     """Ask the Hub once and briefly, before something that the client would try again for half a minute."""
     get_session().head(options.site, timeout=TIMEOUT)
+
+
+def receive(url: str, options: HubOptions, *, most: int, until: float) -> bytes:
+    """The body of the answer to a GET request, or the first `most` + 1 bytes of one that is longer.
+
+    Args:
+        url: that is asked for, redirections included; the token stays with the first host.
+        options: how.
+        most: bytes that are expected at most.
+        until: when to give up, of `time.monotonic`.
+
+    Raises:
+        TimeoutError: it was not complete then.
+        HfHubHTTPError, httpx2.HTTPError: the last of `ATTEMPTS` failed.
+    """
+
+    def attempt() -> bytes:
+        with get_session().stream("GET", url, headers=options.headers(), timeout=TIMEOUT) as answer:
+            if answer.is_error:
+                answer.close()  # its headers say enough, and its body may have no end
+            hf_raise_for_status(answer)
+            content = bytearray()
+            for piece in answer.iter_raw():
+                content += piece
+                if len(content) > most:
+                    break
+                if time.monotonic() > until:
+                    raise TimeoutError
+            return bytes(content[: most + 1])
+
+    return again(attempt)
+
+
+def again(attempt: Callable[[], _T], *, retry: Callable[[BaseException], bool] | None = None) -> _T:
+    """What `attempt` gives, called up to `ATTEMPTS` times while its failure is one that may pass.
+
+    Args:
+        attempt: called without arguments.
+        retry: tells whether a failure may pass; None: `may_pass`.
+    """
+    return Retrying(
+        retry=retry_if_exception(retry or may_pass), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True
+    )(attempt)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed soon: the server is busy, or was lost on the way."""
+    return is_busy(error) or isinstance(error, LOST)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether the server answered that it has trouble, or too much to do, and may be asked again soon."""
+    if not isinstance(error, HfHubHTTPError):
+        return False
+    status = error.response.status_code
+    return (status == 429 or status >= 500) and _asked_pause(error) <= MOST_PAUSE
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next attempt: those the server asks for, or 1, then 2."""
+    error = state.outcome.exception() if state.outcome else None
+    return _asked_pause(error) or 2.0 ** (state.attempt_number - 1)
+
+
+def _asked_pause(error: BaseException | None) -> float:
+    """Seconds that the server asks to wait; 0 where it does not say."""
+    if not isinstance(error, HfHubHTTPError):
+        return 0.0
+    said, rate = error.response.headers.get("Retry-After", ""), parse_ratelimit_headers(error.response.headers)
+    if rate is not None and rate.remaining == 0:
+        return float(rate.reset_in_seconds)
+    return float(said) if said.isdecimal() and said.isascii() else 0.0
+
+
+@contextmanager
+def asked(label: object, options: HubOptions) -> Iterator[None]:
+    """Say of an answer that the client cannot read that it is none of a Hub's; the client checks no types.
+
+    Only calls of the client belong into the block: what is wrong in our own code would be told in the same words.
+
+    Raises:
+        HubError: the client stumbles over the answer.
+    """
+    try:
+        yield
+    except (HfHubHTTPError, UnicodeEncodeError):  # an answer in order; a token that cannot be sent
+        raise
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
+        raise HubError(not_a_hub(label, options)) from error
 
 
 @contextmanager
@@ -111,7 +223,7 @@ def _meaning(error: Exception, address: Address | None, options: HubOptions) -> 
             return HubError(f"{label}: expected a Hub at https://..., found {options.site!r}: correct HF_ENDPOINT")
         case httpx2.HTTPError():
             return _unanswered(error, label, options)
-        case RuntimeError():
+        case RuntimeError() | ConnectionError():
             return _untransferred(error, address, options)
         case json.JSONDecodeError() | UnicodeDecodeError():
             return HubError(not_a_hub(label, options))
@@ -137,11 +249,15 @@ def _unanswered(error: Exception, label: str, options: HubOptions) -> HubError:
     return HubUnreachableError(f"{label}: no answer from {options.site} ({_first_line(error)}): {advice}")
 
 
-def _untransferred(error: RuntimeError, address: Address | None, options: HubOptions) -> HubError:
-    """What the client says of a file that it could not send or fetch, by any of its lanes."""
+def _untransferred(error: Exception, address: Address | None, options: HubOptions) -> HubError:
+    """What the client says of a file that it could not send, by plain HTTP or by Xet."""
     if isinstance(error.__cause__, HfHubHTTPError):
-        return _by_status(error.__cause__, address, options)
+        return _by_answer(error.__cause__, address, options)
+    if isinstance(error.__cause__, TypeError | AttributeError | LookupError | ValueError):
+        return HubError(not_a_hub(address, options))
     why = _first_line(error.__cause__ or error)
+    if status := _STATUS.search(why):
+        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options)
     return HubUnreachableError(f"{address}: a file could not be transferred ({why}): try again later")
 
 
@@ -149,7 +265,7 @@ def _answered(error: OSError, address: Address | None, options: HubOptions) -> H
     site = options.site
     match error:
         case HfHubHTTPError() if address is None:
-            return _by_status(error, address, options)
+            return _by_answer(error, address, options)
         case GatedRepoError():
             return HubError(f"{address}: gated: ask for access on {_page(address, site)}, then `hf auth login`")
         case RepositoryNotFoundError():
@@ -163,7 +279,7 @@ def _answered(error: OSError, address: Address | None, options: HubOptions) -> H
             file = str(error.response.url).rsplit("/", 1)[-1]
             return HubError(f"{address}: expected the file {file}, found none: not a gene, or not on this branch")
         case HfHubHTTPError():
-            return _by_status(error, address, options)
+            return _by_answer(error, address, options)
         case _:
             return HubError(f"{address}: {_first_line(error)}")
 
@@ -172,10 +288,14 @@ def _page(address: Address | None, site: str) -> str:
     return site if address is None else f"{site}/{address.repo_id}"
 
 
-def _by_status(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
-    label, site = _label(address), options.site
+def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
     said = "; ".join((error.server_message or error.response.reason_phrase).split("\n"))
-    match error.response.status_code:
+    return _by_status(error.response.status_code, said, address, options, pause=_asked_pause(error))
+
+
+def _by_status(status: int, said: str, address: Address | None, options: HubOptions, *, pause: float = 0.0) -> HubError:
+    label, site = _label(address), options.site
+    match status:
         case 401 if options.token is False or (options.token is None and get_token() is None):
             return HubError(f"{label}: {site} wants to know who asks: `hf auth login`, or set HF_TOKEN")
         case 401:
@@ -188,7 +308,8 @@ def _by_status(error: HfHubHTTPError, address: Address | None, options: HubOptio
         case status if status == STALE_PARENT:
             return HubError(f"{label}: changed on the Hub meanwhile; run the same command again")
         case status if status == 429 or status >= 500:
-            return HubUnreachableError(f"{label}: {site} is in trouble ({status}: {said}): try again later")
+            later = f"in {pause:g} seconds" if pause else "later"
+            return HubUnreachableError(f"{label}: {site} is in trouble ({status}: {said}): try again {later}")
         case status:
             return HubError(f"{label}: {site} refused ({status}): {said}")
 

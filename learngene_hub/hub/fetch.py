@@ -1,37 +1,57 @@
 """Files of one commit of a repository, in the cache of huggingface_hub.
 
-A revision is resolved to a commit once, all files come from that commit, and each is compared with the hash that the
-Hub has for it, since the client compares sizes only.
+A revision is resolved to a commit once, and all files come from that commit. Each is compared, at every load, with the
+hash that the Hub's listing has for it; the listing is kept beside the files for loads without a connection.
+
+Genes are small, so a file is read or fetched once, as bytes, and it is those bytes that go on. They come over plain
+HTTP, which every file of the Hub can be fetched by, and are kept as files, not links, under names that no server chose.
 """
 
-import hashlib
-import re
+import os
+import secrets
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import cast
+from threading import Thread
+from typing import TypeVar, cast
 
-from huggingface_hub import _CACHED_NO_EXIST, constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.hf_api import ModelInfo, RepoSibling
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
 from learngene_hub import __version__
-from learngene_hub.downloads import check_download
-from learngene_hub.errors import HubError, HubUnreachableError
-from learngene_hub.files import write_text
+from learngene_hub.downloads import check_download, limit_of
+from learngene_hub.errors import HubError, HubUnreachableError, LearngeneWarning
+from learngene_hub.files import read_file, write_text
 from learngene_hub.hub.address import COMMIT, Address
-from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, explained, not_a_hub
+from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, explained, is_busy, not_a_hub, receive
+from learngene_hub.hub.listing import MOST_LISTING, ListedFile, Listing, fetch_listing
 
-_HASH = re.compile(r"[0-9a-f]+")
+TIME_VARIABLE, TIME_SECONDS = "LEARNGENE_MAX_DOWNLOAD_SECONDS", 300
+MOST_SECONDS = 1e6  # that a thread can be waited for on every system
+LISTINGS = "learngene"  # folder of listings in that of a repository
+ABANDONED = 24 * 3600  # seconds since somebody wrote into a half-written file
+WRITABLE_BY_ALL = 0o002
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Files of one commit; `folder` may hold others of the same commit too."""
+    """Files of one commit.
+
+    Attributes:
+        folder: where they are kept; it may hold others of the same commit too.
+        commit: its hash.
+        files: name -> content, as the listing of the commit has it.
+    """
 
     folder: Path
     commit: str
+    files: Mapping[str, bytes] = field(repr=False)
 
 
 def fetch(
@@ -47,6 +67,9 @@ def fetch(
     What the cache holds is not fetched again: a whole commit costs no request, a branch or tag one without a body.
     If the Hub does not answer, what the cache holds for the branch or tag is used, with a warning.
 
+    A cache without a listing, filled by `hf download` or an older version of this package, is compared with the Hub's
+    at the first load with a connection; without one its files are taken as they are.
+
     Args:
         address: of the repository.
         required: paths in it; the first tells which commit is meant, so all revisions should have it.
@@ -56,154 +79,219 @@ def fetch(
         options: how the Hub is reached.
 
     Raises:
-        HubUnreachableError: the Hub does not answer, and the cache does not hold the files.
+        HubUnreachableError: the Hub does not answer, or not in time, and the cache does not hold the files.
         HubError: there is no such repository, revision or file; access is denied; the files are too large, or do not
             come whole; they cannot be kept.
     """
+    for folder in (options.cache, _home(address, options)):
+        _warn_of_others(folder)
     if options.is_offline:
-        return _offline(address, required, options)
-    at_hand = None if options.force_download else _cached(address, required, (), options)
+        return _offline(address, required, wanted, options)
+    at_hand = None if options.force_download else _at_hand(address, required, wanted, options)
+    seconds = limit_of(TIME_VARIABLE, TIME_SECONDS, "seconds")
+    until = time.monotonic() + seconds
     try:
         with explained(address, options):
-            pinned = replace(address, revision=_commit_of(address, required[0], options))
-            found = None if options.force_download else _cached(pinned, required, wanted, options)
-            found = found or _download(pinned, required, wanted, options)
+            found = _within(
+                seconds, address, lambda: _newest(address, required, wanted, options, until, patient=at_hand is None)
+            )
     except HubUnreachableError as error:
         if at_hand is None:
             raise
-        warnings.warn(f"{error}. Using commit {at_hand.commit[:12]} from the cache", stacklevel=2)
+        told = f"{error}. Using commit {at_hand.commit[:12]} from the cache"
+        warnings.warn(told, LearngeneWarning, stacklevel=2)
         return at_hand
     if is_all or _noted(options, address, "refs", _branch(address)) is None:
         _remember(address, found.commit, options)
     return found
 
 
-def _cached(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot | None:
-    """The snapshot in the cache with all files `required`, and those `wanted` that the commit is known to have."""
+def _within(seconds: float, address: Address, work: Callable[[], _T]) -> _T:
+    """What `work` gives, if it does so in time; else it is left to itself, in a thread that keeps no process alive.
 
-    def place(name: str) -> object:
-        with suppress(OSError, UnicodeDecodeError):
-            return try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=_branch(address))
-        return None
+    Raises:
+        HubUnreachableError: it does not.
+    """
+    future: Future[_T] = Future()
 
-    paths = [place(name) for name in required]
-    more = [one for name in wanted if (one := place(name)) is not _CACHED_NO_EXIST]
-    if not all(isinstance(path, str) and _is_intact(Path(path)) for path in (*paths, *more)):
-        return None
-    folder = Path(cast(str, paths[0])).parents[required[0].count("/")]
-    return Snapshot(folder, folder.name)
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # it is raised where the result is wanted
+            future.set_exception(error)
 
-
-def _is_intact(path: Path) -> bool:
-    """Whether a file of the cache has the bytes it came with: where there are links, it is named after their hash."""
+    Thread(target=run, daemon=True).start()
     try:
-        content, name = path.read_bytes(), path.resolve().name
-    except OSError:  # of another user, perhaps
-        return False
-    match len(name) if _HASH.fullmatch(name) else 0:
-        case 40:
-            return git_sha1(content) == name
-        case 64:
-            return hashlib.sha256(content).hexdigest() == name
-        case _:
-            return True
+        return future.result(timeout=min(seconds, MOST_SECONDS))
+    except TimeoutError:
+        raise HubUnreachableError(
+            f"{address}: not complete after {seconds:g} seconds: try again later, or set {TIME_VARIABLE} to more"
+        ) from None
 
 
-def _offline(address: Address, required: Sequence[str], options: HubOptions) -> Snapshot:
+def _offline(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot:
     """What the cache holds, when the Hub must not be asked."""
     why = "local_files_only" if options.local_files_only else "HF_HUB_OFFLINE"
     if options.force_download:
         raise HubError(f"{address}: force_download and {why} exclude each other; leave out one of them")
-    found = _cached(address, required, (), options)
-    return found or _refuse_offline(address, why, options)
+    found = _at_hand(address, required, wanted, options)
+    if found is None:
+        raise HubError(
+            f"{address}: not in the cache {options.cache}, or damaged there, and {why} forbids to fetch it: load it "
+            "once with a connection and without that, or give the path of a folder"
+        )
+    return found
 
 
-def _refuse_offline(address: Address, why: str, options: HubOptions) -> Snapshot:
-    raise HubError(
-        f"{address}: not in the cache {options.cache}, or damaged there, and {why} forbids to fetch it: load it once "
-        "with a connection and without that, or give the path of a folder"
-    )
+def _at_hand(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot | None:
+    """What the cache holds, if that is all of `required`, at the commit that the address meant last."""
+    commit = address.revision if address.is_pinned else _noted(options, address, "refs", _branch(address))
+    if commit is None or not COMMIT.fullmatch(commit):
+        return None
+    pinned = replace(address, revision=commit)
+    files = _kept(pinned, (*required, *wanted), _recorded(pinned, options), options)
+    return Snapshot(_folder(pinned, options), commit, files) if set(required) <= files.keys() else None
 
 
-def _commit_of(address: Address, file: str, options: HubOptions) -> str:
-    """The commit that is meant, by one HEAD request; none if it is said in full."""
+def _newest(
+    address: Address,
+    required: Sequence[str],
+    wanted: Sequence[str],
+    options: HubOptions,
+    until: float,
+    *,
+    patient: bool,
+) -> Snapshot:
+    """The files at the commit that the Hub says is meant; what of them the cache does not hold is fetched."""
+    pinned = replace(address, revision=_commit_of(address, required[0], options, patient=patient))
+    listing = None if options.force_download else _recorded(pinned, options)
+    if listing is not None:
+        names = [*required, *(name for name in wanted if name in listing.files)]
+        files = _kept(pinned, names, listing, options)
+        if len(files) == len(names):
+            return Snapshot(_folder(pinned, options), listing.commit, files)
+    return _complete(pinned, required, wanted, options, until)
+
+
+def _commit_of(address: Address, file: str, options: HubOptions, *, patient: bool) -> str:
+    """The commit that is meant, by one HEAD request; none if it is said in full.
+
+    Args:
+        address: of the repository.
+        file: path in it.
+        options: how the Hub is reached.
+        patient: ask again where the Hub is busy.
+    """
     if address.is_pinned:
         return cast(str, address.revision)
     url = hf_hub_url(address.repo_id, file, revision=address.revision, endpoint=options.endpoint)
-    found = get_hf_file_metadata(
-        url,
-        timeout=cast(float, TIMEOUT),  # httpx takes both
-        token=options.token,
-        library_name=LIBRARY,
-        library_version=__version__,
-        endpoint=options.endpoint,
-    )
-    if found.commit_hash is None or not COMMIT.fullmatch(found.commit_hash):
+
+    def ask() -> str | None:
+        return get_hf_file_metadata(
+            url,
+            timeout=cast(float, TIMEOUT),  # httpx takes both
+            token=options.token,
+            library_name=LIBRARY,
+            library_version=__version__,
+            endpoint=options.endpoint,
+        ).commit_hash
+
+    commit = again(ask, retry=is_busy) if patient else ask()
+    if commit is None or not COMMIT.fullmatch(commit):
         raise HubError(not_a_hub(address, options))
-    return found.commit_hash
+    return commit
 
 
-def _download(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot:
-    listed = listing(address, options)[1]
-    missing = [name for name in required if name not in listed]
-    if missing:
-        raise HubError(f"{address.repo_id}: expected {', '.join(missing)}, found {_some(sorted(listed))}")
-    chosen = [listed[name] for name in (*required, *wanted) if name in listed]
-    check_download(address.repo_id, sum(_size(address, file) for file in chosen))
-    paths = [_whole(address, file, options) for file in chosen]
-    for name in wanted:
-        if name not in listed:
-            _note(options, address, ".no_exist", f"{address.revision}/{name}", "")
-    folder = paths[0].parents[required[0].count("/")]
-    return Snapshot(folder, folder.name)
+def _complete(
+    address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions, until: float
+) -> Snapshot:
+    """The files at the commit of `address`, as the Hub lists them, kept in the cache with the listing."""
+    listing = fetch_listing(address, options, until=until)
+    if listing.commit != address.revision:
+        raise HubError(not_a_hub(address.repo_id, options))
+    if absent := [name for name in required if name not in listing.files]:
+        raise HubError(f"{address.repo_id}: expected {', '.join(absent)}, found {_some(sorted(listing.files))}")
+    chosen = [listing.files[name] for name in (*required, *wanted) if name in listing.files]
+    files = {} if options.force_download else _kept(address, [file.name for file in chosen], listing, options)
+    folder, missing = _folder(address, options), [file for file in chosen if file.name not in files]
+    others = {} if options.force_download else _of_other_commits(folder.parent, missing)
+    check_download(address.repo_id, sum(file.size for file in missing if file.name not in others))
+    _sweep(folder)
+    for file in missing:
+        content = others[file.name] if file.name in others else _fetched(address, file, options, until)
+        _keep(folder, file.name, content)
+        files[file.name] = content
+    _note(options, address, LISTINGS, f"{listing.commit}.json", listing.model_dump_json(by_alias=True))
+    return Snapshot(folder, listing.commit, files)
 
 
-def listing(address: Address, options: HubOptions) -> tuple[ModelInfo, dict[str, RepoSibling]]:
-    """What the Hub says of a repository at a revision, and its files by name, with sizes and hashes."""
-    info = options.api().model_info(
-        address.repo_id, revision=address.revision, files_metadata=True, timeout=cast(float, TIMEOUT)
-    )
-    return info, {file.rfilename: file for file in info.siblings or []}
-
-
-def _size(address: Address, file: RepoSibling) -> int:
-    if file.size is None:
-        raise HubError(f"{address.repo_id}: the Hub does not say how large {file.rfilename} is")
-    return file.size
-
-
-def _whole(address: Address, file: RepoSibling, options: HubOptions) -> Path:
-    """The file in the cache, with the bytes that the Hub has; fetched twice if need be, and removed if in vain."""
-    for force in (options.force_download, True):
-        path = Path(
-            options.api().hf_hub_download(
-                address.repo_id,
-                file.rfilename,
-                revision=address.revision,
-                cache_dir=options.cache,
-                force_download=force,
-            )
-        )
-        if _is_whole(path, file):
-            return path
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
+def _fetched(address: Address, file: ListedFile, options: HubOptions, until: float) -> bytes:
+    """The file's content, with the hash that the Hub has for it; fetched twice if need be."""
+    url = hf_hub_url(address.repo_id, file.name, revision=address.revision, endpoint=options.endpoint)
+    for _ in range(2):
+        content = receive(url, options, most=file.size, until=until)
+        if file.fits(content):
+            return content
     raise HubError(
-        f"{address.repo_id}: {file.rfilename} came twice with other bytes than the Hub has by its hash; nothing of it "
+        f"{address.repo_id}: {file.name} came twice with other bytes than the Hub has by its hash; nothing of it "
         "was kept: try again later, or over another connection"
     )
 
 
-def _is_whole(path: Path, file: RepoSibling) -> bool:
-    content = path.read_bytes()
-    if file.lfs is not None:
-        return hashlib.sha256(content).hexdigest() == file.lfs.sha256
-    return git_sha1(content) == file.blob_id
+def _kept(address: Address, names: Sequence[str], listing: Listing | None, options: HubOptions) -> dict[str, bytes]:
+    """Those of the files `names` that the cache holds for a commit; with a listing, only as it has them."""
+    found = {}
+    for name in names if listing is None else [name for name in names if name in listing.files]:
+        with suppress(OSError):  # of another user, perhaps
+            path = try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=address.revision)
+            content = Path(path).read_bytes() if isinstance(path, str) else None
+            if content is not None and (listing is None or listing.files[name].fits(content)):
+                found[name] = content
+    return found
 
 
-def git_sha1(content: bytes) -> str:
-    """The name that git gives to a file with this content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def _of_other_commits(snapshots: Path, files: Sequence[ListedFile]) -> dict[str, bytes]:
+    """Those of `files` that any commit of the repository has in the cache, byte for byte."""
+    found = {}
+    for file in files:
+        for path in snapshots.glob(f"*/{file.name}"):
+            with suppress(OSError):
+                if path.stat().st_size == file.size and file.fits(content := path.read_bytes()):
+                    found[file.name] = content
+                    break
+    return found
+
+
+def _keep(folder: Path, name: str, content: bytes) -> None:
+    """Put a file into the cache; a link of huggingface_hub in its place goes, what it leads to stays."""
+    target = folder / name
+    staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staged.write_bytes(content)
+        os.replace(staged, target)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written for this repository, if nobody wrote into it for a day."""
+    home = folder.parent.parent
+    for path in (*home.glob("blobs/*.incomplete"), *home.glob("snapshots/*/.*.tmp")):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+
+
+@cache
+def _warn_of_others(folder: Path) -> None:
+    """Warn, once for each `folder`, that others than its user can change what is in it."""
+    with suppress(OSError):
+        found = folder.stat()
+        if os.name == "posix" and (found.st_mode & WRITABLE_BY_ALL or found.st_uid not in {os.geteuid(), 0}):
+            who = "anybody can write" if found.st_mode & WRITABLE_BY_ALL else "belongs to another user"
+            told = f"{folder}: a cache that {who}: what lies there may be altered; set cache_dir or HF_HUB_CACHE"
+            warnings.warn(told, LearngeneWarning, stacklevel=3)
 
 
 def _remember(address: Address, commit: str, options: HubOptions) -> None:
@@ -216,22 +304,38 @@ def _branch(address: Address) -> str:
     return address.revision or constants.DEFAULT_REVISION
 
 
+def _recorded(address: Address, options: HubOptions) -> Listing | None:
+    """The listing of a commit, as the cache keeps it; None where there is none, or a damaged one."""
+    try:
+        content = read_file(_home(address, options) / LISTINGS / f"{address.revision}.json", most=MOST_LISTING)
+        listing = Listing.model_validate_json(content)
+    except (OSError, ValueError):
+        return None
+    return listing if listing.commit == address.revision else None
+
+
 def _note(options: HubOptions, address: Address, kind: str, name: str, text: str) -> None:
-    """Leave a note in the cache, in the form of huggingface_hub; a cache that cannot be written serves as well."""
+    """Leave a note in the cache; one that cannot be written serves as well."""
     if _noted(options, address, kind, name) != text:
         with suppress(OSError):
-            write_text(_note_path(options, address, kind, name), text)
+            write_text(_home(address, options) / kind / name, text)
 
 
 def _noted(options: HubOptions, address: Address, kind: str, name: str) -> str | None:
     try:
-        return _note_path(options, address, kind, name).read_text(encoding="utf-8")
+        return (_home(address, options) / kind / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _note_path(options: HubOptions, address: Address, kind: str, name: str) -> Path:
-    return options.cache / ("models--" + address.repo_id.replace("/", "--")) / kind / name
+def _home(address: Address, options: HubOptions) -> Path:
+    """The folder of a repository in the cache, as huggingface_hub names it."""
+    return options.cache / ("models--" + address.repo_id.replace("/", "--"))
+
+
+def _folder(address: Address, options: HubOptions) -> Path:
+    """The folder of a commit in the cache."""
+    return _home(address, options) / "snapshots" / cast(str, address.revision)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,23 +5,22 @@ a person there, and is not overwritten unawares.
 """
 
 import hashlib
+import math
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import httpx2
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import ModelInfo, RepoSibling
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from learngene_hub.errors import HubError
 from learngene_hub.hub.address import Address
-from learngene_hub.hub.client import STALE_PARENT, HubOptions, explained
-from learngene_hub.hub.fetch import fetch, git_sha1, listing
+from learngene_hub.hub.client import HubOptions, again, asked, explained
+from learngene_hub.hub.fetch import fetch
+from learngene_hub.hub.listing import Listing, fetch_listing
 
 CARD_NAME = "README.md"
-WAITS = (1.0, 3.0)  # seconds before a commit that failed is sent again
 _MARK = re.compile(r"<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\Z")
 
 
@@ -93,12 +92,13 @@ def _plain(card: bytes) -> str:
     return card.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions) -> ModelInfo:
+def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions) -> Listing:
     """What the branch holds; repository and branch are made if need be."""
     try:
-        found = listing(address, options)[0]
+        found = _listing(address, options)
     except RepositoryNotFoundError:
-        api.create_repo(address.repo_id, private=terms.private, exist_ok=True)
+        with asked(address, options):
+            api.create_repo(address.repo_id, private=terms.private, exist_ok=True)
     except RevisionNotFoundError:
         pass
     else:
@@ -109,28 +109,24 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOpti
             )
         return found
     if address.revision is not None:
-        api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
-    return listing(address, options)[0]
+        with asked(address, options):
+            api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
+    return _listing(address, options)
 
 
-def _changed(files: Mapping[str, bytes], there: ModelInfo) -> tuple[str, ...]:
-    known = {file.rfilename: file for file in there.siblings or []}
-    return tuple(name for name, content in files.items() if not _same(content, known.get(name)))
+def _listing(address: Address, options: HubOptions) -> Listing:
+    return fetch_listing(address, options, until=math.inf)
 
 
-def _same(content: bytes, file: RepoSibling | None) -> bool:
-    if file is None:
-        return False
-    if file.lfs is not None:
-        return hashlib.sha256(content).hexdigest() == file.lfs.sha256
-    return git_sha1(content) == file.blob_id
+def _changed(files: Mapping[str, bytes], there: Listing) -> tuple[str, ...]:
+    known = there.files
+    return tuple(name for name, content in files.items() if name not in known or not known[name].fits(content))
 
 
-def _check_card(address: Address, there: ModelInfo, options: HubOptions) -> None:
-    if all(file.rfilename != CARD_NAME for file in there.siblings or []):
+def _check_card(address: Address, there: Listing, options: HubOptions) -> None:
+    if CARD_NAME not in there.files:
         return
-    place = fetch(replace(address, revision=there.sha), [CARD_NAME], options=options).folder / CARD_NAME
-    card = place.read_bytes()
+    card = fetch(replace(address, revision=there.commit), [CARD_NAME], options=options).files[CARD_NAME]
     if marked(card).decode() != _plain(card):
         raise HubError(
             f"{address}: its card was edited on the Hub, so nothing was pushed: take the edits over into your "
@@ -140,57 +136,83 @@ def _check_card(address: Address, there: ModelInfo, options: HubOptions) -> None
 
 
 def _commit(
-    files: Mapping[str, bytes], address: Address, before: ModelInfo, terms: PushTerms, options: HubOptions
+    files: Mapping[str, bytes], address: Address, before: Listing, terms: PushTerms, options: HubOptions
 ) -> Pushed:
-    """The commit, sent again after a failure as long as the branch is as it was."""
     changed, url = _changed(files, before), f"{options.site}/{address.repo_id}"
     url += f"/tree/{address.revision}" if address.revision else ""
     if not changed:
-        return Pushed(url, str(before.sha), ())
-
-    def send() -> CommitInfo:
-        return options.api().create_commit(
-            address.repo_id,
-            [CommitOperationAdd(name, files[name]) for name in changed],
-            commit_message=terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}",
-            revision=address.revision,
-            create_pr=terms.create_pr,
-            parent_commit=None if terms.create_pr else before.sha,
-        )
-
-    def arrived() -> str | None:
-        now = listing(address, options)[0]
-        if now.sha != before.sha and _changed(files, now):
-            raise HubError(f"{address}: changed on the Hub meanwhile; run the same command again")
-        return None if now.sha == before.sha else now.sha
-
+        return Pushed(url, before.commit, ())
+    change = _Change(files, [CommitOperationAdd(name, files[name]) for name in changed], address, before, options)
+    message = terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}"
     try:
+        change.upload(create_pr=terms.create_pr)
         if terms.create_pr:  # a second one would be a second pull request
-            info = send()
-            return Pushed(info.pr_url or url, info.oid, changed)
-        return Pushed(url, _insisting(send, arrived), changed)
+            made = change.send(message, create_pr=True)
+            return Pushed(made.pr_url or url, made.oid, changed)
+        return Pushed(url, again(lambda: change.commit(message)), changed)
     except RevisionNotFoundError:
         raise HubError(
             f"{address}: expected a branch to push to, found a tag or commit, which stays as it is"
         ) from None
 
 
-def _insisting(send: Callable[[], CommitInfo], arrived: Callable[[], str | None]) -> str:
-    """The commit that `send` made, or that it made although it failed."""
-    for wait in WAITS:
+@dataclass(frozen=True)
+class _Change:
+    """A commit to be made.
+
+    Attributes:
+        files: name -> content of all that is pushed.
+        additions: those of them that are new or different.
+        address: of the branch.
+        before: what the branch held.
+        options: how the Hub is reached.
+    """
+
+    files: Mapping[str, bytes]
+    additions: list[CommitOperationAdd]
+    address: Address
+    before: Listing
+    options: HubOptions
+
+    def upload(self, *, create_pr: bool) -> None:
+        """Send what does not go into the commit itself; the client tries again by itself what fails."""
+        with asked(self.address, self.options):
+            self.options.api().preupload_lfs_files(
+                self.address.repo_id,
+                self.additions,
+                revision=self.address.revision,
+                create_pr=create_pr,
+                free_memory=False,
+            )
+
+    def send(self, message: str, *, create_pr: bool = False) -> CommitInfo:
+        """Make the commit, or propose it."""
+        with asked(self.address, self.options):
+            made = self.options.api().create_commit(
+                self.address.repo_id,
+                self.additions,
+                commit_message=message,
+                revision=self.address.revision,
+                create_pr=create_pr,
+                parent_commit=None if create_pr else self.before.commit,
+            )
+            made.oid.encode()  # as the client checks no types
+        return made
+
+    def commit(self, message: str) -> str:
+        """The commit that was made now, or that was made although it seemed to fail."""
         try:
-            return send().oid
-        except (HfHubHTTPError, httpx2.HTTPError) as error:
-            if not _may_pass(error):
+            return self.send(message).oid
+        except httpx2.HTTPError:
+            if (commit := self._arrived()) is None:
                 raise
-            if (commit := arrived()) is not None:
-                return commit
-            time.sleep(wait)
-    return send().oid
+            return commit
 
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same commit may succeed later. Uploads that failed were tried again by the client already."""
-    if not isinstance(error, HfHubHTTPError):
-        return True
-    return error.response.status_code >= 500 or error.response.status_code in {STALE_PARENT, 429}
+    def _arrived(self) -> str | None:
+        """The commit that the branch is at, if all files are in it; None where the branch is as it was."""
+        now = _listing(self.address, self.options)
+        if now.commit == self.before.commit:
+            return None
+        if _changed(self.files, now):
+            raise HubError(f"{self.address}: changed on the Hub meanwhile; run the same command again")
+        return now.commit

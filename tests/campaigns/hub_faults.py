@@ -1,27 +1,32 @@
 """Every way a Hub can fail, tried by a process of its own; prints the table of docs/hub.md.
 
-    python tests/campaigns/hub_faults.py [RUN [WORDS]]
+    python tests/campaigns/hub_faults.py [--lane LANE] [--rows WORDS] [RUN]
 
-RUN: folder of a finished evolution; without it a tiny one is made. WORDS: only rows with these in their name. Each row
-says what was broken, what the user sees, after how many seconds (imports not counted), and what is left in the cache:
-whole files and half-written ones. The row of the full disk mounts a small tmpfs, which takes root; elsewhere it is left
-out.
+RUN: folder of a finished evolution; without it a tiny one is made. WORDS: only rows with these in their name. LANE:
+`xet`, as large files travel by default, or `plain`, with HF_HUB_DISABLE_XET=1; without it both, and a row for each
+where they differ. Each row says what was broken, what the user sees, after how many seconds (imports not counted), and
+what is left in the cache: whole files and half-written ones. The row of the full disk mounts a small tmpfs, which takes
+root; elsewhere it is left out.
 """
 
+import argparse
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from hub_server import Fault, HubServer
+from hub_story import LANES, SHOWN
 
 REPO = "owner/gene"
 SHOWN_CACHE = "~/.cache/huggingface/hub"  # stands in the table for the cache of the case
@@ -109,6 +114,12 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("server in trouble (503) on the listing", (Fault("GET", "/api/models", times=9),))
     yield Case("server that never answers", (Fault("HEAD", "/resolve/", "delay", seconds=60),))
     yield Case("slow server: weights in pieces over 4 s", (Fault("GET", weights, "drip", seconds=4),))
+    yield Case(
+        "slower than `LEARNGENE_MAX_DOWNLOAD_SECONDS=5` allows",
+        (Fault("GET", weights, "drip", seconds=600),),
+        environment={"LEARNGENE_MAX_DOWNLOAD_SECONDS": "5"},
+    )
+    yield Case("server in trouble (503) on the first request, once", (Fault("HEAD", "/resolve/"),))
     yield Case("weights corrupted once", (Fault("GET", weights, "corrupt", size=4),))
     yield Case("weights corrupted always", (Fault("GET", weights, "corrupt", size=4, times=99),))
     yield Case("config corrupted always", (Fault("GET", "config.json", "corrupt", size=4, times=99),))
@@ -117,6 +128,7 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("the same, `HF_HUB_OFFLINE=1`", environment={"HF_HUB_OFFLINE": "1"}, cached=True, damaged=True)
     yield Case("weights cut short once", (Fault("GET", weights, "cut", size=1000),))
     yield Case("weights cut short always", (Fault("GET", weights, "cut", size=1000, times=99),))
+    yield Case("Xet in trouble (503) always", (Fault("GET", "/reconstructions/", status=503, times=99),))
     yield Case(
         "a newer schema",
         prepare=lambda hub: hub.put("owner/newer", {**gene_files(hub), "config.json": newer}),
@@ -131,8 +143,13 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     )
     yield Case("push: commit made, its answer lost", (Fault("POST", "/commit/", "close", after=True),), script=PUSH)
     yield Case("push: trouble that does not end", (Fault("POST", "/commit/", status=500, times=99),), script=PUSH)
-    yield Case("push: upload of the weights fails once", (Fault("PUT", "", status=500),), script=PUSH)
-    yield Case("push: upload of the weights fails always", (Fault("PUT", "", status=500, times=99),), script=PUSH)
+    yield Case("push: upload of the weights fails once", uploads(status=500), script=PUSH)
+    yield Case("push: upload of the weights hangs up once", uploads(kind="close"), script=PUSH)
+    yield Case("push: upload of the weights fails always", uploads(status=500, times=99), script=PUSH)
+    yield Case("push: upload of the weights is refused", uploads(status=403, times=99), script=PUSH)
+    yield Case("push: no token for Xet", (Fault("GET", "/xet-write-token/", status=403, times=99),), script=PUSH)
+    yield Case("push: Xet does not take the token", (Fault("POST", "/v1/", status=401, times=99),), script=PUSH)
+    yield Case("push: Xet loses the list of chunks", (Fault("POST", "/v1/shards", status=400, times=99),), script=PUSH)
     yield Case("push: connection refused", environment={"HF_ENDPOINT": "http://127.0.0.1:9"}, script=PUSH)
     yield Case("push: packets vanish", environment={"HF_ENDPOINT": hole}, script=PUSH)
     yield Case("push: no token", environment={"HF_TOKEN": ""}, script=PUSH)
@@ -141,6 +158,11 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("`list --hub`: connection refused", environment={"HF_ENDPOINT": "http://127.0.0.1:9"}, script=LIST)
     yield Case("`list --hub`: packets vanish", environment={"HF_ENDPOINT": hole}, script=LIST)
     yield Case("`list --hub`: `HF_HUB_OFFLINE=1`", environment={"HF_HUB_OFFLINE": "1"}, script=LIST)
+
+
+def uploads(**what: Any) -> tuple[Fault, ...]:
+    """A fault of the upload of a large file, by plain LFS or by Xet."""
+    return (Fault("PUT", "/lfs/", **what), Fault("POST", "/v1/xorbs/", **what))
 
 
 @contextmanager
@@ -172,15 +194,17 @@ def small_disk(place: Path) -> Iterator[str]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def attempt(case: Case, hub: HubServer, run: Path, scratch: Path) -> tuple[str, str, str]:
+def attempt(case: Case, lane: str, hub: HubServer, run: Path, scratch: Path) -> tuple[str, str, str]:
     """Seconds, what the user sees, and what is left in the cache."""
-    cache = scratch / f"cache-{case.name}".replace("/", "-").replace(" ", "-")
+    home = scratch / f"{lane}-{case.name}".replace("/", "-").replace(" ", "-")
+    home.mkdir()
+    cache = home / "hub"
     surroundings = {
         "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(scratch / "home"),
+        "HF_HOME": str(home),
         "HF_HUB_CACHE": str(cache),
         "HF_TOKEN": "hf_owner",
-        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_XET": LANES[lane],
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "127.0.0.1,hub.invalid",
         "OMP_NUM_THREADS": "1",
@@ -195,9 +219,9 @@ def attempt(case: Case, hub: HubServer, run: Path, scratch: Path) -> tuple[str, 
         if case.cached:
             subprocess.run(command, env=os.environ | surroundings, check=True, capture_output=True, cwd=scratch)
         if case.damaged:
-            weights = max(cache.rglob("blobs/*"), key=lambda path: path.stat().st_size)
+            weights = next(cache.glob("models--*/snapshots/*/*.safetensors"))
             weights.write_bytes(weights.read_bytes()[:-4] + b"oops")
-        hub.faults[:] = case.faults
+        hub.faults[:] = [replace(fault) for fault in case.faults]
         done = subprocess.run(
             command, env=os.environ | surroundings | more, check=True, capture_output=True, text=True, cwd=scratch
         )
@@ -207,9 +231,9 @@ def attempt(case: Case, hub: HubServer, run: Path, scratch: Path) -> tuple[str, 
 
 
 def left(cache: Path) -> str:
-    files = [path for path in cache.rglob("*") if path.is_file() and not path.is_symlink() and "blobs" in path.parts]
-    half = [path for path in files if path.suffix == ".incomplete"]
-    return f"{len(files) - len(half)} whole, {len(half)} half-written"
+    whole = [path for path in cache.glob("models--*/snapshots/*/*") if path.is_file() and path.name[0] != "."]
+    half = [*cache.rglob("*.incomplete"), *cache.rglob("*.tmp")]
+    return f"{len(whole)} whole, {len(half)} half-written"
 
 
 def prepared(hub: HubServer, run: Path) -> None:
@@ -222,18 +246,31 @@ def prepared(hub: HubServer, run: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Every way a Hub can fail.")
+    parser.add_argument("--lane", choices=LANES, action="append")
+    parser.add_argument("--rows", default="")
+    parser.add_argument("run", nargs="?", type=Path)
+    options = parser.parse_args()
+    sys.stdout.write("| what is broken | large files go by | what the user sees | seconds | left in the cache |\n")
+    sys.stdout.write("|---|---|---|---|---|\n")
     with tempfile.TemporaryDirectory() as folder, HubServer() as hub, black_hole() as hole:
         scratch = Path(folder)
-        run = Path(sys.argv[1]).resolve() if sys.argv[1:] else tiny_run(scratch)
+        run = options.run.resolve() if options.run else tiny_run(scratch)
         prepared(hub, run)
-        sys.stdout.write("| what is broken | what the user sees | seconds | left in the cache |\n|---|---|---|---|\n")
         for case in cases(hub, scratch, hole):
-            if sys.argv[2:] and sys.argv[2] not in case.name:
-                continue
-            seconds, said, remains = attempt(case, hub, run, scratch)
-            said = said.replace(hub.url, "https://huggingface.co")
-            sys.stdout.write(f"| {case.name} | {said} | {seconds} | {remains} |\n")
-            sys.stdout.flush()
+            if options.rows in case.name:
+                show(case, {lane: attempt(case, lane, hub, run, scratch) for lane in options.lane or LANES}, hub.url)
+
+
+def show(case: Case, outcomes: dict[str, tuple[str, str, str]], url: str) -> None:
+    """A row of the table for all lanes that end alike."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for lane, (_, said, remains) in outcomes.items():
+        rows.setdefault((re.sub(r"\b[0-9a-f]{12,64}\b", "…", said.replace(url, SHOWN)), remains), []).append(lane)
+    for (said, remains), lanes in rows.items():
+        seconds = ", ".join(outcomes[lane][0] for lane in lanes)
+        sys.stdout.write(f"| {case.name} | {', '.join(lanes)} | {said} | {seconds} | {remains} |\n")
+        sys.stdout.flush()
 
 
 def tiny_run(scratch: Path) -> Path:

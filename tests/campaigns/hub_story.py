@@ -1,9 +1,11 @@
 """A gene's way to the Hub and back, by the commands a user would type; prints the transcript of docs/hub.md.
 
-    python tests/campaigns/hub_story.py
+    python tests/campaigns/hub_story.py [LANE]
 
 The Hub is the server of the tests, a process of its own that is told nothing but its port. Every command of the story
-is a process too. Takes about three minutes of one core, most of them for two short evolutions.
+is a process too. LANE: `xet`, as large files travel by default, or `plain`, with HF_HUB_DISABLE_XET=1; without it both,
+and the transcript of the first is followed by a table of what the Hub saw in each. A lane takes about three minutes of
+one core, most of them for two short evolutions.
 """
 
 import json
@@ -23,6 +25,7 @@ TESTS = Path(__file__).parent.parent
 HERE = build_opener(ProxyHandler({}))  # no proxy to 127.0.0.1
 SHOWN = "https://huggingface.co"  # stands in the transcript for the address of the server
 REPO = "owner/demo"
+LANES = {"xet": "0", "plain": "1"}  # with their HF_HUB_DISABLE_XET
 LOAD = """\
 from learngene_hub import from_learngene
 born = from_learngene("{source}", num_classes=5).inheritance
@@ -30,8 +33,15 @@ print(f"{{born.share:.1%}} inherited; gene {{born.sha256[:12]}}, commit {{born.r
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, server() as url:
-        tell(Teller(Path(folder), url))
+    seen = {}
+    for lane in sys.argv[1:] or LANES:
+        with tempfile.TemporaryDirectory() as folder, server() as url:
+            teller = Teller(Path(folder), url, lane, is_quiet=bool(seen))
+            tell(teller)
+            seen[lane] = teller.seen
+    sys.stdout.write(f"\n| command | {' | '.join(seen)} |\n|---|{'---|' * len(seen)}\n")
+    for rows in zip(*seen.values(), strict=True):
+        sys.stdout.write(f"| {rows[0][0]} | {' | '.join(counted for _, counted in rows)} |\n")
 
 
 def tell(story: "Teller") -> None:
@@ -58,9 +68,11 @@ def tell(story: "Teller") -> None:
     story.saw()
     story.says("nothing has changed, so there is nothing to push")
     story.runs(f"learngene push runs/demo {REPO}")
+    story.saw()
     story.says("another gene under the same name: main moves on, the old commit still loads")
     story.runs("learngene evolve demo seed=1 evolution.generations=1 --out runs/second")
     story.runs(f"learngene push runs/second {REPO}")
+    story.saw()
     story.loads(REPO)
     story.loads(f"{REPO}@{first}")
 
@@ -79,13 +91,15 @@ def server() -> Iterator[str]:
 class Teller:
     """Runs commands in a folder of their own, and prints each with what it said."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.url = folder, url
+    def __init__(self, folder: Path, url: str, lane: str, *, is_quiet: bool) -> None:
+        self.folder, self.url, self.is_quiet = folder, url, is_quiet
+        self.seen: list[tuple[str, str]] = []  # a command, and what the Hub saw of it
+        self._last = ""
         self.environment = os.environ | {
             "HF_ENDPOINT": url,
             "HF_HOME": str(folder / "cache"),
             "HF_TOKEN": "hf_owner",
-            "HF_HUB_DISABLE_XET": "1",  # the server has none
+            "HF_HUB_DISABLE_XET": LANES[lane],
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "NO_PROXY": "127.0.0.1",
             "LEARNGENE_CACHE": str(folder / "images"),
@@ -97,10 +111,13 @@ class Teller:
         self._print(f"\n# {text}")
 
     def runs(self, line: str) -> str:
+        self._last = f"`{line}`"
         return self._run(f"$ {line}", [sys.executable, "-m", "learngene_hub", *line.split()[1:]])
 
     def loads(self, source: str, *, offline: bool = False) -> str:
         code = LOAD.format(source=source)
+        told = re.sub("@.*", "@COMMIT", source)
+        self._last = f'`from_learngene("{told}")`{", offline" * offline}'
         return self._run(
             f"$ {'HF_HUB_OFFLINE=1 ' * offline}python -c '{code}'", [sys.executable, "-c", code], offline=offline
         )
@@ -112,7 +129,9 @@ class Teller:
         HERE.open(Request(f"{self.url}/_test/requests", method="DELETE")).close()
         kinds = Counter(one["method"] for one in asked)
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "no request"
-        self._print(f"[the Hub saw {counted}, and sent {sum(one['size'] for one in asked):,} bytes]")
+        counted += f", and sent {sum(one['size'] for one in asked):,} bytes"
+        self.seen.append((self._last, counted))
+        self._print(f"[the Hub saw {counted}]")
 
     def forgets(self) -> None:
         shutil.rmtree(self.folder / "cache")
@@ -134,8 +153,9 @@ class Teller:
         return said
 
     def _print(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        if not self.is_quiet:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

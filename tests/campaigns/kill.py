@@ -55,7 +55,6 @@ def _prepare(url: str) -> None:
     os.environ |= {
         "HF_ENDPOINT": url,
         "HF_TOKEN": "hf_owner",
-        "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",

@@ -161,7 +161,6 @@ class Stranger:
             "HOME": str(self.home),
             "HF_ENDPOINT": self.hub,
             "HF_TOKEN": "hf_owner",
-            "HF_HUB_DISABLE_XET": "1",  # the server has none
             "NO_PROXY": "127.0.0.1",
             "OMP_NUM_THREADS": "1",
         }

@@ -1,0 +1,78 @@
+"""What a repository holds at a commit, with sizes and hashes: the Hub's answer, checked once, here."""
+
+import hashlib
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from learngene_hub.errors import HubError
+from learngene_hub.hub.address import Address
+from learngene_hub.hub.client import HubOptions, not_a_hub, receive
+
+MOST_LISTING = 16 * 10**6  # bytes
+SHA1, SHA256 = r"^[0-9a-f]{40}$", r"^[0-9a-f]{64}$"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class _Lfs(_Part):
+    sha256: str = Field(pattern=SHA256)
+
+
+class ListedFile(_Part):
+    """One file.
+
+    Attributes:
+        name: its path in the repository.
+        size: bytes.
+        blob_id: sha1 that git gives it, or a pointer to it.
+        lfs: sha256 of its content, where git has a pointer only.
+    """
+
+    name: str = Field(alias="rfilename")
+    size: int = Field(ge=0)
+    blob_id: str = Field(alias="blobId", pattern=SHA1)
+    lfs: _Lfs | None = None
+
+    def fits(self, content: bytes) -> bool:
+        """Whether the file has this `content`, by its hash."""
+        if self.lfs is not None:
+            return hashlib.sha256(content).hexdigest() == self.lfs.sha256
+        header = b"blob %d\0" % len(content)  # as git names a file
+        return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == self.blob_id
+
+
+class Listing(_Part):
+    """All files of one commit.
+
+    Attributes:
+        commit: its sha1.
+        private: whether the repository is.
+        siblings: the files.
+    """
+
+    commit: str = Field(alias="sha", pattern=SHA1)
+    private: bool = False
+    siblings: tuple[ListedFile, ...]
+
+    @property
+    def files(self) -> dict[str, ListedFile]:
+        """Name -> file."""
+        return {file.name: file for file in self.siblings}
+
+
+def fetch_listing(address: Address, options: HubOptions, *, until: float) -> Listing:
+    """What the repository holds at the revision of `address`.
+
+    Raises:
+        HubError: the answer is none of a Hub's.
+        TimeoutError, HfHubHTTPError, httpx2.HTTPError: see `receive`.
+    """
+    revision = f"/revision/{quote(address.revision, safe='')}" if address.revision else ""
+    url = f"{options.site}/api/models/{address.repo_id}{revision}?blobs=true"
+    try:
+        return Listing.model_validate_json(receive(url, options, most=MOST_LISTING, until=until))
+    except ValidationError:
+        raise HubError(not_a_hub(address.repo_id, options)) from None
