@@ -3,6 +3,7 @@
 import socket
 
 import datasets
+import huggingface_hub
 import pytest
 import torch
 from image_tables import CLASSES, Listener, levels, local, png, write_parquet
@@ -188,3 +189,9 @@ def test_images_are_counted_without_decoding_and_up_to_the_cap(tmp_path):
 def test_no_classes_give_no_images(folder):
     loaded = load_classes(local(folder), [])
     assert (len(loaded), loaded.class_names) == (0, ())
+
+
+def test_a_data_set_is_read_where_the_client_of_the_hub_has_put_it(hub):
+    hub.put("owner/pets", {"ant/1.png": png(10), "bee/2.png": png(20)}, kind="datasets")
+    folder = huggingface_hub.snapshot_download("owner/pets", repo_type="dataset")
+    assert levels(load_classes(local(folder), ["bee", "ant"])) == [(10, "ant"), (20, "bee")]
