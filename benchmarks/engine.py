@@ -17,10 +17,10 @@ import torch
 
 from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
-from learngene_hub.engine import Crew, EngineOptions, Step, make_engine
 from learngene_hub.evolution.run import prepare
 from learngene_hub.evolution.shard import Raised, Setting, Shard, cut, manner, pick_precision
 from learngene_hub.progress import SilentReporter
+from learngene_hub.workers import Crew, EngineOptions, Step, make_engine
 
 WORKERS, ROUNDS = 2, 5
 INDIVIDUALS = 8

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from learngene_hub.engine.place import cpu_has_bfloat16
 from learngene_hub.rates import Rate, Slow, falling, rate_factor
+from learngene_hub.workers.device import cpu_has_bfloat16
 
 Precision = Literal["float32", "bfloat16"]
 Batch = tuple[Tensor, Tensor]

@@ -13,14 +13,12 @@ import torch
 from engine_faults import LockedError, Notes, Raise, Room, put_faults
 
 from learngene_hub import evaluate
-from learngene_hub.engine import EngineOptions, make_engine, on_ray
-from learngene_hub.engine.crew import Stepped
-from learngene_hub.engine.on_ray import Hand, _Actor, _stepped, import_ray
-from learngene_hub.engine.parcel import wrap
 from learngene_hub.errors import EngineError
 from learngene_hub.evaluation import Protocol
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
+from learngene_hub.workers import EngineOptions, make_engine, on_ray
+from learngene_hub.workers.on_ray import import_ray
 
 WEIGHTS = "gene/learngene.safetensors"
 LOOP = ("backend=loop", "evolution.recombination=average")
@@ -30,14 +28,6 @@ def test_without_ray_one_line_says_what_to_install(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r'the engine ray needs Ray: pip install "learngene-hub\[ray\]"'):
         evolve(tiny(), out=tmp_path, engine=EngineOptions("ray"))
-
-
-def test_a_step_without_images_is_a_sign_of_life_too():
-    hand, actor = Hand(wrap(Room(10)), "cpu"), _Actor(None)
-    assert list(_stepped(1, actor, hand.progress())) == []
-    hand._step(0, "waiting")
-    assert list(_stepped(1, actor, hand.progress())) == [Stepped(1, 0)]
-    assert list(_stepped(1, actor, hand.progress())) == []
 
 
 @pytest.mark.parametrize(
@@ -84,8 +74,8 @@ def loop_run(tiny_file, tmp_path_factory):
     return out
 
 
-def on(cluster, workers, timeout=60.0):
-    return EngineOptions("ray", workers, cluster.address, timeout)
+def on(cluster, workers):
+    return EngineOptions("ray", workers, cluster.address)
 
 
 def rows(out):

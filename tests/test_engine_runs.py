@@ -20,13 +20,13 @@ from engine_faults import (
 )
 
 from learngene_hub.backends import Choice
-from learngene_hub.engine import EngineOptions, threads
-from learngene_hub.engine import local as local_engine
-from learngene_hub.engine.task import Lost
 from learngene_hub.errors import EngineError
 from learngene_hub.evolution import pace, shard
 from learngene_hub.evolution.run import evolve
 from learngene_hub.progress import SilentReporter
+from learngene_hub.workers import EngineOptions, threads
+from learngene_hub.workers import local as local_engine
+from learngene_hub.workers.task import Lost
 
 WEIGHTS = "gene/learngene.safetensors"
 CPU = torch.device("cpu")

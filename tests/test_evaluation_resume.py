@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.birth import Body
-from learngene_hub.engine import EngineOptions, no_step
 from learngene_hub.evaluation import bench
 from learngene_hub.evaluation.bench import Bench, Plan, Unit
 from learngene_hub.evaluation.judge import Arena, Trial
@@ -24,6 +23,7 @@ from learngene_hub.evaluation.ledger import Ledger
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.progress import SilentReporter
 from learngene_hub.results import Results
+from learngene_hub.workers import EngineOptions, no_step
 
 
 class _Stops(SilentReporter):

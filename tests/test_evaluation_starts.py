@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from learngene_hub import Learngene, LearngeneError, evaluate, evolve, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.data import ImageBatches
-from learngene_hub.engine import EngineOptions, threads
 from learngene_hub.errors import EngineError, StorageError
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, ahead, pretraining
 from learngene_hub.evaluation import run as run_module
@@ -28,6 +27,7 @@ from learngene_hub.fitting import Images
 from learngene_hub.networks import build
 from learngene_hub.report.sentences import limits
 from learngene_hub.rng import generator
+from learngene_hub.workers import EngineOptions, threads
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from filelock import FileLock, Timeout
 from quick_evaluation import QUICK, start
 
 from learngene_hub import evaluate, evolve
-from learngene_hub.engine import EngineOptions
 from learngene_hub.evolution import generation as generation_module
 from learngene_hub.evolution import run as run_module
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
 from learngene_hub.evolution.shard import Manner, Raised, Setting, Shard
 from learngene_hub.progress import SilentReporter
+from learngene_hub.workers import EngineOptions
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")
 SHARD = Shard(0, (0,), (None,), Manner({"ancestry": "loop"}, {"ancestry": 1}, "float32"))

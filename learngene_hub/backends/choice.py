@@ -24,11 +24,11 @@ from learngene_hub.backends.jobs import Backend, Trainee, Training
 from learngene_hub.backends.memory import TOGETHER, networks_at_once
 from learngene_hub.backends.together import train_each
 from learngene_hub.data import cache_folder
-from learngene_hub.engine import threads
 from learngene_hub.files import LOCK_NAME, read_json, write_text
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.rng import generator
 from learngene_hub.training import Batch
+from learngene_hub.workers import threads
 
 # not `graph`: it has never run on a CUDA device; add it here when the tests marked `gpu` have passed on one
 CANDIDATES: tuple[Backend, ...] = ("loop", "grouped")

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import torch
 
-from learngene_hub.engine import Engine, Step, threads
 from learngene_hub.errors import EngineError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretraining, is_trained, pretrain_unless_busy
 from learngene_hub.evaluation.terms import Terms
 from learngene_hub.fitting import Images
+from learngene_hub.workers import Engine, Step, threads
 
 
 @dataclass(frozen=True)
 class BaseImages:
-    """What all networks are trained on: the scene of a crew."""
+    """What all networks are trained on: the shared data of a pool."""
 
     images: Images
 
@@ -49,14 +49,14 @@ class PretrainingTask:
         """What the log calls it."""
         return f"pre-training {self.title}"
 
-    def __call__(self, scene: BaseImages, step: Step) -> None:
+    def __call__(self, shared: BaseImages, step: Step) -> None:
         """Train it, unless another process does; one that diverges is left to whoever asks for it."""
 
         def tell(steps: float) -> None:
             step(round(steps) * self.plan.optimisation.batch_size, self.label)
 
         with threads(self.threads), suppress(TrainingError):
-            pretrain_unless_busy(self.plan, scene.images, self.folder, on_steps=tell)
+            pretrain_unless_busy(self.plan, shared.images, self.folder, on_steps=tell)
 
 
 def train_ahead(plans: Mapping[str, Pretraining], terms: Terms, engine: Engine) -> None:
@@ -77,10 +77,10 @@ def train_ahead(plans: Mapping[str, Pretraining], terms: Terms, engine: Engine) 
     total = sum(plan.steps * plan.optimisation.batch_size for plan in missing.values())
     with ExitStack() as stack:
         try:
-            crew = stack.enter_context(engine.crew(BaseImages(terms.base.on(engine.home).copy()), terms.reporter))
+            workers = stack.enter_context(engine.pool(BaseImages(terms.base.on(engine.home).copy()), terms.reporter))
         except EngineError as error:  # no room to share the images
             terms.reporter.warn(f"alternatives are trained one after the other: {error}")
             return
         bar = stack.enter_context(terms.reporter.task(f"pre-training {', '.join(missing)}", total, "img"))
-        for _ in crew.run(tasks, lambda images, doing: bar.advance(images, on=doing)):
+        for _ in workers.run(tasks, lambda images, doing: bar.advance(images, on=doing)):
             pass

@@ -9,13 +9,13 @@ from itertools import count
 import torch
 
 from learngene_hub.birth import Body
-from learngene_hub.engine import Crew, Step, no_step, threads
 from learngene_hub.evaluation.bench import Bench, Unit
 from learngene_hub.evaluation.ledger import Ledger, Measured
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.progress import Reporter
 from learngene_hub.training import Precision, best_precision
+from learngene_hub.workers import Pool, Step, no_step, threads
 
 TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
 THREADS = 1  # of every network, however many workers there are, since they change the last digits
@@ -147,13 +147,13 @@ class Trial:
             return bench.measure(*arena.entrants[self.entrant], self.unit, partial(step, doing=self.label))
 
 
-def referee_of(crew: Crew[Arena], contenders: Sequence[Contender], precision: Precision) -> Referee:
-    """A referee that lets `crew` measure in `precision`; its arena has the contenders in their order."""
+def referee_of(workers: Pool[Arena], contenders: Sequence[Contender], precision: Precision) -> Referee:
+    """A referee that lets `workers` measure in `precision`; its arena has the contenders in their order."""
     places = {id(one): place for place, one in enumerate(contenders)}
 
     def referee(bouts: Sequence[Bout]) -> Iterator[tuple[Bout, Measured]]:
         trials = [Trial(places[id(one)], unit, precision) for one, unit in bouts]
-        return ((bouts[number], measured) for number, measured in crew.run(trials, no_step))
+        return ((bouts[number], measured) for number, measured in workers.run(trials, no_step))
 
     return referee
 

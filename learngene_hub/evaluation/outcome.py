@@ -8,7 +8,6 @@ import torch
 
 from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn
-from learngene_hub.engine import device_name
 from learngene_hub.evaluation.bench import CROSS, Plan
 from learngene_hub.evaluation.candidates import Candidate
 from learngene_hub.evaluation.judge import THREADS, Contender, Verdict
@@ -16,6 +15,7 @@ from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
+from learngene_hub.workers import device_name
 
 Judged = Sequence[tuple[Contender, Verdict]]
 

@@ -11,8 +11,6 @@ import torch
 
 from learngene_hub.birth import Body
 from learngene_hub.data import cache_folder
-from learngene_hub.engine import Engine, EngineOptions, Step, make_engine, on_cpu, processor_name, threads
-from learngene_hub.engine.local import Processes
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.ahead import train_ahead
 from learngene_hub.evaluation.bench import Bench, Plan
@@ -39,6 +37,8 @@ from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.report import write_report
 from learngene_hub.results import RESULTS_NAME, Results
 from learngene_hub.training import Precision, best_precision
+from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, on_cpu, processor_name, threads
+from learngene_hub.workers.local import Processes
 
 PRETRAINED_FOLDER = "pretrained"
 
@@ -147,10 +147,10 @@ def evaluate(
             terms = _terms(candidates[0], data, _trainer(place, device, reporter), device, engine, reporter)
             starts += make_baselines(wanted, _trained_ahead(wanted, terms, workforce))
         arena = Arena(bench, _entrants(starts, bodies, reporter))
-        with workforce.crew(arena, reporter) as crew:
-            ((_, where),) = crew.run([Look()])
+        with workforce.pool(arena, reporter) as workers:
+            ((_, where),) = workers.run([Look()])
             contenders = _contenders(arena, where, folder)
-            referee = referee_of(crew, contenders, where.precision)
+            referee = referee_of(workers, contenders, where.precision)
             verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
         judged = list(zip(contenders, verdicts, strict=True))
         name = candidates[0].data.source if target is None else target.name
@@ -257,7 +257,7 @@ def _trained_ahead(wanted: Sequence[str], terms: Terms, workforce: Engine) -> Te
     if not isinstance(workforce, Processes):  # a single worker divides nothing; those of a cluster have other disks
         return terms
     plans = plans_of(wanted, terms)
-    share = terms.threads // max(1, min(workforce.most, len(plans)))
+    share = terms.threads // max(1, min(workforce.count, len(plans)))
     terms = replace(terms, threads=max(1, share))
     train_ahead(plans, terms, workforce)
     return terms

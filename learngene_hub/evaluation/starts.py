@@ -11,7 +11,6 @@ from torch import Tensor
 from learngene_hub.backends import Backend
 from learngene_hub.birth import body_channels, gene_network, placed
 from learngene_hub.data import sample_task
-from learngene_hub.engine import threads
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
@@ -25,6 +24,7 @@ from learngene_hub.operators import extract
 from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
 from learngene_hub.training import measure_statistics
+from learngene_hub.workers import threads
 
 FOUNDERS_FOLDER = "founders"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from learngene_hub.birth import Body, gene_network
-from learngene_hub.engine import EngineOptions
 from learngene_hub.evaluation.pretraining import Pretraining
 from learngene_hub.evolution.plan import evolution_flops, training_flops
 from learngene_hub.fitting import Images
@@ -18,6 +17,7 @@ from learngene_hub.gene.learngene import Learngene
 from learngene_hub.progress import Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision
+from learngene_hub.workers import EngineOptions
 
 FULL, WIDER = "the full network", "a wider network"
 TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic

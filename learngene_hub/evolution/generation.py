@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learngene_hub.engine import Crew
 from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.population import EvolutionState, Individual
 from learngene_hub.evolution.schedule import generation_images, population_size
@@ -23,17 +22,18 @@ from learngene_hub.operators import average, tournament, update_scores
 from learngene_hub.progress import Task as Bar
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
+from learngene_hub.workers import Pool
 
 
 def next_generation(
-    state: EvolutionState, setting: Setting, crew: Crew[Setting], bar: Bar, founders: Founders | None = None
+    state: EvolutionState, setting: Setting, workers: Pool[Setting], bar: Bar, founders: Founders | None = None
 ) -> tuple[EvolutionState, dict[str, Any]]:
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
     Args:
         state: what the generations before have left.
         setting: of the run.
-        crew: does all training, on this setting.
+        workers: does all training, on this setting.
         bar: shows images.
         founders: where lone founders are kept for other runs, and looked for; None: nowhere.
 
@@ -42,13 +42,13 @@ def next_generation(
 
     Raises:
         SelectionError: every individual failed.
-        EngineError: a worker has not the precision of the run, or the crew is at its end.
+        EngineError: a worker has not the precision of the run, or the workers are lost again and again.
     """
     assert state.precision is not None
     began, now, recipe = time.monotonic(), state.generation, setting.recipe
     parents = _parents(state.pool, recipe, now)
     how = manner(state.backends, state.precision, recipe, now, count=setting.threads)
-    work = _Work(how, now, crew, bar)
+    work = _Work(how, now, workers, bar)
     raised, founder, seconds_before = _raised(parents, work, setting, founders)
     born = [
         _individual(state.next_id + number, [parent] if parent else [], one, now)
@@ -68,7 +68,7 @@ def next_generation(
         seconds=state.seconds + seconds_before + time.monotonic() - began,
     )
     row = _metrics_row(after, born, raised, survivors, recombinant, recombinant_enters=is_fit)
-    engine = crew.record() if founder is None else founder.engine
+    engine = workers.record() if founder is None else founder.engine
     return after, row | {"backends": dict(work.manner.backends), "engine": engine}
 
 
@@ -78,23 +78,23 @@ class _Work:
 
     manner: Manner
     now: int
-    crew: Crew[Setting]
+    workers: Pool[Setting]
     bar: Bar
 
     def raise_all(self, shards: Sequence[Shard]) -> list[Raised]:
         """The individuals of `shards`, raised and scored."""
-        parts = dict(self.crew.run(shards, self._step))
+        parts = dict(self.workers.run(shards, self._step))
         return [one for number in sorted(parts) for one in parts[number]]
 
     def found(self, shards: Sequence[Shard]) -> Founder:
         """The only individual of `shards`, raised now."""
         began = time.monotonic()
         (raised,) = self.raise_all(shards)
-        return Founder(raised, time.monotonic() - began, self.crew.record())
+        return Founder(raised, time.monotonic() - began, self.workers.record())
 
     def score(self, gene: Mapping[str, Tensor]) -> float:
         """The fitness of a gene that nobody raised."""
-        return dict(self.crew.run([Score(gene, self.manner)], self._step))[0]
+        return dict(self.workers.run([Score(gene, self.manner)], self._step))[0]
 
     def _step(self, images: int, doing: str) -> None:
         self.bar.advance(images, generation=self.now + 1, now=doing)

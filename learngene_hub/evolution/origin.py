@@ -6,7 +6,6 @@ from typing import Any
 from learngene_hub import __version__
 from learngene_hub.birth import body_channels
 from learngene_hub.descent import everyone, line_of
-from learngene_hub.engine import device_name
 from learngene_hub.evolution.environment import Environment, source_name
 from learngene_hub.evolution.population import EvolutionState, Individual
 from learngene_hub.evolution.shard import Setting
@@ -16,6 +15,7 @@ from learngene_hub.gene.config import BackendsRecord, CostRecord, DataRecord, Ge
 from learngene_hub.networks import plan_layout
 from learngene_hub.plain_yaml import with_changed_text
 from learngene_hub.recipe import Recipe
+from learngene_hub.workers import device_name
 
 
 def gene_config(

@@ -10,7 +10,6 @@ from functools import partial
 import torch
 
 from learngene_hub.backends import CANDIDATES, Backend, Choice, Trainee, Training, choose
-from learngene_hub.engine import Crew, Step
 from learngene_hub.errors import RecipeError
 from learngene_hub.evolution.ancestry import Life, trainee
 from learngene_hub.evolution.critics import critic
@@ -19,14 +18,15 @@ from learngene_hub.evolution.shard import Setting, birth, critic_training, life,
 from learngene_hub.progress import Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision, best_precision
+from learngene_hub.workers import Pool, Step
 
 
-def settle_precision(recipe: Recipe, crew: Crew[Setting]) -> Precision:
-    """The precision of all networks of a run; `auto` stands for what is best on the first worker of `crew`."""
+def settle_precision(recipe: Recipe, workers: Pool[Setting]) -> Precision:
+    """The precision of all networks of a run; `auto` stands for what is best on the first of `workers`."""
     if recipe.precision != "auto":
         return recipe.precision
-    ((_, precision),) = crew.run([Looking()])
-    crew.record()  # it is no part of a generation
+    ((_, precision),) = workers.run([Looking()])
+    workers.record()  # it is no part of a generation
     return precision
 
 
@@ -42,11 +42,11 @@ class Looking:
 
 
 def choose_backends(
-    setting: Setting, crew: Crew[Setting], precision: Precision, reporter: Reporter
+    setting: Setting, workers: Pool[Setting], precision: Precision, reporter: Reporter
 ) -> Mapping[Job, Choice]:
     """Job -> its back end for a whole run.
 
-    With `auto` each job is timed once on a machine, see `learngene_hub.backends.choose`, by a worker of `crew`.
+    With `auto` each job is timed once on a machine, see `learngene_hub.backends.choose`, by one of `workers`.
 
     Raises:
         RecipeError: the recipe asks for `graph`, but networks are not trained on a CUDA device.
@@ -54,8 +54,8 @@ def choose_backends(
     backend = setting.recipe.backend
     if backend in {"loop", "grouped"}:
         return dict.fromkeys(JOBS, Choice(backend))
-    ((_, chosen),) = crew.run([Choosing(precision, crew.most)])
-    crew.record()  # it is no part of a generation
+    ((_, chosen),) = workers.run([Choosing(precision, workers.count)])
+    workers.record()  # it is no part of a generation
     for warning in chosen.warnings:
         reporter.warn(warning)
     return chosen.choices

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from learngene_hub.backends import Backend, Choice
-from learngene_hub.engine import Crew, EngineOptions, make_engine, on_cpu
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.checkpoint import (
@@ -57,6 +56,7 @@ from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME
 from learngene_hub.rng import generator
 from learngene_hub.training import Precision
+from learngene_hub.workers import EngineOptions, Pool, make_engine, on_cpu
 
 GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
@@ -116,10 +116,10 @@ def evolve(
         around = _surroundings(setting)
         if saved is not None:
             _check_same(saved.around, around, out, reporter)
-        with workforce.crew(setting, reporter) as crew:
+        with workforce.pool(setting, reporter) as workers:
             state = EvolutionState() if saved is None else saved.state
-            precision = state.precision or settle_precision(recipe, crew)
-            choices = _choices(setting, crew, precision, backends, reporter) if saved is None else {}
+            precision = state.precision or settle_precision(recipe, workers)
+            choices = _choices(setting, workers, precision, backends, reporter) if saved is None else {}
             chosen = {job: choice.backend for job, choice in choices.items()} or state.backends
             state = replace(state, precision=precision, backends=chosen)
             _tell_of_idle_workers(engine, recipe, state.backends["ancestry"], reporter)
@@ -129,7 +129,7 @@ def evolve(
             left = range(state.generation, recipe.evolution.generations)
             with reporter.task("evolving", sum(generation_images(recipe, one) for one in left), "img") as bar:
                 for _ in left:
-                    state, row = next_generation(state, setting, crew, bar, kept)
+                    state, row = next_generation(state, setting, workers, bar, kept)
                     append_metrics(out, row | _timings(choices, row))
                     save_state(out, state, recipe.model_dump(mode="json"), around)
                     reporter.line(_summary(row, recipe.evolution.generations))
@@ -154,13 +154,13 @@ def _tell_of_idle_workers(engine: EngineOptions, recipe: Recipe, backend: Backen
 
 def _choices(
     setting: Setting,
-    crew: Crew[Setting],
+    workers: Pool[Setting],
     precision: Precision,
     backends: Mapping[Job, Backend] | None,
     reporter: Reporter,
 ) -> Mapping[Job, Choice]:
     if backends is None:
-        return choose_backends(setting, crew, precision, reporter)
+        return choose_backends(setting, workers, precision, reporter)
     return {job: Choice(backend) for job, backend in backends.items()}
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from learngene_hub.backends import TOGETHER, Backend, Training
 from learngene_hub.birth import Body
 from learngene_hub.data import Task, sample_task
-from learngene_hub.engine import Step, chip_kind, threads
 from learngene_hub.errors import EngineError
 from learngene_hub.evolution.ancestry import Birth, Life, Trained, raise_learngenes
 from learngene_hub.evolution.critics import critic_fitness
@@ -27,6 +26,7 @@ from learngene_hub.evolution.schedule import life_steps, mutation_rate, populati
 from learngene_hub.recipe import Recipe
 from learngene_hub.rng import generator
 from learngene_hub.training import Precision, best_precision
+from learngene_hub.workers import Step, chip_kind, threads
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from learngene_hub import __version__
 from learngene_hub.birth import Body, newborn, placed
 from learngene_hub.data import Normalisation
 from learngene_hub.descendant import from_learngene
-from learngene_hub.engine import on_cpu
 from learngene_hub.files import claim_new, refuse_unmakeable
 from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
@@ -27,6 +26,7 @@ from learngene_hub.gene.learngene import Learngene
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.plots import check_can_draw
 from learngene_hub.progress import LoggingReporter, Reporter, Task
+from learngene_hub.workers import on_cpu
 
 Start = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""

@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from engine_faults import Notes, faulty_cut
 
-from learngene_hub.engine import EngineOptions
-from learngene_hub.engine.on_ray import import_ray
 from learngene_hub.evolution import generation
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
+from learngene_hub.workers import EngineOptions
+from learngene_hub.workers.on_ray import import_ray
 
 TESTS = Path(__file__).parent.parent
 RECIPE = """\
