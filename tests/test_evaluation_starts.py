@@ -184,7 +184,7 @@ def test_without_room_for_workers_networks_are_trained_one_after_the_other(cache
         home = torch.device("cpu")
 
         @staticmethod
-        def crew(scene, reporter):
+        def pool(shared, reporter):
             raise EngineError("184 MB of images do not fit into shared memory")
 
     listener, plans = Listener(), {title: SimpleNamespace(key=title, steps=1, optimisation=QUICK) for title in "ab"}

@@ -128,7 +128,7 @@ class _Process:
         """See `Handle.submit`."""
         self.images()  # of the task before
         try:
-            with _without_main():
+            with _uninterrupted(), _without_main():
                 future: Future[Any] = self._executor.submit(_do, task)
         except (BrokenExecutor, OSError, EOFError) as error:  # it was killed before, or while it was started
             future = Future()
@@ -194,6 +194,22 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: nobody would end a process that is half started."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _share(tensor: Tensor) -> None:
