@@ -1,6 +1,6 @@
 """What several workers gain, and what an engine costs beside the work it hands out.
 
-Three crews stand ready side by side: this process, two processes, two actors of Ray on this machine. In turn each does
+Three pools stand ready side by side: this process, two processes, two actors of Ray on this machine. In turn each does
 the same generation of eight individuals. Times are wall times, since waiting is what an engine may add, and other work
 on the machine makes them noisy. What an engine itself adds is therefore told by its workers' own clocks: how much of
 the time, from the begin of a generation to the end of a worker's last shard, the worker was in no shard.
@@ -20,7 +20,7 @@ from learngene_hub import Recipe
 from learngene_hub.evolution.run import prepare
 from learngene_hub.evolution.shard import Raised, Setting, Shard, cut, manner, pick_precision
 from learngene_hub.progress import SilentReporter
-from learngene_hub.workers import Crew, EngineOptions, Step, make_engine
+from learngene_hub.workers import EngineOptions, Pool, Step, make_engine
 
 WORKERS, ROUNDS = 2, 5
 INDIVIDUALS = 8
@@ -32,7 +32,7 @@ OVERRIDES = (
     "evolution.founder_generations=0",
 )
 LEAST_SECONDS = 10.0  # of a generation of two workers
-CREWS = {
+POOLS = {
     "one": EngineOptions(workers=1),
     "local": EngineOptions(workers=WORKERS),
     "ray": EngineOptions("ray", workers=WORKERS),
@@ -82,21 +82,21 @@ def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     how = manner({"ancestry": "loop", "critics": "loop"}, pick_precision(recipe, cpu), recipe, 0, count=1)
     shards = [Timed(one) for one in cut([None] * recipe.evolution.population, 0, how)]
     with ExitStack() as stack:
-        crews = {
+        pools = {
             name: stack.enter_context(
-                make_engine(options, device="cpu", place=cpu, most=len(shards)).crew(setting, reporter)
+                make_engine(options, device="cpu", place=cpu, most=len(shards)).pool(setting, reporter)
             )
-            for name, options in CREWS.items()
+            for name, options in POOLS.items()
         }
-        for crew in crews.values():
-            _lap(crew, shards[:WORKERS])  # starts the workers
-        rounds = [{name: _lap(crew, shards) for name, crew in crews.items()} for _ in range(ROUNDS)]
-    return {name: [one[name] for one in rounds] for name in crews}
+        for pool in pools.values():
+            _lap(pool, shards[:WORKERS])  # starts the workers
+        rounds = [{name: _lap(pool, shards) for name, pool in pools.items()} for _ in range(ROUNDS)]
+    return {name: [one[name] for one in rounds] for name in pools}
 
 
-def _lap(crew: Crew[Setting], shards: Sequence[Timed]) -> Lap:
+def _lap(pool: Pool[Setting], shards: Sequence[Timed]) -> Lap:
     began = time.monotonic()
-    done = [result for _, result in crew.run(shards)]
+    done = [result for _, result in pool.run(shards)]
     seconds = time.monotonic() - began
     ends: dict[int, float] = {}
     for process, _, end, _ in done:

@@ -41,7 +41,6 @@ backend: loop
 """
 FAULTS = {
     "killed": "a worker gets SIGKILL",
-    "hangs": "a worker is stopped (SIGSTOP), `--timeout 10`",
     "memory": "a worker runs out of memory (RLIMIT_AS)",
 }
 
@@ -68,7 +67,7 @@ def rows(recipe: Recipe, scratch: Path, whole: str, engine: str, address: str | 
         evolve(recipe, out=out, engine=EngineOptions(engine, workers, address))
         tell(f"nothing, workers: {workers}", engine, "", out, whole)
     for fault, what in FAULTS.items():
-        options = EngineOptions(engine, 2, address, timeout=10)
+        options = EngineOptions(engine, 2, address)
         tell(what, engine, *faulty(recipe, scratch / f"{engine}-{fault}", {1: fault}, options), whole)
     driver_is_killed(scratch, engine, address, whole)
 
