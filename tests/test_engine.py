@@ -138,7 +138,7 @@ def test_a_worker_that_is_killed_while_it_starts_costs_nothing_but_time(load):
         assert dict(pool.run([Add(1), Add(2), Add(3)])) == {0: 11, 1: 12, 2: 13}
         killer.join()
     (warning,) = notes.warnings
-    how = r"failed \(BrokenPipeError.*\)" if load else "was killed by SIGKILL"
+    how = r"failed while it started \(BrokenPipeError.*\)" if load else "was killed by SIGKILL"
     assert re.fullmatch(rf"worker \d {how}: the sum goes to another worker, attempt 2", warning)
 
 

@@ -150,10 +150,11 @@ class _Process:
             answer: Answer = pickle.loads(said if isinstance(said, bytes) else said.numpy())
             return answer
         self._executor.shutdown()  # waits for the exit code
-        code = None if self._process is None else self._process.exitcode
-        if code is not None and code < 0:
+        code = 0 if self._process is None else self._process.exitcode or 0
+        if code < 0:
             raise WorkerLostError(f"was killed by {signal.Signals(-code).name}")
-        raise WorkerLostError(f"ended with exit code {code}" if code else f"failed ({named(error)})")
+        when = " while it started" if self._process is None else ""
+        raise WorkerLostError(f"ended with exit code {code}" if code else f"failed{when} ({named(error)})")
 
     def end(self) -> None:
         """See `Handle.end`."""
