@@ -3,7 +3,7 @@
 Three crews stand ready side by side: this process, two processes, two actors of Ray on this machine. In turn each does
 the same generation of eight individuals. Times are wall times, since waiting is what an engine may add, and other work
 on the machine makes them noisy. What an engine itself adds is therefore told by its workers' own clocks: how much of
-the time, from the begin of a generation to the end of a worker's last life, the worker was without work.
+the time, from the begin of a generation to the end of a worker's last task, the worker was without work.
 """
 
 import os
@@ -17,12 +17,12 @@ import torch
 
 from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
-from learngene_hub.engine import Crew, EngineOptions, Step, make_engine
-from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.evolution.precision import pick_precision
 from learngene_hub.evolution.run import prepare
 from learngene_hub.progress import SilentReporter
+from learngene_hub.workers import EngineOptions, Pool, Step, make_engine
 
 WORKERS, ROUNDS = 2, 5
 INDIVIDUALS = 8
@@ -42,25 +42,25 @@ CREWS = {
 
 @dataclass(frozen=True)
 class Timed:
-    """A life that tells who did it, and when."""
+    """A task that tells who did it, and when."""
 
-    life: Life
+    task: AncestryTask
 
     @property
     def label(self) -> str:
-        """The life's."""
-        return self.life.label
+        """The task's."""
+        return self.task.label
 
     def __call__(self, shared: SharedData, step: Step) -> tuple[int, float, float, Outcome]:
-        """Process, begin and end by the clock of the machine, and what the life leaves: genes are to travel too."""
+        """Process, begin and end by the clock of the machine, and what the task gives: genes are to travel too."""
         began = time.monotonic()
-        outcome = self.life(shared, step)
+        outcome = self.task(shared, step)
         return os.getpid(), began, time.monotonic(), outcome
 
 
 @dataclass(frozen=True)
 class Lap:
-    """One generation, in seconds: wall time; time of all workers until their last lives end; part of it in none."""
+    """One generation, in seconds: wall time; time of all workers until their last tasks end; part of it in none."""
 
     seconds: float
     present: float
@@ -81,23 +81,23 @@ def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     cpu, reporter = torch.device("cpu"), SilentReporter()
     shared = prepare(recipe, device=cpu, reporter=reporter)
     plan = plan_generation(recipe, 0, precision=pick_precision(recipe, cpu), threads=1)
-    lives = [Timed(Life(plan, number, None)) for number in range(plan.individuals)]
+    tasks = [Timed(AncestryTask(plan, number, None)) for number in range(plan.individuals)]
     with ExitStack() as stack:
         crews = {
             name: stack.enter_context(
-                make_engine(options, device="cpu", place=cpu, most=len(lives)).crew(shared, reporter)
+                make_engine(options, device="cpu", place=cpu, most=len(tasks)).pool(shared, reporter)
             )
             for name, options in CREWS.items()
         }
-        for crew in crews.values():
-            _lap(crew, lives[:WORKERS])  # starts the workers
-        rounds = [{name: _lap(crew, lives) for name, crew in crews.items()} for _ in range(ROUNDS)]
+        for workers in crews.values():
+            _lap(workers, tasks[:WORKERS])  # starts the workers
+        rounds = [{name: _lap(workers, tasks) for name, workers in crews.items()} for _ in range(ROUNDS)]
     return {name: [one[name] for one in rounds] for name in crews}
 
 
-def _lap(crew: Crew[SharedData], lives: Sequence[Timed]) -> Lap:
+def _lap(workers: Pool[SharedData], tasks: Sequence[Timed]) -> Lap:
     began = time.monotonic()
-    done = [result for _, result in crew.run(lives)]
+    done = [result for _, result in workers.run(tasks)]
     seconds = time.monotonic() - began
     ends: dict[int, float] = {}
     for process, _, end, _ in done:
@@ -127,6 +127,6 @@ def _between(laps: Mapping[str, Sequence[Lap]], name: str) -> Figure:
         "engine",
         f"{name}, workers without work / a generation",
         statistics.median(parts),
-        f"{milliseconds:.0f} ms a life; rounds from {min(parts):.2%} to {max(parts):.2%}",
+        f"{milliseconds:.0f} ms a task; rounds from {min(parts):.2%} to {max(parts):.2%}",
         Goal("at most", 0.05) if is_long else None,
     )

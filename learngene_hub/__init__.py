@@ -13,7 +13,6 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from learngene_hub.descendant import InheritanceReport, extract, from_learngene, inherit
-    from learngene_hub.engine import EngineOptions
     from learngene_hub.errors import LearngeneError
     from learngene_hub.evaluation import evaluate
     from learngene_hub.evolution.run import evolve
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
     from learngene_hub.gene.learngene import Learngene
     from learngene_hub.gene.listing import list_learngenes
     from learngene_hub.recipe import Recipe
+    from learngene_hub.workers import EngineOptions
 
 _HOMES = {
-    "EngineOptions": "engine",
+    "EngineOptions": "workers",
     "InheritanceReport": "descendant",
     "Learngene": "gene.learngene",
     "LearngeneError": "errors",

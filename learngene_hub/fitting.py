@@ -34,7 +34,7 @@ class Images:
         return Images(self.batches.on(device), self.labels)
 
     def copy(self) -> "Images":
-        """The same images in memory of their own: what is shared with a crew stays shared as long as it is known."""
+        """The same images in memory of their own: what is shared with a workers stays shared as long as it is known."""
         return Images(replace(self.batches, padded=self.batches.padded.clone()), self.labels)
 
     def fingerprint(self) -> str:

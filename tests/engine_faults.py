@@ -4,6 +4,8 @@ import os
 import resource
 import signal
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,28 @@ import torch
 from learngene_hub.errors import SelectionError
 from learngene_hub.evolution import generation
 from learngene_hub.progress import SilentReporter
+from learngene_hub.workers import worker
 
 
 @dataclass(frozen=True)
 class Room:
-    """A scene of one number."""
+    """Shared data of one number, and of as many characters as one likes."""
 
     number: int
+    load: str = ""
 
     def on(self, device):
         return self
+
+
+@dataclass(frozen=True)
+class Place:
+    """Shared data that knows where it was put."""
+
+    device: torch.device | None = None
+
+    def on(self, device):
+        return Place(device)
 
 
 @dataclass(frozen=True)
@@ -38,14 +52,91 @@ class Add:
 
 
 @dataclass(frozen=True)
-class Heavy:
-    """A task that is more than a pipe holds."""
+class Echo:
+    """A task, and a result, that are more than a pipe holds."""
 
     load: str
-    label = "the load"
+    label = "the echo"
 
-    def __call__(self, room, step):
-        return len(self.load)
+    def __call__(self, shared, step):
+        return self.load
+
+
+@dataclass(frozen=True)
+class Where:
+    """The process, and the place of the shared data."""
+
+    label = "the question where"
+
+    def __call__(self, shared, step):
+        return os.getpid(), str(shared.device)
+
+
+@dataclass(frozen=True)
+class Become:
+    """Let the worker take its processor for another."""
+
+    kind: str
+    label = "the change"
+
+    def __call__(self, shared, step):
+        worker.chip_kind = lambda device: self.kind
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """A task that never ends; it writes its process to the file `begun`."""
+
+    begun: Path
+    label = "the sleep"
+
+    def __call__(self, shared, step):
+        self.begun.write_text(str(os.getpid()))
+        while True:
+            time.sleep(60)
+
+
+@dataclass(frozen=True)
+class After:
+    """`task`, once there is something in the file `mark`."""
+
+    task: Any
+    mark: Path
+
+    @property
+    def label(self):
+        return self.task.label
+
+    def __call__(self, shared, step):
+        while not (self.mark.exists() and self.mark.read_text()):
+            time.sleep(0.05)
+        return self.task(shared, step)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A task whose worker is killed, the first time, once the driver has heard of its step, and made the file."""
+
+    heard: Path
+    label = "the steps"
+
+    def __call__(self, shared, step):
+        step(7, "stepping")
+        if not self.heard.exists():
+            while not self.heard.exists():
+                time.sleep(0.05)
+                step(0, "waiting")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Hungry:
+    """A task for which there is never enough memory."""
+
+    label = "the hungry task"
+
+    def __call__(self, shared, step):
+        exhaust(None)
 
 
 @dataclass(frozen=True)
@@ -115,10 +206,10 @@ class Faulty:
     def label(self):
         return self.task.label
 
-    def __call__(self, scene, step):
+    def __call__(self, shared, step):
         if self._is_first():
             FAULTS[self.fault](self.mark)
-        return self.task(scene, step)
+        return self.task(shared, step)
 
     def _is_first(self):
         if self.node and self.node != _node():
@@ -136,7 +227,7 @@ class Deadly:
 
     label = "the deadly task"
 
-    def __call__(self, scene, step):
+    def __call__(self, shared, step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -144,8 +235,8 @@ def be_killed(mark):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def hang(mark):
-    os.kill(os.getpid(), signal.SIGSTOP)
+def end_at_once(*_):
+    os._exit(3)
 
 
 def exhaust(mark):
@@ -160,7 +251,7 @@ def wait(mark):
     mark.with_suffix(".never").read_text()  # a fifo that nobody writes to
 
 
-FAULTS = {"killed": be_killed, "hangs": hang, "memory": exhaust, "waits": wait}
+FAULTS = {"killed": be_killed, "memory": exhaust, "waits": wait}
 
 
 class Notes(SilentReporter):
@@ -174,25 +265,40 @@ class Notes(SilentReporter):
 
 
 def put_faults(monkeypatch, folder, faults, node=""):
-    """Let generations meet faults: number -> fault of its first shard, or of any on `node`."""
-    monkeypatch.setattr(generation, "cut", faulty_cut(folder / "fault-", faults, node))
+    """Let generations meet faults: number -> fault of its first individual, or of any on `node`."""
+    monkeypatch.setattr(generation, "AncestryTask", faulty_tasks(folder / "fault-", faults, node))
 
 
-def faulty_cut(mark, faults, node=""):
-    """A way to cut shards; the files of faults are called `mark`, and then the number of the generation."""
-    real = generation.cut
+def faulty_tasks(mark, faults, node=""):
+    """A way to make tasks; the files of faults are called `mark`, and then the number of the generation."""
+    real = generation.AncestryTask
 
-    def cut(parents, now, manner):
-        shards = real(parents, now, manner)
-        if now not in faults:
-            return shards
-        met = [Faulty(one, mark.with_name(f"{mark.name}{now}"), faults[now], node) for one in shards]
-        return met if node else [met[0], *shards[1:]]
+    def make(plan, number, *more):
+        task, now = real(plan, number, *more), plan.generation
+        if now not in faults or (number > 0 and not node):
+            return task
+        return Faulty(task, mark.with_name(f"{mark.name}{now}"), faults[now], node)
 
-    return cut
+    return make
 
 
 def _node():
     import ray
 
     return ray.get_runtime_context().get_node_id()
+
+
+def descendants(pid):
+    """The processes that `pid` has started, and theirs."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for child in children for one in (int(child), *descendants(int(child)))]
+
+
+def kill_a_newborn(known, parent):
+    """Kill the first copy of a fork server of the process `parent` that is not `known`, as soon as it is there."""
+    while True:
+        for server in descendants(parent):
+            with suppress(OSError):
+                for child in set(descendants(server)) - set(known):
+                    os.kill(child, signal.SIGKILL)
+                    return

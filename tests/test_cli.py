@@ -103,10 +103,25 @@ def test_a_pipe_gets_no_colours_and_no_bars(tiny_file, tmp_path):
     assert b"\x1b" not in done.stdout + done.stderr
 
 
-def test_a_reader_who_has_seen_enough_is_no_failure():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_seen_enough_is_no_failure(unbuffered):
     command = f"{sys.executable} -m learngene_hub recipes show demo | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=240)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=240, env=environment)
     assert done.stderr == ""
+
+
+def test_a_broken_pipe_of_something_else_is_an_error():
+    code = (
+        "import sys; sys.argv = ['learngene', 'recipes', 'show', 'demo']\n"
+        "from learngene_hub.cli.main import main\n"
+        "from learngene_hub.recipe import Recipe\n"
+        "def fail(*_): raise BrokenPipeError(32, 'the pipe of a worker')\n"
+        "Recipe.from_file = fail\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: [Errno 32] the pipe of a worker\n")
 
 
 def test_a_command_does_not_linger_over_what_it_imported():

@@ -1,10 +1,11 @@
-"""Crews of workers, in this process and in others: tasks in, outcomes out, whatever becomes of a worker."""
+"""Pools of workers, in this process and in others: tasks in, results out, whatever becomes of a worker."""
 
-import multiprocessing
 import os
-import queue
+import pickle
 import re
 import signal
+import sys
+import threading
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
@@ -13,44 +14,51 @@ import pytest
 import torch
 from engine_faults import (
     Add,
+    After,
+    Become,
     Deadly,
-    Faulty,
+    Echo,
     Give,
-    Heavy,
+    Heard,
+    Hungry,
     LockedError,
     Notes,
     PickyError,
+    Place,
     Raise,
     Refuse,
     Room,
+    Sleep,
+    Where,
+    descendants,
+    end_at_once,
+    kill_a_newborn,
 )
-from learngene_hub.evolution.shard import cut, manner
 
-from learngene_hub.engine import EngineOptions, choice, make_engine, no_step, processor_name
-from learngene_hub.engine import local as local_engine
-from learngene_hub.engine.crew import Ended, Started, Team
-from learngene_hub.engine.parcel import Parcel, unwrap, wrap
-from learngene_hub.engine.task import Done, Lost
-from learngene_hub.engine.worker import answer, read_answer
 from learngene_hub.errors import EngineError, SelectionError
+from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.progress import SilentReporter
+from learngene_hub.workers import EngineOptions, choice, make_engine, processor_name
+from learngene_hub.workers import local as local_engine
+from learngene_hub.workers.payload import LARGE, pack, unpack
+from learngene_hub.workers.worker import Worker
 
 CPU = torch.device("cpu")
 
 
-def crew_of(workers, notes=None, timeout=60.0, most=8):
-    options = EngineOptions(workers=workers, timeout=timeout)
-    return make_engine(options, device="cpu", place=CPU, most=most).crew(Room(10), notes or SilentReporter())
+def pool_of(workers, notes=None, shared=None):
+    engine = make_engine(EngineOptions(workers=workers), device="cpu", place=CPU, most=8)
+    return engine.pool(shared or Room(10), notes or SilentReporter())
 
 
 def test_a_task_that_nobody_survives_is_given_up_after_three_attempts():
-    with crew_of(2) as crew, pytest.raises(EngineError, match=r"the deadly task: given up after 3 attempts: .*SIGKILL"):
-        list(crew.run([Deadly()]))
+    with pool_of(2) as pool, pytest.raises(EngineError, match=r"the deadly task: given up after 3 attempts: .*SIGKILL"):
+        list(pool.run([Deadly()]))
 
 
 def test_an_error_of_ours_is_raised_here_as_it_was_there():
-    with crew_of(2) as crew, pytest.raises(SelectionError, match="10 is not enough"):
-        list(crew.run([Refuse()]))
+    with pool_of(2) as pool, pytest.raises(SelectionError, match="10 is not enough"):
+        list(pool.run([Refuse()]))
 
 
 @pytest.mark.parametrize(
@@ -63,134 +71,142 @@ def test_an_error_of_ours_is_raised_here_as_it_was_there():
 )
 def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(tmp_path, error, as_type, says):
     mark, notes = tmp_path / "mark", Notes()
-    with crew_of(2, notes) as crew, pytest.raises(as_type, match=says) as caught:
-        list(crew.run([Raise(error, mark)]))
+    with pool_of(2, notes) as pool, pytest.raises(as_type, match=says) as caught:
+        list(pool.run([Raise(error, mark)]))
     assert mark.read_text() == "tried\n"
     assert notes.warnings == []
     (note,) = caught.value.__notes__
-    assert re.match(r"worker 1 \(process \d+\) raised it:\nTraceback", note)
+    assert note.startswith("worker 1 raised it:\nTraceback")
     assert "in __call__" in note
 
 
 def test_a_result_that_cannot_be_sent_is_an_error_at_once():
-    with crew_of(2) as crew, pytest.raises(TypeError, match=r"cannot pickle '_thread\.lock' object"):
-        list(crew.run([Give()]))
-
-
-def test_what_a_machine_may_have_done_is_tried_elsewhere_and_its_traceback_is_written(capfd):
-    full, broken = OSError(28, "No space left"), torch.AcceleratorError("CUDA error: an illegal access\nmore")
-    library = RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
-    for error, why in [(full, "OSError: .*No space left"), (broken, "illegal access"), (library, "cuDNN error")]:
-        lost = read_answer(answer(wrap(partial(fail, error)), None, no_step))
-        assert isinstance(lost, Lost)
-        assert re.fullmatch(rf"failed \(.*{why}.*\)", lost.why)
-        assert re.search(rf"in fail\n.*raise error\n(.*\n)*.*{why}", capfd.readouterr().err)
-
-
-def fail(error, scene, step):
-    raise error
-
-
-def test_a_worker_that_sends_rubbish_is_lost_and_keeps_nobody_waiting():
-    ours, theirs = multiprocessing.Pipe()
-    heard = queue.SimpleQueue()
-    theirs.send_bytes(b"rubbish")
-    sentinel, _open = multiprocessing.Pipe()  # of a process that goes on
-    local_engine._listen(local_engine._Member(SimpleNamespace(sentinel=sentinel), ours), 1, heard)
-    _, ended = heard.get_nowait()
-    assert re.match(r"sent what cannot be read \(UnpicklingError: ", ended.outcome.why)
-
-
-def test_an_answer_that_cannot_be_read_is_a_loss():
-    assert read_answer(Parcel(b"rubbish", [])).why.startswith("sent what cannot be read (UnpicklingError: ")
+    with pool_of(2) as pool, pytest.raises(TypeError, match=r"cannot pickle '_thread\.lock' object"):
+        list(pool.run([Give()]))
 
 
 def test_images_of_a_lost_attempt_are_taken_back(tmp_path):
-    seen = []
-    with crew_of(2) as crew:
-        tasks = [Add(5), Faulty(Add(7), tmp_path / "mark", "killed")]
-        found = dict(crew.run(tasks, lambda images, doing: seen.append(images)))
-    assert found == {0: 15, 1: 17}
-    assert sum(seen) == 12
+    seen, heard = [], tmp_path / "heard"
+
+    def step(images, doing):
+        seen.append(images)
+        heard.touch()
+
+    with pool_of(2) as pool:
+        assert dict(pool.run([Heard(heard)], step)) == {0: None}
+    assert seen == [7, -7, 7]
+
+
+def test_more_than_a_pipe_holds_goes_there_and_back():
+    load = "x" * 10**6
+    with pool_of(2) as pool:
+        assert list(pool.run([Echo(load)])) == [(0, load)]
 
 
 def test_workers_are_started_only_as_there_is_work_for_them():
-    with crew_of(8) as crew:
-        list(crew.run([Add(1)]))
-        assert crew.record()["workers"] == 1
-        list(crew.run([Add(1), Add(2), Add(3)]))
-        assert 1 <= crew.record()["workers"] <= 3
+    with pool_of(8) as pool:
+        list(pool.run([Add(1)]))
+        assert pool.record()["workers"] == 1
+        list(pool.run([Add(1), Add(2), Add(3)]))
+        assert 1 <= pool.record()["workers"] <= 3
 
 
-def test_a_worker_that_cannot_be_started_is_an_error_with_a_way_out(monkeypatch):
-    monkeypatch.setattr(local_engine, "_serve", os._exit)  # which takes no such arguments
-    with (
-        crew_of(2) as crew,
-        pytest.raises(EngineError, match=r"no worker can be started, .* it ended with exit code 1; see what it wrote"),
-    ):
-        list(crew.run([Add(1)]))
+def test_out_of_memory_is_said_as_such_when_a_task_is_given_up():
+    says = r"the hungry task: given up .*worker 1 ran out of memory \(can't allocate.*give the workers more memory"
+    with pool_of(2) as pool, pytest.raises(EngineError, match=says):
+        list(pool.run([Hungry()]))
 
 
-class Two:
-    """Two workers in this process, of different kinds."""
-
-    name, most, advice = "fake", 2, "mend it"
-
-    def __init__(self):
-        self.happened = []
-
-    def start(self, worker):
-        self.happened.append(Started(worker, f"worker {worker}", "CPU", f"CPU of kind {worker}"))
-
-    def give(self, worker, task):
-        self.happened.append(Ended(worker, Done(task(Room(10), no_step))))
-
-    def stop(self, worker):
-        pass
-
-    def events(self, timeout):
-        happened, self.happened = self.happened, []
-        return iter(happened)
+def test_a_worker_that_was_killed_between_two_tasks_is_replaced():
+    notes = Notes()
+    with pool_of(2, notes, Place()) as pool:
+        ((_, (process, _)),) = pool.run([Where()])
+        os.kill(process, signal.SIGKILL)
+        ((_, (other, _)),) = pool.run([Where()])
+    assert other != process
+    assert notes.warnings == ["worker 1 was killed by SIGKILL: the question where goes to another worker, attempt 2"]
 
 
-class OneOfTwo(Two):
-    """The second of which cannot be started."""
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("load", ["", "x" * 10**6])  # of which a pipe holds a part only, so `start` itself fails
+def test_a_worker_that_is_killed_while_it_starts_costs_nothing_but_time(load):
+    notes = Notes()
+    with pool_of(2, notes, Room(10, load)) as pool:
+        known = descendants(os.getpid())  # a fork server among them
+        killer = threading.Thread(target=kill_a_newborn, args=(known, os.getpid()), daemon=True)
+        killer.start()
+        assert dict(pool.run([Add(1), Add(2), Add(3)])) == {0: 11, 1: 12, 2: 13}
+        killer.join()
+    (warning,) = notes.warnings
+    how = r"failed while it started \(BrokenPipeError.*\)" if load else "was killed by SIGKILL"
+    assert re.fullmatch(rf"worker \d {how}: the sum goes to another worker, attempt 2", warning)
 
-    def start(self, worker):
-        if worker == 1:
-            super().start(worker)
-        else:
-            self.happened.append(Ended(worker, Lost("ended with exit code 1")))
+
+def test_workers_that_end_while_they_start_are_an_error(monkeypatch):
+    monkeypatch.setattr(local_engine, "_begin", end_at_once)
+    says = r"the sum: given up after 3 attempts: worker 1 ended with exit code 3; .*mend what ended them"
+    with pool_of(2) as pool, pytest.raises(EngineError, match=says):
+        list(pool.run([Add(1)]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_worker_outlives_a_run_that_failed(tmp_path):
+    begun = tmp_path / "begun"
+    with pool_of(2) as pool, pytest.raises(SelectionError, match="10 is not enough"):
+        list(pool.run([Sleep(begun), After(Refuse(), begun)]))
+    assert int(begun.read_text()) not in descendants(os.getpid())
 
 
 def test_workers_of_different_kinds_are_warned_of():
     notes = Notes()
-    assert dict(Team(Two(), notes, 60.0).run([Add(1), Add(2)])) == {0: 11, 1: 12}
+    with pool_of(2, notes) as pool:
+        list(pool.run([Become("a kind"), Become("another")]))
     (warning,) = notes.warnings
-    assert warning.startswith("worker 2 computes on CPU of kind 2, others on CPU of kind 1: the same recipe may give")
+    kinds = r"(a kind, others on another|another, others on a kind)"
+    assert re.match(rf"worker \d computes on {kinds}: the same recipe may give another gene", warning)
 
 
-def test_a_worker_that_cannot_be_started_leaves_the_work_to_the_others():
-    notes = Notes()
-    team = Team(OneOfTwo(), notes, 60.0)
-    assert dict(team.run([Add(number) for number in range(9)])) == {number: 10 + number for number in range(9)}
-    assert [one for one in notes.warnings if "no more workers are started, since 3 in a row failed" in one]
+def test_workers_share_the_devices_in_turn():
+    devices = [torch.device("cpu"), torch.device("meta")]
+    with local_engine.Processes(devices, 4).pool(Place(), SilentReporter()) as pool:
+        places = [place for _, (_, place) in pool.run([Where()] * 4)]
+    assert sorted(places) == ["cpu", "cpu", "meta", "meta"]
 
 
-def test_a_worker_that_is_stopped_without_a_task_keeps_nobody_from_the_clock():
-    notes = Notes()
-    with crew_of(2, notes, timeout=5.0) as crew:
-        list(crew.run([Add(1)]))
-        os.kill(crew._workers._members[1].process.pid, signal.SIGSTOP)
-        assert list(crew.run([Heavy("x" * 10**6)])) == [(0, 10**6)]
-    assert [one for one in notes.warnings if "hung: no step for 5 s" in one]
+def test_a_worker_is_at_work_on_its_own_gpu(monkeypatch):
+    log = []
+    monkeypatch.setattr(torch.cuda, "device", partial(noted, log))
+    monkeypatch.setattr(torch.cuda, "get_device_name", str)
+    done = pickle.loads(Worker(pack(Room(10)), "cuda:1").do(pickle.dumps(Add(5))))
+    assert (done.value, done.chip) == (15, "cuda:1")
+    assert log == ["on cuda:1", "off cuda:1"]
+
+
+def test_images_that_do_not_fit_into_shared_memory_are_an_error_in_one_line(monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to resize file: No space left on device (28)\nmore")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    says = r"^4 MB of images do not fit into shared memory \(unable to resize file: No space .*\); .*use --workers 1$"
+    with pytest.raises(EngineError, match=says), pool_of(2, shared=[torch.zeros(LARGE, dtype=torch.uint8)]):
+        pass
+
+
+def test_large_tensors_are_shared_and_the_others_are_copied():
+    small, large = torch.arange(3), torch.zeros(LARGE, dtype=torch.uint8)
+    payload = pack({"small": small, "large": [large, large]})
+    assert [one is large for one in payload.tensors] == [True]
+    again = unpack(payload)
+    assert torch.equal(again["small"], small)
+    assert again["small"].data_ptr() != small.data_ptr()
+    assert [one.data_ptr() for one in again["large"]] == 2 * [large.data_ptr()]
 
 
 def test_automatic_workers_are_as_many_as_threads_and_work(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     engine = make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=4)
-    assert engine.most == 4
-    assert make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=99).most == 6
+    assert engine.count == 4
+    assert make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=99).count == 6
     alone = make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=1)
     assert type(alone).__name__ == "Alone"
 
@@ -208,7 +224,6 @@ def test_a_process_that_may_have_no_children_does_all_itself(monkeypatch):
     [
         ({"name": "slurm"}, "engine 'slurm': expected local or ray"),
         ({"workers": 0}, "workers=0: expected 1 or more"),
-        ({"timeout": 0}, "timeout=0: expected seconds, more than 0"),
         ({"address": "head:6379"}, "address head:6379: only the engine ray has one; add --engine ray"),
     ],
 )
@@ -217,30 +232,12 @@ def test_options_that_cannot_be_met_are_refused(options, message):
         EngineOptions(**options)
 
 
-def test_a_parcel_holds_each_tensor_once_and_keeps_what_refers_to_it():
-    weight = torch.arange(6.0).view(2, 3)
-    parcel = wrap({"a": weight, "b": [weight, torch.tensor(3)]})
-    assert len(parcel.tensors) == 2
-    again = unwrap(parcel)
-    assert torch.equal(again["a"], weight)
-    assert again["a"] is again["b"][0]
-    again["a"].zero_()
-    assert weight.sum() == 15
-
-
-def test_threads_are_shared_out_among_shards_whatever_the_number_of_workers(tiny):
-    backends = {"ancestry": "loop", "critics": "loop"}
+def test_threads_are_shared_out_among_individuals_whatever_the_number_of_workers(tiny):
     recipe = tiny("evolution.population=4", "evolution.founder_generations=1")
-    shares = [manner(backends, "float32", recipe, now, count=8).threads for now in (0, 1)]
-    assert shares == [{"ancestry": 8, "critics": 2}, {"ancestry": 2, "critics": 2}]
-    assert manner(backends, "float32", recipe, 1, count=1).threads == {"ancestry": 1, "critics": 1}
-
-
-def test_shards_follow_from_the_back_end_alone(tiny):
-    recipe = tiny("evolution.population=40")
-    for backend, sizes in (("loop", [1] * 40), ("grouped", [16, 16, 8])):
-        how = manner({"ancestry": backend, "critics": "loop"}, "float32", recipe, 0, count=4)
-        assert [len(shard.numbers) for shard in cut([None] * 40, 0, how)] == sizes
+    plans = [plan_generation(recipe, now, precision="float32", threads=8) for now in (0, 1)]
+    assert [(plan.ancestry.threads, plan.critics.threads) for plan in plans] == [(8, 2), (2, 2)]
+    alone = plan_generation(recipe, 1, precision="float32", threads=1)
+    assert (alone.ancestry.threads, alone.critics.threads) == (1, 1)
 
 
 @contextmanager
@@ -250,43 +247,19 @@ def noted(log, device):
     log.append(f"off {device}")
 
 
-class Closing:
-    """A driver's pipe with one task in it."""
-
-    def __init__(self, log):
-        self.log, self.tasks = log, [wrap(Add(5))]
-
-    def recv(self):
-        if not self.tasks:
-            raise EOFError
-        return self.tasks.pop()
-
-    def send(self, message):
-        self.log.append(type(message).__name__)
-
-
-def test_a_worker_is_at_work_on_its_own_gpu_from_its_images_to_its_end(monkeypatch):
-    log = []
-    monkeypatch.setattr(torch.cuda, "device", partial(noted, log))
-    monkeypatch.setattr(torch.cuda, "get_device_name", str)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    local_engine._serve(Closing(log), 2, wrap(Room(10)), "cuda:1")
-    assert log == ["on cuda:1", "Started", "Stepped", "Stepped", "Parcel", "off cuda:1"]
-
-
 def test_this_process_is_at_work_on_the_gpu_that_was_named(monkeypatch):
     log, place = [], torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "device", partial(noted, log))
     monkeypatch.setattr(torch.cuda, "get_device_name", str)
     engine = make_engine(EngineOptions(workers=1), device="cuda:1", place=place, most=1)
-    with engine.crew(Room(10), SilentReporter()) as crew:
-        assert list(crew.run([Add(5)], lambda images, doing: log.append("step"))) == [(0, 15)]
+    with engine.pool(Room(10), SilentReporter()) as pool:
+        assert list(pool.run([Add(5)], lambda images, doing: log.append("step"))) == [(0, 15)]
     assert log == ["on cuda:1", "step", "off cuda:1"]
 
 
 def test_a_processor_is_called_what_it_calls_itself(monkeypatch, tmp_path):
     told = tmp_path / "cpuinfo"
-    monkeypatch.setattr("learngene_hub.engine.place.CPUINFO", told)
+    monkeypatch.setattr("learngene_hub.workers.device.CPUINFO", told)
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert processor_name() == "arm64"  # there is no such file

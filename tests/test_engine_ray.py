@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 import os
 import re
 import socket
@@ -7,37 +8,27 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from engine_faults import LockedError, Notes, Raise, Room, put_faults
+from engine_faults import Heard, LockedError, Notes, Raise, Room, put_faults
 
 from learngene_hub import evaluate
-from learngene_hub.engine import EngineOptions, make_engine, on_ray
-from learngene_hub.engine.crew import Stepped
-from learngene_hub.engine.on_ray import Hand, _Actor, _stepped, import_ray
-from learngene_hub.engine.parcel import wrap
 from learngene_hub.errors import EngineError
 from learngene_hub.evaluation import Protocol
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
+from learngene_hub.workers import EngineOptions, make_engine, on_ray
+from learngene_hub.workers.on_ray import import_ray
 
 WEIGHTS = "gene/learngene.safetensors"
-LOOP = ("backend=loop", "evolution.recombination=average")
 
 
 def test_without_ray_one_line_says_what_to_install(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match=r'the engine ray needs Ray: pip install "learngene-hub\[ray\]"'):
         evolve(tiny(), out=tmp_path, engine=EngineOptions("ray"))
-
-
-def test_a_step_without_images_is_a_sign_of_life_too():
-    hand, actor = Hand(wrap(Room(10)), "cpu"), _Actor(None)
-    assert list(_stepped(1, actor, hand.progress())) == []
-    hand._step(0, "waiting")
-    assert list(_stepped(1, actor, hand.progress())) == [Stepped(1, 0)]
-    assert list(_stepped(1, actor, hand.progress())) == []
 
 
 @pytest.mark.parametrize(
@@ -78,14 +69,14 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def loop_run(tiny_file, tmp_path_factory):
-    """The folder of a tiny evolution in this process, one shard an individual."""
+    """The folder of a tiny evolution in this process, which all others must equal."""
     out = tmp_path_factory.mktemp("runs") / "loop"
-    evolve(Recipe.from_file(tiny_file, LOOP), out=out)
+    evolve(Recipe.from_file(tiny_file), out=out)
     return out
 
 
-def on(cluster, workers, timeout=60.0):
-    return EngineOptions("ray", workers, cluster.address, timeout)
+def on(cluster, workers):
+    return EngineOptions("ray", workers, cluster.address)
 
 
 def rows(out):
@@ -94,49 +85,72 @@ def rows(out):
 
 @needs_ray
 def test_one_actor_gives_the_bytes_of_this_process(tiny, cluster, loop_run, tmp_path, capfd):
-    evolve(tiny(*LOOP), out=tmp_path, engine=on(cluster, 1))
+    evolve(tiny(), out=tmp_path, engine=on(cluster, 1))
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
     assert [row["engine"]["name"] for row in rows(tmp_path)] == ["ray"] * 3
     assert capfd.readouterr().out == ""
 
 
 @needs_ray
-def test_actors_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_time(
+def test_actors_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(
     tiny, cluster, loop_run, tmp_path, monkeypatch, capfd
 ):
     notes = Notes()
-    put_faults(monkeypatch, tmp_path, {0: "killed", 1: "hangs", 2: "memory"})
-    evolve(tiny(*LOOP), out=tmp_path / "run", engine=on(cluster, 2, timeout=10), reporter=notes)
+    put_faults(monkeypatch, tmp_path, {0: "killed", 2: "memory"})
+    evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 2), reporter=notes)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
-    killed, hung, memory = notes.warnings
-    who, goes = r"worker \d \(process \d+ on \S+\) ", r": generation {} individual 1 goes to another worker, attempt 2"
-    assert re.fullmatch(who + r"was lost \(The actor .*\)" + goes.format("1,"), killed)
-    assert re.fullmatch(who + r"hung: no step for 10 s" + goes.format("2,"), hung)
-    assert re.fullmatch(who + r"out of memory \(.*can't allocate.*\)" + goes.format("3,"), memory)
-    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 1, 1]
+    killed, memory = notes.warnings
+    goes = r": generation {}, individual 1 goes to another worker, attempt 2"
+    assert re.fullmatch(r"worker \d was lost \(The actor .*\)" + goes.format(1), killed)
+    assert re.fullmatch(r"worker \d ran out of memory \(.*can't allocate.*\)" + goes.format(3), memory)
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 0, 1]
     assert capfd.readouterr().out == ""
+
+
+@needs_ray
+def test_images_of_a_lost_attempt_are_taken_back(cluster, tmp_path):
+    seen, heard = [], tmp_path / "heard"
+
+    def step(images, doing):
+        seen.append(images)
+        heard.touch()
+
+    engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
+    with engine.pool(Room(10), Notes()) as pool:
+        assert dict(pool.run([Heard(heard)], step)) == {0: None}
+    assert seen == [7, -7, 7]
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "share"), [(4, 1, 0.25), (4, 3, 0.5), (2, 8, 1.0), (6, 1, 0.1666), (None, 2, 1.0)]
+)
+def test_actors_share_gpus_such_that_all_have_room(workers, gpus, share):
+    ray = SimpleNamespace(cluster_resources=lambda: {"GPU": float(gpus), "CPU": 16.0})
+    count = workers or gpus
+    assert on_ray.RayEngine("auto", workers, 8, None)._resources(ray) == (count, share)
+    assert math.ceil(count / gpus) * share <= 1
 
 
 @needs_ray
 def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster, tmp_path):
     mark, notes = tmp_path / "mark", Notes()
     engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
-    with engine.crew(Room(10), notes) as crew, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
-        list(crew.run([Raise(LockedError, mark)]))
+    with engine.pool(Room(10), notes) as pool, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
+        list(pool.run([Raise(LockedError, mark)]))
     assert mark.read_text() == "tried\n"
     assert notes.warnings == []
-    assert re.match(r"worker 1 \(process \d+ on \S+\) raised it:\nTraceback", caught.value.__notes__[0])
+    assert caught.value.__notes__[0].startswith("worker 1 raised it:\nTraceback")
 
 
 @needs_ray
 def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tiny_file, cluster, loop_run, tmp_path):
-    command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), *LOOP, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), "--out", str(tmp_path)]
     command += ["--engine", "ray", "--address", cluster.address, "--workers", "1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
         lines = iter(driver.stderr.readline, "")
         assert any("generation 1/3" in line for line in lines)
         driver.kill()
-    evolve(Recipe.from_file(tiny_file, LOOP), out=tmp_path, resume=True)
+    evolve(Recipe.from_file(tiny_file), out=tmp_path, resume=True)
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
 
@@ -199,11 +213,11 @@ def test_a_process_that_uses_ray_goes_on_with_it(tiny, cluster, loop_run, tmp_pa
 
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     try:
-        evolve(tiny(*LOOP), out=tmp_path / "reused", engine=EngineOptions("ray", 1))
+        evolve(tiny(), out=tmp_path / "reused", engine=EngineOptions("ray", 1))
         assert ray.is_initialized()
         says = rf"address head:6379: this process uses Ray at {cluster.address} already; leave the address out"
         with pytest.raises(EngineError, match=says):
-            evolve(tiny(*LOOP), out=tmp_path / "other", engine=EngineOptions("ray", 1, "head:6379"))
+            evolve(tiny(), out=tmp_path / "other", engine=EngineOptions("ray", 1, "head:6379"))
     finally:
         ray.shutdown()
     assert (tmp_path / "reused" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
@@ -222,7 +236,7 @@ def test_a_lost_node_costs_nothing_but_time(tiny, cluster, loop_run, tmp_path, m
 
     loser = threading.Thread(target=lose, daemon=True)
     loser.start()
-    evolve(tiny(*LOOP), out=tmp_path / "run", engine=on(cluster, 4), reporter=notes)
+    evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 4), reporter=notes)
     loser.join()
     cluster.add_node(num_cpus=3, object_store_memory=100 << 20)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()

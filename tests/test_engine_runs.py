@@ -1,35 +1,25 @@
 """Evolutions by several processes: the bytes of one, whatever happens on the way."""
 
 import json
-import multiprocessing
 import os
-import queue
 import re
 import select
 import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-import torch
-from engine_faults import (
-    Notes,
-    put_faults,
-)
-from learngene_hub.backends import Choice
+from engine_faults import Notes, descendants, kill_a_newborn, put_faults
 
-from learngene_hub.engine import EngineOptions, threads
-from learngene_hub.engine import local as local_engine
-from learngene_hub.engine.task import Lost
 from learngene_hub.errors import EngineError
-from learngene_hub.evolution import pace, shard
+from learngene_hub.evolution import precision
 from learngene_hub.evolution.run import evolve
 from learngene_hub.progress import SilentReporter
+from learngene_hub.workers import EngineOptions
+from learngene_hub.workers import local as local_engine
 
 WEIGHTS = "gene/learngene.safetensors"
-CPU = torch.device("cpu")
 
 
 def rows(out):
@@ -38,15 +28,12 @@ def rows(out):
 
 @pytest.fixture(scope="module")
 def loop_run(tiny_file, tmp_path_factory):
-    """The folder of a tiny evolution in this process, one shard an individual."""
+    """The folder of a tiny evolution in this process, which all others must equal."""
     from learngene_hub.recipe import Recipe
 
     out = tmp_path_factory.mktemp("runs") / "loop"
-    evolve(Recipe.from_file(tiny_file, LOOP), out=out)
+    evolve(Recipe.from_file(tiny_file), out=out)
     return out
-
-
-LOOP = ("backend=loop", "evolution.recombination=average")
 
 
 def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_bytes(
@@ -54,7 +41,7 @@ def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_byt
 ):
     monkeypatch.setattr(local_engine, "get_all_start_methods", lambda: ["spawn"])
     assert local_engine._context().get_start_method() == "spawn"
-    evolve(tiny(*LOOP), out=tmp_path, engine=EngineOptions(workers=2))
+    evolve(tiny(), out=tmp_path, engine=EngineOptions(workers=2))
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
 
@@ -65,56 +52,31 @@ def test_a_fork_server_is_not_taken_where_it_may_crash_or_its_socket_has_too_lon
     assert local_engine._context().get_start_method() == "spawn"
 
 
-def test_a_process_that_ends_without_closing_its_pipe_is_noticed():
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
-    process.start()
-    heard = queue.SimpleQueue()
-    listen = (local_engine._Member(process, ours), 1, heard)
-    threading.Thread(target=local_engine._listen, args=listen, daemon=True).start()
-    assert heard.get(timeout=60)[1].outcome == Lost("ended with exit code 3")
-    theirs.close()
-
-
-def test_four_processes_give_the_bytes_of_one_and_say_what_each_did(tiny, loop_run, tmp_path):
-    evolve(tiny(*LOOP), out=tmp_path, engine=EngineOptions(workers=4))
+def test_four_processes_give_the_bytes_of_one(tiny, loop_run, tmp_path):
+    evolve(tiny(), out=tmp_path, engine=EngineOptions(workers=4))
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
     for row, alone in zip(rows(tmp_path), rows(loop_run), strict=True):
         assert row["individuals"] == alone["individuals"]
-        assert (row["engine"]["name"], row["engine"]["workers"], row["engine"]["retried"]) == ("local", 4, 0)
-        tasks = 4 + (row["recombinant"] is not None)
-        assert sum(one["shards"] for one in row["engine"]["each"]) == tasks
-        assert all(0 <= one["idle"] <= 1 for one in row["engine"]["each"])
+        assert row["engine"] == {"name": "local", "place": "4 x CPU", "workers": 4, "retried": 0}
     assert json.loads((tmp_path / "gene/config.json").read_text())["origin"]["cost"]["device"] == "4 x CPU"
 
 
 def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
     notes = Notes()
-    recipe = tiny("backend=grouped", "evolution.generations=1")
-    evolve(recipe, out=tmp_path, engine=EngineOptions(workers=2), reporter=notes)
-    assert notes.warnings[0].startswith("1 of 2 workers will have work: the back end grouped makes 1 shard of a gen")
+    evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=5), reporter=notes)
+    assert notes.warnings == ["4 of 5 workers will have work: one for each individual of a generation"]
 
 
-def test_groups_give_the_same_bytes_in_two_processes(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("learngene_hub.evolution.shard.TOGETHER", 2)
-    for workers in (1, 2):
-        evolve(tiny("backend=grouped"), out=tmp_path / str(workers), engine=EngineOptions(workers=workers))
-    assert (tmp_path / "1" / WEIGHTS).read_bytes() == (tmp_path / "2" / WEIGHTS).read_bytes()
-
-
-def test_workers_that_are_killed_hang_and_run_out_of_memory_cost_nothing_but_time(
-    tiny, loop_run, tmp_path, monkeypatch
-):
+def test_workers_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(tiny, loop_run, tmp_path, monkeypatch):
     notes = Notes()
-    put_faults(monkeypatch, tmp_path, {0: "killed", 1: "hangs", 2: "memory"})
-    evolve(tiny(*LOOP), out=tmp_path / "run", engine=EngineOptions(workers=2, timeout=10), reporter=notes)
+    put_faults(monkeypatch, tmp_path, {0: "killed", 2: "memory"})
+    evolve(tiny(), out=tmp_path / "run", engine=EngineOptions(workers=2), reporter=notes)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
-    killed, hung, memory = notes.warnings
-    goes = r": generation {} individual 1 goes to another worker, attempt 2"
-    assert re.fullmatch(r"worker \d \(process \d+\) was killed by SIGKILL" + goes.format("1,"), killed)
-    assert re.fullmatch(r"worker \d \(process \d+\) hung: no step for 10 s" + goes.format("2,"), hung)
-    assert re.fullmatch(r"worker \d \(process \d+\) out of memory \(.*can't allocate.*\)" + goes.format("3,"), memory)
-    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 1, 1]
+    killed, memory = notes.warnings
+    goes = r": generation {}, individual 1 goes to another worker, attempt 2"
+    assert re.fullmatch(r"worker \d was killed by SIGKILL" + goes.format(1), killed)
+    assert re.fullmatch(r"worker \d ran out of memory \(.*can't allocate.*\)" + goes.format(3), memory)
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 0, 1]
 
 
 SCRIPT = """\
@@ -129,24 +91,11 @@ evolve(Recipe.from_file(sys.argv[1], sys.argv[3:]), out=sys.argv[2])
 
 def test_a_plain_script_has_all_cores_and_is_not_run_again_by_workers(tiny_file, loop_run, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, str(tmp_path / "script.py"), str(tiny_file), str(tmp_path / "run"), *LOOP]
+    command = [sys.executable, str(tmp_path / "script.py"), str(tiny_file), str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "run as __main__\n"), done.stderr
     assert [row["engine"]["workers"] for row in rows(tmp_path / "run")] == [2] * 3
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
-
-
-def test_back_ends_are_timed_with_the_threads_of_a_shard(tiny, tmp_path, monkeypatch):
-    asked = []
-
-    def choose(example, count, training, **given):
-        asked.append(given["threads_of"])
-        return Choice("grouped")
-
-    monkeypatch.setattr(pace, "choose", choose)
-    with threads(8):
-        evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=1))
-    assert asked == [{"loop": 2, "grouped": 8}, {"loop": 8, "grouped": 8}]  # of 4 individuals
 
 
 class StopAfterOne(SilentReporter):
@@ -154,30 +103,29 @@ class StopAfterOne(SilentReporter):
         raise KeyboardInterrupt("stopped by the test")
 
 
-def begin(recipe, out, monkeypatch, precision):
-    """One generation of a run on a machine where `precision` is best."""
-    monkeypatch.setattr(pace, "best_precision", lambda device: precision)
-    monkeypatch.setattr(shard, "best_precision", lambda device: precision)
+def begin(recipe, out, monkeypatch, best):
+    """One generation of a run on a machine where `best` is the best precision."""
+    monkeypatch.setattr(precision, "best_precision", lambda device: best)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=out, reporter=StopAfterOne())
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run, tmp_path, monkeypatch, workers):
-    recipe = tiny(*LOOP, "precision=auto")
+    recipe = tiny("precision=auto")
     begin(recipe, tmp_path, monkeypatch, "float32")
     assert json.loads((tmp_path / "state/state.json").read_text())["precision"] == "float32"
     monkeypatch.undo()
-    monkeypatch.setattr(pace, "best_precision", lambda device: pytest.fail("asked again"))
-    monkeypatch.setattr(shard, "best_precision", lambda device: "bfloat16")
+    monkeypatch.setattr(precision, "settle_precision", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(precision, "best_precision", lambda device: "bfloat16")
     evolve(recipe, out=tmp_path, resume=True, engine=EngineOptions(workers=workers))
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
 
 def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_path, monkeypatch):
-    recipe = tiny(*LOOP, "precision=auto")
+    recipe = tiny("precision=auto")
     begin(recipe, tmp_path, monkeypatch, "bfloat16")
-    monkeypatch.setattr(shard, "best_precision", lambda device: "float32")
+    monkeypatch.setattr(precision, "best_precision", lambda device: "float32")
     with pytest.raises(
         EngineError, match=r"precision: the run was begun in bfloat16, so workers need it, but \S+ comp"
     ):
@@ -185,7 +133,7 @@ def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_pat
 
 
 def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, loop_run, tmp_path, monkeypatch):
-    recipe, state = tiny(*LOOP, "precision=auto"), tmp_path / "state/state.json"
+    recipe, state = tiny("precision=auto"), tmp_path / "state/state.json"
     begin(recipe, tmp_path, monkeypatch, "float32")
     old = json.loads(state.read_text())
     del old["precision"]
@@ -196,13 +144,10 @@ def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, loop
 
 
 def start(recipe, out, *more):
-    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), *LOOP, "--out", str(out), *more]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def descendants(pid):
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [one for child in children for one in (int(child), *descendants(int(child)))]
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), "--out", str(out), *more]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -221,12 +166,34 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_sam
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes(), errors
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_command_whose_worker_is_killed_while_it_starts_goes_on(tiny_file, loop_run, tmp_path):
+    with start(tiny_file, tmp_path, "--workers", "2") as driver:
+        threading.Thread(target=kill_a_newborn, args=([], driver.pid), daemon=True).start()
+        _, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 0, errors
+    assert " ".join(errors.split()).count("goes to another worker, attempt 2") == 1
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
 def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path):
     driver = start(tiny_file, tmp_path, "--workers", "2", "evolution.generations=500")
     with driver.stderr:
         assert any("generation 1/500" in line for line in iter(driver.stderr.readline, ""))
-        driver.send_signal(signal.SIGINT)
+        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: workers get it too
         errors = driver.stderr.read()
     assert driver.wait(timeout=240) == 130
+    assert "the same command with --resume goes on" in " ".join(errors.split())
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_while_workers_start_is_one_message(tiny_file, tmp_path):
+    driver = start(tiny_file, tmp_path, "--workers", "2")
+    while not any(map(descendants, descendants(driver.pid))):  # the first copy of the fork server
+        assert driver.poll() is None
+    os.killpg(driver.pid, signal.SIGINT)
+    _, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 130
     assert "the same command with --resume goes on" in " ".join(errors.split())
     assert "Traceback" not in errors

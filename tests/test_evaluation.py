@@ -17,8 +17,8 @@ from learngene_hub.data import sample_task
 from learngene_hub.evaluation import PROTOCOLS, bench
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
-from learngene_hub.evaluation.judge import TUNING_SEED, best_rate, next_rates
 from learngene_hub.evaluation.run import Descendants
+from learngene_hub.evaluation.scoring import TUNING_SEED, best_rate, next_rates
 from learngene_hub.results import Results
 from learngene_hub.rng import generator
 

@@ -16,15 +16,15 @@ from quick_evaluation import QUICK
 from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
-from learngene_hub.engine import EngineOptions, no_step
 from learngene_hub.evaluation import bench
 from learngene_hub.evaluation.bench import Bench, Plan, Unit
 from learngene_hub.evaluation.cache import ResultsCache
-from learngene_hub.evaluation.judge import Arena, Trial
+from learngene_hub.evaluation.scoring import EvaluationData, Trial
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
 from learngene_hub.progress import SilentReporter
 from learngene_hub.results import Results
+from learngene_hub.workers import EngineOptions, no_step
 
 
 class _Stops(SilentReporter):
@@ -154,8 +154,8 @@ def test_two_processes_give_the_bytes_of_one(tiny_run, tmp_path):
 def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measures_it(monkeypatch):
     monkeypatch.setattr(Bench, "measure", lambda bench, *args: bench.plan.precision)
     plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
-    arena = Arena(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
-    assert Trial(0, Unit("novel", 0, 0, 0.1), "float32")(arena, no_step) == "float32"
+    shared = EvaluationData(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
+    assert Trial(0, Unit("novel", 0, 0, 0.1), "float32")(shared, no_step) == "float32"
 
 
 def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
@@ -168,9 +168,9 @@ def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
 
     plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="float32")
     images, others = Moving(), Moving()
-    same = Arena(Bench(plan, {"novel": images, "held-out": images}), ()).on(torch.device("cpu")).bench.images
+    same = EvaluationData(Bench(plan, {"novel": images, "held-out": images}), ()).on(torch.device("cpu")).bench.images
     assert (images.moved, same["novel"] is same["held-out"]) == (1, True)
-    apart = Arena(Bench(plan, {"novel": images, "held-out": others}), ()).on(torch.device("cpu")).bench.images
+    apart = EvaluationData(Bench(plan, {"novel": images, "held-out": others}), ()).on(torch.device("cpu")).bench.images
     assert (others.moved, apart["novel"] is apart["held-out"]) == (1, False)
 
 

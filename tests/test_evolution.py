@@ -16,7 +16,7 @@ from learngene_hub import Learngene
 from learngene_hub.data import ClassSplit, load_classes
 from learngene_hub.errors import DataError, RunError, SelectionError
 from learngene_hub.evolution import ancestry, run
-from learngene_hub.evolution.ancestry import Life, Outcome
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.evolution.run import evolve
@@ -271,7 +271,7 @@ def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):
 
 
 def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(Life, "__call__", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(AncestryTask, "__call__", lambda *args: pytest.fail("trained"))
     with pytest.raises(DataError, match="take 24 images of every held-out class"):
         evolve(tiny("critic.queries=20"), out=tmp_path)
 
@@ -290,15 +290,15 @@ def test_a_damaged_state_is_refused(tiny, tmp_path):
 def fail(numbers):
     """Lives that diverge for these individuals of every generation."""
 
-    def live(life, shared, step):
-        return Outcome(None, math.nan, math.nan) if life.number in numbers else real(life, shared, step)
+    def live(task, shared, step):
+        return Outcome(None, math.nan, math.nan) if task.number in numbers else real(task, shared, step)
 
-    real = Life.__call__
+    real = AncestryTask.__call__
     return live
 
 
 def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(Life, "__call__", fail({0, 2}))
+    monkeypatch.setattr(AncestryTask, "__call__", fail({0, 2}))
     notes = Notes()
     evolve(tiny(), out=tmp_path, reporter=notes)
     for row in rows(tmp_path):
@@ -311,7 +311,7 @@ def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypat
 def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
-    monkeypatch.setattr(Life, "__call__", fail({0, 1, 2, 3}))
+    monkeypatch.setattr(AncestryTask, "__call__", fail({0, 1, 2, 3}))
     with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
         evolve(tiny(), out=tmp_path, resume=True)
     assert load_state(tmp_path).state.generation == 1
@@ -350,13 +350,13 @@ def test_the_gene_knows_where_it_lies_and_torchs_default_device_changes_nothing(
 
 
 def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
-    def clone(life, shared, on_step):
-        if life.parent is None:
-            return real(life, shared, on_step)
-        return life.parent, 1.0
+    def clone(task, shared, on_step):
+        if task.parent is None:
+            return real(task, shared, on_step)
+        return task.parent, 1.0
 
-    real = Life._live
-    monkeypatch.setattr(Life, "_live", clone)
+    real = AncestryTask._live
+    monkeypatch.setattr(AncestryTask, "_live", clone)
     evolve(tiny(), out=tmp_path)
     fitness = {}
     for row in rows(tmp_path):

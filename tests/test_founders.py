@@ -11,10 +11,9 @@ from filelock import FileLock, Timeout
 from quick_evaluation import QUICK, start
 
 from learngene_hub import evaluate, evolve
-from learngene_hub.engine import EngineOptions
 from learngene_hub.evolution import generation as generation_module
 from learngene_hub.evolution import run as run_module
-from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.files import file_sha256
@@ -23,13 +22,14 @@ from learngene_hub.genome.genome import Genome
 from learngene_hub.progress import SilentReporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.store import ENTRY_NAME
+from learngene_hub.workers import EngineOptions
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")
 RECIPE = Recipe.from_mapping({"name": "x", "data": {"preset": "glyphs"}})
 
 
-def life(generation=0, *, parent=None, precision="float32", threads=1, change="seed=0"):
-    return Life(
+def task(generation=0, *, parent=None, precision="float32", threads=1, change="seed=0"):
+    return AncestryTask(
         plan_generation(RECIPE.changed(change), generation, precision=precision, threads=threads), 0, parent, {}
     )
 
@@ -39,9 +39,9 @@ def raised(monkeypatch):
     """Individuals of every generation that is really raised from now on."""
     counts, real = [], generation_module._Work._outcomes
 
-    def counting(self, lives):
-        counts.append(len(lives))
-        return real(self, lives)
+    def counting(self, tasks):
+        counts.append(len(tasks))
+        return real(self, tasks)
 
     monkeypatch.setattr(generation_module._Work, "_outcomes", counting)
     return counts
@@ -144,15 +144,15 @@ def test_a_damaged_founder_is_raised_again_and_replaced(tiny, tmp_path, raised, 
 
 @pytest.fixture
 def get(tiny, tmp_path):
-    """Asks for the founder of a life; gives whether it was kept."""
+    """Asks for the founder of a task; gives whether it was kept."""
     shared = SharedData(Body("lg_vgg11"), None, ())
 
-    def get(life, fitness=0.5, make=lambda: None):
+    def get(task, fitness=0.5, make=lambda: None):
         def found():
             make()
             return Founder(Outcome(Genome({"a": torch.ones(2)}, {}), 0.1, fitness), 1.0, {})
 
-        return Founders(tmp_path / "founders", "images", SilentReporter()).get(life, shared, found)[1]
+        return Founders(tmp_path / "founders", "images", SilentReporter()).get(task, shared, found)[1]
 
     return get
 
@@ -169,16 +169,16 @@ def get(tiny, tmp_path):
     ],
 )
 def test_a_founder_raised_otherwise_is_another_one(get, change):
-    assert [get(life()), get(life(**change)), get(life())] == [False, False, True]
+    assert [get(task()), get(task(**change)), get(task())] == [False, False, True]
 
 
 @pytest.mark.parametrize("change", ["evolution.selection=none", "evolution.mutation_rate=0", "evolution.pool_size=3"])
 def test_a_lone_founder_knows_no_selection(get, change):
-    assert [get(life()), get(life(change=change))] == [False, True]
+    assert [get(task()), get(task(change=change))] == [False, True]
 
 
 def test_a_founder_that_failed_is_not_kept(get):
-    assert [get(life(), fitness=math.nan), get(life()), get(life())] == [False, False, True]
+    assert [get(task(), fitness=math.nan), get(task()), get(task())] == [False, False, True]
 
 
 def test_a_founder_that_another_process_is_raising_is_waited_for(get, tmp_path):
@@ -187,7 +187,7 @@ def test_a_founder_that_another_process_is_raising_is_waited_for(get, tmp_path):
         with pytest.raises(Timeout), FileLock(lock, timeout=0):
             pass
 
-    assert not get(life(), make=tried)
+    assert not get(task(), make=tried)
 
 
 def test_the_ablations_of_an_evaluation_raise_their_founders_once(tiny, tmp_path, monkeypatch, raised):

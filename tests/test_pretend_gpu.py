@@ -8,11 +8,11 @@ from pretend_gpu import CUDA, Pretend
 from quick_evaluation import QUICK, accuracies
 
 from learngene_hub import evaluate, evolve, extract, from_learngene, inherit, unfreeze
-from learngene_hub.engine import EngineOptions
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.networks import build
 from learngene_hub.sections import CriticSection
 from learngene_hub.training import CHECK_EVERY, Training, measure_statistics, train
+from learngene_hub.workers import EngineOptions
 
 NAME, THERE = "gtl/resnet12-mini", "a GPU that is not there"
 ALONE = EngineOptions(workers=1)  # in this process, the only one that has such a GPU

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from learngene_hub.engine import EngineOptions
+    from learngene_hub.workers import EngineOptions
 
 AUTO = "auto"
 
@@ -13,19 +13,21 @@ Engine = Annotated[str, typer.Option(help="local: this machine; ray: a Ray clust
 Address = Annotated[
     str | None, typer.Option(help="Of a Ray cluster, HOST:PORT.  \\[default: one on this machine, for this run]")
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds without a training step after which a worker counts as hung.")]
-WORKERS_HELP = "Processes, or Ray actors; auto: one a GPU, or as many as there are cores and work for them."
+WORKERS_HELP = (
+    "Processes, or Ray actors; several can share a GPU. auto: one for each GPU, or as many as there are cores and work "
+    "for them."
+)
 
 
-def engine_options(name: str, workers: str, address: str | None, timeout: float) -> "EngineOptions":
+def engine_options(name: str, workers: str, address: str | None) -> "EngineOptions":
     """What the user asked for.
 
     Raises:
         EngineError: it cannot be had.
     """
-    from learngene_hub.engine import EngineOptions
+    from learngene_hub.workers import EngineOptions
 
-    return EngineOptions(name, _count(workers), address, timeout)
+    return EngineOptions(name, _count(workers), address)
 
 
 def _count(workers: str) -> int | None:

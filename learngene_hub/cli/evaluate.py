@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, engine_options
 from learngene_hub.cli.genes import SOURCE_HELP
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.tables import print_table
@@ -63,7 +63,6 @@ def evaluate(
     workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
     engine: Engine = "local",
     address: Address = None,
-    timeout: Timeout = 600,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json, report.html and pictures.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -90,7 +89,7 @@ def evaluate(
         descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
         seeds=range(seeds),
         out=out,
-        engine=engine_options(engine, workers, address, timeout),
+        engine=engine_options(engine, workers, address),
         device=device,
         reporter=TerminalReporter(),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, Timeout, engine_options
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, engine_options
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.errors import LearngeneError, StorageError
 
@@ -33,7 +33,6 @@ def evolve(
     engine: Engine = "local",
     workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
     address: Address = None,
-    timeout: Timeout = 600,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look whether the images suffice, say what it would cost, and stop.")
     ] = False,
@@ -57,7 +56,7 @@ def evolve(
         cost = forecast(chosen, device=pick_device(device))
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
-    folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address, timeout)
+    folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address)
     with interruptible(f"interrupted; the same command with --resume goes on after the last generation in {folder}"):
         try:
             gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())

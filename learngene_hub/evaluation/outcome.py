@@ -1,4 +1,4 @@
-"""Verdicts as `Results`: means, intervals, paired differences, shares and costs."""
+"""Scores as `Results`: means, intervals, paired differences, shares and costs."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -7,18 +7,18 @@ from functools import partial
 import torch
 
 from learngene_hub import __version__
-from learngene_hub.engine import device_name
 from learngene_hub.evaluation.bench import CROSS, Plan
 from learngene_hub.evaluation.candidates import Candidate
-from learngene_hub.evaluation.judge import THREADS, Contender, Verdict
+from learngene_hub.evaluation.scoring import THREADS, Cell, Scored
 from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import inherited_parts
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
+from learngene_hub.workers import device_name
 
-Judged = Sequence[tuple[Contender, Verdict]]
+Judged = Sequence[tuple[Cell, Scored]]
 
 
 def make_results(
@@ -34,14 +34,14 @@ def make_results(
 
     Args:
         candidates: the genes; leads are those of the first.
-        judged: every start in every kind of descendant, with its verdict.
+        judged: every start in every kind of descendant, with its score.
         plan: what all had in common.
         data: name of the data set of the classes that judge.
         seeds: of the tasks.
         environment: versions and hardware, of whoever measured.
     """
     protocol = plan.protocol
-    bodies = dict.fromkeys(contender.body for contender, _ in judged)
+    bodies = dict.fromkeys(cell.body for cell, _ in judged)
     return Results(
         protocol=protocol.constants(),
         data=data,
@@ -97,30 +97,28 @@ def _record(candidate: Candidate) -> GeneRecord:
 
 
 def _descendant(body: Body, judged: Judged, first_gene: str) -> DescendantResult:
-    verdicts = {contender.start.name: verdict for contender, verdict in judged}
-    against = partial(_start_result, scratch=verdicts[SCRATCH], gene=verdicts[first_gene], first_gene=first_gene)
+    scores = {cell.start.name: score for cell, score in judged}
+    against = partial(_start_result, scratch=scores[SCRATCH], gene=scores[first_gene], first_gene=first_gene)
     network = fit(body, judged[0][0].start)
     return DescendantResult(
         network=body.network,
         width=body.width,
         depth=network.depth,
         parameters=_parameters(network),
-        starts=tuple(against(contender, verdict) for contender, verdict in judged),
+        starts=tuple(against(cell, score) for cell, score in judged),
     )
 
 
-def _start_result(
-    contender: Contender, verdict: Verdict, *, scratch: Verdict, gene: Verdict, first_gene: str
-) -> StartResult:
-    start, network = contender.start, fit(contender.body, contender.start)
-    state, accuracies = network.state_dict(), verdict.accuracies
+def _start_result(cell: Cell, score: Scored, *, scratch: Scored, gene: Scored, first_gene: str) -> StartResult:
+    start, network = cell.start, fit(cell.body, cell.start)
+    state, accuracies = network.state_dict(), score.accuracies
     parts = {} if start.genome is None else inherited_parts(state, network.structure, start.genome)
     inherited = sum(part.numel() for part in parts.values())
     return StartResult(
         start=start.name,
         description=start.description,
-        lr=verdict.lr,
-        tuning={str(lr): accuracy for lr, accuracy in verdict.tuning.items()},
+        lr=score.lr,
+        tuning={str(lr): accuracy for lr, accuracy in score.tuning.items()},
         inherited=inherited / _parameters(network),
         cost=start.cost,
         measures={name: measure(values) for name, values in accuracies.items()},

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from learngene_hub.data import sample_task
-from learngene_hub.engine import device_name
 from learngene_hub.errors import StorageError, TrainingError
 from learngene_hub.files import read_json, write_text
 from learngene_hub.fitting import Images, support_batches
@@ -30,6 +29,7 @@ from learngene_hub.rng import generator, seeded_initialisation
 from learngene_hub.sections import OptimisationSection
 from learngene_hub.store import KeyedStore
 from learngene_hub.training import Precision, Training, train
+from learngene_hub.workers import device_name
 
 FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from learngene_hub.data import cache_folder
-from learngene_hub.engine import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.bench import Bench, Plan
+from learngene_hub.evaluation.budget import Budget
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
-from learngene_hub.evaluation.judge import THREADS, Arena, Contender, judge, referee_of
 from learngene_hub.evaluation.outcome import environment, fit, make_results
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
+from learngene_hub.evaluation.scoring import THREADS, Cell, EvaluationData, measure_with, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
 from learngene_hub.evaluation.starts import (
     Start,
@@ -28,7 +28,6 @@ from learngene_hub.evaluation.starts import (
     make_baselines,
     scratch,
 )
-from learngene_hub.evaluation.terms import Terms
 from learngene_hub.files import claim, sweep
 from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
@@ -38,6 +37,7 @@ from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.report import write_report
 from learngene_hub.results import RESULTS_NAME, Results
 from learngene_hub.training import Precision, best_precision
+from learngene_hub.workers import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 
 PRETRAINED_FOLDER = "pretrained"
 
@@ -143,15 +143,15 @@ def evaluate(
         plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
         bench = replace(bench, plan=plan)
         if wanted:
-            terms = _terms(candidates[0], data, _trainer(place, device, reporter), device, engine, reporter)
-            starts += make_baselines(wanted, terms)
-        arena = Arena(bench, _entrants(starts, bodies, reporter))
-        with workforce.crew(arena, reporter) as crew:
-            ((_, where),) = crew.run([Look()])
-            contenders = _contenders(arena, where, folder, reporter)
-            referee = referee_of(crew, contenders, where.precision)
-            verdicts = judge(contenders, plan.protocol, seeds, referee=referee, reporter=reporter)
-        judged = list(zip(contenders, verdicts, strict=True))
+            budget = _budget(candidates[0], data, _trainer(place, device, reporter), device, engine, reporter)
+            starts += make_baselines(wanted, budget)
+        shared = EvaluationData(bench, _pairs(starts, bodies, reporter))
+        with workforce.pool(shared, reporter) as workers:
+            ((_, where),) = workers.run([Look()])
+            cells = _cells(shared, where, folder, reporter)
+            measure = measure_with(workers, cells, where.precision)
+            scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
+        judged = list(zip(cells, scores, strict=True))
         name = candidates[0].data.source if target is None else target.name
         results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=where.surroundings)
         if folder is not None:
@@ -222,21 +222,21 @@ def _trainer(place: torch.device, device: str, reporter: Reporter) -> torch.devi
     return place
 
 
-def _terms(
+def _budget(
     candidate: Candidate,
     data: str | None,
     place: torch.device,
     device: str,
     engine: EngineOptions,
     reporter: Reporter,
-) -> Terms:
+) -> Budget:
     if candidate.recipe is None:
         raise LearngeneError(
             "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
             "recipe.yaml, by which this version makes such a gene"
         )
     base, images_hash = seen_images(candidate.data, candidate.normalisation, data=data, device=place, reporter=reporter)
-    return Terms(
+    return Budget(
         gene=candidate.gene,
         recipe=candidate.recipe,
         base=base,
@@ -274,17 +274,17 @@ def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protoco
     return protocol.with_changes({"queries": room})
 
 
-def _entrants(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) -> tuple[tuple[Start, Body], ...]:
+def _pairs(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) -> tuple[tuple[Start, Body], ...]:
     """Every start in every kind of descendant that it fits into; genes fit into all."""
-    entrants = []
+    pairs = []
     for body, start in product(bodies, starts):
         try:
             fit(body, start)
         except InheritanceError as error:
             reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
         else:
-            entrants.append((start, body))
-    return tuple(entrants)
+            pairs.append((start, body))
+    return tuple(pairs)
 
 
 @dataclass(frozen=True)
@@ -312,18 +312,22 @@ class Look:
 
     label = "the question what workers compute on"
 
-    def __call__(self, arena: Arena, step: Step) -> Where:
+    def __call__(self, shared: EvaluationData, step: Step) -> Where:
         """What the worker knows."""
         with threads(THREADS):
-            plan = arena.bench.plan
+            plan = shared.bench.plan
             processor = processor_name() if plan.device == "cpu" else None
             return Where(plan.constants(), environment(plan), processor, plan.precision)
 
 
-def _contenders(arena: Arena, where: Where, folder: Path | None, reporter: Reporter) -> list[Contender]:
-    """The entrants, with what is known of them."""
-    constants, images = {**where.constants, **where.environment}, arena.bench.fingerprints()
+def _cells(shared: EvaluationData, where: Where, folder: Path | None, reporter: Reporter) -> list[Cell]:
+    """The pairs, with what is known of them."""
+    constants, images = {**where.constants, **where.environment}, shared.bench.fingerprints()
     known = partial(
-        ResultsCache, measures=arena.bench.plan.protocol.measures, reporter=reporter, constants=constants, images=images
+        ResultsCache,
+        measures=shared.bench.plan.protocol.measures,
+        reporter=reporter,
+        constants=constants,
+        images=images,
     )
-    return [Contender(start, body, known(folder, start, body)) for start, body in arena.entrants]
+    return [Cell(start, body, known(folder, start, body)) for start, body in shared.pairs]

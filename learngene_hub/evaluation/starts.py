@@ -7,11 +7,10 @@ from functools import partial
 from types import MappingProxyType
 
 from learngene_hub.data import sample_task
-from learngene_hub.engine import threads
 from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
+from learngene_hub.evaluation.budget import FULL, PLANS, TEACHER, WIDER, Budget, plan_flops
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
-from learngene_hub.evaluation.terms import FULL, PLANS, TEACHER, WIDER, Terms, plan_flops
 from learngene_hub.evolution.run import evolve
 from learngene_hub.files import alone, written
 from learngene_hub.fitting import support_batches
@@ -22,6 +21,7 @@ from learngene_hub.genome.surgery import extract
 from learngene_hub.results import SCRATCH, Cost
 from learngene_hub.rng import generator
 from learngene_hub.training import measure_statistics
+from learngene_hub.workers import threads
 
 FOUNDERS_FOLDER = "founders"
 
@@ -56,14 +56,14 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
     return Start(name, f"the gene, {gene.config.fraction:.0%} of the channels", gene.genome, made)
 
 
-def make_baselines(names: Sequence[str], terms: Terms) -> list[Start]:
+def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     """The alternatives called `names`, made now where they are not in the cache; one that diverges is left out."""
     starts = []
     for name in names:
         try:
-            starts.append(BASELINES[name](terms))
+            starts.append(BASELINES[name](budget))
         except (TrainingError, SelectionError) as error:
-            terms.reporter.warn(f"{name} is left out: {error}")
+            budget.reporter.warn(f"{name} is left out: {error}")
     return starts
 
 
@@ -82,58 +82,58 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
-def _pretrained(terms: Terms) -> Start:
-    plan, trained = _trained(terms, FULL)
+def _pretrained(budget: Budget) -> Start:
+    plan, trained = _trained(budget, FULL)
     structure = plan.structure
     genome = extract(trained.state, structure, structure.channels)
-    cost = _cost(terms, plan, trained)
+    cost = _cost(budget, plan, trained)
     return Start("pretrained", "the full network trained on the base classes, all of it", genome, cost)
 
 
-def _slice(terms: Terms, *, name: str, description: str, ranking: Ranking) -> Start:
-    plan, trained = _trained(terms, FULL)
-    channels = terms.gene.config.channels
-    genome = cut(trained.state, plan.structure, channels, ranking, seed=terms.recipe.seed)
-    return Start(name, description, _with_own_statistics(genome, terms), _cost(terms, plan, trained))
+def _slice(budget: Budget, *, name: str, description: str, ranking: Ranking) -> Start:
+    plan, trained = _trained(budget, FULL)
+    channels = budget.gene.config.channels
+    genome = cut(trained.state, plan.structure, channels, ranking, seed=budget.recipe.seed)
+    return Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))
 
 
-def _weight_selection(terms: Terms) -> Start:
+def _weight_selection(budget: Budget) -> Start:
     """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
-    plan, trained = _trained(terms, WIDER)
-    counts = body_channels(terms.body)
-    genome = cut(trained.state, plan.structure, counts, evenly, seed=terms.recipe.seed)
+    plan, trained = _trained(budget, WIDER)
+    counts = body_channels(budget.body)
+    genome = cut(trained.state, plan.structure, counts, evenly, seed=budget.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
-    own = _with_own_statistics(genome, terms)
-    return Start("weight-selection", description, own, _cost(terms, plan, trained))
+    own = _with_own_statistics(genome, budget)
+    return Start("weight-selection", description, own, _cost(budget, plan, trained))
 
 
-def _narrow(terms: Terms, *, name: str, description: str) -> Start:
-    plan, trained = _trained(terms, name)
-    genome = extract(trained.state, plan.structure, terms.gene.config.channels)
-    return Start(name, description, genome, _cost(terms, plan, trained))
+def _narrow(budget: Budget, *, name: str, description: str) -> Start:
+    plan, trained = _trained(budget, name)
+    genome = extract(trained.state, plan.structure, budget.gene.config.channels)
+    return Start(name, description, genome, _cost(budget, plan, trained))
 
 
-def _ablation(terms: Terms, *, name: str, description: str, change: str) -> Start:
+def _ablation(budget: Budget, *, name: str, description: str, change: str) -> Start:
     """The gene's own recipe with one `change`; ablations share their founders."""
-    recipe = terms.recipe.changed(change)
-    out = terms.folder / f"{name}-{recipe.sha256[:24]}-{terms.images_hash[:12]}"
-    terms.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
-    with written(terms.folder):
-        terms.folder.mkdir(parents=True, exist_ok=True)
-    with alone(out.with_suffix(".lock"), name, terms.reporter.line):
+    recipe = budget.recipe.changed(change)
+    out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}"
+    budget.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
+    with written(budget.folder):
+        budget.folder.mkdir(parents=True, exist_ok=True)
+    with alone(out.with_suffix(".lock"), name, budget.reporter.line):
         gene = evolve(
             recipe,
             out=out,
             resume=True,
-            device=terms.device,
-            engine=terms.engine,
-            founders=terms.folder / FOUNDERS_FOLDER,
-            reporter=terms.reporter,
+            device=budget.device,
+            engine=budget.engine,
+            founders=budget.folder / FOUNDERS_FOLDER,
+            reporter=budget.reporter,
         )
-    return Start(name, description, gene.genome, learngene(gene, name, flops=terms.flops).cost)
+    return Start(name, description, gene.genome, learngene(gene, name, flops=budget.flops).cost)
 
 
-BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
+BASELINES: Mapping[str, Callable[[Budget], Start]] = MappingProxyType(
     {
         "pretrained": _pretrained,
         "random-slice": partial(
@@ -174,26 +174,26 @@ BASELINES: Mapping[str, Callable[[Terms], Start]] = MappingProxyType(
 """Name -> how the alternative is made. All slices come from the one pre-trained network of `pretrained`."""
 
 
-def _trained(terms: Terms, title: str) -> tuple[Pretraining, Pretrained]:
-    plan = PLANS[title](terms)
-    with threads(terms.threads):
-        return plan, pretrain(plan, terms.base, terms.folder, title=title, reporter=terms.reporter)
+def _trained(budget: Budget, title: str) -> tuple[Pretraining, Pretrained]:
+    plan = PLANS[title](budget)
+    with threads(budget.threads):
+        return plan, pretrain(plan, budget.base, budget.folder, title=title, reporter=budget.reporter)
 
 
-def _with_own_statistics(genome: Genome, terms: Terms) -> Genome:
+def _with_own_statistics(genome: Genome, budget: Budget) -> Genome:
     """The slice with batch norms that know what it computes alone, as a gene's do."""
-    thin = gene_network(terms.body, genome.sizes, num_classes=2)
+    thin = gene_network(budget.body, genome.sizes, num_classes=2)
     thin.load_state_dict(thin.state_dict() | dict(genome.tensors))
-    thin = placed(thin, terms.base.device)
-    classes, ancestry = int(terms.base.labels.max()) + 1, terms.recipe.ancestry
-    draws = generator(terms.recipe.seed, "slice statistics")
-    task = sample_task(terms.base.labels, n_way=classes, n_shot=None, n_query=0, generator=draws)
-    batches = support_batches(terms.base, task, ancestry.batch_size, draws)
+    thin = placed(thin, budget.base.device)
+    classes, ancestry = int(budget.base.labels.max()) + 1, budget.recipe.ancestry
+    draws = generator(budget.recipe.seed, "slice statistics")
+    task = sample_task(budget.base.labels, n_way=classes, n_shot=None, n_query=0, generator=draws)
+    batches = support_batches(budget.base, task, ancestry.batch_size, draws)
     shown = (next(batches)[0] for _ in range(ancestry.statistics_batches))
-    measure_statistics(thin, shown, terms.precision)
+    measure_statistics(thin, shown, budget.precision)
     state = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
     return extract(state, thin.structure, genome.sizes)
 
 
-def _cost(terms: Terms, plan: Pretraining, trained: Pretrained) -> Cost:
-    return Cost(images=plan.images, flops=plan_flops(plan, terms), seconds=trained.seconds, device=trained.device)
+def _cost(budget: Budget, plan: Pretraining, trained: Pretrained) -> Cost:
+    return Cost(images=plan.images, flops=plan_flops(plan, budget), seconds=trained.seconds, device=trained.device)

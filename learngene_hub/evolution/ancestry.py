@@ -1,7 +1,7 @@
 """The life of an ancestry network: it inherits a learngene, learns one k-way task, and its learngene is extracted.
 
-`Life` is the unit of work of an evolution: a pure function of itself and the shared data, so that any worker may do it,
-and do it again. Any number of workers, with either engine, gives the same bytes on a CPU (ours).
+`AncestryTask` is the unit of work of an evolution: a pure function of itself and the shared data, so that any worker
+may do it, and do it again. Any number of workers, with either engine, gives the same bytes on a CPU (ours).
 """
 
 import math
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from learngene_hub.data import Task, sample_task
-from learngene_hub.engine import Step, threads
 from learngene_hub.evolution.critics import critic_fitness
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.plan import GenerationPlan
@@ -27,6 +26,7 @@ from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.operators import mutate
 from learngene_hub.rng import generator
 from learngene_hub.training import measure_statistics, train
+from learngene_hub.workers import Step, threads
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Life:
+class AncestryTask:
     """One individual to be raised and scored, as a task for a worker.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
-from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
 from learngene_hub.files import read_file, write_text
 from learngene_hub.gene.folder import read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
@@ -51,26 +51,26 @@ class Founders:
     images: str
     reporter: Reporter
 
-    def get(self, life: Life, shared: SharedData, make: Callable[[], Founder]) -> tuple[Founder, bool]:
-        """The founder of `life`, and whether it was kept here; else it is made, and kept unless it failed."""
+    def get(self, task: AncestryTask, shared: SharedData, make: Callable[[], Founder]) -> tuple[Founder, bool]:
+        """The founder of `task`, and whether it was kept here; else it is made, and kept unless it failed."""
         store = KeyedStore(self.folder, "a founder", _write, _read, self.reporter)
-        key = self._key(life, shared)
+        key = self._key(task, shared)
         with store.held(key):
             if (kept := store.find(key)) is not None:
-                self.reporter.line(f"generation {life.plan.generation + 1}: a founder that another run has raised")
+                self.reporter.line(f"generation {task.plan.generation + 1}: a founder that another run has raised")
                 return kept, True
             made = make()
             if not math.isnan(made.outcome.fitness):
                 store.keep(key, made)
             return made, False
 
-    def _key(self, life: Life, shared: SharedData) -> dict[str, Any]:
-        plan, parent = life.plan, life.parent
+    def _key(self, task: AncestryTask, shared: SharedData) -> dict[str, Any]:
+        plan, parent = task.plan, task.parent
         return {
             "format": FORMAT,
             "images": self.images,
             "body": repr(shared.body),
-            "sizes": dict(life.sizes),
+            "sizes": dict(task.sizes),
             # a lone individual knows no selection
             "plan": repr((plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics)),
             "parent": None if parent is None else hashlib.sha256(save(dict(parent.tensors))).hexdigest(),

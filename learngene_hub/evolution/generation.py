@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from learngene_hub.engine import Crew
-from learngene_hub.evolution.ancestry import Life, Outcome, SharedData
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
 from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import GenerationPlan, SelectionPlan
@@ -21,6 +20,7 @@ from learngene_hub.genome.genome import Genome
 from learngene_hub.operators import tournament, update_scores
 from learngene_hub.progress import Task as Bar
 from learngene_hub.rng import generator
+from learngene_hub.workers import Pool
 
 
 def next_generation(
@@ -28,7 +28,7 @@ def next_generation(
     plan: GenerationPlan,
     shared: SharedData,
     sizes: Mapping[str, int],
-    crew: Crew[SharedData],
+    workers: Pool[SharedData],
     bar: Bar,
     founders: Founders | None = None,
 ) -> tuple[EvolutionState, dict[str, Any]]:
@@ -39,7 +39,7 @@ def next_generation(
         plan: of this one.
         shared: what the workers look at.
         sizes: group -> channels of the gene of one that inherits nothing.
-        crew: does all training, on `shared`.
+        workers: does all training, on `shared`.
         bar: shows images.
         founders: where lone founders are kept for other runs, and looked for; None: nowhere.
 
@@ -52,12 +52,12 @@ def next_generation(
     """
     began = time.monotonic()
     parents = _parents(state.pool, plan)
-    work = _Work(plan, shared, crew, bar)
-    lives = [
-        Life(plan, number, parent.genome if parent else None, parent.genome.sizes if parent else sizes)
+    work = _Work(plan, shared, workers, bar)
+    tasks = [
+        AncestryTask(plan, number, parent.genome if parent else None, parent.genome.sizes if parent else sizes)
         for number, parent in enumerate(parents)
     ]
-    outcomes, founder, seconds_before = work.raise_or_take(lives, founders)
+    outcomes, founder, seconds_before = work.raise_or_take(tasks, founders)
     born = [
         _individual(state.next_id + number, parent, outcome, plan.generation)
         for number, (parent, outcome) in enumerate(zip(parents, outcomes, strict=True))
@@ -71,7 +71,7 @@ def next_generation(
         images=state.images + plan.images,
         seconds=state.seconds + seconds_before + time.monotonic() - began,
     )
-    engine = crew.record() if founder is None else founder.engine
+    engine = workers.record() if founder is None else founder.engine
     return after, _metrics_row(after, born, outcomes, survivors) | {"engine": engine}
 
 
@@ -81,28 +81,28 @@ class _Work:
 
     plan: GenerationPlan
     shared: SharedData
-    crew: Crew[SharedData]
+    workers: Pool[SharedData]
     bar: Bar
 
     def raise_or_take(
-        self, lives: Sequence[Life], founders: Founders | None
+        self, tasks: Sequence[AncestryTask], founders: Founders | None
     ) -> tuple[list[Outcome], Founder | None, float]:
-        """What the `lives` leave; the founder among them that is kept, and the seconds another run spent on it."""
-        if founders is None or len(lives) > 1:
-            return self._outcomes(lives), None, 0.0
-        founder, is_old = founders.get(lives[0], self.shared, lambda: self._founder(lives))
+        """What the `tasks` leave; the founder among them that is kept, and the seconds another run spent on it."""
+        if founders is None or len(tasks) > 1:
+            return self._outcomes(tasks), None, 0.0
+        founder, is_old = founders.get(tasks[0], self.shared, lambda: self._founder(tasks))
         if is_old:
             self._advance(self.plan.images, "raised before")
         return [founder.outcome], founder, founder.seconds if is_old else 0.0
 
-    def _outcomes(self, lives: Sequence[Life]) -> list[Outcome]:
-        found = dict(self.crew.run(lives, self._advance))
-        return [found[number] for number in range(len(lives))]
+    def _outcomes(self, tasks: Sequence[AncestryTask]) -> list[Outcome]:
+        found = dict(self.workers.run(tasks, self._advance))
+        return [found[number] for number in range(len(tasks))]
 
-    def _founder(self, lives: Sequence[Life]) -> Founder:
+    def _founder(self, tasks: Sequence[AncestryTask]) -> Founder:
         began = time.monotonic()
-        (outcome,) = self._outcomes(lives)
-        return Founder(outcome, time.monotonic() - began, self.crew.record())
+        (outcome,) = self._outcomes(tasks)
+        return Founder(outcome, time.monotonic() - began, self.workers.record())
 
     def _advance(self, images: int, doing: str) -> None:
         self.bar.advance(images, generation=self.plan.generation + 1, now=doing)

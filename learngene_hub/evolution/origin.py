@@ -5,7 +5,6 @@ from typing import Any
 
 from learngene_hub import __version__
 from learngene_hub.descent import everyone, line_of
-from learngene_hub.engine import device_name
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.environment import Environment, source_name
 from learngene_hub.evolution.individual import EvolutionState, Individual
@@ -16,6 +15,7 @@ from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure
 from learngene_hub.plain_yaml import with_changed_text
 from learngene_hub.recipe import Recipe
+from learngene_hub.workers import device_name
 
 
 def gene_config(

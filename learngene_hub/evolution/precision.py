@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from learngene_hub.engine import Crew, Step, chip_kind
 from learngene_hub.errors import EngineError
 from learngene_hub.evolution.plan import GenerationPlan
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision, best_precision
+from learngene_hub.workers import Pool, Step, chip_kind
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Looking:
         return best_precision(shared.environment.base.device)
 
 
-def settle_precision(recipe: Recipe, crew: Crew[Any]) -> Precision:
-    """The precision of all networks of a run; `auto` stands for what is best on the first worker of `crew`."""
+def settle_precision(recipe: Recipe, workers: Pool[Any]) -> Precision:
+    """The precision of all networks of a run; `auto` stands for what is best on the first worker of `workers`."""
     if recipe.precision != "auto":
         return recipe.precision
-    ((_, precision),) = crew.run([Looking()])
-    crew.record()  # it is no part of a generation
+    ((_, precision),) = workers.run([Looking()])
+    workers.record()  # it is no part of a generation
     return precision
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from learngene_hub.engine import EngineOptions, make_engine, on_cpu
 from learngene_hub.errors import RunError
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.body import network_body, recipe_channels
@@ -54,6 +53,7 @@ from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.rng import generator
+from learngene_hub.workers import EngineOptions, make_engine, on_cpu
 
 GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
@@ -112,16 +112,16 @@ def evolve(
         around = _surroundings(shared)
         if saved is not None:
             _check_same(saved.around, around, out, reporter)
-        with workforce.crew(shared, reporter) as crew:
+        with workforce.pool(shared, reporter) as workers:
             state = EvolutionState() if saved is None else saved.state
-            state = replace(state, precision=state.precision or settle_precision(recipe, crew))
+            state = replace(state, precision=state.precision or settle_precision(recipe, workers))
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             kept = None if founders is None else Founders(Path(founders), _images_hash(around), reporter)
             plans, sizes = _plans(recipe, state), recipe_channels(recipe)
             with reporter.task("evolving", sum(plan.images for plan in plans), "img") as bar:
                 for plan in plans:
-                    state, row = next_generation(state, plan, shared, sizes, crew, bar, kept)
+                    state, row = next_generation(state, plan, shared, sizes, workers, bar, kept)
                     append_metrics(out, row)
                     save_state(out, state, recipe.model_dump(mode="json"), around)
                     reporter.line(_summary(row, recipe.evolution.generations))

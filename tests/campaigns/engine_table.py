@@ -20,13 +20,13 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from engine_faults import Notes, faulty_cut
+from engine_faults import Notes, faulty_tasks
 
-from learngene_hub.engine import EngineOptions
-from learngene_hub.engine.on_ray import import_ray
 from learngene_hub.evolution import generation
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe import Recipe
+from learngene_hub.workers import EngineOptions
+from learngene_hub.workers.on_ray import import_ray
 
 TESTS = Path(__file__).parent.parent
 RECIPE = """\
@@ -40,7 +40,6 @@ precision: float32
 """
 FAULTS = {
     "killed": "a worker gets SIGKILL",
-    "hangs": "a worker is stopped (SIGSTOP), `--timeout 10`",
     "memory": "a worker runs out of memory (RLIMIT_AS)",
 }
 
@@ -67,7 +66,7 @@ def rows(recipe: Recipe, scratch: Path, whole: str, engine: str, address: str | 
         evolve(recipe, out=out, engine=EngineOptions(engine, workers, address))
         tell(f"nothing, workers: {workers}", engine, "", out, whole)
     for fault, what in FAULTS.items():
-        options = EngineOptions(engine, 2, address, timeout=10)
+        options = EngineOptions(engine, 2, address)
         tell(what, engine, *faulty(recipe, scratch / f"{engine}-{fault}", {1: fault}, options), whole)
     driver_is_killed(scratch, engine, address, whole)
 
@@ -96,7 +95,7 @@ def faulty(
 ) -> tuple[str, Path]:
     """What the run said, and its folder."""
     notes = Notes()
-    with patch.object(generation, "cut", faulty_cut(out.parent / f"{out.name}-", faults, node)):
+    with patch.object(generation, "AncestryTask", faulty_tasks(out.parent / f"{out.name}-", faults, node)):
         evolve(recipe, out=out, engine=options, reporter=notes)
     return "<br>".join(f"“{one}”" for one in notes.warnings), out
 

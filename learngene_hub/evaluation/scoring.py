@@ -1,4 +1,4 @@
-"""The judge: every start meets every task, after each has found its learning rate on held-out classes."""
+"""Every start is measured on every task, after its learning rate was chosen on held-out classes."""
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,6 @@ from itertools import count
 
 import torch
 
-from learngene_hub.engine import Crew, Step, no_step, threads
 from learngene_hub.evaluation.bench import Bench, Unit
 from learngene_hub.evaluation.cache import Measured, ResultsCache
 from learngene_hub.evaluation.protocols import Protocol
@@ -16,13 +15,14 @@ from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
 from learngene_hub.progress import Reporter
 from learngene_hub.training import Precision, best_precision
+from learngene_hub.workers import Pool, Step, no_step, threads
 
 TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
 THREADS = 1  # of every network, however many workers there are, since they change the last digits
 
 
 @dataclass(frozen=True)
-class Contender:
+class Cell:
     """One start in one kind of descendant, and what is known of it."""
 
     start: Start
@@ -31,8 +31,8 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was found of one contender.
+class Scored:
+    """What was found of one cell.
 
     Attributes:
         lr: learning rate it was measured at.
@@ -45,30 +45,30 @@ class Verdict:
     accuracies: Mapping[str, list[float]]
 
 
-Bout = tuple[Contender, Unit]
-Referee = Callable[[Sequence[Bout]], Iterator[tuple[Bout, Measured]]]
-"""Measures bouts and yields each with its outcome, in any order."""
+Job = tuple[Cell, Unit]
+Measure = Callable[[Sequence[Job]], Iterator[tuple[Job, Measured]]]
+"""Measures jobs and yields each with its outcome, in any order."""
 
 
-def judge(
-    contenders: Sequence[Contender], protocol: Protocol, seeds: Sequence[int], *, referee: Referee, reporter: Reporter
-) -> list[Verdict]:
-    """A verdict on every contender, in order; what is in its cache is not measured again."""
-    tuning = _climb(contenders, protocol, referee=referee, reporter=reporter)
+def score_all(
+    cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], *, measure: Measure, reporter: Reporter
+) -> list[Scored]:
+    """A score on every cell, in order; what is in its cache is not measured again."""
+    tuning = _climb(cells, protocol, measure=measure, reporter=reporter)
     rates = [best_rate(tried) if protocol.lr is None else protocol.lr for tried in tuning]
-    for one, lr, tried in zip(contenders, rates, tuning, strict=True):
+    for one, lr, tried in zip(cells, rates, tuning, strict=True):
         if tried:
             reporter.line(f"{one.start.name}: learning rate {lr}, {tried[lr]:.3f} on held-out classes")
     tasks = [[Unit("novel", seed, n, lr) for seed in seeds for n in range(protocol.tasks)] for lr in rates]
-    bouts = [(one, unit) for one, units in zip(contenders, tasks, strict=True) for unit in units]
-    _measure("evaluating", bouts, referee, reporter)
+    jobs = [(one, unit) for one, units in zip(cells, tasks, strict=True) for unit in units]
+    _measure("evaluating", jobs, measure, reporter)
     return [
-        Verdict(
+        Scored(
             lr,
             dict(sorted(tried.items())),
             {name: [one.cache[unit][name] for unit in units] for name in protocol.measures},
         )
-        for one, lr, tried, units in zip(contenders, rates, tuning, tasks, strict=True)
+        for one, lr, tried, units in zip(cells, rates, tuning, tasks, strict=True)
     ]
 
 
@@ -100,19 +100,19 @@ def best_rate(tried: Mapping[float, float]) -> float:
 
 
 @dataclass(frozen=True)
-class Arena:
+class EvaluationData:
     """What all networks of an evaluation look at.
 
     Attributes:
         bench: with the images.
-        entrants: every start with the descendant that inherits it.
+        pairs: every start with the descendant that inherits it.
     """
 
     bench: Bench
-    entrants: tuple[tuple[Start, Body], ...]
+    pairs: tuple[tuple[Start, Body], ...]
 
-    def on(self, device: torch.device) -> "Arena":
-        """The same arena with its images on `device`, in the precision that is best there unless a trial names one."""
+    def on(self, device: torch.device) -> "EvaluationData":
+        """The same data with its images on `device`, in the precision that is best there unless a task names one."""
         plan = replace(self.bench.plan, device=device.type, precision=best_precision(device))
         each = {id(images): images for images in self.bench.images.values()}  # both roles may have the same ones
         there = {key: images.on(device) for key, images in each.items()}
@@ -121,16 +121,16 @@ class Arena:
 
 
 @dataclass(frozen=True)
-class Trial:
+class MeasureTask:
     """One network to be measured, by one thread: a task for whatever engine there is.
 
     Attributes:
-        entrant: its place in the arena.
+        pair: its place in the shared data.
         unit: what it is put through.
         precision: of convolutions and products, whatever is best where it is measured.
     """
 
-    entrant: int
+    pair: int
     unit: Unit
     precision: Precision
 
@@ -140,52 +140,52 @@ class Trial:
         purpose = "for the learning rate" if self.unit.role == "held-out" else "evaluation"
         return f"task {self.unit.number + 1} of seed {self.unit.seed}, {purpose}"
 
-    def __call__(self, arena: Arena, step: Step) -> Measured:
+    def __call__(self, shared: EvaluationData, step: Step) -> Measured:
         """Its accuracies."""
-        bench = replace(arena.bench, plan=replace(arena.bench.plan, precision=self.precision))
+        bench = replace(shared.bench, plan=replace(shared.bench.plan, precision=self.precision))
         with threads(THREADS):
-            return bench.measure(*arena.entrants[self.entrant], self.unit, partial(step, doing=self.label))
+            return bench.measure(*shared.pairs[self.pair], self.unit, partial(step, doing=self.label))
 
 
-def referee_of(crew: Crew[Arena], contenders: Sequence[Contender], precision: Precision) -> Referee:
-    """A referee that lets `crew` measure in `precision`; its arena has the contenders in their order."""
-    places = {id(one): place for place, one in enumerate(contenders)}
+def measure_with(workers: Pool[EvaluationData], cells: Sequence[Cell], precision: Precision) -> Measure:
+    """What lets `workers` measure in `precision`; their shared data has the cells in their order."""
+    places = {id(one): place for place, one in enumerate(cells)}
 
-    def referee(bouts: Sequence[Bout]) -> Iterator[tuple[Bout, Measured]]:
-        trials = [Trial(places[id(one)], unit, precision) for one, unit in bouts]
-        return ((bouts[number], measured) for number, measured in crew.run(trials, no_step))
+    def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
+        tasks = [MeasureTask(places[id(one)], unit, precision) for one, unit in jobs]
+        return ((jobs[number], measured) for number, measured in workers.run(tasks, no_step))
 
-    return referee
+    return measure
 
 
 def _climb(
-    contenders: Sequence[Contender], protocol: Protocol, *, referee: Referee, reporter: Reporter
+    cells: Sequence[Cell], protocol: Protocol, *, measure: Measure, reporter: Reporter
 ) -> list[dict[float, float]]:
-    """For every contender the accuracies on held-out classes at the rates its climb visits; none where one is given."""
-    tuning: list[dict[float, float]] = [{} for _ in contenders]
+    """For every cell the accuracies on held-out classes at the rates its climb visits; none where one is given."""
+    tuning: list[dict[float, float]] = [{} for _ in cells]
     for turn in count(1) if protocol.lr is None else ():
         wanted = [next_rates(tried, protocol.rates) for tried in tuning]
         if not any(wanted):
             break
-        steps = [(one, lr) for one, rates in zip(contenders, wanted, strict=True) for lr in rates]
-        bouts = [(one, unit) for one, lr in steps for unit in _held_out_units(protocol, lr)]
-        _measure(f"choosing learning rates, round {turn}", bouts, referee, reporter)
+        steps = [(one, lr) for one, rates in zip(cells, wanted, strict=True) for lr in rates]
+        jobs = [(one, unit) for one, lr in steps for unit in _held_out_units(protocol, lr)]
+        _measure(f"choosing learning rates, round {turn}", jobs, measure, reporter)
         tuning = [
             tried | {lr: _held_out(one, protocol, lr) for lr in rates}
-            for one, tried, rates in zip(contenders, tuning, wanted, strict=True)
+            for one, tried, rates in zip(cells, tuning, wanted, strict=True)
         ]
     return tuning
 
 
-def _measure(title: str, bouts: Iterable[Bout], referee: Referee, reporter: Reporter) -> None:
-    waiting = [(one, unit) for one, unit in bouts if unit not in one.cache]
+def _measure(title: str, jobs: Iterable[Job], measure: Measure, reporter: Reporter) -> None:
+    waiting = [(one, unit) for one, unit in jobs if unit not in one.cache]
     with reporter.task(title, len(waiting), "net") as bar:
-        for (one, unit), measured in referee(waiting):
+        for (one, unit), measured in measure(waiting):
             one.cache.enter(unit, measured)
             bar.advance(start=one.start.name)
 
 
-def _held_out(one: Contender, protocol: Protocol, lr: float) -> float:
+def _held_out(one: Cell, protocol: Protocol, lr: float) -> float:
     """Mean accuracy on the held-out tasks, over all measures that training can change."""
     names = [str(step) for step in protocol.measured_at if step > 0]
     return statistics.fmean(one.cache[unit][name] for unit in _held_out_units(protocol, lr) for name in names)

@@ -6,10 +6,10 @@ from typing import Literal, get_args
 
 import torch
 
-from learngene_hub.engine.crew import Engine
-from learngene_hub.engine.local import Alone, Processes
-from learngene_hub.engine.on_ray import RayEngine
 from learngene_hub.errors import EngineError
+from learngene_hub.workers.local import Alone, Processes
+from learngene_hub.workers.on_ray import RayEngine
+from learngene_hub.workers.pool import Engine
 
 EngineName = Literal["local", "ray"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
@@ -21,12 +21,11 @@ class EngineOptions:
 
     Attributes:
         name: `local`: this process or several on this machine; `ray`: a Ray cluster.
-        workers: how many, >= 1; None: one a GPU; on a CPU as many as torch would use threads here, or, on Ray, as the
-            cluster has processors; and no more than there is work for. It is 1 in a daemonic process, such as one of a
-            `multiprocessing.Pool`, which may have no children.
+        workers: how many, >= 1; several can share a GPU. None: one for each GPU; on a CPU as many as torch would use
+            threads here, or, on Ray, as the cluster has processors; and no more than there is work for. It is 1 in a
+            daemonic process, such as one of a `multiprocessing.Pool`, which may have no children.
         address: of a Ray cluster, `host:port` or `ray://host:port`; None: the one that this process uses already, else
             one on this machine, for the time of the run.
-        timeout: seconds without a training step after which a worker at work counts as hung, > 0.
 
     Raises:
         EngineError: a value is out of range, or a local engine is to have an address.
@@ -35,15 +34,12 @@ class EngineOptions:
     name: str = "local"
     workers: int | None = None
     address: str | None = None
-    timeout: float = 600.0
 
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
             raise EngineError(f"engine {self.name!r}: expected {' or '.join(ENGINES)}")
         if self.workers is not None and self.workers < 1:
             raise EngineError(f"workers={self.workers}: expected 1 or more")
-        if not self.timeout > 0:
-            raise EngineError(f"timeout={self.timeout}: expected seconds, more than 0")
         if self.address is not None and self.name != "ray":
             raise EngineError(f"address {self.address}: only the engine ray has one; add --engine ray")
 
@@ -64,7 +60,7 @@ def make_engine(options: EngineOptions, *, device: str, place: torch.device, mos
     if options.name == "ray":
         if device not in {"auto", "cpu", "cuda"}:
             raise EngineError(f"device {device!r}: expected auto, cpu or cuda, as Ray picks the GPUs")
-        return RayEngine(device, options.workers, most, options.address, options.timeout)
+        return RayEngine(device, options.workers, most, options.address)
     devices = _devices(place)
     workers = options.workers or min(most, _room(devices))
     if workers > 1 and current_process().daemon:
@@ -72,7 +68,7 @@ def make_engine(options: EngineOptions, *, device: str, place: torch.device, mos
             f"workers: expected 1, found {workers}: this process is a daemonic one, as those of multiprocessing.Pool "
             "are, and may start none"
         )
-    return Alone(place) if workers == 1 else Processes(devices, workers, options.timeout)
+    return Alone(place) if workers == 1 else Processes(devices, workers)
 
 
 def _devices(place: torch.device) -> list[torch.device]:

@@ -1,4 +1,4 @@
-"""The terms on which alternatives to a gene are made, and what is trained for them.
+"""What alternatives to a gene may cost, and what is trained for them.
 
 An alternative that needs training gets as many training images as the evolution of the gene cost, on the same base
 classes, by the optimiser of the gene's recipe.
@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from learngene_hub.engine import EngineOptions
 from learngene_hub.evaluation.pretraining import Pretraining
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.fitting import Images
@@ -18,14 +17,15 @@ from learngene_hub.genome.birth import Body, gene_network
 from learngene_hub.progress import Reporter
 from learngene_hub.recipe import Recipe
 from learngene_hub.training import Precision
+from learngene_hub.workers import EngineOptions
 
 FULL, WIDER = "the full network", "a wider network"
 TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 
 
 @dataclass(frozen=True)
-class Terms:
-    """On which terms alternatives are made: those of the gene.
+class Budget:
+    """What alternatives may cost, and how they are made: as the gene was.
 
     Attributes:
         gene: what they are compared with.
@@ -71,32 +71,32 @@ class Terms:
         return evolution_flops(self.recipe, self.body)
 
 
-def plan_flops(plan: Pretraining, terms: Terms) -> float:
+def plan_flops(plan: Pretraining, budget: Budget) -> float:
     """Floating-point operations of the whole training."""
-    return plan.images * training_flops(plan.build(0).to("meta"), terms.recipe.data.image_size)
+    return plan.images * training_flops(plan.build(0).to("meta"), budget.recipe.data.image_size)
 
 
-def _full_plan(terms: Terms) -> Pretraining:
-    return _plan(terms, None, terms.images)
+def _full_plan(budget: Budget) -> Pretraining:
+    return _plan(budget, None, budget.images)
 
 
-def _wider_plan(terms: Terms) -> Pretraining:
-    return replace(_full_plan(terms), width=terms.body.width * TEACHER)
+def _wider_plan(budget: Budget) -> Pretraining:
+    return replace(_full_plan(budget), width=budget.body.width * TEACHER)
 
 
-def _thin_plan(terms: Terms) -> Pretraining:
-    return _plan(terms, terms.gene.config.channels, terms.images)
+def _thin_plan(budget: Budget) -> Pretraining:
+    return _plan(budget, budget.gene.config.channels, budget.images)
 
 
-def _longer_plan(terms: Terms) -> Pretraining:
+def _longer_plan(budget: Budget) -> Pretraining:
     """The thin network for as many FLOPs as the evolution cost."""
-    thin = gene_network(terms.body, terms.gene.config.channels, num_classes=0)
-    images = round(terms.flops / training_flops(thin.to("meta"), terms.recipe.data.image_size))
-    return _plan(terms, terms.gene.config.channels, images)
+    thin = gene_network(budget.body, budget.gene.config.channels, num_classes=0)
+    images = round(budget.flops / training_flops(thin.to("meta"), budget.recipe.data.image_size))
+    return _plan(budget, budget.gene.config.channels, images)
 
 
-def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pretraining:
-    body = terms.body
+def _plan(budget: Budget, channels: Mapping[str, int] | None, images: int) -> Pretraining:
+    body = budget.body
     assert body.depth is not None
     return Pretraining(
         network=body.network,
@@ -105,15 +105,15 @@ def _plan(terms: Terms, channels: Mapping[str, int] | None, images: int) -> Pret
         in_chans=body.in_chans,
         channels=channels,
         images=images,
-        optimisation=terms.recipe.ancestry.constants(),
-        data=terms.base_hash,
-        flip=terms.base.batches.flip,
-        precision=terms.precision,
-        seed=terms.recipe.seed,
+        optimisation=budget.recipe.ancestry.constants(),
+        data=budget.base_hash,
+        flip=budget.base.batches.flip,
+        precision=budget.precision,
+        seed=budget.recipe.seed,
     )
 
 
-PLANS: Mapping[str, Callable[[Terms], Pretraining]] = MappingProxyType(
+PLANS: Mapping[str, Callable[[Budget], Pretraining]] = MappingProxyType(
     {FULL: _full_plan, WIDER: _wider_plan, "narrow": _thin_plan, "narrow-flops": _longer_plan}
 )
 """Title of a network that is trained as usual -> its plan."""

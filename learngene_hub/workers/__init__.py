@@ -1,0 +1,27 @@
+"""Where the work of a run is done: in this process, in several of them, or on a Ray cluster.
+
+Work is cut into tasks, each a pure function of itself and of data that all workers share; a pool of workers does them.
+Which engine made the pool changes neither the tasks nor, on CPUs, a byte of their results.
+"""
+
+from learngene_hub.workers.choice import ENGINES, EngineOptions, make_engine
+from learngene_hub.workers.device import chip_kind, device_name, on_cpu, processor_name
+from learngene_hub.workers.pool import Engine, Pool
+from learngene_hub.workers.task import SharedData, Step, Task, no_step, threads
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineOptions",
+    "Pool",
+    "SharedData",
+    "Step",
+    "Task",
+    "chip_kind",
+    "device_name",
+    "make_engine",
+    "no_step",
+    "on_cpu",
+    "processor_name",
+    "threads",
+]

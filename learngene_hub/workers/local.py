@@ -1,0 +1,251 @@
+"""The local engine: tasks are done in this process, or in several that share the images."""
+
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from learngene_hub.errors import EngineError
+from learngene_hub.progress import Reporter
+from learngene_hub.workers.device import at_work_on, device_name
+from learngene_hub.workers.payload import Payload, pack
+from learngene_hub.workers.pool import WorkerLostError, WorkerPool
+from learngene_hub.workers.task import SharedData, Step, Task, no_step
+from learngene_hub.workers.worker import Answer, Worker, named
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has no first one
+
+NAME = "local"
+SHORT = 2048  # bytes of an answer: with what goes around it, less than a pipe takes at once
+LONGEST_TEMPORARY = 65  # bytes of the folder in which a fork server has its socket, whose path has 104 at most
+LARGER = "make /dev/shm larger (docker run --shm-size), or "
+PRELOADED = ["torch", "torch._dynamo", "timm", "pydantic", "jinja2", "safetensors.torch"]
+
+S = TypeVar("S", bound=SharedData)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The engine of this process: no worker, nothing to be lost.
+
+    Attributes:
+        device: where tasks are done.
+    """
+
+    device: torch.device
+
+    @property
+    def home(self) -> torch.device:
+        """See `Engine.home`."""
+        return self.device
+
+    @contextmanager
+    def pool(self, shared: S, reporter: Reporter) -> Iterator["OwnProcess[S]"]:
+        """See `Engine.pool`."""
+        with at_work_on(self.device):
+            yield OwnProcess(shared, device_name(self.device))
+
+
+class OwnProcess(Generic[S]):
+    """The pool without workers: this process, on `place`, does every task itself."""
+
+    count = 1
+
+    def __init__(self, shared: S, place: str) -> None:
+        self._shared, self._place = shared, place
+
+    def run(self, tasks: Sequence[Task[S, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
+        """See `Pool.run`."""
+        for number, task in enumerate(tasks):
+            yield number, task(self._shared, step)
+
+    def record(self) -> Mapping[str, Any]:
+        """See `Pool.record`."""
+        return {"name": NAME, "place": self._place, "workers": 1, "retried": 0}
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The engine of several processes on this machine, which end with this one.
+
+    Attributes:
+        devices: where they compute, in turn.
+        count: processes at most; they are started as there is work for them.
+    """
+
+    devices: Sequence[torch.device]
+    count: int
+
+    @property
+    def home(self) -> torch.device:
+        """See `Engine.home`."""
+        return torch.device("cpu")
+
+    @contextmanager
+    def pool(self, shared: SharedData, reporter: Reporter) -> Iterator[WorkerPool]:
+        """See `Engine.pool`."""
+        payload = pack(shared)
+        for tensor in payload.tensors:
+            _share(tensor)
+        context = _context()
+
+        def start(index: int) -> _Process:
+            return _Process(context, payload, str(self.devices[index % len(self.devices)]))
+
+        with closing(WorkerPool(NAME, self.count, start, reporter)) as pool:
+            yield pool
+
+
+class _Process:
+    """A process, started by its first task; with an executor of its own, so that its end takes no other with it."""
+
+    def __init__(self, context: "ForkServerContext | SpawnContext", payload: Payload, device: str) -> None:
+        self._heard, told = context.Pipe(duplex=False)
+        self._executor = ProcessPoolExecutor(1, context, _begin, (payload, device, told))
+        self._process: BaseProcess | None = None
+
+    def is_ready(self) -> bool:
+        """See `Handle.is_ready`."""
+        return True
+
+    def submit(self, task: bytes) -> "Future[Any]":
+        """See `Handle.submit`."""
+        self.images()  # of the task before
+        try:
+            with _uninterrupted(), _without_main():
+                future: Future[Any] = self._executor.submit(_do, task)
+        except (BrokenExecutor, OSError, EOFError) as error:  # it was killed before, or while it was started
+            future = Future()
+            future.set_exception(error)
+        self._process = next(iter(self._executor._processes.values()), None)
+        return future
+
+    def images(self) -> int | None:
+        """See `Handle.images`."""
+        images = None
+        while self._heard.poll():
+            images = self._heard.recv()
+        return images
+
+    def answer(self, future: "Future[Any]") -> Answer:
+        """See `Handle.answer`."""
+        if (error := future.exception()) is None:
+            said = future.result()
+            answer: Answer = pickle.loads(said if isinstance(said, bytes) else said.numpy())
+            return answer
+        self._executor.shutdown()  # waits for the exit code
+        code = 0 if self._process is None else self._process.exitcode or 0
+        if code < 0:
+            raise WorkerLostError(f"was killed by {signal.Signals(-code).name}")
+        when = " while it started" if self._process is None else ""
+        raise WorkerLostError(f"ended with exit code {code}" if code else f"failed{when} ({named(error)})")
+
+    def end(self) -> None:
+        """See `Handle.end`."""
+        for process in list((self._executor._processes or {}).values()):  # `kill_workers` from Python 3.14 on
+            process.kill()
+        self._executor.shutdown(cancel_futures=True)
+        self._heard.close()
+
+
+def _context() -> "ForkServerContext | SpawnContext":
+    """How processes are made: copies of one that has imported what takes long, where the system can do that.
+
+    Windows cannot; on macOS a copy of a process that has used its libraries may crash, says Python's documentation.
+    """
+    can = "forkserver" in get_all_start_methods() and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TEMPORARY
+    if sys.platform in {"darwin", "win32"} or not can:
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    resource_tracker.ensure_running()  # which unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of the fork server and all its copies
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let no process that is made inside run the user's script again, as it would to know the classes in there.
+
+    It needs none of them: all that it is sent is of this package. So a script needs no `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: nobody would end a process that is half started."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _share(tensor: Tensor) -> None:
+    """Move a tensor into shared memory."""
+    try:
+        tensor.share_memory_()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise EngineError(
+            f"{tensor.nbytes / 1e6:,.0f} MB of images do not fit into shared memory ({str(error).splitlines()[0]}); "
+            f"{LARGER if sys.platform == 'linux' else ''}use --workers 1"
+        ) from None
+
+
+_worker: Worker  # of this process, if it is one of a pool
+
+
+def _begin(payload: Payload, device: str, told: "Connection[Any, Any]") -> None:
+    """What a process does first."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = Worker(payload, device, told.send)
+
+
+def _do(task: bytes) -> bytes | Tensor:
+    """The answer; a long one as a tensor, which torch shares instead of writing it to the pipe.
+
+    A process that is killed in the middle of a long message would leave the executor waiting for the rest of it.
+    """
+    answer = _worker.do(task)
+    return answer if len(answer) < SHORT else torch.frombuffer(bytearray(answer), dtype=torch.uint8)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that made it does, however that came about."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,107 @@
+"""What a worker does with its tasks, in whichever process it is, and what it answers."""
+
+import pickle
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from learngene_hub.errors import LearngeneError, lack_of_memory
+from learngene_hub.workers.device import at_work_on, chip_kind, chip_name
+from learngene_hub.workers.payload import Payload, unpack
+
+INTERVAL = 0.2  # seconds between two messages about steps
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task's result; images of all its steps; the worker's chip, and all of that chip that rounding depends on."""
+
+    value: Any
+    images: int
+    chip: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a task raised; `trace` is the traceback of an error that is none of ours, else empty."""
+
+    error: Exception
+    trace: str
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Memory did not suffice for a task; `asked` says how much it wanted."""
+
+    asked: str
+
+
+Answer = Done | Failed | OutOfMemory
+
+
+class Worker:
+    """Does one task after another.
+
+    Args:
+        payload: the shared data.
+        device: that it computes on.
+        tell: told now and then of the images of a task's steps so far.
+    """
+
+    def __init__(self, payload: Payload, device: str, tell: Callable[[int], None] = lambda images: None) -> None:
+        self._payload, self._device, self._tell = payload, torch.device(device), tell
+        self._images, self._told = 0, 0.0
+
+    @cached_property
+    def _shared(self) -> Any:  # noqa: ANN401
+        return unpack(self._payload).on(self._device)
+
+    def do(self, task: bytes) -> bytes:
+        """Do a pickled task; the answer, pickled, whatever goes wrong."""
+        self._images, self._told = 0, time.monotonic()
+        try:
+            with at_work_on(self._device):
+                value = pickle.loads(task)(self._shared, self._step)
+                return pickle.dumps(Done(value, self._images, chip_name(self._device), chip_kind(self._device)))
+        except Exception as error:  # which the driver raises
+            return pickle.dumps(_failure(error))
+
+    def images(self) -> int:
+        """Images of the present task's steps so far."""
+        return self._images
+
+    def _step(self, images: int, doing: str) -> None:
+        self._images += images
+        if time.monotonic() - self._told > INTERVAL:
+            self._tell(self._images)
+            self._told = time.monotonic()
+
+
+def named(error: BaseException) -> str:
+    """What kind of exception it is, and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _failure(error: Exception) -> Failed | OutOfMemory:
+    match error:
+        case MemoryError() | RuntimeError() if asked := lack_of_memory(error):
+            return OutOfMemory(asked)
+        case LearngeneError():
+            return Failed(_sendable(error), "")
+        case _:
+            return Failed(_sendable(error), "".join(traceback.format_exception(error)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """`error`, or what can be sent of it, since an exception may hold anything."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # as may pickling
+        return RuntimeError(named(error))
+    return error
