@@ -29,7 +29,7 @@ class Protocol:
         measured_at: numbers of steps after which the accuracy is measured, in rising order; 0: at birth.
         prototype: also measure a nearest-prototype classifier on the newborn's features, without any training.
         lr: one highest learning rate for all starts; None: each has its own, the best that a climb over `rates` finds.
-        rates: learning rates to choose from, on tasks of held-out classes, see `judge.next_rates`.
+        rates: learning rates to choose from, on tasks of held-out classes, see `scoring.next_rates`.
         tuning_tasks: held-out tasks for the choice.
         batch_size: images a step.
         warmup: steps of rising learning rate.
