@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
     import torch
 
     from learngene_hub import __version__
-    from learngene_hub.training import best_precision
+    from learngene_hub.training.loop import best_precision
 
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []

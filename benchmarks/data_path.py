@@ -4,9 +4,9 @@ import torch
 
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches
+from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageBatches, Normalisation
-from learngene_hub.rng import generator
-from learngene_hub.training import epochs
+from learngene_hub.training.loop import epochs
 
 IMAGES = 1024
 BATCH = 64

@@ -17,11 +17,11 @@ import torch
 
 from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.evolution.precision import pick_precision
 from learngene_hub.evolution.run import prepare
-from learngene_hub.progress import SilentReporter
 from learngene_hub.workers import EngineOptions, Pool, Step, make_engine
 
 WORKERS, ROUNDS = 2, 5

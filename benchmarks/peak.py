@@ -6,12 +6,12 @@ import torch
 from torch.nn.functional import conv2d
 
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
+from learngene_hub.core.rng import generator
 from learngene_hub.evolution.dry_run import training_flops
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import build
-from learngene_hub.rng import generator
-from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Training, best_precision, train
+from learngene_hub.recipe.sections import OptimisationSection
+from learngene_hub.training.loop import Training, best_precision, train
 
 BATCH = 64
 SIZE = 32

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches, train_plainly
+from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageBatches, Normalisation, Task
-from learngene_hub.fitting import Images, support_batches
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.rng import generator
-from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Training, best_precision, train
+from learngene_hub.recipe.sections import OptimisationSection
+from learngene_hub.training.fewshot import Images, support_batches
+from learngene_hub.training.loop import Training, best_precision, train
 
 POPULATION = 8
 IMAGES = 512

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from learngene_hub.data import Normalisation
-from learngene_hub.sections import OptimisationSection
+from learngene_hub.recipe.sections import OptimisationSection
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from learngene_hub.rng import generator
+from learngene_hub.core.rng import generator
 
 
 @dataclass(frozen=True)

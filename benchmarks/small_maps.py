@@ -6,11 +6,11 @@ from unittest import mock
 import torch
 
 from benchmarks.measure import Figure, interleaved, ratio, typical
+from learngene_hub.core.rng import generator
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import layers
-from learngene_hub.rng import generator
-from learngene_hub.sections import OptimisationSection
-from learngene_hub.training import Training, best_precision, train
+from learngene_hub.recipe.sections import OptimisationSection
+from learngene_hub.training.loop import Training, best_precision, train
 
 BATCH = 64
 CLASSES = 16

@@ -7,7 +7,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from learngene_hub.evaluation.protocols import PROTOCOLS
-from learngene_hub.recipe import recipe_fields
+from learngene_hub.recipe.recipe import recipe_fields
 
 
 def recipe_rows(_: str) -> Iterator[Sequence[str]]:

@@ -10,7 +10,7 @@ also what says whether another version of the protocol, which may choose learnin
 import sys
 from pathlib import Path
 
-from learngene_hub.results import DescendantResult, Results
+from learngene_hub.report.results import DescendantResult, Results
 
 BODY = ("network", "width", "depth", "parameters")
 SAME = ("data", "classes", "seeds", "tasks")

@@ -9,7 +9,7 @@ import sys
 
 from learngene_hub.evaluation.statistics import paired
 from learngene_hub.report.numbers import points
-from learngene_hub.results import Results
+from learngene_hub.report.results import Results
 
 SHAPE = ("ways", "shots", "queries")
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from learngene_hub.core.rng import generator
 from learngene_hub.evaluation.statistics import summarise
 from learngene_hub.evolution.checkpoint import read_metrics
 from learngene_hub.report.numbers import percent
-from learngene_hub.results import LEARNGENE, Results
-from learngene_hub.rng import generator
+from learngene_hub.report.results import LEARNGENE, Results
 
 SHUFFLES = 10_000
 DECIMALS = 6  # within which two fitnesses are equal: a mean of few tasks is rounded by the order of its terms

@@ -12,29 +12,29 @@ from wrapt import register_post_import_hook
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from learngene_hub.descendant import InheritanceReport, extract, from_learngene, inherit
-    from learngene_hub.errors import LearngeneError
+    from learngene_hub.core.errors import LearngeneError
     from learngene_hub.evaluation import evaluate
     from learngene_hub.evolution.run import evolve
-    from learngene_hub.freezing import unfreeze
     from learngene_hub.gene.learngene import Learngene
     from learngene_hub.gene.listing import list_learngenes
-    from learngene_hub.recipe import Recipe
+    from learngene_hub.inherit.descendant import InheritanceReport, extract, from_learngene, inherit
+    from learngene_hub.inherit.freezing import unfreeze
+    from learngene_hub.recipe.recipe import Recipe
     from learngene_hub.workers import EngineOptions
 
 _HOMES = {
     "EngineOptions": "workers",
-    "InheritanceReport": "descendant",
+    "InheritanceReport": "inherit.descendant",
     "Learngene": "gene.learngene",
-    "LearngeneError": "errors",
-    "Recipe": "recipe",
+    "LearngeneError": "core.errors",
+    "Recipe": "recipe.recipe",
     "evaluate": "evaluation",
     "evolve": "evolution.run",
-    "extract": "descendant",
-    "from_learngene": "descendant",
-    "inherit": "descendant",
+    "extract": "inherit.descendant",
+    "from_learngene": "inherit.descendant",
+    "inherit": "inherit.descendant",
     "list_learngenes": "gene.listing",
-    "unfreeze": "freezing",
+    "unfreeze": "inherit.freezing",
 }
 
 __all__ = [

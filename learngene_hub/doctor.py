@@ -18,12 +18,12 @@ import torch
 from huggingface_hub import get_token
 
 from learngene_hub import __version__
+from learngene_hub.core.errors import DataError, HubError
+from learngene_hub.core.files import is_there
 from learngene_hub.data import cache_folder
 from learngene_hub.data.cache import size as images_size
-from learngene_hub.errors import DataError, HubError
-from learngene_hub.files import is_there
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
-from learngene_hub.training import best_precision
+from learngene_hub.training.loop import best_precision
 from learngene_hub.workers import processor_name
 
 DISTRIBUTION = "learngene-hub"

@@ -23,7 +23,7 @@ from huggingface_hub import constants, hf_api
 from huggingface_hub.utils import _xet
 
 from learngene_hub.evolution.run import evolve
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 
 torch.set_num_threads(1)
 

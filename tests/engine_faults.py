@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from learngene_hub.errors import SelectionError
+from learngene_hub.core.errors import SelectionError
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution import generation
-from learngene_hub.progress import SilentReporter
 from learngene_hub.workers import worker
 
 

@@ -8,8 +8,8 @@ import datasets
 import pytest
 from PIL import Image
 
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data.source import DataSource
-from learngene_hub.progress import SilentReporter
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -4,11 +4,11 @@ import pytest
 from typer.testing import CliRunner
 
 from learngene_hub.cli.main import app
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data import draw_glyphs, glyph_classes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.photos import load_photos
-from learngene_hub.progress import SilentReporter
 
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
 QUICK = Settings(epochs=2, batch_size=8, lr=0.05)

@@ -4,7 +4,7 @@ import math
 import random
 import statistics
 
-from learngene_hub.results import (
+from learngene_hub.report.results import (
     Cost,
     DescendantResult,
     GeneRecord,

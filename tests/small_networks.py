@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.networks import (
     FAMILIES,
     build,
     family,
 )
-from learngene_hub.rng import seeded_initialisation
 
 TINY = 0.0625
 RESNETS = tuple(name for name in FAMILIES if "resnet" in name)

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learngene_hub.core.rng import generator
+from learngene_hub.evolution.operators import exchange, mutate
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract, inherit, reorder
 from learngene_hub.networks import IMAGE, Axes, Group, Layer, Structure, part
 from learngene_hub.networks.structure import linear_classifier
-from learngene_hub.operators import exchange, mutate
-from learngene_hub.rng import generator
 
 HEAD = 4  # channels of one head of attention
 QKV = Axes("qkv.weight", ("heads", "stream"), blocks=3)

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from learngene_hub import Learngene, LearngeneError
 from learngene_hub.cli.main import app
-from learngene_hub.errors import GeneFileError
+from learngene_hub.core.errors import GeneFileError
+from learngene_hub.evaluation.card import read_evaluation, write_evaluation
 from learngene_hub.gene.card import BEGIN, END, render_card
 from learngene_hub.gene.folder import read_config, verify
-from learngene_hub.gene.judged import read_evaluation, write_evaluation
 from learngene_hub.gene.sharing import files_to_push
 from learngene_hub.report.numbers import accuracy, points
-from learngene_hub.results import RESULTS_NAME, Results
+from learngene_hub.report.results import RESULTS_NAME, Results
 
 STARTS = ("learngene", "scratch", "narrow", "full", "shuffled")
 

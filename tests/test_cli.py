@@ -115,7 +115,7 @@ def test_a_broken_pipe_of_something_else_is_an_error():
     code = (
         "import sys; sys.argv = ['learngene', 'recipes', 'show', 'demo']\n"
         "from learngene_hub.cli.main import main\n"
-        "from learngene_hub.recipe import Recipe\n"
+        "from learngene_hub.recipe.recipe import Recipe\n"
         "def fail(*_): raise BrokenPipeError(32, 'the pipe of a worker')\n"
         "Recipe.from_file = fail\n"
         "main()"

@@ -11,20 +11,20 @@ from results_examples import example
 from safetensors.torch import load_file, save_file
 
 from learngene_hub import LearngeneError, evolve, from_learngene
-from learngene_hub.errors import GeneFileError, NetworkError, RunError
+from learngene_hub.core.errors import GeneFileError, NetworkError, RunError
+from learngene_hub.core.files import file_sha256
+from learngene_hub.core.store import sealed
 from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import _metrics_sha256, load_state, read_metrics
 from learngene_hub.evolution.page import write_page
-from learngene_hub.files import file_sha256
 from learngene_hub.gene.card import check_card
 from learngene_hub.gene.listing import read_gain
 from learngene_hub.genome.birth import Body
 from learngene_hub.hub.push import marked
 from learngene_hub.networks import load_timm_folder, save_timm_folder
-from learngene_hub.results import Results
-from learngene_hub.store import sealed
+from learngene_hub.report.results import Results
 
 STATE = "state/state.json"
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import ImageBatches
 from learngene_hub.data.image_set import Normalisation
-from learngene_hub.errors import DataError
-from learngene_hub.rng import generator
 
 torch.set_num_threads(1)
 

@@ -12,12 +12,12 @@ from filelock import FileLock, Timeout
 from image_tables import Listener, levels, local, write_parquet
 from safetensors import SafetensorError
 
+from learngene_hub.core.store import ENTRY_NAME
 from learngene_hub.data import cache as cache_module
 from learngene_hub.data import loading as loading_module
 from learngene_hub.data.cache import NAMES_NAME, PIXELS_NAME, cache_folder
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
-from learngene_hub.store import ENTRY_NAME
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

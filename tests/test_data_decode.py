@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data import decode
 from learngene_hub.data.decode import decode_image
-from learngene_hub.errors import DataError
 
 torch.set_num_threads(1)
 

@@ -5,9 +5,9 @@ import pytest
 from huggingface_hub import HfApi
 from image_tables import levels, write_parquet
 
+from learngene_hub.core.errors import DataError, HubError
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
-from learngene_hub.errors import DataError, HubError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 REPO = "owner/pets"

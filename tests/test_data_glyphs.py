@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data.glyphs import choose_glyph_classes, draw_glyphs, glyph_classes
-from learngene_hub.errors import DataError
 
 torch.set_num_threads(1)
 

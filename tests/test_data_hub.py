@@ -6,10 +6,10 @@ import pytest
 from huggingface_hub import constants
 from image_tables import CLASSES, levels, write_parquet
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data.counting import available_classes
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
-from learngene_hub.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

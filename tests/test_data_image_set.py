@@ -3,9 +3,9 @@ import re
 import pytest
 import torch
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
-from learngene_hub.errors import DataError
 
 torch.set_num_threads(1)
 

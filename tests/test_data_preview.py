@@ -2,9 +2,9 @@ import pytest
 import torch
 from PIL import Image
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
-from learngene_hub.errors import DataError
 
 torch.set_num_threads(1)
 

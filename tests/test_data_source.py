@@ -8,11 +8,11 @@ import pytest
 import torch
 from image_tables import CLASSES, Listener, levels, local, png, write_parquet
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data import loading as loading_module
 from learngene_hub.data.counting import available_classes, count_images
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
-from learngene_hub.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

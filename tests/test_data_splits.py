@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data.splits import PRESETS, ClassSplit, preset_split, split_classes
-from learngene_hub.errors import DataError
 
 torch.set_num_threads(1)
 

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.rng import generator
 from learngene_hub.data.tasks import Task, sample_task
-from learngene_hub.errors import DataError
-from learngene_hub.rng import generator
 
 torch.set_num_threads(1)
 

@@ -12,10 +12,10 @@ from timm.data import resolve_model_data_config
 from torch.nn.utils import prune
 
 from learngene_hub import Learngene, extract, from_learngene, inherit, unfreeze
-from learngene_hub.errors import GeneFileError, InheritanceError, LearngeneError, NetworkError, StorageError
+from learngene_hub.core.errors import GeneFileError, InheritanceError, LearngeneError, NetworkError, StorageError
+from learngene_hub.core.rng import generator
 from learngene_hub.networks import FAMILIES, family
 from learngene_hub.networks.lg_vgg import LgVgg
-from learngene_hub.rng import generator
 
 
 def leading(tensor, shape):

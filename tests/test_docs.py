@@ -17,9 +17,9 @@ from docs.paired import difference
 from docs.tables import PAGES, RESULTS, ROOT, filled
 from learngene_hub.gene.folder import read_config
 from learngene_hub.gene.shipped import shipped_folder
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.numbers import accuracy, points, size
-from learngene_hub.results import Results
+from learngene_hub.report.results import Results
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

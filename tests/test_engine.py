@@ -35,9 +35,9 @@ from engine_faults import (
     kill_a_newborn,
 )
 
-from learngene_hub.errors import EngineError, SelectionError
+from learngene_hub.core.errors import EngineError, SelectionError
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.plan import plan_generation
-from learngene_hub.progress import SilentReporter
 from learngene_hub.workers import EngineOptions, choice, make_engine, processor_name
 from learngene_hub.workers import local as local_engine
 from learngene_hub.workers.payload import LARGE, pack, unpack
@@ -259,7 +259,7 @@ def test_this_process_is_at_work_on_the_gpu_that_was_named(monkeypatch):
 
 def test_a_processor_is_called_what_it_calls_itself(monkeypatch, tmp_path):
     told = tmp_path / "cpuinfo"
-    monkeypatch.setattr("learngene_hub.workers.device.CPUINFO", told)
+    monkeypatch.setattr("learngene_hub.core.device.CPUINFO", told)
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert processor_name() == "arm64"  # there is no such file

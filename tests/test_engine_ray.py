@@ -15,10 +15,10 @@ import torch
 from engine_faults import Heard, LockedError, Notes, Raise, Room, put_faults
 
 from learngene_hub import evaluate
-from learngene_hub.errors import EngineError
+from learngene_hub.core.errors import EngineError
 from learngene_hub.evaluation import Protocol
 from learngene_hub.evolution.run import evolve
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import EngineOptions, make_engine, on_ray
 from learngene_hub.workers.on_ray import import_ray
 

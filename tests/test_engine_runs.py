@@ -12,10 +12,10 @@ import threading
 import pytest
 from engine_faults import Notes, descendants, kill_a_newborn, put_faults
 
-from learngene_hub.errors import EngineError
+from learngene_hub.core.errors import EngineError
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution import precision
 from learngene_hub.evolution.run import evolve
-from learngene_hub.progress import SilentReporter
 from learngene_hub.workers import EngineOptions
 from learngene_hub.workers import local as local_engine
 
@@ -29,7 +29,7 @@ def rows(out):
 @pytest.fixture(scope="module")
 def loop_run(tiny_file, tmp_path_factory):
     """The folder of a tiny evolution in this process, which all others must equal."""
-    from learngene_hub.recipe import Recipe
+    from learngene_hub.recipe.recipe import Recipe
 
     out = tmp_path_factory.mktemp("runs") / "loop"
     evolve(Recipe.from_file(tiny_file), out=out)

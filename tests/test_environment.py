@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from learngene_hub import LearngeneError, evolve
+from learngene_hub.core.errors import DataError, RunError, StorageError
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data import DataSource, available_classes, cache_folder
-from learngene_hub.errors import DataError, RunError, StorageError
 from learngene_hub.evolution import checkpoint
 from learngene_hub.finetuning import Photos, Predictor, Settings, finetune
 from learngene_hub.finetuning import run as finetuning
 from learngene_hub.finetuning.photos import load_photos
-from learngene_hub.progress import SilentReporter
 
 WEIGHTS = "gene/learngene.safetensors"
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation import PROTOCOLS, bench
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.scoring import TUNING_SEED, best_rate, next_rates
-from learngene_hub.results import Results
-from learngene_hub.rng import generator
+from learngene_hub.report.results import Results
 
 
 def test_at_full_size_a_protocol_of_small_tasks_has_a_hundred_of_them():

@@ -16,14 +16,14 @@ from quick_evaluation import QUICK
 from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evaluation import bench
 from learngene_hub.evaluation.bench import Bench, Plan, Unit
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.scoring import EvaluationData, Trial
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
-from learngene_hub.progress import SilentReporter
-from learngene_hub.results import Results
+from learngene_hub.report.results import Results
 from learngene_hub.workers import EngineOptions, no_step
 
 

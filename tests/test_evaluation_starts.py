@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
-from learngene_hub.errors import StorageError
+from learngene_hub.core.errors import StorageError
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evaluation.starts import BASELINES
 from learngene_hub.networks import build
-from learngene_hub.progress import SilentReporter
 from learngene_hub.report.sentences import limits
-from learngene_hub.rng import generator
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ from filelock import FileLock
 from PIL import Image
 
 from learngene_hub import Learngene
+from learngene_hub.core.errors import DataError, RunError, SelectionError
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.core.store import sealed
 from learngene_hub.data import ClassSplit, load_classes
-from learngene_hub.errors import DataError, RunError, SelectionError
 from learngene_hub.evolution import ancestry, run
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.evolution.run import evolve
-from learngene_hub.progress import SilentReporter
-from learngene_hub.store import sealed
 
 WEIGHTS = "gene/learngene.safetensors"
 

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 from learngene_hub import LearngeneError, evolve
 from learngene_hub.cli.main import app
-from learngene_hub.errors import RunError
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.page import write_page
-from learngene_hub.plots import canvas
-from learngene_hub.progress import SilentReporter
 from learngene_hub.report import render_evolution
 from learngene_hub.report.lineage import MOST, tree
+from learngene_hub.report.plots import canvas
 
 
 def person(id_, parents=(), fitness=0.5, *, survived=True):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from learngene_hub import Learngene, evaluate, evolve, from_learngene
-from learngene_hub.errors import InheritanceError
+from learngene_hub.core.errors import InheritanceError
 from learngene_hub.families import FAMILIES
 
 

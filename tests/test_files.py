@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from learngene_hub import files
-from learngene_hub.errors import LONGEST, GeneFileError, HubError, RunError, StorageError
-from learngene_hub.files import (
+from learngene_hub.core import files
+from learngene_hub.core.errors import LONGEST, GeneFileError, HubError, RunError, StorageError
+from learngene_hub.core.files import (
     append_line,
     atomic_path,
     check_room,

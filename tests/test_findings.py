@@ -1,8 +1,8 @@
 import pytest
 from results_examples import example
 
-from learngene_hub.findings import find, lead_over, ranked, rivals, standing, sweeps
-from learngene_hub.results import Summary
+from learngene_hub.report.findings import find, lead_over, ranked, rivals, standing, sweeps
+from learngene_hub.report.results import Summary
 
 
 @pytest.mark.parametrize(

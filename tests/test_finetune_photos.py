@@ -10,8 +10,8 @@ from image_tables import CLASSES as ALL
 from image_tables import Listener, png, write_parquet
 from photo_folders import CLASSES, load, write_photos
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data import DataSource, available_classes
-from learngene_hub.errors import DataError
 from learngene_hub.finetuning import Photos
 from learngene_hub.finetuning import photos as photos_module
 from learngene_hub.finetuning.photos import load_photos

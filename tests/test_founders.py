@@ -11,17 +11,17 @@ from filelock import FileLock, Timeout
 from quick_evaluation import QUICK, start
 
 from learngene_hub import evaluate, evolve
+from learngene_hub.core.files import file_sha256
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.core.store import ENTRY_NAME
 from learngene_hub.evolution import generation as generation_module
 from learngene_hub.evolution import run as run_module
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
 from learngene_hub.evolution.plan import plan_generation
-from learngene_hub.files import file_sha256
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
-from learngene_hub.progress import SilentReporter
-from learngene_hub.recipe import Recipe
-from learngene_hub.store import ENTRY_NAME
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import EngineOptions
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")

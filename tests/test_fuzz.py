@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from learngene_hub.errors import GeneFileError, StorageError
+from learngene_hub.core.errors import GeneFileError, StorageError
 
 HERE = Path(__file__).parent
 

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from learngene_hub import Learngene, LearngeneError, Recipe, evolve
-from learngene_hub.errors import GeneFileError
-from learngene_hub.files import file_sha256
+from learngene_hub.core.errors import GeneFileError
+from learngene_hub.core.files import file_sha256
 from learngene_hub.gene import folder as gene_folder
 from learngene_hub.gene.config import SCHEMA_VERSION
 from learngene_hub.gene.folder import find_gene, verify

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from learngene_hub.errors import GeneFileError, HubError
+from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.gene.source import locate
 from learngene_hub.hub.address import Address, parse_address
 from learngene_hub.hub.push import marked

@@ -11,7 +11,7 @@ from hub_genes import ALL_FILES, REPO, asked
 from hub_server import Fault
 from huggingface_hub import scan_cache_dir, snapshot_download
 
-from learngene_hub.errors import HubError, LearngeneWarning
+from learngene_hub.core.errors import HubError, LearngeneWarning
 from learngene_hub.gene.folder import verify
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate

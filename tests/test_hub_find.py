@@ -4,10 +4,10 @@ import pytest
 from hub_genes import ALL_FILES, REPO
 
 from learngene_hub import list_learngenes
-from learngene_hub.errors import GeneFileError, HubUnreachableError, RunError
+from learngene_hub.core.errors import GeneFileError, HubUnreachableError, RunError
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate
-from learngene_hub.results import GAIN_METRIC
+from learngene_hub.report.results import GAIN_METRIC
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

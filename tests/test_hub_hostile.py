@@ -14,7 +14,7 @@ from hub_genes import REPO, asked
 from hub_server import Fault
 
 from learngene_hub import list_learngenes
-from learngene_hub.errors import HubError, HubUnreachableError, LearngeneWarning
+from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
 from learngene_hub.hub import client as client_module
 
 pytestmark = pytest.mark.usefixtures("no_waiting")

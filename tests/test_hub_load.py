@@ -7,7 +7,7 @@ from hub_server import Fault
 from huggingface_hub import constants, snapshot_download
 
 from learngene_hub import from_learngene
-from learngene_hub.errors import HubError
+from learngene_hub.core.errors import HubError
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate
 from learngene_hub.hub import fetch as fetch_module

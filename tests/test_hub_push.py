@@ -11,7 +11,7 @@ from hub_server import Fault
 from huggingface_hub import HfApi, constants
 
 from learngene_hub import Learngene, evolve, extract
-from learngene_hub.errors import GeneFileError, HubError, HubUnreachableError
+from learngene_hub.core.errors import GeneFileError, HubError, HubUnreachableError
 from learngene_hub.gene.sharing import pull_gene, push_gene
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions

@@ -8,7 +8,7 @@ from hub_genes import REPO
 from hub_server import Fault
 
 from learngene_hub import from_learngene
-from learngene_hub.errors import GeneFileError, HubError, HubUnreachableError
+from learngene_hub.core.errors import GeneFileError, HubError, HubUnreachableError
 from learngene_hub.hub import fetch as fetch_module
 from learngene_hub.hub.client import HubOptions
 

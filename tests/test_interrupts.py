@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.main import app
-from learngene_hub.errors import EngineError
+from learngene_hub.core.errors import EngineError
 
 
 def as_a_library_in_c(*_, **__):

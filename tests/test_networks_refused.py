@@ -8,7 +8,7 @@ import timm
 import torch
 from small_networks import TINY, build_on_meta, every_network, every_resnet, tiny
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks import (
     build,
     plan_structure,

@@ -9,7 +9,8 @@ from small_networks import TINY, build_on_meta, deeper, every_network, every_res
 from timm.models import group_parameters, save_for_hf
 from torch import nn
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
+from learngene_hub.core.rng import derive_seed, seeded_initialisation
 from learngene_hub.networks import (
     FAMILIES,
     IMAGE,
@@ -17,7 +18,6 @@ from learngene_hub.networks import (
     build,
     walkable,
 )
-from learngene_hub.rng import derive_seed, seeded_initialisation
 
 pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
 

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learngene_hub.errors import InheritanceError, SelectionError
+from learngene_hub.core.errors import InheritanceError, SelectionError
+from learngene_hub.core.rng import generator
+from learngene_hub.evolution.operators import mutate, tournament, update_scores
 from learngene_hub.genome.birth import Body, gene_channels, gene_network, newborn
 from learngene_hub.genome.surgery import carried_channels, extract, inherit, inherited_parts
-from learngene_hub.operators import mutate, tournament, update_scores
-from learngene_hub.rng import generator
 
 BODIES = [Body("lg_vgg11", 0.1), Body("lg_resnet12", 0.1), Body("lg_resnet12_wide", 0.08)]
 DEEPER = [

@@ -5,8 +5,8 @@ import os.path
 import pytest
 import yaml
 
-from learngene_hub import plain_yaml
-from learngene_hub.plain_yaml import load_yaml, with_changed_text
+from learngene_hub.core import plain_yaml
+from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
 
 
 @pytest.mark.parametrize(

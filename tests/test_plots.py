@@ -4,8 +4,16 @@ import pytest
 from results_examples import example
 
 from learngene_hub import LearngeneError, evolve
-from learngene_hub.plots import canvas, draw_confusion, draw_curves, draw_evolution, draw_starts, draw_sweep, write_png
-from learngene_hub.plots.evaluation import spread
+from learngene_hub.report.plots import (
+    canvas,
+    draw_confusion,
+    draw_curves,
+    draw_evolution,
+    draw_starts,
+    draw_sweep,
+    write_png,
+)
+from learngene_hub.report.plots.evaluation import spread
 
 
 def drawn(figure):

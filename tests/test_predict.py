@@ -11,7 +11,7 @@ from image_tables import Listener
 from photo_folders import CLASSES, learngene, write_photos
 
 from learngene_hub import LearngeneError
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.finetuning import Predictor
 
 

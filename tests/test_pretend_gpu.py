@@ -10,8 +10,8 @@ from quick_evaluation import QUICK, accuracies
 from learngene_hub import evaluate, evolve, extract, from_learngene, inherit, unfreeze
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.networks import build
-from learngene_hub.sections import CriticSection
-from learngene_hub.training import CHECK_EVERY, Training, measure_statistics, train
+from learngene_hub.recipe.sections import CriticSection
+from learngene_hub.training.loop import CHECK_EVERY, Training, measure_statistics, train
 from learngene_hub.workers import EngineOptions
 
 NAME, THERE = "gtl/resnet12-mini", "a GPU that is not there"

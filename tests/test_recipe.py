@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from learngene_hub.errors import RecipeError
+from learngene_hub.core.errors import RecipeError
 from learngene_hub.evolution.plan import plan_generation
-from learngene_hub.recipe import Recipe, recipe_fields, shipped_recipes
+from learngene_hub.recipe.recipe import Recipe, recipe_fields, shipped_recipes
 
 MINIMAL = {"name": "x", "data": {"preset": "glyphs"}}
 

@@ -7,8 +7,8 @@ from pages import BROWSER, Page, browse, pictures
 from results_examples import STARTS, example
 
 from learngene_hub.report import render_report, write_report
+from learngene_hub.report.results import Summary
 from learngene_hub.report.sentences import headline, limits, not_won
-from learngene_hub.results import Summary
 
 PNG = b"\x89PNG not really"
 SHAPES = ((0.5, 11), (0.25, 11), (1.0, 11), (0.5, 13), (0.5, 16))

@@ -12,9 +12,9 @@ from learngene_hub import Learngene, evaluate
 from learngene_hub.evaluation.protocols import find_protocol
 from learngene_hub.evolution.checkpoint import read_metrics
 from learngene_hub.evolution.run import evolve
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.numbers import MINUS
-from learngene_hub.results import Results
+from learngene_hub.report.results import Results
 
 INDIVIDUALS = RESULTS / "individuals"
 TASKS = torch.tensor([0.5, 0.7, 0.6, 0.4], dtype=torch.float64)

@@ -15,14 +15,14 @@ from docs.tables import RESULTS
 from learngene_hub import Learngene, from_learngene, list_learngenes
 from learngene_hub.cli.main import app
 from learngene_hub.cli.tables import print_table
-from learngene_hub.errors import GeneFileError, HubError
+from learngene_hub.core.errors import GeneFileError, HubError
+from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
-from learngene_hub.gene.judged import write_evaluation
 from learngene_hub.gene.shipped import shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 
 NAMES = sorted(shipped_index())
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from learngene_hub.core.rng import generator
 from learngene_hub.networks import build, layers
 from learngene_hub.networks.small_maps import LEAST_CHANNELS, convolve, pays
-from learngene_hub.rng import generator
 
 BF16 = torch.bfloat16
 

@@ -11,7 +11,7 @@ from test_cli import commands, learngene
 
 import learngene_hub
 from learngene_hub.networks import save_timm_folder
-from learngene_hub.results import Results
+from learngene_hub.report.results import Results
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

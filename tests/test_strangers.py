@@ -12,9 +12,9 @@ from image_tables import png, write_parquet
 from typer.testing import CliRunner
 
 from learngene_hub.cli.main import app
+from learngene_hub.core.plain_text import printable
+from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene.card import BEGIN, END
-from learngene_hub.gene.judged import write_evaluation
-from learngene_hub.plain_text import printable
 
 QUICK = [
     "--ways",

@@ -7,8 +7,8 @@ from image_tables import write_parquet
 from test_cli import learngene, words
 
 from learngene_hub import evolve
+from learngene_hub.core.errors import DataError
 from learngene_hub.data import ClassSplit
-from learngene_hub.errors import DataError
 from learngene_hub.evolution.supply import Supply, check_supply, take_stock
 
 PHOTOS = """\

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from learngene_hub import LearngeneError
-from learngene_hub.fitting import pick_device
+from learngene_hub.core.rng import derive_seed, generator
 from learngene_hub.genome.birth import Body, newborn
-from learngene_hub.rates import Falling, Restarting
-from learngene_hub.rng import derive_seed, generator
-from learngene_hub.sections import AncestrySection
-from learngene_hub.training import (
+from learngene_hub.recipe.sections import AncestrySection
+from learngene_hub.training.fewshot import pick_device
+from learngene_hub.training.loop import (
     CHECK_EVERY,
     Training,
     accuracy,
@@ -19,6 +18,7 @@ from learngene_hub.training import (
     measure_statistics,
     train,
 )
+from learngene_hub.training.rates import Falling, Restarting
 
 BODY = Body("lg_vgg11", 0.1)
 

@@ -129,7 +129,7 @@ def _api() -> str:
     homes = {name: f"learngene_hub.{learngene_hub._HOMES[name]}.{name}" for name in names}
     text = "# Python\n\n`from learngene_hub import ...` gives these names. Each is loaded when it is first used.\n\n"
     text += "\n".join(f"::: {home}\n" for home in homes.values())
-    return text + "\n::: learngene_hub.errors\n"
+    return text + "\n::: learngene_hub.core.errors\n"
 
 
 def _recipes() -> str:

@@ -25,9 +25,9 @@ def card(
     With --results, the evaluation in the card is replaced, and so are its pictures and the model-index of the
     metadata; all other text stays. Without it nothing is changed, but a card that is missing is made.
     """
-    from learngene_hub.errors import GeneFileError
-    from learngene_hub.files import is_there
-    from learngene_hub.gene.judged import read_evaluation, write_evaluation
+    from learngene_hub.core.errors import GeneFileError
+    from learngene_hub.core.files import is_there
+    from learngene_hub.evaluation.card import read_evaluation, write_evaluation
     from learngene_hub.gene.shipped import shipped_index
     from learngene_hub.gene.source import locate
 

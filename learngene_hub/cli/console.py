@@ -21,9 +21,9 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from learngene_hub.errors import LearngeneWarning
-from learngene_hub.plain_text import one_line, printable
-from learngene_hub.progress import Task
+from learngene_hub.core.errors import LearngeneWarning
+from learngene_hub.core.plain_text import one_line, printable
+from learngene_hub.core.progress import Task
 
 SETTLED = 2  # seconds until a bar shows a speed
 SILENCE = 30  # seconds between the lines that stand for a bar where there is no terminal

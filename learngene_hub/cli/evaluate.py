@@ -14,7 +14,7 @@ from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
     from learngene_hub.evaluation import Target
-    from learngene_hub.results import Results, StartResult, Summary
+    from learngene_hub.report.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
 EXAMPLE = (
@@ -71,11 +71,11 @@ def evaluate(
 
     With --out an interrupted evaluation goes on where it was.
     """
+    from learngene_hub.core.files import is_there
     from learngene_hub.evaluation import evaluate as run
     from learngene_hub.evaluation.protocols import find_protocol
     from learngene_hub.evaluation.run import Descendants
-    from learngene_hub.files import is_there
-    from learngene_hub.results import NOVEL
+    from learngene_hub.report.results import NOVEL
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     results = _resumable(
@@ -135,7 +135,7 @@ def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
 
 
 def _show(results: "Results") -> None:
-    from learngene_hub.findings import is_learngene
+    from learngene_hub.report.findings import is_learngene
     from learngene_hub.report.sentences import network_words, tasks_words
 
     rivals = any(not is_learngene(one.start) and one.gain for one in results.descendants[0].starts)

@@ -9,11 +9,11 @@ import typer
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, engine_options
 from learngene_hub.cli.interrupts import interruptible
-from learngene_hub.errors import LearngeneError, StorageError
+from learngene_hub.core.errors import LearngeneError, StorageError
 
 if TYPE_CHECKING:
     from learngene_hub.evolution.dry_run import Forecast
-    from learngene_hub.recipe import Recipe
+    from learngene_hub.recipe.recipe import Recipe
 
 EXAMPLE = (
     "Example: learngene evolve demo evolution.generations=6 --out runs/longer\n\n"
@@ -47,9 +47,9 @@ def evolve(
     from learngene_hub.evolution.checkpoint import has_state
     from learngene_hub.evolution.dry_run import forecast
     from learngene_hub.evolution.run import evolve as run
-    from learngene_hub.fitting import pick_device
     from learngene_hub.gene.source import RUNS
-    from learngene_hub.recipe import Recipe
+    from learngene_hub.recipe.recipe import Recipe
+    from learngene_hub.training.fewshot import pick_device
 
     chosen = Recipe.from_file(recipe, overrides or ())
     if dry_run:

@@ -8,7 +8,7 @@ from types import FrameType
 
 import typer
 
-from learngene_hub.errors import LearngeneError
+from learngene_hub.core.errors import LearngeneError
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from learngene_hub import __version__
 from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import show_warnings_as_lines, stderr
 from learngene_hub.cli.interrupts import interruptible
-from learngene_hub.errors import LearngeneError, lack_of_memory
+from learngene_hub.core.errors import LearngeneError, lack_of_memory
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 WELCOME = f"""\

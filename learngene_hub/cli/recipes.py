@@ -7,7 +7,7 @@ import typer
 
 from learngene_hub.cli.console import print_json, print_text, stdout
 from learngene_hub.cli.tables import print_table
-from learngene_hub.errors import RecipeError
+from learngene_hub.core.errors import RecipeError
 
 app = typer.Typer(
     no_args_is_help=True, help="Recipes that come with the package.", epilog="Example: learngene recipes copy demo"
@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped
 @app.command(name="list", epilog="Example: learngene recipes list")
 def list_recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the shipped recipes with what each is for."""
-    from learngene_hub.recipe import shipped_recipes
+    from learngene_hub.recipe.recipe import shipped_recipes
 
     purposes = {name: _purpose(path) for name, path in shipped_recipes().items()}
     if as_json:
@@ -31,7 +31,7 @@ def list_recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
 @app.command(epilog="Example: learngene recipes show demo")
 def show(recipe: Name) -> None:
     """Print a recipe as it is written."""
-    from learngene_hub.recipe import Recipe
+    from learngene_hub.recipe.recipe import Recipe
 
     print_text(Recipe.from_file(recipe).text, end="")
 
@@ -42,7 +42,7 @@ def copy(
     target: Annotated[Path | None, typer.Argument(help="File to write.  \\[default: RECIPE.yaml here]")] = None,
 ) -> None:
     """Copy a recipe to a file of your own; an existing file is left alone."""
-    from learngene_hub.recipe import Recipe
+    from learngene_hub.recipe.recipe import Recipe
 
     text, file = Recipe.from_file(recipe).text, target or Path(f"{Path(recipe).stem}.yaml")
     try:
@@ -61,7 +61,7 @@ def validate(
 ) -> None:
     """Check a recipe, and that its network can be built; all faults are listed."""
     from learngene_hub.evolution.body import recipe_channels
-    from learngene_hub.recipe import Recipe
+    from learngene_hub.recipe.recipe import Recipe
 
     checked = Recipe.from_file(recipe, overrides or ())
     recipe_channels(checked)

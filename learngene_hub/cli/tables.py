@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from learngene_hub.cli.console import stdout
-from learngene_hub.plain_text import one_line, printable
+from learngene_hub.core.plain_text import one_line, printable
 
 MOST_WHOLE = 40  # characters
 

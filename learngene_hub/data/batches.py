@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data.image_set import Normalisation
-from learngene_hub.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.files import expanded, read_json, write_text
+from learngene_hub.core.progress import Reporter
+from learngene_hub.core.store import KeyedStore
 from learngene_hub.data.image_set import ImageSet
-from learngene_hub.errors import DataError
-from learngene_hub.files import expanded, read_json, write_text
-from learngene_hub.progress import Reporter
-from learngene_hub.store import KeyedStore
 
 IMAGES_FOLDER = "images"
 PIXELS_NAME, NAMES_NAME = "images.safetensors", "classes.json"

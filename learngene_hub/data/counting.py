@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+from learngene_hub.core.files import visible_files
+from learngene_hub.core.progress import Reporter
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.rows import METADATA, TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
-from learngene_hub.files import visible_files
-from learngene_hub.progress import Reporter
 
 IMAGE_FOLDER = "datasets.packaged_modules.imagefolder.imagefolder"  # knows which files `datasets` takes for images
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data.extras import optional_module
-from learngene_hub.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

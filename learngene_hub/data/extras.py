@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from learngene_hub.errors import DataError
+from learngene_hub.core.errors import DataError
 
 
 def optional_module(name: str) -> Any:  # noqa: ANN401 - a module has no better static type

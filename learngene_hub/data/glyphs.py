@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.rng import generator
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.splits import class_file
-from learngene_hub.errors import DataError
-from learngene_hub.rng import generator
 
 CLASS_FILE = "glyphs.json"
 

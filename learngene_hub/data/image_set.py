@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from learngene_hub.errors import DataError
+from learngene_hub.core.errors import DataError
 
 Channels = tuple[float, float, float]
 

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.files import read_inside
+from learngene_hub.core.progress import Reporter, SilentReporter
+from learngene_hub.core.rng import generator
 from learngene_hub.data.cache import Decoded, cache_folder, image_store
 from learngene_hub.data.decode import MOST_ENCODED, decode_image
 from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.rows import Part
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, fingerprint, opened
-from learngene_hub.errors import DataError
-from learngene_hub.files import read_inside
-from learngene_hub.progress import Reporter, SilentReporter
-from learngene_hub.rng import generator
 
 _FORMAT = 3  # raise it when the same source gives other pixels
 _BATCH = 128  # rows held encoded at a time; photos have megabytes

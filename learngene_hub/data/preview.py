@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.files import atomic_path
+from learngene_hub.core.plain_text import one_line
+from learngene_hub.core.rng import generator
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import ImageSet
-from learngene_hub.errors import DataError
-from learngene_hub.files import atomic_path
-from learngene_hub.plain_text import one_line
-from learngene_hub.rng import generator
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,13 +19,13 @@ import httpx2
 from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
+from learngene_hub.core.downloads import check_download, megabytes
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.files import homes_of, leads_out, visible_files
+from learngene_hub.core.progress import LoggingReporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import shorten
-from learngene_hub.downloads import check_download, megabytes
-from learngene_hub.errors import DataError
-from learngene_hub.files import homes_of, leads_out, visible_files
-from learngene_hub.progress import LoggingReporter
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")

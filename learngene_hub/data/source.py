@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.files import expanded, is_there, visible_files
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
-from learngene_hub.errors import DataError
-from learngene_hub.files import expanded, is_there, visible_files
 
 GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200

@@ -11,9 +11,9 @@ from importlib.resources import files
 
 import torch
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.rng import generator
 from learngene_hub.data.image_set import refuse_repeated, shorten
-from learngene_hub.errors import DataError
-from learngene_hub.rng import generator
 
 
 @dataclass(frozen=True)

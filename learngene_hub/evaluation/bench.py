@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 import torch
 
+from learngene_hub.core.progress import Reporter
+from learngene_hub.core.rng import generator
 from learngene_hub.data import DataSource, Normalisation, load_classes, sample_task
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
-from learngene_hub.fitting import Images, on_device, prototype_accuracy, query_accuracy, support_batches
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.progress import Reporter
-from learngene_hub.results import PROTOTYPE
-from learngene_hub.rng import generator
-from learngene_hub.training import Precision, Training, train
+from learngene_hub.report.results import PROTOTYPE
+from learngene_hub.training.fewshot import Images, on_device, prototype_accuracy, query_accuracy, support_batches
+from learngene_hub.training.loop import Precision, Training, train
 
 Role = Literal["held-out", "novel"]
 CROSS = "zero"  # a start's channels compute at birth what they compute alone: better for all starts in our trials

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from learngene_hub.core.progress import Reporter
 from learngene_hub.evaluation.pretraining import Pretraining
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
-from learngene_hub.fitting import Images
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, gene_network
-from learngene_hub.progress import Reporter
-from learngene_hub.recipe import Recipe
-from learngene_hub.training import Precision
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.training.fewshot import Images
+from learngene_hub.training.loop import Precision
 from learngene_hub.workers import EngineOptions
 
 FULL, WIDER = "the full network", "a wider network"

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 
+from learngene_hub.core.progress import Reporter
+from learngene_hub.core.store import KeyedLines
 from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
-from learngene_hub.progress import Reporter
-from learngene_hub.store import KeyedLines
 
 FOLDER = "tasks"
 Measured = dict[str, float]

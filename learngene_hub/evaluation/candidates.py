@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.files import expanded, is_there
 from learngene_hub.data import GLYPHS, Normalisation
-from learngene_hub.errors import LearngeneError
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.dry_run import evolution_flops
-from learngene_hub.files import expanded, is_there
 from learngene_hub.gene.config import DataRecord, GeneConfig
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located, locate, with_files
-from learngene_hub.recipe import Recipe
-from learngene_hub.results import LEARNGENE
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.report.results import LEARNGENE
 
 
 @dataclass(frozen=True)

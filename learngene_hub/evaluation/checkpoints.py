@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from learngene_hub.errors import LearngeneError
+from learngene_hub.core.errors import LearngeneError
 from learngene_hub.evaluation.candidates import Candidate, check_images
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
@@ -14,7 +14,7 @@ from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import Structure, family, plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
-from learngene_hub.results import Cost
+from learngene_hub.report.results import Cost
 
 
 def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> list[Start]:

@@ -15,7 +15,7 @@ from learngene_hub.evaluation.statistics import measure, paired
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import inherited_parts
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
+from learngene_hub.report.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 from learngene_hub.workers import device_name
 
 Judged = Sequence[tuple[Cell, Scored]]

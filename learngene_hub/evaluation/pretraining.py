@@ -16,19 +16,19 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from learngene_hub.core.errors import StorageError, TrainingError
+from learngene_hub.core.files import read_json, write_text
+from learngene_hub.core.progress import Reporter
+from learngene_hub.core.rng import generator, seeded_initialisation
+from learngene_hub.core.store import KeyedStore
 from learngene_hub.data import sample_task
-from learngene_hub.errors import StorageError, TrainingError
-from learngene_hub.files import read_json, write_text
-from learngene_hub.fitting import Images, support_batches
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.genome.birth import placed
 from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
-from learngene_hub.progress import Reporter
-from learngene_hub.rates import Falling
-from learngene_hub.rng import generator, seeded_initialisation
-from learngene_hub.sections import OptimisationSection
-from learngene_hub.store import KeyedStore
-from learngene_hub.training import Precision, Training, train
+from learngene_hub.recipe.sections import OptimisationSection
+from learngene_hub.training.fewshot import Images, support_batches
+from learngene_hub.training.loop import Precision, Training, train
+from learngene_hub.training.rates import Falling
 from learngene_hub.workers import device_name
 
 FORMAT = 1  # raise it when the same plan gives another network

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from learngene_hub.errors import LearngeneError
-from learngene_hub.results import HELD_OUT, NOVEL, PROTOTYPE, Split
-from learngene_hub.sections import OptimisationSection
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.recipe.sections import OptimisationSection
+from learngene_hub.report.results import HELD_OUT, NOVEL, PROTOTYPE, Split
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
+from learngene_hub.core.files import claim, sweep
+from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import cache_folder
-from learngene_hub.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.evaluation.bench import Bench, Plan
 from learngene_hub.evaluation.budget import Budget
 from learngene_hub.evaluation.cache import ResultsCache
@@ -28,15 +30,13 @@ from learngene_hub.evaluation.starts import (
     make_baselines,
     scratch,
 )
-from learngene_hub.files import claim, sweep
-from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
-from learngene_hub.plots import check_can_draw
-from learngene_hub.progress import LoggingReporter, Reporter
 from learngene_hub.report import write_report
-from learngene_hub.results import RESULTS_NAME, Results
-from learngene_hub.training import Precision, best_precision
+from learngene_hub.report.plots import check_can_draw
+from learngene_hub.report.results import RESULTS_NAME, Results
+from learngene_hub.training.fewshot import pick_device
+from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 
 PRETRAINED_FOLDER = "pretrained"

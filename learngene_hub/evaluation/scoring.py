@@ -8,13 +8,13 @@ from itertools import count
 
 import torch
 
+from learngene_hub.core.progress import Reporter
 from learngene_hub.evaluation.bench import Bench, Unit
 from learngene_hub.evaluation.cache import Measured, ResultsCache
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
-from learngene_hub.progress import Reporter
-from learngene_hub.training import Precision, best_precision
+from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Pool, Step, no_step, threads
 
 TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count

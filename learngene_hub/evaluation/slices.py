@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from learngene_hub.core.rng import generator
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import State, extract, reorder
 from learngene_hub.networks import Axes, Structure
-from learngene_hub.rng import generator
 
 Ranking = Callable[[State, Sequence[Axes], int, int], Tensor]
 """State, tensors that write one group, channels wanted, seed -> `(channels,)` worth of every channel of the group."""

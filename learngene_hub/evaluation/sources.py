@@ -8,6 +8,9 @@ from functools import partial
 
 import torch
 
+from learngene_hub.core.errors import DataError, LearngeneError
+from learngene_hub.core.files import is_there, public_name
+from learngene_hub.core.progress import Reporter
 from learngene_hub.data import (
     PRESETS,
     DataSource,
@@ -18,14 +21,11 @@ from learngene_hub.data import (
     load_classes,
     source_of,
 )
-from learngene_hub.errors import DataError, LearngeneError
 from learngene_hub.evaluation.bench import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
-from learngene_hub.files import is_there, public_name
-from learngene_hub.fitting import Images, on_device
 from learngene_hub.gene.config import DataRecord
-from learngene_hub.progress import Reporter
-from learngene_hub.results import NOVEL
+from learngene_hub.report.results import NOVEL
+from learngene_hub.training.fewshot import Images, on_device
 
 SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
+from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingError
+from learngene_hub.core.files import alone, written
+from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
-from learngene_hub.errors import LearngeneError, SelectionError, TrainingError
 from learngene_hub.evaluation.budget import FULL, PLANS, TEACHER, WIDER, Budget, plan_flops
 from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution.run import evolve
-from learngene_hub.files import alone, written
-from learngene_hub.fitting import support_batches
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import body_channels, gene_network, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract
-from learngene_hub.results import SCRATCH, Cost
-from learngene_hub.rng import generator
-from learngene_hub.training import measure_statistics
+from learngene_hub.report.results import SCRATCH, Cost
+from learngene_hub.training.fewshot import support_batches
+from learngene_hub.training.loop import measure_statistics
 from learngene_hub.workers import threads
 
 FOUNDERS_FOLDER = "founders"

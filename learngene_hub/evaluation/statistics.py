@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from learngene_hub.results import Measure, Summary
+from learngene_hub.report.results import Measure, Summary
 
 
 def summarise(values: Sequence[float]) -> Summary:

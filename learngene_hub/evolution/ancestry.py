@@ -13,19 +13,19 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from learngene_hub.core.rng import generator
 from learngene_hub.data import Task, sample_task
 from learngene_hub.evolution.critics import critic_fitness
 from learngene_hub.evolution.environment import Environment
+from learngene_hub.evolution.operators import mutate
 from learngene_hub.evolution.plan import GenerationPlan
 from learngene_hub.evolution.precision import check_precision
-from learngene_hub.fitting import support_batches
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract, inherited_parts
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.operators import mutate
-from learngene_hub.rng import generator
-from learngene_hub.training import measure_statistics, train
+from learngene_hub.training.fewshot import support_batches
+from learngene_hub.training.loop import measure_statistics, train
 from learngene_hub.workers import Step, threads
 
 

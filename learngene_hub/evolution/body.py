@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from learngene_hub.genome.birth import Body, gene_channels, gene_network
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 
 
 def network_body(recipe: Recipe) -> Body:

@@ -19,18 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from learngene_hub import files
-from learngene_hub.descent import everyone
-from learngene_hub.errors import NetworkError, RecipeError, RunError, first_fault
+from learngene_hub.core import files
+from learngene_hub.core.errors import NetworkError, RecipeError, RunError, first_fault
+from learngene_hub.core.files import append_line, atomic_path, leads_out, parse_json, read_file, write_text
+from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
-from learngene_hub.files import append_line, atomic_path, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
-from learngene_hub.recipe import Recipe
-from learngene_hub.store import CHECKSUM, is_sealed, sealed
-from learngene_hub.training import Precision
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.report.descent import everyone
+from learngene_hub.training.loop import Precision
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from learngene_hub.core.rng import generator
 from learngene_hub.data import Task
-from learngene_hub.fitting import Images, query_accuracy, support_batches
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.genome.genome import Genome
-from learngene_hub.rng import generator
-from learngene_hub.training import Training, train
+from learngene_hub.training.fewshot import Images, query_accuracy, support_batches
+from learngene_hub.training.loop import Training, train
 
 
 def critic_fitness(
@@ -34,7 +34,7 @@ def critic_fitness(
         tasks: of equally many classes.
         training: optimiser, steps and precision.
         body: what is built.
-        cross: see `learngene_hub.operators.inherit`.
+        cross: see `learngene_hub.evolution.operators.inherit`.
         seed: of the evolution.
         on_step: called with the number of images of every step of every critic.
 

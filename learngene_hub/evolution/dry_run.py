@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from learngene_hub.core.rng import generator
 from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
 from learngene_hub.evolution.plan import GenerationPlan, plan_generation
 from learngene_hub.evolution.precision import pick_precision
@@ -18,9 +19,8 @@ from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
 from learngene_hub.networks import LearngeneNetwork, build
-from learngene_hub.recipe import Recipe
-from learngene_hub.rng import generator
-from learngene_hub.training import Precision, Training, autocast, train
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.training.loop import Precision, Training, autocast, train
 
 MEASURED_STEPS = 3
 WARMUP_STEPS = 2

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from learngene_hub.core.files import public_name
+from learngene_hub.core.progress import Reporter
 from learngene_hub.data import (
     PRESETS,
     ClassSplit,
@@ -20,9 +22,7 @@ from learngene_hub.data import (
     split_classes,
     tell_left_out,
 )
-from learngene_hub.files import public_name
-from learngene_hub.fitting import Images, on_device
-from learngene_hub.progress import Reporter
+from learngene_hub.training.fewshot import Images, on_device
 
 
 @dataclass(frozen=True)

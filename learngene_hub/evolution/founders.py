@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
+from learngene_hub.core.files import read_file, write_text
+from learngene_hub.core.progress import Reporter
+from learngene_hub.core.store import KeyedStore
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
-from learngene_hub.files import read_file, write_text
 from learngene_hub.gene.folder import read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
-from learngene_hub.progress import Reporter
-from learngene_hub.store import KeyedStore
 
 FORMAT = 2  # raise it when the same plan gives another founder
 GENE_NAME, RECORD_NAME = "gene.safetensors", "record.json"

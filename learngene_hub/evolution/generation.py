@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
+from learngene_hub.core.progress import Task as Bar
+from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
 from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.individual import EvolutionState, Individual
+from learngene_hub.evolution.operators import tournament, update_scores
 from learngene_hub.evolution.plan import GenerationPlan, SelectionPlan
 from learngene_hub.genome.genome import Genome
-from learngene_hub.operators import tournament, update_scores
-from learngene_hub.progress import Task as Bar
-from learngene_hub.rng import generator
 from learngene_hub.workers import Pool
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from learngene_hub.genome.genome import Genome
-from learngene_hub.training import Precision
+from learngene_hub.training.loop import Precision
 
 
 @dataclass(frozen=True)

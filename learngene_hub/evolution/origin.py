@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from learngene_hub import __version__
-from learngene_hub.descent import everyone, line_of
+from learngene_hub.core.files import public_name
+from learngene_hub.core.plain_yaml import with_changed_text
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.environment import Environment, source_name
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.supply import data_source
-from learngene_hub.files import public_name
 from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure
-from learngene_hub.plain_yaml import with_changed_text
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.report.descent import everyone, line_of
 from learngene_hub.workers import device_name
 
 

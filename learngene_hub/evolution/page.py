@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from learngene_hub.descent import everyone
-from learngene_hub.errors import RunError
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.files import write_text
 from learngene_hub.evolution.checkpoint import check_lineages, has_state, load_state, read_metrics
-from learngene_hub.files import write_text
 from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, read_config
 from learngene_hub.gene.source import locate
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
+from learngene_hub.report.descent import everyone
 
 
 def write_page(source: str, page: Path | None = None) -> Path:

@@ -6,9 +6,9 @@ selection and the cost in the gene's config.
 
 from dataclasses import dataclass
 
-from learngene_hub.rates import Falling, Rate, Restarting
-from learngene_hub.recipe import Recipe
-from learngene_hub.training import Precision, Training
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.training.loop import Precision, Training
+from learngene_hub.training.rates import Falling, Rate, Restarting
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class AncestryPlan:
         ways: base classes of the task of one life.
         images_per_class: images of each class in it; None: all.
         training: optimiser, steps, rates.
-        mutation_rate: see `learngene_hub.operators.mutate`.
+        mutation_rate: see `learngene_hub.evolution.operators.mutate`.
         statistics_batches: over which the gene's batch norms are measured at extraction.
         threads: torch's, for one network.
     """
@@ -82,7 +82,7 @@ class GenerationPlan:
         generation: from 0.
         seed: of everything that is drawn.
         individuals: born in it.
-        cross: see `learngene_hub.operators.inherit`.
+        cross: see `learngene_hub.evolution.operators.inherit`.
         ancestry: how ancestry networks live.
         critics: how critics live.
         selection: who survives.

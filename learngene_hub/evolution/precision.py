@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from learngene_hub.errors import EngineError
+from learngene_hub.core.errors import EngineError
 from learngene_hub.evolution.plan import GenerationPlan
-from learngene_hub.recipe import Recipe
-from learngene_hub.training import Precision, best_precision
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Pool, Step, chip_kind
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
-from learngene_hub.errors import RunError
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.files import LOCK_NAME, atomic_path, claim, write_text
+from learngene_hub.core.progress import LoggingReporter, Reporter
+from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.checkpoint import (
@@ -33,8 +36,6 @@ from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.plan import GenerationPlan, plan_generation
 from learngene_hub.evolution.precision import settle_precision
 from learngene_hub.evolution.supply import check_supply, class_split, data_source
-from learngene_hub.files import LOCK_NAME, atomic_path, claim, write_text
-from learngene_hub.fitting import draw_tasks, pick_device
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -42,17 +43,16 @@ from learngene_hub.gene.folder import (
     METRICS_NAME,
     PICTURE_NAME,
     RECIPE_NAME,
+    carry_card,
     stored,
     write_gene,
 )
-from learngene_hub.gene.judged import carry_card
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
-from learngene_hub.plots import check_can_draw, draw_evolution, write_png
-from learngene_hub.progress import LoggingReporter, Reporter
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
-from learngene_hub.rng import generator
+from learngene_hub.report.plots import check_can_draw, draw_evolution, write_png
+from learngene_hub.training.fewshot import draw_tasks, pick_device
 from learngene_hub.workers import EngineOptions, make_engine, on_cpu
 
 GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.data import PRESETS, ClassSplit, DataSource, count_images, is_at_hand, source_of
-from learngene_hub.errors import DataError
 from learngene_hub.evolution.environment import find_split
-from learngene_hub.recipe import Recipe
-from learngene_hub.sections import ClassesSection
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.recipe.sections import ClassesSection
 
 NAMED = 3  # classes named in a message
 

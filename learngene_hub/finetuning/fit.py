@@ -9,14 +9,14 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageSet, Normalisation
-from learngene_hub.errors import LearngeneError
 from learngene_hub.finetuning.photos import Parts
 from learngene_hub.finetuning.settings import Settings
-from learngene_hub.fitting import Images, on_device
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.rng import generator
-from learngene_hub.training import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
+from learngene_hub.training.fewshot import Images, on_device
+from learngene_hub.training.loop import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
 
 CHUNK = 500  # images a forward pass of a measurement
 

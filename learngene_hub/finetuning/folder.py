@@ -8,12 +8,12 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from markupsafe import Markup
 
-from learngene_hub.errors import RunError
-from learngene_hub.files import atomic_path, write_text
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.files import atomic_path, write_text
+from learngene_hub.core.markdown import markdown_template
 from learngene_hub.gene.folder import CARD_NAME
-from learngene_hub.markdown import markdown_template
 from learngene_hub.networks import LearngeneNetwork, save_timm_folder
-from learngene_hub.plots import draw_confusion, draw_training, write_png
+from learngene_hub.report.plots import draw_confusion, draw_training, write_png
 
 CLASSES_NAME = "classes.json"
 RECORD_NAME = "finetune.json"

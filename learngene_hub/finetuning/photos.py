@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import torch
 
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.files import expanded, public_name
+from learngene_hub.core.progress import Reporter
+from learngene_hub.core.rng import generator
 from learngene_hub.data import DataSource, ImageSet, available_classes, count_images, load_classes, tell_left_out
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
 from learngene_hub.data.source import local_path, opened
-from learngene_hub.errors import DataError
-from learngene_hub.files import expanded, public_name
-from learngene_hub.progress import Reporter
-from learngene_hub.rng import generator
 
 SHARE = 0.2
 

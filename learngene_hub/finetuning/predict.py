@@ -9,14 +9,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from learngene_hub.core.errors import DataError, LearngeneError
+from learngene_hub.core.files import is_hidden, read_file, read_json
+from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import ImageBatches, Normalisation
 from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
-from learngene_hub.errors import DataError, LearngeneError
-from learngene_hub.files import is_hidden, read_file, read_json
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
 from learngene_hub.networks import LearngeneNetwork, load_timm_folder
-from learngene_hub.progress import LoggingReporter, Reporter
 
 BATCH = 64
 MOST_NAMES = 16 * 10**6  # bytes of the names of classes

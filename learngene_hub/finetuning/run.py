@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 
 from learngene_hub import __version__
+from learngene_hub.core.errors import LearngeneError, RunError, StorageError
+from learngene_hub.core.files import check_room, claim_new, refuse_unmakeable
+from learngene_hub.core.progress import LoggingReporter, Reporter, Task
 from learngene_hub.data import Normalisation, cache_folder
-from learngene_hub.descendant import from_learngene
-from learngene_hub.errors import LearngeneError, RunError, StorageError
-from learngene_hub.files import check_room, claim_new, refuse_unmakeable
 from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.settings import Settings
-from learngene_hub.fitting import pick_device
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
+from learngene_hub.inherit.descendant import from_learngene
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.plots import check_can_draw
-from learngene_hub.progress import LoggingReporter, Reporter, Task
+from learngene_hub.report.plots import check_can_draw
+from learngene_hub.training.fewshot import pick_device
 from learngene_hub.workers import on_cpu
 
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record

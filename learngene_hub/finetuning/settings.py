@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from learngene_hub.errors import LearngeneError
-from learngene_hub.sections import OptimisationSection
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.recipe.sections import OptimisationSection
 
 RATES = (0.005, 0.01, 0.03)
 WARMUP = 5  # steps

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from learngene_hub.errors import NetworkError, RunError
+from learngene_hub.core.errors import NetworkError, RunError
 from learngene_hub.finetuning.folder import (
     CLASSES_NAME,
     CONFUSION_NAME,

@@ -9,12 +9,12 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from markupsafe import Markup
 
+from learngene_hub.core.errors import GeneFileError
+from learngene_hub.core.markdown import markdown_template
+from learngene_hub.core.plain_text import one_line
+from learngene_hub.core.plain_yaml import load_yaml
 from learngene_hub.data import is_hub_id
-from learngene_hub.errors import GeneFileError
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.markdown import markdown_template
-from learngene_hub.plain_text import one_line
-from learngene_hub.plain_yaml import load_yaml
 
 LIBRARY_NAME = "learngene"
 MOST_CARD = 200_000  # characters: YAML takes seconds for more

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks import plan_structure
 
 SCHEMA_VERSION = 1

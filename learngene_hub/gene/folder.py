@@ -6,6 +6,7 @@ loaded in part: a folder passes every check, or is refused with the check that f
 
 import hashlib
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from learngene_hub.errors import GeneFileError, NetworkError, first_fault
-from learngene_hub.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
+from learngene_hub.core.errors import GeneFileError, NetworkError, first_fault
+from learngene_hub.core.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
@@ -230,6 +231,17 @@ def _checked(folder: Path, files: Files | None) -> "_Reader":
         with _readable(folder):
             check()
     return reader
+
+
+def carry_card(old: Path, new: Path, config: GeneConfig) -> None:
+    """Keep the card of the folder `old`, and its pictures, in `new`, if `old` holds the gene of `config` too."""
+    try:
+        same = read_config(old).model_copy(update={"package_version": config.package_version}) == config
+    except GeneFileError:
+        return
+    for name in (CARD_NAME, *EVALUATIONS) if same else ():
+        if (old / name).is_file():
+            shutil.copyfile(old / name, new / name)
 
 
 def verify(folder: Path, files: Files | None = None) -> list[Check]:

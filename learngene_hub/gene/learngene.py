@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from learngene_hub.errors import GeneFileError
-from learngene_hub.files import written
+from learngene_hub.core.errors import GeneFileError
+from learngene_hub.core.files import written
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import Files, read_beside, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene

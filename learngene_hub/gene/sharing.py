@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from learngene_hub.errors import RunError
-from learngene_hub.files import atomic_path, claim_new, refuse_unmakeable
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.files import atomic_path, claim_new, refuse_unmakeable
 from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,

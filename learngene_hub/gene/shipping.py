@@ -14,8 +14,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from learngene_hub.errors import GeneFileError
-from learngene_hub.files import atomic_path, file_sha256, write_text
+from learngene_hub.core.errors import GeneFileError
+from learngene_hub.core.files import atomic_path, file_sha256, write_text
 from learngene_hub.gene.card import FACTS, addressed_card, card_facts
 from learngene_hub.gene.config import config_text
 from learngene_hub.gene.folder import (

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from learngene_hub.errors import GeneFileError, HubError
-from learngene_hub.files import is_there
+from learngene_hub.core.errors import GeneFileError, HubError
+from learngene_hub.core.files import is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
 from learngene_hub.gene.shipped import PREFIX, near_names, shipped_folder, shipped_index
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from learngene_hub.errors import InheritanceError
+from learngene_hub.core.errors import InheritanceError
+from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import carried_channels, inherit_into
 from learngene_hub.networks import Group, LearngeneNetwork, build, plan_structure
-from learngene_hub.rng import seeded_initialisation
 
 GRAIN = 1000  # steps of 1 in which the first fraction of a tapering gene is sought
 

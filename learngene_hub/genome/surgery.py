@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from learngene_hub.errors import InheritanceError
+from learngene_hub.core.errors import InheritanceError
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import IMAGE, Axes, Layer, Structure, in_blocks, joined, part, reordered
 from learngene_hub.networks.structure import REFUSE

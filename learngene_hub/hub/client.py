@@ -36,8 +36,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from learngene_hub import __version__
-from learngene_hub.errors import HubError, HubUnreachableError
-from learngene_hub.files import expanded
+from learngene_hub.core.errors import HubError, HubUnreachableError
+from learngene_hub.core.files import expanded
 from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"

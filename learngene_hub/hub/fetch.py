@@ -23,9 +23,9 @@ from typing import TypeVar, cast
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
 from learngene_hub import __version__
-from learngene_hub.downloads import check_download, limit_of
-from learngene_hub.errors import HubError, HubUnreachableError, LearngeneWarning
-from learngene_hub.files import read_file, write_text
+from learngene_hub.core.downloads import check_download, limit_of
+from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
+from learngene_hub.core.files import read_file, write_text
 from learngene_hub.hub.address import COMMIT, Address
 from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, explained, is_busy, not_a_hub, receive
 from learngene_hub.hub.listing import MOST_LISTING, ListedFile, Listing, fetch_listing

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from learngene_hub.errors import HubError
+from learngene_hub.core.errors import HubError
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions, not_a_hub, receive
 

@@ -14,7 +14,7 @@ import httpx2
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from learngene_hub.errors import HubError
+from learngene_hub.core.errors import HubError
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions, again, asked, explained
 from learngene_hub.hub.fetch import fetch

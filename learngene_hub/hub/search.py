@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from huggingface_hub import ModelCardData
 from huggingface_hub.hf_api import ModelInfo
 
-from learngene_hub.errors import HubError
+from learngene_hub.core.errors import HubError
 from learngene_hub.hub.client import HubOptions, asked, check_reachable, explained, not_a_hub
 
 LIMIT = 200

@@ -9,7 +9,7 @@ from typing import SupportsIndex, cast
 import timm
 from torch import nn
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.families import FAMILIES
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import Family, Structure

@@ -16,7 +16,7 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learngene_hub.errors import InheritanceError
+from learngene_hub.core.errors import InheritanceError
 from learngene_hub.networks.axes import IMAGE, Axes, part
 from learngene_hub.networks.entry import create
 from learngene_hub.networks.layers import HalvingPool, convolution

@@ -8,7 +8,7 @@ from timm.layers import ClassifierHead
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.structure import Structure
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, SupportsFloat
 
 from torch import Tensor
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group
 
 MOST_WIDTH = 100

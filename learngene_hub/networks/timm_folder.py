@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from safetensors import SafetensorError
 from timm.models import save_for_hf
 
-from learngene_hub.errors import NetworkError, first_fault
+from learngene_hub.core.errors import NetworkError, first_fault
+from learngene_hub.core.files import read_json, written
 from learngene_hub.families import FAMILIES
-from learngene_hub.files import read_json, written
 from learngene_hub.networks.axes import CLASSES
 from learngene_hub.networks.build import plan_structure, walkable
 from learngene_hub.networks.network import LearngeneNetwork

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
-from learngene_hub.descent import Record, everyone, line_of
-from learngene_hub.plots import draw_evolution, svg_address
 from learngene_hub.report import numbers
+from learngene_hub.report.descent import Record, everyone, line_of
 from learngene_hub.report.lineage import tree
+from learngene_hub.report.plots import draw_evolution, svg_address
 from learngene_hub.report.templates import page_template
 
 EVOLUTION_NAME = "evolution.html"

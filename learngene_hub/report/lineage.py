@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from learngene_hub.descent import Record, everyone, line_of
+from learngene_hub.report.descent import Record, everyone, line_of
 from learngene_hub.report.numbers import percent
 
 MOST = 400  # individuals drawn

@@ -1,6 +1,6 @@
 """Numbers as people read them: accuracies in percent, differences in points with their sign, costs in round figures."""
 
-from learngene_hub.results import Summary
+from learngene_hub.report.results import Summary
 
 MINUS = "\N{MINUS SIGN}"
 

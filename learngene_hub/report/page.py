@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from learngene_hub.files import write_text
-from learngene_hub.findings import find, is_learngene, lead_over, measure_words, ranked, rivals, standing, sweeps
-from learngene_hub.plots import draw_curves, draw_starts, draw_sweep, svg_address, write_png
+from learngene_hub.core.files import write_text
 from learngene_hub.report import numbers
+from learngene_hub.report.findings import find, is_learngene, lead_over, measure_words, ranked, rivals, standing, sweeps
+from learngene_hub.report.plots import draw_curves, draw_starts, draw_sweep, svg_address, write_png
+from learngene_hub.report.results import PROTOTYPE, DescendantResult, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, rates_at_the_edge
 from learngene_hub.report.templates import page_template
-from learngene_hub.results import PROTOTYPE, DescendantResult, Results, StartResult, Summary
 
 REPORT_NAME = "report.html"
 COMPARISON_NAME, CURVES_NAME, SWEEP_NAME = "comparison.png", "curves.png", "sweep.png"

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from learngene_hub.findings import Standing, find, lead_over, measure_words, ranked, rivals, standing
+from learngene_hub.report.findings import Standing, find, lead_over, measure_words, ranked, rivals, standing
 from learngene_hub.report.numbers import accuracy, count, points, size
-from learngene_hub.results import HELD_OUT, DescendantResult, Results, StartResult, Summary
+from learngene_hub.report.results import HELD_OUT, DescendantResult, Results, StartResult, Summary
 
 
 def network_words(descendant: DescendantResult) -> str:

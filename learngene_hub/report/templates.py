@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from learngene_hub.plain_text import printable
+from learngene_hub.core.plain_text import printable
 from learngene_hub.report import numbers
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import torch
 
-from learngene_hub.errors import EngineError
+from learngene_hub.core.errors import EngineError
 from learngene_hub.workers.local import Alone, Processes
 from learngene_hub.workers.on_ray import RayEngine
 from learngene_hub.workers.pool import Engine

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from learngene_hub.errors import EngineError
-from learngene_hub.progress import Reporter
-from learngene_hub.workers.device import at_work_on, device_name
+from learngene_hub.core.device import at_work_on, device_name
+from learngene_hub.core.errors import EngineError
+from learngene_hub.core.progress import Reporter
 from learngene_hub.workers.payload import Payload, pack
 from learngene_hub.workers.pool import WorkerLostError, WorkerPool
 from learngene_hub.workers.task import SharedData, Step, Task, no_step

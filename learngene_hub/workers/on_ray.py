@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from learngene_hub.errors import EngineError
-from learngene_hub.progress import Reporter
+from learngene_hub.core.errors import EngineError
+from learngene_hub.core.progress import Reporter
 from learngene_hub.workers.payload import pack
 from learngene_hub.workers.pool import WorkerLostError, WorkerPool
 from learngene_hub.workers.task import SharedData

@@ -16,8 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from learngene_hub.errors import EngineError
-from learngene_hub.progress import Reporter
+from learngene_hub.core.errors import EngineError
+from learngene_hub.core.progress import Reporter
 from learngene_hub.workers.task import SharedData, Step, Task, no_step
 from learngene_hub.workers.worker import Answer, Done, Failed, OutOfMemory
 

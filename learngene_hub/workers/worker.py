@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from learngene_hub.errors import LearngeneError, lack_of_memory
-from learngene_hub.workers.device import at_work_on, chip_kind, chip_name
+from learngene_hub.core.device import at_work_on, chip_kind, chip_name
+from learngene_hub.core.errors import LearngeneError, lack_of_memory
 from learngene_hub.workers.payload import Payload, unpack
 
 INTERVAL = 0.2  # seconds between two messages about steps

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from attacks.engine import Kind, Target
 from attacks.mutate import NAMES, altered, scrambled, text_of
 from learngene_hub import from_learngene
-from learngene_hub.files import file_sha256
+from learngene_hub.core.files import file_sha256
 from learngene_hub.gene.card import addressed_card, check_card
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, read_gene, verify
 from learngene_hub.gene.listing import read_gain

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attacks.engine import Kind, Target
 from attacks.genes import lay
 from attacks.mutate import NAMES, altered, odd, scrambled
-from learngene_hub.recipe import Recipe, recipe_fields, shipped_recipes
+from learngene_hub.recipe.recipe import Recipe, recipe_fields, shipped_recipes
 
 NAME = "recipe.yaml"
 SHIPPED = {name: path.read_bytes() for name, path in shipped_recipes().items()}

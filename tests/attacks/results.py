@@ -11,9 +11,9 @@ from results_examples import example
 from attacks.engine import Kind, Target
 from attacks.genes import lay
 from attacks.mutate import altered, scrambled, text_of
-from learngene_hub.gene import judged
+from learngene_hub.evaluation import card as judged
 from learngene_hub.report.page import render_report
-from learngene_hub.results import Results
+from learngene_hub.report.results import Results
 
 NAME = "results.json"
 

@@ -13,6 +13,9 @@ from PIL import Image
 from attacks.engine import Kind, Target
 from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
+from learngene_hub.core.files import file_sha256
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.core.store import sealed
 from learngene_hub.data import DataSource, load_classes
 from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.cache import ResultsCache
@@ -20,11 +23,8 @@ from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_state, truncate_metrics
 from learngene_hub.evolution.origin import lineage
 from learngene_hub.evolution.page import write_page
-from learngene_hub.files import file_sha256
 from learngene_hub.genome.birth import Body
-from learngene_hub.progress import SilentReporter
-from learngene_hub.recipe import Recipe
-from learngene_hub.store import sealed
+from learngene_hub.recipe.recipe import Recipe
 
 STATE = "state/state.json"
 UNIT = Unit("novel", 0, 0, 0.1)

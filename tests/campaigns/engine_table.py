@@ -24,7 +24,7 @@ from engine_faults import Notes, faulty_tasks
 
 from learngene_hub.evolution import generation
 from learngene_hub.evolution.run import evolve
-from learngene_hub.recipe import Recipe
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import EngineOptions
 from learngene_hub.workers.on_ray import import_ray
 

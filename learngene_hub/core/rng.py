@@ -13,7 +13,7 @@ from threading import RLock
 
 import torch
 
-from learngene_hub.errors import LearngeneError
+from learngene_hub.core.errors import LearngeneError
 
 _ALONE = RLock()
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from learngene_hub.errors import LearngeneError
-from learngene_hub.findings import Sweep, is_learngene, measure_words, ranked, sweeps
-from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
-from learngene_hub.results import SCRATCH, DescendantResult, Results, Summary
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.report.findings import Sweep, is_learngene, measure_words, ranked, sweeps
+from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
+from learngene_hub.report.results import SCRATCH, DescendantResult, Results, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from learngene_hub.errors import NetworkError
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.networks import Axes, LearngeneNetwork, part, walkable

@@ -7,7 +7,7 @@ message, without a traceback, and exits with status 1.
 import re
 from typing import TYPE_CHECKING
 
-from learngene_hub.plain_text import printable
+from learngene_hub.core.plain_text import printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

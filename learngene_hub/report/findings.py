@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from learngene_hub.results import LEARNGENE, PROTOTYPE, SCRATCH, DescendantResult, Results, StartResult, Summary
+from learngene_hub.report.results import LEARNGENE, PROTOTYPE, SCRATCH, DescendantResult, Results, StartResult, Summary
 
 Standing = Literal["ahead", "level", "behind", "unknown"]
 Axis = Literal["width", "depth"]

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from learngene_hub.errors import LearngeneError, first_fault
-from learngene_hub.files import read_file, write_text
+from learngene_hub.core.errors import LearngeneError, first_fault
+from learngene_hub.core.files import read_file, write_text
 
 RESULTS_NAME = "results.json"
 RESULTS_VERSION = 1

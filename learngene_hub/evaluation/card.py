@@ -4,25 +4,24 @@ Only what stands between the marks and the `model-index` of the metadata is repl
 left it, and so do all other keys of the metadata.
 """
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard
 
-from learngene_hub.errors import GeneFileError, LearngeneError
-from learngene_hub.files import write_text
-from learngene_hub.findings import find, lead_over, measure_words, ranked
+from learngene_hub.core.errors import GeneFileError, LearngeneError
+from learngene_hub.core.files import write_text
+from learngene_hub.core.markdown import markdown_template
+from learngene_hub.core.plain_text import one_line
 from learngene_hub.gene.card import BEGIN, END, check_card, render_card
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
-from learngene_hub.markdown import markdown_template
-from learngene_hub.plain_text import one_line
-from learngene_hub.plots import draw_starts, write_png
 from learngene_hub.report import numbers
+from learngene_hub.report.findings import find, lead_over, measure_words, ranked
+from learngene_hub.report.plots import draw_starts, write_png
+from learngene_hub.report.results import ACCURACY_METRIC, GAIN_METRIC, HELD_OUT, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
-from learngene_hub.results import ACCURACY_METRIC, GAIN_METRIC, HELD_OUT, Results, StartResult, Summary
 
 TASK, TASK_NAME = "image-classification", "Image Classification"
 _SECTION = "\n## Limits\n"  # a card without marks gets its evaluation before this one
@@ -88,17 +87,6 @@ def read_evaluation(folder: Path) -> str:
             "give its results: learngene card GENE --results FOLDER"
         )
     return text[slice(*between)].strip()
-
-
-def carry_card(old: Path, new: Path, config: GeneConfig) -> None:
-    """Keep the card of the folder `old`, and its pictures, in `new`, if `old` holds the gene of `config` too."""
-    try:
-        same = read_config(old).model_copy(update={"package_version": config.package_version}) == config
-    except GeneFileError:
-        return
-    for name in (CARD_NAME, *EVALUATIONS) if same else ():
-        if (old / name).is_file():
-            shutil.copyfile(old / name, new / name)
 
 
 def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
@@ -167,7 +155,7 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
 def _section(judgements: Iterable[_Judgement]) -> str:
     shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
     filters = {function.__name__: function for function in shown}
-    template = markdown_template("learngene_hub.gene", "judged.md.jinja", filters=filters, is_trimmed=True)
+    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", filters=filters, is_trimmed=True)
     return "\n\n".join(template.render(_values(one)).strip() for one in judgements)
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from learngene_hub.plain_text import one_line, printable
+from learngene_hub.core.plain_text import one_line, printable
 
 # An underscore inside a word means nothing to Markdown; a sign of a list or heading does at the beginning only.
 _ACTIVE = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]+(?=\s|$)|(?<=^\d)[.)](?=\s|$)")

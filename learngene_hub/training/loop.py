@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from learngene_hub.rates import Falling, Rate, Slow, rate_factor
-from learngene_hub.workers.device import cpu_has_bfloat16
+from learngene_hub.core.device import cpu_has_bfloat16
+from learngene_hub.training.rates import Falling, Rate, Slow, rate_factor
 
 Precision = Literal["float32", "bfloat16"]
 Batch = tuple[Tensor, Tensor]

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from learngene_hub import __version__
-from learngene_hub.errors import InheritanceError, NetworkError, first_fault
-from learngene_hub.freezing import freeze, unfreeze
+from learngene_hub.core.errors import InheritanceError, NetworkError, first_fault
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.genome.surgery import extract as extract_genome
 from learngene_hub.genome.surgery import inherit as inherit_genome
+from learngene_hub.inherit.freezing import freeze, unfreeze
 from learngene_hub.networks import IMAGE, LearngeneNetwork, plan_structure, walkable
 
 _BY_THE_GENE = "the gene brings its network, its weights and what to normalise images with"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from learngene_hub.errors import SelectionError
+from learngene_hub.core.errors import SelectionError
 from learngene_hub.genome.surgery import State, reorder
 from learngene_hub.networks import Group, Structure
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from learngene_hub.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
+from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,9 +6,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from learngene_hub.errors import LearngeneError
-from learngene_hub.files import atomic_path
-from learngene_hub.plain_text import printable
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.files import atomic_path
+from learngene_hub.core.plain_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

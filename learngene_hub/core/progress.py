@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from learngene_hub.plain_text import printable
+from learngene_hub.core.plain_text import printable
 
 
 class Task(Protocol):

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError
 
-from learngene_hub.errors import LearngeneError, StorageError
-from learngene_hub.files import (
+from learngene_hub.core.errors import LearngeneError, StorageError
+from learngene_hub.core.files import (
     alone,
     append_line,
     atomic_path,
@@ -27,7 +27,7 @@ from learngene_hub.files import (
     write_text,
     written,
 )
-from learngene_hub.progress import Reporter
+from learngene_hub.core.progress import Reporter
 
 ENTRY_NAME = "entry.json"
 CHECKSUM = "sha256"

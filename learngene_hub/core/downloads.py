@@ -3,7 +3,7 @@
 import math
 import os
 
-from learngene_hub.errors import HubError
+from learngene_hub.core.errors import HubError
 
 LIMIT_VARIABLE, LIMIT_MB = "LEARNGENE_MAX_DOWNLOAD_MB", 200
 

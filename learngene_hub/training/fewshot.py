@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageBatches, ImageSet, Normalisation, Task, sample_task
-from learngene_hub.errors import LearngeneError
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.rng import generator
-from learngene_hub.training import Batch, Precision, accuracy, autocast, epochs
+from learngene_hub.training.loop import Batch, Precision, accuracy, autocast, epochs
 
 QUERY_BATCH = 500
 

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from learngene_hub.errors import BusyError, RunError, StorageError
+from learngene_hub.core.errors import BusyError, RunError, StorageError
 
 LOCK_NAME = ".lock"
 STAGED = ".tmp"  # ends the names of folders in which files are made

@@ -1,7 +1,7 @@
 """A recipe: every constant of one evolution, with unit and range, checked before anything runs.
 
 A recipe is a YAML file. Unknown keys are refused, all faults are reported together, and `key=value` overrides go
-through the same checks. The sections and their defaults stand in `learngene_hub.sections`.
+through the same checks. The sections and their defaults stand in `learngene_hub.recipe.sections`.
 """
 
 import copy
@@ -18,10 +18,10 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from learngene_hub.errors import RecipeError
-from learngene_hub.files import is_there, public_name, read_file
-from learngene_hub.plain_yaml import load_yaml, with_changed_text
-from learngene_hub.sections import (
+from learngene_hub.core.errors import RecipeError
+from learngene_hub.core.files import is_there, public_name, read_file
+from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
+from learngene_hub.recipe.sections import (
     AncestrySection,
     ClassesSection,
     CriticSection,
@@ -199,8 +199,8 @@ def recipe_fields() -> dict[str, FieldInfo]:
 
 
 def _recipe_folder() -> Path:
-    installed = Path(__file__).parent / "recipes"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "recipes"
+    installed = Path(__file__).parents[1] / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
 
 
 def _locate(path: str | Path) -> Path:

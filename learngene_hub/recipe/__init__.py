@@ -1,0 +1,1 @@
+"""Recipes: every constant of an evolution, checked before anything runs."""
