@@ -20,7 +20,7 @@ from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evaluation import bench
 from learngene_hub.evaluation.bench import Bench, Plan, Unit
 from learngene_hub.evaluation.cache import ResultsCache
-from learngene_hub.evaluation.scoring import EvaluationData, Trial
+from learngene_hub.evaluation.scoring import EvaluationData, MeasureTask
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
 from learngene_hub.report.results import Results
@@ -155,7 +155,7 @@ def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measur
     monkeypatch.setattr(Bench, "measure", lambda bench, *args: bench.plan.precision)
     plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
     shared = EvaluationData(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
-    assert Trial(0, Unit("novel", 0, 0, 0.1), "float32")(shared, no_step) == "float32"
+    assert MeasureTask(0, Unit("novel", 0, 0, 0.1), "float32")(shared, no_step) == "float32"
 
 
 def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
