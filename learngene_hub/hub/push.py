@@ -22,7 +22,7 @@ from learngene_hub.hub.fetch import fetch
 from learngene_hub.hub.listing import Listing, fetch_listing
 
 CARD_NAME = "README.md"
-XET_PAUSE = "HF_XET_CLIENT_RETRY_BASE_DELAY"  # read by the client of Xet, whose n-th pause is up to the n-th power of it
+XET_PAUSE = "HF_XET_CLIENT_RETRY_BASE_DELAY"  # of Xet's client, whose n-th pause is up to its n-th power
 _MARK = re.compile(r"<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\Z")
 
 
