@@ -6,6 +6,7 @@ a person there, and is not overwritten unawares.
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from learngene_hub.hub.fetch import fetch
 from learngene_hub.hub.listing import Listing, fetch_listing
 
 CARD_NAME = "README.md"
+XET_PAUSE = "HF_XET_CLIENT_RETRY_BASE_DELAY"  # of Xet's client, whose n-th pause is up to its n-th power
 _MARK = re.compile(r"<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\Z")
 
 
@@ -176,6 +178,7 @@ class _Change:
 
     def upload(self, *, create_pr: bool) -> None:
         """Send what does not go into the commit itself; the client tries again by itself what fails."""
+        os.environ.setdefault(XET_PAUSE, "1500ms")  # 20 seconds in all; with its own, 3 seconds, up to six minutes
         with asked(self.address, self.options):
             self.options.api().preupload_lfs_files(
                 self.address.repo_id,
