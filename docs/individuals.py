@@ -31,7 +31,7 @@ def write_individuals(run: Path, out: Path) -> list[Path]:
     born = [one["id"] for one in rows[-1]["individuals"]]
     if lost := set(born) - pool.keys():
         raise ValueError(f"{run}: expected the whole last generation in the gene pool, found no individual {min(lost)}")
-    config, genes = read_config(run / GENE_FOLDER), [pool[id_].gene for id_ in born]
+    config, genes = read_config(run / GENE_FOLDER), [pool[id_].genome.tensors for id_ in born]
     assert config.origin is not None
     told = [{"fitness": pool[id_].fitness, "lineage": lineage(id_, rows)} for id_ in born]
     each = [config.model_copy(update={"origin": config.origin.model_copy(update=one)}) for one in told]

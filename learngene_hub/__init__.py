@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from learngene_hub.evolution.run import evolve
     from learngene_hub.gene.learngene import Learngene
     from learngene_hub.gene.listing import list_learngenes
-    from learngene_hub.inherit.descendant import InheritanceReport, extract, from_learngene, inherit
-    from learngene_hub.inherit.freezing import unfreeze
+    from learngene_hub.inheritance.descendant import InheritanceReport, extract, from_learngene, inherit
+    from learngene_hub.inheritance.freezing import unfreeze
     from learngene_hub.recipe.recipe import Recipe
     from learngene_hub.workers import EngineOptions
 
 _HOMES = {
     "EngineOptions": "workers",
-    "InheritanceReport": "inherit.descendant",
+    "InheritanceReport": "inheritance.descendant",
     "Learngene": "gene.learngene",
     "LearngeneError": "core.errors",
     "Recipe": "recipe.recipe",
     "evaluate": "evaluation",
     "evolve": "evolution.run",
-    "extract": "inherit.descendant",
-    "from_learngene": "inherit.descendant",
-    "inherit": "inherit.descendant",
+    "extract": "inheritance.descendant",
+    "from_learngene": "inheritance.descendant",
+    "inherit": "inheritance.descendant",
     "list_learngenes": "gene.listing",
-    "unfreeze": "inherit.freezing",
+    "unfreeze": "inheritance.freezing",
 }
 
 __all__ = [

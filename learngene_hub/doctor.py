@@ -21,6 +21,7 @@ from learngene_hub import __version__
 from learngene_hub.core.errors import DataError, HubError
 from learngene_hub.core.files import is_there
 from learngene_hub.data import cache_folder
+from learngene_hub.data.cache import IMAGES_FOLDER
 from learngene_hub.data.cache import size as images_size
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
 from learngene_hub.training.loop import best_precision
@@ -134,7 +135,9 @@ def _own_cache() -> Finding:
     except DataError as error:
         return Finding("cache", "none", str(error))
     kept = images_size(folder)
-    told = f"{kept / 1e9:,.1f} GB of images in *.safetensors, decoded anew where they are deleted" if kept else ""
+    told = (
+        f"{kept / 1e9:,.1f} GB of decoded images in {IMAGES_FOLDER}/, made again where they are deleted" if kept else ""
+    )
     return _cache("cache", folder, "LEARNGENE_CACHE", told)
 
 

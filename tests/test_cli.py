@@ -176,7 +176,7 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
         "checkpoint",
         "images/s",
         "estimated time",
-        "one at a time, or 4 at once where that is faster",
+        "MB for each worker, without the images",
     ):
         assert part in " ".join(result.stdout.split())
     plan = json.loads(learngene("evolve", tiny_file, "--dry-run", "--json").stdout)

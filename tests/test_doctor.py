@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from learngene_hub import __version__, doctor
 from learngene_hub.cli.main import app
+from learngene_hub.data.cache import IMAGES_FOLDER, PIXELS_NAME
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.workers import processor_name
 
@@ -38,10 +39,11 @@ def test_everything_a_bug_report_needs_is_there():
 def test_what_the_cache_holds_is_told_with_what_may_become_of_it(monkeypatch, tmp_path):
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
     assert "deleted" not in found("cache").found
-    for name in ("entry.safetensors", "a film of the user's.mkv"):
+    for name in (f"{IMAGES_FOLDER}/entry/{PIXELS_NAME}", f"{IMAGES_FOLDER}/a film of the user's.mkv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         with (tmp_path / name).open("wb") as file:
             file.truncate(2_300_000_000)  # a hole: no room is taken
-    assert "2.3 GB of images in *.safetensors, decoded anew where they are deleted" in found("cache").found
+    assert "2.3 GB of decoded images in images/, made again where they are deleted" in found("cache").found
 
 
 def test_a_hub_that_answers_is_found_to(hub):

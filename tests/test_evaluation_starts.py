@@ -129,7 +129,7 @@ def test_a_damaged_pretrained_network_is_told_and_trained_again(tiny_run, cache,
     (file,), before = cache.glob(f"pretrained/*/{name}"), set(kept(cache).values())
     content = file.read_bytes()
     file.unlink()  # it may be mapped into memory
-    file.write_bytes(content.replace(b"cpu", b"gpu") if name == "record.json" else content[:-8] + bytes(8))
+    file.write_bytes(content.replace(b"CPU", b"GPU") if name == "record.json" else content[:-8] + bytes(8))
     listener = Listener()
     again = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
     assert start(again, "narrow").measures == start(whole, "narrow").measures

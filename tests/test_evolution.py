@@ -22,6 +22,7 @@ from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.evolution.run import evolve
+from learngene_hub.genome.genome import Genome
 
 WEIGHTS = "gene/learngene.safetensors"
 
@@ -353,7 +354,7 @@ def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, m
     def clone(task, shared, on_step):
         if task.parent is None:
             return real(task, shared, on_step)
-        return task.parent, 1.0
+        return Genome({name: tensor.clone() for name, tensor in task.parent.tensors.items()}, task.parent.sizes), 1.0
 
     real = AncestryTask._live
     monkeypatch.setattr(AncestryTask, "_live", clone)

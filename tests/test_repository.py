@@ -52,7 +52,7 @@ def test_every_file_and_test_that_contributing_names_is_there():
 
 
 def test_the_layout_in_contributing_names_every_package_and_module():
-    layout = CONTRIBUTING.split("    plain_text ")[1].split("| to add |")[0]
+    layout = CONTRIBUTING.split("    core/ ")[1].split("| to add |")[0]
     names = {path.stem for path in (ROOT / "learngene_hub").iterdir() if path.suffix == ".py" or path.is_dir()}
     missing = {name for name in names if not name.startswith("_") and not re.search(rf"\b{name}\b", layout)}
-    assert missing - {"plain_text", "recipes"} == set()
+    assert missing - {"core", "recipes"} == set()

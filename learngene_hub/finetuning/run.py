@@ -25,7 +25,7 @@ from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.settings import Settings
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
-from learngene_hub.inherit.descendant import from_learngene
+from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.training.fewshot import pick_device

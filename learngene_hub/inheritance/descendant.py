@@ -18,7 +18,7 @@ from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.genome.surgery import extract as extract_genome
 from learngene_hub.genome.surgery import inherit as inherit_genome
-from learngene_hub.inherit.freezing import freeze, unfreeze
+from learngene_hub.inheritance.freezing import freeze, unfreeze
 from learngene_hub.networks import IMAGE, LearngeneNetwork, plan_structure, walkable
 
 _BY_THE_GENE = "the gene brings its network, its weights and what to normalise images with"
