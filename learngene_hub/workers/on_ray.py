@@ -241,6 +241,8 @@ class _Actor:
     def answer(self, future: "Future[Any]") -> Answer:
         """See `Handle.answer`."""
         if (error := future.exception()) is not None:
+            if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+                raise WorkerLostError("was lost (it cannot be reached)")
             last = str(error).strip().splitlines()[-1].strip()
             if isinstance(error, self._ray.exceptions.RayTaskError):
                 raise WorkerLostError(f"failed ({last})")
