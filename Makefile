@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 install: $(STAMP)  ## make .venv with the package and all tools
 
 demo: $(STAMP)  ## evolve a learngene on built-in data and see what it is worth
-	OMP_NUM_THREADS=1 $(BIN)/learngene evolve recipes/demo.yaml --out runs/demo --resume
+	$(BIN)/learngene evolve recipes/demo.yaml --out runs/demo --resume
 	OMP_NUM_THREADS=1 $(BIN)/learngene evaluate runs/demo --shots 10 --steps 40 --tasks 5 --seeds 2 --jobs 2 --out runs/demo
 
 test: $(STAMP)  ## the whole test suite
