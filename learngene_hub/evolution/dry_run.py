@@ -11,10 +11,15 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from learngene_hub.core.rng import generator
-from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
-from learngene_hub.evolution.plan import GenerationPlan, plan_generation
-from learngene_hub.evolution.precision import pick_precision
-from learngene_hub.evolution.supply import Supply, take_stock
+from learngene_hub.evolution.environment import Supply, take_stock
+from learngene_hub.evolution.plan import (
+    GenerationPlan,
+    gene_shape,
+    network_body,
+    pick_precision,
+    plan_generation,
+    recipe_channels,
+)
 from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
