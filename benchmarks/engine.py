@@ -19,8 +19,7 @@ from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
-from learngene_hub.evolution.plan import plan_generation
-from learngene_hub.evolution.precision import pick_precision
+from learngene_hub.evolution.plan import pick_precision, plan_generation
 from learngene_hub.evolution.run import prepare
 from learngene_hub.workers import EngineOptions, Pool, Step, make_engine
 

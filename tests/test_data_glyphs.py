@@ -1,8 +1,9 @@
 import pytest
 import torch
+from glyph_choice import choose_glyph_classes
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.data.glyphs import choose_glyph_classes, draw_glyphs, glyph_classes
+from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 
 torch.set_num_threads(1)
 

@@ -40,8 +40,7 @@ from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.workers import EngineOptions, choice, make_engine, processor_name
 from learngene_hub.workers import local as local_engine
-from learngene_hub.workers.payload import LARGE, pack, unpack
-from learngene_hub.workers.worker import Worker
+from learngene_hub.workers.worker import LARGE, Worker, pack, unpack
 
 CPU = torch.device("cpu")
 

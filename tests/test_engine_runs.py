@@ -14,7 +14,7 @@ from engine_faults import Notes, descendants, kill_a_newborn, put_faults
 
 from learngene_hub.core.errors import EngineError
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.evolution import precision
+from learngene_hub.evolution import plan
 from learngene_hub.evolution.run import evolve
 from learngene_hub.workers import EngineOptions
 from learngene_hub.workers import local as local_engine
@@ -105,7 +105,7 @@ class StopAfterOne(SilentReporter):
 
 def begin(recipe, out, monkeypatch, best):
     """One generation of a run on a machine where `best` is the best precision."""
-    monkeypatch.setattr(precision, "best_precision", lambda device: best)
+    monkeypatch.setattr(plan, "best_precision", lambda device: best)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=out, reporter=StopAfterOne())
 
@@ -116,8 +116,8 @@ def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run
     begin(recipe, tmp_path, monkeypatch, "float32")
     assert json.loads((tmp_path / "state/state.json").read_text())["precision"] == "float32"
     monkeypatch.undo()
-    monkeypatch.setattr(precision, "settle_precision", lambda *_: pytest.fail("asked again"))
-    monkeypatch.setattr(precision, "best_precision", lambda device: "bfloat16")
+    monkeypatch.setattr("learngene_hub.evolution.run.settle_precision", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(plan, "best_precision", lambda device: "bfloat16")
     evolve(recipe, out=tmp_path, resume=True, engine=EngineOptions(workers=workers))
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
@@ -125,7 +125,7 @@ def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run
 def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_path, monkeypatch):
     recipe = tiny("precision=auto")
     begin(recipe, tmp_path, monkeypatch, "bfloat16")
-    monkeypatch.setattr(precision, "best_precision", lambda device: "float32")
+    monkeypatch.setattr(plan, "best_precision", lambda device: "float32")
     with pytest.raises(
         EngineError, match=r"precision: the run was begun in bfloat16, so workers need it, but \S+ comp"
     ):

@@ -7,7 +7,6 @@ import pytest
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from learngene_hub.core import files
 from learngene_hub.core.errors import LONGEST, GeneFileError, HubError, RunError, StorageError
 from learngene_hub.core.files import (
     append_line,
@@ -247,30 +246,6 @@ def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
         write()
     assert (out / "mine").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_a_folder_that_a_scanner_has_open_is_renamed_once_it_lets_go(tmp_path, monkeypatch):
-    asked, real = [], os.replace
-
-    def replace(source, target):
-        asked.append(source)
-        if len(asked) < 3:
-            error = PermissionError(errno.EACCES, "Access is denied")
-            error.winerror = 5
-            raise error
-        real(source, target)
-
-    monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr(files, "PAUSES", (0.0, 0.0))
-    with atomic_path(tmp_path / "out", is_new=True) as folder:
-        folder.mkdir()
-        (folder / "trained").write_text("for hours")
-    assert (tmp_path / "out" / "trained").read_text() == "for hours"
-    asked[:] = []
-    monkeypatch.setattr(files, "PAUSES", (0.0,))
-    with pytest.raises(StorageError, match="cannot be written"), atomic_path(tmp_path / "new") as path:
-        path.write_text("x")
-    assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_clean_up_of_a_folder_that_is_gone_hides_no_failure(tmp_path):

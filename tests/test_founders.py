@@ -37,13 +37,13 @@ def task(generation=0, *, parent=None, precision="float32", threads=1, change="s
 @pytest.fixture
 def raised(monkeypatch):
     """Individuals of every generation that is really raised from now on."""
-    counts, real = [], generation_module._Work._outcomes
+    counts, real = [], generation_module._outcomes
 
-    def counting(self, tasks):
+    def counting(workers, tasks, step):
         counts.append(len(tasks))
-        return real(self, tasks)
+        return real(workers, tasks, step)
 
-    monkeypatch.setattr(generation_module._Work, "_outcomes", counting)
+    monkeypatch.setattr(generation_module, "_outcomes", counting)
     return counts
 
 
@@ -109,9 +109,9 @@ def test_a_founder_of_another_recipe_is_not_taken(tiny, tmp_path, raised, change
 
 def test_a_founder_of_other_images_is_not_taken(tiny, tmp_path, raised, monkeypatch):
     evolve(tiny(*LINE), out=tmp_path / "first", founders=tmp_path / "founders")
-    real = run_module._surroundings
+    real = run_module._inputs
     other = {"base": "other pixels", "held_out": "other pixels"}
-    monkeypatch.setattr(run_module, "_surroundings", lambda setting: replace(real(setting), fingerprints=other))
+    monkeypatch.setattr(run_module, "_inputs", lambda setting: replace(real(setting), fingerprints=other))
     evolve(tiny(*LINE), out=tmp_path / "second", founders=tmp_path / "founders")
     assert raised == [1, 1, 2] * 2
 

@@ -9,7 +9,7 @@ from test_cli import learngene, words
 from learngene_hub import evolve
 from learngene_hub.core.errors import DataError
 from learngene_hub.data import ClassSplit
-from learngene_hub.evolution.supply import Supply, check_supply, take_stock
+from learngene_hub.evolution.environment import Supply, check_supply, take_stock
 
 PHOTOS = """\
 name: photos

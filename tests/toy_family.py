@@ -9,8 +9,7 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from learngene_hub.networks.axes import IMAGE, Axes
-from learngene_hub.networks.entry import create
-from learngene_hub.networks.network import LearngeneNetwork
+from learngene_hub.networks.network import LearngeneNetwork, create
 from learngene_hub.networks.structure import Family, Layer, Structure, linear_classifier, resolve_groups
 
 WIDTHS = {"first": 16, "second": 24}

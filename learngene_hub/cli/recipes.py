@@ -60,7 +60,7 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
     """Check a recipe, and that its network can be built; all faults are listed."""
-    from learngene_hub.evolution.body import recipe_channels
+    from learngene_hub.evolution.plan import recipe_channels
     from learngene_hub.recipe.recipe import Recipe
 
     checked = Recipe.from_file(recipe, overrides or ())

@@ -9,7 +9,6 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,8 +27,6 @@ REPLACED = ".replaced"  # in there, behind the name: what was at the place befor
 ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some") | dict.fromkeys(
     (errno.EEXIST, errno.ENOTDIR), "choose another place"
 )
-IN_USE = {5, 32}  # Windows' numbers for a file that somebody has open
-PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between attempts to rename it
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in what safetensors says, whose errors are no `OSError`
 _STORAGE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -181,7 +178,7 @@ def _put(new: Path, target: Path) -> None:
     with suppress(OSError):  # Windows takes the place of no folder, not even an empty one
         target.rmdir()
     try:
-        _rename(new, target)
+        os.replace(new, target)
     except OSError as error:
         if not target.exists():
             raise
@@ -191,26 +188,13 @@ def _put(new: Path, target: Path) -> None:
 def _replace(new: Path, target: Path) -> None:
     old = new.with_name(new.name + REPLACED)
     if new.is_dir() and target.exists():
-        _rename(target, old)
+        os.replace(target, old)
     try:
-        _rename(new, target)
+        os.replace(new, target)
     except OSError:
         if old.exists():
-            _rename(old, target)
+            os.replace(old, target)
         raise
-
-
-def _rename(source: Path, target: Path) -> None:
-    """Give `source` the name `target`; Windows is asked again while a scanner, say, has a file of it open."""
-    for pause in PAUSES:
-        try:
-            os.replace(source, target)
-            return
-        except OSError as error:
-            if getattr(error, "winerror", None) not in IN_USE or target.is_dir():  # which it never replaces
-                raise
-        time.sleep(pause)
-    os.replace(source, target)
 
 
 @contextmanager
@@ -283,7 +267,7 @@ def sweep(folder: Path, name: str | None = None) -> None:
         old = leftover / (target.name + REPLACED)
         if old.exists() and not target.exists():
             with suppress(OSError):
-                _rename(old, target)
+                os.replace(old, target)
         shutil.rmtree(leftover, ignore_errors=True)
 
 

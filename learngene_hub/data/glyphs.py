@@ -6,7 +6,6 @@ junctions are shared by all classes: what is learned on some characters helps wi
 
 import json
 import math
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,22 +32,13 @@ DARK, LIGHT = (0.0, 0.45), (0.6, 1.0)  # intensity of either colour, drawn per c
 GRADIENT = 0.25  # change of brightness from side to side
 NOISE = 0.06  # standard deviation
 
-# How characters become classes.
-LEAST_FONTS = 12
-LEAST_EXTENT = 0.4  # em
-LARGEST_SIMILARITY = 0.8
-_CATEGORIES = frozenset({"Lu", "Ll", "Lo", "Nd", "Sc", "Sm"})  # letters, digits, currencies, mathematics
-_LATIN_PUNCTUATION = frozenset("!#%&*?@§¶")
-_SKIPPED = (range(0x2190, 0x2200), range(0x2300, 0x2C00))  # arrows, pieces of brackets, plain shapes
 _EM = 96  # pixels per em when a character is drawn
-_COMPARED = 24  # pixels of the longer side when two characters are compared
-_MARGIN = 4
 
 
 def glyph_classes() -> tuple[str, ...]:
     """Names of all glyph classes, such as `"U+0041"` for A, in the order of their code points.
 
-    They are shipped with the package; `choose_glyph_classes` made the list.
+    They are shipped with the package; `tests/glyph_choice.py` made the list.
     """
     return tuple(json.loads(class_file(CLASS_FILE)))
 
@@ -79,21 +69,6 @@ def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: in
         images[position] = _draw(masks, images_per_class, image_size, generator(seed, "glyphs", name))
     labels = torch.arange(len(classes)).repeat_interleave(images_per_class)
     return ImageSet(images.flatten(0, 1), labels, tuple(classes))
-
-
-def choose_glyph_classes() -> tuple[str, ...]:
-    """Characters that stand in at least 12 text fonts of matplotlib and differ to the eye, as class names.
-
-    In the order of code points, a character is kept if no kept one resembles it: the largest correlation of the two
-    over rotations up to 30 degrees, averaged over the fonts that have both, is below 0.8 (ours). Takes seconds.
-    """
-    characters = _candidates()
-    similarity = _similarity(characters)
-    kept: list[int] = []
-    for position in range(len(characters)):
-        if not kept or similarity[position, kept].max() < LARGEST_SIMILARITY:
-            kept.append(position)
-    return tuple(f"U+{ord(characters[position]):04X}" for position in kept)
 
 
 def _draw(masks: Tensor, count: int, size: int, rng: torch.Generator) -> Tensor:
@@ -180,57 +155,3 @@ def _fonts() -> dict[str, frozenset[int]]:
     text = sorted(str(path) for path in paths if not path.stem.endswith("Display"))
     ft2font = optional_module("matplotlib.ft2font")
     return {path: frozenset(ft2font.FT2Font(path).get_charmap()) for path in text}
-
-
-def _candidates() -> list[str]:
-    """Letters, digits and signs that many fonts have, without accented or composed ones and small marks."""
-    counts: dict[int, int] = {}
-    for have in _fonts().values():
-        for code in have:
-            counts[code] = counts.get(code, 0) + 1
-    common = (chr(code) for code in sorted(counts) if counts[code] >= LEAST_FONTS)
-    return [character for character in common if _is_plain(character) and _extent(character) >= LEAST_EXTENT]
-
-
-def _is_plain(character: str) -> bool:
-    if character in _LATIN_PUNCTUATION:
-        return True
-    composed = unicodedata.normalize("NFKD", character) != character
-    skipped = any(ord(character) in block for block in _SKIPPED)
-    return unicodedata.category(character) in _CATEGORIES and not composed and not skipped
-
-
-def _extent(character: str) -> float:
-    """Longer side of the ink in em, in the first font that has the character."""
-    path = next(path for path, have in _fonts().items() if ord(character) in have)
-    left, top, right, bottom = _font(path).getbbox(character)
-    return float(max(right - left, bottom - top)) / _EM
-
-
-def _similarity(characters: Sequence[str]) -> Tensor:
-    """(c, c) symmetric: largest correlation over rotations, each a mean over the fonts that have both characters."""
-    most = torch.full((len(characters), len(characters)), -1.0)
-    shared = torch.zeros_like(most)
-    correlation = torch.zeros(5, *most.shape)
-    for path, have in _fonts().items():
-        known = torch.tensor([ord(character) in have for character in characters])
-        masks = torch.zeros(len(characters), _COMPARED, _COMPARED)
-        for position in known.nonzero().flatten().tolist():
-            masks[position] = _mask(path, characters[position], _COMPARED)
-        upright = _features(masks, 0.0)
-        for step, degrees in enumerate((-30.0, -15.0, 0.0, 15.0, 30.0)):
-            correlation[step] += _features(masks, degrees) @ upright.T
-        shared += torch.outer(known.float(), known.float())
-    most = (correlation / shared.clamp(min=1)).amax(dim=0)
-    return torch.maximum(most, most.T)
-
-
-def _features(masks: Tensor, degrees: float) -> Tensor:
-    """(c, pixels) rows of length 1: rotated, blurred, centred masks; zero where there is no ink."""
-    masks = F.pad(masks[:, None], [_MARGIN] * 4)  # (c, 1, side, side)
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(masks), 2, 3)
-    grid = F.affine_grid(turn, list(masks.shape), align_corners=False)
-    rotated = F.grid_sample(masks, grid, align_corners=False)
-    flat = F.avg_pool2d(rotated, 3, stride=1, padding=1).flatten(1)
-    return F.normalize(flat - flat.mean(dim=1, keepdim=True), dim=1)

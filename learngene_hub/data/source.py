@@ -7,9 +7,9 @@ import hashlib
 import json
 import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import expanded, is_there, visible_files
@@ -66,25 +66,6 @@ class DataSource:
             raise DataError(f"data.on_corrupt must be 'refuse' or 'skip', got {self.on_corrupt!r}")
 
 
-class SourceFields(Protocol):
-    """What a recipe and a gene both say of their images; see `DataSource`."""
-
-    @property
-    def preset(self) -> str | None: ...  # noqa: D102
-    @property
-    def image_size(self) -> int: ...  # noqa: D102
-    @property
-    def revision(self) -> str | None: ...  # noqa: D102
-    @property
-    def image_column(self) -> str | None: ...  # noqa: D102
-    @property
-    def label_column(self) -> str | None: ...  # noqa: D102
-    @property
-    def on_corrupt(self) -> Literal["refuse", "skip"]: ...  # noqa: D102
-    @property
-    def images_per_class(self) -> int | None: ...  # noqa: D102
-
-
 def is_hub_id(text: str) -> bool:
     """Whether `text` may be the name of a data set on the Hub.
 
@@ -94,19 +75,10 @@ def is_hub_id(text: str) -> bool:
     return _HUB_ID.fullmatch(text) is not None
 
 
-def source_of(fields: SourceFields, *, path: str | None, seed: int) -> DataSource:
-    """The source that the section of a recipe or the record of a gene describes, found at `path`."""
-    return DataSource(
-        preset=fields.preset,
-        path=path,
-        image_size=fields.image_size,
-        revision=fields.revision,
-        image_column=fields.image_column,
-        label_column=fields.label_column,
-        on_corrupt=fields.on_corrupt,
-        images_per_class=fields.images_per_class,
-        seed=seed,
-    )
+def source_of(section: Any, *, path: str | None, seed: int) -> DataSource:  # noqa: ANN401 - one of two models
+    """The source that the section `data` of a recipe or the record of a gene describes, found at `path`."""
+    described = {field.name for field in fields(DataSource)} - {"path", "seed"}
+    return DataSource(path=path, seed=seed, **{name: getattr(section, name) for name in described})
 
 
 def opened(source: DataSource) -> AbstractContextManager[list[Part]]:

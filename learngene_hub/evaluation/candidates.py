@@ -7,8 +7,8 @@ from pathlib import Path
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import expanded, is_there
 from learngene_hub.data import GLYPHS, Normalisation
-from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.dry_run import evolution_flops
+from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.gene.config import DataRecord, GeneConfig
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene

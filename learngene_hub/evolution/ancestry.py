@@ -18,8 +18,7 @@ from learngene_hub.data import Task, sample_task
 from learngene_hub.evolution.critics import critic_fitness
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.operators import mutate
-from learngene_hub.evolution.plan import GenerationPlan
-from learngene_hub.evolution.precision import check_precision
+from learngene_hub.evolution.plan import GenerationPlan, check_precision
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract, inherited_parts

@@ -23,8 +23,8 @@ from learngene_hub.core import files
 from learngene_hub.core.errors import NetworkError, RecipeError, RunError, first_fault
 from learngene_hub.core.files import append_line, atomic_path, leads_out, parse_json, read_file, write_text
 from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
-from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
+from learngene_hub.evolution.plan import gene_shape, network_body, recipe_channels
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
@@ -115,7 +115,7 @@ def has_state(out: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunInputs:
     """What a run goes on in, apart from its recipe.
 
     Attributes:
@@ -140,8 +140,8 @@ def check_room_for(out: Path, recipe: Recipe) -> None:
     files.check_room(out, (POOLS * recipe.evolution.pool_size + 1) * gene + MORE_ROOM - there, "the run")
 
 
-def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], around: Surroundings) -> None:
-    """Save `state` with the dumped `recipe` and the surroundings it belongs to; those of the generation before stay."""
+def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inputs: RunInputs) -> None:
+    """Save `state` with the dumped `recipe` and the inputs it belongs to; those of the generation before stay."""
     folder = out / STATE_FOLDER
     pool = folder / _pool_name(state.generation)
     with atomic_path(pool) as path:
@@ -159,7 +159,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], arou
         "pool_sha256": sha256,
         "metrics_sha256": _metrics_sha256(out, state.generation),
         "recipe": recipe,
-        **asdict(around),
+        **asdict(inputs),
     }
     if (folder / STATE_NAME).is_file():
         write_text(folder / BEFORE_NAME, (folder / STATE_NAME).read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], arou
 
 @dataclass(frozen=True)
 class Saved:
-    """A state with the dumped recipe and the surroundings that it belongs to.
+    """A state with the dumped recipe and the inputs that it belongs to.
 
     Attributes:
         is_checked: whether it carries its checksum, as those of older versions do not.
@@ -180,7 +180,7 @@ class Saved:
 
     state: EvolutionState
     recipe: dict[str, Any]
-    around: Surroundings
+    inputs: RunInputs
     is_checked: bool
 
 
@@ -205,9 +205,9 @@ def load_state(out: Path) -> Saved:
     except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); {_go_on(folder)}") from None
-    around = Surroundings(record.classes, record.fingerprints, record.threads)
+    inputs = RunInputs(record.classes, record.fingerprints, record.threads)
     numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
-    return Saved(EvolutionState(**numbers, pool=members), record.recipe, around, is_checked)
+    return Saved(EvolutionState(**numbers, pool=members), record.recipe, inputs, is_checked)
 
 
 def _is_checked(content: bytes) -> bool:

@@ -11,10 +11,15 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from learngene_hub.core.rng import generator
-from learngene_hub.evolution.body import gene_shape, network_body, recipe_channels
-from learngene_hub.evolution.plan import GenerationPlan, plan_generation
-from learngene_hub.evolution.precision import pick_precision
-from learngene_hub.evolution.supply import Supply, take_stock
+from learngene_hub.evolution.environment import Supply, take_stock
+from learngene_hub.evolution.plan import (
+    GenerationPlan,
+    gene_shape,
+    network_body,
+    pick_precision,
+    plan_generation,
+    recipe_channels,
+)
 from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
@@ -74,7 +79,9 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     """
     data, body = take_stock(recipe), network_body(recipe)
     channels, precision = recipe_channels(recipe), pick_precision(recipe, device)
-    full, thin = _networks(body, channels)
+    full = _full_network(body)
+    with torch.device("meta"):
+        thin = gene_network(body, channels, num_classes=0)
     plans = _plans(recipe, precision)
     images = sum(plan.images for plan in plans)
     rate = _images_per_second(plans[-1], body, recipe.data.image_size, device)
@@ -97,10 +104,8 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
 
 def evolution_flops(recipe: Recipe, body: Body) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
-    with torch.device("meta"):
-        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
     images = sum(plan.images for plan in _plans(recipe, "float32"))
-    return images * training_flops(full, recipe.data.image_size)
+    return images * training_flops(_full_network(body), recipe.data.image_size)
 
 
 def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:
@@ -110,11 +115,10 @@ def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:
     ]
 
 
-def _networks(body: Body, channels: Mapping[str, int]) -> tuple[LearngeneNetwork, LearngeneNetwork]:
-    """The full and the thin network, on the meta device."""
+def _full_network(body: Body) -> LearngeneNetwork:
+    """An ancestry network without its classifier, on the meta device."""
     with torch.device("meta"):
-        full = build(body.network, num_classes=0, width=body.width, depth=body.depth)
-        return full, gene_network(body, channels, num_classes=0)
+        return build(body.network, num_classes=0, width=body.width, depth=body.depth)
 
 
 def _bytes(gene: Mapping[str, Tensor], dtype: Dtype) -> int:

@@ -7,7 +7,7 @@ Feng 2024 (arXiv:2401.08139): train a population, select learngenes by tournamen
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.operators import tournament, update_scores
 from learngene_hub.evolution.plan import GenerationPlan, SelectionPlan
 from learngene_hub.genome.genome import Genome
-from learngene_hub.workers import Pool
+from learngene_hub.workers import Pool, Step
 
 
 def next_generation(
@@ -52,12 +52,11 @@ def next_generation(
     """
     began = time.monotonic()
     parents = _parents(state.pool, plan)
-    work = _Work(plan, shared, workers, bar)
     tasks = [
         AncestryTask(plan, number, parent.genome if parent else None, parent.genome.sizes if parent else sizes)
         for number, parent in enumerate(parents)
     ]
-    outcomes, founder, seconds_before = work.raise_or_take(tasks, founders)
+    outcomes, engine, seconds_before = _raised(tasks, shared, workers, bar, founders)
     born = [
         _individual(state.next_id + number, parent, outcome, plan.generation)
         for number, (parent, outcome) in enumerate(zip(parents, outcomes, strict=True))
@@ -71,41 +70,38 @@ def next_generation(
         images=state.images + plan.images,
         seconds=state.seconds + seconds_before + time.monotonic() - began,
     )
-    engine = workers.record() if founder is None else founder.engine
     return after, _metrics_row(after, born, outcomes, survivors) | {"engine": engine}
 
 
-@dataclass(frozen=True)
-class _Work:
-    """The work of one generation, and who does it."""
+def _raised(
+    tasks: Sequence[AncestryTask],
+    shared: SharedData,
+    workers: Pool[SharedData],
+    bar: Bar,
+    founders: Founders | None,
+) -> tuple[list[Outcome], Mapping[str, Any], float]:
+    """What the `tasks` leave, the engine that did them, and the seconds that another run spent on a kept founder."""
+    plan = tasks[0].plan
 
-    plan: GenerationPlan
-    shared: SharedData
-    workers: Pool[SharedData]
-    bar: Bar
+    def advance(images: int, doing: str) -> None:
+        bar.advance(images, generation=plan.generation + 1, now=doing)
 
-    def raise_or_take(
-        self, tasks: Sequence[AncestryTask], founders: Founders | None
-    ) -> tuple[list[Outcome], Founder | None, float]:
-        """What the `tasks` leave; the founder among them that is kept, and the seconds another run spent on it."""
-        if founders is None or len(tasks) > 1:
-            return self._outcomes(tasks), None, 0.0
-        founder, is_old = founders.get(tasks[0], self.shared, lambda: self._founder(tasks))
-        if is_old:
-            self._advance(self.plan.images, "raised before")
-        return [founder.outcome], founder, founder.seconds if is_old else 0.0
-
-    def _outcomes(self, tasks: Sequence[AncestryTask]) -> list[Outcome]:
-        found = dict(self.workers.run(tasks, self._advance))
-        return [found[number] for number in range(len(tasks))]
-
-    def _founder(self, tasks: Sequence[AncestryTask]) -> Founder:
+    def run() -> Founder:
         began = time.monotonic()
-        (outcome,) = self._outcomes(tasks)
-        return Founder(outcome, time.monotonic() - began, self.workers.record())
+        (outcome,) = _outcomes(workers, tasks, advance)
+        return Founder(outcome, time.monotonic() - began, workers.record())
 
-    def _advance(self, images: int, doing: str) -> None:
-        self.bar.advance(images, generation=self.plan.generation + 1, now=doing)
+    if founders is None or len(tasks) > 1:
+        return _outcomes(workers, tasks, advance), workers.record(), 0.0
+    founder, is_old = founders.get(tasks[0], shared, run)
+    if is_old:
+        advance(plan.images, "raised before")
+    return [founder.outcome], founder.engine, founder.seconds if is_old else 0.0
+
+
+def _outcomes(workers: Pool[SharedData], tasks: Sequence[AncestryTask], step: Step) -> list[Outcome]:
+    outcome_of = dict(workers.run(tasks, step))
+    return [outcome_of[number] for number in range(len(tasks))]
 
 
 def _parents(pool: Sequence[Individual], plan: GenerationPlan) -> Sequence[Individual | None]:

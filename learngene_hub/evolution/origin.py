@@ -7,9 +7,8 @@ from learngene_hub import __version__
 from learngene_hub.core.files import public_name
 from learngene_hub.core.plain_yaml import with_changed_text
 from learngene_hub.evolution.ancestry import SharedData
-from learngene_hub.evolution.environment import Environment, source_name
+from learngene_hub.evolution.environment import Environment, data_source, source_name
 from learngene_hub.evolution.individual import EvolutionState, Individual
-from learngene_hub.evolution.supply import data_source
 from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure

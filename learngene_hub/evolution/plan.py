@@ -1,14 +1,24 @@
 """What each generation of an evolution does, in numbers that are derived from its recipe once, here.
 
 Everything after this module reads a `GenerationPlan` instead of the recipe: the progress bar, the dry run, training,
-selection and the cost in the gene's config.
+selection and the cost in the gene's config. What holds for all generations is derived here too: what networks are
+built as, what their genes hold, and the precision, which is the same on all workers.
 """
 
+import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from learngene_hub.core.errors import EngineError
+from learngene_hub.genome.birth import Body, gene_channels, gene_network
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.training.loop import Precision, Training
+from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
+from learngene_hub.workers import Pool, Step, chip_kind
 
 
 @dataclass(frozen=True)
@@ -173,3 +183,67 @@ def _rates(recipe: Recipe, generation: int) -> tuple[Rate, Rate | None]:
             return whole, None
         case "two-speed":
             return Restarting(whole.begin, whole.end), whole
+
+
+def network_body(recipe: Recipe) -> Body:
+    """What the networks of `recipe` are built as."""
+    return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
+
+
+def recipe_channels(recipe: Recipe) -> dict[str, int]:
+    """Group -> leading channels that are gene.
+
+    Raises:
+        NetworkError: the network cannot be built.
+    """
+    return gene_channels(network_body(recipe), recipe.gene.fraction, recipe.gene.taper)
+
+
+def gene_shape(recipe: Recipe) -> Mapping[str, Tensor]:
+    """Tensor name -> tensor of a learngene of `recipe`, on the meta device.
+
+    Raises:
+        NetworkError: the network cannot be built.
+    """
+    with torch.device("meta"):
+        thin = gene_network(network_body(recipe), recipe_channels(recipe), num_classes=0)
+    return {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}
+
+
+@dataclass(frozen=True)
+class Looking:
+    """The question which precision is best, as a task."""
+
+    label = "the question which precision is best"
+
+    def __call__(self, shared: Any, step: Step) -> Precision:  # noqa: ANN401 - whatever holds an environment
+        """The best on the worker's device."""
+        return best_precision(shared.environment.base.device)
+
+
+def settle_precision(recipe: Recipe, workers: Pool[Any]) -> Precision:
+    """The precision of all networks of a run; `auto` stands for what is best on the first worker of `workers`."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    ((_, precision),) = workers.run([Looking()])
+    workers.record()  # it is no part of a generation
+    return precision
+
+
+def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
+    """The recipe's precision, or what `device` does best."""
+    return best_precision(device) if recipe.precision == "auto" else recipe.precision
+
+
+def check_precision(plan: GenerationPlan, device: torch.device) -> None:
+    """Do nothing, unless `auto` stands for bfloat16 in this run, and `device` would only emulate it.
+
+    Raises:
+        EngineError: it is so.
+    """
+    precision = plan.ancestry.training.precision
+    if plan.needs_native_precision and precision == "bfloat16" and best_precision(device) != precision:
+        raise EngineError(
+            f"precision: the run was begun in bfloat16, so workers need it, but {platform.node()} computes on "
+            f"{chip_kind(device)}; leave that machine out, or begin again with precision=float32 and another --out"
+        )

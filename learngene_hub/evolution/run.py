@@ -14,11 +14,10 @@ from learngene_hub.core.files import LOCK_NAME, atomic_path, claim, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestry import SharedData
-from learngene_hub.evolution.body import network_body, recipe_channels
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
+    RunInputs,
     Saved,
-    Surroundings,
     append_metrics,
     check_room_for,
     has_state,
@@ -28,14 +27,18 @@ from learngene_hub.evolution.checkpoint import (
     sweep,
     truncate_metrics,
 )
-from learngene_hub.evolution.environment import load_environment
+from learngene_hub.evolution.environment import check_supply, class_split, data_source, load_environment
 from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.origin import gene_config
-from learngene_hub.evolution.plan import GenerationPlan, plan_generation
-from learngene_hub.evolution.precision import settle_precision
-from learngene_hub.evolution.supply import check_supply, class_split, data_source
+from learngene_hub.evolution.plan import (
+    GenerationPlan,
+    network_body,
+    plan_generation,
+    recipe_channels,
+    settle_precision,
+)
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -109,21 +112,21 @@ def evolve(
         recipe = recipe if saved is None else _as_begun(recipe, saved)
         check_room_for(out, recipe)
         shared = prepare(recipe, device=workforce.home, reporter=reporter)
-        around = _surroundings(shared)
+        inputs = _inputs(shared)
         if saved is not None:
-            _check_same(saved.around, around, out, reporter)
+            _check_same(saved.inputs, inputs, out, reporter)
         with workforce.pool(shared, reporter) as workers:
             state = EvolutionState() if saved is None else saved.state
             state = replace(state, precision=state.precision or settle_precision(recipe, workers))
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
-            kept = None if founders is None else Founders(Path(founders), _images_hash(around), reporter)
+            kept = None if founders is None else Founders(Path(founders), _images_hash(inputs), reporter)
             plans, sizes = _plans(recipe, state), recipe_channels(recipe)
             with reporter.task("evolving", sum(plan.images for plan in plans), "img") as bar:
                 for plan in plans:
                     state, row = next_generation(state, plan, shared, sizes, workers, bar, kept)
                     append_metrics(out, row)
-                    save_state(out, state, recipe.model_dump(mode="json"), around)
+                    save_state(out, state, recipe.model_dump(mode="json"), inputs)
                     reporter.line(_summary(row, recipe.evolution.generations))
                     bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return _finish(state, recipe, shared, out)
@@ -168,20 +171,20 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Shar
     return SharedData(body, environment, tasks)
 
 
-def _surroundings(shared: SharedData) -> Surroundings:
+def _inputs(shared: SharedData) -> RunInputs:
     environment = shared.environment
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
-    return Surroundings(
+    return RunInputs(
         {role: list(names) for role, names in asdict(environment.split).items()}, fingerprints, torch.get_num_threads()
     )
 
 
-def _images_hash(around: Surroundings) -> str:
-    told = json.dumps([around.classes, around.fingerprints], sort_keys=True)
+def _images_hash(inputs: RunInputs) -> str:
+    told = json.dumps([inputs.classes, inputs.fingerprints], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _check_same(before: Surroundings, now: Surroundings, out: Path, reporter: Reporter) -> None:
+def _check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
     """Refuse to go on with other images than `before`; warn of another number of threads."""
     if before.classes != now.classes:
         raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")

@@ -101,8 +101,9 @@ def fetch(
         told = f"{error}. Using commit {at_hand.commit[:12]} from the cache"
         warnings.warn(told, LearngeneWarning, stacklevel=2)
         return at_hand
-    if is_all or _noted(options, address, "refs", _branch(address)) is None:
-        _remember(address, found.commit, options)
+    is_known = _noted(options, address, "refs", _branch(address)) is not None
+    if not address.is_pinned and (is_all or not is_known):  # where huggingface_hub looks without a connection
+        _note(options, address, "refs", _branch(address), found.commit)
     return found
 
 
@@ -292,12 +293,6 @@ def _warn_of_others(folder: Path) -> None:
             who = "anybody can write" if found.st_mode & WRITABLE_BY_ALL else "belongs to another user"
             told = f"{folder}: a cache that {who}: what lies there may be altered; set cache_dir or HF_HUB_CACHE"
             warnings.warn(told, LearngeneWarning, stacklevel=3)
-
-
-def _remember(address: Address, commit: str, options: HubOptions) -> None:
-    """Note which commit a branch or tag means, where huggingface_hub looks when there is no connection."""
-    if not address.is_pinned:
-        _note(options, address, "refs", _branch(address), commit)
 
 
 def _branch(address: Address) -> str:

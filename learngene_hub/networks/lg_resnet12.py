@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learngene_hub.networks.axes import IMAGE, part
-from learngene_hub.networks.entry import create
 from learngene_hub.networks.layers import HalvingPool, convolution
-from learngene_hub.networks.network import StagedNetwork
+from learngene_hub.networks.network import StagedNetwork, create
 from learngene_hub.networks.structure import (
     RANDOM,
     REFUSE,

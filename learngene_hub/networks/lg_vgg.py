@@ -18,9 +18,8 @@ from torch.nn import functional as F
 
 from learngene_hub.core.errors import InheritanceError
 from learngene_hub.networks.axes import IMAGE, Axes, part
-from learngene_hub.networks.entry import create
 from learngene_hub.networks.layers import HalvingPool, convolution
-from learngene_hub.networks.network import StagedNetwork
+from learngene_hub.networks.network import StagedNetwork, create
 from learngene_hub.networks.structure import (
     NORM_EPS,
     REFUSE,

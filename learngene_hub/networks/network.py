@@ -1,10 +1,12 @@
-"""The base of the networks a learngene is cut out of and put into."""
+"""The base of the networks a learngene is cut out of and put into, and what makes one for timm."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from contextlib import nullcontext
+from typing import Any, ClassVar, cast
 
 import torch
 from timm.layers import ClassifierHead
+from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
 
@@ -41,10 +43,6 @@ class LearngeneNetwork(nn.Module):
     def channel_counts(self) -> dict[str, int]:
         """Number of channels of every group but those of the image and the classes, in forward order."""
         return self.structure.channels
-
-    def gene_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every tensor which a gene holds the leading part of."""
-        return self.structure.shapes(in_chans=self.in_chans)
 
     @torch.jit.unused
     def put_back(self) -> None:
@@ -177,6 +175,25 @@ class StagedNetwork(LearngeneNetwork):
                 f"{self.architecture} has no gradient checkpointing: it would update every batch norm twice a step. "
                 "Use a smaller batch instead."
             )
+
+
+def create(kind: type[LearngeneNetwork], name: str, pretrained: bool, *, stages: int, **kwargs: object) -> nn.Module:
+    """A `kind`, or timm's wrapper around one with `features_only`.
+
+    `device` and `dtype`, which timm's networks hand to each of their layers, hold for the network as a whole here.
+
+    Args:
+        kind: class of the network.
+        name: what timm knows it by.
+        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
+        stages: how many maps `features_only` may give.
+        **kwargs: arguments of `kind` and of timm's builder, `device` and `dtype`.
+    """
+    feature_cfg = {"out_indices": tuple(range(stages)), "flatten_sequential": True}
+    device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
+    with nullcontext() if device is None else torch.device(cast("torch.device | str", device)):
+        model: nn.Module = build_model_with_cfg(kind, name, pretrained, feature_cfg=feature_cfg, **kwargs)
+    return model.to(dtype=cast("torch.dtype | None", dtype))
 
 
 def _stages_of(count: int, indices: int | Sequence[int] | None, name: str) -> set[int]:

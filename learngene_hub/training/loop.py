@@ -9,58 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from learngene_hub.core.device import cpu_has_bfloat16
+from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.training.rates import Falling, Rate, Slow, rate_factor
 
 Precision = Literal["float32", "bfloat16"]
 Batch = tuple[Tensor, Tensor]
 
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
-
-
-class Optimisation(Protocol):
-    """The constants of a training; a recipe's `ancestry` and `critic` sections are such."""
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images a step."""
-
-    @property
-    def optimizer(self) -> str:
-        """`sgd` (with momentum) or `adamw`."""
-
-    @property
-    def lr(self) -> float:
-        """Highest learning rate."""
-
-    @property
-    def momentum(self) -> float:
-        """Momentum of `sgd`, in [0, 1)."""
-
-    @property
-    def weight_decay(self) -> float:
-        """Decay of kernels and the classifier's weight, not of norms and biases."""
-
-    @property
-    def warmup(self) -> int:
-        """Steps of rising learning rate."""
-
-    @property
-    def label_smoothing(self) -> float:
-        """In [0, 1)."""
-
-    @property
-    def clip_norm(self) -> float | None:
-        """Largest norm of the gradient; None: no clipping."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +36,7 @@ class Training:
         gene_rate: of inherited weights instead; None: the same.
     """
 
-    optimisation: Optimisation
+    optimisation: OptimisationSection
     steps: int
     precision: Precision
     rate: Rate = field(default_factory=Falling)
@@ -211,7 +172,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def make_optimizer(network: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, optimisation: OptimisationSection) -> torch.optim.Optimizer:
     """The optimiser of all trainable weights of `network`; only kernels and the classifier's weight decay."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     groups: list[dict[str, Any]] = [

@@ -22,10 +22,9 @@ from torch import Tensor
 from learngene_hub.core.device import at_work_on, device_name
 from learngene_hub.core.errors import EngineError
 from learngene_hub.core.progress import Reporter
-from learngene_hub.workers.payload import Payload, pack
 from learngene_hub.workers.pool import WorkerLostError, WorkerPool
 from learngene_hub.workers.task import SharedData, Step, Task, no_step
-from learngene_hub.workers.worker import Answer, Worker, named
+from learngene_hub.workers.worker import Answer, Payload, Worker, named, pack
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext  # Windows has no first one

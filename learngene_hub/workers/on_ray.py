@@ -19,10 +19,9 @@ import torch
 
 from learngene_hub.core.errors import EngineError
 from learngene_hub.core.progress import Reporter
-from learngene_hub.workers.payload import pack
 from learngene_hub.workers.pool import WorkerLostError, WorkerPool
 from learngene_hub.workers.task import SharedData
-from learngene_hub.workers.worker import Answer, Worker
+from learngene_hub.workers.worker import Answer, Worker, pack
 
 NAME = "ray"
 CONNECT = 10  # seconds for a cluster to answer

@@ -61,7 +61,7 @@ def _resume(out: Path) -> bool:
     rows = read_metrics(out)
     best = max(saved.state.pool, key=lambda one: one.fitness)
     found = lineage(best.id, rows)
-    save_state(out, saved.state, saved.recipe, saved.around)
+    save_state(out, saved.state, saved.recipe, saved.inputs)
     again = load_state(out)
     return found[0].id == best.id and [one.id for one in again.state.pool] == [one.id for one in saved.state.pool]
 
