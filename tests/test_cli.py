@@ -94,6 +94,7 @@ def test_no_color_is_respected_in_a_terminal(tmp_path):
     assert not COLOUR.search(shown_in_a_terminal(tmp_path, NO_COLOR="1"))
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_no_colours_and_no_bars(tiny_file, tmp_path):
     code = "from learngene_hub.cli.main import main; main()"
     command = [sys.executable, "-c", code, "evolve", tiny_file, "evolution.generations=1", "--out", tmp_path / "run"]

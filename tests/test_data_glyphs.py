@@ -7,6 +7,7 @@ from learngene_hub.data.glyphs import choose_glyph_classes, draw_glyphs, glyph_c
 torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 def test_the_shipped_list_is_what_the_choice_gives():
     assert choose_glyph_classes() == glyph_classes()
 

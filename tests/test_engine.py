@@ -51,6 +51,7 @@ def pool_of(workers, notes=None, shared=None):
     return engine.pool(shared or Room(10), notes or SilentReporter())
 
 
+@pytest.mark.slow
 def test_a_task_that_nobody_survives_is_given_up_after_three_attempts():
     with pool_of(2) as pool, pytest.raises(EngineError, match=r"the deadly task: given up after 3 attempts: .*SIGKILL"):
         list(pool.run([Deadly()]))
@@ -111,6 +112,7 @@ def test_workers_are_started_only_as_there_is_work_for_them():
         assert 1 <= pool.record()["workers"] <= 3
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_said_as_such_when_a_task_is_given_up():
     says = r"the hungry task: given up .*worker 1 ran out of memory \(can't allocate.*give the workers more memory"
     with pool_of(2) as pool, pytest.raises(EngineError, match=says):
@@ -127,6 +129,7 @@ def test_a_worker_that_was_killed_between_two_tasks_is_replaced():
     assert notes.warnings == ["worker 1 was killed by SIGKILL: the question where goes to another worker, attempt 2"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("load", ["", "x" * 10**6])  # of which a pipe holds a part only, so `start` itself fails
 def test_a_worker_that_is_killed_while_it_starts_costs_nothing_but_time(load):

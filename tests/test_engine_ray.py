@@ -22,6 +22,8 @@ from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import EngineOptions, make_engine, on_ray
 from learngene_hub.workers.on_ray import import_ray
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "gene/learngene.safetensors"
 
 

@@ -36,6 +36,7 @@ def loop_run(tiny_file, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_bytes(
     tiny, loop_run, tmp_path, monkeypatch
 ):
@@ -67,6 +68,7 @@ def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
     assert notes.warnings == ["4 of 5 workers will have work: one for each individual of a generation"]
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(tiny, loop_run, tmp_path, monkeypatch):
     notes = Notes()
     put_faults(monkeypatch, tmp_path, {0: "killed", 2: "memory"})
@@ -89,6 +91,7 @@ evolve(Recipe.from_file(sys.argv[1], sys.argv[3:]), out=sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_plain_script_has_all_cores_and_is_not_run_again_by_workers(tiny_file, loop_run, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), str(tiny_file), str(tmp_path / "run")]
@@ -110,6 +113,7 @@ def begin(recipe, out, monkeypatch, best):
         evolve(recipe, out=out, reporter=StopAfterOne())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run, tmp_path, monkeypatch, workers):
     recipe = tiny("precision=auto")
@@ -132,6 +136,7 @@ def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_pat
         evolve(recipe, out=tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, loop_run, tmp_path, monkeypatch):
     recipe, state = tiny("precision=auto"), tmp_path / "state/state.json"
     begin(recipe, tmp_path, monkeypatch, "float32")
@@ -150,6 +155,7 @@ def start(recipe, out, *more):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_same_bytes(tiny_file, loop_run, tmp_path):
     driver = start(tiny_file, tmp_path, "--workers", "2")
@@ -166,6 +172,7 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_sam
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes(), errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_command_whose_worker_is_killed_while_it_starts_goes_on(tiny_file, loop_run, tmp_path):
     with start(tiny_file, tmp_path, "--workers", "2") as driver:
@@ -176,6 +183,7 @@ def test_a_command_whose_worker_is_killed_while_it_starts_goes_on(tiny_file, loo
     assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path):
     driver = start(tiny_file, tmp_path, "--workers", "2", "evolution.generations=500")
     with driver.stderr:
@@ -187,6 +195,7 @@ def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_ctrl_c_while_workers_start_is_one_message(tiny_file, tmp_path):
     driver = start(tiny_file, tmp_path, "--workers", "2")

@@ -115,6 +115,7 @@ def test_a_network_that_can_be_written_nowhere_names_the_folder_that_was_asked_f
         finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=tmp_path / "out", settings=SHORT)
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_was_full_for_a_while_goes_on_to_the_same_bytes(tiny, tiny_run, tmp_path, monkeypatch):
     write, calls = checkpoint.write_tensors, []
 

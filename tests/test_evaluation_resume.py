@@ -65,6 +65,7 @@ def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(t
     assert mended == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [13, 15])
 def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_path, after):
     long = replace(QUICK, rates=(0.1, 0.2, 0.4, 0.8, 1.6), tasks=2)  # too high: a start climbs downwards
@@ -76,6 +77,7 @@ def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_
     assert mended == whole
 
 
+@pytest.mark.slow
 def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatch):
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
     trained, real = [], bench.train
@@ -183,6 +185,7 @@ def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_r
     assert second.descendants == first.descendants
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
     evaluate(tiny_run, protocol=MORE, seeds=(0,), out=tmp_path / "whole")
     out = tmp_path / "killed"

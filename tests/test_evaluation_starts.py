@@ -76,6 +76,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, cache, monkeypatch):
     chosen = replace(QUICK, lr=0.05, tasks=1)
     results = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
@@ -110,6 +111,7 @@ def kept(folder):
     return {file.parent.name: file.read_bytes() for file in folder.glob("pretrained/*/network.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_made_costs_a_warning_and_no_result(tiny_run, tmp_path, monkeypatch):
     whole = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
     (tmp_path / "file").touch()
@@ -164,6 +166,7 @@ def test_baselines_need_the_recipe_of_the_gene(tiny_run):
         evaluate(Learngene(gene.tensors, gene.config), protocol=QUICK, baselines=["narrow"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_pretraining_ends_with_the_same_network(tiny_run, cache, monkeypatch):
     gene, calls, real = str(tiny_run), [], pretraining.train
     chosen = replace(QUICK, lr=0.05, tasks=1)

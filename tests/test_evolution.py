@@ -102,6 +102,7 @@ def wait_for(condition, process, limit=60.0):
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny_run, tiny_file, tmp_path):
     moments = [
         lambda: (tmp_path / "recipe.yaml").exists(),  # before the first generation ends
@@ -121,6 +122,7 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny_run, tiny
     assert not list(tmp_path.rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_resume_and_exits_130(tiny_file, tmp_path):
     process = start(tiny_file, tmp_path, "evolution.generations=500")
     wait_for(lambda: (tmp_path / "state/state.json").exists(), process)
@@ -146,6 +148,7 @@ def test_more_generations_may_be_asked_for_and_the_schedule_is_warned_of(tiny, t
         evolve(tiny("evolution.generations=2"), out=tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_more_generations_with_a_schedule_of_one_generation_equal_a_longer_run(tiny, tmp_path):
     each = "ancestry.schedule=generation"
     evolve(tiny(each), out=tmp_path / "grown")
@@ -180,6 +183,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
     assert evolve(tiny("evolution.generations=1"), out=tmp_path).config.channels
 
 
+@pytest.mark.slow
 def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tmp_path, monkeypatch):
     evolve(tiny(), out=tmp_path)
     other = ClassSplit(*(tuple(chr(start + n) for n in range(8)) for start in (65, 75, 85)))
@@ -237,6 +241,7 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
         evolve(recipe, out=tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_images_were_known_goes_on(tiny, tiny_run, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
@@ -417,6 +422,7 @@ def test_an_evolution_runs_on_cuda(tiny, tmp_path):
     assert gene.config.origin.cost.device == torch.cuda.get_device_name()
 
 
+@pytest.mark.slow
 def test_the_command_can_be_run_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "learngene_hub", "--version"], capture_output=True, text=True, check=True

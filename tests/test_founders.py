@@ -47,6 +47,7 @@ def raised(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_recipe_without_selection_takes_the_founders_of_one_with_it_and_gives_the_same_gene(
     tiny, tmp_path, raised, workers
@@ -190,6 +191,7 @@ def test_a_founder_that_another_process_is_raising_is_waited_for(get, tmp_path):
     assert not get(task(), make=tried)
 
 
+@pytest.mark.slow
 def test_the_ablations_of_an_evaluation_raise_their_founders_once(tiny, tmp_path, monkeypatch, raised):
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "cache"))
     gene = evolve(tiny(*LINE), out=tmp_path / "run")

@@ -9,6 +9,8 @@ import pytest
 
 from learngene_hub.core.errors import GeneFileError, StorageError
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

@@ -150,6 +150,7 @@ def test_a_cache_of_another_user_is_told(push, load, options):
         load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("info", REPO), ("verify", REPO)])
 def test_a_warning_is_one_line_at_the_command_line(hub, push, tmp_path, words):
     push()

@@ -89,6 +89,7 @@ def test_info_reads_no_weights(run, hub, tiny_run):
     assert json.loads(run("info", REPO, "--json")[1])["revision"] == hub.commits(REPO)[0]
 
 
+@pytest.mark.xet
 def test_verify_takes_a_gene_of_the_hub(run, tiny_run):
     run("push", tiny_run, REPO)
     assert run("verify", REPO)[0] == 0
@@ -103,6 +104,7 @@ def test_pull_makes_a_folder_named_after_the_repository(run, hub, tiny_run):
     assert "exists already" in run("pull", REPO)[2]
 
 
+@pytest.mark.slow
 def test_a_gene_of_the_hub_is_evaluated_with_its_recipe(run, tiny_run):
     run("push", tiny_run, REPO)
     small = ["--ways", "3", "--shots", "2", "--steps", "1", "--tasks", "1", "--seeds", "1", "--lr", "0.1"]
@@ -149,6 +151,7 @@ def test_a_file_of_unusual_size_is_refused_in_one_line_before_it_is_read(run, hu
     assert not hub.requests
 
 
+@pytest.mark.slow
 def test_timm_loads_a_pushed_network_by_its_name(run, hub, tuned, tmp_path):
     run("push", tuned, "owner/pets")
     code = (

@@ -163,6 +163,7 @@ def test_no_name_that_a_server_chose_becomes_one_of_a_file(hub, push, load, answ
 # Bodies that are too long, too slow, or lost
 
 
+@pytest.mark.xet
 def test_a_body_without_a_length_is_read_no_further_than_the_file_is_long(push, load, answers, storage):
     push()
     endless = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
@@ -173,6 +174,7 @@ def test_a_body_without_a_length_is_read_no_further_than_the_file_is_long(push, 
     assert sum(sent) < 50e6  # of 200 MB; what the system had taken is not read
 
 
+@pytest.mark.xet
 def test_an_error_whose_body_has_no_end_is_not_read(push, load, answers, storage):
     push()
     endless = [b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
@@ -183,6 +185,7 @@ def test_an_error_whose_body_has_no_end_is_not_read(push, load, answers, storage
     assert sum(sent) < 50e6
 
 
+@pytest.mark.xet
 def test_a_download_that_is_reset_is_tried_again(hub, push, load, answers, storage):
     push()
     weights = hub.files(REPO)["learngene.safetensors"]
@@ -194,6 +197,7 @@ def test_a_download_that_is_reset_is_tried_again(hub, push, load, answers, stora
     assert not any(b"hf_owner" in head for head in heads)  # the token is for the Hub only
 
 
+@pytest.mark.xet
 @pytest.mark.parametrize(
     "slow", [Fault("GET", "README.md", "drip", seconds=600), Fault("GET", "/api/", "delay", seconds=600)]
 )

@@ -15,6 +15,7 @@ from learngene_hub.hub import fetch as fetch_module
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
+@pytest.mark.xet
 def test_a_model_from_the_hub_is_the_model_from_the_folder(push, load, tiny_run):
     pushed, here = push(), from_learngene(tiny_run, num_classes=3)
     there = load()
@@ -23,6 +24,7 @@ def test_a_model_from_the_hub_is_the_model_from_the_folder(push, load, tiny_run)
     assert f"commit {pushed.commit[:12]}" in str(there.inheritance)
 
 
+@pytest.mark.xet
 def test_only_the_three_files_that_are_needed_come(hub, push, load):
     push()
     hub.requests.clear()
@@ -67,6 +69,7 @@ def test_a_new_revision_comes_when_the_branch_moves(push, load, copy):
     assert load().inheritance.revision == push(copy).commit
 
 
+@pytest.mark.xet
 def test_offline_works_from_the_cache_and_by_branch(hub, push, load, monkeypatch):
     commit = push().commit
     load()
@@ -89,6 +92,7 @@ def test_offline_without_a_cached_gene_says_the_way_out(hub, push, load, monkeyp
     assert asked(hub) == []
 
 
+@pytest.mark.xet
 def test_without_an_answer_the_cached_gene_is_used_with_a_warning(hub, push, load):
     commit = push().commit
     load()

@@ -20,6 +20,7 @@ from learngene_hub.hub.push import PushTerms
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
+@pytest.mark.xet
 def test_a_push_makes_the_repository_with_all_files_of_the_gene_as_one_commit(hub, push, tiny_run):
     pushed = push()
     assert set(pushed.changed) == ALL_FILES
@@ -37,6 +38,7 @@ def test_the_card_on_the_hub_names_the_repository_in_its_snippet(hub, push):
     assert f"learngene evaluate {REPO}\n" in card
 
 
+@pytest.mark.xet
 def test_an_unchanged_push_makes_no_commit(hub, push):
     first, again = push(), push()
     assert again.changed == ()
@@ -181,6 +183,7 @@ def test_a_push_without_a_token_asks_for_one(hub, push, tiny_run, monkeypatch):
         push_gene(tiny_run, Address(REPO), terms=PushTerms(), options=HubOptions(endpoint=hub.url))
 
 
+@pytest.mark.xet
 @pytest.mark.parametrize(
     ("status", "message"),
     [(403, "the token may not do this"), (401, "does not accept the token"), (500, "is in trouble")],
@@ -193,6 +196,7 @@ def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push
     assert len(hub.commits(REPO)) == 1
 
 
+@pytest.mark.xet
 @pytest.mark.parametrize("hub", ["xet"], indirect=True)
 @pytest.mark.parametrize(
     ("fault", "message"),

@@ -4,8 +4,6 @@ import pytest
 import timm
 from huggingface_hub import (
     _CACHED_NO_EXIST,
-    CommitOperationAdd,
-    CommitOperationDelete,
     HfApi,
     get_session,
     try_to_load_from_cache,
@@ -132,13 +130,6 @@ def test_an_unchanged_upload_makes_no_commit_and_sends_no_file(api, hub, gene, f
     assert not [one for one in hub.requests if one.method == "PUT" or "/xorbs/" in one.path or "/commit/" in one.path]
 
 
-def test_an_object_that_the_storage_has_is_not_sent_again(api, hub, gene):
-    hub.requests.clear()
-    api.upload_file(path_or_fileobj=WEIGHTS, path_in_repo="copy.safetensors", repo_id=gene)
-    assert hub.files(gene)["copy.safetensors"] == WEIGHTS
-    assert not [one for one in hub.requests if one.method == "PUT" or "/xorbs/" in one.path]
-
-
 def test_checksums_of_a_download_are_those_of_the_hub(api, gene, folder):
     api.snapshot_download(gene, local_dir=folder)
     assert not api.verify_repo_checksums(gene, local_dir=folder).mismatches
@@ -151,22 +142,6 @@ def test_checksums_of_a_download_are_those_of_the_hub(api, gene, folder):
 # Commits, branches, tags, pull requests.
 
 
-def test_files_and_folders_are_deleted(api, hub, gene):
-    api.delete_file("config.json", gene)
-    api.delete_folder("figures", gene)
-    assert set(hub.files(gene)) == {".gitattributes", "README.md", "model.safetensors"}
-    with pytest.raises(RemoteEntryNotFoundError, match="A file with this name doesn't exist: nothing"):
-        api.delete_file("nothing", gene)
-
-
-def test_one_commit_adds_and_deletes(api, hub, gene):
-    operations = [CommitOperationDelete("config.json"), CommitOperationAdd("new.json", b"{}")]
-    made = api.create_commit(gene, operations, commit_message="Swap", commit_description="why")
-    assert hub.commits(gene)[0] == made.oid == made.commit_url.split("/")[-1]
-    assert {"new.json"} == hub.files(gene).keys() - hub.files(gene, hub.commits(gene)[1]).keys()
-    assert next((one.title, one.message) for one in api.list_repo_commits(gene)) == ("Swap", "why")
-
-
 def test_a_commit_on_a_stale_parent_is_refused(api, hub, gene):
     stale = hub.commits(gene)[1]
     with pytest.raises(HfHubHTTPError, match="A commit has happened since") as refusal:
@@ -174,42 +149,6 @@ def test_a_commit_on_a_stale_parent_is_refused(api, hub, gene):
     assert refusal.value.response.status_code == 412
     api.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id=gene, parent_commit=hub.commits(gene)[0])
     assert hub.files(gene)["a.txt"] == b"2"
-
-
-@pytest.mark.parametrize("token", ["hf_owner", "hf_other"])
-def test_a_pull_request_is_a_commit_outside_main_until_it_is_merged(api, hub, gene, token):
-    before = hub.commits(gene)
-    guest = HfApi(endpoint=hub.url, token=token)
-    made = guest.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id=gene, create_pr=True)
-    assert (made.pr_revision, made.pr_num, hub.commits(gene)) == ("refs/pr/1", 1, before)
-    assert hub.commits(gene, "refs/pr/1") == [made.oid, *before]
-    api.merge_pull_request(gene, 1)
-    assert hub.files(gene)["a.txt"] == b"2"
-    assert [one.status for one in api.get_repo_discussions(gene)] == ["merged"]
-
-
-def test_branches_and_tags_are_made_listed_and_deleted(api, hub, gene):
-    api.create_branch(gene, branch="half/wide")
-    api.create_tag(gene, tag="v1", revision=hub.commits(gene)[1])
-    api.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id=gene, create_pr=True)
-    refs = api.list_repo_refs(gene)
-    assert {one.name: one.target_commit for one in refs.branches} == dict.fromkeys(
-        ("main", "half/wide"), hub.commits(gene)[0]
-    )
-    assert [(one.ref, one.target_commit) for one in refs.tags] == [("refs/tags/v1", hub.commits(gene)[1])]
-    assert [one.ref for one in api.list_repo_refs(gene, include_pull_requests=True).pull_requests] == ["refs/pr/1"]
-    api.delete_branch(gene, branch="half/wide")
-    api.delete_tag(gene, tag="v1")
-    assert not api.revision_exists(gene, "half/wide")
-    assert not api.list_repo_refs(gene).tags
-
-
-@pytest.mark.parametrize(("make", "name"), [("create_branch", "branch"), ("create_tag", "tag")])
-def test_a_branch_or_tag_that_exists_is_refused_unless_it_may_exist(api, gene, make, name):
-    getattr(api, make)(gene, **{name: "v1"})
-    getattr(api, make)(gene, **{name: "v1"}, exist_ok=True)
-    with pytest.raises(HfHubHTTPError, match="409 Conflict"):
-        getattr(api, make)(gene, **{name: "v1"})
 
 
 # timm.

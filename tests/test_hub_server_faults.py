@@ -1,17 +1,13 @@
 """What the test Hub refuses, what goes wrong with it on demand, and the Hub met by other processes."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import httpx2
-import hub_server
 import pytest
-import timm
 from hub_server import Fault
 from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import (
@@ -46,14 +42,6 @@ def upload(api):
 
 
 @pytest.fixture
-def waits(hub, monkeypatch):
-    """The seconds that the server would have waited; it does not wait."""
-    waited = []
-    monkeypatch.setattr(hub.closing, "wait", waited.append)
-    return waited
-
-
-@pytest.fixture
 def hf(hub, tmp_path):
     """Runs the `hf` command line of this environment in the test's folder."""
 
@@ -63,17 +51,6 @@ def hf(hub, tmp_path):
         return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
 
     return run
-
-
-@pytest.fixture
-def process(tmp_path):
-    """The server as a process of its own, begun with a folder of models: the process and its URL."""
-    (tmp_path / "data" / GENE).mkdir(parents=True)
-    (tmp_path / "data" / GENE / "config.json").write_text("{}")
-    command = [sys.executable, hub_server.__file__, "--data", tmp_path / "data"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        yield server, server.stdout.readline().strip()
-        server.kill()
 
 
 # Refusals.
@@ -158,31 +135,12 @@ def test_status_answers_and_does_nothing_else(hub, upload):
     assert hub.commits(GENE) == commits
 
 
-def test_close_hangs_up_without_an_answer(hub, get):
-    hub.faults.append(Fault("GET", "config.json", "close"))
-    with pytest.raises(httpx2.RemoteProtocolError, match="disconnected without sending a response"):
-        get("config.json")
-    assert hub.requests[-1].status == 0
-
-
 @pytest.mark.parametrize(("kind", "message"), [("status", "500 Internal"), ("close", "Server disconnected")])
 def test_after_means_that_the_commit_is_made_and_its_answer_lost(hub, upload, kind, message):
     hub.faults.append(Fault("POST", "/commit/", kind, status=500, after=True))
     with pytest.raises(httpx2.HTTPError, match=message):
         upload()
     assert hub.files(GENE)["a.txt"] == b"2"
-
-
-def test_delay_waits_and_then_answers(hub, get, waits):
-    hub.faults.append(Fault("GET", "config.json", "delay", seconds=7))
-    assert get("config.json").content == b'{"width": 0.5}'
-    assert waits == [7]
-
-
-def test_delay_can_outlast_the_patience_of_a_client(api, hub):
-    hub.faults.append(Fault("GET", "config.json", "delay", seconds=600))
-    with pytest.raises(httpx2.ReadTimeout, match="timed out"):
-        get_session().get(f"{api.endpoint}/{GENE}/resolve/main/config.json", timeout=httpx2.Timeout(30, read=0.05))
 
 
 def test_cut_announces_the_whole_body_and_sends_its_first_bytes(hub, get):
@@ -212,80 +170,10 @@ def test_corrupt_flips_bytes_and_keeps_the_size(api, hub, tmp_path):
     assert [one["path"] for one in checked.mismatches] == ["model.safetensors"]
 
 
-def test_drip_sends_a_body_in_pieces(hub, get, waits):
-    hub.faults.append(Fault("GET", "model.safetensors", "drip", seconds=32))
-    assert get("model.safetensors").content == WEIGHTS
-    assert waits == [2] * (hub_server.DRIP - 1)
+# Another process.
 
 
-@pytest.mark.parametrize("kind", ["cut", "corrupt", "drip"])
-def test_a_spoiled_body_waits_for_a_body(api, hub, get, kind):
-    hub.faults.append(Fault("GET", GENE, kind))
-    assert get("nothing.txt").status_code == 404
-    address = f"{hub.url}/{GENE}/resolve/main/model.safetensors"
-    assert get_session().get(address, follow_redirects=False).status_code == 302
-    assert api.file_exists(GENE, "config.json")
-    assert hub.faults[0].times == 1
-
-
-@pytest.mark.usefixtures("api")
-def test_a_fault_strikes_so_many_times_and_only_what_fits(hub, get):
-    hub.faults += [Fault("GET", r"main/config\.json$", times=2), Fault("PUT", "config.json")]
-    assert [get(path).status_code for path in ("model.safetensors", *["config.json"] * 3)] == [200, 503, 503, 200]
-    assert [one.times for one in hub.faults] == [0, 1]
-
-
-def test_the_client_tries_again_what_it_may(hub, upload, monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    hub.faults.append(Fault("POST", "/preupload/", "status", status=503, times=2))
-    upload()
-    assert hub.files(GENE)["a.txt"] == b"2"
-    assert [one.status for one in hub.requests if "/preupload/" in one.path] == [503, 503, 200]
-
-
-def test_an_error_of_the_server_itself_is_a_500(hub, api, capsys):
-    del hub.repo(GENE).branches["main"]
-    hub.repo(GENE).tags["main"] = "gone"
-    with pytest.raises(HfHubHTTPError, match="Internal error of the test Hub"):
-        api.model_info(GENE)
-    assert "KeyError: 'gone'" in capsys.readouterr().err
-
-
-def test_the_log_tells_what_was_asked_and_answered(api, hub):
-    hub.requests.clear()
-    HfApi(endpoint=hub.url, library_name="learngene", library_version="9").hf_hub_download(GENE, "config.json")
-    path = f"/{GENE}/resolve/main/config.json"
-    asked = [one for one in hub.requests if "agent-harnesses" not in one.path]
-    assert [one[:4] for one in asked] == [("HEAD", path, 200, 0), ("GET", path, 200, 14)]
-    assert all(one.user_agent.startswith("learngene/9") for one in asked)
-
-
-# Other processes.
-
-
-def test_a_server_of_its_own_is_steered_over_http(process):
-    _, url = process
-    with httpx2.Client(base_url=url, trust_env=False) as client:
-        faults = [{"method": "GET", "path": "config.json", "status": 418}]
-        assert client.post("/_test/faults", content=json.dumps(faults)).json()[0]["kind"] == "status"
-        asked = f"/{GENE}/resolve/main/config.json"
-        assert [client.get(asked).status_code for _ in range(2)] == [418, 200]
-        assert [(one["path"], one["status"]) for one in client.get("/_test/requests").json()] == [
-            (asked, 418),
-            (asked, 200),
-        ]
-        client.delete("/_test/requests")
-        assert client.get("/_test/requests").json() == []
-
-
-def test_sigterm_ends_a_server_of_its_own_while_a_client_is_connected(process):
-    server, url = process
-    with httpx2.Client(base_url=url, trust_env=False) as client:
-        assert client.get(f"/api/models/{GENE}").json()["id"] == GENE
-        server.send_signal(signal.SIGTERM)
-        assert (server.wait(10), server.stderr.read()) == (0, "")
-
-
+@pytest.mark.slow
 def test_hf_uploads_and_downloads_a_folder(hf, hub, tmp_path):
     (tmp_path / "gene").mkdir()
     (tmp_path / "gene" / "config.json").write_text("{}")
@@ -295,30 +183,3 @@ def test_hf_uploads_and_downloads_a_folder(hf, hub, tmp_path):
     for path in ("config.json", "model.safetensors"):
         assert (tmp_path / "copy" / path).read_bytes() == hub.files(GENE)[path]
     assert (tmp_path / "copy" / "model.safetensors").read_bytes() == WEIGHTS
-
-
-@pytest.mark.usefixtures("api")
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("auth", "whoami"), 0, "user: owner"),
-        (("models", "ls", "--author", "owner"), 0, GENE),
-        (("repos", "tag", "create", GENE, "v1"), 0, "Tag created"),
-        (("download", "owner/nothing"), 1, "Model 'owner/nothing' not found"),
-        (("download", GENE, "nothing.txt"), 1, "File not found in model 'owner/gene'"),
-    ],
-    ids=["whoami", "list", "tag", "no repository", "no file"],
-)
-def test_hf_says_what_it_did(hf, arguments, code, said):
-    done = hf(*arguments)
-    assert done.returncode == code
-    assert said in done.stdout + done.stderr
-
-
-def test_timm_loads_a_network_in_another_process(hub, tmp_path):
-    network = timm.create_model("test_resnet", num_classes=3)
-    timm.models.push_to_hf_hub(network, "owner/net", safe_serialization=True)
-    code = "import timm; print(timm.create_model('hf-hub:owner/net', pretrained=True).fc.bias.tolist())"
-    environment = os.environ | hub.environment(tmp_path / "home")
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == network.fc.bias.tolist()

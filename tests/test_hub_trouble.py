@@ -83,6 +83,7 @@ def kept(cache):
     return sorted(path for path in Path(cache).glob("models--*/snapshots/*/*") if path.is_file())
 
 
+@pytest.mark.xet
 def test_a_corrupted_download_is_fetched_again(hub, push, load):
     push()
     hub.faults.append(Fault("GET", r"learngene\.safetensors|/objects?/|/lfs", "corrupt", size=4))
@@ -90,6 +91,7 @@ def test_a_corrupted_download_is_fetched_again(hub, push, load):
     assert hub.faults[0].times == 0
 
 
+@pytest.mark.xet
 @pytest.mark.parametrize("file", ["config.json", "learngene.safetensors"])
 def test_a_download_that_stays_corrupted_is_refused_and_not_kept(hub, push, load, options, file):
     push()
@@ -106,6 +108,7 @@ def hub_lfs_pattern(hub):
     return digest
 
 
+@pytest.mark.xet
 def test_a_download_cut_short_is_an_error_and_leaves_nothing_half_written(hub, push, load, options):
     push()
     hub.faults.append(Fault("GET", hub_lfs_pattern(hub), "cut", size=100, times=50))
@@ -141,6 +144,7 @@ def test_a_cache_that_cannot_be_written_is_named(push, load, tmp_path):
         load(cache_dir=tmp_path / "file")
 
 
+@pytest.mark.xet
 def test_a_full_disk_is_named_and_nothing_half_written_is_kept(push, load, options, monkeypatch):
     push()
 

@@ -219,6 +219,7 @@ def test_the_page_and_the_pictures_that_apply_are_written(tmp_path):
     assert names == {"report.html", "comparison.png", "curves.png", "sweep.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])

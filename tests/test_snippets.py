@@ -45,6 +45,7 @@ def desk(tiny_run, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize(("code", "name"), list(snippets()))
 def test_a_snippet_runs(code, name):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("hatchling", reason="comes with the extra `dev`")
 
 ROOT = Path(__file__).parent.parent
