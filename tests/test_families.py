@@ -1,4 +1,4 @@
-"""A family is one file and one line of the registry: a toy one goes through all the package."""
+"""Every family gives the same gene again; a toy one, of one file and one line, goes through all the package."""
 
 import json
 
@@ -7,7 +7,16 @@ import torch
 
 from learngene_hub import Learngene, evaluate, evolve, from_learngene
 from learngene_hub.core.errors import InheritanceError
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.families import FAMILIES
+from learngene_hub.workers import EngineOptions
+
+
+class Interrupted(SilentReporter):
+    """A reporter that stops the run after its first line."""
+
+    def line(self, text):
+        raise KeyboardInterrupt("stopped by the test")
 
 
 @pytest.fixture
@@ -35,3 +44,15 @@ def test_a_toy_family_is_evolved_loaded_and_judged(toy, tiny, tmp_path):
     results = evaluate(tmp_path / "run", protocol=QUICK, baselines=["narrow", "magnitude-slice"], seeds=(0,))
     assert start(results, "narrow").cost.images == gene.config.origin.cost.images
     assert Learngene.from_pretrained(tmp_path / "run").config == gene.config
+
+
+@pytest.mark.parametrize("network", FAMILIES)
+def test_a_family_gives_the_same_bytes_again_by_two_workers_and_after_a_stop(network, tiny, tmp_path):
+    recipe = tiny(f"network.name={network}", "evolution.generations=2", "evolution.population=2")
+    evolve(recipe, out=tmp_path / "once")
+    evolve(recipe, out=tmp_path / "again", engine=EngineOptions(workers=2))
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=tmp_path / "stopped", reporter=Interrupted())
+    evolve(recipe, out=tmp_path / "stopped", resume=True)
+    weights = [(tmp_path / run / "gene/learngene.safetensors").read_bytes() for run in ("once", "again", "stopped")]
+    assert weights[0] == weights[1] == weights[2]

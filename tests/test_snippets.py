@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from command_line import commands, learngene
 from results_examples import example
-from test_cli import commands, learngene
 
 import learngene_hub
 from learngene_hub.networks import save_timm_folder

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from command_line import learngene, words
 from image_tables import write_parquet
-from test_cli import learngene, words
 
 from learngene_hub import evolve
 from learngene_hub.core.errors import DataError
