@@ -46,13 +46,28 @@ def test_a_toy_family_is_evolved_loaded_and_judged(toy, tiny, tmp_path):
     assert Learngene.from_pretrained(tmp_path / "run").config == gene.config
 
 
-@pytest.mark.parametrize("network", FAMILIES)
-def test_a_family_gives_the_same_bytes_again_by_two_workers_and_after_a_stop(network, tiny, tmp_path):
-    recipe = tiny(f"network.name={network}", "evolution.generations=2", "evolution.population=2")
-    evolve(recipe, out=tmp_path / "once")
-    evolve(recipe, out=tmp_path / "again", engine=EngineOptions(workers=2))
+# Those of lg_vgg11, the network of the tiny recipe, are compared in test_evolution.py and test_engine_runs.py.
+
+
+@pytest.fixture
+def residual(tiny):
+    return tiny("network.name=lg_resnet12", "evolution.generations=2", "evolution.population=2")
+
+
+def weights(run):
+    return (run / "gene/learngene.safetensors").read_bytes()
+
+
+def test_a_residual_gene_has_the_same_bytes_after_a_stop(residual, tmp_path):
+    evolve(residual, out=tmp_path / "once")
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(recipe, out=tmp_path / "stopped", reporter=Interrupted())
-    evolve(recipe, out=tmp_path / "stopped", resume=True)
-    weights = [(tmp_path / run / "gene/learngene.safetensors").read_bytes() for run in ("once", "again", "stopped")]
-    assert weights[0] == weights[1] == weights[2]
+        evolve(residual, out=tmp_path / "stopped", reporter=Interrupted())
+    evolve(residual, out=tmp_path / "stopped", resume=True)
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "once")
+
+
+@pytest.mark.slow
+def test_a_residual_gene_has_the_same_bytes_by_two_workers(residual, tmp_path):
+    evolve(residual, out=tmp_path / "once")
+    evolve(residual, out=tmp_path / "shared", engine=EngineOptions(workers=2))
+    assert weights(tmp_path / "shared") == weights(tmp_path / "once")
