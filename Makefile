@@ -60,7 +60,7 @@ build: $(STAMP)  ## wheel and sdist into dist/
 	$(BIN)/python -m build
 
 wheel-check: $(STAMP)  ## build wheel and sdist twice, compare them, try what was built
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/test_wheel.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/whole/test_wheel.py
 
 audit: $(STAMP)  ## known holes of what is installed; asks the advisory service of PyPI
 	$(BIN)/pip install --quiet pip-audit

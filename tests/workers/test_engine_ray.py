@@ -58,7 +58,7 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(parent) for parent in Path(__file__).parents[:3]])
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
     made = Cluster(initialize_head=True, head_node_args=head)
     made.add_node(num_cpus=3, object_store_memory=100 << 20)

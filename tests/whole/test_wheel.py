@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 pytest.importorskip("hatchling", reason="comes with the extra `dev`")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TRY = """
 from learngene_hub import from_learngene, list_learngenes
 from learngene_hub.recipe.recipe import Recipe

@@ -139,7 +139,7 @@ MORE = replace(QUICK, tasks=200, lr=0.05)  # long enough to be killed half-way
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = sys.argv[3:]
 from learngene_hub import evaluate
 from test_evaluation_resume import MORE
 evaluate(sys.argv[1], protocol=MORE, seeds=(0,), out=sys.argv[2])
@@ -189,7 +189,9 @@ def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_r
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
     evaluate(tiny_run, protocol=MORE, seeds=(0,), out=tmp_path / "whole")
     out = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tiny_run), str(out), str(Path(__file__).parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tiny_run), str(out), *map(str, Path(__file__).parents[:2])]
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("tasks/*")) and time.monotonic() < deadline:
         time.sleep(0.01)

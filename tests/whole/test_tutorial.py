@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 
-TUTORIAL = Path(__file__).parent.parent / "docs/tutorial.ipynb"
+TUTORIAL = Path(__file__).parents[2] / "docs/tutorial.ipynb"
 
 
 def printed(notebook):

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("material")
 pytest.importorskip("latex2mathml")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def test_a_climb_looks_beyond_both_ends_of_a_plateau(peak):
 
 
 def test_a_climb_ends_where_trying_every_rate_did_in_the_evaluations_that_tried_all():
-    curves = json.loads(Path(__file__).with_name("rate_curves.json").read_text())
+    curves = json.loads(Path(__file__).parents[1].joinpath("rate_curves.json").read_text())
     climbs = [climb({float(lr): accuracy for lr, accuracy in curve["tuning"].items()}) for curve in curves]
     assert [best_rate(tried) for tried in climbs] == [curve["lr"] for curve in curves]
     assert statistics.fmean(len(tried) / 7 for tried in climbs) < 0.62

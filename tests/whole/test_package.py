@@ -11,7 +11,7 @@ import yaml
 
 import learngene_hub
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MODULES = sorted(info.name for info in pkgutil.walk_packages(learngene_hub.__path__, "learngene_hub."))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def test_killed_commands_end_with_the_same_bytes_and_block_nobody():

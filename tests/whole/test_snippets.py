@@ -13,7 +13,7 @@ import learngene_hub
 from learngene_hub.networks import save_timm_folder
 from learngene_hub.report.results import Results
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PYTHON = re.compile(r"^(?:<!-- not run: (.+?) -->\n+)?```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 MOST_NOT_RUN = 0  # blocks that no test runs; each has its reason in the text

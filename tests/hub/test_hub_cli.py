@@ -212,7 +212,7 @@ def test_a_name_that_the_hub_does_not_allow_is_refused_before_anything_is_sent(r
 
 def told(command):
     """What docs/hub.md shows below a command of its story."""
-    story = (Path(__file__).parent.parent / "docs/hub.md").read_text().split("## The whole story")[1]
+    story = (Path(__file__).parents[2] / "docs/hub.md").read_text().split("## The whole story")[1]
     return re.search(rf"^\$ {re.escape(command)}\n(.*?)^(?:\$|\[|#|```)", story, re.DOTALL | re.MULTILINE)[1]
 
 

@@ -11,7 +11,7 @@ from learngene_hub.core.errors import GeneFileError, StorageError
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def test_hostile_and_damaged_files_are_refused_in_our_own_words():
