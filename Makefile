@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu check size bench docs attack format build wheel-check audit clean
+.PHONY: help install demo test test-slow test-gpu check size bench docs attack format build wheel-check audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,8 +21,11 @@ demo: $(STAMP)  ## evolve a learngene on built-in data and see what it is worth
 	$(BIN)/learngene evolve recipes/demo.yaml --out runs/demo --resume
 	OMP_NUM_THREADS=1 $(BIN)/learngene evaluate runs/demo --shots 10 --steps 40 --tasks 5 --seeds 2 --jobs 2 --out runs/demo
 
-test: $(STAMP)  ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2
+test: $(STAMP)  ## the unit tests: some minutes
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2
+
+test-slow: $(STAMP)  ## the other tests: kills, wheel, site, README, Ray, processes, Xet
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 -m 'slow and not network'
 
 test-gpu: $(STAMP)  ## the tests that need a CUDA device, where there is one
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m gpu
@@ -57,7 +60,7 @@ build: $(STAMP)  ## wheel and sdist into dist/
 	$(BIN)/python -m build
 
 wheel-check: $(STAMP)  ## build wheel and sdist twice, compare them, try what was built
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_wheel.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/whole/test_wheel.py
 
 audit: $(STAMP)  ## known holes of what is installed; asks the advisory service of PyPI
 	$(BIN)/pip install --quiet pip-audit

@@ -58,6 +58,15 @@ def pytest_configure(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks are chosen by `-m`
+def pytest_collection_modifyitems(items):
+    """By Xet a test with the fixture `hub` is a slow one, unless it is marked `xet`; see `hub`."""
+    for item in items:
+        params = getattr(item, "callspec", None) and item.callspec.params
+        if params and params.get("hub") == "xet" and item.get_closest_marker("xet") is None:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory):
     """A recipe file whose evolution takes about a second."""
@@ -84,7 +93,8 @@ def tiny_run(tiny_file, tmp_path_factory):
 def hub(request, monkeypatch, tmp_path):
     """A running Hub of our own that `huggingface_hub` takes for the real one, asked as the user `owner`.
 
-    A test that uses it runs twice: large files go by plain LFS, then by Xet, the default of `huggingface_hub`.
+    A test that uses it runs twice: large files go by plain LFS, then by Xet, the default of `huggingface_hub`. The
+    second time belongs to the slow tests, unless the test is marked `xet`: what it says is about Xet, or is a promise.
     """
     with HubServer() as server:
         monkeypatch.setenv("HF_HUB_DISABLE_XET", str(int(request.param == "lfs")))

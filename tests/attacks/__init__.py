@@ -1,1 +1,1 @@
-"""Attacks on every file the package reads, for `tests/campaigns/fuzz.py` and `tests/test_fuzz.py`."""
+"""Attacks on every file the package reads, for `tests/campaigns/fuzz.py` and `tests/whole/test_fuzz.py`."""

@@ -1,0 +1,285 @@
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from command_line import commands, learngene, words
+
+from learngene_hub import __version__
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_help_ends_with_an_example(command):
+    result = learngene(*command, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Example: learngene {' '.join(command)}\b", result.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("group", [(), ("recipes",), ("data",)], ids=["learngene", "recipes", "data"])
+def test_the_help_of_a_group_ends_with_an_example_too(group):
+    last = learngene(*group, "--help").stdout.strip().splitlines()[-1]
+    assert last.strip().startswith(f"Example: learngene {' '.join(group)}".strip())
+
+
+def test_help_shows_what_is_in_brackets_and_repeats_nothing_twice():
+    assert "owner/name[@revision] of the Hub" in words(learngene("pull", "--help").stdout)
+    assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout.replace("│", ""))
+    assert not any("...}..." in learngene(*command, "--help").stdout for command in commands())
+
+
+def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exists():
+    result = learngene()
+    assert result.exit_code == 0
+    named = set(re.findall(r"learngene ([a-z]+)", result.stdout))
+    assert named == {"evolve", "evaluate", "finetune", "list", "doctor"}
+    assert named <= {command[0] for command in commands()}
+    assert max(map(len, result.stdout.splitlines())) <= 120
+
+
+def test_the_version_is_printed_alone():
+    assert learngene("--version").stdout == f"learngene-hub {__version__}\n"
+
+
+def test_completion_can_be_installed():
+    assert "--install-completion" in learngene("--help").stdout
+
+
+def test_whatever_a_program_would_read_can_be_had_as_json():
+    # these print a text or the name of a file
+    texts = {("card",), ("report",), ("recipes", "show"), ("recipes", "copy"), ("data", "preview")}
+    having = {command for command in commands() if "--json" in learngene(*command, "--help").stdout}
+    assert set(commands()) - having == texts
+
+
+COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
+
+
+def shown_in_a_terminal(tmp_path, **variables):
+    """What `learngene recipes show --help` sends to a terminal."""
+    master, slave = pty.openpty()
+    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "CI"}}
+    code = "from learngene_hub.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "recipes", "show", "--help"]
+    environment = kept | {"TERM": "xterm-256color"} | variables
+    with (tmp_path / "stderr").open("wb") as errors:
+        subprocess.run(command, stdout=slave, stderr=errors, env=environment, check=True)
+    os.close(slave)
+    return os.read(master, 100_000)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
+def test_no_color_is_respected_in_a_terminal(tmp_path):
+    assert COLOUR.search(shown_in_a_terminal(tmp_path))
+    assert not COLOUR.search(shown_in_a_terminal(tmp_path, NO_COLOR="1"))
+
+
+@pytest.mark.slow
+def test_a_pipe_gets_no_colours_and_no_bars(tiny_file, tmp_path):
+    code = "from learngene_hub.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "evolve", tiny_file, "evolution.generations=1", "--out", tmp_path / "run"]
+    environment = os.environ | {"TERM": "xterm-256color"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"generation 1/1" in done.stderr
+    assert b"\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_seen_enough_is_no_failure(unbuffered):
+    command = f"{sys.executable} -m learngene_hub recipes show demo | true"
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=240, env=environment)
+    assert done.stderr == ""
+
+
+def test_a_broken_pipe_of_something_else_is_an_error():
+    code = (
+        "import sys; sys.argv = ['learngene', 'recipes', 'show', 'demo']\n"
+        "from learngene_hub.cli.main import main\n"
+        "from learngene_hub.recipe.recipe import Recipe\n"
+        "def fail(*_): raise BrokenPipeError(32, 'the pipe of a worker')\n"
+        "Recipe.from_file = fail\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: [Errno 32] the pipe of a worker\n")
+
+
+def test_a_command_does_not_linger_over_what_it_imported():
+    code = (
+        "import sys, gc, atexit; sys.argv = ['learngene', 'recipes', 'list', '--json']\n"
+        "atexit.register(lambda: print(gc.get_freeze_count(), file=sys.stderr))\n"
+        "from learngene_hub.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert int(done.stderr) > 10_000
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; sys.argv = ['learngene', '--help']\n"
+        "from learngene_hub.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = ('torch', 'timm', 'pydantic', 'numpy', 'huggingface_hub')\n"
+        "sys.exit(' '.join(name for name in heavy if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_tiny_evolution_from_the_command_line(tiny_file, tmp_path):
+    few = "data.classes.novel=4"
+    result = learngene("evolve", tiny_file, "evolution.generations=1", few, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    after = re.search(r"next: learngene (evaluate .*)", result.stderr)[1]
+    assert after.split() == ["evaluate", str(tmp_path / "run"), "--ways", "4", "--out", str(tmp_path / "run")]
+    cheap = ("--shots", 3, "--queries", 4, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05)
+    judged = learngene(*after.split(), *cheap)
+    assert judged.exit_code == 0, judged.output
+    then = re.search(r"next: learngene (card .*)", judged.stderr)[1]
+    assert learngene(*then.split()).exit_code == 0
+    assert "learngene of" in result.stdout
+    assert re.search(r"generation 1/1: fitness best 0\.\d+", result.stderr)
+    assert (tmp_path / "run/gene/learngene.safetensors").is_file()
+
+
+def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = learngene("evolve", tiny_file, "--dry-run")
+    assert result.exit_code == 0, result.output
+    for part in (
+        "network",
+        "gene",
+        "training images",
+        "training FLOPs",
+        "memory",
+        "checkpoint",
+        "images/s",
+        "estimated time",
+        "MB for each worker, without the images",
+    ):
+        assert part in " ".join(result.stdout.split())
+    plan = json.loads(learngene("evolve", tiny_file, "--dry-run", "--json").stdout)
+    assert plan["images"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("can't allocate memory: you tried to allocate 8 bytes. Error code 12", "you tried to allocate 8 bytes): free"),
+        ("expected all tensors on one device", None),
+    ],
+)
+def test_a_lack_of_memory_is_one_message_and_no_other_error_is_hidden(tiny_run, monkeypatch, said, shown):
+    def full(*args, **kwargs):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("learngene_hub.evaluation.bench.train", full)
+    small = ("--ways", 3, "--shots", 4, "--queries", 6, "--steps", 1, "--tasks", 1, "--seeds", 1, "--lr", 0.1)
+    result = learngene("evaluate", tiny_run, *small)
+    assert isinstance(result.exception, SystemExit if shown else RuntimeError)
+    assert shown is None or shown in words(result.stderr)
+
+
+def test_a_known_failure_is_one_message_and_exit_1(tmp_path):
+    result = learngene("evolve", "nowhere.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: nowhere.yaml: expected a recipe file")
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_a_usage_error_is_exit_2():
+    assert learngene("evolve").exit_code == 2
+    assert learngene("nothing").exit_code == 2
+
+
+def test_an_unknown_device_is_a_known_failure(tiny_file, tmp_path):
+    result = learngene("evolve", tiny_file, "--out", tmp_path, "--device", "quantum")
+    assert result.exit_code == 1
+    assert "expected auto, cpu or cuda" in result.stderr
+
+
+def test_info_tells_what_the_gene_is(tiny_run):
+    assert "lg_vgg11, width 0.06, depth 11" in words(learngene("info", tiny_run).stdout)
+    config = json.loads(learngene("info", tiny_run, "--json").stdout)
+    assert config == json.loads((tiny_run / "gene/config.json").read_text()) | {
+        "revision": None,
+        "gain_over_scratch": None,
+    }
+
+
+def test_verify_names_every_check_and_exits_1_at_a_fault(tiny_run, tmp_path):
+    assert learngene("verify", tiny_run).exit_code == 0
+    checks = json.loads(learngene("verify", tiny_run, "--json").stdout)
+    assert all(check["ok"] for check in checks)
+    (tmp_path / "config.json").write_text("{}")
+    result = learngene("verify", tmp_path)
+    assert result.exit_code == 1
+    assert "learngene.safetensors is missing" in words(result.stdout)
+
+
+def test_help_shows_defaults_that_depend_on_the_gene():
+    assert "[default: the gene's]" in words(learngene("evaluate", "--help").stdout)
+
+
+def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
+    quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05]
+    result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"scratch +\d+\.\d\s±\s\d+\.\d", result.stdout)
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {
+        "results.json",
+        "report.html",
+        "comparison.png",
+        "tasks",
+    }
+    assert json.loads(learngene("evaluate", tiny_run, *quick, "--json").stdout)["tasks"] == 2
+    assert "mean of 2 tasks ± 95 % CI" in words(result.stdout)
+    assert "one task, so without an interval" in words(learngene("evaluate", tiny_run, *quick, "--tasks", 1).stdout)
+
+
+def test_recipes_are_listed_shown_copied_and_validated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "demo" in json.loads(learngene("recipes", "list", "--json").stdout)
+    text = learngene("recipes", "show", "demo").stdout
+    assert learngene("recipes", "copy", "demo", "mine.yaml").exit_code == 0
+    assert (tmp_path / "mine.yaml").read_text() == text
+    again = learngene("recipes", "copy", "demo", "mine.yaml")
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    assert learngene("recipes", "validate", "mine.yaml", "network.depth=13").exit_code == 0
+    bad = learngene("recipes", "validate", "mine.yaml", "network.depth=12")
+    assert bad.exit_code == 1
+    assert "no depth 12" in bad.stderr
+    checked = json.loads(learngene("recipes", "validate", "mine.yaml", "seed=3", "--json").stdout)
+    assert checked["recipe"]["seed"] == 3
+    assert len(checked["sha256"]) == 64
+
+
+def test_what_is_printed_is_what_was_written(tmp_path):
+    text = learngene("recipes", "show", "demo").stdout.replace("name: demo", "name: demo  # :cat:\t[b]1:100:2[/b]")
+    (tmp_path / "mine.yaml").write_text(text)
+    assert learngene("recipes", "show", tmp_path / "mine.yaml").stdout == text
+    assert f"{tmp_path}/:cat:" in learngene("verify", tmp_path / ":cat:").stderr
+
+
+def test_a_contact_sheet_of_the_built_in_data(tmp_path):
+    out = tmp_path / "sheet.png"
+    result = learngene("data", "preview", "glyphs", "--classes", 2, "--columns", 3, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_contact_sheet_of_photos_leaves_out_what_cannot_be_read(photos, tmp_path):
+    broken = next(photos.rglob("*.png"))
+    broken.write_bytes(b"no image")
+    (broken.parent / "1.heic").write_bytes(b"?")
+    result = learngene("data", "preview", photos, "--out", tmp_path / "sheet.png")
+    assert result.exit_code == 0, result.output
+    assert "Left out" in words(result.stderr)
+    assert "1.heic" in words(result.stderr)

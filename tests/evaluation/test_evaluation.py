@@ -1,0 +1,415 @@
+"""Protocols, and the judge of descendants and what they are compared with."""
+
+import json
+import shutil
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quick_evaluation import QUICK, accuracies, start
+
+from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub.core.rng import generator
+from learngene_hub.data import sample_task
+from learngene_hub.evaluation import PROTOCOLS, bench
+from learngene_hub.evaluation import run as run_module
+from learngene_hub.evaluation.candidates import load_candidates
+from learngene_hub.evaluation.run import Descendants
+from learngene_hub.evaluation.scoring import TUNING_SEED, best_rate, next_rates
+from learngene_hub.report.results import Results
+
+
+def test_at_full_size_a_protocol_of_small_tasks_has_a_hundred_of_them():
+    for protocol in PROTOCOLS.values():
+        assert protocol.ways is None or 3 * protocol.tasks >= 100
+        assert protocol.measured_at[-1] == protocol.steps
+        assert list(protocol.measured_at) == sorted(set(protocol.measured_at))
+
+
+def test_other_steps_end_the_measuring_too():
+    changed = PROTOCOLS["short"].with_changes({"steps": 200})
+    assert (changed.steps, changed.measured_at) == (200, (100, 200))
+    assert changed.changed == ("measured_at", "steps")
+    assert changed.aim == "all-way, all images a class, 200 steps"
+    assert PROTOCOLS["short"].with_changes({"steps": 1000}) == PROTOCOLS["short"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), number=st.integers(0, 50), ways=st.integers(2, 5), shots=st.integers(1, 8))
+def test_tasks_replay_and_never_test_on_what_they_trained_on(seed, number, ways, shots):
+    labels = torch.arange(6).repeat(20)
+    draw = lambda: sample_task(  # noqa: E731
+        labels, n_way=ways, n_shot=shots, n_query=5, generator=generator(seed, "evaluation task", number)
+    )
+    task, again = draw(), draw()
+    assert torch.equal(task.support, again.support)
+    assert torch.equal(task.query, again.query)
+    assert not set(task.support.tolist()) & set(task.query.tolist())
+    assert len(set(task.classes)) == ways
+
+
+def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_path):
+    results = evaluate(tiny_run, protocol=QUICK, seeds=(0, 1), out=tmp_path)
+    assert results.tasks == len(accuracies(results, "scratch")) == len(accuracies(results, "learngene")) == 6
+    for name in ("scratch", "learngene"):
+        measure = start(results, name).measures["3"]
+        assert measure.mean == pytest.approx(statistics.fmean(measure.accuracies))
+        assert measure.ci95 >= 0
+    gains = [a - b for a, b in zip(accuracies(results, "learngene"), accuracies(results, "scratch"), strict=True)]
+    assert start(results, "learngene").gain["3"].mean == pytest.approx(statistics.fmean(gains))
+    assert start(results, "scratch").lead["3"].mean == pytest.approx(statistics.fmean(gains))
+    assert 0.15 < start(results, "learngene").inherited < 0.25
+    assert start(results, "learngene").cost.images == Learngene.from_pretrained(tiny_run).config.origin.cost.images
+    assert Results.load(tmp_path) == results
+
+
+@pytest.mark.parametrize(("seeds", "lr", "most"), [((0, 1), None, 12), ((0,), None, 8), ((0,), 0.05, 6)])
+def test_there_are_as_many_workers_as_networks_at_once(tiny_run, monkeypatch, seeds, lr, most):
+    found, real = [], run_module.make_engine
+    monkeypatch.setattr(run_module, "make_engine", lambda *a, most, **k: found.append(most) or real(*a, most=most, **k))
+    evaluate(tiny_run, protocol=replace(QUICK, lr=lr), seeds=seeds)
+    assert found == [most]
+
+
+def test_torchs_default_device_changes_no_result(tiny_run):
+    plain = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    with torch.device("meta"):
+        results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    assert accuracies(results, "learngene") == accuracies(plain, "learngene")
+
+
+def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, monkeypatch):
+    loaded, real = [], bench.load_classes
+
+    def spy(source, names, **kwargs):
+        loaded.append(tuple(names))
+        return real(source, names, **kwargs)
+
+    monkeypatch.setattr(bench, "load_classes", spy)
+    data = Learngene.from_pretrained(tiny_run).config.origin.data
+    results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    assert loaded == [data.novel, data.held_out]
+    assert set(results.classes) == set(data.novel)
+    assert not set(results.classes) & {*data.base, *data.held_out}
+    loaded.clear()
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
+    assert loaded == [data.novel]
+
+
+def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_run, monkeypatch, tmp_path):
+    drawn, real = [], bench.generator
+
+    def spy(seed, *path):
+        drawn.append((seed, *path))
+        return real(seed, *path)
+
+    data = Learngene.from_pretrained(tiny_run).config.origin.data
+    monkeypatch.setattr(bench, "generator", spy)
+    results = evaluate(tiny_run, protocol=replace(QUICK, name="held-out", split="held-out"), seeds=(0,), out=tmp_path)
+    assert set(results.classes) == set(data.held_out)
+    assert results.judged_by == "held-out classes"
+    seeds = [seed for seed, what, _ in drawn if what == "evaluation task"]
+    assert {0, TUNING_SEED} == set(seeds)
+    page = (tmp_path / "report.html").read_text()
+    assert "Held-out classes chose the gene" in page
+    assert "ovel classes" not in page
+    assert "never seen" not in page
+
+
+def climb(accuracies):
+    """What a climb over rate -> accuracy tries."""
+    tried = {}
+    while wanted := next_rates(tried, list(accuracies)):
+        tried |= {rate: accuracies[rate] for rate in wanted}
+    return tried
+
+
+def rates_of(accuracies):
+    return dict(zip([0.001 * 2**place for place in range(len(accuracies))], accuracies, strict=True))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_a_climb_over_learning_rates_ends_at_a_peak(values):
+    rates = rates_of(values)
+    place = list(rates).index(best_rate(climb(rates)))
+    assert values[place] == max(values[max(0, place - 1) : place + 2])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9, unique=True), st.data())
+def test_a_climb_finds_the_only_peak_there_is(values, data):
+    peak = data.draw(st.integers(0, len(values) - 1))
+    rates = rates_of([*sorted(values)[:peak], max(values), *sorted(values)[peak:-1][::-1]])
+    assert rates[best_rate(climb(rates))] == max(values)
+
+
+@pytest.mark.parametrize("peak", [0, 4])
+def test_a_climb_looks_beyond_both_ends_of_a_plateau(peak):
+    rates = rates_of([0.5] * 5)
+    rates[list(rates)[peak]] = 0.6
+    assert best_rate(climb(rates)) == list(rates)[peak]
+
+
+def test_a_climb_ends_where_trying_every_rate_did_in_the_evaluations_that_tried_all():
+    curves = json.loads(Path(__file__).parents[1].joinpath("rate_curves.json").read_text())
+    climbs = [climb({float(lr): accuracy for lr, accuracy in curve["tuning"].items()}) for curve in curves]
+    assert [best_rate(tried) for tried in climbs] == [curve["lr"] for curve in curves]
+    assert statistics.fmean(len(tried) / 7 for tried in climbs) < 0.62
+
+
+def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
+    rates = (0.001, 0.003, 0.01, 0.03, 0.1)
+    results = evaluate(tiny_run, protocol=replace(QUICK, rates=rates), seeds=(0,))
+    for one in results.descendants[0].starts:
+        tried = {float(lr): accuracy for lr, accuracy in one.tuning.items()}
+        assert list(tried) == sorted(tried)
+        assert next_rates(tried, rates) == []
+        assert one.lr == best_rate(tried)
+        assert tried.keys() == {*rates[1:4]} | {rate for rate in (0.001, 0.1) if rate in tried}
+        middle = max(tried[rate] for rate in rates[1:4])
+        assert (0.001 in tried) == (tried[0.003] == middle)
+        assert (0.1 in tried) == (tried[0.03] == middle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rates": ()}, "expected learning rates to choose from, found none"),
+        (
+            {"transfer": True, "split": "held-out"},
+            "a transfer takes its tasks from elsewhere, not from held-out classes",
+        ),
+    ],
+)
+def test_a_protocol_that_contradicts_itself_is_refused(changes, message):
+    with pytest.raises(LearngeneError, match=message):
+        replace(QUICK, **changes)
+
+
+def test_every_start_has_the_learning_rate_that_suits_it_best_on_held_out_classes(tiny_run):
+    results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    for name in ("scratch", "learngene"):
+        tuning = {float(lr): accuracy for lr, accuracy in start(results, name).tuning.items()}
+        assert tuning.keys() == {0.01, 0.1}
+        assert tuning[start(results, name).lr] == max(tuning.values())
+
+
+def test_one_learning_rate_for_all_needs_no_choice(tiny_run):
+    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
+    assert {one.lr for one in results.descendants[0].starts} == {0.03}
+    assert start(results, "scratch").tuning == {}
+
+
+def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
+    results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,))
+    assert results.protocol["queries"] == 8
+    assert "queries" in results.protocol["changed"]
+    with pytest.raises(LearngeneError, match="12 training images a class, but a class has only 12: lower --shots"):
+        evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
+
+
+def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):
+    first, again, other = (evaluate(tiny_run, protocol=QUICK, seeds=seeds) for seeds in ((0,), (0,), (1,)))
+    assert first == again
+    assert accuracies(first, "scratch") != accuracies(other, "scratch")
+
+
+def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkeypatch):
+    born, real = [], bench.newborn
+
+    def spy(*args, gene, **kwargs):
+        born.append((kwargs["path"], kwargs["seed"], gene is None))
+        return real(*args, gene=gene, **kwargs)
+
+    monkeypatch.setattr(bench, "newborn", spy)
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(4,))
+    assert [path for path, _, nothing in born if nothing] == [path for path, _, nothing in born if not nothing]
+    assert {seed for _, seed, _ in born} == {4}
+
+
+def test_instinct_measures_newborns_with_and_without_a_few_steps(tiny_run):
+    protocol = replace(QUICK, measured_at=(0, 1, 3), prototype=True)
+    results = evaluate(tiny_run, protocol=protocol, seeds=(0,))
+    for name in ("scratch", "learngene"):
+        assert start(results, name).measures.keys() == {"prototype", "0", "1", "3"}
+    plain = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    tuned = replace(QUICK, lr=start(results, "learngene").lr)
+    assert accuracies(evaluate(tiny_run, protocol=tuned, seeds=(0,)), "learngene") == accuracies(results, "learngene")
+    assert plain.steps == (3,)
+    assert results.steps == (0, 1, 3)
+
+
+def test_all_classes_and_all_images_are_one_task(tiny_run):
+    protocol = replace(QUICK, ways=None, shots=None, queries=5, tasks=1, measured_at=(1, 3), lr=0.05)
+    results = evaluate(tiny_run, protocol=protocol, seeds=(0, 1))
+    assert results.tasks == 2
+    assert start(results, "learngene").measures["1"].ci95 is not None
+
+
+def test_a_training_that_diverges_has_learned_nothing(tiny_run, tmp_path):
+    gene = Learngene.from_pretrained(tiny_run)
+    huge = Learngene({name: tensor * 1e30 for name, tensor in gene.tensors.items()}, gene.config)
+    protocol = replace(QUICK, lr=0.05, steps=25, measured_at=(0, 5, 25))
+    results = evaluate(huge, protocol=protocol, seeds=(0,), out=tmp_path)
+    assert set(accuracies(results, "learngene", "25")) == {0.0}
+    assert set(accuracies(results, "learngene", "5")) == {0.0}
+    assert max(accuracies(results, "learngene", "0")) > 0
+    assert Results.load(tmp_path) == results
+
+
+def test_several_genes_are_judged_side_by_side(tiny_run, tmp_path):
+    other = tmp_path / "other"
+    gene = Learngene.from_pretrained(tiny_run)
+    Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config).save_pretrained(other)
+    results = evaluate([tiny_run, other], protocol=replace(QUICK, lr=0.05), seeds=(0,))
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene:tiny", "learngene:other"]
+    assert [one.start for one in results.genes] == ["learngene:tiny", "learngene:other"]
+    assert start(results, "learngene:tiny").lead == {}
+    assert start(results, "learngene:other").lead.keys() == {"3"}
+
+
+def test_a_gene_whose_tensors_were_changed_in_memory_is_not_taken_for_the_one_that_was_loaded(tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    changed = replace(gene, tensors={name: tensor + 0.01 for name, tensor in gene.tensors.items()})
+    one, other = load_candidates([gene, changed], data=None)
+    assert (one.gene.config, one.recipe.name) == (gene.config, "tiny")
+    assert other.gene.config.sha256 not in ("", gene.config.sha256)
+    assert other.recipe is None
+
+
+def test_a_gene_that_has_seen_the_novel_classes_of_another_is_refused(tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    data = gene.config.origin.data
+    data = data.model_copy(update={"base": data.novel, "novel": data.base})
+    origin = gene.config.origin.model_copy(update={"data": data})
+    swapped = Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
+    with pytest.raises(LearngeneError, match="has seen 6 classes that are novel to learngene:gene1, such as"):
+        evaluate([gene, swapped], protocol=QUICK)
+
+
+NAMES = st.permutations([f"class {number}" for number in range(9)])
+
+
+@settings(max_examples=50, deadline=None)
+@given(NAMES, NAMES)
+def test_no_gene_is_judged_by_classes_that_another_has_trained_on(tiny_run, names, others):
+    gene = Learngene.from_pretrained(tiny_run)
+
+    def candidate(start, names):
+        data = gene.config.origin.data.model_copy(
+            update={"base": tuple(names[:5]), "held_out": tuple(names[5:7]), "novel": tuple(names[7:]), "source": start}
+        )
+        origin = gene.config.origin.model_copy(update={"data": data})
+        return Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
+
+    seen = {*others[:7]} & {*names[7:]} or {*others[:5]} & {*names[5:7]}
+    genes = [candidate("a/b", names), candidate("c/d", others)]
+    if seen:
+        with pytest.raises(LearngeneError, match="genes of different splits cannot be compared"):
+            load_candidates(genes, data=None)
+    else:
+        assert len(load_candidates(genes, data=None)) == 2
+
+
+def test_a_gene_that_does_not_name_its_novel_classes_is_refused(tiny_run):
+    with pytest.raises(LearngeneError, match="does not say which classes it has never seen"):
+        evaluate(extract(from_learngene(tiny_run, num_classes=2)), protocol=QUICK)
+
+
+def with_data(gene, **changes):
+    """The gene with another record of its data."""
+    origin = gene.config.origin
+    origin = origin.model_copy(update={"data": origin.data.model_copy(update=changes)})
+    return Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
+
+
+@pytest.mark.parametrize(
+    ("role", "message"), [("novel", "no novel classes to judge by"), ("held_out", "no held-out classes to choose")]
+)
+def test_a_gene_that_names_no_classes_is_not_judged_by_those_it_has_seen(tiny_run, role, message):
+    gene = with_data(Learngene.from_pretrained(tiny_run), **{role: ()})
+    with pytest.raises(LearngeneError, match=message):
+        evaluate(gene, protocol=QUICK)
+
+
+def test_the_place_of_the_images_is_no_yaml_and_an_override_of_it_stays(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "gene", tmp_path / "gene")
+    gene = with_data(Learngene.from_pretrained(folder), preset=None, source="owner/flowers")
+    overrides = ("data.preset=null", "data.path=owner/flowers")
+    origin = gene.config.origin.model_copy(update={"overrides": overrides})
+    Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin})).save_pretrained(folder)
+    for data in (None, "/tmp/a: b", "/data/photos #1", "null", "/data/\N{CAT FACE}"):
+        (one,) = load_candidates([folder], data=data)
+        assert one.recipe.data.path == (data or "owner/flowers")
+
+
+def with_other_recipe(run, folder):
+    """A copy of the gene of `run` beside a recipe of other channels."""
+    copied = shutil.copytree(run / "gene", folder / "gene")
+    text = (copied / "recipe.yaml").read_text()
+    (copied / "recipe.yaml").write_text(text.replace("gene: {taper: 1}", "gene: {taper: 0.3}"))
+    assert (copied / "recipe.yaml").read_text() != text
+    return copied
+
+
+def test_a_gene_in_memory_has_the_recipe_that_lies_where_it_was_loaded_from(tiny_run, tmp_path):
+    (loaded,), (named,) = (
+        load_candidates([gene], data=None) for gene in (Learngene.from_pretrained(tiny_run), tiny_run)
+    )
+    assert loaded.recipe.text == named.recipe.text
+    assert loaded.flops == named.flops > 0
+    other = loaded.gene.config.model_copy(update={"width": 0.07})
+    changed = Learngene(loaded.gene.tensors, other, loaded.gene.place)
+    for gene in (changed, with_other_recipe(tiny_run, tmp_path)):
+        assert load_candidates([gene], data=None)[0].recipe is None
+    (bare,) = load_candidates([Learngene(loaded.gene.tensors, loaded.gene.config)], data=None)
+    assert bare.recipe is None
+
+
+def test_a_preset_is_read_from_where_it_is_whatever_was_left_of_the_path_it_was_evolved_from():
+    (one,) = load_candidates(["gtl/vgg11-cifar-fs"], data=None)
+    assert one.gene.config.origin.overrides[0] == "data.path=cifar_fs"
+    assert (one.recipe.data.preset, one.recipe.data.path) == ("cifar_fs", None)
+
+
+def test_a_gene_of_a_local_folder_asks_where_the_images_are(tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    origin = gene.config.origin.model_copy(
+        update={"data": gene.config.origin.data.model_copy(update={"preset": None, "source": "photos"})}
+    )
+    with pytest.raises(LearngeneError, match="local folder 'photos'; say where it is with --data"):
+        evaluate(Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin})), protocol=QUICK)
+
+
+def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(tiny_run):
+    results = evaluate(
+        tiny_run,
+        protocol=replace(QUICK, lr=0.05),
+        seeds=(0,),
+        descendants=Descendants(widths=(0.06, 0.12), depths=(11, 13)),
+    )
+    assert [(one.width, one.depth) for one in results.descendants] == [(0.06, 11), (0.12, 11), (0.06, 13), (0.12, 13)]
+    shares = [start(results, "learngene", body).inherited for body in range(4)]
+    assert shares[0] > shares[1] > 0
+    assert shares[0] > shares[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"protocol": "few-shots"}, "protocol 'few-shots': expected one of .*; did you mean few-shot?"),
+        ({"baselines": ["narow"]}, "baseline 'narow': expected all, or some of .*; did you mean narrow?"),
+        ({"protocol": "transfer"}, "protocol transfer needs --target"),
+        ({"target": "photos"}, "protocol few-shot takes no --target"),
+        ({"genes": []}, "expected one or more genes, found none"),
+        ({"seeds": (1, 1)}, r"seeds: expected one or more, all different, found \[1, 1\]"),
+        ({"protocol": replace(QUICK, ways=7)}, "7 classes a task, but there are only 6 to judge by: lower --ways"),
+        ({"descendants": Descendants(widths=(0.01,))}, "at least as wide as the gene"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_at_once(tiny_run, arguments, message):
+    with pytest.raises(LearngeneError, match=message):
+        evaluate(**({"genes": tiny_run} | arguments))

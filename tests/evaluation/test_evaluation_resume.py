@@ -1,0 +1,212 @@
+"""Evaluations that are stopped, killed, resumed, or shared by several processes."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from quick_evaluation import QUICK
+from safetensors.torch import save_file
+
+from learngene_hub import Learngene, LearngeneError, evaluate
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.evaluation import bench
+from learngene_hub.evaluation.bench import Bench, Plan, Unit
+from learngene_hub.evaluation.cache import ResultsCache
+from learngene_hub.evaluation.scoring import EvaluationData, MeasureTask
+from learngene_hub.evaluation.starts import scratch
+from learngene_hub.genome.birth import Body
+from learngene_hub.report.results import Results
+from learngene_hub.workers import EngineOptions, no_step
+
+
+class _Stops(SilentReporter):
+    """Stops everything after some networks, as Ctrl-C would."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def task(self, title, total, unit="it"):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def advance(self, amount=1.0, **fields):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt("stopped by the test")
+
+
+@pytest.mark.parametrize("after", [1, 7, 11])
+def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(tiny_run, tmp_path, monkeypatch, after):
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(after))
+    assert not (tmp_path / "cut" / "results.json").exists()
+    for file in (tmp_path / "cut" / "tasks").iterdir():  # a line torn by a kill
+        with file.open("a") as opened:
+            opened.write('{"role": "nov')
+    trained, real = [], bench.train
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut")
+    assert len(trained) == 2 * (2 * 2 + 3) - after
+    whole, mended = ((tmp_path / name / "results.json").read_bytes() for name in ("whole", "cut"))
+    assert mended == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [13, 15])
+def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_path, after):
+    long = replace(QUICK, rates=(0.1, 0.2, 0.4, 0.8, 1.6), tasks=2)  # too high: a start climbs downwards
+    whole = evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "whole")
+    assert {float(lr) for one in whole.descendants[0].starts for lr in one.tuning} >= {0.1}
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(after))
+    mended = evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "cut", engine=EngineOptions(workers=2))
+    assert mended == whole
+
+
+@pytest.mark.slow
+def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatch):
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
+    trained, real = [], bench.train
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=4), seeds=(0,), out=tmp_path)
+    assert len(trained) == 2
+
+
+def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path):
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
+    with pytest.raises(LearngeneError, match="holds results of other protocol, quick, not few-shot"):
+        evaluate(tiny_run, protocol="few-shot", out=tmp_path)
+    with pytest.raises(LearngeneError, match=r"holds results of other lr, 0\.05, not 0\.1"):
+        evaluate(tiny_run, protocol=replace(QUICK, lr=0.1), out=tmp_path)
+    gene = Learngene.from_pretrained(tiny_run)
+    other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)
+    with pytest.raises(LearngeneError, match="holds results of other genes"):
+        evaluate(other, protocol=QUICK, out=tmp_path)
+
+
+def test_results_are_not_written_over_by_fewer_starts(tiny_run, tmp_path):
+    checkpoint = tmp_path / "mine.safetensors"
+    save_file(timm.create_model("lg_vgg11", num_classes=2, width=0.06).state_dict(), checkpoint)
+    asked = {"protocol": replace(QUICK, lr=0.05), "seeds": (0,), "out": tmp_path / "out"}
+    evaluate(tiny_run, checkpoints=[checkpoint], **asked)
+    before = (tmp_path / "out/results.json").read_bytes()
+    with pytest.raises(
+        LearngeneError, match="holds results of checkpoint too; ask for the same and more, or give another"
+    ):
+        evaluate(tiny_run, **asked)
+    assert (tmp_path / "out/results.json").read_bytes() == before
+
+
+def test_another_protocol_shares_nothing(tmp_path):
+    unit, body = Unit("novel", 0, 0, 0.1), Body("lg_vgg11")
+
+    def known(body, **constants):
+        return ResultsCache(tmp_path, scratch(), body, constants, {}, measures=(), reporter=SilentReporter())
+
+    known(body, steps=3).enter(unit, {"3": 0.5})
+    assert unit in known(body, steps=3)
+    assert unit not in known(body, steps=4)
+    assert unit not in known(Body("lg_vgg11", width=2.0), steps=3)
+
+
+def test_edited_accuracies_are_measured_again(tiny_run, tmp_path, monkeypatch):
+    first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+    for file in (tmp_path / "tasks").iterdir():
+        file.write_text(re.sub(r'"measured": {"3": [\d.]+}', '"measured": {"3": 0.987}', file.read_text()))
+    trained, real = [], bench.train
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    assert evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path) == first
+    assert len(trained) == 2 * (2 * 2 + 3)
+
+
+MORE = replace(QUICK, tasks=200, lr=0.05)  # long enough to be killed half-way
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+sys.path[:0] = sys.argv[3:]
+from learngene_hub import evaluate
+from test_evaluation_resume import MORE
+evaluate(sys.argv[1], protocol=MORE, seeds=(0,), out=sys.argv[2])
+"""
+
+
+def test_two_processes_give_the_bytes_of_one(tiny_run, tmp_path):
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "one")
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "two", engine=EngineOptions(workers=2))
+    one, two = ((tmp_path / name / "results.json").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measures_it(monkeypatch):
+    monkeypatch.setattr(Bench, "measure", lambda bench, *args: bench.plan.precision)
+    plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
+    shared = EvaluationData(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
+    assert MeasureTask(0, Unit("novel", 0, 0, 0.1), "float32")(shared, no_step) == "float32"
+
+
+def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
+    class Moving:
+        moved = 0
+
+        def on(self, device):
+            self.moved += 1
+            return Moving()
+
+    plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="float32")
+    images, others = Moving(), Moving()
+    same = EvaluationData(Bench(plan, {"novel": images, "held-out": images}), ()).on(torch.device("cpu")).bench.images
+    assert (images.moved, same["novel"] is same["held-out"]) == (1, True)
+    apart = EvaluationData(Bench(plan, {"novel": images, "held-out": others}), ()).on(torch.device("cpu")).bench.images
+    assert (others.moved, apart["novel"] is apart["held-out"]) == (1, False)
+
+
+def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_run, tmp_path, monkeypatch):
+    first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+    monkeypatch.setattr("learngene_hub.evaluation.run.processor_name", lambda: "another")
+    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: pytest.fail("measured again"))
+    second = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+    assert second.environment == first.environment | {"processor": "another"} != first.environment
+    assert second.descendants == first.descendants
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
+    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=tmp_path / "whole")
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tiny_run), str(out), *map(str, Path(__file__).parents[:2])]
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob("tasks/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None
+    with pytest.raises(LearngeneError, match="another process is running here"):
+        evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
+    assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+
+
+def test_results_that_are_none_are_refused(tmp_path):
+    with pytest.raises(LearngeneError, match=r"no such file; expected the results\.json of `learngene evaluate --out`"):
+        Results.load(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"a": 1}))
+    with pytest.raises(LearngeneError, match="expected the results of `learngene evaluate`: protocol: Field required"):
+        Results.load(tmp_path)

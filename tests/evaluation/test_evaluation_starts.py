@@ -1,0 +1,288 @@
+"""Transfer to other data, baselines, and networks of a user's own."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from filelock import FileLock, Timeout
+from image_tables import write_parquet
+from photo_folders import learngene
+from quick_evaluation import QUICK, accuracies, start
+from safetensors.torch import save_file
+
+from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub.cli.evaluate import _target as cli_target
+from learngene_hub.core.errors import StorageError
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.core.rng import generator
+from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
+from learngene_hub.evaluation import starts as starts_module
+from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
+from learngene_hub.evaluation.starts import BASELINES
+from learngene_hub.networks import build
+from learngene_hub.report.sentences import limits
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """An image folder of four plain colours, ten noisy images each."""
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("photos")
+    for place, colour in enumerate(("red", "green", "blue", "grey")):
+        (folder / colour).mkdir()
+        for number in range(10):
+            pixels = torch.randint(0, 60, (32, 32, 3), generator=generator(place, "photo", number))
+            pixels[..., min(place, 2)] += 150 if place < 3 else 0
+            image.fromarray(pixels.to(torch.uint8).numpy()).save(folder / colour / f"{number}.png")
+    return folder
+
+
+def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=2, steps=3, measured_at=(3,), lr=0.05)
+    results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,))
+    assert (results.data, results.judged_by) == (photos.name, "classes of another data set")
+    assert any("under other names" in one for one in limits(results))
+    assert set(results.classes) == {"red", "green", "blue", "grey"}
+
+
+def test_a_target_may_have_columns_of_unusual_names(tiny_run, tmp_path):
+    rows = [(level, name) for level in range(9) for name in ("ant", "bee", "cat")]
+    write_parquet(tmp_path / "insects" / "a.parquet", rows, columns=("scan", "species"))
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=1, measured_at=(1,), lr=0.05)
+    target = Target(str(tmp_path / "insects"), image_column="scan", label_column="species")
+    results = evaluate(tiny_run, protocol=protocol, target=target, seeds=(0,))
+    assert (results.data, set(results.classes)) == ("insects", {"ant", "bee", "cat"})
+
+
+def test_the_command_names_the_columns_of_a_target_as_python_does():
+    assert cli_target("insects", "scan", "species") == Target("insects", image_column="scan", label_column="species")
+
+
+def test_columns_without_a_target_are_refused():
+    done = learngene("evaluate", "gtl/vgg11-mini", "--image-column", "scan")
+    assert done.exit_code == 2
+    assert "--image-column and --label-column are for a --target" in " ".join(done.output.split())
+
+
+def test_a_target_with_classes_the_gene_has_seen_is_refused(tiny_run):
+    with pytest.raises(LearngeneError, match="have the names of classes the gene has seen"):
+        evaluate(tiny_run, protocol="transfer", target="glyphs")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.slow
+def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, cache, monkeypatch):
+    chosen = replace(QUICK, lr=0.05, tasks=1)
+    results = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *BASELINES]
+    gene = start(results, "learngene")
+    for name in BASELINES:
+        one = start(results, name)
+        share = 1.0 if name in {"pretrained", "weight-selection"} else gene.inherited
+        assert one.inherited == pytest.approx(share)
+        if name != "narrow-flops":
+            assert one.cost.images == gene.cost.images
+    assert start(results, "narrow-flops").cost.flops == pytest.approx(gene.cost.flops, rel=0.01)
+    assert start(results, "narrow").cost.flops < gene.cost.flops
+    monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
+    again = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
+    assert again == results
+
+
+ONE = replace(QUICK, lr=0.05, tasks=1)
+
+
+class Listener(SilentReporter):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def kept(folder):
+    """Name of a pre-trained network in the cache -> its bytes."""
+    return {file.parent.name: file.read_bytes() for file in folder.glob("pretrained/*/network.safetensors")}
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_made_costs_a_warning_and_no_result(tiny_run, tmp_path, monkeypatch):
+    whole = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file" / "cache"))
+    listener = Listener()
+    again = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
+    assert start(again, "narrow").measures == start(whole, "narrow").measures
+    (told,) = (one for one in listener.warnings if one.startswith("narrow"))
+    assert re.search("narrow: not kept: .*cannot be written.*Set LEARNGENE_CACHE to another folder", told)
+    with pytest.raises(StorageError, match="cache/pretrained: cannot be written"):
+        evaluate(tiny_run, protocol=ONE, baselines=["gtl-no-mutation"], seeds=(0,))
+
+
+@pytest.mark.parametrize("name", ["network.safetensors", "record.json"])
+def test_a_damaged_pretrained_network_is_told_and_trained_again(tiny_run, cache, name):
+    whole = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    (file,), before = cache.glob(f"pretrained/*/{name}"), set(kept(cache).values())
+    content = file.read_bytes()
+    file.unlink()  # it may be mapped into memory
+    file.write_bytes(content.replace(b"CPU", b"GPU") if name == "record.json" else content[:-8] + bytes(8))
+    listener = Listener()
+    again = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
+    assert start(again, "narrow").measures == start(whole, "narrow").measures
+    assert f"narrow: made again, since {file.parent} is damaged or was edited" in listener.warnings
+    assert set(kept(cache).values()) == before
+
+
+def test_all_weights_of_a_wider_network_come_with_statistics_of_their_own(tiny_run, cache, monkeypatch):
+    seen, real = [], starts_module.measure_statistics
+    monkeypatch.setattr(starts_module, "measure_statistics", lambda *args: seen.append(args[0].width) or real(*args))
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["weight-selection"], seeds=(0,))
+    assert len(seen) == 1
+
+
+def test_an_ablation_that_another_process_is_making_is_waited_for(tiny_run, cache, monkeypatch):
+    made, busy = Learngene.from_pretrained(tiny_run), []
+
+    def evolving(recipe, out, **rest):
+        with pytest.raises(Timeout), FileLock(out.with_suffix(".lock"), timeout=0):
+            pass
+        busy.append(out.name)
+        return made
+
+    monkeypatch.setattr(starts_module, "evolve", evolving)
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["gtl-no-mutation"], seeds=(0,))
+    assert len(busy) == 1
+
+
+def test_baselines_need_the_recipe_of_the_gene(tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    with pytest.raises(LearngeneError, match=r"give the folder of a gene, with its recipe\.yaml"):
+        evaluate(Learngene(gene.tensors, gene.config), protocol=QUICK, baselines=["narrow"])
+
+
+@pytest.mark.slow
+def test_an_interrupted_pretraining_ends_with_the_same_network(tiny_run, cache, monkeypatch):
+    gene, calls, real = str(tiny_run), [], pretraining.train
+    chosen = replace(QUICK, lr=0.05, tasks=1)
+    whole = evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
+    monkeypatch.setenv("LEARNGENE_CACHE", str(cache / "other"))
+
+    def fragile(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt("stopped by the test")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(pretraining, "train", fragile)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
+    resumed = evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
+    assert len(calls) == 4 + pretraining.CHAPTERS - 3
+    assert accuracies(resumed, "narrow") == accuracies(whole, "narrow")
+    first, second = (next(one.rglob("network.safetensors")) for one in (cache / "pretrained", cache / "other"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_users_own_checkpoint_is_a_start(tiny_run, tmp_path):
+    own = build("lg_vgg11", num_classes=3, width=0.06)
+    save_file(own.state_dict(), tmp_path / "model.safetensors")
+    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[tmp_path])
+    assert start(results, "checkpoint").inherited == pytest.approx(1.0)
+    save_file({"a": torch.zeros(1)}, tmp_path / "wrong.safetensors")
+    with pytest.raises(LearngeneError, match="expected a network lg_vgg11, found other tensors: a"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wrong.safetensors"])
+    with pytest.raises(LearngeneError, match=r"expected a safetensors file, or a folder with model\.safetensors or"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "none.safetensors"])
+
+
+def test_a_gene_of_ones_own_is_a_start_beside_an_evolved_one(tiny_run, tmp_path):
+    channels = Learngene.from_pretrained(tiny_run).config.channels
+    mine = extract(from_learngene(tiny_run, num_classes=2), channels).save_pretrained(tmp_path / "mine")
+    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[mine, mine])
+    assert accuracies(results, "checkpoint") == accuracies(results, "checkpoint:2") == accuracies(results, "learngene")
+    assert start(results, "checkpoint").description.startswith("the checkpoint mine;")
+    other = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[tiny_run])
+    assert accuracies(other, "checkpoint") == accuracies(results, "learngene")
+
+
+def test_a_gene_that_normalises_otherwise_is_no_checkpoint_beside_this_one(tiny_run, tmp_path):
+    gene = Learngene.from_pretrained(tiny_run)
+    other = replace(gene, config=gene.config.model_copy(update={"mean": (0.1, 0.1, 0.1)}))
+    with pytest.raises(LearngeneError, match=r"mine: expected the mean of learngene, .*, found \(0\.1, 0\.1, 0\.1\)"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[other.save_pretrained(tmp_path / "mine")])
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("", r"mine: expected a folder with model\.safetensors or learngene\.safetensors, found neither"),
+        ("stages.0.0.norm.running_mean", r"found stages\.0\.0\.conv without stages\.0\.0\.norm\.running_mean"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused(tiny_run, tmp_path, lost, message):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    if lost:
+        tensors = build("lg_vgg11", num_classes=3, width=0.06).state_dict()
+        save_file({name: tensor for name, tensor in tensors.items() if name != lost}, mine / "model.safetensors")
+    with pytest.raises(LearngeneError, match=message):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[mine])
+
+
+def test_a_checkpoint_that_no_descendant_can_inherit_is_refused_and_else_left_out_with_a_logged_warning(
+    tiny_run, tmp_path, caplog
+):
+    own = build("lg_vgg11", num_classes=3, width=0.5)
+    save_file(own.state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(LearngeneError, match=r"the checkpoint wide\.safetensors; .*: fits into no descendant: "):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wide.safetensors"])
+    protocol, wider = replace(QUICK, lr=0.05, tasks=1, steps=1, measured_at=(1,)), Descendants(widths=(0.06, 0.5))
+    results = evaluate(
+        tiny_run, protocol=protocol, seeds=(0,), descendants=wider, checkpoints=[tmp_path / "wide.safetensors"]
+    )
+    assert [[one.start for one in body.starts] for body in results.descendants] == [
+        ["scratch", "learngene"],
+        ["scratch", "learngene", "checkpoint"],
+    ]
+    (warning,) = [one for one in caplog.records if one.name == "learngene_hub"]
+    assert warning.getMessage().startswith("checkpoint is left out at width 0.06, depth 11: ")
+
+
+@pytest.fixture(scope="module", params=["lg_vgg11", "lg_resnet12"])
+def network(request):
+    torch.manual_seed(0)
+    network = build(request.param, num_classes=4, width=0.1).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return network
+
+
+@pytest.mark.parametrize("ranking", [magnitude, batch_norm, at_random, evenly])
+def test_a_slice_of_all_channels_is_the_network_in_another_order(network, ranking):
+    state, structure = network.state_dict(), network.structure
+    genome = cut(state, structure, network.channel_counts(), ranking, seed=0)
+    for layer in structure.layers:
+        ours, theirs = (one[layer.kernel.name].flatten().sort().values for one in (genome.tensors, state))
+        assert torch.equal(ours, theirs)
+
+
+def test_slices_take_the_channels_they_are_named_after(network):
+    state, structure = network.state_dict(), network.structure
+    half = {group: max(1, count // 2) for group, count in network.channel_counts().items()}
+    group = structure.layers[-1].writes
+    norms = [layer.tensors[1].name for layer in structure.writers(group)]
+    worth = sum(state[norm].abs() for norm in norms)
+    tensors = cut(state, structure, half, batch_norm, seed=0).tensors
+    kept = sum(tensors[norm].abs() for norm in norms)
+    assert torch.allclose(kept.sort().values, worth.sort().values[-half[group] :])
+    tensors = cut(state, structure, half, evenly, seed=0).tensors
+    total, wanted = len(worth), half[group]
+    places = torch.arange(wanted) * total // wanted
+    assert torch.equal(tensors[norms[-1]], state[norms[-1]][places])

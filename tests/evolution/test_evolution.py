@@ -1,0 +1,430 @@
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from learngene_hub import Learngene
+from learngene_hub.core.errors import DataError, RunError, SelectionError
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.core.store import sealed
+from learngene_hub.data import ClassSplit, load_classes
+from learngene_hub.evolution import ancestry, run
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome
+from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.plan import plan_generation
+from learngene_hub.evolution.run import evolve
+from learngene_hub.genome.genome import Genome
+
+WEIGHTS = "gene/learngene.safetensors"
+
+
+class Notes(SilentReporter):
+    """A reporter that remembers lines and warnings, and can stop the run at a line."""
+
+    def __init__(self, stop_after=None):
+        self.lines, self.warnings, self.stop_after = [], [], stop_after
+
+    def line(self, text):
+        self.lines.append(text)
+        if len(self.lines) == self.stop_after:
+            raise KeyboardInterrupt("stopped by the test")
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def generation_images(recipe, generation):
+    return plan_generation(recipe, generation, precision="float32", threads=1).images
+
+
+def untimed(row):
+    return {key: value for key, value in row.items() if key not in {"seconds", "engine"}}
+
+
+def test_the_same_recipe_gives_the_same_bytes_and_another_seed_others(tiny, tiny_run, tmp_path):
+    evolve(tiny(), out=tmp_path / "same")
+    evolve(tiny("seed=1"), out=tmp_path / "other")
+    assert (tmp_path / "same" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert (tmp_path / "other" / WEIGHTS).read_bytes() != (tiny_run / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_run_stopped_and_resumed_ends_with_the_same_bytes_and_metrics(tiny, tiny_run, tmp_path, stop):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=stop))
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert [untimed(row) for row in rows(tmp_path)] == [untimed(row) for row in rows(tiny_run)]
+
+
+def test_a_finished_run_resumes_to_itself(tiny, tiny_run, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert len(rows(tmp_path)) == 3
+
+
+def test_a_finished_run_that_resumes_keeps_its_card_and_a_longer_one_gets_a_new_one(tiny, tmp_path):
+    evolve(tiny("evolution.generations=1"), out=tmp_path)
+    (tmp_path / "gene/README.md").write_text("my own words")
+    (tmp_path / "gene/evaluation.png").write_bytes(b"a picture")
+    evolve(tiny("evolution.generations=1"), out=tmp_path, resume=True)
+    assert (tmp_path / "gene/README.md").read_text() == "my own words"
+    assert (tmp_path / "gene/evaluation.png").read_bytes() == b"a picture"
+    evolve(tiny("evolution.generations=2"), out=tmp_path, resume=True)
+    assert "# tiny" in (tmp_path / "gene/README.md").read_text()
+    assert not (tmp_path / "gene/evaluation.png").exists()
+
+
+def start(recipe, out, *more):
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process, limit=60.0):
+    began = time.monotonic()
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() - began < limit
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny_run, tiny_file, tmp_path):
+    moments = [
+        lambda: (tmp_path / "recipe.yaml").exists(),  # before the first generation ends
+        lambda: (tmp_path / "metrics.jsonl").stat().st_size > 0,  # a row written, its state perhaps not
+        lambda: any((tmp_path / "state").glob("pool-000002*")),  # a pool written, its state perhaps not
+        lambda: (tmp_path / "evolution.png").exists(),  # all but the gene folder
+    ]
+    for moment in moments:
+        process = start(tiny_file, tmp_path, "--resume")
+        wait_for(moment, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stderr.close()
+    _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=60)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes(), errors
+    assert len(rows(tmp_path)) == 3
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_resume_and_exits_130(tiny_file, tmp_path):
+    process = start(tiny_file, tmp_path, "evolution.generations=500")
+    wait_for(lambda: (tmp_path / "state/state.json").exists(), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command with --resume goes on" in " ".join(errors.split())
+    assert "Traceback" not in errors
+
+
+def test_a_changed_recipe_is_refused_with_the_keys_that_differ(tiny, tiny_run):
+    with pytest.raises(RunError, match=r"evolution\.decay: 0\.2 in the run, 0\.9 now\n  seed: 0 in the run, 5 now"):
+        evolve(tiny("seed=5", "evolution.decay=0.9"), out=tiny_run, resume=True)
+
+
+def test_more_generations_may_be_asked_for_and_the_schedule_is_warned_of(tiny, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    notes = Notes()
+    evolve(tiny("evolution.generations=4"), out=tmp_path, resume=True, reporter=notes)
+    assert len(rows(tmp_path)) == 4
+    assert "grew from 3 to 4: the learning rate spans the whole evolution" in notes.warnings[0]
+    with pytest.raises(RunError, match="may only grow: 4 in the run, 2 now"):
+        evolve(tiny("evolution.generations=2"), out=tmp_path, resume=True)
+
+
+@pytest.mark.slow
+def test_more_generations_with_a_schedule_of_one_generation_equal_a_longer_run(tiny, tmp_path):
+    each = "ancestry.schedule=generation"
+    evolve(tiny(each), out=tmp_path / "grown")
+    notes = Notes()
+    evolve(tiny(each, "evolution.generations=4"), out=tmp_path / "grown", resume=True, reporter=notes)
+    evolve(tiny(each, "evolution.generations=4"), out=tmp_path / "long")
+    assert (tmp_path / "grown" / WEIGHTS).read_bytes() == (tmp_path / "long" / WEIGHTS).read_bytes()
+    assert notes.warnings == []
+
+
+def test_an_occupied_folder_is_refused_and_left_alone(tiny, tiny_run):
+    before = (tiny_run / WEIGHTS).stat().st_mtime_ns
+    with pytest.raises(RunError, match="holds an evolution already; add --resume"):
+        evolve(tiny(), out=tiny_run)
+    assert (tiny_run / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_a_folder_in_use_is_refused(tiny, tmp_path):
+    with FileLock(tmp_path / ".lock"), pytest.raises(RunError, match="another process is running here"):
+        evolve(tiny(), out=tmp_path)
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
+    (tmp_path / "gene").mkdir()
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / ".DS_Store").write_text("Finder's")
+    with pytest.raises(RunError, match=r"expected an empty folder, found gene, thesis\.txt"):
+        evolve(tiny(), out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"gene", "thesis.txt", ".DS_Store", ".lock"}
+    (tmp_path / "gene").rmdir()
+    (tmp_path / "thesis.txt").unlink()
+    assert evolve(tiny("evolution.generations=1"), out=tmp_path).config.channels
+
+
+@pytest.mark.slow
+def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tmp_path, monkeypatch):
+    evolve(tiny(), out=tmp_path)
+    other = ClassSplit(*(tuple(chr(start + n) for n in range(8)) for start in (65, 75, 85)))
+    real = run.prepare
+
+    def prepare(*args, **kwargs):
+        setting = real(*args, **kwargs)
+        return replace(setting, environment=replace(setting.environment, split=other))
+
+    monkeypatch.setattr(run, "prepare", prepare)
+    with pytest.raises(RunError, match="was run with other classes"):
+        evolve(tiny(), out=tmp_path, resume=True)
+
+
+class Counter(SilentReporter):
+    """Counts what its bar is told."""
+
+    seen = total = 0
+
+    @contextmanager
+    def task(self, title, total, unit="it"):
+        self.total = total
+        yield self
+
+    def advance(self, amount=1.0, **fields):
+        self.seen += amount
+
+
+def photos(folder, shade):
+    """Six classes of twelve pictures."""
+    for number in range(6):
+        (folder / f"class{number}").mkdir(parents=True, exist_ok=True)
+        for one in range(12):
+            Image.new("RGB", (28, 28), (number * 40, one * 20, shade + one)).save(
+                folder / f"class{number}" / f"{one}.png"
+            )
+    return folder
+
+
+def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(tiny, tmp_path):
+    places = ["data.preset=null", f"data.path={photos(tmp_path / 'photos', 9)}", "data.images_per_class=null"]
+    classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
+    recipe = tiny(*places, *classes, "ancestry.ways=2", "critic.ways=2")
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=tmp_path / "run", reporter=Notes(stop_after=1))
+    path = tmp_path / "run/state/state.json"
+    state = json.loads(path.read_text())
+    del state["sha256"]
+    path.write_text(json.dumps(sealed(state | {"threads": 5})))
+    notes = Notes()
+    evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
+    assert any("was run with 5 threads, goes on with 1" in one for one in notes.warnings)
+    photos(tmp_path / "photos", 200)
+    with pytest.raises(RunError, match="was run with other images"):
+        evolve(recipe, out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.slow
+def test_a_run_from_before_images_were_known_goes_on(tiny, tiny_run, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
+    state = json.loads((tmp_path / "state/state.json").read_text())
+    for key in ("fingerprints", "threads", "sha256", "metrics_sha256"):
+        del state[key]
+    (tmp_path / "state/state.json").write_text(json.dumps(state))
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, tmp_path):
+    founders = ["evolution.generations=4", "evolution.founder_generations=4", "evolution.population=2"]
+    evolve(tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"), out=tmp_path)
+    assert [row["individuals"][0]["parents"] for row in rows(tmp_path)] == [[], [0], [1], [2]]
+
+
+def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_path, monkeypatch):
+    calls, real = [], ancestry.measure_statistics
+    monkeypatch.setattr(ancestry, "measure_statistics", lambda *args: calls.append(1) or real(*args))
+    recipe = tiny("gene.cross=random", "evolution.generations=1")
+    counter = Counter()
+    evolve(recipe, out=tmp_path, reporter=counter)
+    assert len(calls) == len(rows(tmp_path)[0]["individuals"])
+    assert counter.seen == counter.total == generation_images(recipe, 0)
+
+
+def test_a_lost_row_of_the_metrics_is_refused(tiny, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(RunError, match=r"metrics\.jsonl: altered since the state was saved; restore the file"):
+        evolve(tiny(), out=tmp_path, resume=True)
+
+
+def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(AncestryTask, "__call__", lambda *args: pytest.fail("trained"))
+    with pytest.raises(DataError, match="take 24 images of every held-out class"):
+        evolve(tiny("critic.queries=20"), out=tmp_path)
+
+
+def test_a_damaged_state_is_refused(tiny, tmp_path):
+    evolve(tiny(), out=tmp_path)
+    pool = max((tmp_path / "state").glob("pool-*"))
+    pool.write_bytes(pool.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match="altered since it was saved"):
+        evolve(tiny(), out=tmp_path, resume=True)
+    (tmp_path / "state/state.json").write_text("{}")
+    with pytest.raises(RunError, match="the saved state is damaged"):
+        evolve(tiny(), out=tmp_path, resume=True)
+
+
+def fail(numbers):
+    """Lives that diverge for these individuals of every generation."""
+
+    def live(task, shared, step):
+        return Outcome(None, math.nan, math.nan) if task.number in numbers else real(task, shared, step)
+
+    real = AncestryTask.__call__
+    return live
+
+
+def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(AncestryTask, "__call__", fail({0, 2}))
+    notes = Notes()
+    evolve(tiny(), out=tmp_path, reporter=notes)
+    for row in rows(tmp_path):
+        assert row["failed"] == 2
+        assert [one["fitness"] is None for one in row["individuals"]] == [True, False, True, False]
+        assert not any(one["survived"] for one in row["individuals"][::2])
+    assert "2 failed" in notes.lines[0]
+
+
+def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
+    monkeypatch.setattr(AncestryTask, "__call__", fail({0, 1, 2, 3}))
+    with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
+        evolve(tiny(), out=tmp_path, resume=True)
+    assert load_state(tmp_path).state.generation == 1
+
+
+def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
+    loaded = []
+
+    def spy(source, names, **kwargs):
+        loaded.extend(names)
+        return load_classes(source, names, **kwargs)
+
+    monkeypatch.setattr("learngene_hub.evolution.environment.load_classes", spy)
+    gene = evolve(tiny(), out=tmp_path)
+    data = gene.config.origin.data
+    assert set(loaded) == {*data.base, *data.held_out}
+    assert not set(loaded) & set(data.novel)
+
+
+def test_a_run_that_grows_raises_no_more_founders_than_it_began_with(tiny, tmp_path):
+    founders, long = "evolution.founder_generations=null", "evolution.generations=5"
+    evolve(tiny(founders), out=tmp_path)
+    for generations in (long, long, "evolution.generations=6"):
+        evolve(tiny(founders, generations), out=tmp_path, resume=True)
+    assert [len(row["individuals"]) for row in rows(tmp_path)] == [1, 4, 4, 4, 4, 4]
+    assert Learngene.from_pretrained(tmp_path).config.origin.overrides[-1] == "evolution.founder_generations=1"
+    with pytest.raises(RunError, match=r"evolution\.founder_generations: 1 in the run, 4 now"):
+        evolve(tiny("evolution.founder_generations=4", "evolution.generations=6"), out=tmp_path, resume=True)
+
+
+def test_the_gene_knows_where_it_lies_and_torchs_default_device_changes_nothing(tiny, tiny_run, tmp_path):
+    with torch.device("meta"):
+        gene = evolve(tiny(), out=tmp_path)
+    assert gene.place.folder == tmp_path / "gene"
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
+    def clone(task, shared, on_step):
+        if task.parent is None:
+            return real(task, shared, on_step)
+        return Genome({name: tensor.clone() for name, tensor in task.parent.tensors.items()}, task.parent.sizes), 1.0
+
+    real = AncestryTask._live
+    monkeypatch.setattr(AncestryTask, "_live", clone)
+    evolve(tiny(), out=tmp_path)
+    fitness = {}
+    for row in rows(tmp_path):
+        for one in row["individuals"]:
+            fitness[one["id"]] = one["fitness"]
+            assert all(one["fitness"] == fitness[parent] for parent in one["parents"])
+    assert len(set(fitness.values())) > 1
+
+
+def test_a_founder_takes_the_steps_of_a_whole_population(tiny, tmp_path):
+    recipe = tiny("evolution.founder_generations=2")
+    evolve(recipe, out=tmp_path)
+    assert [len(row["individuals"]) for row in rows(tmp_path)] == [1, 1, 4]
+    assert [[one["parents"] for one in row["individuals"]] for row in rows(tmp_path)] == [[[]], [[0]], [[1]] * 4]
+    assert rows(tmp_path)[-1]["images"] == sum(generation_images(recipe, one) for one in range(3))
+
+
+def test_a_lone_individual_is_not_mutated(tiny, tmp_path):
+    founders = "evolution.founder_generations=3"
+    for rate in (0, 1):
+        evolve(tiny(founders, f"evolution.mutation_rate={rate}"), out=tmp_path / str(rate))
+    assert (tmp_path / "0" / WEIGHTS).read_bytes() == (tmp_path / "1" / WEIGHTS).read_bytes()
+
+
+def test_a_gene_kept_in_float16_is_the_one_that_evolved_rounded(tiny, tiny_run, tmp_path):
+    half, whole = evolve(tiny("gene.dtype=float16"), out=tmp_path / "half"), Learngene.from_pretrained(tiny_run)
+    kept = Learngene.from_pretrained(tmp_path / "half")
+    assert kept.config == half.config
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(half.tensors[name], kept.tensors[name])
+        assert torch.equal(half.tensors[name], tensor.half().float() if tensor.ndim > 1 else tensor)
+
+
+def test_files_do_not_pile_up_over_the_generations(tiny, tmp_path):
+    evolve(tiny("evolution.generations=6"), out=tmp_path)
+    assert len(list((tmp_path / "state").iterdir())) == 4  # two states and their pools
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_pool_is_bounded(tiny, tmp_path):
+    evolve(tiny("evolution.generations=5", "evolution.pool_size=3"), out=tmp_path)
+    state = load_state(tmp_path).state
+    assert len(state.pool) == 3
+    ids = {one.id for one in state.pool}
+    assert all(set(one.ancestors) <= ids for one in state.pool)
+
+
+def test_a_pool_of_old_heroes_still_gives_a_gene(tiny, tmp_path):
+    gene = evolve(tiny("evolution.pool_size=1", "evolution.decay=1", "evolution.credit=0.9"), out=tmp_path)
+    assert gene.config.origin.lineage[0].generation < 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_evolution_runs_on_cuda(tiny, tmp_path):
+    gene = evolve(tiny(), out=tmp_path, device="cuda")
+    assert gene.config.origin.cost.device == torch.cuda.get_device_name()
+
+
+@pytest.mark.slow
+def test_the_command_can_be_run_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "learngene_hub", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("learngene-hub ")

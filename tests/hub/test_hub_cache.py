@@ -1,0 +1,165 @@
+"""What the cache holds: files of huggingface_hub, of older versions and of others; and what is believed of them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+
+import pytest
+from hub_genes import ALL_FILES, REPO, asked
+from hub_server import Fault
+from huggingface_hub import scan_cache_dir, snapshot_download
+
+from learngene_hub.core.errors import HubError, LearngeneWarning
+from learngene_hub.gene.folder import verify
+from learngene_hub.gene.sharing import pull_gene
+from learngene_hub.gene.source import locate
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+@pytest.fixture
+def home(options):
+    """The folder of the repository in the cache."""
+    return options.cache / "models--owner--gene"
+
+
+@pytest.fixture
+def downloaded(push, options):
+    """The gene in the cache as `hf download` leaves it: links to files that Xet's hashes name, or git's and LFS's."""
+    commit = push().commit
+    snapshot_download(REPO, cache_dir=options.cache, token="hf_owner")
+    return commit
+
+
+def test_a_cache_that_another_program_filled_serves_with_and_without_a_connection(hub, load, downloaded, options):
+    assert load(local_files_only=True).inheritance.revision == downloaded
+    hub.requests.clear()
+    assert load().inheritance.revision == downloaded
+    assert not [one for one in asked(hub) if one.method == "GET" and "/resolve/" in one.path]
+    hub.requests.clear()
+    load()
+    assert [(one.method, one.size) for one in asked(hub)] == [("HEAD", 0)]
+
+
+def test_a_cache_that_another_program_filled_is_verified_pulled_and_pushed_from(downloaded, options, tmp_path):
+    place = locate(REPO, options=options)
+    assert not [check for check in verify(place.folder, place.files) if check.fault]
+    pull_gene(REPO, tmp_path / "mine", options=options)
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == ALL_FILES
+    assert not any(path.is_symlink() for path in (tmp_path / "mine").iterdir())
+
+
+def test_a_file_that_another_program_left_damaged_is_fetched_again_and_its_own_stays(load, downloaded, home):
+    blob = (home / "snapshots" / downloaded / "learngene.safetensors").resolve()
+    blob.chmod(0o600)
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    damaged = blob.read_bytes()
+    assert load().inheritance.revision == downloaded
+    assert load(local_files_only=True).inheritance.revision == downloaded
+    assert blob.read_bytes() == damaged
+
+
+def test_without_links_and_without_a_listing_the_cache_of_another_machine_serves(load, downloaded, options, home):
+    snapshot = home / "snapshots" / downloaded
+    shutil.copytree(snapshot, home / "copy")  # as where the system has no links
+    shutil.rmtree(snapshot)
+    (home / "copy").rename(snapshot)
+    assert load(local_files_only=True).inheritance.revision == downloaded
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"\xff", b'{"sha": "0000000000000000000000000000000000000000"}'])
+def test_a_listing_that_is_damaged_is_fetched_again(hub, push, load, home, damage):
+    commit = push().commit
+    load()
+    record = home / "learngene" / f"{commit}.json"
+    whole = record.read_bytes()
+    record.write_bytes(damage)
+    assert load(local_files_only=True).inheritance.revision == commit
+    hub.requests.clear()
+    load(revision=commit)
+    assert {one.path.split("?")[0] for one in asked(hub)} == {f"/api/models/{REPO}/revision/{commit}"}
+    assert record.read_bytes() == whole
+
+
+def test_a_listing_whose_hashes_are_damaged_costs_one_request_and_is_not_believed(hub, push, load, home):
+    commit, digest = push().commit, hub.repo(REPO).at("main").tree["learngene.safetensors"].sha256
+    load()
+    record = home / "learngene" / f"{commit}.json"
+    record.write_text(record.read_text().replace(digest, "0" * 64))
+    with pytest.raises(HubError, match=r"not in the cache .*, or damaged there"):
+        load(local_files_only=True)
+    load()
+    assert digest in record.read_text()
+    load(local_files_only=True)
+
+
+def test_only_what_a_new_commit_changed_is_fetched(hub, push, load):
+    push()
+    load()
+    hub.put(REPO, {"README.md": b"---\nlibrary_name: learngene\n---\nOther words.\n"})
+    hub.requests.clear()
+    load()
+    fetched = [one.path.rsplit("/", 1)[-1] for one in asked(hub) if one.method == "GET" and "/resolve/" in one.path]
+    assert fetched == ["README.md"]
+
+
+def test_the_tools_of_huggingface_hub_read_the_cache(push, load, options):
+    commit = push().commit
+    load()
+    found = scan_cache_dir(options.cache)
+    assert not found.warnings
+    assert [revision.commit_hash for repo in found.repos for revision in repo.revisions] == [commit]
+
+
+def test_what_killed_processes_left_of_this_repository_is_removed_once_it_is_old(push, load, options, home):
+    push()
+    other = options.cache / "models--owner--other/blobs/1.2.incomplete"
+    old, new, staged = (
+        home / "blobs/1.2.incomplete",
+        home / "blobs/3.4.incomplete",
+        home / "snapshots/a/.x.12345678.tmp",
+    )
+    for path in (other, old, new, staged):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for path in (other, old, staged):
+        os.utime(path, (0, 0))
+    load()
+    assert [path.exists() for path in (other, new, old, staged)] == [True, True, False, False]
+
+
+def test_a_cache_that_others_can_write_is_told_once(push, load, options):
+    push()
+    options.cache.mkdir()
+    options.cache.chmod(0o777)
+    with pytest.warns(LearngeneWarning, match=r"cache: a cache that anybody can write: what lies there may be altered"):
+        load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_cache_of_another_user_is_told(push, load, options):
+    push()
+    options.cache.mkdir()
+    os.chown(options.cache, 12345, 12345)
+    with pytest.warns(LearngeneWarning, match="a cache that belongs to another user"):
+        load()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("info", REPO), ("verify", REPO)])
+def test_a_warning_is_one_line_at_the_command_line(hub, push, tmp_path, words):
+    push()
+    command, environment = (
+        [sys.executable, "-m", "learngene_hub", *words],
+        os.environ | hub.environment(tmp_path / "hf"),
+    )
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    hub.faults.append(Fault("HEAD", "/resolve/", "status", status=503))
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    assert said.startswith(f"warning: {REPO}: ")
+    assert said.count("\n") == 1

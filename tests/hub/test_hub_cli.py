@@ -1,0 +1,245 @@
+"""`learngene push`, `pull`, `list --hub`, `info` and what else takes a gene of the Hub, at the command line."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_server import Fault
+from typer.testing import CliRunner
+
+from learngene_hub import from_learngene
+from learngene_hub.cli.main import app
+from learngene_hub.finetuning import sharing
+from learngene_hub.finetuning.folder import RECORD_NAME
+from learngene_hub.finetuning.sharing import LOCAL, PREDICT
+from learngene_hub.networks import save_timm_folder
+
+REPO = "owner/gene"
+
+
+@pytest.fixture
+def run(hub, tmp_path, monkeypatch):
+    """Runs the command in a folder of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def do(*arguments):
+        result = CliRunner().invoke(app, [str(one) for one in arguments])
+        return result.exit_code, result.stdout, result.stderr
+
+    return do
+
+
+@pytest.fixture
+def tuned(tiny_run, tmp_path):
+    """A folder as `learngene finetune` leaves it, without its pictures."""
+    folder = tmp_path / "tuned"
+    folder.mkdir()
+    save_timm_folder(from_learngene(tiny_run, num_classes=2), folder, class_names=["cat", "dog"])
+    (folder / RECORD_NAME).write_text("{}")
+    (folder / "README.md").write_text(
+        f"---\nlibrary_name: timm\ntags: [timm, learngene]\n---\n{PREDICT}\nmodel = timm.create_model({LOCAL}\n"
+    )
+    return folder
+
+
+def test_push_prints_the_url_and_says_what_went(run, hub, tiny_run):
+    code, out, err = run("push", tiny_run, REPO)
+    assert (code, out) == (0, f"{hub.url}/{REPO}\n")
+    assert "learngene.safetensors" in err
+    assert "nothing has changed" in run("push", tiny_run, REPO)[2]
+
+
+def test_push_as_json(run, hub, tiny_run):
+    said = json.loads(run("push", tiny_run, REPO, "--json")[1])
+    assert said["commit"] == hub.commits(REPO)[0]
+    assert "config.json" in said["changed"]
+
+
+def test_a_failure_is_one_line_and_exit_1(run, hub, tiny_run):
+    hub.faults.append(Fault("POST", "/commit/", "status", status=403, headers={"X-Error-Message": "read-only token"}))
+    code, out, err = run("push", tiny_run, REPO)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {REPO}: the token may not do this")
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_list_shows_what_is_on_the_hub(run, tiny_run):
+    run("push", tiny_run, REPO)
+    code, out, _ = run("list", "--hub", "--author", "owner")
+    assert code == 0
+    assert REPO in out
+    assert "lg_vgg11" in out
+    assert [one["name"] for one in json.loads(run("list", "--hub", "--json")[1])] == [REPO]
+    assert "no such gene" in run("list", "--hub", "--search", "nothing-like-it")[2]
+
+
+def test_info_reads_no_weights(run, hub, tiny_run):
+    run("push", tiny_run, REPO)
+    hub.requests.clear()
+    code, out, _ = run("info", REPO)
+    assert code == 0
+    assert hub.commits(REPO)[0] in out
+    assert not any("safetensors" in one.path for one in hub.requests)
+    assert json.loads(run("info", REPO, "--json")[1])["revision"] == hub.commits(REPO)[0]
+
+
+@pytest.mark.xet
+def test_verify_takes_a_gene_of_the_hub(run, tiny_run):
+    run("push", tiny_run, REPO)
+    assert run("verify", REPO)[0] == 0
+
+
+def test_pull_makes_a_folder_named_after_the_repository(run, hub, tiny_run):
+    run("push", tiny_run, REPO)
+    code, out, err = run("pull", f"{REPO}@main")
+    assert (code, out) == (0, "gene\n")
+    assert hub.commits(REPO)[0][:12] in err
+    assert Path("gene/recipe.yaml").read_bytes() == (tiny_run / "gene/recipe.yaml").read_bytes()
+    assert "exists already" in run("pull", REPO)[2]
+
+
+@pytest.mark.slow
+def test_a_gene_of_the_hub_is_evaluated_with_its_recipe(run, tiny_run):
+    run("push", tiny_run, REPO)
+    small = ["--ways", "3", "--shots", "2", "--steps", "1", "--tasks", "1", "--seeds", "1", "--lr", "0.1"]
+    code, out, _ = run("evaluate", REPO, *small, "--baselines", "narrow", "--json")
+    assert code == 0
+    assert {one["start"] for one in json.loads(out)["descendants"][0]["starts"]} == {"scratch", "learngene", "narrow"}
+
+
+def test_a_finetuned_network_is_pushed_and_its_card_names_the_repository(run, hub, tuned):
+    code, out, _ = run("push", tuned, "owner/pets")
+    assert (code, out) == (0, f"{hub.url}/owner/pets\n")
+    assert set(hub.files("owner/pets")) - {".gitattributes"} == {path.name for path in tuned.iterdir()}
+    assert b'timm.create_model("hf-hub:owner/pets", pretrained=True).eval()' in hub.files("owner/pets")["README.md"]
+    assert "nothing has changed" in run("push", tuned, "owner/pets")[2]
+
+
+def test_a_finetuned_network_that_does_not_load_is_not_pushed(run, hub, tuned):
+    (tuned / "model.safetensors").write_bytes(b"")
+    code, _, err = run("push", tuned, "owner/pets")
+    assert code == 1
+    assert "the network cannot be loaded" in err
+    assert not hub.requests
+
+
+def test_a_finetuned_network_is_pushed_as_it_was_when_it_was_checked(run, hub, tuned, monkeypatch):
+    weights, load = (tuned / "model.safetensors").read_bytes(), sharing.load_timm_folder
+
+    def load_then_write(folder):
+        network = load(folder)
+        (tuned / "model.safetensors").write_bytes(b"other weights")  # as a training beside it would
+        return network
+
+    monkeypatch.setattr(sharing, "load_timm_folder", load_then_write)
+    assert run("push", tuned, "owner/pets")[0] == 0
+    assert hub.files("owner/pets")["model.safetensors"] == weights
+
+
+def test_a_file_of_unusual_size_is_refused_in_one_line_before_it_is_read(run, hub, tuned):
+    with (tuned / "curves.png").open("wb") as file:
+        file.truncate(12 * 10**9)  # takes no room
+    code, _, err = run("push", tuned, "owner/pets")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "curves.png: expected at most 50 MB, found 12,000.0 MB" in err
+    assert not hub.requests
+
+
+@pytest.mark.slow
+def test_timm_loads_a_pushed_network_by_its_name(run, hub, tuned, tmp_path):
+    run("push", tuned, "owner/pets")
+    code = (
+        "import learngene_hub, timm; m = timm.create_model('hf-hub:owner/pets', pretrained=True); "
+        "print(m.pretrained_cfg['label_names'])"
+    )
+    environment = os.environ | hub.environment(tmp_path / "home")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['cat', 'dog']"
+
+
+def test_a_mistyped_folder_is_answered_with_the_right_one(run):
+    Path("runs/demo").mkdir(parents=True)
+    Path("genes/photos").mkdir(parents=True)
+    code, _, err = run("verify", "genes/photo")
+    assert code == 1
+    assert err.startswith("error: genes/photo: no such repository")
+    assert "did you mean genes/photos?" in err
+    assert "nor is there such a folder in genes/" in run("verify", "genes/other-thing")[2]
+    told = "no such folder; did you mean runs/demo? hf-hub:runs/dmeo asks the Hub, where anyone may own that account"
+    assert f"error: runs/dmeo: {told}" in run("verify", "runs/dmeo")[2]
+
+
+def test_without_a_card_one_is_made(run, hub, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "gene", tmp_path / "bare")
+    (folder / "README.md").unlink()
+    run("push", folder, REPO)
+    assert b"# owner/gene" in hub.files(REPO)["README.md"]
+
+
+def test_a_pushed_network_is_no_gene_and_its_card_says_how_to_use_it(run, hub, tuned):
+    assert run("push", tuned, "owner/pets")[0] == 0
+    assert "no such gene" in run("list", "--hub")[2]
+    card = hub.files("owner/pets")["README.md"].decode()
+    assert "hf download owner/pets --local-dir pets\nlearngene predict pets photo.jpg" in card
+    assert 'create_model("hf-hub:owner/pets", pretrained=True).eval()\n' in card
+    assert "found that of a whole network" in run("info", "owner/pets")[2]
+
+
+def test_a_pushed_network_that_is_pushed_elsewhere_names_the_new_place_only(run, hub, tuned):
+    run("push", tuned, "owner/pets")
+    (tuned / "README.md").write_bytes(hub.files("owner/pets")["README.md"])
+    run("push", tuned, "owner/cats")
+    assert "owner/pets" not in hub.files("owner/cats")["README.md"].decode()
+
+
+@pytest.mark.parametrize("repo", ["gene", "owner/ge ne", "own\\1er/gene", "owner/..", "a/b/c"])
+def test_a_name_that_the_hub_does_not_allow_is_refused_before_anything_is_sent(run, hub, tiny_run, tuned, repo):
+    for folder in (tiny_run, tuned):
+        code, _, err = run("push", folder, repo)
+        assert code == 1
+        assert err.count("\n") == 1
+    assert [one for one in hub.requests if "agent-harnesses" not in one.path] == []
+
+
+# The story of docs/hub.md.
+
+
+def told(command):
+    """What docs/hub.md shows below a command of its story."""
+    story = (Path(__file__).parents[2] / "docs/hub.md").read_text().split("## The whole story")[1]
+    return re.search(rf"^\$ {re.escape(command)}\n(.*?)^(?:\$|\[|#|```)", story, re.DOTALL | re.MULTILINE)[1]
+
+
+def masked(text):
+    """The text without its numbers, hashes, names of genes and rulers."""
+    text = re.sub(r"\b[0-9a-f]{12,64}\b|[0-9][0-9.,]*|http\S*", "#", text)
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip(" ─")]
+
+
+def test_the_story_prints_what_a_push_prints(run, tiny_run):
+    _, out, err = run("push", tiny_run, "owner/demo")
+    first, second = masked(told("learngene push runs/second owner/demo"))
+    assert masked(out) == [first]
+    assert masked(err)[0].startswith("pushed: config.json, learngene.safetensors, README.md")
+    assert second.startswith("pushed: config.json, learngene.safetensors, README.md")
+    assert masked(run("push", tiny_run, "owner/demo")[2]) == masked(told("learngene push runs/demo owner/demo"))[1:]
+
+
+def test_the_story_lists_and_describes_as_the_commands_do(run, tiny_run):
+    run("push", tiny_run, "owner/demo")
+    assert masked(run("list", "--hub")[1]) == masked(told("learngene list --hub"))
+    labels = re.compile(r"^  (\S+(?: \S+)*)  ", re.MULTILINE)
+    assert labels.findall(run("info", "owner/demo")[1]) == labels.findall(told("learngene info owner/demo"))
+
+
+def test_the_story_ends_an_evolution_as_the_command_does(run, tiny_file):
+    _, out, err = run("evolve", tiny_file, "evolution.generations=1", "--out", "runs/demo")
+    story = masked(told("learngene evolve demo evolution.generations=2"))
+    assert masked(out) == [story[-2]]
+    assert masked(err)[-1] == story[-1]

@@ -1,0 +1,298 @@
+"""Genes to the Hub, by the unmodified client, against a server of the Hub's protocol on this machine."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from hub_genes import ALL_FILES, REPO, asked
+from hub_server import Fault
+from huggingface_hub import HfApi, constants
+
+from learngene_hub import Learngene, evolve, extract
+from learngene_hub.core.errors import GeneFileError, HubError, HubUnreachableError
+from learngene_hub.gene.sharing import pull_gene, push_gene
+from learngene_hub.hub.address import Address
+from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.push import PushTerms
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+@pytest.mark.xet
+def test_a_push_makes_the_repository_with_all_files_of_the_gene_as_one_commit(hub, push, tiny_run):
+    pushed = push()
+    assert set(pushed.changed) == ALL_FILES
+    assert set(hub.files(REPO)) == ALL_FILES | {".gitattributes"}
+    assert hub.commits(REPO)[0] == pushed.commit
+    assert len(hub.commits(REPO)) == 2
+    assert hub.files(REPO)["learngene.safetensors"] == (tiny_run / "gene/learngene.safetensors").read_bytes()
+    assert pushed.url == f"{hub.url}/{REPO}"
+
+
+def test_the_card_on_the_hub_names_the_repository_in_its_snippet(hub, push):
+    push()
+    card = hub.files(REPO)["README.md"].decode()
+    assert f'from_learngene("{REPO}", num_classes=5)\n' in card
+    assert f"learngene evaluate {REPO}\n" in card
+
+
+@pytest.mark.xet
+def test_an_unchanged_push_makes_no_commit(hub, push):
+    first, again = push(), push()
+    assert again.changed == ()
+    assert again.commit == first.commit == hub.commits(REPO)[0]
+
+
+def test_only_what_changed_is_sent(push, copy):
+    push(copy)
+    (copy / "metrics.jsonl").write_text("{}\n")
+    assert push(copy).changed == ("metrics.jsonl",)
+
+
+def test_a_branch_is_made_and_leaves_main_alone(hub, push, copy):
+    push(copy)
+    (copy / "metrics.jsonl").write_text("{}\n")
+    push(copy, revision="longer")
+    assert hub.files(REPO, "longer")["metrics.jsonl"] == b"{}\n"
+    assert hub.files(REPO)["metrics.jsonl"] != b"{}\n"
+
+
+def test_a_pull_request_leaves_main_alone_and_gives_its_url(hub, push, copy):
+    before = push(copy).commit
+    (copy / "metrics.jsonl").write_text("{}\n")
+    assert "/discussions/" in push(copy, create_pr=True, message="Shorter metrics").url
+    assert hub.commits(REPO)[0] == before
+
+
+def test_a_private_repository_is_seen_by_its_owner_only(push, load):
+    push(private=True)
+    load()
+    with pytest.raises(HubError, match=r"no such repository on .*, or a private one that your token may not see"):
+        load(token="hf_other", force_download=True)
+
+
+def test_a_card_edited_on_the_hub_is_not_overwritten_unawares(hub, push, copy):
+    push(copy)
+    edited = hub.files(REPO)["README.md"].replace(b"## Limits", b"## Limits, by hand")
+    hub.put(REPO, {"README.md": edited})
+    (copy / "metrics.jsonl").write_text("{}\n")
+    (copy / "README.md").write_text((copy / "README.md").read_text() + "\nMore.\n")
+    with pytest.raises(HubError, match="its card was edited on the Hub, so nothing was pushed"):
+        push(copy)
+    assert hub.files(REPO)["README.md"] == edited
+    assert hub.files(REPO)["metrics.jsonl"] != b"{}\n"
+    assert set(push(copy, overwrite_card=True).changed) == {"README.md", "metrics.jsonl"}
+
+
+def test_a_card_that_this_package_pushed_is_replaced(push, copy):
+    push(copy)
+    (copy / "README.md").write_text((copy / "README.md").read_text() + "\nMore.\n")
+    assert push(copy).changed == ("README.md",)
+
+
+def test_edits_of_the_hub_survive_a_pull_and_a_push(hub, push, options, tmp_path):
+    push()
+    hub.put(REPO, {"README.md": hub.files(REPO)["README.md"].replace(b"## Limits", b"## Limits, by hand")})
+    pull_gene(REPO, tmp_path / "mine", options=options)
+    push(tmp_path / "mine", overwrite_card=True)
+    assert b"## Limits, by hand" in hub.files(REPO)["README.md"]
+
+
+def test_a_gene_in_memory_is_pushed_with_a_card_and_loads_again(hub):
+    gene = extract(timm.create_model("lg_vgg11", num_classes=2, width=0.06), 0.5)
+    pushed = gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url)
+    assert set(pushed.changed) == {"config.json", "learngene.safetensors", "README.md"}
+    assert b"evolution.png" not in hub.files(REPO)["README.md"]
+    there = Learngene.from_pretrained(REPO, endpoint=hub.url, token="hf_owner")
+    assert there.tensors.keys() == gene.tensors.keys()
+    assert all(torch.equal(there.tensors[name], tensor) for name, tensor in gene.tensors.items())
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_commit_that_failed_or_only_seemed_to_is_made_once(hub, push, after):
+    hub.faults.append(Fault("POST", "/commit/", "status", status=500, after=after))
+    pushed = push()
+    assert hub.commits(REPO)[0] == pushed.commit
+    assert len(hub.commits(REPO)) == 2
+
+
+def test_a_commit_whose_answer_is_lost_is_found(hub, push):
+    hub.faults.append(Fault("POST", "/commit/", "close", after=True))
+    assert push().commit == hub.commits(REPO)[0]
+    assert len(hub.commits(REPO)) == 2
+
+
+def test_a_hub_in_trouble_is_named_and_the_same_push_works_later(hub, push):
+    hub.faults.append(Fault("POST", "/commit/", "status", status=500, times=3))
+    with pytest.raises(HubUnreachableError, match=r"is in trouble \(500.*try again later"):
+        push()
+    assert len(hub.commits(REPO)) == 1
+    push()
+    assert len(hub.commits(REPO)) == 2
+
+
+def test_a_pull_request_is_never_sent_twice(hub, push, copy):
+    push(copy)
+    (copy / "metrics.jsonl").write_text("{}\n")
+    hub.faults.append(Fault("POST", "/commit/", "status", status=500))
+    with pytest.raises(HubUnreachableError, match="is in trouble"):
+        push(copy, create_pr=True)
+    assert sum("/commit/" in one.path for one in hub.requests) == 2
+
+
+def test_a_push_into_the_account_of_another_says_which_token_it_wants(push):
+    with pytest.raises(HubError, match=r"other/gene: the token may not do this.*write to other"):
+        push(repo="other/gene")
+
+
+def test_a_folder_that_fails_a_check_is_not_pushed(hub, push, copy):
+    (copy / "more.pt").write_bytes(b"")
+    with pytest.raises(GeneFileError, match="pickles can run code"):
+        push(copy)
+    assert not asked(hub)
+
+
+def test_a_broken_card_is_found_before_anything_is_sent(hub, push, copy):
+    (copy / "README.md").write_text("---\ntags: [a\n---\n# A gene\n")
+    with pytest.raises(GeneFileError, match="expected YAML metadata between two lines of ---"):
+        push(copy)
+    assert not asked(hub)
+
+
+def test_nothing_is_pushed_offline(push, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="offline"):
+        push()
+
+
+def test_a_gene_whose_folder_is_gone_is_pushed_from_memory(hub, copy):
+    gene = Learngene.from_pretrained(copy)
+    shutil.rmtree(copy)
+    assert set(gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed) == {
+        "config.json",
+        "learngene.safetensors",
+        "README.md",
+    }
+
+
+def test_a_push_without_a_token_asks_for_one(hub, push, tiny_run, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(HubError, match="wants to know who asks: `hf auth login`, or set HF_TOKEN"):
+        push_gene(tiny_run, Address(REPO), terms=PushTerms(), options=HubOptions(endpoint=hub.url))
+
+
+@pytest.mark.xet
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(403, "the token may not do this"), (401, "does not accept the token"), (500, "is in trouble")],
+)
+def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push, status, message, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.faults += [Fault(*each, status=status, times=99) for each in (("PUT", "/lfs/"), ("POST", "/v1/xorbs/"))]
+    with pytest.raises(HubError, match=message):
+        push()
+    assert len(hub.commits(REPO)) == 1
+
+
+@pytest.mark.xet
+@pytest.mark.parametrize("hub", ["xet"], indirect=True)
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault("GET", "/xet-write-token/", status=403, times=99), "the token may not do this"),
+        (Fault("POST", "/v1/shards", status=400, times=99), "400"),
+    ],
+    ids=["no token", "bad shard"],
+)
+def test_xet_that_refuses_an_upload_is_an_error_and_makes_no_commit(hub, push, fault, message):
+    hub.faults.append(replace(fault))
+    with pytest.raises(HubError, match=message):
+        push()
+    assert len(hub.commits(REPO)) == 1
+
+
+def test_an_upload_whose_connection_broke_is_made_once(hub, push, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.faults += [Fault("PUT", "/lfs/", "close"), Fault("POST", "/v1/xorbs/", "close")]
+    assert push().commit == hub.commits(REPO)[0]
+    assert sorted(fault.times for fault in hub.faults) == [0, 1]
+
+
+def test_private_is_refused_where_the_repository_is_public(hub, push, copy):
+    before = push(copy).commit
+    (copy / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(HubError, match="is public already, so nothing was pushed"):
+        push(copy, private=True)
+    assert hub.commits(REPO)[0] == before
+
+
+def test_a_tag_is_nothing_to_push_to(hub, push, copy):
+    push(copy)
+    HfApi(endpoint=hub.url, token="hf_owner").create_tag(REPO, tag="v1")
+    (copy / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(HubError, match="expected a branch to push to, found a tag or commit"):
+        push(copy, revision="v1")
+
+
+def test_a_gene_that_was_loaded_is_pushed_with_all_that_lies_beside_it(hub, push, tiny_run):
+    push()
+    gene = Learngene.from_pretrained(tiny_run)
+    assert gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed == ()
+    there = Learngene.from_pretrained(REPO, token="hf_owner", endpoint=hub.url)
+    assert there.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed == ()
+
+
+def test_a_gene_whose_tensors_were_changed_is_not_pushed_with_the_card_of_the_other(hub, tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    changed = replace(gene, tensors={name: tensor + 0.01 for name, tensor in gene.tensors.items()})
+    pushed = changed.push_to_hub(REPO, token="hf_owner", endpoint=hub.url)
+    assert set(pushed.changed) == {"config.json", "learngene.safetensors", "README.md"}
+
+
+def test_a_gene_that_was_just_evolved_is_pushed_with_all_that_lies_beside_it(hub, tiny, tmp_path):
+    gene = evolve(tiny("evolution.generations=1"), out=tmp_path)
+    assert set(gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed) == ALL_FILES
+
+
+def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs_to_it(hub, push, tiny_run, tmp_path):
+    push()
+    gene = Learngene.from_pretrained(REPO, token="hf_owner", endpoint=hub.url, cache_dir=tmp_path / "cache")
+    pushed = gene.push_to_hub("owner/other", token="hf_owner", endpoint=hub.url)
+    assert set(pushed.changed) == ALL_FILES
+    HfApi(endpoint=hub.url, token="hf_owner").delete_repo(REPO)
+    shutil.rmtree(tmp_path / "cache")
+    shutil.copytree(tiny_run / "gene", gene.place.folder)
+    (gene.place.folder / "metrics.jsonl").unlink()
+    again = gene.push_to_hub("owner/third", token="hf_owner", endpoint=hub.url)
+    assert set(again.changed) == ALL_FILES - {"metrics.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        (b"# Mine\n", "expected `library_name: learngene` in its metadata"),
+        (b"---\nlibrary_name: timm\n---\n", "found 'timm'"),
+        (b"\xff", "expected UTF-8"),
+    ],
+)
+def test_a_card_by_which_the_hub_could_not_find_the_gene_is_refused(hub, push, copy, card, message):
+    (copy / "README.md").write_bytes(card)
+    with pytest.raises(GeneFileError, match=message):
+        push(copy)
+    assert not asked(hub)
+
+
+def test_a_card_with_line_ends_of_windows_is_the_same_card(push, copy):
+    push(copy)
+    card = (copy / "README.md").read_bytes()
+    (copy / "README.md").write_bytes(b"\xef\xbb\xbf" + card.replace(b"\n", b"\r\n"))
+    assert push(copy).changed == ()
+
+
+def test_a_pulled_gene_that_is_pushed_elsewhere_names_the_new_place_only(hub, push, options, tmp_path):
+    push()
+    pull_gene(REPO, tmp_path / "mine", options=options)
+    push(tmp_path / "mine", "owner/other")
+    assert REPO not in hub.files("owner/other")["README.md"].decode()

@@ -1,0 +1,222 @@
+"""What goes wrong while a gene is loaded from the Hub, in words, and what it leaves behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hub_genes import REPO
+from hub_server import Fault
+
+from learngene_hub import from_learngene
+from learngene_hub.core.errors import GeneFileError, HubError, HubUnreachableError
+from learngene_hub.hub import fetch as fetch_module
+from learngene_hub.hub.client import HubOptions
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+def test_a_server_that_does_not_answer_in_time_is_an_error(hub, push, load, monkeypatch):
+    push()
+    monkeypatch.setattr(fetch_module, "TIMEOUT", 0.2)
+    hub.faults.append(Fault("HEAD", "/resolve/", "delay", seconds=30))
+    with pytest.raises(HubUnreachableError, match=r"no answer from .*timed out.*or set HF_HUB_ETAG_TIMEOUT to more"):
+        load()
+
+
+def test_no_server_is_an_error_after_one_attempt(load):
+    with pytest.raises(HubUnreachableError, match=r"^owner/gene: no answer from http"):
+        load(endpoint="http://127.0.0.1:9")
+
+
+def test_a_repository_that_is_not_there_is_named_with_what_to_do(load):
+    with pytest.raises(HubError, match=r"^owner/gane: no such repository on http"):
+        load("owner/gane")
+
+
+def test_a_revision_that_is_not_there_is_named(push, load):
+    push()
+    with pytest.raises(HubError, match=r"owner/gene@v9: found no such branch, tag or commit"):
+        load(f"{REPO}@v9")
+
+
+def test_a_gated_repository_says_where_to_ask(hub, push, load):
+    push()
+    hub.put(REPO, {}, gated=True)
+    with pytest.raises(HubError, match=r"gated: ask for access on http.*/owner/gene, then `hf auth login`"):
+        load(token="hf_other")
+
+
+def test_a_bad_token_is_named(push, load):
+    push()
+    with pytest.raises(HubError, match="does not accept the token"):
+        load(token="hf_wrong")
+
+
+def test_another_kind_of_repository_is_refused_with_what_it_holds(hub, load):
+    hub.put(REPO, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
+    with pytest.raises(HubError, match=r"expected learngene.safetensors, found .*pytorch_model.bin"):
+        load()
+
+
+def test_a_repository_without_config_is_refused(hub, load):
+    hub.put(REPO, {"model.bin": b"pickle"})
+    with pytest.raises(HubError, match=r"expected the file config\.json, found none: not a gene"):
+        load()
+
+
+def test_a_gene_of_a_newer_schema_asks_for_a_newer_package(push, load, copy, hub):
+    push(copy)
+    config = json.loads((copy / "config.json").read_text())
+    hub.put(REPO, {"config.json": json.dumps(config | {"schema_version": 99}).encode()})
+    with pytest.raises(GeneFileError, match=r"schema version 99 is newer than .*upgrade"):
+        load()
+
+
+def test_weights_other_than_the_config_says_are_refused(push, load, hub):
+    push()
+    hub.put(REPO, {"learngene.safetensors": hub.files(REPO)["learngene.safetensors"][:-1] + b"x"})
+    with pytest.raises(GeneFileError, match="the file was altered or cut"):
+        load()
+
+
+def kept(cache):
+    return sorted(path for path in Path(cache).glob("models--*/snapshots/*/*") if path.is_file())
+
+
+@pytest.mark.xet
+def test_a_corrupted_download_is_fetched_again(hub, push, load):
+    push()
+    hub.faults.append(Fault("GET", r"learngene\.safetensors|/objects?/|/lfs", "corrupt", size=4))
+    load()
+    assert hub.faults[0].times == 0
+
+
+@pytest.mark.xet
+@pytest.mark.parametrize("file", ["config.json", "learngene.safetensors"])
+def test_a_download_that_stays_corrupted_is_refused_and_not_kept(hub, push, load, options, file):
+    push()
+    pattern = "config.json" if file == "config.json" else hub_lfs_pattern(hub)
+    hub.faults.append(Fault("GET", pattern, "corrupt", size=4, times=20))
+    with pytest.raises(HubError, match=f"{file} came twice with other bytes than the Hub has"):
+        load()
+    hub.faults.clear()
+    load()
+
+
+def hub_lfs_pattern(hub):
+    digest = next(file.sha256 for path, file in hub.repo(REPO).at("main").tree.items() if path.endswith(".safetensors"))
+    return digest
+
+
+@pytest.mark.xet
+def test_a_download_cut_short_is_an_error_and_leaves_nothing_half_written(hub, push, load, options):
+    push()
+    hub.faults.append(Fault("GET", hub_lfs_pattern(hub), "cut", size=100, times=50))
+    with pytest.raises(HubUnreachableError, match="no answer from"):
+        load()
+    assert {path.name for path in kept(options.cache)} <= {"config.json", "README.md"}
+    hub.faults.clear()
+    load()
+
+
+def test_a_limit_that_is_no_number_is_an_error(push, load, monkeypatch):
+    push()
+    monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_MB", "1 GB")
+    with pytest.raises(HubError, match="LEARNGENE_MAX_DOWNLOAD_MB: expected a number of megabytes, found '1 GB'"):
+        load()
+
+
+def test_too_large_a_download_is_refused_before_it_begins(hub, push, load, monkeypatch):
+    push()
+    monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_MB", "0.001")
+    hub.requests.clear()
+    with pytest.raises(
+        HubError, match=r"0\.\d+ MB to download, expected at most 0\.001; if you trust it, set LEARNGENE_MAX"
+    ):
+        load()
+    assert not [one for one in hub.requests if one.method == "GET" and "/resolve/" in one.path]
+
+
+def test_a_cache_that_cannot_be_written_is_named(push, load, tmp_path):
+    push()
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(HubError, match=r"the cache .*file cannot be written"):
+        load(cache_dir=tmp_path / "file")
+
+
+@pytest.mark.xet
+def test_a_full_disk_is_named_and_nothing_half_written_is_kept(push, load, options, monkeypatch):
+    push()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(HubError, match="no space left for the cache"):
+            load()
+    assert kept(options.cache) == []
+    load()
+
+
+def test_a_damaged_file_of_the_cache_is_fetched_again(hub, push, load, options):
+    push()
+    load()
+    for path in kept(options.cache):
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    load()
+    with pytest.raises(HubError, match="exclude each other"):
+        load(force_download=True, local_files_only=True)
+
+
+def test_a_damaged_file_of_the_cache_is_not_used_offline(push, load, options):
+    push()
+    load()
+    config = next(path for path in kept(options.cache) if b"schema_version" in path.read_bytes())
+    config.write_bytes(config.read_bytes().replace(b'"mean": [', b'"mean": [ '))
+    with pytest.raises(HubError, match=r"not in the cache .*, or damaged there"):
+        load(local_files_only=True)
+
+
+def test_a_cache_that_cannot_be_read_is_no_cache(push, load, options, monkeypatch):
+    push()
+    load()
+    note = next(options.cache.glob("models--*/refs/main"))
+    note.write_bytes(b"\xff\xfe")
+    with pytest.raises(HubError, match="not in the cache"):
+        load(local_files_only=True)
+    load()
+    assert load(local_files_only=True).inheritance.revision
+
+
+@pytest.mark.parametrize("answer", [{"kind": "status", "status": 200}, {"kind": "corrupt", "size": 40}])
+def test_an_answer_that_is_none_of_the_hubs_is_an_error(hub, push, load, answer):
+    push()
+    hub.faults.append(
+        Fault("HEAD", "/resolve/", **answer) if "status" in answer else Fault("GET", "/api/models", **answer)
+    )
+    with pytest.raises(HubError, match="does not answer like a Hub: check HF_ENDPOINT and proxies"):
+        load()
+
+
+@pytest.mark.parametrize("token", ["hf_\n", "hf_é"])
+def test_a_token_that_cannot_be_one_is_named_and_not_shown(push, load, token):
+    push()
+    with pytest.raises(HubError, match="the token has characters that none has") as caught:
+        load(token=token)
+    assert token not in str(caught.value)
+    assert token not in repr(HubOptions(token=token))
+
+
+def test_an_endpoint_that_is_no_address_is_named(load):
+    with pytest.raises(HubError, match=r"expected a Hub at https://\.\.\., found 'huggingface\.co'"):
+        load(endpoint="huggingface.co")
+
+
+def test_the_hub_is_not_asked_for_the_folder_of_a_run(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GeneFileError, match="no such folder; expected a run"):
+        from_learngene("runs/demo", num_classes=3, endpoint=hub.url)
+    assert hub.requests == []
+    with pytest.raises(HubError, match="no such repository"):
+        from_learngene("hf-hub:runs/demo", num_classes=3, endpoint=hub.url)

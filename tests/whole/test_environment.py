@@ -1,0 +1,224 @@
+"""Surroundings that are not as they should be: no space, no home, no permission, a clock that goes back."""
+
+import os
+import pwd
+import random
+import re
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+from PIL import Image
+
+from learngene_hub import LearngeneError, evolve
+from learngene_hub.core.errors import DataError, RunError, StorageError
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.data import DataSource, available_classes, cache_folder
+from learngene_hub.evolution import checkpoint
+from learngene_hub.finetuning import Photos, Predictor, Settings, finetune
+from learngene_hub.finetuning import run as finetuning
+from learngene_hub.finetuning.photos import load_photos
+
+WEIGHTS = "gene/learngene.safetensors"
+
+
+@contextmanager
+def small_disk(place, options):
+    """A disk in memory, where that may be mounted."""
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True)
+    if done.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+class Fills(SilentReporter):
+    """Leaves no room on a disk when it is first told a line that says `when`."""
+
+    def __init__(self, disk, when):
+        self.filler, self.when, self.warnings = disk / "filler", when, []
+
+    def line(self, text):
+        if self.when in text and not self.filler.exists():
+            with suppress(OSError), self.filler.open("wb") as file:
+                file.write(bytes(10**8))
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def test_a_disk_without_room_for_a_run_is_refused_before_any_work(tiny, tmp_path):
+    with small_disk(tmp_path / "disk", "size=40k") as disk:
+        with pytest.raises(StorageError, match=r"run: expected 3\.\d MB of free space for the run, found 0\.0 MB"):
+            evolve(tiny(), out=disk / "run")
+        assert not list(disk.iterdir())
+
+
+def test_a_disk_that_fills_up_ends_a_run_in_a_line_and_it_goes_on_to_the_same_bytes(tiny, tiny_run, tmp_path):
+    with small_disk(tmp_path / "disk", "size=6m") as disk:
+        filling = Fills(disk, "generation 1/3")
+        with pytest.raises(StorageError, match=r"cannot be written \(No space left on device, 0\.0 MB are left\)"):
+            evolve(tiny(), out=disk / "run", reporter=filling)
+        assert not list(disk.rglob(".*.tmp"))
+        filling.filler.unlink()
+        evolve(tiny(), out=disk / "run", resume=True)
+        assert (disk / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+def test_a_cache_on_a_full_disk_costs_a_warning_and_no_result(tiny, tiny_run, tmp_path, monkeypatch):
+    with small_disk(tmp_path / "disk", "size=40k") as disk:
+        monkeypatch.setenv("LEARNGENE_CACHE", str(disk))
+        filling = Fills(disk, "never")
+        evolve(tiny(), out=tmp_path / "run", reporter=filling)
+        assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+        assert [one.partition(":")[0] for one in filling.warnings] == ["decoded images"] * 2
+
+
+SHORT = Settings(epochs=1, lr=0.01)
+
+
+def test_a_disk_without_room_for_the_network_is_refused_before_any_training(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetuning, "_fit_all", lambda *args: pytest.fail("trained"))
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
+        with pytest.raises(StorageError, match=r"expected \d\.\d MB of free space for the network .*, found 1\.0 MB"):
+            finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=disk / "out", settings=SHORT)
+        assert not list(disk.iterdir())
+
+
+def test_a_network_whose_disk_fills_up_in_training_is_written_elsewhere_and_told(tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with small_disk(tmp_path / "disk", "size=6m") as disk:
+        filling = Fills(disk, "validation images right")
+        data = photos(tmp_path / "photos", 2, 12)
+        tuned = finetune(tiny_run, data, out=disk / "out", settings=SHORT, reporter=filling)
+        assert [one.name for one in disk.iterdir()] == ["filler"]
+    assert tuned.folder.name == "out"
+    assert tuned.folder.is_relative_to(tmp_path / "temporary")
+    (told,) = (one for one in filling.warnings if "instead" in one)
+    assert re.search(rf"out: cannot be written .* is in {tuned.folder} instead: move it from there", told)
+    assert next(iter(Predictor.load(tuned.folder).predict([data]))).fault is None
+
+
+def test_a_network_that_can_be_written_nowhere_names_the_folder_that_was_asked_for(tiny_run, tmp_path, monkeypatch):
+    def full(out, **_):
+        raise StorageError(f"{out}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(finetuning, "write_folder", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(StorageError, match=rf"^{tmp_path}/out: cannot be written"):
+        finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=tmp_path / "out", settings=SHORT)
+
+
+@pytest.mark.slow
+def test_a_run_whose_disk_was_full_for_a_while_goes_on_to_the_same_bytes(tiny, tiny_run, tmp_path, monkeypatch):
+    write, calls = checkpoint.write_tensors, []
+
+    def full_the_second_time(path, tensors):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return write(path, tensors)
+
+    monkeypatch.setattr(checkpoint, "write_tensors", full_the_second_time)
+    with pytest.raises(StorageError, match=r"pool-000002\.safetensors: cannot be written"):
+        evolve(tiny(), out=tmp_path)
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+def test_a_disk_that_can_only_be_read_is_refused_before_any_work(tiny, tmp_path):
+    with small_disk(tmp_path / "disk", "ro") as disk, pytest.raises(RunError, match=r"Read-only file system.*--out"):
+        evolve(tiny(), out=disk / "run")
+
+
+def test_without_a_home_the_message_says_what_to_set(monkeypatch):
+    for name in ("HOME", "LEARNGENE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
+    with pytest.raises(DataError, match="no home folder to keep images in: set LEARNGENE_CACHE"):
+        cache_folder()
+
+
+def test_the_home_of_nobody_is_a_folder_that_is_not_there():
+    with pytest.raises(DataError, match="No file or folder ~nobody-has-this-name/photos"):
+        available_classes(DataSource(None, "~nobody-has-this-name/photos", 28))
+
+
+@pytest.mark.parametrize("path", [r"C:\data\photos", "C:/data/photos", r"photos\cats", r"\\server\photos"])
+def test_a_path_of_windows_is_looked_for_as_it_was_written(path):
+    with pytest.raises(DataError, match="No file or folder") as caught:
+        available_classes(DataSource(None, path, 28))
+    assert path in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(tiny, tiny_run, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file"))
+    said = []
+
+    class Warned(SilentReporter):
+        def warn(self, text):
+            said.append(text)
+
+    gene = evolve(tiny(), out=tmp_path / "run", reporter=Warned())
+    assert gene.config.origin.fitness > 0
+    assert any("decoded images: not kept" in text for text in said)
+
+
+def test_a_clock_that_goes_back_changes_nothing(tiny, tiny_run, tmp_path, monkeypatch):
+    moments = iter(range(2_000_000_000, 0, -86_400))
+    monkeypatch.setattr(time, "time", lambda: float(next(moments)))
+    evolve(tiny(), out=tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+
+
+def photos(root, classes, images):
+    draw = random.Random(0)
+    for name in range(classes):
+        (root / f"class{name}").mkdir(parents=True)
+        for number in range(images):
+            picture = Image.new("RGB", (28, 28))
+            picture.putdata(
+                [(draw.randrange(256), 30 * name + draw.randrange(99), draw.randrange(9)) for _ in range(784)]
+            )
+            picture.save(root / f"class{name}/{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(("classes", "images", "message"), [(1, 5, "2 or more classes"), (3, 1, "has 1 image")])
+def test_too_few_classes_or_images_to_fine_tune_on_are_told(tmp_path, classes, images, message):
+    with pytest.raises(DataError, match=message):
+        load_photos(Photos(photos(tmp_path, classes, images)), image_size=28, seed=0, reporter=SilentReporter())
+
+
+def test_classes_of_one_image_are_too_few_for_the_critics_of_an_evolution(tiny, tmp_path):
+    root = photos(tmp_path / "photos", 6, 1)
+    shape = ["base=2", "held_out=2", "novel=2"]
+    overrides = ["data.preset=null", f"data.path={root}", *(f"data.classes.{one}" for one in shape)]
+    with pytest.raises(LearngeneError, match=r"images? .*class|class.* images?"):
+        evolve(tiny(*overrides, "data.images_per_class=null", "ancestry.ways=2", "critic.ways=2"), out=tmp_path / "run")
+
+
+def test_a_picture_of_one_colour_everywhere_cannot_be_normalised(tiny, tmp_path):
+    root = photos(tmp_path / "photos", 6, 12)
+    for path in root.rglob("*.png"):
+        Image.new("RGB", (28, 28), (9, 9, 9)).save(path)
+    overrides = ["data.preset=null", f"data.path={root}", "data.classes.base=2", "data.classes.held_out=2"]
+    with pytest.raises(DataError, match="a channel that never changes"):
+        evolve(
+            tiny(*overrides, "data.classes.novel=2", "data.images_per_class=null", "ancestry.ways=2", "critic.ways=2"),
+            out=tmp_path / "run",
+        )
+
+
+def test_nothing_is_written_into_the_folder_that_commands_are_called_from(tiny, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    evolve(tiny("evolution.generations=1"), out=tmp_path / "run")
+    assert not os.listdir()

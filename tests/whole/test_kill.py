@@ -1,0 +1,20 @@
+"""A few random moments; `tests/campaigns/kill.py` tries hundreds, in all five commands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parents[1]
+
+
+def test_killed_commands_end_with_the_same_bytes_and_block_nobody():
+    command = [sys.executable, str(HERE / "campaigns/kill.py"), "5", "9", "evolve,finetune,pull,push"]
+    surroundings = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "| **all** |" in done.stdout

@@ -1,0 +1,60 @@
+"""Files for those who carry the project on: what they name exists, and what they repeat agrees."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import learngene_hub
+
+ROOT = Path(__file__).parents[2]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+DEVELOPMENT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == learngene_hub.__version__
+    assert citation["authors"] == [{"name": "The learngene-hub maintainers"}]
+    assert citation["references"][0]["url"] == "https://arxiv.org/abs/2401.08139"
+
+
+def test_pre_commit_has_the_ruff_of_the_project():
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert f"ruff=={hook['rev'].removeprefix('v')}" in DEVELOPMENT
+
+
+@pytest.mark.parametrize("name", ["bug", "question"])
+def test_an_issue_template_asks_for_something(name):
+    template = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{name}.yml").read_text())
+    assert {"name", "description", "body"} <= template.keys()
+    assert all(field["attributes"]["label"] for field in template["body"])
+
+
+def test_a_bug_report_asks_for_the_doctor():
+    assert "learngene doctor" in (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
+
+
+def test_every_target_of_make_is_listed_by_help():
+    text = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
+    assert set(targets) == set(re.findall(r"^([a-z-]+):.*?  ## ", text, re.MULTILINE))
+
+
+def test_every_file_and_test_that_contributing_names_is_there():
+    files = set(re.findall(r"`((?:learngene_hub|tests|docs|benchmarks)/[\w/.-]+\.\w+)`", CONTRIBUTING))
+    assert len(files) > 8
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+    tests = re.findall(r"`(test_\w+)` in\s+`(tests/[\w/]+\.py)`", CONTRIBUTING)
+    assert len(tests) > 3
+    for test, file in tests:
+        assert f"def {test}(" in (ROOT / file).read_text(), test
+
+
+def test_the_layout_in_contributing_names_every_package_and_module():
+    layout = CONTRIBUTING.split("    core/ ")[1].split("| to add |")[0]
+    names = {path.stem for path in (ROOT / "learngene_hub").iterdir() if path.suffix == ".py" or path.is_dir()}
+    missing = {name for name in names if not name.startswith("_") and not re.search(rf"\b{name}\b", layout)}
+    assert missing - {"core", "recipes"} == set()

@@ -1,0 +1,247 @@
+import importlib.util
+import json
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from engine_faults import Heard, LockedError, Notes, Raise, Room, put_faults
+
+from learngene_hub import evaluate
+from learngene_hub.core.errors import EngineError
+from learngene_hub.evaluation import Protocol
+from learngene_hub.evolution.run import evolve
+from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.workers import EngineOptions, make_engine, on_ray
+from learngene_hub.workers.on_ray import import_ray
+
+pytestmark = pytest.mark.slow
+
+WEIGHTS = "gene/learngene.safetensors"
+
+
+def test_without_ray_one_line_says_what_to_install(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r'the engine ray needs Ray: pip install "learngene-hub\[ray\]"'):
+        evolve(tiny(), out=tmp_path, engine=EngineOptions("ray"))
+
+
+@pytest.mark.parametrize(
+    ("address", "is_same"),
+    [
+        ("127.0.0.1:6379", True),
+        ("localhost:6379", True),
+        ("ray://head:10001", True),
+        ("127.0.0.1:6380", False),
+        ("192.0.2.1:6379", False),
+        ("no-such-host.invalid:6379", False),
+    ],
+)
+def test_a_cluster_in_use_is_known_by_other_spellings_of_its_address(address, is_same):
+    assert on_ray._may_be_same(address, "127.0.0.1:6379") is is_same
+
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra `ray`")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of two nodes on this machine: one processor on the head, three on the other."""
+    import_ray(is_local=True)  # sets what Ray reads at import
+    from ray.cluster_utils import Cluster
+
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(parent) for parent in Path(__file__).parents[:3]])
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=3, object_store_memory=100 << 20)
+    yield made
+    made.shutdown()
+    os.environ.pop("PYTHONPATH")
+    if path is not None:
+        os.environ["PYTHONPATH"] = path
+
+
+@pytest.fixture(scope="module")
+def loop_run(tiny_file, tmp_path_factory):
+    """The folder of a tiny evolution in this process, which all others must equal."""
+    out = tmp_path_factory.mktemp("runs") / "loop"
+    evolve(Recipe.from_file(tiny_file), out=out)
+    return out
+
+
+def on(cluster, workers):
+    return EngineOptions("ray", workers, cluster.address)
+
+
+def rows(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@needs_ray
+def test_one_actor_gives_the_bytes_of_this_process(tiny, cluster, loop_run, tmp_path, capfd):
+    evolve(tiny(), out=tmp_path, engine=on(cluster, 1))
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert [row["engine"]["name"] for row in rows(tmp_path)] == ["ray"] * 3
+    assert capfd.readouterr().out == ""
+
+
+@needs_ray
+def test_actors_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(
+    tiny, cluster, loop_run, tmp_path, monkeypatch, capfd
+):
+    notes = Notes()
+    put_faults(monkeypatch, tmp_path, {0: "killed", 2: "memory"})
+    evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 2), reporter=notes)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    killed, memory = notes.warnings
+    goes = r": generation {}, individual 1 goes to another worker, attempt 2"
+    assert re.fullmatch(r"worker \d was lost \(The actor .*\)" + goes.format(1), killed)
+    assert re.fullmatch(r"worker \d ran out of memory \(.*can't allocate.*\)" + goes.format(3), memory)
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")] == [1, 0, 1]
+    assert capfd.readouterr().out == ""
+
+
+@needs_ray
+def test_images_of_a_lost_attempt_are_taken_back(cluster, tmp_path):
+    seen, heard = [], tmp_path / "heard"
+
+    def step(images, doing):
+        seen.append(images)
+        heard.touch()
+
+    engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
+    with engine.pool(Room(10), Notes()) as pool:
+        assert dict(pool.run([Heard(heard)], step)) == {0: None}
+    assert seen == [7, -7, 7]
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "share"), [(4, 1, 0.25), (4, 3, 0.5), (2, 8, 1.0), (6, 1, 0.1666), (None, 2, 1.0)]
+)
+def test_actors_share_gpus_such_that_all_have_room(workers, gpus, share):
+    ray = SimpleNamespace(cluster_resources=lambda: {"GPU": float(gpus), "CPU": 16.0})
+    count = workers or gpus
+    assert on_ray.RayEngine("auto", workers, 8, None)._resources(ray) == (count, share)
+    assert math.ceil(count / gpus) * share <= 1
+
+
+@needs_ray
+def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster, tmp_path):
+    mark, notes = tmp_path / "mark", Notes()
+    engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
+    with engine.pool(Room(10), notes) as pool, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
+        list(pool.run([Raise(LockedError, mark)]))
+    assert mark.read_text() == "tried\n"
+    assert notes.warnings == []
+    assert caught.value.__notes__[0].startswith("worker 1 raised it:\nTraceback")
+
+
+@needs_ray
+def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tiny_file, cluster, loop_run, tmp_path):
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), "--out", str(tmp_path)]
+    command += ["--engine", "ray", "--address", cluster.address, "--workers", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
+        lines = iter(driver.stderr.readline, "")
+        assert any("generation 1/3" in line for line in lines)
+        driver.kill()
+    evolve(Recipe.from_file(tiny_file), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+@needs_ray
+def test_an_evaluation_gives_the_same_bytes(tiny_run, cluster, tmp_path):
+    protocol = Protocol("quick", 1, ways=3, shots=4, queries=6, tasks=2, steps=2, measured_at=(0, 2), lr=0.05)
+    for name, engine in (("here", EngineOptions()), ("there", on(cluster, 1))):
+        evaluate(tiny_run, protocol=protocol, seeds=(0,), out=tmp_path / name, engine=engine)
+    here, there = ((tmp_path / name / "results.json").read_bytes() for name in ("here", "there"))
+    assert here == there
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_one_line(tiny, tmp_path):
+    with pytest.raises(EngineError, match=r"no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): expected HOST:PORT, as"):
+        evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, "127.0.0.1:1"))
+
+
+@pytest.fixture
+def stranger(request):
+    """The address of a server that says `request.param` to everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            line, _ = server.accept()
+            with line:
+                line.sendall(request.param)
+                line.recv(1000)
+                line.recv(1000)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("stranger", "found"),
+    [(b"SSH-2.0-OpenSSH\r\n", r"what answers there is not Ray: it said b'SSH-2\.0-Open.*'"), (b"", "timed out")],
+    indirect=["stranger"],
+)
+def test_an_address_where_something_else_answers_is_one_line(tiny, tmp_path, monkeypatch, stranger, found):
+    monkeypatch.setattr(on_ray, "CONNECT", 0.5)
+    with pytest.raises(EngineError, match=rf"^no Ray cluster at {stranger} \({found}\): expected HOST:PORT, as"):
+        evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, stranger))
+
+
+@needs_ray
+def test_a_cluster_that_ray_refuses_is_one_line(tiny, tmp_path, cluster, monkeypatch):
+    def refuse(**options):
+        raise RuntimeError("Version mismatch:\n  the cluster has 2.0")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(EngineError, match=r"^Ray cannot be used at the address \S+: Version mismatch: the cluster"):
+        evolve(tiny(), out=tmp_path, engine=on(cluster, 1))
+
+
+@needs_ray
+def test_a_process_that_uses_ray_goes_on_with_it(tiny, cluster, loop_run, tmp_path):
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        evolve(tiny(), out=tmp_path / "reused", engine=EngineOptions("ray", 1))
+        assert ray.is_initialized()
+        says = rf"address head:6379: this process uses Ray at {cluster.address} already; leave the address out"
+        with pytest.raises(EngineError, match=says):
+            evolve(tiny(), out=tmp_path / "other", engine=EngineOptions("ray", 1, "head:6379"))
+    finally:
+        ray.shutdown()
+    assert (tmp_path / "reused" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+
+
+@needs_ray
+def test_a_lost_node_costs_nothing_but_time(tiny, cluster, loop_run, tmp_path, monkeypatch):
+    notes, (lost,) = Notes(), cluster.worker_nodes
+    put_faults(monkeypatch, tmp_path, {1: "waits"}, node=lost.node_id)
+    for name in ("begun", "never"):
+        os.mkfifo(tmp_path / f"fault-1.{name}")
+
+    def lose():
+        (tmp_path / "fault-1.begun").read_text()
+        cluster.remove_node(lost, allow_graceful=False)
+
+    loser = threading.Thread(target=lose, daemon=True)
+    loser.start()
+    evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 4), reporter=notes)
+    loser.join()
+    cluster.add_node(num_cpus=3, object_store_memory=100 << 20)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    moved = re.compile(r"was lost \(.*\): generation 2, individual \d goes to another")
+    assert any(map(moved.search, notes.warnings))
+    assert [row["engine"]["retried"] for row in rows(tmp_path / "run")][1] >= 1

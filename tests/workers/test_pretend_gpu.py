@@ -1,0 +1,134 @@
+"""On a GPU that is not there: no tensor meets one of another device, results are the CPU's, and steps do not wait."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pretend_gpu import CUDA, Pretend
+from quick_evaluation import QUICK, accuracies
+
+from learngene_hub import evaluate, evolve, extract, from_learngene, inherit, unfreeze
+from learngene_hub.finetuning import Settings, finetune
+from learngene_hub.networks import build
+from learngene_hub.recipe.sections import CriticSection
+from learngene_hub.training.loop import CHECK_EVERY, Training, measure_statistics, train
+from learngene_hub.workers import EngineOptions
+
+NAME, THERE = "gtl/resnet12-mini", "a GPU that is not there"
+ALONE = EngineOptions(workers=1)  # in this process, the only one that has such a GPU
+SHORT = (
+    "precision=float32",
+    "evolution.generations=2",
+    "evolution.population=2",
+    "ancestry.steps=2",
+    "ancestry.statistics_batches=1",
+)
+
+
+def test_what_lies_on_the_gpu_meets_nothing_of_the_cpu(gpu):
+    with gpu():
+        there = torch.ones(3).to("cuda")
+        assert there.device == (there * 2).device == torch.arange(3, device="cuda").device == CUDA
+        assert there.cpu().device == torch.device("cpu")
+        with pytest.raises(RuntimeError, match="expected all tensors on cuda:0, found some of the CPU"):
+            there + torch.ones(3)
+
+
+@pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])
+def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path, network):
+    recipe = tiny(f"network.name={network}", *SHORT)
+    here = evolve(recipe, out=tmp_path / "here", device="cpu")
+    with gpu():
+        there = evolve(recipe, out=tmp_path / "there", device="cuda")
+    assert there.config.origin.cost.device == THERE
+    assert there.config.sha256 == here.config.sha256
+
+
+@pytest.mark.slow
+def test_an_evaluation_there_finds_what_the_cpu_finds(gpu, tiny, tmp_path, monkeypatch):
+    evolve(tiny(*SHORT), out=(run := tmp_path / "run"), device="cpu")
+    chosen, wanted, found = replace(QUICK, tasks=1, lr=0.05), ["weight-selection"], {}
+    for device in ("cpu", "cuda"):
+        monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / device))
+        with gpu():
+            results = evaluate(run, protocol=chosen, baselines=wanted, seeds=(0,), device=device, engine=ALONE)
+        assert results.environment["device"] == {"cpu": "CPU, 1 thread", "cuda": THERE}[device]
+        assert ("processor" in results.environment) == (device == "cpu")
+        found[device] = [accuracies(results, name) for name in ("scratch", "learngene", "weight-selection")]
+    assert found["cuda"] == found["cpu"]
+
+
+def test_a_descendant_trains_and_is_cut_there(gpu):
+    with gpu():
+        model = from_learngene(NAME, num_classes=5).to("cuda")
+        inherit(model, NAME, freeze_gene=True)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        model(torch.zeros(2, 3, 42, 42, device="cuda")).sum().backward()
+        optimizer.step()
+        unfreeze(model)
+        gene = extract(model)
+    assert all(tensor.device == torch.device("cpu") for tensor in gene.tensors.values())
+
+
+def test_a_fine_tuning_there_finds_what_the_cpu_finds(gpu, photos, tmp_path):
+    settings, found = Settings(epochs=2, batch_size=4, lr=0.01), {}
+    for device in ("cpu", "cuda"):
+        with gpu():
+            found[device] = finetune(NAME, photos, out=tmp_path / device, settings=settings, device=device)
+    assert found["cuda"].record["device"] == "cuda"
+    for name, tensor in found["cpu"].network.state_dict().items():
+        assert torch.equal(found["cuda"].network.state_dict()[name], tensor), name
+
+
+def test_what_would_have_to_wait_is_counted(gpu):
+    with gpu():
+        there = torch.ones(3).to("cuda", non_blocking=True)
+        assert Pretend.waits == 0
+        for number, wait in enumerate(
+            (
+                lambda: there.cpu(),
+                lambda: there.to("cpu"),
+                lambda: torch.zeros(3).copy_(there),
+                lambda: torch.zeros(3).to("cuda"),
+                lambda: float(there.sum()),
+                lambda: bool((there > 0).all()),
+                lambda: there.nonzero(),
+                lambda: there[there > 0],
+                lambda: torch.cuda.synchronize(),
+            ),
+            start=1,
+        ):
+            wait()
+            assert Pretend.waits == number
+
+
+def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
+    with gpu():
+        network = build("lg_vgg11", num_classes=2, width=0.06).to("cuda")
+        batch = torch.zeros(4, 3, 28, 28, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
+        before = Pretend.waits
+        train(network, iter([batch] * 40), Training(CriticSection(), 40, "float32"))
+        assert Pretend.waits - before == 40 / CHECK_EVERY
+        before = Pretend.waits
+        measure_statistics(network, [batch[0]] * 5, "float32")
+        assert Pretend.waits == before
+
+
+def test_longer_lives_do_not_wait_more_often(gpu, tiny, tmp_path):
+    waits = []
+    for steps in (1, 3):
+        recipe, before = tiny(*SHORT, f"ancestry.steps={steps}"), Pretend.waits
+        with gpu():
+            evolve(recipe, out=tmp_path / str(steps), device="cuda")
+        waits.append(Pretend.waits - before)
+    assert waits[0] == waits[1] > 0
+
+
+def test_smaller_batches_of_a_fine_tuning_do_not_wait_more_often(gpu, photos, tmp_path):
+    waits = []
+    for size in (12, 4):
+        settings, before = Settings(epochs=1, batch_size=size, lr=0.01), Pretend.waits
+        with gpu():
+            finetune(NAME, photos, out=tmp_path / str(size), settings=settings, device="cuda")
+        waits.append(Pretend.waits - before)
+    assert waits[0] == waits[1] > 0
