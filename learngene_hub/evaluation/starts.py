@@ -10,8 +10,19 @@ from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingEr
 from learngene_hub.core.files import alone, written
 from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
-from learngene_hub.evaluation.budget import FULL, PLANS, TEACHER, WIDER, Budget, plan_flops
-from learngene_hub.evaluation.pretraining import Pretrained, Pretraining, pretrain
+from learngene_hub.evaluation.pretraining import (
+    FULL,
+    NARROW,
+    NARROW_FLOPS,
+    TEACHER,
+    WIDER,
+    Budget,
+    Pretrained,
+    Pretraining,
+    plan_flops,
+    planned,
+    pretrain,
+)
 from learngene_hub.evaluation.slices import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.learngene import Learngene
@@ -147,14 +158,14 @@ BASELINES: Mapping[str, Callable[[Budget], Start]] = MappingProxyType(
         ),
         "even-slice": partial(_slice, name="even-slice", description="evenly spaced channels", ranking=evenly),
         "weight-selection": _weight_selection,
-        "narrow": partial(
+        NARROW: partial(
             _narrow,
-            name="narrow",
+            name=NARROW,
             description="a thin network of the gene's size, trained on as many images",
         ),
-        "narrow-flops": partial(
+        NARROW_FLOPS: partial(
             _narrow,
-            name="narrow-flops",
+            name=NARROW_FLOPS,
             description="a thin network of the gene's size, trained for as many FLOPs",
         ),
         "gtl-no-selection": partial(
@@ -175,7 +186,7 @@ BASELINES: Mapping[str, Callable[[Budget], Start]] = MappingProxyType(
 
 
 def _trained(budget: Budget, title: str) -> tuple[Pretraining, Pretrained]:
-    plan = PLANS[title](budget)
+    plan = planned(title, budget)
     with threads(budget.threads):
         return plan, pretrain(plan, budget.base, budget.folder, title=title, reporter=budget.reporter)
 
