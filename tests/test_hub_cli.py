@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from learngene_hub import from_learngene
 from learngene_hub.cli.main import app
 from learngene_hub.finetuning import sharing
-from learngene_hub.finetuning.folder import RECORD_NAME
-from learngene_hub.finetuning.sharing import LOCAL, PREDICT
+from learngene_hub.finetuning.folder import LOCAL, PREDICT, RECORD_NAME
 from learngene_hub.networks import save_timm_folder
 
 REPO = "owner/gene"

@@ -7,8 +7,7 @@ from hashlib import sha256
 from importlib.resources import files
 
 from learngene_hub.report import numbers
-from learngene_hub.report.descent import Record, everyone, line_of
-from learngene_hub.report.lineage import tree
+from learngene_hub.report.lineage import Record, everyone, line_of, tree
 from learngene_hub.report.plots import draw_evolution, svg_address
 from learngene_hub.report.templates import page_template
 
