@@ -28,8 +28,7 @@ def card(
     from learngene_hub.core.errors import GeneFileError
     from learngene_hub.core.files import is_there
     from learngene_hub.evaluation.card import read_evaluation, write_evaluation
-    from learngene_hub.gene.shipped import shipped_index
-    from learngene_hub.gene.source import locate
+    from learngene_hub.gene.source import locate, shipped_index
 
     if not is_there(gene) and gene not in shipped_index():
         raise GeneFileError(f"{gene}: no such folder; expected a gene folder, the folder of a run, or a shipped gene")

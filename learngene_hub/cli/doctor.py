@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json
-from learngene_hub.cli.tables import print_table
+from learngene_hub.cli.console import print_json, print_table
 
 EXAMPLE = "Example: learngene doctor --json"
 

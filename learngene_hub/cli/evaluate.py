@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, stderr
+from learngene_hub.cli.console import TerminalReporter, print_json, print_table, stderr
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, engine_options
 from learngene_hub.cli.genes import SOURCE_HELP
 from learngene_hub.cli.interrupts import interruptible
-from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
     from learngene_hub.evaluation import Target

@@ -83,7 +83,7 @@ def evolve(
 
 
 def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
-    from learngene_hub.cli.tables import print_pairs
+    from learngene_hub.cli.console import print_pairs
 
     evolution = recipe.evolution
     print_pairs(

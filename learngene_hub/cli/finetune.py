@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
+from learngene_hub.cli.console import TerminalReporter, print_json, print_table, stderr, stdout
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
-from learngene_hub.cli.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

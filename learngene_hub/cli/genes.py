@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, stderr
-from learngene_hub.cli.tables import print_pairs, print_table
+from learngene_hub.cli.console import TerminalReporter, print_json, print_pairs, print_table, stderr
 
 if TYPE_CHECKING:
     from learngene_hub.gene.config import GeneConfig

@@ -31,8 +31,7 @@ def push(
 
     Everything is checked first. Log in with `hf auth login`, or set HF_TOKEN to a token that may write.
     """
-    from learngene_hub.finetuning.folder import is_finetuned
-    from learngene_hub.finetuning.sharing import push_finetuned
+    from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
     from learngene_hub.gene.sharing import push_gene
     from learngene_hub.hub.address import Address
     from learngene_hub.hub.client import HubOptions

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json, print_text, stdout
-from learngene_hub.cli.tables import print_table
+from learngene_hub.cli.console import print_json, print_table, print_text, stdout
 from learngene_hub.core.errors import RecipeError
 
 app = typer.Typer(

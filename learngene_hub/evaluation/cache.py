@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.store import KeyedLines
-from learngene_hub.evaluation.bench import Unit
+from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
 

@@ -12,7 +12,7 @@ from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
-from learngene_hub.networks import Structure, family, plan_structure
+from learngene_hub.networks import family, plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 from learngene_hub.report.results import Cost
 
@@ -38,7 +38,8 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     file = _file_at(path)
     if file.name == WEIGHTS_NAME and (file.parent / CONFIG_NAME).is_file():
         check_images(str(path), read_config(file.parent), first)
-    found, structure = _read(file), _deepest(body)
+    found = _read(file)
+    structure = plan_structure(body.network, depth=max(family(body.network).depths))  # has the layers of all depths
     tensors = {axes.name: found[axes.name].float() for axes in structure.tensors if axes.name in found}
     if not tensors:
         raise LearngeneError(f"{path}: expected a network {body.network}, found other tensors: {', '.join(found)[:80]}")
@@ -69,8 +70,3 @@ def _read(file: Path) -> Mapping[str, Tensor]:
         raise LearngeneError(
             f"{file}: expected a safetensors file, or a folder with {TIMM_WEIGHTS} or {WEIGHTS_NAME}: {error}"
         ) from None
-
-
-def _deepest(body: Body) -> Structure:
-    """The deepest network of the family of `body`, which has the layers of all."""
-    return plan_structure(body.network, depth=max(family(body.network).depths))

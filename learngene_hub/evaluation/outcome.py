@@ -7,9 +7,9 @@ from functools import partial
 import torch
 
 from learngene_hub import __version__
-from learngene_hub.evaluation.bench import CROSS, Plan
 from learngene_hub.evaluation.candidates import Candidate
-from learngene_hub.evaluation.scoring import THREADS, Cell, Scored
+from learngene_hub.evaluation.measuring import CROSS, THREADS, Plan
+from learngene_hub.evaluation.scoring import Cell, Scored
 from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
 from learngene_hub.genome.birth import Body, newborn

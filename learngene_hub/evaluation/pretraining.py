@@ -1,5 +1,7 @@
 """Networks trained as usual on the base classes: what genes are compared with.
 
+Each gets as many training images as the evolution of the gene cost, by the optimiser of the gene's recipe.
+
 Each is trained once and kept in the cache under a key of everything that shapes it. The training is cut into chapters
 with draws of their own; after each the network is saved, so an interrupted training goes on and ends with the same
 bytes (on a CPU, with the same number of threads).
@@ -22,17 +24,23 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator, seeded_initialisation
 from learngene_hub.core.store import KeyedStore
 from learngene_hub.data import sample_task
+from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.gene.folder import write_tensors
-from learngene_hub.genome.birth import placed
+from learngene_hub.gene.learngene import Learngene
+from learngene_hub.genome.birth import Body, gene_network, placed
 from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.training.fewshot import Images, support_batches
 from learngene_hub.training.loop import Precision, Training, train
 from learngene_hub.training.rates import Falling
-from learngene_hub.workers import device_name
+from learngene_hub.workers import EngineOptions, device_name
 
 FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10
+FULL, WIDER = "the full network", "a wider network"
+NARROW, NARROW_FLOPS = "narrow", "narrow-flops"
+TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 TENSORS_NAME, RECORD_NAME = "network.safetensors", "record.json"
 
 
@@ -89,6 +97,85 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What alternatives may cost, and how they are made: as the gene was.
+
+    Attributes:
+        gene: what they are compared with.
+        recipe: the gene's own.
+        base: images of its base classes, as its ancestors saw them.
+        base_hash: their fingerprint, padding included.
+        images_hash: of those and of the held-out ones.
+        precision: of its convolutions.
+        threads: by which each network is trained, on a CPU; they change the last digits.
+        device: as the user named it.
+        engine: what evolves ablations.
+        folder: where trained networks are kept.
+        reporter: told of progress.
+    """
+
+    gene: Learngene
+    recipe: Recipe
+    base: Images
+    base_hash: str
+    images_hash: str
+    precision: Precision
+    threads: int
+    device: str
+    engine: EngineOptions
+    folder: Path
+    reporter: Reporter
+
+    @property
+    def body(self) -> Body:
+        """Of the gene's ancestors."""
+        config = self.gene.config
+        return Body(config.network, config.width, config.depth, config.in_chans)
+
+    @property
+    def images(self) -> int:
+        """Training images that the evolution cost."""
+        assert self.gene.config.origin is not None
+        return self.gene.config.origin.cost.images
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations that it cost."""
+        return evolution_flops(self.recipe, self.body)
+
+
+def planned(title: str, budget: Budget) -> Pretraining:
+    """The training of the network called `title`, one of `FULL`, `WIDER`, `NARROW` and `NARROW_FLOPS`.
+
+    The last one sees as many images as cost the FLOPs of the evolution, the others as many as the evolution saw.
+    """
+    body, recipe = budget.body, budget.recipe
+    assert body.depth is not None
+    is_narrow, images = title in {NARROW, NARROW_FLOPS}, budget.images
+    if title == NARROW_FLOPS:
+        thin = gene_network(body, budget.gene.config.channels, num_classes=0)
+        images = round(budget.flops / training_flops(thin.to("meta"), recipe.data.image_size))
+    return Pretraining(
+        network=body.network,
+        width=body.width * (TEACHER if title == WIDER else 1),
+        depth=body.depth,
+        in_chans=body.in_chans,
+        channels=budget.gene.config.channels if is_narrow else None,
+        images=images,
+        optimisation=recipe.ancestry.constants(),
+        data=budget.base_hash,
+        flip=budget.base.batches.flip,
+        precision=budget.precision,
+        seed=recipe.seed,
+    )
+
+
+def plan_flops(plan: Pretraining, budget: Budget) -> float:
+    """Floating-point operations of the whole training."""
+    return plan.images * training_flops(plan.build(0).to("meta"), budget.recipe.data.image_size)
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """A trained network, or one whose training goes on.
 
@@ -111,17 +198,13 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
     Raises:
         TrainingError: the training diverged.
     """
-    store = _store(folder, title, reporter)
+    store = KeyedStore(folder, title, _write, _read, reporter)
     with store.held(plan.key):
         saved = store.find(plan.key)
         if saved is not None and saved.chapters >= CHAPTERS:
             return saved
         with reporter.task(f"pre-training {title}", plan.steps, "step") as bar:
             return _finish(store, plan, saved, images, bar.advance)
-
-
-def _store(folder: Path, title: str, reporter: Reporter) -> KeyedStore[Pretrained]:
-    return KeyedStore(folder, title, _write, _read, reporter)
 
 
 def _finish(

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,14 +13,14 @@ from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import cache_folder
-from learngene_hub.evaluation.bench import Bench, Plan
-from learngene_hub.evaluation.budget import Budget
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
+from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import environment, fit, make_results
+from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
-from learngene_hub.evaluation.scoring import THREADS, Cell, EvaluationData, measure_with, score_all
+from learngene_hub.evaluation.scoring import Cell, measure_with, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
 from learngene_hub.evaluation.starts import (
     Start,
@@ -36,7 +35,7 @@ from learngene_hub.report import write_report
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.training.fewshot import pick_device
-from learngene_hub.training.loop import Precision, best_precision
+from learngene_hub.training.loop import best_precision
 from learngene_hub.workers import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 
 PRETRAINED_FOLDER = "pretrained"
@@ -138,22 +137,21 @@ def evaluate(
             sweep(folder)
             names = {*(one.name for one in starts), *wanted}
             _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes, names)
-        bench = Bench.build(plan, workforce.home, reporter)
-        _check_ways(bench, reporter)
-        plan = replace(plan, protocol=_with_room(protocol, bench.room(), reporter))
-        bench = replace(bench, plan=plan)
+        shared = EvaluationData.build(plan, workforce.home, reporter)
+        _check_ways(shared, reporter)
+        plan = replace(plan, protocol=_with_room(protocol, shared.room(), reporter))
         if wanted:
             budget = _budget(candidates[0], data, _trainer(place, device, reporter), device, engine, reporter)
             starts += make_baselines(wanted, budget)
-        shared = EvaluationData(bench, _pairs(starts, bodies, reporter))
+        shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         with workforce.pool(shared, reporter) as workers:
-            ((_, where),) = workers.run([Look()])
-            cells = _cells(shared, where, folder, reporter)
-            measure = measure_with(workers, cells, where.precision)
+            ((_, (there, surroundings)),) = workers.run([Look()])
+            cells = _cells(shared, there, surroundings, folder, reporter)
+            measure = measure_with(workers, cells, there.precision)
             scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
         judged = list(zip(cells, scores, strict=True))
         name = candidates[0].data.source if target is None else target.name
-        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=where.surroundings)
+        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=surroundings)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
@@ -251,10 +249,10 @@ def _budget(
     )
 
 
-def _check_ways(bench: Bench, reporter: Reporter) -> None:
+def _check_ways(data: EvaluationData, reporter: Reporter) -> None:
     """Refuse tasks of more classes than there are; warn where rates are chosen on smaller ones."""
-    ways = bench.plan.protocol.ways
-    for role, images in bench.images.items():
+    ways = data.plan.protocol.ways
+    for role, images in data.images.items():
         classes = int(images.labels.max()) + 1
         if ways is not None and ways > classes:
             if role == "novel":
@@ -288,46 +286,30 @@ def _pairs(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) 
 
 
 @dataclass(frozen=True)
-class Where:
-    """All that shapes an outcome where it is measured, and the versions and hardware there, in JSON types.
-
-    The precision is among the constants; all workers measure in that of the one that was asked. What another processor
-    measured is not measured again, though it may round otherwise: `processor`, None on a GPU, is not in `environment`.
-    """
-
-    constants: Mapping[str, Any]
-    environment: Mapping[str, str | int]
-    processor: str | None
-    precision: Precision
-
-    @property
-    def surroundings(self) -> dict[str, str | int]:
-        """Versions and hardware, as results tell them."""
-        return {**self.environment, **({"processor": self.processor} if self.processor else {})}
-
-
-@dataclass(frozen=True)
 class Look:
     """The question where networks are measured, as a task."""
 
     label = "the question what workers compute on"
 
-    def __call__(self, shared: EvaluationData, step: Step) -> Where:
-        """What the worker knows."""
+    def __call__(self, shared: EvaluationData, step: Step) -> tuple[Plan, dict[str, str | int]]:
+        """The plan as the worker carries it out, and versions and hardware there; of a CPU also the processor."""
         with threads(THREADS):
-            plan = shared.bench.plan
-            processor = processor_name() if plan.device == "cpu" else None
-            return Where(plan.constants(), environment(plan), processor, plan.precision)
+            processor = {"processor": processor_name()} if shared.plan.device == "cpu" else {}
+            return shared.plan, environment(shared.plan) | processor
 
 
-def _cells(shared: EvaluationData, where: Where, folder: Path | None, reporter: Reporter) -> list[Cell]:
-    """The pairs, with what is known of them."""
-    constants, images = {**where.constants, **where.environment}, shared.bench.fingerprints()
+def _cells(
+    shared: EvaluationData, there: Plan, surroundings: Mapping[str, str | int], folder: Path | None, reporter: Reporter
+) -> list[Cell]:
+    """The pairs, with what is known of them.
+
+    What another processor measured is not measured again, though it may round otherwise.
+    """
     known = partial(
         ResultsCache,
-        measures=shared.bench.plan.protocol.measures,
+        measures=shared.plan.protocol.measures,
         reporter=reporter,
-        constants=constants,
-        images=images,
+        constants=there.constants() | {key: value for key, value in surroundings.items() if key != "processor"},
+        images=shared.fingerprints(),
     )
     return [Cell(start, body, known(folder, start, body)) for start, body in shared.pairs]

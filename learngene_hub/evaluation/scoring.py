@@ -2,23 +2,19 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from itertools import count
 
-import torch
-
 from learngene_hub.core.progress import Reporter
-from learngene_hub.evaluation.bench import Bench, Unit
 from learngene_hub.evaluation.cache import Measured, ResultsCache
+from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Unit
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
-from learngene_hub.training.loop import Precision, best_precision
-from learngene_hub.workers import Pool, Step, no_step, threads
+from learngene_hub.training.loop import Precision
+from learngene_hub.workers import Pool, no_step
 
 TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
-THREADS = 1  # of every network, however many workers there are, since they change the last digits
 
 
 @dataclass(frozen=True)
@@ -97,54 +93,6 @@ def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[flo
 def best_rate(tried: Mapping[float, float]) -> float:
     """The learning rate of the highest accuracy; the lowest of several."""
     return max(sorted(tried), key=tried.__getitem__)
-
-
-@dataclass(frozen=True)
-class EvaluationData:
-    """What all networks of an evaluation look at.
-
-    Attributes:
-        bench: with the images.
-        pairs: every start with the descendant that inherits it.
-    """
-
-    bench: Bench
-    pairs: tuple[tuple[Start, Body], ...]
-
-    def on(self, device: torch.device) -> "EvaluationData":
-        """The same data with its images on `device`, in the precision that is best there unless a task names one."""
-        plan = replace(self.bench.plan, device=device.type, precision=best_precision(device))
-        each = {id(images): images for images in self.bench.images.values()}  # both roles may have the same ones
-        there = {key: images.on(device) for key, images in each.items()}
-        images = {role: there[id(images)] for role, images in self.bench.images.items()}
-        return replace(self, bench=replace(self.bench, plan=plan, images=images))
-
-
-@dataclass(frozen=True)
-class MeasureTask:
-    """One network to be measured, by one thread: a task for whatever engine there is.
-
-    Attributes:
-        pair: its place in the shared data.
-        unit: what it is put through.
-        precision: of convolutions and products, whatever is best where it is measured.
-    """
-
-    pair: int
-    unit: Unit
-    precision: Precision
-
-    @property
-    def label(self) -> str:
-        """What the log calls it."""
-        purpose = "for the learning rate" if self.unit.role == "held-out" else "evaluation"
-        return f"task {self.unit.number + 1} of seed {self.unit.seed}, {purpose}"
-
-    def __call__(self, shared: EvaluationData, step: Step) -> Measured:
-        """Its accuracies."""
-        bench = replace(shared.bench, plan=replace(shared.bench.plan, precision=self.precision))
-        with threads(THREADS):
-            return bench.measure(*shared.pairs[self.pair], self.unit, partial(step, doing=self.label))
 
 
 def measure_with(workers: Pool[EvaluationData], cells: Sequence[Cell], precision: Precision) -> Measure:

@@ -21,7 +21,7 @@ from learngene_hub.data import (
     load_classes,
     source_of,
 )
-from learngene_hub.evaluation.bench import Role, Source
+from learngene_hub.evaluation.measuring import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.report.results import NOVEL

@@ -29,7 +29,7 @@ from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.report.descent import everyone
+from learngene_hub.report.lineage import everyone
 from learngene_hub.training.loop import Precision
 
 STATE_FOLDER = "state"

@@ -13,7 +13,7 @@ from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, Lineag
 from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.report.descent import everyone, line_of
+from learngene_hub.report.lineage import everyone, line_of
 from learngene_hub.workers import device_name
 
 

@@ -13,7 +13,7 @@ from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, re
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
-from learngene_hub.report.descent import everyone
+from learngene_hub.report.lineage import everyone
 
 
 def write_page(source: str, page: Path | None = None) -> Path:

@@ -1,8 +1,8 @@
 """From a gene and a folder of images to a trained network that timm loads, and from there to predictions."""
 
+from learngene_hub.finetuning.fit import Settings
 from learngene_hub.finetuning.photos import Photos
 from learngene_hub.finetuning.predict import Prediction, Predictor
 from learngene_hub.finetuning.run import FineTuned, finetune
-from learngene_hub.finetuning.settings import Settings
 
 __all__ = ["FineTuned", "Photos", "Prediction", "Predictor", "Settings", "finetune"]

@@ -1,10 +1,10 @@
-"""Training one network on the images of a fine-tuning, epoch by epoch, and keeping the best epoch."""
+"""The settings of a fine-tuning, and training one network on its images, epoch by epoch; the best epoch is kept."""
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,62 @@ from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Parts
-from learngene_hub.finetuning.settings import Settings
 from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.training.fewshot import Images, on_device
 from learngene_hub.training.loop import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
+
+RATES = (0.005, 0.01, 0.03)
+WARMUP = 5  # steps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is built and trained.
+
+    Attributes:
+        width: see `from_learngene`.
+        depth: see `from_learngene`.
+        epochs: passes over the training images, over which the learning rate falls along a cosine; at least 1.
+        batch_size: images a step, at least 2, since batch norm needs more than one.
+        lr: highest learning rate; None: the one of `RATES` that is best on the validation images.
+        patience: epochs without a better validation accuracy after which training stops; at least 1.
+        flip: whether mirrored images are as good as the originals; None: as in the gene's evolution, else yes.
+        seed: of the split, the newborn weights, and the batches.
+        compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
+
+    Raises:
+        LearngeneError: a number is out of range.
+    """
+
+    width: float | None = None
+    depth: int | None = None
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float | None = None
+    patience: int = 15
+    flip: bool | None = None
+    seed: int = 0
+    compare: Literal["scratch"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
+            if (found := getattr(self, name)) < least:
+                raise LearngeneError(f"{name}: expected {least} or more, found {found}")
+        if self.lr is not None and not 0 < self.lr <= 10:
+            raise LearngeneError(f"lr: expected a learning rate above 0 and up to 10, found {self.lr}")
+        if self.compare not in {None, "scratch"}:
+            raise LearngeneError(f"compare: expected 'scratch', found {self.compare!r}")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates to try."""
+        return RATES if self.lr is None else (self.lr,)
+
+    def optimisation(self, lr: float, *, steps: int) -> OptimisationSection:
+        """What one network is trained by, at the learning rate `lr`, in `steps` steps."""
+        return OptimisationSection(steps=steps, batch_size=self.batch_size, lr=lr, warmup=WARMUP, label_smoothing=0.1)
+
 
 CHUNK = 500  # images a forward pass of a measurement
 

@@ -1,18 +1,28 @@
-"""The folder a fine-tuning leaves: a timm model, its classes, its record, two pictures and a model card."""
+"""The folder of a fine-tuning: a timm model, its classes, its record, two pictures and a model card; and its push.
+
+On the Hub timm loads it as `hf-hub:owner/name`.
+"""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import ModelCardData
 from markupsafe import Markup
 
-from learngene_hub.core.errors import RunError
+from learngene_hub.core.errors import NetworkError, RunError
 from learngene_hub.core.files import atomic_path, write_text
 from learngene_hub.core.markdown import markdown_template
-from learngene_hub.gene.folder import CARD_NAME
-from learngene_hub.networks import LearngeneNetwork, save_timm_folder
+from learngene_hub.gene.card import check_card
+from learngene_hub.gene.folder import CARD_NAME, MOST_BESIDE, read_files
+from learngene_hub.hub.address import Address
+from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.push import Pushed, PushTerms, push
+from learngene_hub.networks import LearngeneNetwork, load_timm_folder, save_timm_folder
+from learngene_hub.networks.timm_folder import CONFIG_NAME, MOST_CONFIG, WEIGHTS_NAME
 from learngene_hub.report.plots import draw_confusion, draw_training, write_png
 
 CLASSES_NAME = "classes.json"
@@ -78,3 +88,51 @@ def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -
 
 def _json(content: object) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+MOST_WEIGHTS = 2 * 10**9  # bytes
+BESIDE = (CLASSES_NAME, RECORD_NAME, CONFUSION_NAME, CURVES_NAME, CARD_NAME)
+MOST = {CONFIG_NAME: MOST_CONFIG, WEIGHTS_NAME: MOST_WEIGHTS} | dict.fromkeys(BESIDE, MOST_BESIDE)
+LOCAL = '"local-dir:.", pretrained=True).eval()  # the path of this folder'
+PREDICT = "learngene predict . photo.jpg"
+_CREATE = re.compile(rf'{re.escape(LOCAL)}|"hf-hub:[^"]*", pretrained=True\)\.eval\(\)')
+_PREDICT = re.compile(r"(hf download \S+ --local-dir \S+\n)?learngene predict \S+ photo\.jpg")
+
+
+def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
+    """Push the folder that a fine-tuning left, once it loads; see `hub.push.push`.
+
+    Raises:
+        RunError: there is no such folder.
+        NetworkError: the network in it cannot be loaded.
+        GeneFileError: a file is too large, or its card cannot be read.
+        HubError: the push fails.
+    """
+    if not is_finetuned(path):
+        raise RunError(f"{path}: expected a folder made by `learngene finetune`, found no {RECORD_NAME}")
+    files = read_files(path, MOST)
+    _check_loads(files, path)
+    if CARD_NAME in files:
+        card = check_card(files[CARD_NAME], path / CARD_NAME, library="timm")
+        files[CARD_NAME] = _addressed(card, address.repo_id).encode()
+    return push(files, address, terms=terms, options=options)
+
+
+def _check_loads(files: Mapping[str, bytes], path: Path) -> None:
+    """Load the network from these very bytes, since what lies in the folder may change meanwhile."""
+    with TemporaryDirectory() as scratch:
+        for name in (CONFIG_NAME, WEIGHTS_NAME):
+            if name in files:
+                (Path(scratch) / name).write_bytes(files[name])
+        try:
+            load_timm_folder(Path(scratch))
+        except NetworkError as error:
+            raise NetworkError(str(error).replace(scratch, str(path))) from None
+
+
+def _addressed(card: str, repo_id: str) -> str:
+    """The card with snippets that name the repository instead of the folder."""
+    name = repo_id.split("/")[1]
+    fetched = f"hf download {repo_id} --local-dir {name}\nlearngene predict {name} photo.jpg"
+    card = _CREATE.sub(f'"hf-hub:{repo_id}", pretrained=True).eval()', card)
+    return _PREDICT.sub(fetched, card)

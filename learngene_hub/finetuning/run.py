@@ -19,10 +19,9 @@ from learngene_hub.core.errors import LearngeneError, RunError, StorageError
 from learngene_hub.core.files import check_room, claim_new, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter, Task
 from learngene_hub.data import Normalisation, cache_folder
-from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, accuracy_of, fit_best_rate, logits_of
+from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
-from learngene_hub.finetuning.settings import Settings
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.inheritance.descendant import from_learngene

@@ -34,11 +34,13 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
         recipe: whether the recipe does.
     """
     facts: dict[str, Any] = {FACTS: card_facts(config)}
+    source = config.origin.data.source if config.origin else ""
+    data_tag = [one_line(source.rsplit("/", 1)[-1])] if config.origin else []  # as a user would search it
     data = ModelCardData(
         library_name=LIBRARY_NAME,
         pipeline_tag="image-classification",
-        tags=["learngene", "gtl", "transfer-learning", "few-shot", one_line(config.network), *_data_tags(config)],
-        datasets=_hub_data_sets(config),
+        tags=["learngene", "gtl", "transfer-learning", "few-shot", one_line(config.network), *data_tag],
+        datasets=[source] if is_hub_id(source) else None,
         **facts,
     )
     values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name}
@@ -116,13 +118,3 @@ def card_facts(config: GeneConfig) -> dict[str, Any]:
         "image_size": config.image_size,
         "data": one_line(config.origin.data.source) if config.origin else None,
     }
-
-
-def _data_tags(config: GeneConfig) -> list[str]:
-    """The data set, under the name that a user would search."""
-    return [one_line(config.origin.data.source.rsplit("/", 1)[-1])] if config.origin else []
-
-
-def _hub_data_sets(config: GeneConfig) -> list[str] | None:
-    source = config.origin.data.source if config.origin else ""
-    return [source] if is_hub_id(source) else None

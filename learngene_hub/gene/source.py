@@ -5,22 +5,43 @@ accounts of the Hub may belong to anyone; `hf-hub:gtl/...` asks the Hub all the 
 """
 
 import difflib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.core.files import is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
-from learngene_hub.gene.shipped import PREFIX, near_names, shipped_folder, shipped_index
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import fetch
 
+PREFIX = "gtl/"  # of the genes that come with the package; `shipping` makes their index
+FOLDER = Path(__file__).parent.parent / "genes"
+INDEX_NAME = "index.json"
 RUNS = "runs"  # where `learngene evolve` puts its folders
 CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
+
+
+@cache
+def shipped_index() -> Mapping[str, Mapping[str, str]]:
+    """Name -> file -> sha256, in the order of the names."""
+    return MappingProxyType(json.loads((FOLDER / INDEX_NAME).read_text(encoding="utf-8")))
+
+
+def shipped_folder(name: str) -> Path:
+    """Where the gene called `name` lies."""
+    return FOLDER / name.removeprefix(PREFIX)
+
+
+def near_names(name: str) -> list[str]:
+    """Names of shipped genes that are like `name`, the nearest first."""
+    return difflib.get_close_matches(name, shipped_index(), n=3, cutoff=0.5)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from hashlib import sha256
 from importlib.resources import files
 
 from learngene_hub.report import numbers
-from learngene_hub.report.descent import Record, everyone, line_of
-from learngene_hub.report.lineage import tree
+from learngene_hub.report.lineage import Record, everyone, line_of, tree
+from learngene_hub.report.page import page_template
 from learngene_hub.report.plots import draw_evolution, svg_address
-from learngene_hub.report.templates import page_template
 
 EVOLUTION_NAME = "evolution.html"
 _SCRIPT = "evolution.js"

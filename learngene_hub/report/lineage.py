@@ -1,12 +1,32 @@
-"""Where the individuals of an evolution lie in its tree: a row a generation, the oldest on top, in pixels."""
+"""Who descends from whom, by the rows of `metrics.jsonl`, and where each lies in the tree: a row a generation."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from learngene_hub.report.descent import Record, everyone, line_of
 from learngene_hub.report.numbers import percent
+
+Record = Mapping[str, Any]
+"""A row, or an individual in it."""
+
+
+def everyone(row: Record) -> list[Record]:
+    """The individuals of a generation; last, in a run of an older version, the average of its survivors."""
+    return [*row["individuals"], *([row["recombinant"]] if row.get("recombinant") else [])]
+
+
+def line_of(id_: int, rows: Sequence[Record]) -> set[int]:
+    """The individual `id_` and all its ancestors."""
+    parents = {one["id"]: one["parents"] for row in rows for one in everyone(row)}
+    waiting, found = [id_], set[int]()
+    while waiting:
+        if (one := waiting.pop()) not in found:
+            found.add(one)
+            waiting.extend(parents[one])
+    return found
+
 
 MOST = 400  # individuals drawn
 _COLUMN, _ROW, _RADIUS = 54, 92, 15

@@ -1,20 +1,26 @@
 """`report.html`: one file that needs nothing else, in light and dark, on a phone and on a wide screen."""
 
 from base64 import b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
 from learngene_hub.core.files import write_text
+from learngene_hub.core.plain_text import printable
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import find, is_learngene, lead_over, measure_words, ranked, rivals, standing, sweeps
 from learngene_hub.report.plots import draw_curves, draw_starts, draw_sweep, svg_address, write_png
 from learngene_hub.report.results import PROTOTYPE, DescendantResult, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, rates_at_the_edge
-from learngene_hub.report.templates import page_template
 
 REPORT_NAME = "report.html"
 COMPARISON_NAME, CURVES_NAME, SWEEP_NAME = "comparison.png", "curves.png", "sweep.png"
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_NUMBERS = (numbers.percent, numbers.accuracy, numbers.points, numbers.rate, numbers.count, numbers.flops)
 
 
 @dataclass(frozen=True)
@@ -138,3 +144,28 @@ def _row(start: StartResult, measure: str) -> Row:
     lead = start.lead.get(measure)
     side = standing(lead) if lead else ""
     return Row(start, is_learngene(start.start), start.measures[measure], start.gain.get(measure), lead, side)
+
+
+def page_template(name: str, filters: Mapping[str, Callable[..., str]] | None = None) -> Template:
+    """The template of a page; whatever is put in is text, not markup.
+
+    Args:
+        name: of the file.
+        filters: more of them than `keep` and those for numbers.
+    """
+    environment = Environment(
+        loader=PackageLoader("learngene_hub", "report"),
+        autoescape=True,
+        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {one.__name__: one for one in (*_NUMBERS, numbers.seconds)}
+    environment.filters |= {"keep": _kept_together, **(filters or {})}
+    return environment.get_template(name)
+
+
+def _kept_together(sentence: str) -> str:
+    """The sentence with no line break inside a number and its interval."""
+    return sentence.replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}").replace(" %", f"{_NO_BREAK}%")

@@ -36,11 +36,7 @@ def _gain(gain: Summary) -> str:
         case "level":
             return f"no clear difference to scratch, {points(gain)} points"
         case _:
-            return f"{size(gain)} points {_side(gain)} scratch"
-
-
-def _side(difference: Summary) -> str:
-    return "above" if difference.mean >= 0 else "below"
+            return f"{size(gain)} points {'above' if gain.mean >= 0 else 'below'} scratch"
 
 
 def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> list[str]:
@@ -101,14 +97,14 @@ def _not_ahead(gene: str, other: str, lead: Summary) -> str:
 
 def limits(results: Results) -> list[str]:
     """What these results do not show, as far as it can be told from them."""
-    genes = len(results.genes)
+    genes, classes = len(results.genes), "classes" if results.protocol.get("transfer") else results.judged_by
     found = [
         "One gene was judged, on one task: no interval can be given."
         if genes == results.tasks == 1
         else "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
         if genes == 1
         else f"{genes} genes were judged: every interval tells how much tasks differ, not how much evolutions do.",
-        f"One data set, {results.data}, and {len(results.classes)} {_of_these(results)}: the tasks share these classes "
+        f"One data set, {results.data}, and {len(results.classes)} {classes}: the tasks share these classes "
         "and their images, so they are not fully independent of each other.",
         "Every interval stands for itself; none is widened for the number of starts that are compared.",
     ]
@@ -131,10 +127,6 @@ def limits(results: Results) -> list[str]:
     if len({one.cost.device for one in results.descendants[0].starts if one.cost.device}) > 1:
         found.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")
     return found
-
-
-def _of_these(results: Results) -> str:
-    return "classes" if results.protocol.get("transfer") else results.judged_by
 
 
 def rates_at_the_edge(descendant: DescendantResult) -> list[str]:

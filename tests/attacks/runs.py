@@ -17,8 +17,8 @@ from learngene_hub.core.files import file_sha256
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import sealed
 from learngene_hub.data import DataSource, load_classes
-from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.cache import ResultsCache
+from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_state, truncate_metrics
 from learngene_hub.evolution.origin import lineage

@@ -68,8 +68,8 @@ def _prepare(url: str) -> None:
     import learngene_hub.cli.main
     import learngene_hub.evaluation.run
     import learngene_hub.evolution.plan
+    import learngene_hub.finetuning.folder
     import learngene_hub.finetuning.run
-    import learngene_hub.finetuning.sharing
     import learngene_hub.gene.sharing  # noqa: F401
 
     torch.set_num_threads(1)

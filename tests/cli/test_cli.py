@@ -178,7 +178,7 @@ def test_a_lack_of_memory_is_one_message_and_no_other_error_is_hidden(tiny_run, 
     def full(*args, **kwargs):
         raise RuntimeError(said)
 
-    monkeypatch.setattr("learngene_hub.evaluation.bench.train", full)
+    monkeypatch.setattr("learngene_hub.evaluation.measuring.train", full)
     small = ("--ways", 3, "--shots", 4, "--queries", 6, "--steps", 1, "--tasks", 1, "--seeds", 1, "--lr", 0.1)
     result = learngene("evaluate", tiny_run, *small)
     assert isinstance(result.exception, SystemExit if shown else RuntimeError)

@@ -15,7 +15,7 @@ from quick_evaluation import QUICK, accuracies, start
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
-from learngene_hub.evaluation import PROTOCOLS, bench
+from learngene_hub.evaluation import PROTOCOLS, measuring
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.run import Descendants
@@ -83,13 +83,13 @@ def test_torchs_default_device_changes_no_result(tiny_run):
 
 
 def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, monkeypatch):
-    loaded, real = [], bench.load_classes
+    loaded, real = [], measuring.load_classes
 
     def spy(source, names, **kwargs):
         loaded.append(tuple(names))
         return real(source, names, **kwargs)
 
-    monkeypatch.setattr(bench, "load_classes", spy)
+    monkeypatch.setattr(measuring, "load_classes", spy)
     data = Learngene.from_pretrained(tiny_run).config.origin.data
     results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
     assert loaded == [data.novel, data.held_out]
@@ -101,14 +101,14 @@ def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, mon
 
 
 def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_run, monkeypatch, tmp_path):
-    drawn, real = [], bench.generator
+    drawn, real = [], measuring.generator
 
     def spy(seed, *path):
         drawn.append((seed, *path))
         return real(seed, *path)
 
     data = Learngene.from_pretrained(tiny_run).config.origin.data
-    monkeypatch.setattr(bench, "generator", spy)
+    monkeypatch.setattr(measuring, "generator", spy)
     results = evaluate(tiny_run, protocol=replace(QUICK, name="held-out", split="held-out"), seeds=(0,), out=tmp_path)
     assert set(results.classes) == set(data.held_out)
     assert results.judged_by == "held-out classes"
@@ -218,13 +218,13 @@ def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):
 
 
 def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkeypatch):
-    born, real = [], bench.newborn
+    born, real = [], measuring.newborn
 
     def spy(*args, gene, **kwargs):
         born.append((kwargs["path"], kwargs["seed"], gene is None))
         return real(*args, gene=gene, **kwargs)
 
-    monkeypatch.setattr(bench, "newborn", spy)
+    monkeypatch.setattr(measuring, "newborn", spy)
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(4,))
     assert [path for path, _, nothing in born if nothing] == [path for path, _, nothing in born if not nothing]
     assert {seed for _, seed, _ in born} == {4}

@@ -17,10 +17,9 @@ from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.evaluation import bench
-from learngene_hub.evaluation.bench import Bench, Plan, Unit
+from learngene_hub.evaluation import measuring
 from learngene_hub.evaluation.cache import ResultsCache
-from learngene_hub.evaluation.scoring import EvaluationData, MeasureTask
+from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Plan, Unit
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
 from learngene_hub.report.results import Results
@@ -57,8 +56,8 @@ def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(t
     for file in (tmp_path / "cut" / "tasks").iterdir():  # a line torn by a kill
         with file.open("a") as opened:
             opened.write('{"role": "nov')
-    trained, real = [], bench.train
-    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    trained, real = [], measuring.train
+    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut")
     assert len(trained) == 2 * (2 * 2 + 3) - after
     whole, mended = ((tmp_path / name / "results.json").read_bytes() for name in ("whole", "cut"))
@@ -80,8 +79,8 @@ def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_
 @pytest.mark.slow
 def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatch):
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
-    trained, real = [], bench.train
-    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    trained, real = [], measuring.train
+    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=4), seeds=(0,), out=tmp_path)
     assert len(trained) == 2
 
@@ -127,8 +126,8 @@ def test_edited_accuracies_are_measured_again(tiny_run, tmp_path, monkeypatch):
     first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
     for file in (tmp_path / "tasks").iterdir():
         file.write_text(re.sub(r'"measured": {"3": [\d.]+}', '"measured": {"3": 0.987}', file.read_text()))
-    trained, real = [], bench.train
-    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    trained, real = [], measuring.train
+    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
     assert evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path) == first
     assert len(trained) == 2 * (2 * 2 + 3)
 
@@ -154,9 +153,9 @@ def test_two_processes_give_the_bytes_of_one(tiny_run, tmp_path):
 
 
 def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measures_it(monkeypatch):
-    monkeypatch.setattr(Bench, "measure", lambda bench, *args: bench.plan.precision)
+    monkeypatch.setattr(EvaluationData, "measure", lambda data, *args: data.plan.precision)
     plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
-    shared = EvaluationData(Bench(plan, {}), ((scratch(), Body("lg_vgg11")),))
+    shared = EvaluationData(plan, {}, ((scratch(), Body("lg_vgg11")),))
     assert MeasureTask(0, Unit("novel", 0, 0, 0.1), "float32")(shared, no_step) == "float32"
 
 
@@ -170,16 +169,16 @@ def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
 
     plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="float32")
     images, others = Moving(), Moving()
-    same = EvaluationData(Bench(plan, {"novel": images, "held-out": images}), ()).on(torch.device("cpu")).bench.images
+    same = EvaluationData(plan, {"novel": images, "held-out": images}).on(torch.device("cpu")).images
     assert (images.moved, same["novel"] is same["held-out"]) == (1, True)
-    apart = EvaluationData(Bench(plan, {"novel": images, "held-out": others}), ()).on(torch.device("cpu")).bench.images
+    apart = EvaluationData(plan, {"novel": images, "held-out": others}).on(torch.device("cpu")).images
     assert (others.moved, apart["novel"] is apart["held-out"]) == (1, False)
 
 
 def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_run, tmp_path, monkeypatch):
     first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
     monkeypatch.setattr("learngene_hub.evaluation.run.processor_name", lambda: "another")
-    monkeypatch.setattr(bench, "train", lambda *args, **kwargs: pytest.fail("measured again"))
+    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: pytest.fail("measured again"))
     second = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
     assert second.environment == first.environment | {"processor": "another"} != first.environment
     assert second.descendants == first.descendants

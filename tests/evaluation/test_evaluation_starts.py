@@ -18,8 +18,7 @@ from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
-from learngene_hub.evaluation.slices import at_random, batch_norm, cut, evenly, magnitude
-from learngene_hub.evaluation.starts import BASELINES
+from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.networks import build
 from learngene_hub.report.sentences import limits
 

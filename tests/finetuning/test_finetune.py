@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 from learngene_hub import LearngeneError
 from learngene_hub.core.errors import InheritanceError, RunError
 from learngene_hub.finetuning import Settings, finetune
-from learngene_hub.finetuning.fit import Epoch, fit_network
-from learngene_hub.finetuning.settings import RATES
-from learngene_hub.finetuning.sharing import LOCAL, PREDICT
+from learngene_hub.finetuning.fit import RATES, Epoch, fit_network
+from learngene_hub.finetuning.folder import LOCAL, PREDICT
 from learngene_hub.training.loop import epochs
 
 FILES = {

@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 
 from docs.tables import RESULTS
 from learngene_hub import Learngene, from_learngene, list_learngenes
+from learngene_hub.cli.console import print_table
 from learngene_hub.cli.main import app
-from learngene_hub.cli.tables import print_table
 from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
-from learngene_hub.gene.shipped import shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
+from learngene_hub.gene.source import shipped_folder, shipped_index
 from learngene_hub.recipe.recipe import Recipe
 
 NAMES = sorted(shipped_index())
@@ -157,7 +157,7 @@ def test_the_command_takes_a_line_for_each_and_calls_data_sets_by_their_own_name
 
 
 def test_a_very_long_name_leaves_room_for_the_rest(capsys, monkeypatch):
-    monkeypatch.setattr("learngene_hub.cli.tables.stdout", Console(width=80))
+    monkeypatch.setattr("learngene_hub.cli.console.stdout", Console(width=80))
     print_table("genes", ("name", "data"), [("x" * 96, "CIFAR-FS")], whole_first=True)
     shown = capsys.readouterr().out
     assert shown.count("x") == 96

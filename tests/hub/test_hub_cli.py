@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 
 from learngene_hub import from_learngene
 from learngene_hub.cli.main import app
-from learngene_hub.finetuning import sharing
-from learngene_hub.finetuning.folder import RECORD_NAME
-from learngene_hub.finetuning.sharing import LOCAL, PREDICT
+from learngene_hub.finetuning import folder as finetuned_folder
+from learngene_hub.finetuning.folder import LOCAL, PREDICT, RECORD_NAME
 from learngene_hub.networks import save_timm_folder
 
 REPO = "owner/gene"
@@ -130,14 +129,14 @@ def test_a_finetuned_network_that_does_not_load_is_not_pushed(run, hub, tuned):
 
 
 def test_a_finetuned_network_is_pushed_as_it_was_when_it_was_checked(run, hub, tuned, monkeypatch):
-    weights, load = (tuned / "model.safetensors").read_bytes(), sharing.load_timm_folder
+    weights, load = (tuned / "model.safetensors").read_bytes(), finetuned_folder.load_timm_folder
 
     def load_then_write(folder):
         network = load(folder)
         (tuned / "model.safetensors").write_bytes(b"other weights")  # as a training beside it would
         return network
 
-    monkeypatch.setattr(sharing, "load_timm_folder", load_then_write)
+    monkeypatch.setattr(finetuned_folder, "load_timm_folder", load_then_write)
     assert run("push", tuned, "owner/pets")[0] == 0
     assert hub.files("owner/pets")["model.safetensors"] == weights
 

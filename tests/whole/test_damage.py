@@ -14,8 +14,8 @@ from learngene_hub import LearngeneError, evolve, from_learngene
 from learngene_hub.core.errors import GeneFileError, NetworkError, RunError
 from learngene_hub.core.files import file_sha256
 from learngene_hub.core.store import sealed
-from learngene_hub.evaluation.bench import Unit
 from learngene_hub.evaluation.cache import ResultsCache
+from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import _metrics_sha256, load_state, read_metrics
 from learngene_hub.evolution.page import write_page

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.report.findings import Sweep, is_learngene, measure_words, ranked, sweeps
+from learngene_hub.report.numbers import accuracy
 from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
 from learngene_hub.report.results import SCRATCH, DescendantResult, Results, Summary
 
@@ -35,7 +36,7 @@ def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") 
         axes.scatter(dots, offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3, rasterized=True)
         if value.ci95 is not None:
             axes.errorbar(100 * value.mean, place, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
-        axes.text(1.01, place, _with_interval(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+        axes.text(1.01, place, accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
     axes.set(xlabel=f"accuracy {measure_words(measure)}, %", xlim=(0, 100))
     _name(axes, title, [start.start for start in shown])
@@ -195,7 +196,3 @@ def _ink(start: str) -> str:
 def _short(name: str) -> str:
     """The name of a start, cut where it would take the room of the picture."""
     return plain(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
-
-
-def _with_interval(value: Summary) -> str:
-    return f"{100 * value.mean:.1f}" + ("" if value.ci95 is None else f" ± {100 * value.ci95:.1f}")

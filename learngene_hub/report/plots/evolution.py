@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from learngene_hub.report.descent import everyone, line_of
+from learngene_hub.report.lineage import everyone, line_of
 from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure, plain
 
 if TYPE_CHECKING:

@@ -1,0 +1,195 @@
+"""Measuring one network: a start, a kind of network and a task in, accuracies out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import count
+from typing import Any, Literal
+
+import torch
+
+from learngene_hub.core.progress import Reporter
+from learngene_hub.core.rng import generator
+from learngene_hub.data import DataSource, Normalisation, load_classes, sample_task
+from learngene_hub.evaluation.protocols import Protocol
+from learngene_hub.evaluation.starts import Start
+from learngene_hub.genome.birth import Body, newborn, placed
+from learngene_hub.report.results import PROTOTYPE
+from learngene_hub.training.fewshot import Images, on_device, prototype_accuracy, query_accuracy, support_batches
+from learngene_hub.training.loop import Precision, Training, best_precision, train
+from learngene_hub.workers import Step, threads
+
+Role = Literal["held-out", "novel"]
+CROSS = "zero"  # a start's channels compute at birth what they compute alone: better for all starts in our trials
+THREADS = 1  # of every network, however many workers there are, since they change the last digits
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of one role.
+
+    Attributes:
+        data: where they come from.
+        classes: their names, at least one.
+    """
+
+    data: DataSource
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every network of an evaluation has in common; plain values, so that it may go to another process.
+
+    Attributes:
+        protocol: what networks are put through.
+        sources: images of the classes that networks are measured on (called novel here, also where the protocol says
+            others) and, where rates are chosen, of the held-out classes.
+        normalisation: of the images, the gene's.
+        padding: pixels around an image before the random crop.
+        flip: whether images are mirrored.
+        device: name of where networks are trained.
+        precision: of convolutions.
+    """
+
+    protocol: Protocol
+    sources: Mapping[Role, Source]
+    normalisation: Normalisation
+    padding: int
+    flip: bool
+    device: str
+    precision: Precision
+
+    def constants(self) -> dict[str, Any]:
+        """All that shapes the outcome of one unit, in JSON types; not how many units there are."""
+        protocol = asdict(self.protocol)
+        for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed", "split"):
+            del protocol[key]
+        return {"protocol": protocol, "cross": CROSS} | {
+            key: value if isinstance(value, str | int | bool) else repr(value)
+            for key, value in vars(self).items()
+            if key not in {"protocol", "sources"}
+        }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One network to be trained: the task `number` of `seed` in a role, at a learning rate."""
+
+    role: Role
+    seed: int
+    number: int
+    lr: float
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """What all networks of an evaluation look at; the data that workers share.
+
+    Attributes:
+        plan: what the networks have in common.
+        images: role -> its images.
+        pairs: every start with the kind of network that inherits it.
+    """
+
+    plan: Plan
+    images: Mapping[Role, Images]
+    pairs: tuple[tuple[Start, Body], ...] = ()
+
+    @classmethod
+    def build(cls, plan: Plan, home: torch.device, reporter: Reporter) -> "EvaluationData":
+        """Load the images of `plan` onto `home`, which need not be where networks are trained; no pairs yet.
+
+        Raises:
+            DataError: they cannot be had.
+        """
+        load = partial(on_device, padding=plan.padding, flip=plan.flip, device=home)
+        loaded = {
+            source: load(load_classes(source.data, source.classes, reporter=reporter), plan.normalisation)
+            for source in dict.fromkeys(plan.sources.values())  # once, also where a role measures and chooses rates
+        }
+        return cls(plan, {role: loaded[source] for role, source in plan.sources.items()})
+
+    def on(self, device: torch.device) -> "EvaluationData":
+        """The same data with its images on `device`, in the precision that is best there unless a task names one."""
+        plan = replace(self.plan, device=device.type, precision=best_precision(device))
+        each = {id(images): images for images in self.images.values()}  # both roles may have the same ones
+        there = {key: images.on(device) for key, images in each.items()}
+        return replace(self, plan=plan, images={role: there[id(images)] for role, images in self.images.items()})
+
+    def fingerprints(self) -> dict[str, str]:
+        """Role -> hash of its images."""
+        return {role: images.fingerprint() for role, images in self.images.items()}
+
+    def room(self) -> int:
+        """Images of the smallest class of all roles."""
+        return min(int(torch.bincount(images.labels).min()) for images in self.images.values())
+
+    def measure(self, start: Start, body: Body, unit: Unit, on_step: Callable[[int], None]) -> dict[str, float]:
+        """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].
+
+        A training that diverges has learned nothing: its accuracies after a step or more are 0. `on_step` is called
+        with the number of images of every step.
+        """
+        protocol, images, precision = self.plan.protocol, self.images[unit.role], self.plan.precision
+        classes = int(images.labels.max()) + 1
+        ways = min(protocol.ways or classes, classes) if unit.role == "held-out" else protocol.ways or classes
+        task = sample_task(
+            images.labels,
+            n_way=ways,
+            n_shot=protocol.shots,
+            n_query=protocol.queries,
+            generator=generator(unit.seed, "evaluation task", unit.number),
+        )
+        path = ("evaluation", unit.number)
+        network = newborn(body, num_classes=ways, gene=start.genome, cross=CROSS, seed=unit.seed, path=path)
+        network = placed(network, images.device)
+        measured = {}
+        if protocol.prototype:
+            measured[PROTOTYPE] = prototype_accuracy(network, images, task, precision)
+        draws = generator(unit.seed, "evaluation batches", unit.number)
+        batches = support_batches(images, task, protocol.batch_size, draws)
+        steps = count(1)
+
+        def measure_after(step: int) -> None:
+            if step in protocol.measured_at:
+                measured[str(step)] = query_accuracy(network, images, task, precision)
+                network.train()
+
+        def after_step(images_of_step: int) -> None:
+            on_step(images_of_step)
+            measure_after(next(steps))
+
+        measure_after(0)
+        training = Training(protocol.optimisation(unit.lr), protocol.steps, precision)
+        loss = train(network, batches, training, on_step=after_step)
+        if loss != loss:  # NaN
+            return measured | {str(step): 0.0 for step in protocol.measured_at if step > 0}
+        return measured
+
+
+@dataclass(frozen=True)
+class MeasureTask:
+    """One network to be measured, by one thread: a task for whatever engine there is.
+
+    Attributes:
+        pair: its index in the pairs of the shared data.
+        unit: its task and learning rate.
+        precision: of convolutions and products, whatever is best where it is measured.
+    """
+
+    pair: int
+    unit: Unit
+    precision: Precision
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        purpose = "for the learning rate" if self.unit.role == "held-out" else "evaluation"
+        return f"task {self.unit.number + 1} of seed {self.unit.seed}, {purpose}"
+
+    def __call__(self, shared: EvaluationData, step: Step) -> dict[str, float]:
+        """Its accuracies."""
+        data = replace(shared, plan=replace(shared.plan, precision=self.precision))
+        with threads(THREADS):
+            return data.measure(*shared.pairs[self.pair], self.unit, partial(step, doing=self.label))
