@@ -142,10 +142,11 @@ def parse_json(text: str) -> Any:  # noqa: ANN401
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in found if names.count(name) > 1)!r:.80} twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name!r:.80} twice")
+        found[name] = value
     return found
 
 
@@ -208,6 +209,8 @@ def written(target: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         number = _error_number(error)
+        if number not in _STORAGE and number is not None and isinstance(error, SafetensorError):
+            raise OSError(number, os.strerror(number), str(target)) from None
         if number not in _STORAGE:
             raise
         advice = ADVICE.get(number, "make it writable, or choose another")

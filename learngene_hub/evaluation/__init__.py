@@ -1,4 +1,4 @@
-"""Does a gene help? Descendants beside every honest alternative: same tasks, images, steps and seeds.
+"""Does a gene help? Descendants beside training from scratch and baselines: same tasks, images, steps and seeds.
 
 Every task is met by every start. The newborn weights that are not inherited, the batches and their augmentation are
 equal for all starts of a task. The starts differ in what they inherit, and in the learning rate that suits each best

@@ -14,13 +14,13 @@ from learngene_hub.core.errors import GeneFileError, LearngeneError
 from learngene_hub.core.files import write_text
 from learngene_hub.core.markdown import markdown_template
 from learngene_hub.core.plain_text import one_line
-from learngene_hub.gene.card import BEGIN, END, check_card, render_card
+from learngene_hub.gene.card import ACCURACY_METRIC, BEGIN, END, GAIN_METRIC, check_card, render_card
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import find, lead_over, measure_words, ranked
 from learngene_hub.report.plots import draw_starts, write_png
-from learngene_hub.report.results import ACCURACY_METRIC, GAIN_METRIC, HELD_OUT, Results, StartResult, Summary
+from learngene_hub.report.results import HELD_OUT, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
 
 TASK, TASK_NAME = "image-classification", "Image Classification"

@@ -26,6 +26,7 @@ from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import gene_shape, network_body, recipe_channels
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
+from learngene_hub.genome.birth import body_channels
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
@@ -322,12 +323,14 @@ def _own_file(path: Path, out: Path, *, most: int) -> bytes:
 def _shapes(record: _StateRecord) -> list[dict[str, tuple[int, ...]]]:
     """For each member of the pool, tensor name -> shape."""
     recipe = Recipe.from_mapping(record.recipe)
-    body = network_body(recipe)
+    body, given = network_body(recipe), recipe_channels(recipe)
+    most, pool = body_channels(body), [one.sizes or given for one in record.pool]
+    for sizes in pool:
+        for group, size in sizes.items():
+            if size > most.get(group, 0):
+                raise ValueError(f"group {group}: {size} channels of a gene, {most.get(group, 0)} of its network")
     return [
-        plan_structure(body.network, depth=body.depth, channels=one.sizes or recipe_channels(recipe)).shapes(
-            in_chans=body.in_chans
-        )
-        for one in record.pool
+        plan_structure(body.network, depth=body.depth, channels=sizes).shapes(in_chans=body.in_chans) for sizes in pool
     ]
 
 

@@ -34,7 +34,7 @@ def critic_fitness(
         tasks: of equally many classes.
         training: optimiser, steps and precision.
         body: what is built.
-        cross: see `learngene_hub.evolution.operators.inherit`.
+        cross: see `learngene_hub.genome.surgery.inherit`.
         seed: of the evolution.
         on_step: called with the number of images of every step of every critic.
 

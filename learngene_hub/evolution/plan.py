@@ -92,7 +92,7 @@ class GenerationPlan:
         generation: from 0.
         seed: of everything that is drawn.
         individuals: born in it.
-        cross: see `learngene_hub.evolution.operators.inherit`.
+        cross: see `learngene_hub.genome.surgery.inherit`.
         ancestry: how ancestry networks live.
         critics: how critics live.
         selection: who survives.

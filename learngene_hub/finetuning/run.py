@@ -1,10 +1,11 @@
 """`finetune`: a descendant of a gene, trained on a user's images, kept as a folder that timm loads."""
 
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -150,8 +151,11 @@ def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Re
         for other in (tempfile.gettempdir, cache_folder):
             with suppress(LearngeneError, OSError):
                 Path(other()).mkdir(parents=True, exist_ok=True)
-                place = Path(tempfile.mkdtemp(prefix="learngene-", dir=other())) / folder.resolve().name
-                write(place)
+                with ExitStack() as stack:
+                    home = Path(tempfile.mkdtemp(prefix="learngene-", dir=other()))
+                    stack.callback(shutil.rmtree, home, ignore_errors=True)
+                    write(place := home / folder.resolve().name)
+                    stack.pop_all()
                 reporter.warn(f"{error}. The trained network is in {place} instead: move it from there")
                 return place
         raise

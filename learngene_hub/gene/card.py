@@ -17,6 +17,7 @@ from learngene_hub.data import is_hub_id
 from learngene_hub.gene.config import GeneConfig
 
 LIBRARY_NAME = "learngene"
+ACCURACY_METRIC, GAIN_METRIC = "accuracy", "accuracy_gain_over_scratch"  # in the metadata
 MOST_CARD = 200_000  # characters: YAML takes seconds for more
 FACTS = "learngene"  # key of the metadata under which a list finds what it shows
 BEGIN = "<!-- begin of the evaluation: `learngene card` replaces all up to its end -->"

@@ -97,8 +97,8 @@ class GeneConfig(_Part):
     channels: dict[str, Annotated[int, Field(ge=1, le=2**14)]]
     fraction: float = Field(gt=0, le=1)
     parameters: int = Field(ge=1)
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...]
+    std: tuple[Annotated[float, Field(ge=1e-6, le=1000)], ...]
     image_size: int = Field(ge=8, le=MOST_PIXELS)
     dtype: Dtype = "float32"
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")

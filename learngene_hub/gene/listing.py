@@ -11,12 +11,11 @@ from huggingface_hub.hf_api import ModelInfo
 from learngene_hub.core.files import read_file
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.data import title_of
-from learngene_hub.gene.card import FACTS, LIBRARY_NAME, MOST_CARD, card_data
+from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
 from learngene_hub.gene.folder import CARD_NAME, read_config
 from learngene_hub.gene.source import PREFIX, shipped_folder, shipped_index
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
-from learngene_hub.report.results import GAIN_METRIC
 
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
 MOST = 10**12  # parameters; a card that claims more is not believed

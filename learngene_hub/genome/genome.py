@@ -34,6 +34,6 @@ class Genome:
         """
         sizes: dict[str, int] = {}
         for layer in structure.layers:
-            if layer.kernel.name in tensors:
+            if layer.kernel.name in tensors and tensors[layer.kernel.name].ndim:
                 sizes.setdefault(layer.writes, tensors[layer.kernel.name].shape[0] // layer.kernel.blocks)
         return cls(tensors, sizes)

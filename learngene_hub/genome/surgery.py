@@ -133,23 +133,25 @@ def inherited_parts(state: State, structure: Structure, gene: Genome) -> dict[st
 def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, int], *, cross: str) -> None:
     for axes in layer.tensors:
         target, source = newborn[axes.name], gene.tensors[axes.name]
-        if IMAGE in axes.dims:
+        if IMAGE in axes.dims and source.ndim == len(axes.dims):
             place = axes.dims.index(IMAGE)
             source = _for_image_channels(source, place, target.shape[place], layer.name)
         _check_fits(target, source, axes, carried, layer)
         view = part(target, axes, carried)
         view.copy_(in_blocks(source, axes))
     if cross == "zero" and layer.reads != IMAGE:
-        kernel = part(newborn[layer.kernel.name], layer.kernel, {layer.writes: carried[layer.writes]})
-        reads = kernel.ndim - len(layer.kernel.dims) + 1
-        kernel.narrow(reads, carried[layer.reads], kernel.shape[reads] - carried[layer.reads]).zero_()
+        kernel = in_blocks(newborn[layer.kernel.name], layer.kernel)
+        writes = kernel.ndim - len(layer.kernel.dims)
+        rows, others = kernel.narrow(writes, 0, carried[layer.writes]), kernel.shape[writes + 1] - carried[layer.reads]
+        rows.narrow(writes + 1, carried[layer.reads], others).zero_()
 
 
 def _check_fits(target: Tensor, source: Tensor, axes: Axes, carried: Mapping[str, int], layer: Layer) -> None:
     """Refuse a tensor whose dimensions are not those that are carried, or that has no room."""
     sizes = {**carried, IMAGE: target.shape[axes.dims.index(IMAGE)] if IMAGE in axes.dims else 0}
-    has_room = all(ours <= theirs for ours, theirs in zip(source.shape, target.shape, strict=True))
-    if tuple(source.shape) == axes.shape(sizes) and has_room:
+    if tuple(source.shape) == (needed := axes.shape(sizes)) and all(
+        ours <= theirs for ours, theirs in zip(needed, target.shape, strict=True)
+    ):
         return
     inputs = sizes.get(layer.reads, 0)
     raise InheritanceError(

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from learngene_hub.core.errors import RecipeError
+from learngene_hub.core.errors import LearngeneWarning, RecipeError
 from learngene_hub.core.files import is_there, public_name, read_file
 from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
 from learngene_hub.recipe.sections import (
@@ -116,11 +116,12 @@ class Recipe(Section):
             RecipeError: every fault, one a line, with key, expectation and finding.
 
         Warns:
-            UserWarning: fields that are retired asked for what is no longer done; they are left out.
+            LearngeneWarning: fields that are retired asked for what is no longer done; they are left out.
         """
         content, retired = _without_retired(content)
         if retired:
-            warnings.warn(f"{where}: this version knows no {', '.join(retired)}: left out", stacklevel=2)
+            told = f"{where}: this version knows no {', '.join(retired)}: left out"
+            warnings.warn(told, LearngeneWarning, stacklevel=2)
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""`report.html`: one file that needs nothing else, in light and dark, on a phone and on a wide screen."""
+"""`report.html`: one file that needs nothing else, on a phone and on a wide screen."""
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping

@@ -17,7 +17,6 @@ from learngene_hub.core.files import read_file, write_text
 RESULTS_NAME = "results.json"
 RESULTS_VERSION = 1
 MOST = 10**8  # bytes of a file of results
-ACCURACY_METRIC, GAIN_METRIC = "accuracy", "accuracy_gain_over_scratch"  # in the metadata of cards
 SCRATCH, LEARNGENE = "scratch", "learngene"
 PROTOTYPE = "prototype"
 Split = Literal["novel", "held-out"]

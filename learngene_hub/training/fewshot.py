@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,10 +32,6 @@ class Images:
     def on(self, device: torch.device) -> "Images":
         """The same images on `device`."""
         return Images(self.batches.on(device), self.labels)
-
-    def copy(self) -> "Images":
-        """The same images in memory of their own: what is shared with a workers stays shared as long as it is known."""
-        return Images(replace(self.batches, padded=self.batches.padded.clone()), self.labels)
 
     def fingerprint(self) -> str:
         """Hash of all pixels and labels: equal for equal images, wherever they lie."""

@@ -283,3 +283,9 @@ def test_a_contact_sheet_of_photos_leaves_out_what_cannot_be_read(photos, tmp_pa
     assert result.exit_code == 0, result.output
     assert "Left out" in words(result.stderr)
     assert "1.heic" in words(result.stderr)
+
+
+def test_retired_fields_of_a_recipe_are_one_line():
+    command = [sys.executable, "-m", "learngene_hub", "recipes", "validate", "demo", "backend=grouped"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "200"})
+    assert done.stderr == "warning: demo.yaml: this version knows no backend='grouped': left out\n"

@@ -145,6 +145,8 @@ def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(folder):
     [
         {"in_chans": -1},
         {"std": [0, 0, 0]},
+        {"std": [1e-300, 1, 1]},
+        {"mean": [1e300, 0, 0]},
         {"mean": [0.5]},
         {"channels": {"stages.0.0": 10**12}},
         {"fraction": 7},

@@ -5,9 +5,9 @@ from hub_genes import ALL_FILES, REPO
 
 from learngene_hub import list_learngenes
 from learngene_hub.core.errors import GeneFileError, HubUnreachableError, RunError
+from learngene_hub.gene.card import GAIN_METRIC
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate
-from learngene_hub.report.results import GAIN_METRIC
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from learngene_hub.core.errors import InheritanceError
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.operators import exchange, mutate
 from learngene_hub.genome.genome import Genome
@@ -76,6 +77,24 @@ def test_a_network_in_another_order_computes_what_it_did():
 
     torch.testing.assert_close(forward(after), forward(before))
     assert after.keys() == before.keys()
+
+
+def test_a_layer_that_reads_and_writes_one_group_is_cut_off_from_other_channels_too():
+    square = Layer("square", (Axes("square.weight", ("h", "h")),), "h", "h")
+    structure = Structure(1, 1.0, (square,), {"h": Group(4)}, linear_classifier("head.weight", "h"))
+    gene = Genome({"square.weight": torch.ones(2, 2)}, {"h": 2})
+    born = inherit({"square.weight": torch.full((4, 4), 7.0)}, structure, gene, cross="zero")
+    assert born["square.weight"].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [7, 7, 7, 7], [7, 7, 7, 7]]
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3), (2, 3, 2, 2, 1)])
+def test_a_tensor_of_another_number_of_dimensions_is_refused(shape):
+    gene = extract(state(), STRUCTURE, SIZES)
+    odd = Genome({**gene.tensors, "embed.weight": torch.ones(shape)}, gene.sizes)
+    with pytest.raises(InheritanceError, match=r"layer embed: the gene's kernel .* does not fit into the network's"):
+        inherit(state(1), STRUCTURE, odd, cross="zero")
+    if shape:
+        assert Genome.of(odd.tensors, STRUCTURE).sizes["stream"] == 2
 
 
 @given(rate=st.floats(0, 1), seed=st.integers(0, 99))

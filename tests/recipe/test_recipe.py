@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from learngene_hub.core.errors import RecipeError
+from learngene_hub.core.errors import LearngeneWarning, RecipeError
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.recipe.recipe import Recipe, recipe_fields, shipped_recipes
 
@@ -248,7 +248,7 @@ def test_retired_fields_with_which_nothing_is_lost_are_dropped_in_silence():
 
 def test_retired_fields_that_asked_for_something_are_dropped_with_one_line(tmp_path):
     (tmp_path / "old.yaml").write_text("name: x\nbackend: grouped\ndata: {preset: glyphs}\n")
-    with pytest.warns(UserWarning, match=r"^old\.yaml: .*backend='grouped', ancestry\.circuit_loss=1: left out$"):
+    with pytest.warns(LearngeneWarning, match=r"^old\.yaml: .*backend='grouped', ancestry\.circuit_loss=1: left out$"):
         recipe = Recipe.from_file(tmp_path / "old.yaml", ["ancestry.circuit_loss=1"])
     assert recipe.model_dump() == Recipe.from_mapping(MINIMAL).model_dump()
     assert recipe.text == (tmp_path / "old.yaml").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -105,6 +106,15 @@ def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_p
     pool.unlink()
     pool.symlink_to(tmp_path)
     with pytest.raises(RunError, match="is a link out of"):
+        load_state(run)
+
+
+def test_a_gene_larger_than_its_network_is_refused_before_the_pool_is_read(run):
+    pool = json.loads((run / STATE).read_text())["pool"]
+    group = next(iter(pool[0]["sizes"]))
+    pool[0]["sizes"][group] = 2**14
+    change(run / STATE, pool=pool)
+    with pytest.raises(RunError, match=rf"group {re.escape(group)}: 16384 channels of a gene, \d+ of its network"):
         load_state(run)
 
 
