@@ -29,7 +29,7 @@ def test_individuals_of_different_sizes_come_back_each_with_its_own(tiny, tmp_pa
     (tmp_path / "state").mkdir()
     save_state(tmp_path, state, recipe.model_dump(mode="json"), around)
     found = load_state(tmp_path)
-    assert found.around == around
+    assert found.inputs == around
     assert [one.genome.sizes for one in found.state.pool] == [thin, whole]
     for saved, loaded in zip(pool, found.state.pool, strict=True):
         assert saved.genome.tensors.keys() == loaded.genome.tensors.keys()
