@@ -206,6 +206,10 @@ class Faulty:
     def label(self):
         return self.task.label
 
+    @property
+    def plan(self):
+        return self.task.plan
+
     def __call__(self, shared, step):
         if self._is_first():
             FAULTS[self.fault](self.mark)

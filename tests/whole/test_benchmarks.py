@@ -80,15 +80,15 @@ def test_the_reference_of_a_population_is_one_of_its_ways():
     assert len(population.WAYS) > 1
 
 
-def test_a_simulated_generation_is_its_shards_and_their_genes_one_after_another():
+def test_a_simulated_generation_is_its_tasks_and_their_genes_one_after_another():
     times = simulate.Times(seconds=10, spread=0, megabytes=5, bandwidth=5, driver=3)
-    found = simulate.simulate(times, workers=2, shards=3, generations=1)
-    assert found.seconds == 1 + 10 + 1 + 10 + 1 + 3  # to the first worker, its two shards, back, and the driver's part
+    found = simulate.simulate(times, workers=2, tasks=3, generations=1)
+    assert found.seconds == 1 + 10 + 1 + 10 + 1 + 3  # to the first worker, its two tasks, back, and the driver's part
     assert found.idle == pytest.approx(1 - 30 / (2 * 26))
     assert found.megabytes == 30
 
 
-def test_workers_are_idle_where_shards_do_not_divide_among_them():
+def test_workers_are_idle_where_tasks_do_not_divide_among_them():
     times = simulate.Times(seconds=10, spread=0, megabytes=0, bandwidth=1, driver=0)
-    assert simulate.simulate(times, workers=8, shards=12).idle == 0.25
-    assert simulate.simulate(times, workers=8, shards=64).idle == 0
+    assert simulate.simulate(times, workers=8, tasks=12).idle == 0.25
+    assert simulate.simulate(times, workers=8, tasks=64).idle == 0
