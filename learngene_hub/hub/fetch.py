@@ -27,7 +27,7 @@ from learngene_hub.core.downloads import check_download, limit_of
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
 from learngene_hub.core.files import read_file, write_text
 from learngene_hub.hub.address import COMMIT, Address
-from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, explained, is_busy, not_a_hub, receive
+from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, asked, explained, is_busy, not_a_hub, receive
 from learngene_hub.hub.listing import MOST_LISTING, ListedFile, Listing, fetch_listing
 
 TIME_VARIABLE, TIME_SECONDS = "LEARNGENE_MAX_DOWNLOAD_SECONDS", 300
@@ -188,14 +188,15 @@ def _commit_of(address: Address, file: str, options: HubOptions, *, patient: boo
     url = hf_hub_url(address.repo_id, file, revision=address.revision, endpoint=options.endpoint)
 
     def ask() -> str | None:
-        return get_hf_file_metadata(
-            url,
-            timeout=cast(float, TIMEOUT),  # httpx takes both
-            token=options.token,
-            library_name=LIBRARY,
-            library_version=__version__,
-            endpoint=options.endpoint,
-        ).commit_hash
+        with asked(address, options):
+            return get_hf_file_metadata(
+                url,
+                timeout=cast(float, TIMEOUT),  # httpx takes both
+                token=options.token,
+                library_name=LIBRARY,
+                library_version=__version__,
+                endpoint=options.endpoint,
+            ).commit_hash
 
     commit = again(ask, retry=is_busy) if patient else ask()
     if commit is None or not COMMIT.fullmatch(commit):

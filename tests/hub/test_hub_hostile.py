@@ -12,6 +12,8 @@ import pytest
 from hub_calls import Answer
 from hub_genes import REPO, asked
 from hub_server import Fault
+from huggingface_hub import constants
+from huggingface_hub.utils import _detect_agent
 
 from learngene_hub import list_learngenes
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
@@ -138,6 +140,17 @@ def test_an_odd_list_of_repositories_is_named(hub, answers, body):
     answers("GET", "/api/models", body)
     with pytest.raises(HubError, match=r"^the list of repositories: http\S+ does not answer like a Hub"):
         list_learngenes(hub=True)
+
+
+def test_a_server_that_answers_everything_with_a_list_is_named(hub, push, load, answers, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))  # as with a new HF_HOME
+    answers("GET", ".*", [])
+    for attempt in (load, push, lambda: load(revision="0" * 40)):
+        monkeypatch.setattr(_detect_agent, "_registry", None)
+        (tmp_path / "harnesses.json").unlink(missing_ok=True)
+        with pytest.raises(HubError, match="does not answer like a Hub: check HF_ENDPOINT"):
+            attempt()
 
 
 @pytest.mark.parametrize("commit", ["../../../../x", "a" * 39, "A" * 40, ""])
