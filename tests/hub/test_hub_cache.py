@@ -12,9 +12,11 @@ from hub_server import Fault
 from huggingface_hub import scan_cache_dir, snapshot_download
 
 from learngene_hub.core.errors import HubError, LearngeneWarning
+from learngene_hub.core.files import read_file
 from learngene_hub.gene.folder import verify
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate
+from learngene_hub.hub import fetch
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -163,3 +165,41 @@ def test_a_warning_is_one_line_at_the_command_line(hub, push, tmp_path, words):
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
     assert said.startswith(f"warning: {REPO}: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no pipes that are files")
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_pipe_in_the_cache_is_no_file(push, load, home, listed):
+    commit = push().commit
+    load()
+    weights = home / "snapshots" / commit / "learngene.safetensors"
+    weights.unlink()
+    os.mkfifo(weights)
+    if not listed:
+        (home / "learngene" / f"{commit}.json").unlink()
+    with pytest.raises(HubError, match=r"not in the cache .*, or damaged there"):
+        load(local_files_only=True)
+    load()
+    assert weights.is_file()
+
+
+def test_no_more_of_a_cached_file_is_read_than_its_listing_says(push, load, home):
+    commit = push().commit
+    load()
+    with (home / "snapshots" / commit / "learngene.safetensors").open("r+b") as file:
+        file.truncate(200 * 10**9)  # takes no room, and cannot be read whole
+    with pytest.raises(HubError, match=r"not in the cache .*, or damaged there"):
+        load(local_files_only=True)
+    load()
+
+
+def test_a_load_from_the_cache_reads_each_file_once(push, load, monkeypatch):
+    push()
+    load()
+    read = []
+    monkeypatch.setattr(
+        fetch, "read_file", lambda path, *, most: (read.append(path.name), read_file(path, most=most))[1]
+    )
+    load()
+    files = [name for name in read if name in ALL_FILES]
+    assert sorted(files) == ["README.md", "config.json", "learngene.safetensors"]
