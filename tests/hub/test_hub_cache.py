@@ -167,22 +167,6 @@ def test_a_warning_is_one_line_at_the_command_line(hub, push, tmp_path, words):
     assert said.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="no pipes that are files")
-@pytest.mark.parametrize("listed", [True, False])
-def test_a_pipe_in_the_cache_is_no_file(push, load, home, listed):
-    commit = push().commit
-    load()
-    weights = home / "snapshots" / commit / "learngene.safetensors"
-    weights.unlink()
-    os.mkfifo(weights)
-    if not listed:
-        (home / "learngene" / f"{commit}.json").unlink()
-    with pytest.raises(HubError, match=r"not in the cache .*, or damaged there"):
-        load(local_files_only=True)
-    load()
-    assert weights.is_file()
-
-
 def test_no_more_of_a_cached_file_is_read_than_its_listing_says(push, load, home):
     commit = push().commit
     load()
