@@ -98,7 +98,7 @@ class HubOptions:
 
 
 def check_reachable(options: HubOptions) -> None:
-    """Ask the Hub once and briefly, before something that the client would try again for half a minute."""
+    """Ask the Hub once and briefly, without a further attempt."""
     get_session().head(options.site, timeout=TIMEOUT)
 
 

@@ -115,7 +115,7 @@ def time_limit() -> float:
     return limit_of(TIME_VARIABLE, TIME_SECONDS, "seconds")
 
 
-def within(seconds: float, address: Address, work: Callable[[], _T]) -> _T:
+def within(seconds: float, address: object, work: Callable[[], _T]) -> _T:
     """What `work` gives, if it does so in time; else it is left to itself, in a thread that keeps no process alive.
 
     Raises:
