@@ -158,7 +158,8 @@ def test_a_server_that_answers_everything_with_a_list_is_named(hub, push, load, 
 def test_a_list_of_repositories_without_end_is_not_read_whole(storage, monkeypatch):
     monkeypatch.setattr(search, "MOST_FOUND", 10**6)
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
-    address, sent, _ = storage(([head, *[b" " * 100_000] * 1000, b"[]"], False))
+    endless = [head, *[b" " * 100_000] * 1000, b"[]"]
+    address, sent, _ = storage((endless, False), (endless, False))
     with pytest.raises(HubError, match=r"^the list of repositories: http\S+ does not answer like a Hub"):
         list_learngenes(hub=True, endpoint=address.removesuffix("/file"))
     assert sum(sent) < 50e6  # of 100 MB; what the system had taken is not read
