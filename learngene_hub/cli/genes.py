@@ -50,7 +50,7 @@ def info(gene: Source, as_json: AsJson = False) -> None:
 
     place = locate(gene, required=(CONFIG_NAME,))
     config = read_config(place.folder, place.files)
-    gain = read_gain(place.folder, TerminalReporter().warn)
+    gain = read_gain(place.folder, place.files, warn=TerminalReporter().warn)
     if as_json:
         more = {"revision": place.revision, "gain_over_scratch": gain}
         print_json(config.model_dump(mode="json") | more)

@@ -93,9 +93,12 @@ def _recipe(place: Located, gene: Learngene, data: str | None) -> Recipe | None:
     origin, file = gene.config.origin, place.folder / RECIPE_NAME
     if data is not None and origin is not None and origin.data.preset == GLYPHS:
         raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
-    if origin is None or not file.is_file():
+    if origin is None or not (file.is_file() if place.files is None else RECIPE_NAME in place.files):
         return None
-    recipe = Recipe.from_file(file, origin.overrides)
+    if place.files is None:
+        recipe = Recipe.from_file(file, origin.overrides)
+    else:
+        recipe = Recipe.from_content(place.files[RECIPE_NAME], origin.overrides, file=file)
     if recipe_channels(recipe) != gene.config.channels or read_config(place.folder, place.files) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:

@@ -276,10 +276,15 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        lines = _own_file(path, out, most=MOST_METRICS).splitlines()
+        content = _own_file(path, out, most=MOST_METRICS)
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore the file") from None
-    return [row for row in map(_row, lines) if row is not None]
+    return metrics_rows(content)
+
+
+def metrics_rows(content: bytes) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl` with this `content`; lines that are none are left out."""
+    return [row for row in map(_row, content.splitlines()) if row is not None]
 
 
 def truncate_metrics(out: Path, generation: int, *, members: Sequence[int] = ()) -> None:

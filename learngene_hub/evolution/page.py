@@ -7,7 +7,7 @@ from typing import Any
 
 from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import write_text
-from learngene_hub.evolution.checkpoint import check_lineages, has_state, load_state, read_metrics
+from learngene_hub.evolution.checkpoint import check_lineages, has_state, load_state, metrics_rows, read_metrics
 from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, read_config
 from learngene_hub.gene.source import locate
@@ -74,4 +74,5 @@ def _gene(source: str) -> _Past:
     folder, origin = place.folder, read_config(place.folder, place.files).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved")
-    return _Past(read_metrics(folder), origin.recipe, origin, Path(EVOLUTION_NAME))
+    rows = read_metrics(folder) if place.files is None else metrics_rows(place.files.get(METRICS_NAME, b""))
+    return _Past(rows, origin.recipe, origin, Path(EVOLUTION_NAME))

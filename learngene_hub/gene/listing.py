@@ -12,7 +12,7 @@ from learngene_hub.core.files import read_file
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.data import title_of
 from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
-from learngene_hub.gene.folder import CARD_NAME, read_config
+from learngene_hub.gene.folder import CARD_NAME, Files, read_config
 from learngene_hub.gene.source import PREFIX, shipped_folder, shipped_index
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
@@ -73,17 +73,21 @@ def list_learngenes(
     return [one for one in genes if network in {None, one.network} and author in {None, PREFIX.rstrip("/")}]
 
 
-def read_gain(folder: Path, warn: Callable[[str], None] = lambda _: None) -> float | None:
-    """The gain over scratch that the card in `folder` states, in points; None where it states none.
+def read_gain(
+    folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None
+) -> float | None:
+    """The gain over scratch that the card of a gene states, in points; None where it states none.
 
     Args:
         folder: of the gene.
+        files: content of its files, where they were read already; then `folder` is only named in messages.
         warn: told why a card is not read, such as one that is too long.
     """
     path = folder / CARD_NAME
     try:
-        return _gain(card_data(read_file(path, most=4 * MOST_CARD).decode("utf-8"), lenient=True))
-    except FileNotFoundError:
+        content = read_file(path, most=4 * MOST_CARD) if files is None else files[CARD_NAME]
+        return _gain(card_data(content.decode("utf-8"), lenient=True))
+    except (FileNotFoundError, KeyError):
         return None
     except (OSError, ValueError) as error:
         warn(f"{path}: the card is not read: {error}")

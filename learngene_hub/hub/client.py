@@ -92,12 +92,13 @@ class HubOptions:
 
     def headers(self) -> dict[str, str]:
         """What goes with a request that is not the client's; nothing may be compressed, for sizes are compared."""
-        headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=__version__)
+        with asked("the Hub", self):  # the client fetches a list of its own first
+            headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=__version__)
         return {**headers, "Accept-Encoding": "identity", constants.X_HF_DOWNLOAD_COUNTER: "1"}
 
 
 def check_reachable(options: HubOptions) -> None:
-    """Ask the Hub once and briefly, before something that the client would try again for half a minute."""
+    """Ask the Hub once and briefly, without a further attempt."""
     get_session().head(options.site, timeout=TIMEOUT)
 
 
@@ -218,7 +219,7 @@ def _meaning(error: Exception, address: Address | None, options: HubOptions) -> 
         case HfHubHTTPError() | FileMetadataError() | LocalTokenNotFoundError():
             return _answered(error, address, options)
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
-            return HubError(f"{label}: the token has characters that none has: `hf auth login`, or correct HF_TOKEN")
+            return HubError(f"{label}: the token contains invalid characters: `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return HubError(f"{label}: expected a Hub at https://..., found {options.site!r}: correct HF_ENDPOINT")
         case httpx2.HTTPError():

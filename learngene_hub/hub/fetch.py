@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,11 +27,12 @@ from learngene_hub.core.downloads import check_download, limit_of
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
 from learngene_hub.core.files import read_file, write_text
 from learngene_hub.hub.address import COMMIT, Address
-from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, explained, is_busy, not_a_hub, receive
+from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, asked, explained, is_busy, not_a_hub, receive
 from learngene_hub.hub.listing import MOST_LISTING, ListedFile, Listing, fetch_listing
 
 TIME_VARIABLE, TIME_SECONDS = "LEARNGENE_MAX_DOWNLOAD_SECONDS", 300
 MOST_SECONDS = 1e6  # that a thread can be waited for on every system
+MOST_UNLISTED = 10**9  # bytes of a file of the cache whose size no listing tells
 LISTINGS = "learngene"  # folder of listings in that of a repository
 ABANDONED = 24 * 3600  # seconds since somebody wrote into a half-written file
 WRITABLE_BY_ALL = 0o002
@@ -88,13 +89,11 @@ def fetch(
     if options.is_offline:
         return _offline(address, required, wanted, options)
     at_hand = None if options.force_download else _at_hand(address, required, wanted, options)
-    seconds = limit_of(TIME_VARIABLE, TIME_SECONDS, "seconds")
+    seconds = time_limit()
     until = time.monotonic() + seconds
     try:
         with explained(address, options):
-            found = _within(
-                seconds, address, lambda: _newest(address, required, wanted, options, until, patient=at_hand is None)
-            )
+            found = within(seconds, address, lambda: _newest(address, required, wanted, options, until, at_hand))
     except HubUnreachableError as error:
         if at_hand is None:
             raise
@@ -107,7 +106,16 @@ def fetch(
     return found
 
 
-def _within(seconds: float, address: Address, work: Callable[[], _T]) -> _T:
+def time_limit() -> float:
+    """Seconds that fetching may take.
+
+    Raises:
+        HubError: `TIME_VARIABLE` is no number.
+    """
+    return limit_of(TIME_VARIABLE, TIME_SECONDS, "seconds")
+
+
+def within(seconds: float, address: object, work: Callable[[], _T]) -> _T:
     """What `work` gives, if it does so in time; else it is left to itself, in a thread that keeps no process alive.
 
     Raises:
@@ -160,17 +168,17 @@ def _newest(
     wanted: Sequence[str],
     options: HubOptions,
     until: float,
-    *,
-    patient: bool,
+    at_hand: Snapshot | None,
 ) -> Snapshot:
-    """The files at the commit that the Hub says is meant; what of them the cache does not hold is fetched."""
-    pinned = replace(address, revision=_commit_of(address, required[0], options, patient=patient))
+    """The files at the commit that the Hub says is meant; what of them is not `at_hand` is looked for, or fetched."""
+    pinned = replace(address, revision=_commit_of(address, required[0], options, patient=at_hand is None))
     listing = None if options.force_download else _recorded(pinned, options)
     if listing is not None:
-        names = [*required, *(name for name in wanted if name in listing.files)]
-        files = _kept(pinned, names, listing, options)
-        if len(files) == len(names):
-            return Snapshot(_folder(pinned, options), listing.commit, files)
+        names = {*required, *(name for name in wanted if name in listing.files)}
+        if at_hand is None or at_hand.commit != listing.commit:
+            at_hand = Snapshot(_folder(pinned, options), listing.commit, _kept(pinned, names, listing, options))
+        if names <= at_hand.files.keys():
+            return at_hand
     return _complete(pinned, required, wanted, options, until)
 
 
@@ -188,14 +196,15 @@ def _commit_of(address: Address, file: str, options: HubOptions, *, patient: boo
     url = hf_hub_url(address.repo_id, file, revision=address.revision, endpoint=options.endpoint)
 
     def ask() -> str | None:
-        return get_hf_file_metadata(
-            url,
-            timeout=cast(float, TIMEOUT),  # httpx takes both
-            token=options.token,
-            library_name=LIBRARY,
-            library_version=__version__,
-            endpoint=options.endpoint,
-        ).commit_hash
+        with asked(address, options):
+            return get_hf_file_metadata(
+                url,
+                timeout=cast(float, TIMEOUT),  # httpx takes both
+                token=options.token,
+                library_name=LIBRARY,
+                library_version=__version__,
+                endpoint=options.endpoint,
+            ).commit_hash
 
     commit = again(ask, retry=is_busy) if patient else ask()
     if commit is None or not COMMIT.fullmatch(commit):
@@ -239,15 +248,16 @@ def _fetched(address: Address, file: ListedFile, options: HubOptions, until: flo
     )
 
 
-def _kept(address: Address, names: Sequence[str], listing: Listing | None, options: HubOptions) -> dict[str, bytes]:
+def _kept(address: Address, names: Iterable[str], listing: Listing | None, options: HubOptions) -> dict[str, bytes]:
     """Those of the files `names` that the cache holds for a commit; with a listing, only as it has them."""
     found = {}
     for name in names if listing is None else [name for name in names if name in listing.files]:
         with suppress(OSError):  # of another user, perhaps
             path = try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=address.revision)
-            content = Path(path).read_bytes() if isinstance(path, str) else None
-            if content is not None and (listing is None or listing.files[name].fits(content)):
-                found[name] = content
+            if isinstance(path, str):
+                content = read_file(Path(path), most=MOST_UNLISTED if listing is None else listing.files[name].size)
+                if listing is None or listing.files[name].fits(content):
+                    found[name] = content
     return found
 
 
@@ -257,7 +267,7 @@ def _of_other_commits(snapshots: Path, files: Sequence[ListedFile]) -> dict[str,
     for file in files:
         for path in snapshots.glob(f"*/{file.name}"):
             with suppress(OSError):
-                if path.stat().st_size == file.size and file.fits(content := path.read_bytes()):
+                if path.stat().st_size == file.size and file.fits(content := read_file(path, most=file.size)):
                     found[file.name] = content
                     break
     return found

@@ -5,9 +5,9 @@ a person there, and is not overwritten unawares.
 """
 
 import hashlib
-import math
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from learngene_hub.core.errors import HubError
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions, again, asked, explained
-from learngene_hub.hub.fetch import fetch
+from learngene_hub.hub.fetch import fetch, time_limit, within
 from learngene_hub.hub.listing import Listing, fetch_listing
 
 CARD_NAME = "README.md"
@@ -117,7 +117,9 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOpti
 
 
 def _listing(address: Address, options: HubOptions) -> Listing:
-    return fetch_listing(address, options, until=math.inf)
+    seconds = time_limit()
+    until = time.monotonic() + seconds
+    return within(seconds, address, lambda: fetch_listing(address, options, until=until))
 
 
 def _changed(files: Mapping[str, bytes], there: Listing) -> tuple[str, ...]:

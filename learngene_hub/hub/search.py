@@ -1,38 +1,54 @@
 """Repositories found by their tags."""
 
+import time
 from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
 
 from huggingface_hub import ModelCardData
 from huggingface_hub.hf_api import ModelInfo
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from learngene_hub.core.errors import HubError
-from learngene_hub.hub.client import HubOptions, asked, check_reachable, explained, not_a_hub
+from learngene_hub.hub.client import HubOptions, asked, explained, not_a_hub, receive
+from learngene_hub.hub.fetch import time_limit, within
 
 LIMIT = 200
+MOST_FOUND = 50 * 10**6  # bytes of their list, with all cards' metadata
+LABEL = "the list of repositories"
+
+
+class _Found(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    id: str
+    downloads: int | None = None
+    card: Any = Field(None, alias="cardData")
 
 
 def find_models(tags: Sequence[str], *, author: str | None, search: str | None, options: HubOptions) -> list[ModelInfo]:
     """Repositories with all `tags`, the most downloaded first, at most 200, each with its card's metadata.
 
     Raises:
-        HubUnreachableError: the Hub does not answer.
-        HubError: offline, or the Hub refuses.
+        HubUnreachableError: the Hub does not answer, or not in time.
+        HubError: offline, or the Hub refuses, or its answer is none of a Hub's, or longer than `MOST_FOUND`.
     """
     if options.is_offline:
         raise HubError("the Hub cannot be searched: HF_HUB_OFFLINE forbids it")
+    query = {"filter": list(tags), "author": author, "search": search, "sort": "downloads", "limit": LIMIT}
+    query |= {"expand": ["cardData", "downloads"]}
+    url = f"{options.site}/api/models?{urlencode({key: one for key, one in query.items() if one}, doseq=True)}"
+    seconds = time_limit()
+    until = time.monotonic() + seconds
     with explained(None, options):
-        check_reachable(options)
-        with asked("the list of repositories", options):
-            found = list(
-                options.api().list_models(
-                    filter=list(tags),
-                    author=author,
-                    search=search,
-                    sort="downloads",
-                    limit=LIMIT,
-                    expand=["cardData", "downloads", "tags"],
-                )
-            )
-    if not all(isinstance(one.id, str) and isinstance(one.downloads, int | None) for one in found):
-        raise HubError(not_a_hub("the list of repositories", options))
-    return [one for one in found if isinstance(one.card_data, ModelCardData | None)]
+        content = within(seconds, LABEL, lambda: receive(url, options, most=MOST_FOUND, until=until))
+    try:
+        found = TypeAdapter(list[_Found]).validate_json(content)
+    except ValidationError:
+        raise HubError(not_a_hub(LABEL, options)) from None
+    with asked(LABEL, options):
+        models = [
+            ModelInfo(id=one.id, downloads=one.downloads, cardData=one.card)  # type: ignore[no-untyped-call]
+            for one in found
+        ]
+    return [one for one in models if isinstance(one.card_data, ModelCardData | None)]

@@ -100,7 +100,29 @@ class Recipe(Section):
             RecipeError: no such file or recipe, not YAML, or any number of faults in it, all listed.
         """
         file = _locate(path)
-        text = _read(file)
+        try:
+            return cls.from_content(read_file(file, most=MOST), overrides, file=file)
+        except OSError as error:
+            raise RecipeError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+
+    @classmethod
+    def from_content(cls, written: bytes, overrides: Sequence[str] = (), *, file: Path) -> "Recipe":
+        """The recipe of a `file` that was read already, with overrides; everything is checked.
+
+        Args:
+            written: content of the file.
+            overrides: see `from_file`.
+            file: for messages only.
+
+        Raises:
+            RecipeError: it is too long or not YAML, or any number of faults in it, all listed.
+        """
+        if len(written) > MOST:
+            raise RecipeError(f"{file}: expected a recipe of at most {MOST:,} bytes, found {len(written):,}")
+        try:
+            text = written.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{file}: cannot be read as UTF-8 text: {error}") from None
         content = _parse(text, file)
         for override in overrides:
             _apply(content, override)
@@ -213,13 +235,6 @@ def _locate(path: str | Path) -> Path:
     near = difflib.get_close_matches(Path(path).stem, shipped, n=1)
     hint = f"did you mean `{near[0]}`?" if near else "`learngene recipes list` shows what is shipped"
     raise RecipeError(f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found neither; {hint}")
-
-
-def _read(file: Path) -> str:
-    try:
-        return read_file(file, most=MOST).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read as UTF-8 text: {error}") from None
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the cache holds: files of huggingface_hub, of older versions and of others; and what is believed of them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,12 +10,19 @@ import warnings
 import pytest
 from hub_genes import ALL_FILES, REPO, asked
 from hub_server import Fault
-from huggingface_hub import scan_cache_dir, snapshot_download
+from huggingface_hub import constants, scan_cache_dir, snapshot_download
+from typer.testing import CliRunner
 
-from learngene_hub.core.errors import HubError, LearngeneWarning
+from learngene_hub.cli.main import app
+from learngene_hub.core.errors import HubError, LearngeneWarning, RunError
+from learngene_hub.core.files import read_file
+from learngene_hub.evaluation.candidates import load_candidates
+from learngene_hub.evolution.page import write_page
 from learngene_hub.gene.folder import verify
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate
+from learngene_hub.hub import fetch
+from learngene_hub.report.results import GAIN_METRIC
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -163,3 +171,73 @@ def test_a_warning_is_one_line_at_the_command_line(hub, push, tmp_path, words):
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
     assert said.startswith(f"warning: {REPO}: ")
     assert said.count("\n") == 1
+
+
+def test_no_more_of_a_cached_file_is_read_than_its_listing_says(push, load, home):
+    commit = push().commit
+    load()
+    with (home / "snapshots" / commit / "learngene.safetensors").open("r+b") as file:
+        file.truncate(200 * 10**9)  # takes no room, and cannot be read whole
+    with pytest.raises(HubError, match=r"not in the cache .*, or damaged there"):
+        load(local_files_only=True)
+    load()
+
+
+def test_a_load_from_the_cache_reads_each_file_once(push, load, monkeypatch):
+    push()
+    load()
+    read = []
+    monkeypatch.setattr(
+        fetch, "read_file", lambda path, *, most: (read.append(path.name), read_file(path, most=most))[1]
+    )
+    load()
+    files = [name for name in read if name in ALL_FILES]
+    assert sorted(files) == ["README.md", "config.json", "learngene.safetensors"]
+
+
+def damage(home, commit, name, content):
+    """Has the cache hold other `content` than was fetched."""
+    path = home / "snapshots" / commit / name
+    assert path.read_bytes() != content
+    path.write_bytes(content)
+
+
+def test_a_damaged_card_of_the_cache_is_not_what_info_shows(push, home, options, copy, tmp_path, monkeypatch):
+    (copy / "README.md").write_text(card_with_gain(12.5))
+    commit = push(copy).commit
+    for name, value in (("HF_HUB_CACHE", str(options.cache)), ("HF_HUB_OFFLINE", False)):
+        monkeypatch.setattr(constants, name, value)
+    words = ["info", REPO, "--json"]
+    assert json.loads(CliRunner().invoke(app, words).stdout)["gain_over_scratch"] == 12.5
+    damage(home, commit, "README.md", card_with_gain(99.0).encode())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert json.loads(CliRunner().invoke(app, words).stdout)["gain_over_scratch"] is None
+
+
+def card_with_gain(points):
+    metric = f"metrics: [{{type: {GAIN_METRIC}, value: {points}}}]"
+    dataset = "dataset: {type: t, name: n}"
+    index = f"model-index: [{{name: a, results: [{{task: {{type: t}}, {dataset}, {metric}}}]}}]"
+    return f"---\nlibrary_name: learngene\n{index}\n---\n# Gene\n"
+
+
+def test_a_damaged_recipe_of_the_cache_is_not_evaluated_by(push, home, options, monkeypatch):
+    commit = push().commit
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(options.cache))
+    (whole,) = load_candidates([REPO], data=None)
+    assert whole.recipe.name == "tiny"
+    damage(home, commit, "recipe.yaml", whole.recipe.text.replace("name: tiny", "name: other").encode())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (damaged,) = load_candidates([REPO], data=None)
+    assert damaged.recipe is None
+
+
+def test_damaged_metrics_of_the_cache_make_no_page(push, home, options, monkeypatch, tmp_path):
+    commit = push().commit
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(options.cache))
+    assert write_page(REPO, tmp_path / "whole.html").is_file()
+    metrics = home / "snapshots" / commit / "metrics.jsonl"
+    damage(home, commit, "metrics.jsonl", metrics.read_bytes() + b"\n")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(RunError, match=r"expected metrics\.jsonl with a row for every generation, found none"):
+        write_page(REPO, tmp_path / "damaged.html")

@@ -12,10 +12,13 @@ import pytest
 from hub_calls import Answer
 from hub_genes import REPO, asked
 from hub_server import Fault
+from huggingface_hub import constants
+from huggingface_hub.utils import _detect_agent
 
 from learngene_hub import list_learngenes
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
 from learngene_hub.hub import client as client_module
+from learngene_hub.hub import search
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 PAUSE = client_module._pause
@@ -138,6 +141,28 @@ def test_an_odd_list_of_repositories_is_named(hub, answers, body):
     answers("GET", "/api/models", body)
     with pytest.raises(HubError, match=r"^the list of repositories: http\S+ does not answer like a Hub"):
         list_learngenes(hub=True)
+
+
+def test_a_server_that_answers_everything_with_a_list_is_named(hub, push, load, answers, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))  # as with a new HF_HOME
+    answers("GET", ".*", [])
+    for attempt in (load, push, lambda: load(revision="0" * 40)):
+        monkeypatch.setattr(_detect_agent, "_registry", None)
+        (tmp_path / "harnesses.json").unlink(missing_ok=True)
+        with pytest.raises(HubError, match="does not answer like a Hub: check HF_ENDPOINT"):
+            attempt()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_list_of_repositories_without_end_is_not_read_whole(storage, monkeypatch):
+    monkeypatch.setattr(search, "MOST_FOUND", 10**6)
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
+    endless = [head, *[b" " * 100_000] * 1000, b"[]"]
+    address, sent, _ = storage((endless, False), (endless, False))
+    with pytest.raises(HubError, match=r"^the list of repositories: http\S+ does not answer like a Hub"):
+        list_learngenes(hub=True, endpoint=address.removesuffix("/file"))
+    assert sum(sent) < 50e6  # of 100 MB; what the system had taken is not read
 
 
 @pytest.mark.parametrize("commit", ["../../../../x", "a" * 39, "A" * 40, ""])

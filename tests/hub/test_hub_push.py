@@ -1,5 +1,6 @@
 """Genes to the Hub, by the unmodified client, against a server of the Hub's protocol on this machine."""
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from learngene_hub.core.errors import GeneFileError, HubError, HubUnreachableErr
 from learngene_hub.gene.sharing import pull_gene, push_gene
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
-from learngene_hub.hub.push import PushTerms
+from learngene_hub.hub.push import XET_PAUSE, PushTerms
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -296,3 +297,20 @@ def test_a_pulled_gene_that_is_pushed_elsewhere_names_the_new_place_only(hub, pu
     pull_gene(REPO, tmp_path / "mine", options=options)
     push(tmp_path / "mine", "owner/other")
     assert REPO not in hub.files("owner/other")["README.md"].decode()
+
+
+def test_a_push_waits_no_longer_for_the_listing_than_a_load(hub, push, monkeypatch):
+    push()
+    monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_SECONDS", "0.5")
+    hub.faults.append(Fault("GET", "/api/models/owner/gene", "drip", seconds=600))
+    with pytest.raises(HubUnreachableError, match=r"^owner/gene: not complete after 0\.5 seconds"):
+        push()
+
+
+@pytest.mark.xet
+@pytest.mark.parametrize("said", [None, "7ms"])
+def test_an_upload_shortens_the_pauses_of_xet_unless_the_user_has_chosen_them(push, monkeypatch, said):
+    monkeypatch.setenv(XET_PAUSE, "")  # so that it is put back at the end
+    monkeypatch.delenv(XET_PAUSE) if said is None else monkeypatch.setenv(XET_PAUSE, said)
+    push()
+    assert os.environ[XET_PAUSE] == (said or "1500ms")

@@ -202,7 +202,7 @@ def test_an_answer_that_is_none_of_the_hubs_is_an_error(hub, push, load, answer)
 @pytest.mark.parametrize("token", ["hf_\n", "hf_é"])
 def test_a_token_that_cannot_be_one_is_named_and_not_shown(push, load, token):
     push()
-    with pytest.raises(HubError, match="the token has characters that none has") as caught:
+    with pytest.raises(HubError, match="the token contains invalid characters") as caught:
         load(token=token)
     assert token not in str(caught.value)
     assert token not in repr(HubOptions(token=token))
