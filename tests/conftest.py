@@ -1,6 +1,7 @@
 """What all tests share: one thread, no network, a cache of their own, and one tiny evolution run once."""
 
 import os
+import re
 import tempfile
 
 # Read at import by the libraries below, so they are set before any of them is imported.
@@ -15,9 +16,11 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }
 
+import hub_calls
 import huggingface_hub
 import pytest
 import torch
+from hub_calls import Answer
 from hub_server import HubServer
 from huggingface_hub import constants, hf_api
 from huggingface_hub.utils import _xet
@@ -112,3 +115,14 @@ def hub(request, monkeypatch, tmp_path):
         huggingface_hub.close_session()  # the one HTTP client of the process: it knows NO_PROXY when it is made
         yield server
         huggingface_hub.close_session()
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Has the Hub answer otherwise: `answers("GET", pattern of the path, body, status=..., headers=...)`."""
+
+    def do(method, pattern, body=b"", **more):
+        entry = (method, re.compile(pattern), lambda call, *_: Answer(body, **more))
+        monkeypatch.setattr(hub_calls, "ROUTES", [entry, *hub_calls.ROUTES])
+
+    return do

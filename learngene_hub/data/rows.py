@@ -129,11 +129,12 @@ def open_hub(
         DataError: it cannot be downloaded or read, or a column is missing or of another type.
         HubError: it is larger than may be fetched at once.
     """
+    odd = (TypeError, AttributeError, LookupError)  # what an answer of another type ends in, within the libraries
     datasets = optional_module("datasets")
     with _quiet(), _without_waiting(datasets) as silence:
         try:
             splits = _splits(datasets, hub_id, revision)
-        except (OSError, ValueError, RuntimeError, httpx2.HTTPError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, RuntimeError, httpx2.HTTPError, *odd, datasets.exceptions.DatasetsError) as error:
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: "
                 f"{silence or error}. Without a connection, point data.path= (`learngene evaluate`: --data) at a local "
@@ -170,7 +171,7 @@ def _check_sizes(hub_id: str, sizes: Mapping[str, int | None]) -> int:
         DataError: the Hub does not list a file, or does not say how large it is.
         HubError: they are more than the limit.
     """
-    if unknown := [name for name, size in sizes.items() if size is None]:
+    if unknown := [name for name, size in sizes.items() if type(size) is not int or size < 0]:
         raise DataError(f"{hub_id}: expected a size for each of its files, found none for {shorten(unknown)}")
     size = sum(size or 0 for size in sizes.values())
     check_download(hub_id, size)

@@ -68,3 +68,21 @@ def test_a_data_set_cannot_name_files_of_this_machine(shared, tmp_path):
     )
     with pytest.raises(DataError, match=r"Cannot load 'owner/pets'.*Data files don't belong to owner/pets"):
         load_classes(DataSource(None, REPO, 8), ["ant"])
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"7", b'{"siblings": 7}', b'{"siblings": [{"rfilename": 5}]}', b"{}"])
+def test_a_listing_that_is_none_is_refused(shared, answers, body):
+    answers("GET", r"/api/datasets/owner/pets(/revision/.*)?", body)
+    with pytest.raises(DataError, match=r"Cannot load 'owner/pets'"):
+        load_classes(DataSource(None, REPO, 8), ["ant"])
+
+
+@pytest.mark.parametrize("size", [b'"5"', b"-5", b"1.5"])
+def test_a_size_that_is_none_is_refused(shared, answers, size):
+    listed = b'{"id": "owner/pets", "sha": "%s", "siblings": [{"rfilename": "README.md", "size": %s}]}' % (
+        b"a" * 40,
+        size,
+    )
+    answers("GET", r"/api/datasets/owner/pets(/revision/.*)?", listed)
+    with pytest.raises(DataError, match=r"expected a size for each of its files"):
+        load_classes(DataSource(None, REPO, 8), ["ant"])

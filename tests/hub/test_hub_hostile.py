@@ -1,15 +1,12 @@
 """A Hub that answers in other ways than a Hub does, too slowly, without end, or only at the second attempt."""
 
 import hashlib
-import re
 import socket
 import threading
 import time
 from dataclasses import replace
 
-import hub_calls
 import pytest
-from hub_calls import Answer
 from hub_genes import REPO, asked
 from hub_server import Fault
 from huggingface_hub import constants
@@ -23,17 +20,6 @@ from learngene_hub.hub import search
 pytestmark = pytest.mark.usefixtures("no_waiting")
 PAUSE = client_module._pause
 RESOLVE = r"/owner/gene/resolve/[^/]+/"
-
-
-@pytest.fixture
-def answers(monkeypatch):
-    """Has the Hub answer otherwise: `answers("GET", pattern of the path, body, status=..., headers=...)`."""
-
-    def do(method, pattern, body=b"", **more):
-        entry = (method, re.compile(pattern), lambda call, *_: Answer(body, **more))
-        monkeypatch.setattr(hub_calls, "ROUTES", [entry, *hub_calls.ROUTES])
-
-    return do
 
 
 @pytest.fixture
