@@ -18,11 +18,11 @@ from learngene_hub.core.errors import HubError, LearngeneWarning, RunError
 from learngene_hub.core.files import read_file
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evolution.page import write_page
+from learngene_hub.gene.card import GAIN_METRIC
 from learngene_hub.gene.folder import verify
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate
 from learngene_hub.hub import fetch
-from learngene_hub.report.results import GAIN_METRIC
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
