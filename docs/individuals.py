@@ -39,11 +39,12 @@ def write_individuals(run: Path, out: Path) -> list[Path]:
     average = {name: torch.stack([gene[name] for gene in genes]).mean(dim=0) for name in genes[0]}
     places = [out / f"{run.name}-{name}" for name in (*born, "average")]
     for place, gene, one in zip(places, [*genes, average], [*each, config], strict=True):
-        _write(place, gene, one, run / GENE_FOLDER / RECIPE_NAME)
+        write_gene_folder(place, gene, one, run / GENE_FOLDER / RECIPE_NAME)
     return places
 
 
-def _write(place: Path, gene: Mapping[str, Tensor], config: GeneConfig, recipe: Path) -> None:
+def write_gene_folder(place: Path, gene: Mapping[str, Tensor], config: GeneConfig, recipe: Path) -> None:
+    """Write the folder of a gene, with its recipe."""
     with atomic_path(place) as folder:
         folder.mkdir()
         write_gene(folder, gene, config)

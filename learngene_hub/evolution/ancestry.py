@@ -15,11 +15,11 @@ from torch import Tensor
 
 from learngene_hub.core.rng import generator
 from learngene_hub.data import Task, sample_task
-from learngene_hub.evolution.critics import critic_fitness
+from learngene_hub.evolution.critics import critic_accuracies
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.operators import mutate
 from learngene_hub.evolution.plan import GenerationPlan, check_precision
-from learngene_hub.genome.birth import Body, gene_network, newborn, placed
+from learngene_hub.genome.birth import gene_network, newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract, inherited_parts
 from learngene_hub.networks import LearngeneNetwork
@@ -33,12 +33,10 @@ class SharedData:
     """What all workers of a run look at.
 
     Attributes:
-        body: what every network is built as.
         environment: the images.
         critic_tasks: what critics learn, the same in every generation.
     """
 
-    body: Body
     environment: Environment
     critic_tasks: tuple[Task, ...]
 
@@ -75,6 +73,8 @@ class AncestryTask:
     @property
     def label(self) -> str:
         """What the log calls it."""
+        if self.plan.generation < 0:
+            return "the ancestor of the search"
         return f"generation {self.plan.generation + 1}, individual {self.number + 1}"
 
     def __call__(self, shared: SharedData, step: Step) -> Outcome:
@@ -91,17 +91,17 @@ class AncestryTask:
         if genome is None:
             return Outcome(None, loss, math.nan)
         with threads(plan.critics.threads):
-            fitness = critic_fitness(
+            accuracies = critic_accuracies(
                 genome,
                 shared.environment.held_out,
                 shared.critic_tasks,
                 plan.critics.training,
-                body=shared.body,
+                body=plan.body,
                 cross=plan.cross,
                 seed=plan.seed,
                 on_step=partial(step, doing="critics"),
             )
-        return Outcome(genome, loss, fitness)
+        return Outcome(genome, loss, sum(accuracies) / len(accuracies))
 
     def _live(self, shared: SharedData, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
         """Inherit, train, mutate, extract: the learngene, mutated, and the last loss; None where that is NaN.
@@ -134,7 +134,7 @@ class AncestryTask:
     def _newborn(self, shared: SharedData, classes: int) -> LearngeneNetwork:
         """The network that inherits from the parent, on the device of the images."""
         network = newborn(
-            shared.body,
+            self.plan.body,
             num_classes=classes,
             gene=self.parent,
             cross=self.plan.cross,
@@ -148,7 +148,7 @@ class AncestryTask:
         structure, rate = network.structure, self.plan.ancestry.mutation_rate
         state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
         state = mutate(state, structure, self.sizes, rate=rate, generator=self._draws("mutate"))
-        thin = placed(gene_network(shared.body, self.sizes, num_classes=0), shared.environment.base.device)
+        thin = placed(gene_network(self.plan.body, self.sizes, num_classes=0), shared.environment.base.device)
         thin.load_state_dict(thin.state_dict() | dict(extract(state, structure, self.sizes).tensors))
         measure_statistics(thin, images, self.plan.ancestry.training.precision)
         alone = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}

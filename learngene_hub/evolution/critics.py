@@ -1,7 +1,7 @@
 """Critics: what a learngene is worth is what networks that inherit it learn from few images."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from learngene_hub.core.rng import generator
 from learngene_hub.data import Task
@@ -11,7 +11,7 @@ from learngene_hub.training.fewshot import Images, query_accuracy, support_batch
 from learngene_hub.training.loop import Training, train
 
 
-def critic_fitness(
+def critic_accuracies(
     gene: Genome,
     images: Images,
     tasks: Sequence[Task],
@@ -21,8 +21,8 @@ def critic_fitness(
     cross: str,
     seed: int,
     on_step: Callable[[int], None] = lambda images: None,
-) -> float:
-    """Mean accuracy of critic networks that inherit `gene`, one a task.
+) -> tuple[float, ...]:
+    """The accuracies of critic networks that inherit `gene`, one a task; their mean is its fitness.
 
     Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and training: ours. All learngenes of an
     evolution meet the same tasks, newborn weights and batches, so that fitness is a function of the gene and compares
@@ -39,19 +39,16 @@ def critic_fitness(
         on_step: called with the number of images of every step of every critic.
 
     Returns:
-        Mean top-1 accuracy in [0, 1]; NaN if any training diverged.
+        Top-1 accuracies in [0, 1]; NaN where a training diverged.
     """
-
-    def accuracies() -> Iterator[float]:
-        for number, task in enumerate(tasks):
-            network = newborn(
-                body, num_classes=len(task.classes), gene=gene, cross=cross, seed=seed, path=("critic", number)
-            )
-            network = placed(network, images.device)
-            draws = generator(seed, "critic batches", number)
-            batches = support_batches(images, task, training.optimisation.batch_size, draws)
-            loss = train(network, batches, training, on_step=on_step)
-            yield loss if math.isnan(loss) else query_accuracy(network, images, task, training.precision)
-
-    found = list(accuracies())
-    return sum(found) / len(found)
+    accuracies = []
+    for number, task in enumerate(tasks):
+        network = newborn(
+            body, num_classes=len(task.classes), gene=gene, cross=cross, seed=seed, path=("critic", number)
+        )
+        network = placed(network, images.device)
+        draws = generator(seed, "critic batches", number)
+        batches = support_batches(images, task, training.optimisation.batch_size, draws)
+        loss = train(network, batches, training, on_step=on_step)
+        accuracies.append(loss if math.isnan(loss) else query_accuracy(network, images, task, training.precision))
+    return tuple(accuracies)

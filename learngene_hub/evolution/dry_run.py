@@ -18,6 +18,7 @@ from learngene_hub.evolution.plan import (
     network_body,
     pick_precision,
     plan_generation,
+    plan_search,
     recipe_channels,
 )
 from learngene_hub.gene.config import Dtype
@@ -82,9 +83,11 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     full = _full_network(body)
     with torch.device("meta"):
         thin = gene_network(body, channels, num_classes=0)
-    plans = _plans(recipe, precision)
-    images = sum(plan.images for plan in plans)
-    rate = _images_per_second(plans[-1], body, recipe.data.image_size, device)
+    plans, size = _plans(recipe, precision), recipe.data.image_size
+    line = sum(plan.images for plan in plans)
+    rate = _images_per_second(plans[-1], size, device)
+    search = plan_search(recipe, classes=data.base if data else plans[0].ancestry.ways, precision=precision, threads=1)
+    searched = search.images / _images_per_second(search.ancestor, size, device) if search else 0.0
     gene = gene_shape(recipe)
     return Forecast(
         network_parameters=sum(weight.numel() for weight in full.parameters()),
@@ -92,11 +95,11 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         gene_bytes=_bytes(gene, recipe.gene.dtype),
         checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
         data=data,
-        images=images,
-        flops=images * training_flops(full, recipe.data.image_size),
-        seconds=images / rate,
+        images=line + (search.images if search else 0),
+        flops=evolution_flops(recipe, body),
+        seconds=line / rate + searched,
         images_per_second=rate,
-        memory_bytes=_memory(plans[-1], body, recipe.data.image_size),
+        memory_bytes=_memory(plans[-1], size),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         precision=precision,
     )
@@ -104,8 +107,9 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
 
 def evolution_flops(recipe: Recipe, body: Body) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
-    images = sum(plan.images for plan in _plans(recipe, "float32"))
-    return images * training_flops(_full_network(body), recipe.data.image_size)
+    size, search = recipe.data.image_size, plan_search(recipe, classes=2, precision="float32", threads=1)
+    line = sum(plan.images for plan in _plans(recipe, "float32")) * training_flops(_full_network(body), size)
+    return line + (search.images * training_flops(_full_network(search.ancestor.body), size) if search else 0.0)
 
 
 def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:
@@ -132,12 +136,12 @@ def training_flops(network: LearngeneNetwork, image_size: int) -> float:
     return 3.0 * float(counter.get_total_flops())
 
 
-def _images_per_second(plan: GenerationPlan, body: Body, size: int, device: torch.device) -> float:
+def _images_per_second(plan: GenerationPlan, size: int, device: torch.device) -> float:
     """Images per second of a few ancestry steps on noise."""
     life, ways = plan.ancestry.training, plan.ancestry.ways
-    network = placed(newborn(body, num_classes=ways, gene=None, cross="zero", seed=plan.seed), device)
+    network = placed(newborn(plan.body, num_classes=ways, gene=None, cross="zero", seed=plan.seed), device)
     count = life.optimisation.batch_size
-    images = torch.rand(count, body.in_chans, size, size, generator=generator(plan.seed, "plan")).to(device)
+    images = torch.rand(count, plan.body.in_chans, size, size, generator=generator(plan.seed, "plan")).to(device)
     batch = images, torch.arange(count).remainder(ways).to(device)
 
     def run(steps: int) -> float:
@@ -149,10 +153,10 @@ def _images_per_second(plan: GenerationPlan, body: Body, size: int, device: torc
     return MEASURED_STEPS * count / run(MEASURED_STEPS)
 
 
-def _memory(plan: GenerationPlan, body: Body, size: int) -> int:
+def _memory(plan: GenerationPlan, size: int) -> int:
     """Bytes of one ancestry network in training."""
     optimisation = plan.ancestry.training.optimisation
-    network = newborn(body, num_classes=plan.ancestry.ways, gene=None, cross="zero", seed=plan.seed)
+    network = newborn(plan.body, num_classes=plan.ancestry.ways, gene=None, cross="zero", seed=plan.seed)
     few, more = (_saved_bytes(network, plan.ancestry.training.precision, size, count) for count in (2, 4))
     copies = 4 if optimisation.optimizer == "adamw" else 3  # weights, gradients and the optimiser's memory
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())

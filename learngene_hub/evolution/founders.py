@@ -13,7 +13,7 @@ from safetensors.torch import save
 from learngene_hub.core.files import read_file, write_text
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.store import KeyedStore
-from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.gene.folder import read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
 
@@ -51,25 +51,25 @@ class Founders:
     images: str
     reporter: Reporter
 
-    def get(self, task: AncestryTask, shared: SharedData, make: Callable[[], Founder]) -> tuple[Founder, bool]:
+    def get(self, task: AncestryTask, make: Callable[[], Founder]) -> tuple[Founder, bool]:
         """The founder of `task`, and whether it was kept here; else it is made, and kept unless it failed."""
         store = KeyedStore(self.folder, "a founder", _write, _read, self.reporter)
-        key = self._key(task, shared)
+        key = self._key(task)
         with store.held(key):
             if (kept := store.find(key)) is not None:
-                self.reporter.line(f"generation {task.plan.generation + 1}: a founder that another run has raised")
+                self.reporter.line(f"{task.label}: raised before")
                 return kept, True
             made = make()
             if not math.isnan(made.outcome.fitness):
                 store.keep(key, made)
             return made, False
 
-    def _key(self, task: AncestryTask, shared: SharedData) -> dict[str, Any]:
+    def _key(self, task: AncestryTask) -> dict[str, Any]:
         plan, parent = task.plan, task.parent
         return {
             "format": FORMAT,
             "images": self.images,
-            "body": repr(shared.body),
+            "body": repr(plan.body),
             "sizes": dict(task.sizes),
             # a lone individual knows no selection
             "plan": repr((plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics)),

@@ -26,7 +26,6 @@ from learngene_hub.workers import Pool, Step
 def next_generation(
     state: EvolutionState,
     plan: GenerationPlan,
-    shared: SharedData,
     sizes: Mapping[str, int],
     workers: Pool[SharedData],
     bar: Bar,
@@ -37,9 +36,8 @@ def next_generation(
     Args:
         state: what the generations before have left.
         plan: of this one.
-        shared: what the workers look at.
         sizes: group -> channels of the gene of one that inherits nothing.
-        workers: does all training, on `shared`.
+        workers: does all training.
         bar: shows images.
         founders: where lone founders are kept for other runs, and looked for; None: nowhere.
 
@@ -56,7 +54,7 @@ def next_generation(
         AncestryTask(plan, number, parent.genome if parent else None, parent.genome.sizes if parent else sizes)
         for number, parent in enumerate(parents)
     ]
-    outcomes, engine, seconds_before = _raised(tasks, shared, workers, bar, founders)
+    outcomes, engine, seconds_before = _raised(tasks, workers, bar, founders)
     born = [
         _individual(state.next_id + number, parent, outcome, plan.generation)
         for number, (parent, outcome) in enumerate(zip(parents, outcomes, strict=True))
@@ -75,7 +73,6 @@ def next_generation(
 
 def _raised(
     tasks: Sequence[AncestryTask],
-    shared: SharedData,
     workers: Pool[SharedData],
     bar: Bar,
     founders: Founders | None,
@@ -93,7 +90,7 @@ def _raised(
 
     if founders is None or len(tasks) > 1:
         return _outcomes(workers, tasks, advance), workers.record(), 0.0
-    founder, is_old = founders.get(tasks[0], shared, run)
+    founder, is_old = founders.get(tasks[0], run)
     if is_old:
         advance(plan.images, "raised before")
     return [founder.outcome], founder.engine, founder.seconds if is_old else 0.0

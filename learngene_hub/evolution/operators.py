@@ -1,4 +1,4 @@
-"""The genetic operators: pure functions from tensors and numbers to new ones."""
+"""The genetic operators: pure functions from tensors, shapes and numbers to new ones."""
 
 import math
 from collections.abc import Mapping
@@ -7,8 +7,13 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.errors import SelectionError
+from learngene_hub.genome.shape import Shape, ShapeSpace
 from learngene_hub.genome.surgery import State, reorder
 from learngene_hub.networks import Group, Structure
+
+LEAST_SHARE = 1 / 16  # the least proportion of a random shape's group, the largest being 1
+MOST_GROUPS = 3  # that one mutation of a shape changes
+SPREAD = 0.5  # standard deviation of the logarithm of a mutated group's factor
 
 
 def mutate(
@@ -45,6 +50,43 @@ def exchange(
         name: _of_channels(_exchange(group.size // group.unit, sizes[name] // group.unit, rate, generator), group.unit)
         for name, group in groups.items()
     }
+
+
+def random_shape(space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
+    """A shape whose proportions are drawn, evenly on a logarithmic scale (ours).
+
+    Args:
+        space: of shapes, with their budget.
+        generator: source of the draws, on the CPU.
+    """
+    draws = torch.rand(len(space.structure.groups), generator=generator, dtype=torch.float64)
+    return space.fitted(
+        {name: LEAST_SHARE**draw for name, draw in zip(space.structure.groups, draws.tolist(), strict=True)}
+    )
+
+
+def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
+    """The same shape with one to three groups larger or smaller; the others pay in proportion (ours).
+
+    Args:
+        shape: to be changed.
+        space: of shapes, with their budget.
+        generator: source of the draws, on the CPU.
+    """
+    fractions = space.fractions(shape)
+    count = int(torch.randint(1, min(MOST_GROUPS, len(fractions)) + 1, (), generator=generator))
+    chosen = torch.randperm(len(fractions), generator=generator)[:count].tolist()
+    factors = (SPREAD * torch.randn(count, generator=generator, dtype=torch.float64)).exp().tolist()
+    names = list(fractions)
+    return space.fitted(
+        fractions | {names[i]: fractions[names[i]] * factor for i, factor in zip(chosen, factors, strict=True)}
+    )
+
+
+def recombine_shapes(first: Shape, second: Shape, space: ShapeSpace) -> dict[str, int]:
+    """The shape between two: the geometric mean of their fractions, fitted to the budget (ours)."""
+    mine, theirs = space.fractions(first), space.fractions(second)
+    return space.fitted({name: math.sqrt(mine[name] * theirs[name]) for name in mine})
 
 
 def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Tensor:

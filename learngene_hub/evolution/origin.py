@@ -9,6 +9,7 @@ from learngene_hub.core.plain_yaml import with_changed_text
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.environment import Environment, data_source, source_name
 from learngene_hub.evolution.individual import EvolutionState, Individual
+from learngene_hub.evolution.plan import network_body
 from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
 from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure
@@ -21,15 +22,15 @@ def gene_config(
     best: Individual, rows: Sequence[Mapping[str, Any]], state: EvolutionState, recipe: Recipe, shared: SharedData
 ) -> GeneConfig:
     """The config of the gene of `best`, its hash to come; `rows` are those of `metrics.jsonl`."""
-    environment = shared.environment
+    body, environment = network_body(recipe), shared.environment
     return GeneConfig(
         package_version=__version__,
-        network=shared.body.network,
-        width=shared.body.width,
-        depth=plan_structure(shared.body.network, depth=shared.body.depth).depth,
-        in_chans=shared.body.in_chans,
+        network=body.network,
+        width=body.width,
+        depth=plan_structure(body.network, depth=body.depth).depth,
+        in_chans=body.in_chans,
         channels=dict(best.genome.sizes),
-        fraction=sum(best.genome.sizes.values()) / sum(body_channels(shared.body).values()),
+        fraction=sum(best.genome.sizes.values()) / sum(body_channels(body).values()),
         parameters=sum(tensor.numel() for name, tensor in best.genome.tensors.items() if "running" not in name),
         mean=environment.normalisation.mean,
         std=environment.normalisation.std,

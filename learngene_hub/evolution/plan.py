@@ -7,14 +7,15 @@ built as, what their genes hold, and the precision, which is the same on all wor
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from learngene_hub.core.errors import EngineError
-from learngene_hub.genome.birth import Body, gene_channels, gene_network
+from learngene_hub.genome.birth import Body, gene_network
+from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
@@ -62,6 +63,11 @@ class CriticPlan:
     training: Training
     threads: int
 
+    @property
+    def images(self) -> int:
+        """Training images of the critics of one learngene, at most."""
+        return self.tasks * self.training.steps * self.training.optimisation.batch_size
+
 
 @dataclass(frozen=True)
 class SelectionPlan:
@@ -89,8 +95,9 @@ class GenerationPlan:
     """One generation.
 
     Attributes:
-        generation: from 0.
+        generation: from 0; -1: the ancestor of a search.
         seed: of everything that is drawn.
+        body: what every network is built as.
         individuals: born in it.
         cross: see `learngene_hub.genome.surgery.inherit`.
         ancestry: how ancestry networks live.
@@ -101,6 +108,7 @@ class GenerationPlan:
 
     generation: int
     seed: int
+    body: Body
     individuals: int
     cross: str
     ancestry: AncestryPlan
@@ -111,9 +119,42 @@ class GenerationPlan:
     @property
     def images(self) -> int:
         """Training images that the generation costs at most, those of critics included."""
-        life, critic = self.ancestry.training, self.critics.training
+        life = self.ancestry.training
         ancestry = (life.steps + self.ancestry.statistics_batches) * life.optimisation.batch_size
-        return self.individuals * (ancestry + self.critics.tasks * critic.steps * critic.optimisation.batch_size)
+        return self.individuals * (ancestry + self.critics.images)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """The search for the shape of a gene.
+
+    Attributes:
+        ancestor: the whole network whose slices are compared, and how critics live.
+        fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
+        descends: whether shapes descend from those that won tournaments; False: each is drawn anew.
+        generations: of shapes.
+        population: shapes that compete in a generation.
+        tournament_size: shapes a group.
+        finalists: shapes that are scored again on fresh tasks.
+        final_critics: how critics live there.
+        shapes: that are scored, without the finals.
+    """
+
+    ancestor: GenerationPlan
+    fraction: float
+    descends: bool
+    generations: int
+    population: int
+    tournament_size: int
+    finalists: int
+    final_critics: CriticPlan
+    shapes: int
+
+    @property
+    def images(self) -> int:
+        """Training images that the search costs at most; an even shape is in the finals beside the finalists."""
+        finals = (self.finalists + 1) * self.final_critics.images
+        return self.ancestor.images + self.shapes * self.ancestor.critics.images + finals
 
 
 def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, threads: int) -> GenerationPlan:
@@ -136,6 +177,7 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
     return GenerationPlan(
         generation,
         recipe.seed,
+        network_body(recipe),
         individuals,
         recipe.gene.cross,
         AncestryPlan(
@@ -172,6 +214,52 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
     )
 
 
+def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: int) -> SearchPlan | None:
+    """The plan of the search for the gene's shape; None where the recipe gives the shape.
+
+    Args:
+        recipe: the constants.
+        classes: base classes, all of which the ancestor learns.
+        precision: see `plan_generation`.
+        threads: see `plan_generation`.
+    """
+    if recipe.gene.shape != "evolve":
+        return None
+    search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)
+    shared_threads = max(1, threads // search.population)
+    critics = replace(
+        line.critics,
+        tasks=search.tasks,
+        training=replace(line.critics.training, steps=search.steps),
+        threads=shared_threads,
+    )
+    ancestor = replace(
+        line,
+        generation=-1,
+        body=replace(line.body, width=min(line.body.width, search.width)),
+        individuals=1,
+        ancestry=replace(
+            line.ancestry,
+            ways=classes,
+            training=Training(recipe.ancestry.constants(), search.ancestor_steps, precision),
+            mutation_rate=0.0,
+            threads=threads,
+        ),
+        critics=critics,
+    )
+    return SearchPlan(
+        ancestor,
+        recipe.gene.fraction,
+        search.method == "tournaments",
+        search.generations,
+        search.population,
+        search.tournament_size,
+        search.finalists,
+        replace(line.critics, tasks=search.final_tasks, threads=shared_threads),
+        search.shapes,
+    )
+
+
 def _rates(recipe: Recipe, generation: int) -> tuple[Rate, Rate | None]:
     """Learning rate of newborn weights, and of inherited ones where it is another."""
     total = recipe.evolution.generations
@@ -191,12 +279,19 @@ def network_body(recipe: Recipe) -> Body:
 
 
 def recipe_channels(recipe: Recipe) -> dict[str, int]:
-    """Group -> leading channels that are gene.
+    """Group -> leading channels that are gene; where a search will find them, an even shape of the same budget.
 
     Raises:
-        NetworkError: the network cannot be built.
+        NetworkError: the network cannot be built, or a given shape does not fit it.
     """
-    return gene_channels(network_body(recipe), recipe.gene.fraction, recipe.gene.taper)
+    space = ShapeSpace(network_body(recipe), recipe.gene.fraction)
+    match recipe.gene.shape:
+        case "evolve":
+            return space.even()
+        case "taper":
+            return space.tapering(recipe.gene.taper)
+        case channels:
+            return space.given(channels)
 
 
 def gene_shape(recipe: Recipe) -> Mapping[str, Tensor]:

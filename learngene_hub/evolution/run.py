@@ -34,11 +34,14 @@ from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.plan import (
     GenerationPlan,
+    SearchPlan,
     network_body,
     plan_generation,
+    plan_search,
     recipe_channels,
     settle_precision,
 )
+from learngene_hub.evolution.search import ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -52,6 +55,7 @@ from learngene_hub.gene.folder import (
 )
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
+from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.report.plots import check_can_draw, draw_evolution, write_png
@@ -104,7 +108,7 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     place = pick_device(device) if engine.name == "local" else torch.device("cpu")
-    most = max(1, recipe.evolution.population)
+    most = max(recipe.evolution.population, recipe.search.population if recipe.gene.shape == "evolve" else 1)
     workforce = make_engine(engine, device=device, place=place, most=most)
     _tell_of_idle_workers(engine, most, reporter)
     with claim(out), on_cpu():
@@ -121,11 +125,18 @@ def evolve(
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             kept = None if founders is None else Founders(Path(founders), _images_hash(inputs), reporter)
-            plans, sizes = _plans(recipe, state), recipe_channels(recipe)
-            with reporter.task("evolving", sum(plan.images for plan in plans), "img") as bar:
+            plans, search = _plans(recipe, state), _search_plan(recipe, state, shared)
+            images = sum(plan.images for plan in plans) + (search.images if search else 0)
+            with reporter.task("evolving", images, "img") as bar:
+                found, sizes = None, recipe_channels(recipe)
+                if search:
+                    ancestors = kept or Founders(out / STATE_FOLDER, _images_hash(inputs), reporter)
+                    found = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
+                    sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(found.fractions)
+                    state = replace(state, images=found.images, seconds=found.seconds)
                 for plan in plans:
-                    state, row = next_generation(state, plan, shared, sizes, workers, bar, kept)
-                    append_metrics(out, row)
+                    state, row = next_generation(state, plan, sizes, workers, bar, kept)
+                    append_metrics(out, row | {"search": found.row} if found and not plan.generation else row)
                     save_state(out, state, recipe.model_dump(mode="json"), inputs)
                     reporter.line(_summary(row, recipe.evolution.generations))
                     bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
@@ -142,6 +153,14 @@ def _plans(recipe: Recipe, state: EvolutionState) -> list[GenerationPlan]:
     ]
 
 
+def _search_plan(recipe: Recipe, state: EvolutionState, shared: SharedData) -> SearchPlan | None:
+    """That of the search that comes before the first generation; None if there is none, or it is done."""
+    assert state.precision is not None
+    classes, threads = len(shared.environment.split.base), torch.get_num_threads()
+    plan = plan_search(recipe, classes=classes, precision=state.precision, threads=threads)
+    return None if state.generation else plan
+
+
 def _tell_of_idle_workers(engine: EngineOptions, most: int, reporter: Reporter) -> None:
     if engine.workers is not None and engine.workers > most:
         reporter.warn(f"{most} of {engine.workers} workers will have work: one for each individual of a generation")
@@ -153,7 +172,7 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Shar
     Raises:
         DataError: the images cannot be had, or do not suffice.
     """
-    body, source, split = network_body(recipe), data_source(recipe), class_split(recipe)
+    source, split = data_source(recipe), class_split(recipe)
     environment = load_environment(
         source, split, padding=recipe.data.padding, flip=recipe.data.flip, device=device, reporter=reporter
     )
@@ -168,7 +187,7 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Shar
         seed=recipe.seed,
         path=("critic task",),
     )
-    return SharedData(body, environment, tasks)
+    return SharedData(environment, tasks)
 
 
 def _inputs(shared: SharedData) -> RunInputs:

@@ -1,7 +1,5 @@
 """Newborn networks: fresh weights, with a learngene in their leading channels."""
 
-import math
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -13,9 +11,7 @@ from learngene_hub.core.errors import InheritanceError
 from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import carried_channels, inherit_into
-from learngene_hub.networks import Group, LearngeneNetwork, build, plan_structure
-
-GRAIN = 1000  # steps of 1 in which the first fraction of a tapering gene is sought
+from learngene_hub.networks import LearngeneNetwork, build, plan_structure
 
 
 @dataclass(frozen=True)
@@ -115,40 +111,3 @@ def body_channels(body: Body) -> Mapping[str, int]:
         NetworkError: there is no such body.
     """
     return plan_structure(body.network, width=body.width, depth=body.depth).channels
-
-
-def gene_channels(body: Body, fraction: float, taper: float = 1.0) -> dict[str, int]:
-    """Group -> leading channels that are gene: a fraction of each group's, at least one, rounded (ours).
-
-    Args:
-        body: of the gene's ancestors.
-        fraction: of the channels of every group, in (0, 1].
-        taper: below 1, the fraction falls geometrically from the first group to the last, by `taper` in all, and is 1
-            at most; it is the highest with which the gene has no more numbers than one of `fraction` everywhere.
-
-    Raises:
-        NetworkError: there is no such body.
-    """
-    groups = plan_structure(body.network, width=body.width, depth=body.depth).groups
-    even = _falling(groups, fraction, 1.0)
-    if taper == 1:
-        return even
-    firsts = range(1, math.ceil(GRAIN / taper) + 1)
-    fitting = bisect_right(
-        firsts, _numbers(body, even), key=lambda first: _numbers(body, _falling(groups, first / GRAIN, taper))
-    )
-    return _falling(groups, firsts[max(fitting, 1) - 1] / GRAIN, taper)
-
-
-def _falling(groups: Mapping[str, Group], first: float, taper: float) -> dict[str, int]:
-    ratio = taper ** (1 / max(len(groups) - 1, 1))
-    return {
-        name: group.unit * max(1, round(group.size * min(1.0, first * ratio**place) / group.unit))
-        for place, (name, group) in enumerate(groups.items())
-    }
-
-
-def _numbers(body: Body, channels: Mapping[str, int]) -> int:
-    """How many numbers a gene of `channels` holds."""
-    structure = plan_structure(body.network, depth=body.depth, channels=channels)
-    return sum(math.prod(shape) for shape in structure.shapes(in_chans=body.in_chans).values())

@@ -105,12 +105,12 @@ def reorder(state: State, structure: Structure, orders: Mapping[str, Tensor]) ->
     """The same network with the channels of every group in another order; it computes what it did.
 
     Args:
-        state: the network's tensors.
+        state: the network's tensors, with or without its classifier.
         structure: of the network.
         orders: group -> `(channels,)` int64, which channel comes first, second...
     """
     tensors = (*structure.tensors, structure.classifier)
-    moved = {axes.name: reordered(state[axes.name], axes, orders) for axes in tensors}
+    moved = {axes.name: reordered(state[axes.name], axes, orders) for axes in tensors if axes.name in state}
     return {name: moved[name] if name in moved else tensor.detach().clone() for name, tensor in state.items()}
 
 

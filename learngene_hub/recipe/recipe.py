@@ -29,6 +29,7 @@ from learngene_hub.recipe.sections import (
     EvolutionSection,
     GeneSection,
     NetworkSection,
+    SearchSection,
     Section,
 )
 
@@ -54,6 +55,7 @@ class Recipe(Section):
     network: NetworkSection = NetworkSection()
     gene: GeneSection = GeneSection()
     data: DataSection
+    search: SearchSection = SearchSection()
     evolution: EvolutionSection = EvolutionSection()
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()

@@ -39,13 +39,24 @@ class NetworkSection(Section):
 class GeneSection(Section):
     """How much of every layer is gene, and what a newborn's other channels may tell it."""
 
-    fraction: float = Field(0.45, gt=0, le=1, description="fraction of the channels of every layer, unless it tapers")
+    fraction: float = Field(
+        0.45,
+        gt=0,
+        le=1,
+        description="sets the gene's budget: at most as many parameters as with this fraction of the channels of every "
+        "layer",
+    )
+    shape: Literal["evolve", "taper"] | tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        "taper",
+        description="channels of every layer that are gene: found by a search (`evolve`), falling by `taper`, or a "
+        "list of numbers, one for each group of channels",
+    )
     taper: float = Field(
         0.01,
         ge=0.001,
         le=1,
-        description="factor by which the fraction falls from the first layer to the last, before fractions above 1 are "
-        "cut to 1; the gene has as many parameters as with `fraction` everywhere, which is what 1 means",
+        description="with `shape: taper`, the factor by which the fraction falls from the first layer to the last, "
+        "before fractions above 1 are cut to 1; 1 means the same fraction everywhere",
     )
     cross: Literal["zero", "random"] = Field(
         "zero", description="weights from non-gene inputs into gene outputs at birth"
@@ -136,6 +147,41 @@ class EvolutionSection(Section):
     def founders(self) -> int:
         """First generations that raise one founder: `founder_generations`, or all but the last two."""
         return max(0, self.generations - 2) if self.founder_generations is None else self.founder_generations
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.tournament_size > self.population:
+            raise ValueError(f"tournament_size {self.tournament_size} is larger than the population {self.population}")
+        return self
+
+
+class SearchSection(Section):
+    """The search for the gene's shape, where `gene.shape` is `evolve`."""
+
+    width: float = Field(
+        0.25,
+        ge=0.05,
+        le=4,
+        description="factor on the channels of the networks that the search trains, if theirs is not lower; the shape "
+        "that is found is scaled to the network's own width",
+    )
+    method: Literal["tournaments", "random"] = Field(
+        "tournaments", description="random: every shape is drawn anew, none descends from another"
+    )
+    ancestor_steps: Count = Field(1500, description="optimiser steps of the network whose slices are compared")
+    population: int = Field(9, ge=2, le=4096, description="shapes that compete in a generation")
+    tournament_size: int = Field(3, ge=2, description="shapes a group; the best of each group survives")
+    generations: Count = Field(6, le=10_000, description="generations of shapes")
+    tasks: Count = Field(3, description="critic tasks that score a shape, the same for all")
+    steps: Count = Field(20, description="optimiser steps of these; all else is as in `critic`")
+    finalists: Count = Field(4, description="best shapes that are scored once more, on fresh tasks of `critic.steps`")
+    final_tasks: Count = Field(8, description="fresh tasks for each finalist; the best of them is the gene's shape")
+
+    @property
+    def shapes(self) -> int:
+        """Shapes that are scored: those that survive keep their scores."""
+        survivors = -(-self.population // self.tournament_size)
+        return self.population + (self.generations - 1) * (self.population - survivors)
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
