@@ -99,7 +99,8 @@ def _recipe(place: Located, gene: Learngene, data: str | None) -> Recipe | None:
         recipe = Recipe.from_file(file, origin.overrides)
     else:
         recipe = Recipe.from_content(place.files[RECIPE_NAME], origin.overrides, file=file)
-    if recipe_channels(recipe) != gene.config.channels or read_config(place.folder, place.files) != gene.config:
+    is_other = recipe.gene.shape != "evolve" and recipe_channels(recipe) != gene.config.channels
+    if is_other or read_config(place.folder, place.files) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:
         return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from learngene_hub.core.files import append_line, atomic_path, leads_out, parse_
 from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import gene_shape, network_body, recipe_channels
+from learngene_hub.gene.config import MOST_WIDTH
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.genome.birth import body_channels
 from learngene_hub.genome.genome import Genome
@@ -37,6 +38,7 @@ STATE_FOLDER = "state"
 STATE_NAME = "state.json"
 BEFORE_NAME = "before.json"  # the state of the generation before
 MOST_STATE = 10**8  # bytes of `state.json`
+MOST_GROUPS = 1000  # channel groups of a network
 MOST_HEADER = 10**5  # bytes that name the tensors of one gene in the pool's file
 MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
 MORE_ROOM = 2 * 10**6  # bytes for metrics, pictures, pages and cards
@@ -95,6 +97,41 @@ class _EngineRow(_Part):
     retried: Number = 0
 
 
+class _ShapeRow(_Part):
+    """What they say of a shape."""
+
+    id: Number
+    generation: Number
+    parents: list[Number]
+    channels: list[Annotated[int, Field(ge=1, le=2**14)]] = Field(max_length=MOST_GROUPS)
+    fitness: float | None = Field(ge=0, le=1)
+
+
+class _SearchRow(_Part):
+    """What they say of the search for the gene's shape."""
+
+    width: float = Field(gt=0, le=MOST_WIDTH)
+    groups: list[str] = Field(min_length=1, max_length=MOST_GROUPS)
+    channels: list[Annotated[int, Field(ge=1, le=2**14)]]
+    shapes: list[_ShapeRow] = Field(min_length=1)
+    finalists: list[_ShapeRow]
+    even: _ShapeRow
+    chosen: Number
+    images: Number
+    seconds: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        ended = (*self.finalists, self.even)
+        if {len(one.channels) for one in (*self.shapes, *ended)} | {len(self.channels)} != {len(self.groups)}:
+            raise ValueError("a shape has not one number for each group")
+        if all(one.fitness is None for one in self.shapes) or not any(
+            one.id == self.chosen and one.fitness is not None for one in ended
+        ):
+            raise ValueError("the chosen shape is none of the finalists")
+        return self
+
+
 class _Row(_Part):
     """One line of `metrics.jsonl`, as far as anything depends on it."""
 
@@ -107,6 +144,7 @@ class _Row(_Part):
     engine: _EngineRow | None = None
     best_id: Number
     individuals: list[_BirthRow]
+    search: _SearchRow | None = None
     recombinant: _BirthRow | None = None  # of a run of a version that averaged survivors
 
 

@@ -10,7 +10,7 @@ from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.environment import Environment, data_source, source_name
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import network_body
-from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin
+from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin, SearchRecord
 from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
@@ -43,9 +43,26 @@ def gene_config(
             seed=recipe.seed,
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
+            search=_search_record(recipe, rows[0].get("search")),
             cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=_place(rows, environment)),
             data=_data_record(recipe, environment),
         ),
+    )
+
+
+def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecord | None:
+    """What `metrics.jsonl` tells of a search, in short."""
+    if row is None:
+        return None
+    fitness_of = {shape["id"]: shape["fitness"] for shape in (*row["finalists"], row["even"])}
+    return SearchRecord(
+        method=recipe.search.method,
+        width=row["width"],
+        shapes=len(row["shapes"]),
+        fitness=fitness_of[row["chosen"]],
+        even_fitness=row["even"]["fitness"],
+        images=row["images"],
+        seconds=row["seconds"],
     )
 
 

@@ -55,12 +55,35 @@ class CostRecord(_Part):
     device: str
 
 
+class SearchRecord(_Part):
+    """How the shape of the gene was found, where its recipe did not give one.
+
+    Attributes:
+        method: `tournaments`, or `random`: every shape was drawn anew.
+        width: of the networks that were trained for it.
+        shapes: that were compared.
+        fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that did not choose the finalists.
+        even_fitness: the same, of the same fraction of every group of channels.
+        images: training images of the search; the evolution's cost holds them too.
+        seconds: wall time of the search, likewise.
+    """
+
+    method: Literal["tournaments", "random"]
+    width: float = Field(gt=0, le=MOST_WIDTH)
+    shapes: int = Field(ge=1)
+    fitness: float = Field(ge=0, le=1)
+    even_fitness: float | None = Field(ge=0, le=1)
+    images: int = Field(ge=1)
+    seconds: float = Field(ge=0)
+
+
 class Origin(_Part):
     """How the gene came to be; absent when it was cut from a network that this package did not evolve.
 
     Attributes:
         fitness: mean top-1 accuracy of its critics, in [0, 1]; of the gene as it evolved, in float32, whatever its
             kernels were rounded to in the file.
+        search: how its shape was found; None: the recipe gave it.
     """
 
     recipe: str
@@ -69,6 +92,7 @@ class Origin(_Part):
     seed: int
     fitness: float
     lineage: tuple[LineageRecord, ...] = Field(min_length=1)
+    search: SearchRecord | None = None
     cost: CostRecord
     data: DataRecord
 

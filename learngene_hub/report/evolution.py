@@ -9,7 +9,7 @@ from importlib.resources import files
 from learngene_hub.report import numbers
 from learngene_hub.report.lineage import Record, everyone, line_of, tree
 from learngene_hub.report.page import page_template
-from learngene_hub.report.plots import draw_evolution, svg_address
+from learngene_hub.report.plots import draw_evolution, draw_search, svg_address
 
 EVOLUTION_NAME = "evolution.html"
 _SCRIPT = "evolution.js"
@@ -51,6 +51,7 @@ def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
     Raises:
         LearngeneError: matplotlib is not installed.
     """
+    search = rows[0].get("search")
     script = files("learngene_hub.report").joinpath(_SCRIPT).read_text(encoding="utf-8")
     return (
         page_template("evolution.html.jinja").render(
@@ -59,11 +60,26 @@ def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
             script_hash=b64encode(sha256(script.encode()).digest()).decode(),
             sentences=_sentences(rows, chosen),
             tiles=_tiles(rows, chosen),
+            search=search and svg_address(draw_search(search)),
+            search_words=search and _search_words(search),
             fitness=svg_address(draw_evolution(rows, chosen=chosen)),
             tree=tree(rows, chosen),
             generations=_generations(rows),
         )
         + "\n"
+    )
+
+
+def _search_words(search: Record) -> str:
+    """What the search found, in a sentence."""
+    ended = [*search["finalists"], search["even"]]
+    best = next(shape for shape in ended if shape["id"] == search["chosen"])
+    even = search["even"]["fitness"]
+    beside = "" if even is None else f", an even shape {numbers.percent(even)} %"
+    return (
+        f"{numbers.count(len(search['shapes']))} shapes were compared, in networks of width {search['width']:g}, with "
+        f"{numbers.count(search['images'])} training images in all. The best has a fitness of "
+        f"{numbers.percent(best['fitness'])} % on fresh tasks{beside}."
     )
 
 

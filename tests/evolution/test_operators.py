@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from learngene_hub.core.errors import InheritanceError, SelectionError
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.operators import mutate, tournament, update_scores
-from learngene_hub.genome.birth import Body, gene_channels, gene_network, newborn
+from learngene_hub.genome.birth import Body, gene_network, newborn
+from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.genome.surgery import carried_channels, extract, inherit, inherited_parts
 
 BODIES = [Body("lg_vgg11", 0.1), Body("lg_resnet12", 0.1), Body("lg_resnet12_wide", 0.08)]
@@ -36,6 +37,10 @@ def adult(body, *, seed=0, classes=4):
     return lived(newborn(body, num_classes=classes, gene=None, cross="zero", seed=seed), seed=seed)
 
 
+def even_shape(body, fraction):
+    return ShapeSpace(body, fraction).even()
+
+
 def gene_of(network, channels):
     return extract(network.state_dict(), network.structure, channels)
 
@@ -60,7 +65,7 @@ def images(size=32):
 @pytest.mark.parametrize("body", BODIES, ids=str)
 @pytest.mark.parametrize("cross", ["zero", "random"])
 def test_extract_after_inherit_gives_the_gene_back_bit_for_bit(body, cross):
-    channels = gene_channels(body, 0.45)
+    channels = even_shape(body, 0.45)
     gene = gene_of(adult(body), channels)
     again = gene_of(heir(body, gene, cross=cross), channels)
     assert again.sizes == gene.sizes
@@ -71,7 +76,7 @@ def test_extract_after_inherit_gives_the_gene_back_bit_for_bit(body, cross):
 @pytest.mark.parametrize("body", BODIES, ids=str)
 def test_a_gene_holds_about_a_fifth_of_the_parameters(body):
     full = Body(body.network)
-    thin = gene_network(full, gene_channels(full, 0.45), num_classes=0)
+    thin = gene_network(full, even_shape(full, 0.45), num_classes=0)
     total = newborn(full, num_classes=0, gene=None, cross="zero", seed=0)
     share = sum(p.numel() for p in thin.parameters()) / sum(p.numel() for p in total.parameters())
     assert 0.195 < share < 0.21
@@ -83,7 +88,7 @@ def test_a_gene_holds_about_a_fifth_of_the_parameters(body):
     ids=str,
 )
 def test_with_zero_cross_the_gene_computes_in_a_descendant_what_it_computes_alone(small, large):
-    channels = gene_channels(small, 0.45)
+    channels = even_shape(small, 0.45)
     gene = gene_of(adult(small), channels)
     thin = alone(small, gene, channels).forward_features(images())
     full = heir(large, gene).forward_features(images())
@@ -93,7 +98,7 @@ def test_with_zero_cross_the_gene_computes_in_a_descendant_what_it_computes_alon
 
 @pytest.mark.parametrize(("small", "large"), [(body, body) for body in BODIES] + DEEPER, ids=str)
 def test_what_is_inherited_is_the_gene_and_no_more_in_deeper_networks_too(small, large):
-    gene = gene_of(adult(small), gene_channels(small, 0.45))
+    gene = gene_of(adult(small), even_shape(small, 0.45))
     network = heir(large, gene)
     parts = inherited_parts(network.state_dict(), network.structure, gene)
     assert parts.keys() == {name for name in gene.tensors if "running" not in name}
@@ -102,7 +107,7 @@ def test_what_is_inherited_is_the_gene_and_no_more_in_deeper_networks_too(small,
 
 def test_with_random_cross_the_rest_interferes():
     body = BODIES[0]
-    channels = gene_channels(body, 0.45)
+    channels = even_shape(body, 0.45)
     gene = gene_of(adult(body), channels)
     thin = alone(body, gene, channels).forward_features(images())
     full = heir(body, gene, cross="random").forward_features(images())
@@ -111,7 +116,7 @@ def test_with_random_cross_the_rest_interferes():
 
 def test_layers_born_as_identity_keep_the_signal_in_train_mode_too():
     small, deep = Body("lg_vgg11", 0.2), Body("lg_vgg11", 0.2, depth=19)
-    channels = gene_channels(small, 0.45)
+    channels = even_shape(small, 0.45)
     gene = gene_of(adult(small), channels)
     thin = alone(small, gene, channels)
     x = torch.rand(64, 3, 32, 32, generator=generator(0, "many"), dtype=torch.float64)
@@ -124,7 +129,7 @@ def test_layers_born_as_identity_keep_the_signal_in_train_mode_too():
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
 def test_what_is_not_inherited_is_random_and_differs_with_the_seed(body):
-    gene = gene_of(adult(body), gene_channels(body, 0.45))
+    gene = gene_of(adult(body), even_shape(body, 0.45))
     first, second = heir(body, gene, seed=1), heir(body, gene, seed=2)
     kernels = [name for name, tensor in first.state_dict().items() if tensor.ndim == 4]
     assert all(not torch.equal(first.state_dict()[name], second.state_dict()[name]) for name in kernels)
@@ -132,7 +137,7 @@ def test_what_is_not_inherited_is_random_and_differs_with_the_seed(body):
 
 def test_inherit_leaves_its_input_alone():
     body = BODIES[0]
-    network, gene = adult(body), gene_of(adult(body, seed=3), gene_channels(body, 0.45))
+    network, gene = adult(body), gene_of(adult(body, seed=3), even_shape(body, 0.45))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     inherit(network.state_dict(), network.structure, gene, cross="zero")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -141,7 +146,7 @@ def test_inherit_leaves_its_input_alone():
 @pytest.mark.parametrize(("small", "large"), [(body, body) for body in BODIES] + DEEPER, ids=str)
 @pytest.mark.parametrize("cross", ["zero", "random"])
 def test_a_newborn_is_byte_for_byte_the_network_from_scratch_that_inherits(small, large, cross):
-    gene = gene_of(adult(small).float(), gene_channels(small, 0.45))
+    gene = gene_of(adult(small).float(), even_shape(small, 0.45))
     before = {name: tensor.clone() for name, tensor in gene.tensors.items()}
     scratch = newborn(large, num_classes=4, gene=None, cross=cross, seed=1)
     expected = inherit(scratch.state_dict(), scratch.structure, gene, cross=cross)
@@ -155,7 +160,7 @@ def test_a_newborn_is_byte_for_byte_the_network_from_scratch_that_inherits(small
 
 
 def test_a_network_narrower_than_the_gene_is_refused_with_the_layer():
-    gene = gene_of(adult(Body("lg_vgg11", 0.2)), gene_channels(Body("lg_vgg11", 0.2), 0.9))
+    gene = gene_of(adult(Body("lg_vgg11", 0.2)), even_shape(Body("lg_vgg11", 0.2), 0.9))
     with pytest.raises(
         InheritanceError, match=r"layer stages\.0\.0\.conv: the gene's kernel \(12, 3, 3, 3\).*\(6, 3, 3, 3\)"
     ):
@@ -163,30 +168,30 @@ def test_a_network_narrower_than_the_gene_is_refused_with_the_layer():
 
 
 def test_a_gene_of_another_family_is_refused_with_the_layer():
-    gene = gene_of(adult(Body("lg_vgg11", 0.1)), gene_channels(Body("lg_vgg11", 0.1), 0.45))
+    gene = gene_of(adult(Body("lg_vgg11", 0.1)), even_shape(Body("lg_vgg11", 0.1), 0.45))
     with pytest.raises(InheritanceError, match=r"stages\.0\.0\.conv1: the network needs it"):
         heir(Body("lg_resnet12", 0.1), gene)
 
 
 def test_a_shallower_network_takes_what_it_has_a_place_for():
     deep, shallow = Body("lg_vgg11", 0.1, depth=13), Body("lg_vgg11", 0.1)
-    gene = gene_of(adult(deep), gene_channels(deep, 0.45))
+    gene = gene_of(adult(deep), even_shape(deep, 0.45))
     network = heir(shallow, gene)
-    found = gene_of(network, gene_channels(shallow, 0.45))
+    found = gene_of(network, even_shape(shallow, 0.45))
     assert torch.equal(found.tensors["stages.1.0.conv.weight"], gene.tensors["stages.1.0.conv.weight"])
 
 
 @pytest.mark.parametrize(("chans", "expected"), [(1, lambda k: k.sum(1, keepdim=True)), (3, lambda k: k)])
 def test_the_first_kernel_reads_gray_images_by_the_sum_of_its_colours(chans, expected):
     body = Body("lg_resnet12", 0.1)
-    gene = gene_of(adult(body), gene_channels(body, 0.45))
+    gene = gene_of(adult(body), even_shape(body, 0.45))
     network = heir(Body("lg_resnet12", 0.1, in_chans=chans), gene)
     kernel = gene.tensors["stages.0.0.conv1.weight"]
     assert torch.equal(network.state_dict()["stages.0.0.conv1.weight"][: len(kernel)], expected(kernel))
 
 
 def test_image_channels_that_cannot_be_matched_are_refused():
-    gene = gene_of(adult(Body("lg_vgg11", 0.1)), gene_channels(Body("lg_vgg11", 0.1), 0.45))
+    gene = gene_of(adult(Body("lg_vgg11", 0.1)), even_shape(Body("lg_vgg11", 0.1), 0.45))
     with pytest.raises(InheritanceError, match="images of 3 channels, the network 4; use in_chans=3 or 1"):
         heir(Body("lg_vgg11", 0.1, in_chans=4), gene)
 
@@ -195,7 +200,7 @@ def test_image_channels_that_cannot_be_matched_are_refused():
     "body", [*BODIES, Body("lg_resnet12", 0.1, depth=18), Body("lg_vgg11", 0.1, depth=16)], ids=str
 )
 def test_mutation_leaves_the_function_and_changes_the_gene(body):
-    network, channels = adult(body), gene_channels(body, 0.45)
+    network, channels = adult(body), even_shape(body, 0.45)
     state, specs = network.state_dict(), network.structure
     before, logits = extract(state, specs, channels).tensors, network(images())
     mutant = mutate(state, specs, channels, rate=0.5, generator=generator(0, "m"))
@@ -207,7 +212,7 @@ def test_mutation_leaves_the_function_and_changes_the_gene(body):
 
 def test_mutation_is_replayable_and_keeps_one_channel_of_every_group():
     body = Body("lg_vgg11", 0.1)
-    network, channels = adult(body), gene_channels(body, 0.45)
+    network, channels = adult(body), even_shape(body, 0.45)
     args = (network.state_dict(), network.structure, channels)
     first, second = (mutate(*args, rate=1.0, generator=generator(0, "m")) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -219,7 +224,7 @@ def test_mutation_is_replayable_and_keeps_one_channel_of_every_group():
 
 def test_mutation_without_rate_or_without_other_channels_changes_nothing():
     network = adult(Body("lg_vgg11", 0.1))
-    for channels, rate in ((gene_channels(Body("lg_vgg11", 0.1), 0.45), 0.0), (network.channel_counts(), 1.0)):
+    for channels, rate in ((even_shape(Body("lg_vgg11", 0.1), 0.45), 0.0), (network.channel_counts(), 1.0)):
         after = mutate(
             network.state_dict(),
             network.structure,
@@ -263,7 +268,7 @@ def test_scores_fade_and_survivors_credit_their_lineage():
 
 def test_what_an_extra_residual_block_carries_is_nothing_inside_and_all_outside():
     body, deep = Body("lg_resnet12", 0.1), Body("lg_resnet12", 0.1, depth=15)
-    channels = gene_channels(body, 0.45)
+    channels = even_shape(body, 0.45)
     specs = newborn(deep, num_classes=2, gene=None, cross="zero", seed=0).structure
     carried = carried_channels(specs, gene_of(adult(body), channels))
     assert carried["stages.3"] == channels["stages.3"]

@@ -1,0 +1,93 @@
+"""The picture of a search for the shape of a gene, from its row in the metrics."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from learngene_hub.report.lineage import Record
+from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_BARS = 6  # generations that are drawn as bars
+MOST_TICKS = 12
+
+
+def draw_search(search: Record) -> "Figure":
+    """Fitness of every shape by generation, with lines to its parents, and below it the best shapes as bars.
+
+    Args:
+        search: entry `search` of the first row of `metrics.jsonl`.
+    """
+    figure, (above, below) = new_figure(7.2, 7.0, rows=2)
+    _draw_fitness(above, search)
+    _draw_shapes(below, search)
+    return figure
+
+
+def _draw_fitness(axes: "Axes", search: Record) -> None:
+    from matplotlib.collections import LineCollection
+
+    shapes = {shape["id"]: shape for shape in search["shapes"] if shape["fitness"] is not None}
+    points = {id_: (shape["generation"] + 1, 100 * shape["fitness"]) for id_, shape in shapes.items()}
+    line, waiting = set[int](), [search["chosen"]]
+    while waiting:
+        if (id_ := waiting.pop()) in shapes and id_ not in line:
+            line.add(id_)
+            waiting.extend(shapes[id_]["parents"])
+    for is_line, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8))[len(points) > MANY :]:
+        pairs = [(parent, id_) for id_, shape in shapes.items() for parent in shape["parents"] if parent in shapes]
+        ends = [[points[id_] for id_ in pair] for pair in pairs if line.issuperset(pair) is is_line]
+        axes.add_collection(LineCollection(ends, colors=colour, linewidths=width, zorder=1 + is_line))
+    x, y = zip(*points.values(), strict=True)
+    axes.scatter(x, y, s=18, c="white", edgecolors=GENE_COLOUR, zorder=3, label="a shape", rasterized=len(x) > MANY)
+    last = 1 + max(shape["generation"] for shape in shapes.values())
+    fresh = [100 * shape["fitness"] for shape in search["finalists"] if shape["fitness"] is not None]
+    axes.scatter(
+        [last + 1] * len(fresh), fresh, s=36, c=GENE_COLOUR, marker="D", zorder=3, label="finalist, fresh tasks"
+    )
+    if search["even"]["fitness"] is not None:
+        even = 100 * search["even"]["fitness"]
+        axes.scatter([last + 1], [even], s=48, c=LINE_COLOUR, marker="X", zorder=4, label="even shape, fresh tasks")
+    axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="the chosen shape's ancestors")
+    step = -(-last // MOST_TICKS)
+    axes.set_xticks([*range(1, last + 1, step), last + 1], [*map(str, range(1, last + 1, step)), "fresh tasks"])
+    axes.set(xlabel="generation of shapes", ylabel="fitness: accuracy of critics\non held-out classes, %")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+
+
+def _draw_shapes(axes: "Axes", search: Record) -> None:
+    """For every group a cluster of bars: the best shape after each generation, the chosen one last."""
+    groups, full = search["groups"], search["channels"]
+    best = _best_so_far(search["shapes"])
+    step = -(-len(best) // MOST_BARS)
+    ended = [*search["finalists"], search["even"]]
+    chosen = next(shape["channels"] for shape in ended if shape["id"] == search["chosen"])
+    drawn = [*((f"best after generation {i + 1}", best[i]) for i in range(0, len(best), step)), ("chosen", chosen)]
+    width = 0.85 / len(drawn)
+    for place, (name, channels) in enumerate(drawn):
+        at = [group + (place - (len(drawn) - 1) / 2) * width for group in range(len(groups))]
+        shares = [100 * mine / whole for mine, whole in zip(channels, full, strict=True)]
+        is_chosen = name == "chosen"
+        alpha = 1.0 if is_chosen else 0.25 + 0.5 * place / len(drawn)
+        axes.bar(at, shares, width, color=GENE_COLOUR if is_chosen else OTHER_COLOUR, alpha=alpha, label=name)
+    even = [100 * mine / whole for mine, whole in zip(search["even"]["channels"], full, strict=True)]
+    for group, share in enumerate(even):
+        axes.hlines(share, group - 0.45, group + 0.45, color=LINE_COLOUR, lw=1.5, label="" if group else "even shape")
+    labels = [f"{name}\n{mine} of {whole}" for name, mine, whole in zip(groups, chosen, full, strict=True)]
+    axes.set_xticks(range(len(groups)), labels, rotation=35 if len(groups) > 8 else 0, fontsize=7)
+    axes.set(ylabel="channels that are gene, %", ylim=(0, 104))
+    axes.legend(frameon=False, fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _best_so_far(shapes: Sequence[Record]) -> list[Sequence[int]]:
+    """The channels of the fittest shape up to each generation."""
+    alive = [shape for shape in shapes if shape["fitness"] is not None]
+    ends = range(1 + max(shape["generation"] for shape in alive))
+    return [
+        max((one for one in alive if one["generation"] <= end), key=lambda one: (one["fitness"], -one["id"]))[
+            "channels"
+        ]
+        for end in ends
+    ]

@@ -1,0 +1,216 @@
+"""The search for the shape of a gene: what it finds, that it goes on where it was, and what it leaves behind."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learngene_hub import Learngene, evaluate, evolve
+from learngene_hub.core.errors import SelectionError
+from learngene_hub.core.progress import SilentReporter
+from learngene_hub.evolution import search
+from learngene_hub.evolution.dry_run import evolution_flops, forecast
+from learngene_hub.evolution.page import write_page
+from learngene_hub.evolution.plan import network_body, plan_search, recipe_channels
+from learngene_hub.genome.shape import ShapeSpace
+from learngene_hub.workers import EngineOptions
+
+SEARCH = (
+    "gene.shape=evolve",
+    "evolution.generations=2",
+    "search.width=0.05",
+    "search.ancestor_steps=3",
+    "search.population=4",
+    "search.tournament_size=2",
+    "search.generations=3",
+    "search.tasks=1",
+    "search.steps=2",
+    "search.finalists=2",
+    "search.final_tasks=2",
+)
+WEIGHTS = "gene/learngene.safetensors"
+
+
+@pytest.fixture
+def recipe(tiny):
+    """A tiny recipe that searches for its gene's shape, with overrides."""
+    return lambda *overrides: tiny(*SEARCH, *overrides)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_file, tmp_path_factory):
+    """The folder of a finished evolution with a search; read it, do not change it."""
+    from learngene_hub.recipe.recipe import Recipe
+
+    out = tmp_path_factory.mktemp("runs") / "searched"
+    evolve(Recipe.from_file(tiny_file, SEARCH), out=out)
+    return out
+
+
+def first_row(out):
+    return json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
+
+
+def untimed(row):
+    return {key: value for key, value in row["search"].items() if key not in {"seconds", "engine"}}
+
+
+def test_the_gene_has_the_shape_that_was_found_scaled_to_the_width_of_its_network(recipe, run):
+    row, gene = first_row(run)["search"], Learngene.from_pretrained(run)
+    chosen = next(shape for shape in (*row["finalists"], row["even"]) if shape["id"] == row["chosen"])
+    fractions = {
+        group: mine / whole
+        for group, mine, whole in zip(row["groups"], chosen["channels"], row["channels"], strict=True)
+    }
+    space = ShapeSpace(network_body(recipe()), recipe().gene.fraction)
+    assert gene.config.channels == space.fitted(fractions)
+    assert space.numbers(gene.config.channels) <= space.budget
+
+
+def test_shapes_descend_from_winners_and_none_is_scored_twice(run):
+    row = first_row(run)["search"]
+    shapes = row["shapes"]
+    assert len(shapes) == 4 + 2 * 2
+    assert len({tuple(shape["channels"]) for shape in shapes}) == len(shapes)
+    for shape in shapes:
+        assert len(shape["parents"]) == (0 if shape["generation"] == 0 else 2)
+        assert all(parent < shape["id"] for parent in shape["parents"])
+    best = sorted(shapes, key=lambda shape: (-shape["fitness"], shape["id"]))[:2]
+    assert [shape["id"] for shape in row["finalists"]] == [shape["id"] for shape in best]
+    finals = [*row["finalists"], row["even"]]
+    assert row["chosen"] == max(finals, key=lambda shape: (shape["fitness"], -shape["id"]))["id"]
+
+
+def test_random_shapes_have_no_parents_and_are_as_many(recipe, run, tmp_path):
+    evolve(recipe("search.method=random"), out=tmp_path / "run")
+    row, others = first_row(tmp_path / "run")["search"], first_row(run)["search"]
+    assert len(row["shapes"]) == len(others["shapes"])
+    assert row["images"] == others["images"]
+    assert not any(shape["parents"] for shape in row["shapes"])
+    assert row["shapes"][:4] == others["shapes"][:4]  # the same first generation
+
+
+class Stopping(SilentReporter):
+    """Ends the run at its line of this number."""
+
+    def __init__(self, number):
+        self.left = number
+
+    def line(self, text):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt("stopped by the test")
+
+
+@pytest.mark.parametrize("line", [1, 3, 4, 5])
+def test_a_search_that_was_stopped_goes_on_and_ends_with_the_same_bytes(recipe, run, tmp_path, monkeypatch, line):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe(), out=tmp_path / "run", reporter=Stopping(line))
+    scored = []
+    real = search.critic_accuracies
+    monkeypatch.setattr(
+        search, "critic_accuracies", lambda gene, *rest, **more: scored.append(1) or real(gene, *rest, **more)
+    )
+    evolve(recipe(), out=tmp_path / "run", resume=True)
+    assert len(scored) == {1: 4 + 3, 3: 3, 4: 0, 5: 0}[line]
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
+    assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
+
+
+@pytest.mark.slow
+def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
+    evolve(recipe(), out=tmp_path / "run", engine=EngineOptions(workers=2))
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
+
+
+def test_a_kept_fitness_that_was_edited_is_measured_again(recipe, run, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe(), out=tmp_path / "run", reporter=Stopping(2))
+    (kept,) = (tmp_path / "run/state").glob("shape-*.jsonl")
+    kept.write_text(kept.read_text().replace('"fitness": 0.', '"fitness": 0.9', 1))
+    evolve(recipe(), out=tmp_path / "run", resume=True)
+    assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
+
+
+def test_other_images_do_not_take_what_was_kept(recipe, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe(), out=tmp_path / "run", reporter=Stopping(2))
+    other = recipe("data.images_per_class=11")
+    evolve(other, out=tmp_path / "run")
+    evolve(other, out=tmp_path / "alone")
+    assert untimed(first_row(tmp_path / "run")) == untimed(first_row(tmp_path / "alone"))
+
+
+def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, run):
+    images = first_row(run)["images"]
+    config = Learngene.from_pretrained(run).config
+    assert config.origin.cost.images == forecast(recipe(), device=torch.device("cpu")).images
+    plan = plan_search(recipe(), classes=8, precision="float32", threads=1)
+    assert first_row(run)["search"]["images"] == plan.images == (3 + 30) * 8 + 8 * 2 * 8 + 2 * 8 + 3 * 2 * 2 * 8
+    assert images > plan.images
+    given = recipe("gene.shape=taper")
+    assert evolution_flops(recipe(), network_body(recipe())) > evolution_flops(given, network_body(given))
+
+
+def test_config_and_card_tell_how_the_shape_was_found(run, tiny_run):
+    record = Learngene.from_pretrained(run).config.origin.search
+    row = first_row(run)["search"]
+    assert (record.method, record.width, record.shapes, record.images) == ("tournaments", 0.05, 8, row["images"])
+    assert record.fitness == max(shape["fitness"] for shape in (*row["finalists"], row["even"]))
+    assert (
+        f"the best of 8, found by tournaments in networks of width 0.05: {record.fitness:.1%}"
+        in (run / "gene/README.md").read_text()
+    )
+    assert Learngene.from_pretrained(tiny_run).config.origin.search is None
+    assert "found by tournaments" not in (tiny_run / "gene/README.md").read_text()
+
+
+def test_the_page_shows_the_search_where_there_was_one(run, tiny_run, tmp_path):
+    assert "<h2>Shape</h2>" in (run / "evolution.html").read_text()
+    assert "8 shapes were compared" in write_page(str(run / "gene"), tmp_path / "page.html").read_text()
+    assert "<h2>Shape</h2>" not in (tiny_run / "evolution.html").read_text()
+
+
+def test_a_failed_ancestor_ends_the_run_with_what_to_change(recipe, tmp_path, monkeypatch):
+    real = search.AncestryTask.__call__
+    failed = lambda task, *rest: replace(real(task, *rest), genome=None, fitness=math.nan)  # noqa: E731
+    monkeypatch.setattr(search.AncestryTask, "__call__", failed)
+    with pytest.raises(SelectionError, match=r"the ancestor of the search failed \(NaN\); lower `ancestry.lr`"):
+        evolve(recipe(), out=tmp_path / "run")
+
+
+def test_shapes_whose_critics_diverge_never_win(recipe, tmp_path, monkeypatch):
+    real, calls = search.critic_accuracies, []
+
+    def sometimes(gene, *rest, **more):
+        calls.append(gene.sizes)
+        accuracies = real(gene, *rest, **more)
+        return accuracies if len(calls) % 2 else (math.nan,)
+
+    monkeypatch.setattr(search, "critic_accuracies", sometimes)
+    evolve(recipe(), out=tmp_path / "run")
+    row = first_row(tmp_path / "run")["search"]
+    assert {shape["fitness"] is None for shape in row["shapes"]} == {True, False}
+    parents = {parent for shape in row["shapes"] for parent in shape["parents"]}
+    assert all(shape["fitness"] is not None for shape in row["shapes"] if shape["id"] in parents)
+
+
+def test_a_gene_whose_shape_was_found_is_evaluated_beside_its_baselines(run, tmp_path):
+    results = evaluate(
+        run,
+        tasks=1,
+        ways=3,
+        steps=2,
+        lr=0.01,
+        seeds=1,
+        baselines=("magnitude-slice",),
+        cache=tmp_path,
+        out=tmp_path / "out",
+    )
+    assert {start.start for start in results.descendants[0].starts} == {"scratch", "learngene", "magnitude-slice"}
+
+
+def test_a_shape_that_is_to_be_found_counts_as_an_even_one_before(recipe):
+    assert recipe_channels(recipe()) == ShapeSpace(network_body(recipe()), recipe().gene.fraction).even()
