@@ -286,7 +286,7 @@ def _describe(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         near = [one for one in recipe_fields() if one.rpartition(".")[2] == key.rpartition(".")[2]]
         near = near or difflib.get_close_matches(key, recipe_fields(), n=1)
-        return f"{key}: no such key" + (f"; did you mean `{near[0]}`?" if near else "")
+        return f"{key}: no such key" + (f"; did you mean `{'` or `'.join(near)}`?" if near else "")
     if fault["type"] == "missing":
         return f"{key}: missing"
     if fault["type"] == "value_error":  # ours, which say themselves what was found

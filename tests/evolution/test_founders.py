@@ -16,10 +16,9 @@ from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import ENTRY_NAME
 from learngene_hub.evolution import generation as generation_module
 from learngene_hub.evolution import run as run_module
-from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
 from learngene_hub.evolution.plan import plan_generation
-from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import EngineOptions
@@ -146,14 +145,13 @@ def test_a_damaged_founder_is_raised_again_and_replaced(tiny, tmp_path, raised, 
 @pytest.fixture
 def get(tiny, tmp_path):
     """Asks for the founder of a task; gives whether it was kept."""
-    shared = SharedData(Body("lg_vgg11"), None, ())
 
     def get(task, fitness=0.5, make=lambda: None):
         def found():
             make()
             return Founder(Outcome(Genome({"a": torch.ones(2)}, {}), 0.1, fitness), 1.0, {})
 
-        return Founders(tmp_path / "founders", "images", SilentReporter()).get(task, shared, found)[1]
+        return Founders(tmp_path / "founders", "images", SilentReporter()).get(task, found)[1]
 
     return get
 

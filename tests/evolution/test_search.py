@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from quick_evaluation import QUICK
 
 from learngene_hub import Learngene, evaluate, evolve
 from learngene_hub.core.errors import SelectionError
@@ -60,10 +61,8 @@ def untimed(row):
 def test_the_gene_has_the_shape_that_was_found_scaled_to_the_width_of_its_network(recipe, run):
     row, gene = first_row(run)["search"], Learngene.from_pretrained(run)
     chosen = next(shape for shape in (*row["finalists"], row["even"]) if shape["id"] == row["chosen"])
-    fractions = {
-        group: mine / whole
-        for group, mine, whole in zip(row["groups"], chosen["channels"], row["channels"], strict=True)
-    }
+    small = ShapeSpace(replace(network_body(recipe()), width=row["width"]), recipe().gene.fraction)
+    fractions = small.fractions(dict(zip(row["groups"], chosen["channels"], strict=True)))
     space = ShapeSpace(network_body(recipe()), recipe().gene.fraction)
     assert gene.config.channels == space.fitted(fractions)
     assert space.numbers(gene.config.channels) <= space.budget
@@ -108,11 +107,13 @@ class Stopping(SilentReporter):
 def test_a_search_that_was_stopped_goes_on_and_ends_with_the_same_bytes(recipe, run, tmp_path, monkeypatch, line):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe(), out=tmp_path / "run", reporter=Stopping(line))
-    scored = []
-    real = search.critic_accuracies
-    monkeypatch.setattr(
-        search, "critic_accuracies", lambda gene, *rest, **more: scored.append(1) or real(gene, *rest, **more)
-    )
+    scored, real = [], search.critic_accuracies
+
+    def counted(gene, *rest, **more):
+        scored.append(gene.sizes)
+        return real(gene, *rest, **more)
+
+    monkeypatch.setattr(search, "critic_accuracies", counted)
     evolve(recipe(), out=tmp_path / "run", resume=True)
     assert len(scored) == {1: 4 + 3, 3: 3, 4: 0, 5: 0}[line]
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
@@ -197,18 +198,9 @@ def test_shapes_whose_critics_diverge_never_win(recipe, tmp_path, monkeypatch):
     assert all(shape["fitness"] is not None for shape in row["shapes"] if shape["id"] in parents)
 
 
-def test_a_gene_whose_shape_was_found_is_evaluated_beside_its_baselines(run, tmp_path):
-    results = evaluate(
-        run,
-        tasks=1,
-        ways=3,
-        steps=2,
-        lr=0.01,
-        seeds=1,
-        baselines=("magnitude-slice",),
-        cache=tmp_path,
-        out=tmp_path / "out",
-    )
+def test_a_gene_whose_shape_was_found_is_evaluated_beside_its_baselines(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
+    results = evaluate(run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=("magnitude-slice",))
     assert {start.start for start in results.descendants[0].starts} == {"scratch", "learngene", "magnitude-slice"}
 
 

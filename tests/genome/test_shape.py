@@ -97,7 +97,7 @@ def test_a_child_of_two_shapes_lies_between_them(body):
     space = ShapeSpace(body, 0.45)
     even, taper = space.even(), space.tapering(0.05)
     child = recombine_shapes(even, taper, space)
-    first, last = list(even)[0], list(even)[-1]
+    first, *_, last = even
     assert even[first] < child[first] <= taper[first]
     assert taper[last] < child[last] < even[last]
     assert recombine_shapes(even, even, space) == space.fitted(space.fractions(even))
