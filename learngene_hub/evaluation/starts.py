@@ -3,7 +3,6 @@
 A slice is a gene without evolution: some channels cut out of a network that was trained as usual.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingError
+from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingError, did_you_mean
 from learngene_hub.core.files import alone, written
 from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
@@ -143,9 +142,8 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(one for name in names for one in (BASELINES if name == "all" else (name,))))
     for name in wanted:
         if name not in BASELINES:
-            near = difflib.get_close_matches(name, BASELINES, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise LearngeneError(f"baseline {name!r}: expected all, or some of {', '.join(BASELINES)}{hint}")
+            expected = f"expected all, or some of {', '.join(BASELINES)}{did_you_mean(name, BASELINES)}"
+            raise LearngeneError(f"baseline {name!r}: {expected}")
     return wanted
 
 

@@ -1,7 +1,6 @@
 """Networks by name, and the check that a network is one of ours."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from operator import index
 from typing import SupportsIndex, cast
@@ -9,7 +8,7 @@ from typing import SupportsIndex, cast
 import timm
 from torch import nn
 
-from learngene_hub.core.errors import NetworkError
+from learngene_hub.core.errors import NetworkError, did_you_mean
 from learngene_hub.families import FAMILIES
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import Family, Structure
@@ -22,9 +21,8 @@ def family(network: str) -> Family:
         NetworkError: there is none of this name; the names there are are told.
     """
     if network not in FAMILIES:
-        nearest = get_close_matches(network, FAMILIES, n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        raise NetworkError(f"There is no network {network!r}; choose one of {', '.join(FAMILIES)}.{hint}")
+        expected = f"expected one of {', '.join(FAMILIES)}{did_you_mean(network, FAMILIES)}"
+        raise NetworkError(f"network {network!r}: {expected}")
     module, _, name = FAMILIES[network].partition(":")
     found: Family = getattr(import_module(module), name)
     return found
