@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Literal, Self
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Parts
@@ -126,7 +128,7 @@ class Loaded:
 
 
 def fit_best_rate(
-    newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, on_epoch: Callable[[Epoch], None]
+    newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, *, start: str, reporter: Reporter
 ) -> tuple[Fit, dict[float, float]]:
     """The best of the trainings with each of `settings.rates`, and the validation accuracy each reached.
 
@@ -134,12 +136,18 @@ def fit_best_rate(
         newborn: makes the same untrained network at every call, on the device.
         images: to train and to validate on.
         settings: epochs, batches, rates, seed.
-        on_epoch: called after every epoch.
+        start: what the network starts from, as the bars say.
+        reporter: shows a bar for each rate.
 
     Raises:
         LearngeneError: training diverged at every rate.
     """
-    fits = [fit for lr in settings.rates if (fit := fit_network(newborn(), images, settings, lr, on_epoch=on_epoch))]
+    fits = []
+    for number, lr in enumerate(settings.rates, start=1):
+        title = f"training {start}, learning rate {lr} ({number} of {len(settings.rates)})"
+        with reporter.task(title, settings.epochs, "epoch") as bar:
+            if fit := fit_network(newborn(), images, settings, lr, on_epoch=partial(_show, bar)):
+                fits.append(fit)
     if not fits:
         rates = ", ".join(map(str, settings.rates))
         raise LearngeneError(f"training diverged in its first epoch at the learning rate {rates}; give a lower --lr")
@@ -181,6 +189,10 @@ def logits_of(network: nn.Module, images: Images) -> Tensor:
     network.eval()
     chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
     return torch.cat([network(images.batches.plain(chunk)).cpu() for chunk in chunks])
+
+
+def _show(bar: Task, row: Epoch) -> None:
+    bar.advance(1, loss=f"{row.train_loss:.2f}", validation=f"{row.val_accuracy:.1%}")
 
 
 def accuracy_of(logits: Tensor, labels: Tensor) -> float:

@@ -18,9 +18,9 @@ from torch import Tensor
 from learngene_hub import __version__
 from learngene_hub.core.errors import LearngeneError, RunError, StorageError
 from learngene_hub.core.files import check_room, claim_new, refuse_unmakeable
-from learngene_hub.core.progress import LoggingReporter, Reporter, Task
+from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation, cache_folder
-from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
+from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.gene.learngene import Learngene
@@ -217,9 +217,7 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
     """Start -> its outcome, every start trained in the same way."""
     images, settings, outcomes = job.images(parts), job.settings, {}
     for start, born in job.starts(parts.train.num_classes).items():
-        total = settings.epochs * len(settings.rates)
-        with reporter.task(f"training, {start}", total, "epoch") as bar:
-            fit, tried = fit_best_rate(born, images, settings, partial(_show, bar))
+        fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
         network = born()
         network.load_state_dict(fit.state)
         record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
@@ -257,10 +255,6 @@ def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
     counts = [sum(row) for row in confusion]
     share = max(counts) / sum(counts)
     return share + 2 * math.sqrt(share * (1 - share) / sum(counts))
-
-
-def _show(bar: Task, row: Epoch) -> None:
-    bar.advance(1, loss=f"{row.train_loss:.2f}", validation=f"{row.val_accuracy:.1%}")
 
 
 def _summary(start: str, record: Mapping[str, Any], settings: Settings) -> str:
