@@ -130,7 +130,7 @@ def evaluate(
         _check_fits(start, bodies)
     starts += own
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
-    workforce = make_engine(engine, device=device, place=place, most=most)
+    workforce = make_engine(engine, device=device, local_device=place, most=most)
     with nullcontext() if folder is None else claim(folder), on_cpu():
         plan = _plan(candidates, protocol, data, target, place)
         if folder is not None:
