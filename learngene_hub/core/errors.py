@@ -110,4 +110,5 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 def first_fault(error: "ValidationError") -> str:
     """The first of pydantic's faults: where it is, if anywhere, and what it is."""
     first = error.errors()[0]
-    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    message = first["msg"].removeprefix("Value error, ")  # what pydantic puts before our own words
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), message)))

@@ -22,7 +22,7 @@ from torch import Tensor
 from learngene_hub.core.errors import GeneFileError, NetworkError, first_fault
 from learngene_hub.core.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
-from learngene_hub.networks import plan_structure
+from learngene_hub.networks import Structure, plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 
 WEIGHTS_NAME = "learngene.safetensors"
@@ -335,8 +335,9 @@ class _Reader:
 
     def _expect(self) -> None:
         assert self.config is not None
-        self._expected = expected_shapes(self.config)
-        check_stated(self.config, self._expected)
+        structure = expected_structure(self.config)
+        self._expected = structure.shapes(in_chans=self.config.in_chans)
+        check_stated(self.config, structure)
 
     def _size(self) -> None:
         expected = self._most_weights - MOST_HEADER
@@ -389,27 +390,26 @@ class _Reader:
                 raise GeneFileError(f"{self.weights}: {name}: {fault}")
 
 
-def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
-    """Tensor name -> shape that a gene of this `config` must have.
+def expected_structure(config: GeneConfig) -> Structure:
+    """Of the thin network that a gene of this `config` must fill.
 
     Raises:
         GeneFileError: the network or its channels are not ones this package can build.
     """
     try:
-        structure = plan_structure(config.network, depth=config.depth, channels=config.channels)
+        return plan_structure(config.network, depth=config.depth, channels=config.channels)
     except NetworkError as error:
         raise GeneFileError(f"{CONFIG_NAME}: {error}") from None
-    return structure.shapes(in_chans=config.in_chans)
 
 
-def check_stated(config: GeneConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Do nothing, unless a number that `config` states is not what the `shapes` of its tensors say.
+def check_stated(config: GeneConfig, structure: Structure) -> None:
+    """Do nothing, unless a number that `config` states is not that of its `structure`.
 
     Raises:
         GeneFileError: the number of parameters is another, or the fraction, by more than one channel a group: early
             genes say what was asked for, before channels were rounded.
     """
-    parameters = sum(math.prod(shape) for name, shape in shapes.items() if "running" not in name)
+    parameters = structure.parameters(in_chans=config.in_chans)
     if config.parameters != parameters:
         raise GeneFileError(f"{CONFIG_NAME}: expected parameters: {parameters:,}, found {config.parameters:,}")
     full = plan_structure(config.network, width=config.width, depth=config.depth).channels
