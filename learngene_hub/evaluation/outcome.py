@@ -52,7 +52,8 @@ def make_results(
         tasks=len(seeds) * protocol.tasks,
         genes=tuple(map(_record, candidates)),
         descendants=tuple(
-            _descendant(body, [one for one in judged if one[0].body == body], candidates[0].start) for body in bodies
+            _descendant(body, [(cell, score) for cell, score in judged if cell.body == body], candidates[0].start)
+            for body in bodies
         ),
         environment=dict(environment),
         recipe="" if candidates[0].recipe is None else candidates[0].recipe.public_text,
@@ -68,7 +69,7 @@ def fit(body: Body, start: Start) -> LearngeneNetwork:
     return newborn(body, num_classes=2, gene=start.genome, cross=CROSS, seed=0)
 
 
-def environment(plan: Plan) -> dict[str, str | int]:
+def describe_environment(plan: Plan) -> dict[str, str | int]:
     """Versions and hardware that outcomes may depend on, of the process that calls."""
     return {
         "learngene_hub": __version__,

@@ -118,8 +118,8 @@ _FEW_SHOT = Protocol(
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        protocol.name: protocol
+        for protocol in (
             _FEW_SHOT,
             replace(_FEW_SHOT, name="few-shot-5", shots=5),
             replace(_FEW_SHOT, name="few-shot-1", shots=1),

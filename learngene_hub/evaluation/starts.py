@@ -139,7 +139,7 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         LearngeneError: there is no such baseline.
     """
-    wanted = tuple(dict.fromkeys(one for name in names for one in (BASELINES if name == "all" else (name,))))
+    wanted = tuple(dict.fromkeys(baseline for name in names for baseline in (BASELINES if name == "all" else (name,))))
     for name in wanted:
         if name not in BASELINES:
             expected = f"expected all, or some of {', '.join(BASELINES)}{did_you_mean(name, BASELINES)}"
