@@ -148,12 +148,12 @@ def read_config(folder: Path, files: Files | None = None) -> GeneConfig:
 
 def _parse_config(content: bytes, path: Path) -> GeneConfig:
     try:
-        found = parse_json(content.decode("utf-8"))
+        fields = parse_json(content.decode("utf-8"))
     except ValueError as error:
         raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
-    _check_schema(found, path)
+    _check_schema(fields, path)
     try:
-        return GeneConfig.model_validate(found)
+        return GeneConfig.model_validate(fields)
     except ValidationError as error:
         raise GeneFileError(f"{path}: {first_fault(error)} ({error.error_count()} faults in all)") from None
 
@@ -323,10 +323,10 @@ class _Reader:
     def _no_pickle(self) -> None:
         if self.files is not None:  # whatever else lies in the folder is not of this gene
             return
-        found = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
-        if found:
+        pickles = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
+        if pickles:
             raise GeneFileError(
-                f"{self.folder}: holds {', '.join(found)}: pickles can run code; genes are safetensors only"
+                f"{self.folder}: holds {', '.join(pickles)}: pickles can run code; genes are safetensors only"
             )
 
     def _read_config(self) -> None:
@@ -341,11 +341,11 @@ class _Reader:
 
     def _size(self) -> None:
         expected = self._most_weights - MOST_HEADER
-        found = self.weights.stat().st_size if self.files is None else len(self.files[WEIGHTS_NAME])
-        if found > self._most_weights:
+        size = self.weights.stat().st_size if self.files is None else len(self.files[WEIGHTS_NAME])
+        if size > self._most_weights:
             raise GeneFileError(
                 f"{self.weights}: expected {expected / 1e6:.1f} MB of weights, as {CONFIG_NAME} says, found "
-                f"{found / 1e6:.1f} MB: not a gene, or another config"
+                f"{size / 1e6:.1f} MB: not a gene, or another config"
             )
 
     @property
@@ -356,11 +356,11 @@ class _Reader:
     def _sha256(self) -> None:
         assert self.config is not None
         content = self.content[WEIGHTS_NAME] = _read(self.folder, WEIGHTS_NAME, self.files, most=self._most_weights)
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.config.sha256:
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != self.config.sha256:
             raise GeneFileError(
                 f"{self.weights}: expected the sha256 of {CONFIG_NAME}, {self.config.sha256[:12] or '(none)'}, found "
-                f"{found[:12]}: the file was altered or cut; fetch it again"
+                f"{sha256[:12]}: the file was altered or cut; fetch it again"
             )
 
     def _open(self) -> None:

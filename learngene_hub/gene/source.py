@@ -101,27 +101,27 @@ def locate(
     return _from_hub(name, _at(address, revision), options, required, wanted)
 
 
-def with_files(place: Located) -> Located:
-    """The gene of `place` with all that belongs to it, fetched where it came from if that can be reached."""
-    address = parse_address(place.name)
-    if place.revision is None or address is None:
-        return place
-    address, options = replace(address, revision=place.revision), replace(place.options, force_download=False)
+def with_files(located: Located) -> Located:
+    """The gene that was `located`, with all that belongs to it, fetched where it came from if that can be reached."""
+    address = parse_address(located.name)
+    if located.revision is None or address is None:
+        return located
+    address, options = replace(address, revision=located.revision), replace(located.options, force_download=False)
     try:
-        found = fetch(address, (CONFIG_NAME, WEIGHTS_NAME), wanted=MORE_FILES, options=options)
+        fetched = fetch(address, (CONFIG_NAME, WEIGHTS_NAME), wanted=MORE_FILES, options=options)
     except HubError:
-        return place
-    return replace(place, folder=found.folder, files=found.files)
+        return located
+    return replace(located, folder=fetched.folder, files=fetched.files)
 
 
 def _from_hub(
     name: str, address: Address, options: HubOptions, required: Sequence[str], wanted: Sequence[str]
 ) -> Located:
     try:
-        found = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
+        fetched = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
     except HubError as error:
         raise type(error)(f"{error}{_hint(name)}") from None
-    return Located(found.folder, name, found.commit, options, found.files)
+    return Located(fetched.folder, name, fetched.commit, options, fetched.files)
 
 
 def _not_shipped(name: str) -> GeneFileError:
@@ -153,11 +153,11 @@ def _hint(name: str) -> str:
 
 
 def _near_folders(path: Path) -> list[str]:
-    return [str(path.parent / one) for one in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
+    return [str(path.parent / name) for name in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
 
 
 def _folders_beside(path: Path) -> list[str]:
-    return [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+    return [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
 
 
 def _at(address: Address, revision: str | None) -> Address:

@@ -249,8 +249,8 @@ def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, i
 
 
 def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
-    structure, known = network.structure, gene.genome
-    carried = carried_channels(structure, known) | {IMAGE: network.in_chans}
+    structure, genome = network.structure, gene.genome
+    carried = carried_channels(structure, genome) | {IMAGE: network.in_chans}
     totals = structure.channels | {IMAGE: network.in_chans}
     layers = tuple(
         LayerReport(
@@ -269,7 +269,7 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
         sha256=gene.config.sha256,
         layers=layers,
         left_out=tuple(layer.name for layer in home.layers if layer.name not in names),
-        inherited=sum(part.numel() for part in inherited_parts(network.state_dict(), structure, known).values()),
+        inherited=sum(part.numel() for part in inherited_parts(network.state_dict(), structure, genome).values()),
         total=structure.parameters(in_chans=network.in_chans),
     )
 

@@ -24,8 +24,8 @@ def family(network: str) -> Family:
         expected = f"expected one of {', '.join(FAMILIES)}{did_you_mean(network, FAMILIES)}"
         raise NetworkError(f"network {network!r}: {expected}")
     module, _, name = FAMILIES[network].partition(":")
-    found: Family = getattr(import_module(module), name)
-    return found
+    registered: Family = getattr(import_module(module), name)
+    return registered
 
 
 def build(
@@ -83,8 +83,8 @@ def plan_structure(
     Raises:
         NetworkError: as `build` does.
     """
-    found = family(network)
-    return found.structure(depth=found.depths[0] if depth is None else depth, width=width, channels=channels)
+    chosen = family(network)
+    return chosen.structure(depth=chosen.depths[0] if depth is None else depth, width=width, channels=channels)
 
 
 def walkable(model: nn.Module) -> LearngeneNetwork:
@@ -94,13 +94,13 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
         NetworkError: it is not one of `learngene_hub.families.FAMILIES`.
     """
     if not isinstance(model, LearngeneNetwork):
-        found = f"{type(model).__module__}.{type(model).__qualname__}"
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
         for name in ("module", "_orig_mod"):  # what DataParallel, DDP and EMA call it, and torch.compile
             if isinstance(getattr(model, name, None), LearngeneNetwork):
-                raise NetworkError(f"expected the network itself, found it inside {found}; give its `.{name}`")
+                raise NetworkError(f"expected the network itself, found it inside {kind}; give its `.{name}`")
         raise NetworkError(
             f"A learngene goes only into networks whose channel groups are known: {', '.join(FAMILIES)}. "
-            f"Found {found}. Create one of these with timm.create_model or learngene_hub.networks.build."
+            f"Found {kind}. Create one of these with timm.create_model or learngene_hub.networks.build."
         )
     return model
 

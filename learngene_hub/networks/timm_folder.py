@@ -144,14 +144,14 @@ def _checked(folder: Path) -> None:
     """
     config = folder / CONFIG_NAME
     try:
-        found = _Config.model_validate(read_json(config, most=MOST_CONFIG))
+        checked = _Config.model_validate(read_json(config, most=MOST_CONFIG))
     except ValidationError as error:
         raise NetworkError(
             f"{config}: expected the config of a fine-tuned network, found a fault: {first_fault(error)}"
         ) from None
     except (OSError, ValueError) as error:
         raise NetworkError(f"{config}: expected JSON, found none: {error}") from None
-    _check_size(folder / WEIGHTS_NAME, found)
+    _check_size(folder / WEIGHTS_NAME, checked)
 
 
 def _check_size(weights: Path, config: _Config) -> None:
@@ -161,9 +161,9 @@ def _check_size(weights: Path, config: _Config) -> None:
     shapes = [*structure.shapes(in_chans=asked.in_chans).values()]
     shapes.append(structure.classifier.shape({CLASSES: asked.num_classes, **structure.channels}))
     expected = 4 * sum(map(math.prod, shapes))
-    found = weights.stat().st_size
-    if not expected <= found <= expected + MOST_HEADER:
+    size = weights.stat().st_size
+    if not expected <= size <= expected + MOST_HEADER:
         raise NetworkError(
-            f"{weights}: expected {expected / 1e6:.1f} MB, as {CONFIG_NAME} says, found {found / 1e6:.1f} MB: the "
+            f"{weights}: expected {expected / 1e6:.1f} MB, as {CONFIG_NAME} says, found {size / 1e6:.1f} MB: the "
             "network cannot be loaded, so a file was altered or cut"
         )
