@@ -304,7 +304,7 @@ def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]
     """
     held = FileLock(lock)
     try:
-        with written(lock):
+        with written(lock.parent):
             held.acquire(timeout=0)
     except Timeout:
         tell(f"waiting for another process that is making {title}")
@@ -358,13 +358,8 @@ def claim_new(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(lock: Path, out: Path) -> Iterator[None]:
-    holder = FileLock(lock, timeout=0)
-    try:
-        with written(out):
-            holder.acquire()
-    except Timeout:
+    def refuse(_: str) -> None:
         raise BusyError(f"{out}: another process is running here; wait for it, or give another --out") from None
-    try:
+
+    with alone(lock, str(out), refuse):
         yield
-    finally:
-        holder.release()

@@ -140,16 +140,16 @@ class KeyedStore(Generic[Value]):
                 shutil.copymode(folder / ENTRY_NAME, folder / name)
 
     @contextmanager
-    def held(self, key: Key, tell: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Hold the place of `key` after whoever has it; what `tell` raises, told of another process, ends the wait.
+    def held(self, key: Key) -> Iterator[None]:
+        """Hold the place of `key` after whoever has it; a folder that cannot be written is not held.
 
-        What a kill left there is removed. A folder that cannot be written is not held.
+        What a kill left there is removed.
         """
         path = self.path(key)
         with ExitStack() as stack:
             with suppress(StorageError), written(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(alone(path.with_suffix(".lock"), self.title, tell or self.reporter.line))
+                stack.enter_context(alone(path.with_suffix(".lock"), self.title, self.reporter.line))
                 sweep(self.folder, path.name)
             yield
 

@@ -58,7 +58,7 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
         raise LearngeneError(f"expected at most {len(EVALUATIONS)} results for a card, found {len(paths)}")
     config = read_config(folder)
     judgements = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
-    card = _card(folder, config)
+    card = ModelCard(check_card(_text(folder, config).encode(), folder / CARD_NAME))
     card.data["model_name"] = card.data.get("model_name") or one_line(_name(folder, config))
     card.data["eval_results"] = [result for judgement in judgements for result in _eval_results(judgement)]
     card.text = _replaced(card.text, _section(judgements), folder / CARD_NAME)
@@ -109,10 +109,6 @@ def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
             f"{path}: expected {starts[0]} among the starts, {measure_words(results.headline)}; not found"
         )
     return _Judgement(results, starts[0], picture)
-
-
-def _card(folder: Path, config: GeneConfig) -> ModelCard:
-    return ModelCard(check_card(_text(folder, config).encode(), folder / CARD_NAME))
 
 
 def _text(folder: Path, config: GeneConfig) -> str:

@@ -55,8 +55,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
-            if (found := getattr(self, name)) < least:
-                raise LearngeneError(f"{name}: expected {least} or more, found {found}")
+            if (value := getattr(self, name)) < least:
+                raise LearngeneError(f"{name}: expected {least} or more, found {value}")
         if self.lr is not None and not 0 < self.lr <= 10:
             raise LearngeneError(f"lr: expected a learning rate above 0 and up to 10, found {self.lr}")
         if self.compare not in {None, "scratch"}:
@@ -175,7 +175,8 @@ def fit_network(
         on_epoch(row)
         if best is None or row.val_accuracy >= best.val_accuracy:
             best, state = row, {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
-        if row.epoch - _first_best(log) >= settings.patience:
+        first_best = max(log, key=lambda one: (one.val_accuracy, -one.epoch))
+        if row.epoch - first_best.epoch >= settings.patience:
             break
     return None if best is None else Fit(lr, tuple(log), best, state)
 
@@ -238,9 +239,9 @@ class _Seen:
         self.loss, self.right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        found = logits.detach()
-        self.loss += mean_cross_entropy(found, labels, 0.0)
-        self.right += (found.argmax(dim=1) == labels).float().mean()
+        detached = logits.detach()
+        self.loss += mean_cross_entropy(detached, labels, 0.0)
+        self.right += (detached.argmax(dim=1) == labels).float().mean()
         return mean_cross_entropy(logits, labels, self.label_smoothing)
 
 
@@ -249,8 +250,3 @@ def _batches(images: Images, settings: Settings) -> Iterator[Batch]:
     draws = generator(settings.seed, "fine-tuning batches")
     for chosen in epochs(len(images.labels), settings.batch_size, draws):
         yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device, non_blocking=True)
-
-
-def _first_best(log: list[Epoch]) -> int:
-    """The epoch that first reached the highest validation accuracy."""
-    return max(log, key=lambda row: (row.val_accuracy, -row.epoch)).epoch

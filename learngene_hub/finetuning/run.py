@@ -114,7 +114,8 @@ def _finetune(
     job.descendant(0)  # made early, since the gene may not fit
     parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
     reporter.line(_described(parts))
-    check_room(folder, _bytes_of(job.descendant(parts.train.num_classes)), "the network and its pictures")
+    weights = job.descendant(parts.train.num_classes).parameters()
+    check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
     outcomes = _fit_all(job, parts, reporter)
     network = job.descendant(parts.train.num_classes).eval()
     network.load_state_dict(outcomes["learngene"].state)
@@ -134,11 +135,6 @@ def _finetune(
     return FineTuned(folder, network, parts.train.class_names, record)
 
 
-def _bytes_of(network: LearngeneNetwork) -> int:
-    """What its folder takes on a disk."""
-    return MORE_ROOM + sum(weight.nbytes for weight in network.parameters())
-
-
 def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Reporter) -> Path:
     """Where `write` has written: `folder`, or, where that cannot be, a new one in another place, which is told.
 
@@ -154,10 +150,10 @@ def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Re
                 with ExitStack() as stack:
                     home = Path(tempfile.mkdtemp(prefix="learngene-", dir=other()))
                     stack.callback(shutil.rmtree, home, ignore_errors=True)
-                    write(place := home / folder.resolve().name)
+                    write(elsewhere := home / folder.resolve().name)
                     stack.pop_all()
-                reporter.warn(f"{error}. The trained network is in {place} instead: move it from there")
-                return place
+                reporter.warn(f"{error}. The trained network is in {elsewhere} instead: move it from there")
+                return elsewhere
         raise
     return folder
 

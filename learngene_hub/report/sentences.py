@@ -133,12 +133,8 @@ def limits(results: Results) -> list[str]:
 
 def rates_at_the_edge(descendant: DescendantResult) -> list[str]:
     """Starts whose learning rate is the highest or the lowest of those that were tried."""
-    tried = {one.start: [float(lr) for lr in one.tuning] for one in descendant.starts if len(one.tuning) > 1}
-    return [one.start for one in descendant.starts if one.lr in _ends(tried.get(one.start, []))]
-
-
-def _ends(rates: list[float]) -> tuple[float, ...]:
-    return (min(rates), max(rates)) if rates else ()
+    tried = [(one, [float(lr) for lr in one.tuning]) for one in descendant.starts if len(one.tuning) > 1]
+    return [one.start for one, rates in tried if one.lr in {min(rates), max(rates)}]
 
 
 def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
