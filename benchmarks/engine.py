@@ -1,9 +1,9 @@
 """What several workers gain, and what an engine costs beside the work it hands out.
 
-Three crews stand ready side by side: this process, two processes, two actors of Ray on this machine. In turn each does
-the same generation of eight individuals. Times are wall times, since waiting is what an engine may add, and other work
-on the machine makes them noisy. What an engine itself adds is therefore told by its workers' own clocks: how much of
-the time, from the begin of a generation to the end of a worker's last task, the worker was without work.
+Three worker pools stand ready side by side: this process, two processes, two actors of Ray on this machine. In turn
+each does the same generation of eight individuals. Times are wall times, since waiting is what an engine may add, and
+other work on the machine makes them noisy. What an engine itself adds is therefore told by its workers' own clocks: how
+much of the time, from the begin of a generation to the end of a worker's last task, the worker was without work.
 """
 
 import os
@@ -19,7 +19,7 @@ from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
-from learngene_hub.evolution.plan import pick_precision, plan_generation
+from learngene_hub.evolution.plan import pick_precision, plan_generation, recipe_channels
 from learngene_hub.evolution.run import prepare
 from learngene_hub.workers import EngineOptions, Pool, Step, make_engine
 
@@ -32,7 +32,7 @@ OVERRIDES = (
     "evolution.founder_generations=0",
 )
 LEAST_SECONDS = 10.0  # of a generation of two workers
-CREWS = {
+POOLS = {
     "one": EngineOptions(workers=1),
     "local": EngineOptions(workers=WORKERS),
     "ray": EngineOptions("ray", workers=WORKERS),
@@ -79,19 +79,19 @@ def figures() -> list[Figure]:
 def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     cpu, reporter = torch.device("cpu"), SilentReporter()
     shared = prepare(recipe, device=cpu, reporter=reporter)
-    plan = plan_generation(recipe, 0, precision=pick_precision(recipe, cpu), threads=1)
-    tasks = [Timed(AncestryTask(plan, number, None)) for number in range(plan.individuals)]
+    plan, sizes = plan_generation(recipe, 0, precision=pick_precision(recipe, cpu), threads=1), recipe_channels(recipe)
+    tasks = [Timed(AncestryTask(plan, number, None, sizes)) for number in range(plan.individuals)]
     with ExitStack() as stack:
-        crews = {
+        pools = {
             name: stack.enter_context(
-                make_engine(options, device="cpu", place=cpu, most=len(tasks)).pool(shared, reporter)
+                make_engine(options, device="cpu", local_device=cpu, most=len(tasks)).pool(shared, reporter)
             )
-            for name, options in CREWS.items()
+            for name, options in POOLS.items()
         }
-        for workers in crews.values():
+        for workers in pools.values():
             _lap(workers, tasks[:WORKERS])  # starts the workers
-        rounds = [{name: _lap(workers, tasks) for name, workers in crews.items()} for _ in range(ROUNDS)]
-    return {name: [one[name] for one in rounds] for name in crews}
+        rounds = [{name: _lap(workers, tasks) for name, workers in pools.items()} for _ in range(ROUNDS)]
+    return {name: [laps[name] for laps in rounds] for name in pools}
 
 
 def _lap(workers: Pool[SharedData], tasks: Sequence[Timed]) -> Lap:

@@ -17,6 +17,7 @@ from unittest.mock import patch
 from benchmarks.measure import Figure, Goal, cpu_seconds, interleaved, ratio, typical
 from learngene_hub import EngineOptions, Recipe, evolve
 from learngene_hub.evolution import run
+from learngene_hub.evolution.checkpoint import save_state
 
 GENERATIONS, PART = 200, 50
 RECIPE = {
@@ -89,11 +90,10 @@ def _over_time(marks: list[Mark]) -> list[Figure]:
 def long_run(generations: int) -> list[Mark]:
     """One mark a generation of a run of so many tiny ones."""
     marks: list[Mark] = []
-    save = run.save_state
 
     def noted(out: Path, *arguments: Any) -> None:  # noqa: ANN401
         before = time.process_time()
-        saving = cpu_seconds(lambda: save(out, *arguments))
+        saving = cpu_seconds(lambda: save_state(out, *arguments))
         files = sum(path.stat().st_size for path in (out / "state").iterdir())
         handles, count = len(os.listdir("/proc/self/fd")), sum(1 for path in out.rglob("*") if path.is_file())
         marks.append(Mark(before, saving, _memory(), files, handles, count))

@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Figure, interleaved, ratio, table, typical
@@ -78,14 +79,11 @@ def _loads(run: str | None) -> list[Figure]:
 
 
 def _imports() -> list[Figure]:
-    ways = {
-        name: lambda code=code: subprocess.run([sys.executable, "-c", code], check=True)
-        for name, code in IMPORTS.items()
-    }
+    ways = {name: partial(subprocess.run, [sys.executable, "-c", code], check=True) for name, code in IMPORTS.items()}
     return _against(OTHERS, ways, rounds=5)
 
 
-def _against(first: str, ways: dict[str, Callable[[], object]], *, rounds: int) -> list[Figure]:
+def _against(first: str, ways: Mapping[str, Callable[[], object]], *, rounds: int) -> list[Figure]:
     times = interleaved(ways, rounds)
     return [
         Figure(

@@ -65,7 +65,7 @@ def train_plainly(
         images, labels = next(batches)
         loss = nn.functional.cross_entropy(network(images), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if optimisation.clip_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm)
         optimizer.step()

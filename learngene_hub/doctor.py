@@ -75,10 +75,10 @@ def _extras() -> Iterator[Finding]:
     for extra, names in _optional().items():
         versions = {name: _version(name) for name in names}
         if all(version is None for version in versions.values()):
-            found = f"not installed: {_install(f'{DISTRIBUTION}[{extra}]')}"
+            installed = f"not installed: {_install(f'{DISTRIBUTION}[{extra}]')}"
         else:
-            found = ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items())
-        yield Finding(f"extra {extra}", found)
+            installed = ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items())
+        yield Finding(f"extra {extra}", installed)
 
 
 def _optional() -> Mapping[str, list[str]]:
@@ -89,8 +89,8 @@ def _optional() -> Mapping[str, list[str]]:
         lines = list(_EVOLVE)
     extras: dict[str, list[str]] = {}
     for line in lines:
-        if (found := _EXTRA.match(line)) and found[1] != DISTRIBUTION:
-            extras.setdefault(found[2], []).append(found[1])
+        if (match := _EXTRA.match(line)) and match[1] != DISTRIBUTION:
+            extras.setdefault(match[2], []).append(match[1])
     return extras
 
 
@@ -109,8 +109,8 @@ def _device() -> str:
     if not torch.cuda.is_available():
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
         return f"cpu ({_cores()}); no CUDA device (torch is built for {built})"
-    names = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    shown = (f"cuda:{number} {one.name}, {one.total_memory / 2**30:.0f} GiB" for number, one in enumerate(names))
+    gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    shown = (f"cuda:{number} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for number, gpu in enumerate(gpus))
     return f"{'; '.join(shown)} (CUDA {torch.version.cuda}); cpu ({_cores()})"
 
 
@@ -135,18 +135,16 @@ def _own_cache() -> Finding:
     except DataError as error:
         return Finding("cache", "none", str(error))
     kept = images_size(folder)
-    told = (
-        f"{kept / 1e9:,.1f} GB of decoded images in {IMAGES_FOLDER}/, made again where they are deleted" if kept else ""
-    )
-    return _cache("cache", folder, "LEARNGENE_CACHE", told)
+    contents = f"{kept / 1e9:,.1f} GB of decoded images in {IMAGES_FOLDER}/, made again where they are deleted"
+    return _cache("cache", folder, "LEARNGENE_CACHE", contents if kept else "")
 
 
 def _cache(check: str, folder: Path, variable: str, kept: str = "") -> Finding:
     """Whether files can be kept in `folder`, which need not be there yet, what is `kept`, and the room there is."""
-    there = next((one for one in (folder, *folder.parents) if is_there(one)), folder)
+    existing = next(filter(is_there, (folder, *folder.parents)), folder)
     try:
-        with tempfile.TemporaryFile(dir=there):
-            free = shutil.disk_usage(there).free
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free
     except OSError as error:
         fault = f"cannot be written ({error.strerror}): set {variable} to a folder of your own"
         return Finding(check, _shown(folder), fault)
@@ -171,6 +169,6 @@ def _hub(options: HubOptions) -> Finding:
         with explained(None, options):
             check_reachable(options)
     except HubError as error:
-        said = str(error).partition(": ")[2].replace(options.site, site)
-        return Finding("Hub", f"{site}: {said}; genes of the package and of the cache load without it")
+        fault = str(error).partition(": ")[2].replace(options.site, site)
+        return Finding("Hub", f"{site}: {fault}; genes of the package and of the cache load without it")
     return Finding("Hub", f"{site}: answers")

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -29,6 +29,8 @@ from learngene_hub.core.progress import Task
 
 SETTLED = 2  # seconds until a bar shows a speed
 SILENCE = 30  # seconds between the lines that stand for a bar where there is no terminal
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 stdout = Console(highlight=False, emoji=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)

@@ -1,16 +1,15 @@
 """`learngene doctor`."""
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json, print_table
+from learngene_hub.cli.console import AsJson, print_json, print_table
 
 EXAMPLE = "Example: learngene doctor --json"
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Look at versions, devices, caches and the Hub, for a bug report; exit 1 if something is wrong.
 
     Nothing personal is shown: paths begin at the home folder, and a token is only said to be there.

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Engine = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster, or all GPUs of this machine.")]
 Address = Annotated[
     str | None, typer.Option(help="Of a Ray cluster, HOST:PORT.  \\[default: one on this machine, for this run]")

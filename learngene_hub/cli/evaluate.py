@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, print_table, stderr
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, engine_options
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
 from learngene_hub.cli.genes import SOURCE_HELP
 from learngene_hub.cli.interrupts import interruptible
 
@@ -63,7 +63,7 @@ def evaluate(
     engine: Engine = "local",
     address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json, report.html and pictures.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Compare descendants of genes with networks from scratch and other starts, on classes they never trained on.
@@ -82,7 +82,9 @@ def evaluate(
         genes,
         data=data,
         target=_target(target, image_column, label_column),
-        protocol=find_protocol(protocol).with_changes({key: one for key, one in changes.items() if one is not None}),
+        protocol=find_protocol(protocol).with_changes(
+            {key: value for key, value in changes.items() if value is not None}
+        ),
         baselines=_listed(baselines),
         checkpoints=checkpoint or (),
         descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),

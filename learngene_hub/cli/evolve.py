@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Engine, engine_options
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
 from learngene_hub.cli.interrupts import interruptible
+from learngene_hub.cli.recipes import Source
 from learngene_hub.core.errors import LearngeneError, StorageError
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ EXAMPLE = (
 
 
 def evolve(
-    recipe: Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")],
+    recipe: Source,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = AUTO,
     engine: Engine = "local",
     workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
     address: Address = None,
@@ -106,11 +107,11 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
 
 def _data(cost: "Forecast") -> str:
     """The images there are."""
-    found = cost.data
-    if found is None:
+    data = cost.data
+    if data is None:
         return "on the Hub, not looked at: data.path= names a copy of yours"
-    images = f"{found.fewest:,}" if found.fewest == found.most else f"{found.fewest:,} to {found.most:,}"
-    return f"{found.base} base, {found.held_out} held-out, {found.novel} novel classes; {images} images a class"
+    images = f"{data.fewest:,}" if data.fewest == data.most else f"{data.fewest:,} to {data.most:,}"
+    return f"{data.base} base, {data.held_out} held-out, {data.novel} novel classes; {images} images a class"
 
 
 def _duration(seconds: float) -> str:

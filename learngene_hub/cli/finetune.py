@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, print_table, stderr, stdout
+from learngene_hub.cli.console import AsJson, TerminalReporter, print_json, print_table, stderr, stdout
+from learngene_hub.cli.engines import AUTO, Device
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
 
@@ -60,7 +61,7 @@ def finetune(
     ] = "refuse",
     image_column: Annotated[str | None, typer.Option(help="Column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels, if it is unusual.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print finetune.json.")] = False,
 ) -> None:
     """Train a network that starts from a gene on your own images; OUT is a folder that timm loads."""
@@ -97,14 +98,14 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Classes shown an image.  \\[default: 3; all with --json]")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what images show; exit 1 if one of them cannot be read."""
     from learngene_hub.finetuning import Predictor
 
     shown = top or (None if as_json else TOP)
-    found = Predictor.load(folder).predict(images, reporter=TerminalReporter())
-    predictions = [replace(one, classes=one.classes[:shown]) for one in found]  # keeps memory small
+    whole = Predictor.load(folder).predict(images, reporter=TerminalReporter())
+    predictions = [replace(one, classes=one.classes[:shown]) for one in whole]  # keeps memory small
     if as_json:
         print_json([_as_json(one) for one in predictions])
     else:
@@ -129,7 +130,10 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]") -> None
         return
     common = _common([one.path.parent for one in predictions])
     names = [os.path.relpath(one.path, common) if common else str(one.path) for one in predictions]
-    rows = [(name, *_likeliest(one)) for name, one in zip(names, predictions, strict=True)]
+    rows = [
+        (name, *(f"{label} {100 * probability:.1f}%" for label, probability in one.classes))
+        for name, one in zip(names, predictions, strict=True)
+    ]
     title = f"{folder} of {common}" if common else str(folder)
     print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
 
@@ -139,10 +143,6 @@ def _common(folders: "Sequence[Path]") -> str:
         return os.path.commonpath(folders)
     except ValueError:  # some are absolute and some are not, or they are on two drives
         return ""
-
-
-def _likeliest(prediction: "Prediction") -> list[str]:
-    return [f"{name} {100 * probability:.1f}%" for name, probability in prediction.classes]
 
 
 def _as_json(prediction: "Prediction") -> dict[str, object]:

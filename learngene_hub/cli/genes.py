@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, print_pairs, print_table, stderr
+from learngene_hub.cli.console import AsJson, TerminalReporter, print_json, print_pairs, print_table, stderr
 
 if TYPE_CHECKING:
     from learngene_hub.gene.config import GeneConfig
@@ -20,7 +20,6 @@ TITLE = "learngenes; gain: points of accuracy over scratch, as the card says"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
 
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_genes(
@@ -48,14 +47,19 @@ def info(gene: Source, as_json: AsJson = False) -> None:
     from learngene_hub.gene.listing import read_gain
     from learngene_hub.gene.source import locate
 
-    place = locate(gene, required=(CONFIG_NAME,))
-    config = read_config(place.folder, place.files)
-    gain = read_gain(place.folder, place.files, warn=TerminalReporter().warn)
+    located = locate(gene, required=(CONFIG_NAME,))
+    config = read_config(located.folder, located.files)
+    gain = read_gain(located.folder, located.files, warn=TerminalReporter().warn)
     if as_json:
-        more = {"revision": place.revision, "gain_over_scratch": gain}
+        more = {"revision": located.revision, "gain_over_scratch": gain}
         print_json(config.model_dump(mode="json") | more)
     else:
-        print_pairs(gene, _describe(config) | _standing(place.revision, gain))
+        pairs = _describe(config)
+        if gain is not None:
+            pairs["gain over scratch"] = f"{gain:+.1f} points, as its card says"
+        if located.revision is not None:
+            pairs["revision"] = located.revision
+        print_pairs(gene, pairs)
 
 
 def verify(gene: Source, as_json: AsJson = False) -> None:
@@ -63,8 +67,8 @@ def verify(gene: Source, as_json: AsJson = False) -> None:
     from learngene_hub.gene.folder import verify as run
     from learngene_hub.gene.source import locate
 
-    place = locate(gene)
-    checks = run(place.folder, place.files)
+    located = locate(gene)
+    checks = run(located.folder, located.files)
     if as_json:
         print_json([{"check": check.name, "ok": check.fault is None, "fault": check.fault} for check in checks])
     else:
@@ -82,12 +86,6 @@ def _row(one: "GeneSummary", *, hub: bool) -> tuple[str, ...]:
         "" if one.gain is None else f"{one.gain:+.1f}",
         *(("" if one.downloads is None else f"{one.downloads:,}",) if hub else ()),
     )
-
-
-def _standing(revision: str | None, gain: float | None) -> dict[str, str]:
-    """What is not in the config."""
-    pairs = {} if gain is None else {"gain over scratch": f"{gain:+.1f} points, as its card says"}
-    return pairs | ({} if revision is None else {"revision": revision})
 
 
 def _named(source: str) -> str:

@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json, stderr, stdout
+from learngene_hub.cli.console import AsJson, print_json, stderr, stdout
 
 PUSH_EXAMPLE = "Example: learngene push runs/demo you/your-gene --private"
 PULL_EXAMPLE = "Example: learngene pull you/your-gene@v1 --out my-gene"
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def push(
@@ -59,9 +57,9 @@ def pull(
     from learngene_hub.hub.client import HubOptions
 
     folder = out or Path(repo.split("@")[0].split("/")[-1])
-    found = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
+    located = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
     if as_json:
-        print_json({"folder": str(folder), "revision": found.revision})
+        print_json({"folder": str(folder), "revision": located.revision})
         return
     stdout.print(str(folder), markup=False)
-    stderr.print(f"pulled: {repo}" + (f", commit {found.revision[:12]}" if found.revision else ""), markup=False)
+    stderr.print(f"pulled: {repo}" + (f", commit {located.revision[:12]}" if located.revision else ""), markup=False)

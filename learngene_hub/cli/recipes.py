@@ -5,22 +5,23 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_json, print_table, print_text, stdout
+from learngene_hub.cli.console import AsJson, print_json, print_table, print_text, stdout
 from learngene_hub.core.errors import RecipeError
 
 app = typer.Typer(
     no_args_is_help=True, help="Recipes that come with the package.", epilog="Example: learngene recipes copy demo"
 )
 
-Name = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")]
+Source = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")]
 
 
 @app.command(name="list", epilog="Example: learngene recipes list")
-def list_recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_recipes(as_json: AsJson = False) -> None:
     """List the shipped recipes with what each is for."""
     from learngene_hub.recipe.recipe import shipped_recipes
 
-    purposes = {name: _purpose(path) for name, path in shipped_recipes().items()}
+    comments = {name: path.read_text(encoding="utf-8").splitlines()[0] for name, path in shipped_recipes().items()}
+    purposes = {name: comment.removeprefix("#").strip() for name, comment in comments.items()}
     if as_json:
         print_json(purposes)
     else:
@@ -28,7 +29,7 @@ def list_recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSO
 
 
 @app.command(epilog="Example: learngene recipes show demo")
-def show(recipe: Name) -> None:
+def show(recipe: Source) -> None:
     """Print a recipe as it is written."""
     from learngene_hub.recipe.recipe import Recipe
 
@@ -37,7 +38,7 @@ def show(recipe: Name) -> None:
 
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")
 def copy(
-    recipe: Name,
+    recipe: Source,
     target: Annotated[Path | None, typer.Argument(help="File to write.  \\[default: RECIPE.yaml here]")] = None,
 ) -> None:
     """Copy a recipe to a file of your own; an existing file is left alone."""
@@ -54,7 +55,7 @@ def copy(
 
 @app.command(epilog="Example: learngene recipes validate mine.yaml evolution.population=4")
 def validate(
-    recipe: Name,
+    recipe: Source,
     overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
@@ -68,8 +69,3 @@ def validate(
         print_json({"sha256": checked.sha256, "recipe": checked.model_dump(mode="json")})
         return
     stdout.print(f"{recipe}: ok (sha256 {checked.sha256[:12]})", markup=False)
-
-
-def _purpose(path: Path) -> str:
-    """The first comment line of a recipe."""
-    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()

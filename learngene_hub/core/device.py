@@ -48,9 +48,9 @@ def cpu_has_bfloat16() -> bool:
 def processor_name() -> str:
     """What this machine's processor calls itself, such as `AMD EPYC 9R14`; where it does not say, its architecture."""
     with suppress(OSError):  # only Linux has the file
-        told = CPUINFO.read_text(encoding="utf-8", errors="replace")
-        if found := re.search(r"^model name\s*:\s*(\S.*?)\s*$", told, re.MULTILINE):
-            return found[1]
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
+        if match := re.search(r"^model name\s*:\s*(\S.*?)\s*$", text, re.MULTILINE):
+            return match[1]
     return platform.processor() or platform.machine() or "unknown"
 
 

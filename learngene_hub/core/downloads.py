@@ -37,11 +37,11 @@ def limit_of(variable: str, usual: float, unit: str) -> float:
     Raises:
         HubError: it says no number.
     """
-    said = os.environ.get(variable, str(usual))
+    text = os.environ.get(variable, str(usual))
     try:
-        limit = float(said)
+        limit = float(text)
     except ValueError:
         limit = math.nan
     if math.isnan(limit):
-        raise HubError(f"{variable}: expected a number of {unit}, found {said!r}")
+        raise HubError(f"{variable}: expected a number of {unit}, found {text!r}")
     return limit

@@ -4,7 +4,9 @@ A message says what was expected, what was found, where, and what to do next. Th
 message, without a traceback, and exits with status 1.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from learngene_hub.core.plain_text import printable
@@ -95,7 +97,18 @@ def lack_of_memory(error: MemoryError | RuntimeError) -> str | None:
     return asked[0] if asked else str(error).partition("\n")[0] or type(error).__name__
 
 
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a message on a name that is none of `names`: a question, where one of them is like it; else empty.
+
+    >>> did_you_mean("narow", ["narrow", "pretrained"])
+    '; did you mean `narrow`?'
+    """
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
 def first_fault(error: "ValidationError") -> str:
     """The first of pydantic's faults: where it is, if anywhere, and what it is."""
     first = error.errors()[0]
-    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    message = first["msg"].removeprefix("Value error, ")  # what pydantic puts before our own words
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), message)))

@@ -53,8 +53,8 @@ def expanded(path: str | Path) -> Path:
 
 def public_name(path: str | Path) -> str:
     """What may be published of `path`: its last part where something is there, else the text, a name on the Hub."""
-    place = expanded(path)
-    return Path(os.path.abspath(place)).name if is_there(place) else str(path)
+    full = expanded(path)
+    return Path(os.path.abspath(full)).name if is_there(full) else str(path)
 
 
 def is_hidden(path: Path, folder: Path) -> bool:
@@ -70,16 +70,16 @@ def visible_files(folder: Path) -> list[Path]:
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether `path` is, or lies behind, a link out of `folder`, or a link to nothing; see `homes_of`."""
     try:
-        place = path.resolve(strict=True)
+        target = path.resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # a link to itself, for instance
         return True
-    return not any(place.is_relative_to(home) for home in homes_of(folder))
+    return not any(target.is_relative_to(home) for home in homes_of(folder))
 
 
 def homes_of(folder: Path) -> list[Path]:
     """Where the files of `folder` may lie: there; of a folder in the cache of huggingface_hub, anywhere in that."""
-    place, cache = folder.resolve(), expanded(constants.HF_HUB_CACHE).resolve()
-    return [place, cache] if cache in place.parents else [place]
+    home, cache = folder.resolve(), expanded(constants.HF_HUB_CACHE).resolve()
+    return [home, cache] if cache in home.parents else [home]
 
 
 def read_file(path: Path, *, most: int) -> bytes:
@@ -88,8 +88,8 @@ def read_file(path: Path, *, most: int) -> bytes:
     Raises:
         OSError: it cannot be read, is a folder, pipe or device, or larger.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "expected a file, found a folder, pipe or device", str(path))
     with path.open("rb") as file:
         content = file.read(most + 1)
@@ -105,12 +105,12 @@ def read_inside(path: Path, homes: Sequence[Path], *, most: int) -> bytes:
         OSError: it does not, or see `read_file`.
     """
     try:
-        place = path.resolve(strict=True)
+        target = path.resolve(strict=True)
     except (RuntimeError, ValueError) as error:  # a link to itself; a name that no file can have
         raise OSError(str(error)) from None
-    if not any(place.is_relative_to(home) for home in homes):
+    if not any(target.is_relative_to(home) for home in homes):
         raise OSError("the file lies outside the data set, by a link or by its path; put it there itself")
-    return read_file(place, most=most)
+    return read_file(target, most=most)
 
 
 def file_sha256(path: Path) -> str:
@@ -142,12 +142,12 @@ def parse_json(text: str) -> Any:  # noqa: ANN401
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in content:
             raise ValueError(f"the key {name!r:.80} twice")
-        found[name] = value
-    return found
+        content[name] = value
+    return content
 
 
 @contextmanager
@@ -225,14 +225,14 @@ def written(target: Path) -> Iterator[None]:
 def _error_number(error: OSError | SafetensorError) -> int | None:
     if isinstance(error, OSError):
         return error.errno
-    told = _OS_ERROR.search(str(error))
-    return int(told[1]) if told else None
+    match = _OS_ERROR.search(str(error))
+    return int(match[1]) if match else None
 
 
 def free_bytes(path: Path) -> int:
     """Bytes that may still be written where `path` is, or will be."""
-    there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
-    return shutil.disk_usage(there).free
+    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def check_room(path: Path, needed: int, what: str) -> None:
@@ -304,7 +304,7 @@ def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]
     """
     held = FileLock(lock)
     try:
-        with written(lock):
+        with written(lock.parent):
             held.acquire(timeout=0)
     except Timeout:
         tell(f"waiting for another process that is making {title}")
@@ -358,13 +358,8 @@ def claim_new(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(lock: Path, out: Path) -> Iterator[None]:
-    holder = FileLock(lock, timeout=0)
-    try:
-        with written(out):
-            holder.acquire()
-    except Timeout:
+    def refuse(_: str) -> None:
         raise BusyError(f"{out}: another process is running here; wait for it, or give another --out") from None
-    try:
+
+    with alone(lock, str(out), refuse):
         yield
-    finally:
-        holder.release()

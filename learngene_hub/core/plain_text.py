@@ -18,7 +18,7 @@ def printable(text: str) -> str:
     >>> printable("name \x1b[2J")
     'name \\x1b[2J'
     """
-    return text if text.isprintable() else "".join(one if _is_shown(one) else ascii(one)[1:-1] for one in text)
+    return text if text.isprintable() else "".join(char if _is_shown(char) else ascii(char)[1:-1] for char in text)
 
 
 def one_line(text: str) -> str:

@@ -82,8 +82,8 @@ def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
 def _where(error: yaml.MarkedYAMLError) -> str:
     """What is wrong and where, without a picture of the line, which takes several to draw."""
     mark = error.problem_mark or error.context_mark
-    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-    return place + ", ".join(filter(None, (error.context, error.problem)))
+    position = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    return position + ", ".join(filter(None, (error.context, error.problem)))
 
 
 def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], str]) -> str:

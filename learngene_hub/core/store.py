@@ -81,7 +81,7 @@ class KeyedStore(Generic[Value]):
     read: Callable[[Path], Value]
     reporter: Reporter
 
-    def place(self, key: Key) -> Path:
+    def path(self, key: Key) -> Path:
         """The folder of the value of `key`."""
         return self.folder / _digest(key)
 
@@ -98,24 +98,24 @@ class KeyedStore(Generic[Value]):
 
     def peek(self, key: Key) -> Value | None:
         """The value of `key`; None unless it is kept, and every file of it is as it was written."""
-        place = self.place(key)
+        path = self.path(key)
         try:
-            entry = read_json(place / ENTRY_NAME, most=MOST_ENTRY)
-            files = [file for file in place.iterdir() if file.name != ENTRY_NAME]
+            entry = read_json(path / ENTRY_NAME, most=MOST_ENTRY)
+            files = [file for file in path.iterdir() if file.name != ENTRY_NAME]
             if entry["key"] != parse_json(_canonical(key)) or not all(map(Path.is_file, files)):
                 return None
             if entry[CHECKSUM] != {file.name: file_sha256(file) for file in files}:
                 return None
-            return self.read(place)
+            return self.read(path)
         except UNREADABLE:
             return None
 
     def find(self, key: Key) -> Value | None:
         """The value of `key`, which the caller holds; None if it is not kept, or damaged: that is told, and removed."""
-        kept, place = self.peek(key), self.place(key)
-        if kept is None and place.exists():
-            self.reporter.warn(f"{self.title}: made again, since {place} is damaged or was edited")
-            shutil.rmtree(place, ignore_errors=True)
+        kept, path = self.peek(key), self.path(key)
+        if kept is None and path.exists():
+            self.reporter.warn(f"{self.title}: made again, since {path} is damaged or was edited")
+            shutil.rmtree(path, ignore_errors=True)
         return kept
 
     def keep(self, key: Key, value: Value) -> None:
@@ -131,7 +131,7 @@ class KeyedStore(Generic[Value]):
         Raises:
             StorageError: that cannot be.
         """
-        with atomic_path(self.place(key)) as folder:
+        with atomic_path(self.path(key)) as folder:
             folder.mkdir()
             self.write(folder, value)
             checksums = {file.name: file_sha256(file) for file in folder.iterdir()}
@@ -140,17 +140,17 @@ class KeyedStore(Generic[Value]):
                 shutil.copymode(folder / ENTRY_NAME, folder / name)
 
     @contextmanager
-    def held(self, key: Key, tell: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Hold the place of `key` after whoever has it; what `tell` raises, told of another process, ends the wait.
+    def held(self, key: Key) -> Iterator[None]:
+        """Hold the place of `key` after whoever has it; a folder that cannot be written is not held.
 
-        What a kill left there is removed. A folder that cannot be written is not held.
+        What a kill left there is removed.
         """
-        place = self.place(key)
+        path = self.path(key)
         with ExitStack() as stack:
             with suppress(StorageError), written(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(alone(place.with_suffix(".lock"), self.title, tell or self.reporter.line))
-                sweep(self.folder, place.name)
+                stack.enter_context(alone(path.with_suffix(".lock"), self.title, self.reporter.line))
+                sweep(self.folder, path.name)
             yield
 
 
@@ -174,13 +174,13 @@ class KeyedLines:
         if self._file is None or not self._file.exists():
             return []
         *whole, torn = read_file(self._file, most=MOST_LINES).split(b"\n")
-        found = [(line, content) for line in whole if (content := self._content(line)) is not None]
-        if damaged := len(whole) - len(found):
+        kept = [(line, content) for line in whole if (content := self._content(line)) is not None]
+        if damaged := len(whole) - len(kept):
             lines = "1 line is" if damaged == 1 else f"{damaged} lines are"
             self._reporter.warn(f"{self._file}: {lines} damaged or edited: measured again")
         if damaged or torn:
-            write_text(self._file, "".join(f"{line.decode()}\n" for line, _ in found))
-        return [content for _, content in found]
+            write_text(self._file, "".join(f"{line.decode()}\n" for line, _ in kept))
+        return [content for _, content in kept]
 
     def append(self, content: Mapping[str, Any]) -> None:
         """Keep one more."""

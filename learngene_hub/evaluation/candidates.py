@@ -63,24 +63,23 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
     if not genes:
         raise LearngeneError("expected one or more genes, found none")
     candidates = [_load(gene, data, alone=len(genes) == 1, number=number) for number, gene in enumerate(genes)]
-    for one in candidates:
-        _check(one, candidates[0])
-    if len({one.start for one in candidates}) < len(candidates):
-        candidates = [
-            Candidate(f"{one.start}-{number + 1}", one.gene, one.recipe) for number, one in enumerate(candidates)
-        ]
+    for candidate in candidates:
+        _check(candidate, candidates[0])
+    if len({candidate.start for candidate in candidates}) < len(candidates):
+        return [replace(one, start=f"{one.start}-{number}") for number, one in enumerate(candidates, start=1)]
     return candidates
 
 
 def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
-        name, place = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
-        if place is None or not gene.lies_in(place.folder, place.files):  # its tensors may be others than were loaded
+        name, located = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
+        # its tensors may be others than were loaded
+        if located is None or not gene.lies_in(located.folder, located.files):
             gene = replace(gene, config=signed(gene.tensors, gene.config))
     else:
-        name, place = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
-        gene = Learngene.load(place)
-    recipe = None if place is None else _recipe(place, gene, data)
+        name, located = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
+        gene = Learngene.load(located)
+    recipe = None if located is None else _recipe(located, gene, data)
     if gene.config.origin is None:
         raise LearngeneError(
             f"{name}: this gene does not say which classes it has never seen; only evolved genes do. Evaluate an "
@@ -89,18 +88,18 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)
 
 
-def _recipe(place: Located, gene: Learngene, data: str | None) -> Recipe | None:
-    origin, file = gene.config.origin, place.folder / RECIPE_NAME
+def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | None:
+    origin, file = gene.config.origin, located.folder / RECIPE_NAME
     if data is not None and origin is not None and origin.data.preset == GLYPHS:
         raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
-    if origin is None or not (file.is_file() if place.files is None else RECIPE_NAME in place.files):
+    if origin is None or not (file.is_file() if located.files is None else RECIPE_NAME in located.files):
         return None
-    if place.files is None:
+    if located.files is None:
         recipe = Recipe.from_file(file, origin.overrides)
     else:
-        recipe = Recipe.from_content(place.files[RECIPE_NAME], origin.overrides, file=file)
+        recipe = Recipe.from_content(located.files[RECIPE_NAME], origin.overrides, file=file)
     is_other = recipe.gene.shape != "evolve" and recipe_channels(recipe) != gene.config.channels
-    if is_other or read_config(place.folder, place.files) != gene.config:
+    if is_other or read_config(located.folder, located.files) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:
         return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)
@@ -124,12 +123,12 @@ def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
             )
 
 
-def _check(one: Candidate, first: Candidate) -> None:
-    check_images(one.start, one.gene.config, first)
+def _check(candidate: Candidate, first: Candidate) -> None:
+    check_images(candidate.start, candidate.gene.config, first)
     for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
-        mine_seen = {*one.data.base, *(one.data.held_out if role == "novel" else ())}
+        mine_seen = {*candidate.data.base, *(candidate.data.held_out if role == "novel" else ())}
         if seen := mine_seen & set(theirs):
             raise LearngeneError(
-                f"{one.start}: has seen {len(seen)} classes that are {role} to {first.start}, such as {min(seen)!r}; "
-                "genes of different splits cannot be compared"
+                f"{candidate.start}: has seen {len(seen)} classes that are {role} to {first.start}, such as "
+                f"{min(seen)!r}; genes of different splits cannot be compared"
             )

@@ -58,13 +58,13 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
         raise LearngeneError(f"expected at most {len(EVALUATIONS)} results for a card, found {len(paths)}")
     config = read_config(folder)
     judgements = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
-    card = _card(folder, config)
+    card = ModelCard(check_card(_text(folder, config).encode(), folder / CARD_NAME))
     card.data["model_name"] = card.data.get("model_name") or one_line(_name(folder, config))
-    card.data["eval_results"] = [one for judgement in judgements for one in _eval_results(judgement)]
+    card.data["eval_results"] = [result for judgement in judgements for result in _eval_results(judgement)]
     card.text = _replaced(card.text, _section(judgements), folder / CARD_NAME)
-    for one in judgements:
-        first, title = one.results.descendants[0], f"{one.results.data}, {one.results.judged_by}"
-        write_png(draw_starts(first, one.results.headline, title=title), folder / one.picture)
+    for judgement in judgements:
+        first, title = judgement.results.descendants[0], f"{judgement.results.data}, {judgement.results.judged_by}"
+        write_png(draw_starts(first, judgement.results.headline, title=title), folder / judgement.picture)
     for name in EVALUATIONS[len(judgements) :]:
         (folder / name).unlink(missing_ok=True)
     write_text(folder / CARD_NAME, str(card))
@@ -91,12 +91,12 @@ def read_evaluation(folder: Path) -> str:
 
 def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
     results = Results.load(path)
-    starts = [one.start for one in results.genes if config.sha256 and one.sha256 == config.sha256]
+    starts = [gene.start for gene in results.genes if config.sha256 and gene.sha256 == config.sha256]
     if not starts:
-        found = ", ".join(f"{one.name} ({one.sha256[:12]})" for one in results.genes) or "none"
+        others = ", ".join(f"{gene.name} ({gene.sha256[:12]})" for gene in results.genes) or "none"
         raise GeneFileError(
             f"{path}: expected results of the gene with the sha256 of {CONFIG_NAME}, {config.sha256[:12] or '(none)'}, "
-            f"found those of {found}; `learngene evaluate` this gene"
+            f"found those of {others}; `learngene evaluate` this gene"
         )
     if results.split == HELD_OUT:
         raise GeneFileError(
@@ -111,14 +111,10 @@ def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
     return _Judgement(results, starts[0], picture)
 
 
-def _card(folder: Path, config: GeneConfig) -> ModelCard:
-    return ModelCard(check_card(_text(folder, config).encode(), folder / CARD_NAME))
-
-
 def _text(folder: Path, config: GeneConfig) -> str:
     path = folder / CARD_NAME
     if not path.is_file():
-        picture, recipe = ((folder / one).is_file() for one in (PICTURE_NAME, RECIPE_NAME))
+        picture, recipe = ((folder / name).is_file() for name in (PICTURE_NAME, RECIPE_NAME))
         return render_card(config, name=_name(folder, config), picture=picture, recipe=recipe)
     try:
         return path.read_bytes().decode("utf-8")
@@ -156,7 +152,7 @@ def _section(judgements: Iterable[_Judgement]) -> str:
     shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
     filters = {function.__name__: function for function in shown}
     template = markdown_template("learngene_hub.evaluation", "card.md.jinja", filters=filters, is_trimmed=True)
-    return "\n\n".join(template.render(_values(one)).strip() for one in judgements)
+    return "\n\n".join(template.render(_values(judgement)).strip() for judgement in judgements)
 
 
 def _values(judgement: _Judgement) -> Mapping[str, object]:
@@ -192,10 +188,10 @@ def _between(text: str, path: Path) -> tuple[int, int] | None:
     begins, ends = text.count(BEGIN), text.count(END)
     if begins == ends == 0:
         return None
-    place = text.find(BEGIN) + len(BEGIN), text.find(END)
-    if (begins, ends) != (1, 1) or place[0] > place[1]:
+    between = text.find(BEGIN) + len(BEGIN), text.find(END)
+    if (begins, ends) != (1, 1) or between[0] > between[1]:
         raise GeneFileError(
             f"{path}: expected one mark {BEGIN!r} and one {END!r} after it, found {begins} and {ends}; mend "
             "the card, or remove all of them"
         )
-    return place
+    return between

@@ -38,11 +38,12 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     file = _file_at(path)
     if file.name == WEIGHTS_NAME and (file.parent / CONFIG_NAME).is_file():
         check_images(str(path), read_config(file.parent), first)
-    found = _read(file)
+    loaded = _read(file)
     structure = plan_structure(body.network, depth=max(family(body.network).depths))  # has the layers of all depths
-    tensors = {axes.name: found[axes.name].float() for axes in structure.tensors if axes.name in found}
+    tensors = {axes.name: loaded[axes.name].float() for axes in structure.tensors if axes.name in loaded}
     if not tensors:
-        raise LearngeneError(f"{path}: expected a network {body.network}, found other tensors: {', '.join(found)[:80]}")
+        others = ", ".join(loaded)[:80]
+        raise LearngeneError(f"{path}: expected a network {body.network}, found other tensors: {others}")
     for layer in structure.layers:
         lost = [axes.name for axes in layer.tensors if axes.name not in tensors]
         if 0 < len(lost) < len(layer.tensors):

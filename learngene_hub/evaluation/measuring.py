@@ -114,8 +114,8 @@ class EvaluationData:
         """The same data with its images on `device`, in the precision that is best there unless a task names one."""
         plan = replace(self.plan, device=device.type, precision=best_precision(device))
         each = {id(images): images for images in self.images.values()}  # both roles may have the same ones
-        there = {key: images.on(device) for key, images in each.items()}
-        return replace(self, plan=plan, images={role: there[id(images)] for role, images in self.images.items()})
+        moved = {key: images.on(device) for key, images in each.items()}
+        return replace(self, plan=plan, images={role: moved[id(images)] for role, images in self.images.items()})
 
     def fingerprints(self) -> dict[str, str]:
         """Role -> hash of its images."""

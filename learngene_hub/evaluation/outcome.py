@@ -14,7 +14,7 @@ from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import inherited_parts
-from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.networks import LearngeneNetwork, plan_structure
 from learngene_hub.report.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 from learngene_hub.workers import device_name
 
@@ -52,7 +52,8 @@ def make_results(
         tasks=len(seeds) * protocol.tasks,
         genes=tuple(map(_record, candidates)),
         descendants=tuple(
-            _descendant(body, [one for one in judged if one[0].body == body], candidates[0].start) for body in bodies
+            _descendant(body, [(cell, score) for cell, score in judged if cell.body == body], candidates[0].start)
+            for body in bodies
         ),
         environment=dict(environment),
         recipe="" if candidates[0].recipe is None else candidates[0].recipe.public_text,
@@ -68,7 +69,7 @@ def fit(body: Body, start: Start) -> LearngeneNetwork:
     return newborn(body, num_classes=2, gene=start.genome, cross=CROSS, seed=0)
 
 
-def environment(plan: Plan) -> dict[str, str | int]:
+def describe_environment(plan: Plan) -> dict[str, str | int]:
     """Versions and hardware that outcomes may depend on, of the process that calls."""
     return {
         "learngene_hub": __version__,
@@ -99,12 +100,12 @@ def _record(candidate: Candidate) -> GeneRecord:
 def _descendant(body: Body, judged: Judged, first_gene: str) -> DescendantResult:
     scores = {cell.start.name: score for cell, score in judged}
     against = partial(_start_result, scratch=scores[SCRATCH], gene=scores[first_gene], first_gene=first_gene)
-    network = fit(body, judged[0][0].start)
+    structure = plan_structure(body.network, width=body.width, depth=body.depth)
     return DescendantResult(
         network=body.network,
         width=body.width,
-        depth=network.depth,
-        parameters=_parameters(network),
+        depth=structure.depth,
+        parameters=structure.parameters(in_chans=body.in_chans),
         starts=tuple(against(cell, score) for cell, score in judged),
     )
 
@@ -119,7 +120,7 @@ def _start_result(cell: Cell, score: Scored, *, scratch: Scored, gene: Scored, f
         description=start.description,
         lr=score.lr,
         tuning={str(lr): accuracy for lr, accuracy in score.tuning.items()},
-        inherited=inherited / _parameters(network),
+        inherited=inherited / network.structure.parameters(in_chans=network.in_chans),
         cost=start.cost,
         measures={name: measure(values) for name, values in accuracies.items()},
         gain={}
@@ -129,7 +130,3 @@ def _start_result(cell: Cell, score: Scored, *, scratch: Scored, gene: Scored, f
         if start.name == first_gene
         else {name: paired(gene.accuracies[name], values) for name, values in accuracies.items()},
     )
-
-
-def _parameters(network: LearngeneNetwork) -> int:
-    return sum(weight.numel() for name, weight in network.named_parameters() if not name.startswith("head."))

@@ -1,12 +1,11 @@
 """What descendants are put through, as data: each protocol fixes tasks, steps, optimiser and what is measured."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.errors import LearngeneError, did_you_mean
 from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.report.results import HELD_OUT, NOVEL, PROTOTYPE, Split
 
@@ -119,8 +118,8 @@ _FEW_SHOT = Protocol(
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        protocol.name: protocol
+        for protocol in (
             _FEW_SHOT,
             replace(_FEW_SHOT, name="few-shot-5", shots=5),
             replace(_FEW_SHOT, name="few-shot-1", shots=1),
@@ -163,7 +162,6 @@ def find_protocol(name: str) -> Protocol:
         LearngeneError: there is none.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise LearngeneError(f"protocol {name!r}: expected one of {', '.join(PROTOCOLS)}{hint}")
+        expected = f"expected one of {', '.join(PROTOCOLS)}{did_you_mean(name, PROTOCOLS)}"
+        raise LearngeneError(f"protocol {name!r}: {expected}")
     return PROTOCOLS[name]

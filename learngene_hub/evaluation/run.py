@@ -17,18 +17,13 @@ from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
-from learngene_hub.evaluation.outcome import environment, fit, make_results
+from learngene_hub.evaluation.outcome import describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.scoring import Cell, measure_with, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
-from learngene_hub.evaluation.starts import (
-    Start,
-    check_baselines,
-    learngene,
-    make_baselines,
-    scratch,
-)
+from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
+from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
 from learngene_hub.report import write_report
@@ -116,13 +111,19 @@ def evaluate(
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     target = Target(str(target)) if isinstance(target, str | Path) else target
-    wanted, place = check_baselines(baselines), pick_device(device) if engine.name == "local" else torch.device("cpu")
+    wanted, local_device = (
+        check_baselines(baselines),
+        pick_device(device) if engine.name == "local" else torch.device("cpu"),
+    )
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
-    starts = [scratch(), *(learngene(one.gene, one.start, flops=one.flops) for one in candidates)]
+    starts = [
+        scratch(),
+        *(learngene(candidate.gene, candidate.start, flops=candidate.flops) for candidate in candidates),
+    ]
     for body, start in product(bodies, starts):
         fit(body, start)  # before long work: a gene that does not fit is an error
     own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
@@ -130,28 +131,28 @@ def evaluate(
         _check_fits(start, bodies)
     starts += own
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
-    workforce = make_engine(engine, device=device, place=place, most=most)
+    workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        plan = _plan(candidates, protocol, data, target, place)
+        plan = _plan(candidates, protocol, data, target, local_device)
         if folder is not None:
             sweep(folder)
-            names = {*(one.name for one in starts), *wanted}
+            names = {*(start.name for start in starts), *wanted}
             _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes, names)
         shared = EvaluationData.build(plan, workforce.home, reporter)
         _check_ways(shared, reporter)
         plan = replace(plan, protocol=_with_room(protocol, shared.room(), reporter))
         if wanted:
-            budget = _budget(candidates[0], data, _trainer(place, device, reporter), device, engine, reporter)
+            budget = _budget(candidates[0], data, local_device, device, engine, reporter)
             starts += make_baselines(wanted, budget)
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         with workforce.pool(shared, reporter) as workers:
-            ((_, (there, surroundings)),) = workers.run([Look()])
-            cells = _cells(shared, there, surroundings, folder, reporter)
-            measure = measure_with(workers, cells, there.precision)
+            ((_, (worker_plan, environment)),) = workers.run([Look()])
+            cells = _cells(shared, worker_plan, environment, folder, reporter)
+            measure = measure_with(workers, cells, worker_plan.precision)
             scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
         judged = list(zip(cells, scores, strict=True))
         name = candidates[0].data.source if target is None else target.name
-        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=surroundings)
+        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
@@ -176,19 +177,19 @@ def _refuse_other(
     """Refuse to write over results of other genes, another protocol or other classes; more tasks or starts may come."""
     if not (folder / RESULTS_NAME).exists():
         return
-    found = Results.load(folder)
-    for what, here, there in (
-        ("genes", [one.gene.config.sha256[:12] for one in candidates], [one.sha256[:12] for one in found.genes]),
-        ("protocol", protocol.name, found.protocol["name"]),
-        ("version of the protocol", protocol.version, found.protocol.get("version")),
-        ("classes", list(classes), list(found.classes)),
-        *((key, getattr(protocol, key), found.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
+    old = Results.load(folder)
+    for what, mine, theirs in (
+        ("genes", [gene.gene.config.sha256[:12] for gene in candidates], [gene.sha256[:12] for gene in old.genes]),
+        ("protocol", protocol.name, old.protocol["name"]),
+        ("version of the protocol", protocol.version, old.protocol.get("version")),
+        ("classes", list(classes), list(old.classes)),
+        *((key, getattr(protocol, key), old.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
     ):
-        if here != there:
+        if mine != theirs:
             raise RunError(
-                f"{folder}: holds results of other {what}, {str(there)[:60]}, not {str(here)[:60]}; give another --out"
+                f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
             )
-    if lost := sorted({start.start for one in found.descendants for start in one.starts} - starts):
+    if lost := sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts):
         raise RunError(
             f"{folder}: holds results of {', '.join(lost)} too; ask for the same and more, or give another --out"
         )
@@ -200,7 +201,7 @@ def _plan(
     record = candidates[0].data
     return Plan(
         protocol=protocol,
-        sources=sources_of([one.data for one in candidates], data=data, target=target, protocol=protocol),
+        sources=sources_of([candidate.data for candidate in candidates], data=data, target=target, protocol=protocol),
         normalisation=candidates[0].normalisation,
         padding=record.crop_padding,
         flip=record.flip,
@@ -209,21 +210,21 @@ def _plan(
     )
 
 
-def _trainer(place: torch.device, device: str, reporter: Reporter) -> torch.device:
+def _training_device(local_device: torch.device, device: str, reporter: Reporter) -> torch.device:
     """Where this process pre-trains alternatives: on a GPU, where it has one and the user wants any."""
-    if place.type == "cuda" or device == "cpu":
-        return place
+    if local_device.type == "cuda" or device == "cpu":
+        return local_device
     if torch.cuda.is_available():
         return torch.device("cuda")
     if device == "cuda":
         reporter.warn("alternatives are pre-trained by this process, on its CPU: this machine has no GPU")
-    return place
+    return local_device
 
 
 def _budget(
     candidate: Candidate,
     data: str | None,
-    place: torch.device,
+    local_device: torch.device,
     device: str,
     engine: EngineOptions,
     reporter: Reporter,
@@ -233,14 +234,15 @@ def _budget(
             "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
             "recipe.yaml, by which this version makes such a gene"
         )
-    base, images_hash = seen_images(candidate.data, candidate.normalisation, data=data, device=place, reporter=reporter)
+    trainer = _training_device(local_device, device, reporter)
+    base, seen = seen_images(candidate.data, candidate.normalisation, data=data, device=trainer, reporter=reporter)
     return Budget(
         gene=candidate.gene,
         recipe=candidate.recipe,
         base=base,
         base_hash=base.fingerprint(),
-        images_hash=images_hash,
-        precision=best_precision(place) if candidate.recipe.precision == "auto" else candidate.recipe.precision,
+        images_hash=seen,
+        precision=pick_precision(candidate.recipe, trainer),
         threads=torch.get_num_threads(),
         device=device,
         engine=engine,
@@ -295,21 +297,25 @@ class Look:
         """The plan as the worker carries it out, and versions and hardware there; of a CPU also the processor."""
         with threads(THREADS):
             processor = {"processor": processor_name()} if shared.plan.device == "cpu" else {}
-            return shared.plan, environment(shared.plan) | processor
+            return shared.plan, describe_environment(shared.plan) | processor
 
 
 def _cells(
-    shared: EvaluationData, there: Plan, surroundings: Mapping[str, str | int], folder: Path | None, reporter: Reporter
+    shared: EvaluationData,
+    worker_plan: Plan,
+    environment: Mapping[str, str | int],
+    folder: Path | None,
+    reporter: Reporter,
 ) -> list[Cell]:
     """The pairs, with what is known of them.
 
     What another processor measured is not measured again, though it may round otherwise.
     """
-    known = partial(
+    cache_of = partial(
         ResultsCache,
         measures=shared.plan.protocol.measures,
         reporter=reporter,
-        constants=there.constants() | {key: value for key, value in surroundings.items() if key != "processor"},
+        constants=worker_plan.constants() | {key: value for key, value in environment.items() if key != "processor"},
         images=shared.fingerprints(),
     )
-    return [Cell(start, body, known(folder, start, body)) for start, body in shared.pairs]
+    return [Cell(start, body, cache_of(folder, start, body)) for start, body in shared.pairs]

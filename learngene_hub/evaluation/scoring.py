@@ -52,19 +52,19 @@ def score_all(
     """A score on every cell, in order; what is in its cache is not measured again."""
     tuning = _climb(cells, protocol, measure=measure, reporter=reporter)
     rates = [best_rate(tried) if protocol.lr is None else protocol.lr for tried in tuning]
-    for one, lr, tried in zip(cells, rates, tuning, strict=True):
+    for cell, lr, tried in zip(cells, rates, tuning, strict=True):
         if tried:
-            reporter.line(f"{one.start.name}: learning rate {lr}, {tried[lr]:.3f} on held-out classes")
+            reporter.line(f"{cell.start.name}: learning rate {lr}, {tried[lr]:.3f} on held-out classes")
     tasks = [[Unit("novel", seed, n, lr) for seed in seeds for n in range(protocol.tasks)] for lr in rates]
-    jobs = [(one, unit) for one, units in zip(cells, tasks, strict=True) for unit in units]
+    jobs = [(cell, unit) for cell, units in zip(cells, tasks, strict=True) for unit in units]
     _measure("evaluating", jobs, measure, reporter)
     return [
         Scored(
             lr,
             dict(sorted(tried.items())),
-            {name: [one.cache[unit][name] for unit in units] for name in protocol.measures},
+            {name: [cell.cache[unit][name] for unit in units] for name in protocol.measures},
         )
-        for one, lr, tried, units in zip(cells, rates, tuning, tasks, strict=True)
+        for cell, lr, tried, units in zip(cells, rates, tuning, tasks, strict=True)
     ]
 
 
@@ -85,9 +85,9 @@ def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[flo
     [0.1, 1.6]
     """
     rising = sorted(set(rates))
-    best = [place for place, lr in enumerate(rising) if lr in tried and tried[lr] == max(tried.values())]
-    near = {place + step for place in best or [len(rising) // 2] for step in (-1, 0, 1)}
-    return [lr for place, lr in enumerate(rising) if place in near and lr not in tried]
+    best = [index for index, lr in enumerate(rising) if lr in tried and tried[lr] == max(tried.values())]
+    near = {index + step for index in best or [len(rising) // 2] for step in (-1, 0, 1)}
+    return [lr for index, lr in enumerate(rising) if index in near and lr not in tried]
 
 
 def best_rate(tried: Mapping[float, float]) -> float:
@@ -97,10 +97,10 @@ def best_rate(tried: Mapping[float, float]) -> float:
 
 def measure_with(workers: Pool[EvaluationData], cells: Sequence[Cell], precision: Precision) -> Measure:
     """What lets `workers` measure in `precision`; their shared data has the cells in their order."""
-    places = {id(one): place for place, one in enumerate(cells)}
+    indices = {id(cell): index for index, cell in enumerate(cells)}
 
     def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
-        tasks = [MeasureTask(places[id(one)], unit, precision) for one, unit in jobs]
+        tasks = [MeasureTask(indices[id(cell)], unit, precision) for cell, unit in jobs]
         return ((jobs[number], measured) for number, measured in workers.run(tasks, no_step))
 
     return measure
@@ -115,28 +115,28 @@ def _climb(
         wanted = [next_rates(tried, protocol.rates) for tried in tuning]
         if not any(wanted):
             break
-        steps = [(one, lr) for one, rates in zip(cells, wanted, strict=True) for lr in rates]
-        jobs = [(one, unit) for one, lr in steps for unit in _held_out_units(protocol, lr)]
+        steps = [(cell, lr) for cell, rates in zip(cells, wanted, strict=True) for lr in rates]
+        jobs = [(cell, unit) for cell, lr in steps for unit in _held_out_units(protocol, lr)]
         _measure(f"choosing learning rates, round {turn}", jobs, measure, reporter)
         tuning = [
-            tried | {lr: _held_out(one, protocol, lr) for lr in rates}
-            for one, tried, rates in zip(cells, tuning, wanted, strict=True)
+            tried | {lr: _held_out(cell, protocol, lr) for lr in rates}
+            for cell, tried, rates in zip(cells, tuning, wanted, strict=True)
         ]
     return tuning
 
 
 def _measure(title: str, jobs: Iterable[Job], measure: Measure, reporter: Reporter) -> None:
-    waiting = [(one, unit) for one, unit in jobs if unit not in one.cache]
+    waiting = [(cell, unit) for cell, unit in jobs if unit not in cell.cache]
     with reporter.task(title, len(waiting), "net") as bar:
-        for (one, unit), measured in measure(waiting):
-            one.cache.enter(unit, measured)
-            bar.advance(start=one.start.name)
+        for (cell, unit), measured in measure(waiting):
+            cell.cache.enter(unit, measured)
+            bar.advance(start=cell.start.name)
 
 
-def _held_out(one: Cell, protocol: Protocol, lr: float) -> float:
+def _held_out(cell: Cell, protocol: Protocol, lr: float) -> float:
     """Mean accuracy on the held-out tasks, over all measures that training can change."""
     names = [str(step) for step in protocol.measured_at if step > 0]
-    return statistics.fmean(one.cache[unit][name] for unit in _held_out_units(protocol, lr) for name in names)
+    return statistics.fmean(cell.cache[unit][name] for unit in _held_out_units(protocol, lr) for name in names)
 
 
 def _held_out_units(protocol: Protocol, lr: float) -> list[Unit]:

@@ -90,9 +90,9 @@ def seen_images(
         DataError: they cannot be had.
     """
     load = partial(load_classes, _own(record, data), reporter=reporter)
-    place = partial(on_device, padding=record.crop_padding, flip=record.flip)
-    base = place(load(record.base), normalisation, device=device)
-    held_out = place(load(record.held_out), normalisation, device=torch.device("cpu"))
+    load_on = partial(on_device, padding=record.crop_padding, flip=record.flip)
+    base = load_on(load(record.base), normalisation, device=device)
+    held_out = load_on(load(record.held_out), normalisation, device=torch.device("cpu"))
     both = base.fingerprint() + held_out.fingerprint()
     return base, hashlib.sha256(both.encode()).hexdigest()
 

@@ -3,13 +3,12 @@
 A slice is a gene without evolution: some channels cut out of a network that was trained as usual.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingError
+from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingError, did_you_mean
 from learngene_hub.core.files import alone, written
 from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
@@ -75,7 +74,7 @@ def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     starts = []
     for name in names:
         try:
-            starts.append(BASELINES[name](budget))
+            starts.append(BASELINES[name](name, budget))
         except (TrainingError, SelectionError) as error:
             budget.reporter.warn(f"{name} is left out: {error}")
     return starts
@@ -87,47 +86,45 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         LearngeneError: there is no such baseline.
     """
-    wanted = tuple(dict.fromkeys(one for name in names for one in (BASELINES if name == "all" else (name,))))
+    wanted = tuple(dict.fromkeys(baseline for name in names for baseline in (BASELINES if name == "all" else (name,))))
     for name in wanted:
         if name not in BASELINES:
-            near = difflib.get_close_matches(name, BASELINES, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise LearngeneError(f"baseline {name!r}: expected all, or some of {', '.join(BASELINES)}{hint}")
+            expected = f"expected all, or some of {', '.join(BASELINES)}{did_you_mean(name, BASELINES)}"
+            raise LearngeneError(f"baseline {name!r}: {expected}")
     return wanted
 
 
-def _pretrained(budget: Budget) -> Start:
+def _pretrained(name: str, budget: Budget) -> Start:
     plan, trained = _trained(budget, FULL)
     structure = plan.structure
     genome = extract(trained.state, structure, structure.channels)
     cost = _cost(budget, plan, trained)
-    return Start("pretrained", "the full network trained on the base classes, all of it", genome, cost)
+    return Start(name, "the full network trained on the base classes, all of it", genome, cost)
 
 
-def _slice(budget: Budget, *, name: str, description: str, ranking: Ranking) -> Start:
+def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> Start:
     plan, trained = _trained(budget, FULL)
     channels = budget.gene.config.channels
     genome = cut(trained.state, plan.structure, channels, ranking, seed=budget.recipe.seed)
     return Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))
 
 
-def _weight_selection(budget: Budget) -> Start:
+def _weight_selection(name: str, budget: Budget) -> Start:
     """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
     plan, trained = _trained(budget, WIDER)
     counts = body_channels(budget.body)
     genome = cut(trained.state, plan.structure, counts, evenly, seed=budget.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
-    own = _with_own_statistics(genome, budget)
-    return Start("weight-selection", description, own, _cost(budget, plan, trained))
+    return Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))
 
 
-def _narrow(budget: Budget, *, name: str, description: str) -> Start:
+def _narrow(name: str, budget: Budget, *, description: str) -> Start:
     plan, trained = _trained(budget, name)
     genome = extract(trained.state, plan.structure, budget.gene.config.channels)
     return Start(name, description, genome, _cost(budget, plan, trained))
 
 
-def _ablation(budget: Budget, *, name: str, description: str, change: str) -> Start:
+def _ablation(name: str, budget: Budget, *, description: str, change: str) -> Start:
     """The gene's own recipe with one `change`; ablations share their founders."""
     recipe = budget.recipe.changed(change)
     out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}"
@@ -147,45 +144,25 @@ def _ablation(budget: Budget, *, name: str, description: str, change: str) -> St
     return Start(name, description, gene.genome, learngene(gene, name, flops=budget.flops).cost)
 
 
-BASELINES: Mapping[str, Callable[[Budget], Start]] = MappingProxyType(
+BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
     {
         "pretrained": _pretrained,
-        "random-slice": partial(
-            _slice, name="random-slice", description="as many channels as the gene, cut at random", ranking=at_random
-        ),
-        "magnitude-slice": partial(
-            _slice, name="magnitude-slice", description="the channels of the largest kernels", ranking=magnitude
-        ),
-        "bn-slice": partial(
-            _slice, name="bn-slice", description="the channels of the largest batch-norm weights", ranking=batch_norm
-        ),
-        "even-slice": partial(_slice, name="even-slice", description="evenly spaced channels", ranking=evenly),
+        "random-slice": partial(_slice, description="as many channels as the gene, cut at random", ranking=at_random),
+        "magnitude-slice": partial(_slice, description="the channels of the largest kernels", ranking=magnitude),
+        "bn-slice": partial(_slice, description="the channels of the largest batch-norm weights", ranking=batch_norm),
+        "even-slice": partial(_slice, description="evenly spaced channels", ranking=evenly),
         "weight-selection": _weight_selection,
-        NARROW: partial(
-            _narrow,
-            name=NARROW,
-            description="a thin network of the gene's size, trained on as many images",
-        ),
-        NARROW_FLOPS: partial(
-            _narrow,
-            name=NARROW_FLOPS,
-            description="a thin network of the gene's size, trained for as many FLOPs",
-        ),
+        NARROW: partial(_narrow, description="a thin network of the gene's size, trained on as many images"),
+        NARROW_FLOPS: partial(_narrow, description="a thin network of the gene's size, trained for as many FLOPs"),
         "gtl-no-selection": partial(
-            _ablation,
-            name="gtl-no-selection",
-            description="the gene's recipe without selection",
-            change="evolution.selection=none",
+            _ablation, description="the gene's recipe without selection", change="evolution.selection=none"
         ),
         "gtl-no-mutation": partial(
-            _ablation,
-            name="gtl-no-mutation",
-            description="the gene's recipe without mutation",
-            change="evolution.mutation_rate=0",
+            _ablation, description="the gene's recipe without mutation", change="evolution.mutation_rate=0"
         ),
     }
 )
-"""Name -> how the alternative is made. All slices come from the one pre-trained network of `pretrained`."""
+"""Name -> how the alternative called so is made. All slices come from the one pre-trained network of `pretrained`."""
 
 
 def _trained(budget: Budget, title: str) -> tuple[Pretraining, Pretrained]:

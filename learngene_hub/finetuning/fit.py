@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Literal, Self
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Parts
@@ -53,8 +55,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
-            if (found := getattr(self, name)) < least:
-                raise LearngeneError(f"{name}: expected {least} or more, found {found}")
+            if (value := getattr(self, name)) < least:
+                raise LearngeneError(f"{name}: expected {least} or more, found {value}")
         if self.lr is not None and not 0 < self.lr <= 10:
             raise LearngeneError(f"lr: expected a learning rate above 0 and up to 10, found {self.lr}")
         if self.compare not in {None, "scratch"}:
@@ -126,7 +128,7 @@ class Loaded:
 
 
 def fit_best_rate(
-    newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, on_epoch: Callable[[Epoch], None]
+    newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, *, start: str, reporter: Reporter
 ) -> tuple[Fit, dict[float, float]]:
     """The best of the trainings with each of `settings.rates`, and the validation accuracy each reached.
 
@@ -134,12 +136,18 @@ def fit_best_rate(
         newborn: makes the same untrained network at every call, on the device.
         images: to train and to validate on.
         settings: epochs, batches, rates, seed.
-        on_epoch: called after every epoch.
+        start: what the network starts from, as the bars say.
+        reporter: shows a bar for each rate.
 
     Raises:
         LearngeneError: training diverged at every rate.
     """
-    fits = [fit for lr in settings.rates if (fit := fit_network(newborn(), images, settings, lr, on_epoch=on_epoch))]
+    fits = []
+    for number, lr in enumerate(settings.rates, start=1):
+        title = f"training {start}, learning rate {lr} ({number} of {len(settings.rates)})"
+        with reporter.task(title, settings.epochs, "epoch") as bar:
+            if fit := fit_network(newborn(), images, settings, lr, on_epoch=partial(_show, bar)):
+                fits.append(fit)
     if not fits:
         rates = ", ".join(map(str, settings.rates))
         raise LearngeneError(f"training diverged in its first epoch at the learning rate {rates}; give a lower --lr")
@@ -167,7 +175,8 @@ def fit_network(
         on_epoch(row)
         if best is None or row.val_accuracy >= best.val_accuracy:
             best, state = row, {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
-        if row.epoch - _first_best(log) >= settings.patience:
+        first_best = max(log, key=lambda one: (one.val_accuracy, -one.epoch))
+        if row.epoch - first_best.epoch >= settings.patience:
             break
     return None if best is None else Fit(lr, tuple(log), best, state)
 
@@ -181,6 +190,10 @@ def logits_of(network: nn.Module, images: Images) -> Tensor:
     network.eval()
     chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
     return torch.cat([network(images.batches.plain(chunk)).cpu() for chunk in chunks])
+
+
+def _show(bar: Task, row: Epoch) -> None:
+    bar.advance(1, loss=f"{row.train_loss:.2f}", validation=f"{row.val_accuracy:.1%}")
 
 
 def accuracy_of(logits: Tensor, labels: Tensor) -> float:
@@ -226,9 +239,9 @@ class _Seen:
         self.loss, self.right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        found = logits.detach()
-        self.loss += mean_cross_entropy(found, labels, 0.0)
-        self.right += (found.argmax(dim=1) == labels).float().mean()
+        detached = logits.detach()
+        self.loss += mean_cross_entropy(detached, labels, 0.0)
+        self.right += (detached.argmax(dim=1) == labels).float().mean()
         return mean_cross_entropy(logits, labels, self.label_smoothing)
 
 
@@ -237,8 +250,3 @@ def _batches(images: Images, settings: Settings) -> Iterator[Batch]:
     draws = generator(settings.seed, "fine-tuning batches")
     for chosen in epochs(len(images.labels), settings.batch_size, draws):
         yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device, non_blocking=True)
-
-
-def _first_best(log: list[Epoch]) -> int:
-    """The epoch that first reached the highest validation accuracy."""
-    return max(log, key=lambda row: (row.val_accuracy, -row.epoch)).epoch

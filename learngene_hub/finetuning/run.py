@@ -18,9 +18,9 @@ from torch import Tensor
 from learngene_hub import __version__
 from learngene_hub.core.errors import LearngeneError, RunError, StorageError
 from learngene_hub.core.files import check_room, claim_new, refuse_unmakeable
-from learngene_hub.core.progress import LoggingReporter, Reporter, Task
+from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation, cache_folder
-from learngene_hub.finetuning.fit import Epoch, Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
+from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.gene.learngene import Learngene
@@ -114,7 +114,8 @@ def _finetune(
     job.descendant(0)  # made early, since the gene may not fit
     parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
     reporter.line(_described(parts))
-    check_room(folder, _bytes_of(job.descendant(parts.train.num_classes)), "the network and its pictures")
+    weights = job.descendant(parts.train.num_classes).parameters()
+    check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
     outcomes = _fit_all(job, parts, reporter)
     network = job.descendant(parts.train.num_classes).eval()
     network.load_state_dict(outcomes["learngene"].state)
@@ -134,11 +135,6 @@ def _finetune(
     return FineTuned(folder, network, parts.train.class_names, record)
 
 
-def _bytes_of(network: LearngeneNetwork) -> int:
-    """What its folder takes on a disk."""
-    return MORE_ROOM + sum(weight.nbytes for weight in network.parameters())
-
-
 def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Reporter) -> Path:
     """Where `write` has written: `folder`, or, where that cannot be, a new one in another place, which is told.
 
@@ -154,10 +150,10 @@ def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Re
                 with ExitStack() as stack:
                     home = Path(tempfile.mkdtemp(prefix="learngene-", dir=other()))
                     stack.callback(shutil.rmtree, home, ignore_errors=True)
-                    write(place := home / folder.resolve().name)
+                    write(elsewhere := home / folder.resolve().name)
                     stack.pop_all()
-                reporter.warn(f"{error}. The trained network is in {place} instead: move it from there")
-                return place
+                reporter.warn(f"{error}. The trained network is in {elsewhere} instead: move it from there")
+                return elsewhere
         raise
     return folder
 
@@ -217,9 +213,7 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
     """Start -> its outcome, every start trained in the same way."""
     images, settings, outcomes = job.images(parts), job.settings, {}
     for start, born in job.starts(parts.train.num_classes).items():
-        total = settings.epochs * len(settings.rates)
-        with reporter.task(f"training, {start}", total, "epoch") as bar:
-            fit, tried = fit_best_rate(born, images, settings, partial(_show, bar))
+        fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
         network = born()
         network.load_state_dict(fit.state)
         record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
@@ -257,10 +251,6 @@ def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
     counts = [sum(row) for row in confusion]
     share = max(counts) / sum(counts)
     return share + 2 * math.sqrt(share * (1 - share) / sum(counts))
-
-
-def _show(bar: Task, row: Epoch) -> None:
-    bar.advance(1, loss=f"{row.train_loss:.2f}", validation=f"{row.val_accuracy:.1%}")
 
 
 def _summary(start: str, record: Mapping[str, Any], settings: Settings) -> str:

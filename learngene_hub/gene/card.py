@@ -64,7 +64,7 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
     """
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-        found = card_data(text).get("library_name")
+        named = card_data(text).get("library_name")
     except UnicodeDecodeError as error:
         raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None
     except ValueError as error:
@@ -72,9 +72,9 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
         raise GeneFileError(
             f"{path}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
         ) from None
-    if library is not None and found != library:
+    if library is not None and named != library:
         raise GeneFileError(
-            f"{path}: expected `library_name: {library}` in its metadata, by which the Hub finds it, found {found!r}"
+            f"{path}: expected `library_name: {library}` in its metadata, by which the Hub finds it, found {named!r}"
         )
     return text
 
@@ -88,22 +88,22 @@ def card_data(text: str, *, lenient: bool = False) -> ModelCardData:
     if len(text) > MOST_CARD:
         raise ValueError(f"more than {MOST_CARD:,} characters in all")
     block = REGEX_YAML_BLOCK.search(text)  # the Hub's own
-    found = load_yaml(block[2]) if block else None
-    if not isinstance(found, dict | None):
-        raise ValueError(f"expected keys and values, found a {type(found).__name__}")
+    metadata = load_yaml(block[2]) if block else None
+    if not isinstance(metadata, dict | None):
+        raise ValueError(f"expected keys and values, found a {type(metadata).__name__}")
     try:
-        return ModelCardData(**(found or {}), ignore_metadata_errors=lenient)
+        return ModelCardData(**(metadata or {}), ignore_metadata_errors=lenient)
     except (yaml.YAMLError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(f"metadata that the Hub does not take: {error}") from None
 
 
 def addressed_card(card: str, name: str) -> str:
     """The card with snippets that call the gene `name`, where they gave it another name, or said "this folder"."""
-    found = _LOAD.search(card)
-    if found is None:
+    snippet = _LOAD.search(card)
+    if snippet is None:
         return card
-    evaluate = re.compile(rf"^learngene evaluate {re.escape(found[1])}$", re.MULTILINE)
-    card = card.replace(found[0], f'from_learngene("{name}", num_classes=5)')
+    evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}$", re.MULTILINE)
+    card = card.replace(snippet[0], f'from_learngene("{name}", num_classes=5)')
     return evaluate.sub(lambda _: f"learngene evaluate {name}", card)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from learngene_hub.core.errors import GeneFileError, NetworkError, first_fault
 from learngene_hub.core.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
-from learngene_hub.networks import plan_structure
+from learngene_hub.networks import Structure, plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 
 WEIGHTS_NAME = "learngene.safetensors"
@@ -148,12 +148,12 @@ def read_config(folder: Path, files: Files | None = None) -> GeneConfig:
 
 def _parse_config(content: bytes, path: Path) -> GeneConfig:
     try:
-        found = parse_json(content.decode("utf-8"))
+        fields = parse_json(content.decode("utf-8"))
     except ValueError as error:
         raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
-    _check_schema(found, path)
+    _check_schema(fields, path)
     try:
-        return GeneConfig.model_validate(found)
+        return GeneConfig.model_validate(fields)
     except ValidationError as error:
         raise GeneFileError(f"{path}: {first_fault(error)} ({error.error_count()} faults in all)") from None
 
@@ -323,10 +323,10 @@ class _Reader:
     def _no_pickle(self) -> None:
         if self.files is not None:  # whatever else lies in the folder is not of this gene
             return
-        found = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
-        if found:
+        pickles = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
+        if pickles:
             raise GeneFileError(
-                f"{self.folder}: holds {', '.join(found)}: pickles can run code; genes are safetensors only"
+                f"{self.folder}: holds {', '.join(pickles)}: pickles can run code; genes are safetensors only"
             )
 
     def _read_config(self) -> None:
@@ -335,16 +335,17 @@ class _Reader:
 
     def _expect(self) -> None:
         assert self.config is not None
-        self._expected = expected_shapes(self.config)
-        check_stated(self.config, self._expected)
+        structure = expected_structure(self.config)
+        self._expected = structure.shapes(in_chans=self.config.in_chans)
+        check_stated(self.config, structure)
 
     def _size(self) -> None:
         expected = self._most_weights - MOST_HEADER
-        found = self.weights.stat().st_size if self.files is None else len(self.files[WEIGHTS_NAME])
-        if found > self._most_weights:
+        size = self.weights.stat().st_size if self.files is None else len(self.files[WEIGHTS_NAME])
+        if size > self._most_weights:
             raise GeneFileError(
                 f"{self.weights}: expected {expected / 1e6:.1f} MB of weights, as {CONFIG_NAME} says, found "
-                f"{found / 1e6:.1f} MB: not a gene, or another config"
+                f"{size / 1e6:.1f} MB: not a gene, or another config"
             )
 
     @property
@@ -355,11 +356,11 @@ class _Reader:
     def _sha256(self) -> None:
         assert self.config is not None
         content = self.content[WEIGHTS_NAME] = _read(self.folder, WEIGHTS_NAME, self.files, most=self._most_weights)
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.config.sha256:
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != self.config.sha256:
             raise GeneFileError(
                 f"{self.weights}: expected the sha256 of {CONFIG_NAME}, {self.config.sha256[:12] or '(none)'}, found "
-                f"{found[:12]}: the file was altered or cut; fetch it again"
+                f"{sha256[:12]}: the file was altered or cut; fetch it again"
             )
 
     def _open(self) -> None:
@@ -389,27 +390,26 @@ class _Reader:
                 raise GeneFileError(f"{self.weights}: {name}: {fault}")
 
 
-def expected_shapes(config: GeneConfig) -> dict[str, tuple[int, ...]]:
-    """Tensor name -> shape that a gene of this `config` must have.
+def expected_structure(config: GeneConfig) -> Structure:
+    """Of the thin network that a gene of this `config` must fill.
 
     Raises:
         GeneFileError: the network or its channels are not ones this package can build.
     """
     try:
-        structure = plan_structure(config.network, depth=config.depth, channels=config.channels)
+        return plan_structure(config.network, depth=config.depth, channels=config.channels)
     except NetworkError as error:
         raise GeneFileError(f"{CONFIG_NAME}: {error}") from None
-    return structure.shapes(in_chans=config.in_chans)
 
 
-def check_stated(config: GeneConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Do nothing, unless a number that `config` states is not what the `shapes` of its tensors say.
+def check_stated(config: GeneConfig, structure: Structure) -> None:
+    """Do nothing, unless a number that `config` states is not that of its `structure`.
 
     Raises:
         GeneFileError: the number of parameters is another, or the fraction, by more than one channel a group: early
             genes say what was asked for, before channels were rounded.
     """
-    parameters = sum(math.prod(shape) for name, shape in shapes.items() if "running" not in name)
+    parameters = structure.parameters(in_chans=config.in_chans)
     if config.parameters != parameters:
         raise GeneFileError(f"{CONFIG_NAME}: expected parameters: {parameters:,}, found {config.parameters:,}")
     full = plan_structure(config.network, width=config.width, depth=config.depth).channels

@@ -71,14 +71,14 @@ class Learngene:
         return cls.load(locate(source, revision=revision, options=options))
 
     @classmethod
-    def load(cls, place: Located) -> "Learngene":
+    def load(cls, located: Located) -> "Learngene":
         """Load the gene of a folder that was located.
 
         Raises:
             GeneFileError: a check of it fails.
         """
-        tensors, config = read_gene(place.folder, place.files)
-        return cls(tensors, config, replace(place, files=None))
+        tensors, config = read_gene(located.folder, located.files)
+        return cls(tensors, config, replace(located, files=None))
 
     def save_pretrained(self, path: str | Path) -> Path:
         """Write weights and config into the folder `path`, each file atomically; other files there are left alone.

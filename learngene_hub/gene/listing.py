@@ -67,8 +67,8 @@ def list_learngenes(
     if hub:
         tags = [LIBRARY_NAME, *([network] if network else [])]
         options = HubOptions(token=token, endpoint=endpoint)
-        found = find_models(tags, author=author, search=search, options=options)
-        return [_of_hub(one) for one in found if one.card_data and one.card_data.get("library_name") == LIBRARY_NAME]
+        models = find_models(tags, author=author, search=search, options=options)
+        return [_of_hub(one) for one in models if one.card_data and one.card_data.get("library_name") == LIBRARY_NAME]
     genes = [_shipped(name) for name in shipped_index() if search is None or search.lower() in name]
     return [one for one in genes if network in {None, one.network} and author in {None, PREFIX.rstrip("/")}]
 
@@ -125,8 +125,8 @@ def _text(value: object) -> str | None:
 
 
 def _gain(data: CardData) -> float | None:
-    found = data.get("eval_results")
-    for one in found if isinstance(found, list) else ():
+    results = data.get("eval_results")
+    for one in results if isinstance(results, list) else ():
         if isinstance(one, EvalResult) and one.metric_type == GAIN_METRIC and isinstance(one.metric_value, float | int):
             return float(one.metric_value) if abs(one.metric_value) <= 100 else None
     return None

@@ -57,10 +57,10 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
     with claim_new(out):
         if out.exists():
             raise RunError(f"{out}: exists already; give another --out")
-        found = locate(source, options=options, wanted=MORE_FILES)
-        files, _ = read_whole_gene(found.folder, found.files)
+        located = locate(source, options=options, wanted=MORE_FILES)
+        files, _ = read_whole_gene(located.folder, located.files)
         with atomic_path(out, is_new=True) as staged:
             staged.mkdir()
             for name, content in files.items():
                 (staged / name).write_bytes(content)
-    return found
+    return located

@@ -64,26 +64,26 @@ def ship(run: Path, name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise GeneFileError(f"{name!r}: expected {PREFIX} and small letters, digits and -, such as gtl/vgg11-cifar-fs")
-    found = find_gene(run)
-    _, config = read_gene(found)
+    source = find_gene(run)
+    _, config = read_gene(source)
     config = config.model_copy(update={"version": _version(name, config.sha256)})
     with atomic_path(shipped_folder(name)) as staged:
         staged.mkdir()
         for file in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
-            if (found / file).is_file():
-                shutil.copyfile(found / file, staged / file)
+            if (source / file).is_file():
+                shutil.copyfile(source / file, staged / file)
         write_text(staged / CONFIG_NAME, config_text(config))
-        card = ModelCard((found / CARD_NAME).read_text(encoding="utf-8"))
+        card = ModelCard((source / CARD_NAME).read_text(encoding="utf-8"))
         card.data[FACTS] = card_facts(config)
         write_text(staged / CARD_NAME, addressed_card(_TITLE.sub(f"# {name}", str(card), count=1), name))
 
 
 def _version(name: str, sha256: str) -> int:
     """Of the gene with this `sha256` as `name`."""
-    there = shipped_folder(name)
-    if not there.is_dir():
+    folder = shipped_folder(name)
+    if not folder.is_dir():
         return 1
-    before = read_config(there)
+    before = read_config(folder)
     return before.version + (before.sha256 != sha256)
 
 

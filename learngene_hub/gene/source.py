@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from learngene_hub.core.errors import GeneFileError, HubError
+from learngene_hub.core.errors import GeneFileError, HubError, did_you_mean
 from learngene_hub.core.files import is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
@@ -37,11 +37,6 @@ def shipped_index() -> Mapping[str, Mapping[str, str]]:
 def shipped_folder(name: str) -> Path:
     """Where the gene called `name` lies."""
     return FOLDER / name.removeprefix(PREFIX)
-
-
-def near_names(name: str) -> list[str]:
-    """Names of shipped genes that are like `name`, the nearest first."""
-    return difflib.get_close_matches(name, shipped_index(), n=3, cutoff=0.5)
 
 
 @dataclass(frozen=True)
@@ -106,42 +101,39 @@ def locate(
     return _from_hub(name, _at(address, revision), options, required, wanted)
 
 
-def with_files(place: Located) -> Located:
-    """The gene of `place` with all that belongs to it, fetched where it came from if that can be reached."""
-    address = parse_address(place.name)
-    if place.revision is None or address is None:
-        return place
-    address, options = replace(address, revision=place.revision), replace(place.options, force_download=False)
+def with_files(located: Located) -> Located:
+    """The gene that was `located`, with all that belongs to it, fetched where it came from if that can be reached."""
+    address = parse_address(located.name)
+    if located.revision is None or address is None:
+        return located
+    address, options = replace(address, revision=located.revision), replace(located.options, force_download=False)
     try:
-        found = fetch(address, (CONFIG_NAME, WEIGHTS_NAME), wanted=MORE_FILES, options=options)
+        fetched = fetch(address, (CONFIG_NAME, WEIGHTS_NAME), wanted=MORE_FILES, options=options)
     except HubError:
-        return place
-    return replace(place, folder=found.folder, files=found.files)
+        return located
+    return replace(located, folder=fetched.folder, files=fetched.files)
 
 
 def _from_hub(
     name: str, address: Address, options: HubOptions, required: Sequence[str], wanted: Sequence[str]
 ) -> Located:
     try:
-        found = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
+        fetched = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
     except HubError as error:
         raise type(error)(f"{error}{_hint(name)}") from None
-    return Located(found.folder, name, found.commit, options, found.files)
+    return Located(fetched.folder, name, fetched.commit, options, fetched.files)
 
 
 def _not_shipped(name: str) -> GeneFileError:
     if "@" in name:
         return GeneFileError(f"{name}: genes of this package have no revisions; leave out what follows the @")
-    near = near_names(name)
-    return GeneFileError(
-        f"{name}: expected a gene of this package, {' or '.join(near or shipped_index())}, found no such name; "
-        f"{_asks(name)}"
-    )
+    meant = did_you_mean(name, shipped_index()) or f", expected {' or '.join(shipped_index())};"
+    return GeneFileError(f"{name}: no gene of this package{meant} {_asks(name)}")
 
 
 def _no_run(name: str) -> GeneFileError:
     near = _near_folders(Path(name))
-    meant = f"did you mean {near[0]}?" if near else "expected a run of `learngene evolve`"
+    meant = f"did you mean `{near[0]}`?" if near else "expected a run of `learngene evolve`"
     asks = f"{'' if near else ';'} {_asks(name)}" if name.count("/") == 1 else ""
     return GeneFileError(f"{name}: no such folder; {meant}{asks}")
 
@@ -154,18 +146,18 @@ def _hint(name: str) -> str:
     """Folders and shipped genes that `name` may have been meant for."""
     path = Path(name.removeprefix(HUB_PREFIX))
     near = _near_folders(path)
-    near += [one for one in near_names(name) if difflib.SequenceMatcher(None, one, name).ratio() > CLOSE]
+    near += difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)
     if near:
-        return f"; did you mean {' or '.join(near)}?"
+        return f"; did you mean `{'` or `'.join(near)}`?"
     return f"; nor is there such a folder in {path.parent}/" if _folders_beside(path) else ""
 
 
 def _near_folders(path: Path) -> list[str]:
-    return [str(path.parent / one) for one in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
+    return [str(path.parent / name) for name in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
 
 
 def _folders_beside(path: Path) -> list[str]:
-    return [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+    return [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
 
 
 def _at(address: Address, revision: str | None) -> Address:

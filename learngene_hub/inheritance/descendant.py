@@ -1,6 +1,5 @@
 """Descendants: timm models that start from a learngene."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from learngene_hub import __version__
 from learngene_hub.core.errors import InheritanceError, NetworkError, first_fault
@@ -234,7 +233,7 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
     channels = {group: int(channels[group]) for group in counts}
     genome = extract_genome(network.state_dict(), network.structure, channels)
     tensors = {name: tensor.cpu().float() for name, tensor in genome.tensors.items()}
-    return Learngene(tensors, _config_of(network, channels, tensors))
+    return Learngene(tensors, _config_of(network, channels))
 
 
 def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, int]:
@@ -250,8 +249,8 @@ def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, i
 
 
 def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
-    structure, known = network.structure, gene.genome
-    carried = carried_channels(structure, known) | {IMAGE: network.in_chans}
+    structure, genome = network.structure, gene.genome
+    carried = carried_channels(structure, genome) | {IMAGE: network.in_chans}
     totals = structure.channels | {IMAGE: network.in_chans}
     layers = tuple(
         LayerReport(
@@ -262,19 +261,16 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
         )
         for layer in structure.layers
     )
-    parameters = [axes for axes in structure.tensors if not axes.is_statistic]
-    names, home = (
-        {axes.name for axes in structure.tensors},
-        plan_structure(gene.config.network, depth=gene.config.depth),
-    )
+    names = {layer.name for layer in structure.layers}
+    home = plan_structure(gene.config.network, depth=gene.config.depth)
     return InheritanceReport(
         source="memory" if gene.place is None else gene.place.name,
         revision=None if gene.place is None else gene.place.revision,
         sha256=gene.config.sha256,
         layers=layers,
-        left_out=tuple(layer.name for layer in home.layers if layer.kernel.name not in names),
-        inherited=sum(part.numel() for part in inherited_parts(network.state_dict(), structure, known).values()),
-        total=sum(math.prod(axes.shape(totals)) for axes in parameters),
+        left_out=tuple(layer.name for layer in home.layers if layer.name not in names),
+        inherited=sum(part.numel() for part in inherited_parts(network.state_dict(), structure, genome).values()),
+        total=structure.parameters(in_chans=network.in_chans),
     )
 
 
@@ -292,26 +288,27 @@ def _pretrained_cfg(config: GeneConfig, in_chans: int) -> dict[str, object]:
     return {"input_size": size, "mean": mean, "std": std, "crop_pct": 1.0}
 
 
-def _config_of(network: LearngeneNetwork, channels: Mapping[str, int], tensors: Mapping[str, Tensor]) -> GeneConfig:
+def _config_of(network: LearngeneNetwork, channels: dict[str, int]) -> GeneConfig:
     try:
         cfg = network.pretrained_cfg
     except AttributeError:
         raise NetworkError(
             f"expected a network made by timm.create_model, found a bare {type(network).__name__}"
         ) from None
-    full = plan_structure(cfg["architecture"], width=network.width, depth=network.depth).channels
-    neutral = (0.5,) * network.in_chans
-    fits = len(cfg["mean"]) == network.in_chans
+    name, depth, in_chans = cfg["architecture"], network.depth, network.in_chans
+    full = plan_structure(name, width=network.width, depth=depth).channels
+    thin = plan_structure(name, depth=depth, channels=channels)
+    neutral, fits = (0.5,) * in_chans, len(cfg["mean"]) == in_chans
     try:
         return GeneConfig(
             package_version=__version__,
-            network=cfg["architecture"],
+            network=name,
             width=network.width,
-            depth=network.depth,
-            in_chans=network.in_chans,
-            channels=dict(channels),
+            depth=depth,
+            in_chans=in_chans,
+            channels=channels,
             fraction=sum(channels.values()) / sum(full.values()),
-            parameters=sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name),
+            parameters=thin.parameters(in_chans=in_chans),
             mean=tuple(cfg["mean"]) if fits else neutral,
             std=tuple(cfg["std"]) if fits else neutral,
             image_size=cfg["input_size"][-1],

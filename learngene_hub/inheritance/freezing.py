@@ -53,7 +53,7 @@ class _Hold:
         if self.values and torch.compiler.is_exporting():
             raise NetworkError("expected a network without held values to export; call `unfreeze` first")
         for name in self.values:
-            parameter = _found(module, name).data  # past autograd, for which an earlier forward pass saw another
+            parameter = _held_tensor(module, name).data  # past autograd, for which an earlier forward pass saw another
             if parameter.is_meta or self.values[name].is_meta:
                 continue
             self.values[name] = value = self.values[name].to(parameter.device)
@@ -62,23 +62,23 @@ class _Hold:
     def take(self, module: nn.Module, *unused: object) -> None:
         """Hold what is there now."""
         for name in self.values:
-            parameter = _found(module, name).data
+            parameter = _held_tensor(module, name).data
             if not parameter.is_meta:
                 self.values[name] = part(parameter, self.axes[name], self.sizes).clone()
 
 
-def _found(module: nn.Module, name: str) -> Tensor:
+def _held_tensor(module: nn.Module, name: str) -> Tensor:
     """The parameter `name`, or what stands for it: a buffer of timm's frozen batch norms, or a replica's copy.
 
     Raises:
         NetworkError: it is made anew from others in every forward pass, as pruning and parametrisations do.
     """
-    owner, _, leaf = name.rpartition(".")
-    place = module.get_submodule(owner)
-    for kept in (place._parameters, place._buffers, vars(place).get("_former_parameters", {})):
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    for kept in (owner._parameters, owner._buffers, vars(owner).get("_former_parameters", {})):
         if leaf in kept:
-            found: Tensor = getattr(place, leaf)
-            return found
+            tensor: Tensor = getattr(owner, leaf)
+            return tensor
     raise NetworkError(
         f"{name}: expected a parameter whose values are held, found none; call `unfreeze` before it goes"
     )

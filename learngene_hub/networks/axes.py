@@ -69,9 +69,9 @@ def part(tensor: Tensor, axes: Axes, sizes: Mapping[str, int]) -> Tensor:
     """
     view = in_blocks(tensor, axes)
     shift = view.ndim - tensor.ndim
-    for place, dim in enumerate(axes.dims):
+    for position, dim in enumerate(axes.dims):
         if isinstance(dim, str) and dim in sizes:
-            view = view.narrow(place + shift, 0, sizes[dim])
+            view = view.narrow(position + shift, 0, sizes[dim])
     return view
 
 
@@ -90,7 +90,7 @@ def reordered(tensor: Tensor, axes: Axes, orders: Mapping[str, Tensor]) -> Tenso
     """
     view = in_blocks(tensor, axes).detach().clone()
     shift = view.ndim - tensor.ndim
-    for place, dim in enumerate(axes.dims):
+    for position, dim in enumerate(axes.dims):
         if isinstance(dim, str) and dim in orders:
-            view = torch.index_select(view, place + shift, orders[dim].to(view.device))
+            view = torch.index_select(view, position + shift, orders[dim].to(view.device))
     return joined(view, axes)

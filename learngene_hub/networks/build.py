@@ -1,7 +1,6 @@
 """Networks by name, and the check that a network is one of ours."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from operator import index
 from typing import SupportsIndex, cast
@@ -9,7 +8,7 @@ from typing import SupportsIndex, cast
 import timm
 from torch import nn
 
-from learngene_hub.core.errors import NetworkError
+from learngene_hub.core.errors import NetworkError, did_you_mean
 from learngene_hub.families import FAMILIES
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import Family, Structure
@@ -22,12 +21,11 @@ def family(network: str) -> Family:
         NetworkError: there is none of this name; the names there are are told.
     """
     if network not in FAMILIES:
-        nearest = get_close_matches(network, FAMILIES, n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        raise NetworkError(f"There is no network {network!r}; choose one of {', '.join(FAMILIES)}.{hint}")
+        expected = f"expected one of {', '.join(FAMILIES)}{did_you_mean(network, FAMILIES)}"
+        raise NetworkError(f"network {network!r}: {expected}")
     module, _, name = FAMILIES[network].partition(":")
-    found: Family = getattr(import_module(module), name)
-    return found
+    registered: Family = getattr(import_module(module), name)
+    return registered
 
 
 def build(
@@ -85,8 +83,8 @@ def plan_structure(
     Raises:
         NetworkError: as `build` does.
     """
-    found = family(network)
-    return found.structure(depth=found.depths[0] if depth is None else depth, width=width, channels=channels)
+    chosen = family(network)
+    return chosen.structure(depth=chosen.depths[0] if depth is None else depth, width=width, channels=channels)
 
 
 def walkable(model: nn.Module) -> LearngeneNetwork:
@@ -96,13 +94,13 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
         NetworkError: it is not one of `learngene_hub.families.FAMILIES`.
     """
     if not isinstance(model, LearngeneNetwork):
-        found = f"{type(model).__module__}.{type(model).__qualname__}"
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
         for name in ("module", "_orig_mod"):  # what DataParallel, DDP and EMA call it, and torch.compile
             if isinstance(getattr(model, name, None), LearngeneNetwork):
-                raise NetworkError(f"expected the network itself, found it inside {found}; give its `.{name}`")
+                raise NetworkError(f"expected the network itself, found it inside {kind}; give its `.{name}`")
         raise NetworkError(
             f"A learngene goes only into networks whose channel groups are known: {', '.join(FAMILIES)}. "
-            f"Found {found}. Create one of these with timm.create_model or learngene_hub.networks.build."
+            f"Found {kind}. Create one of these with timm.create_model or learngene_hub.networks.build."
         )
     return model
 

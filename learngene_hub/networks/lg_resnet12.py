@@ -78,8 +78,8 @@ def resnet12_structure(
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
     """
-    places = [(stage, block) for stage, count in enumerate(blocks_per_stage(depth)) for block in range(count)]
-    layers = tuple(layer for place in places for layer in _block_layers(*place))
+    blocks = [(stage, block) for stage, count in enumerate(blocks_per_stage(depth)) for block in range(count)]
+    layers = tuple(layer for stage, block in blocks for layer in _block_layers(stage, block))
     base = {layer.writes: stage_widths[int(layer.writes.split(".")[1])] for layer in layers}
     return Structure(
         depth=depth,

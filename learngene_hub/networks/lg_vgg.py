@@ -54,14 +54,14 @@ def vgg_structure(*, depth: int = 11, width: float = 1.0, channels: Mapping[str,
         NetworkError: `depth`, `width` or `channels` is out of range.
     """
     convs = _CONVS_PER_STAGE[check_depth(depth, allowed=VGG_DEPTHS, name="lg_vgg11")]
-    places = [(stage, position) for stage, count in enumerate(convs) for position in range(count)]
-    base = {_group(*place): _STAGE_WIDTHS[place[0]] for place in places}
+    positions = [(stage, position) for stage, count in enumerate(convs) for position in range(count)]
+    base = {_group(stage, position): _STAGE_WIDTHS[stage] for stage, position in positions}
     return Structure(
         depth=depth,
         width=width,
-        layers=tuple(_layer(place, before) for place, before in zip(places, [None, *places], strict=False)),
+        layers=tuple(_layer(*pair) for pair in zip(positions, [None, *positions], strict=False)),
         groups=resolve_groups(base, width=width, channels=channels, name="lg_vgg11"),
-        classifier=linear_classifier("head.fc.weight", _group(*places[-1])),
+        classifier=linear_classifier("head.fc.weight", _group(*positions[-1])),
     )
 
 
@@ -135,8 +135,8 @@ def _group(stage: int, position: int) -> str:
     return f"stages.{stage}.{position}"
 
 
-def _layer(place: tuple[int, int], before: tuple[int, int] | None) -> Layer:
-    group, (stage, position) = _group(*place), place
+def _layer(here: tuple[int, int], before: tuple[int, int] | None) -> Layer:
+    group, (stage, position) = _group(*here), here
     return normed_convolution(
         f"{group}.conv",
         f"{group}.norm",

@@ -138,8 +138,8 @@ class StagedNetwork(LearngeneNetwork):
         for stage in list(self.stages)[: max(wanted) + 1 if stop_early else None]:
             x = stage(x)
             maps.append(x)
-        found = [maps[stage] for stage in sorted(wanted)]
-        return found if intermediates_only else (x, found)
+        chosen = [maps[stage] for stage in sorted(wanted)]
+        return chosen if intermediates_only else (x, chosen)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(batch, classes) logits of feature maps `x`; with `pre_logits` the (batch, last_channels) pooled features.
@@ -199,6 +199,6 @@ def create(kind: type[LearngeneNetwork], name: str, pretrained: bool, *, stages:
 def _stages_of(count: int, indices: int | Sequence[int] | None, name: str) -> set[int]:
     """Which of `count` stages are meant, in timm's way."""
     asked = range(count) if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
-    if not asked or any(not -count <= one < count for one in asked):
+    if not asked or any(not -count <= index < count for index in asked):
         raise NetworkError(f"{name} has {count} stages, from 0 to {count - 1}; found indices={indices}.")
-    return {one % count for one in asked}
+    return {index % count for index in asked}

@@ -3,6 +3,7 @@
 A family of networks says here all that surgery needs to know of it; see `learngene_hub.families` for the registry.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, SupportsFloat
@@ -121,6 +122,11 @@ class Structure:
         """Name -> shape of every tensor that a gene of all these channels holds, in forward order."""
         sizes = {IMAGE: in_chans, **self.channels}
         return {axes.name: axes.shape(sizes) for axes in self.tensors}
+
+    def parameters(self, *, in_chans: int) -> int:
+        """How many numbers are trained, the classifier's left out; so many a gene of all these channels has."""
+        sizes = {IMAGE: in_chans, **self.channels}
+        return sum(math.prod(axes.shape(sizes)) for axes in self.tensors if not axes.is_statistic)
 
     def writers(self, group: str) -> list[Layer]:
         """The layers whose outputs are the channels of `group`."""

@@ -5,9 +5,9 @@ All defaults live here and are ours, since the hyper-parameters of the paper are
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from learngene_hub.families import FAMILIES
+from learngene_hub.families import FAMILIES, NetworkName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -20,18 +20,10 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _known(network: str) -> str:
-    if network not in FAMILIES:
-        raise ValueError(f"expected one of {', '.join(FAMILIES)}, found {network!r:.60}")
-    return network
-
-
 class NetworkSection(Section):
     """The network of ancestors, critics and descendants."""
 
-    name: Annotated[str, AfterValidator(_known)] = Field(
-        "lg_vgg11", description=f"family of networks: {', '.join(FAMILIES)}"
-    )
+    name: NetworkName = Field("lg_vgg11", description=f"family of networks: {', '.join(FAMILIES)}")
     width: float = Field(1.0, ge=0.05, le=4, description="factor on the channels of every layer")
     depth: int | None = Field(None, ge=1, le=1000, description="as the family counts it; its default when absent")
 

@@ -116,14 +116,14 @@ def _sentences(rows: Sequence[Record], chosen: int) -> list[str]:
 
 
 def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
-    people = [one for row in rows for one in row["individuals"]]
-    survived, failed = sum(one["survived"] for one in people), sum(row["failed"] for row in rows)
+    individuals = [one for row in rows for one in row["individuals"]]
+    survived, failed = sum(one["survived"] for one in individuals), sum(row["failed"] for row in rows)
     fate = f"individuals in {numbers.count(len(rows))} generation{'s' if len(rows) > 1 else ''}"
     fate += f", {numbers.count(survived)} survived"
     seconds = max(rows[-1]["seconds"], 0.001)  # what is rounded to
     return [
         (f"{numbers.percent(_find(rows, chosen)[0]['fitness'])} %", "fitness of the learngene"),
-        (numbers.count(len(people)), fate + (f", {numbers.count(failed)} failed" if failed else "")),
+        (numbers.count(len(individuals)), fate + (f", {numbers.count(failed)} failed" if failed else "")),
         (numbers.count(rows[-1]["images"]), "training images, those of critics included"),
         (
             f"{numbers.seconds(seconds)} s",

@@ -18,7 +18,7 @@ class Sweep:
     fixed: str
     descendants: tuple[DescendantResult, ...]
 
-    def places(self) -> list[float]:
+    def values(self) -> list[float]:
         """Width or depth of each descendant."""
         return [float(getattr(one, self.axis)) for one in self.descendants]
 
@@ -94,9 +94,9 @@ def sweeps(results: Results) -> list[Sweep]:
 
 def _rows(descendants: Iterable[DescendantResult], axis: Axis, other: Axis) -> list[Sweep]:
     rows: dict[str, dict[float, DescendantResult]] = {}
-    for one in descendants:
-        fixed = f"{one.network}, {other} {getattr(one, other):g}"
-        rows.setdefault(fixed, {})[getattr(one, axis)] = one
+    for descendant in descendants:
+        fixed = f"{descendant.network}, {other} {getattr(descendant, other):g}"
+        rows.setdefault(fixed, {})[getattr(descendant, axis)] = descendant
     return [
-        Sweep(axis, fixed, tuple(row[place] for place in sorted(row))) for fixed, row in rows.items() if len(row) > 1
+        Sweep(axis, fixed, tuple(row[value] for value in sorted(row))) for fixed, row in rows.items() if len(row) > 1
     ]

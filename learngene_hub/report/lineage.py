@@ -34,7 +34,7 @@ _LEFT, _TOP, _CAPTION = 44, 26, 36  # the caption ends so far below the middle o
 
 
 @dataclass(frozen=True)
-class Person:
+class Node:
     """An individual in the tree: `kinds` are classes of its look, `words` what is said when it is chosen."""
 
     id: int
@@ -64,7 +64,7 @@ class Tree:
     width: int
     height: int
     radius: int
-    people: tuple[Person, ...]
+    nodes: tuple[Node, ...]
     links: tuple[Link, ...]
     rows: tuple[tuple[str, float], ...]
     left_out: int
@@ -78,9 +78,9 @@ def tree(rows: Sequence[Record], chosen: int) -> Tree:
     """
     line, born = line_of(chosen, rows), sum(len(everyone(row)) for row in rows)
     children = Counter(parent for row in rows for one in everyone(row) for parent in set(one["parents"]))
-    drawn, places = _placed(_shown(rows, line))
-    people = [
-        _person(one, row["generation"], places[one["id"]], line, chosen, children[one["id"]])
+    drawn, positions = _placed(_shown(rows, line))
+    nodes = [
+        _node(one, row["generation"], positions[one["id"]], line, chosen, children[one["id"]])
         for row, shown in drawn
         for one in shown
     ]
@@ -88,10 +88,12 @@ def tree(rows: Sequence[Record], chosen: int) -> Tree:
         width=_LEFT + _COLUMN * max(len(shown) for _, shown in drawn) + 8,
         height=_TOP + _ROW * (len(drawn) - 1) + 48,
         radius=_RADIUS,
-        people=tuple(people),
-        links=tuple(_link(parent, one, places, line) for one in people for parent in one.parents if parent in places),
+        nodes=tuple(nodes),
+        links=tuple(
+            _link(parent, one, positions, line) for one in nodes for parent in one.parents if parent in positions
+        ),
         rows=tuple((str(row["generation"] + 1), _TOP + _ROW * depth) for depth, (row, _) in enumerate(drawn)),
-        left_out=born - len(people),
+        left_out=born - len(nodes),
     )
 
 
@@ -114,60 +116,60 @@ def _shown(rows: Sequence[Record], line: set[int]) -> list[tuple[Record, list[Re
 def _placed(
     drawn: Sequence[tuple[Record, list[Record]]],
 ) -> tuple[list[tuple[Record, list[Record]]], dict[int, tuple[float, float]]]:
-    """The same, each generation from left to right, and id -> place."""
-    places: dict[int, tuple[float, float]] = {}
-    ordered, widest = [], max(len(people) for _, people in drawn)
-    for depth, (row, people) in enumerate(drawn):
-        ordered.append((row, _ordered(people, places)))
+    """The same, each generation from left to right, and id -> position."""
+    positions: dict[int, tuple[float, float]] = {}
+    ordered, widest = [], max(len(individuals) for _, individuals in drawn)
+    for depth, (row, individuals) in enumerate(drawn):
+        ordered.append((row, _ordered(individuals, positions)))
         for slot, one in enumerate(ordered[-1][1]):
-            x = _LEFT + _COLUMN * (slot + (widest - len(people)) // 2 + 0.5)
-            places[one["id"]] = x, _TOP + _ROW * depth
-    return ordered, places
+            x = _LEFT + _COLUMN * (slot + (widest - len(individuals)) // 2 + 0.5)
+            positions[one["id"]] = x, _TOP + _ROW * depth
+    return ordered, positions
 
 
-def _ordered(people: Sequence[Record], places: Mapping[int, tuple[float, float]]) -> list[Record]:
+def _ordered(individuals: Sequence[Record], positions: Mapping[int, tuple[float, float]]) -> list[Record]:
     """From left to right as their parents are, so that few lines cross; a recombinant comes last."""
 
-    def place(one: Record) -> tuple[float, int]:
-        match one["parents"]:
+    def position(record: Record) -> tuple[float, int]:
+        match record["parents"]:
             case []:
-                return 0.0, one["id"]
+                return 0.0, record["id"]
             case [parent]:
-                return places.get(parent, (0.0, 0.0))[0], one["id"]
+                return positions.get(parent, (0.0, 0.0))[0], record["id"]
             case _:
-                return math.inf, one["id"]
+                return math.inf, record["id"]
 
-    return sorted(people, key=place)
-
-
-def _person(
-    one: Record, generation: int, place: tuple[float, float], line: set[int], chosen: int, children: int
-) -> Person:
-    fitness = "failed" if one["fitness"] is None else percent(one["fitness"])
-    kinds = ["survived" if one["survived"] else "failed" if one["fitness"] is None else "eliminated"]
-    kinds += ["line"] * (one["id"] in line) + ["chosen"] * (one["id"] == chosen)
-    words = _words(one, generation, children)
-    return Person(one["id"], generation, tuple(one["parents"]), *place, fitness, " ".join(kinds), words)
+    return sorted(individuals, key=position)
 
 
-def _words(one: Record, generation: int, children: int) -> str:
-    fitness = "its training failed" if one["fitness"] is None else f"fitness {percent(one['fitness'])} %"
-    loss = f", training loss {one['loss']:.2f}" if one.get("loss") is not None else ""
-    match one["parents"]:
+def _node(
+    record: Record, generation: int, position: tuple[float, float], line: set[int], chosen: int, children: int
+) -> Node:
+    fitness = "failed" if record["fitness"] is None else percent(record["fitness"])
+    kinds = ["survived" if record["survived"] else "failed" if record["fitness"] is None else "eliminated"]
+    kinds += ["line"] * (record["id"] in line) + ["chosen"] * (record["id"] == chosen)
+    words = _words(record, generation, children)
+    return Node(record["id"], generation, tuple(record["parents"]), *position, fitness, " ".join(kinds), words)
+
+
+def _words(record: Record, generation: int, children: int) -> str:
+    fitness = "its training failed" if record["fitness"] is None else f"fitness {percent(record['fitness'])} %"
+    loss = f", training loss {record['loss']:.2f}" if record.get("loss") is not None else ""
+    match record["parents"]:
         case []:
             birth = "inherited nothing"
         case [parent]:
             birth = f"child of {parent}"
         case parents:
             birth = f"the average of {', '.join(map(str, parents[:-1]))} and {parents[-1]}"
-    fate = "survived" if one["survived"] else "did not survive"
+    fate = "survived" if record["survived"] else "did not survive"
     offspring = f"{children or 'no'} {'child' if children == 1 else 'children'}"
-    return f"Individual {one['id']}, generation {generation + 1}: {birth}; {fitness}{loss}; {fate}; {offspring}."
+    return f"Individual {record['id']}, generation {generation + 1}: {birth}; {fitness}{loss}; {fate}; {offspring}."
 
 
-def _link(parent: int, child: Person, places: Mapping[int, tuple[float, float]], line: set[int]) -> Link:
+def _link(parent: int, child: Node, positions: Mapping[int, tuple[float, float]], line: set[int]) -> Link:
     """A line that begins below the parent's caption, and passes between the individuals of generations between."""
-    (above, top), (below, bottom) = places[parent], (child.x, child.y)
+    (above, top), (below, bottom) = positions[parent], (child.x, child.y)
     top, bottom, free = top + _CAPTION, bottom - _RADIUS, _ROW - _CAPTION - _RADIUS
     if top > bottom:  # a recombinant and its parents
         path = f"Q{(above + below) / 2:g} {top + 2 * _RADIUS:g} {below:g} {top:g}"

@@ -44,12 +44,12 @@ def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> lis
     if not others:
         return ["No other start was judged beside scratch."]
     leads = [lead for one in others if (lead := lead_over(descendant, gene, one, measure))]
-    found = Counter(standing(lead) for lead in leads)
-    if found["unknown"]:  # a single task, or another gene than the first
+    standings = Counter(standing(lead) for lead in leads)
+    if standings["unknown"]:  # a single task, or another gene than the first
         return [_best(others[0], leads[0])]
-    tally = ", ".join(f"{words} {found[side]}" for side, words in _SIDES.items() if found[side])
-    one = "Of one other start" if len(leads) == 1 else f"Of {len(leads)} other starts"
-    return [_best(others[0], leads[0]), f"{one} it is {tally}."]
+    sides = ", ".join(f"{words} {standings[side]}" for side, words in _SIDES.items() if standings[side])
+    of = "Of one other start" if len(leads) == 1 else f"Of {len(leads)} other starts"
+    return [_best(others[0], leads[0]), f"{of} it is {sides}."]
 
 
 _SIDES: dict[Standing, str] = {
@@ -98,7 +98,7 @@ def _not_ahead(gene: str, other: str, lead: Summary) -> str:
 def limits(results: Results) -> list[str]:
     """What these results do not show, as far as it can be told from them."""
     genes, classes = len(results.genes), "classes" if results.protocol.get("transfer") else results.judged_by
-    found = [
+    sentences = [
         "One gene was judged, on one task: no interval can be given."
         if genes == results.tasks == 1
         else "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
@@ -109,34 +109,32 @@ def limits(results: Results) -> list[str]:
         "Every interval stands for itself; none is widened for the number of starts that are compared.",
     ]
     if results.split == HELD_OUT:
-        found.append(
+        sentences.append(
             "Held-out classes chose the gene: it compares with genes that were evolved alike, not with other starts."
         )
     if results.protocol.get("transfer"):
-        found.append("Some classes may show the same things as classes that the gene has seen, under other names.")
+        sentences.append("Some classes may show the same things as classes that the gene has seen, under other names.")
     if results.tasks == 1 < genes:
-        found.append("One task only: no interval can be given.")
+        sentences.append("One task only: no interval can be given.")
     if any(one.tuning for one in results.descendants[0].starts):
-        found.append(
+        sentences.append(
             "Learning rates were chosen on a few tasks of held-out classes, out of the rates tried; what "
             "another choice would change is in no interval."
         )
     edge = rates_at_the_edge(results.descendants[0])
     if edge:
-        found.append(f"The highest or lowest rate tried was the best for {', '.join(edge)}: another may suit better.")
+        sentences.append(
+            f"The highest or lowest rate tried was the best for {', '.join(edge)}: another may suit better."
+        )
     if len({one.cost.device for one in results.descendants[0].starts if one.cost.device}) > 1:
-        found.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")
-    return found
+        sentences.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")
+    return sentences
 
 
 def rates_at_the_edge(descendant: DescendantResult) -> list[str]:
     """Starts whose learning rate is the highest or the lowest of those that were tried."""
-    tried = {one.start: [float(lr) for lr in one.tuning] for one in descendant.starts if len(one.tuning) > 1}
-    return [one.start for one in descendant.starts if one.lr in _ends(tried.get(one.start, []))]
-
-
-def _ends(rates: list[float]) -> tuple[float, ...]:
-    return (min(rates), max(rates)) if rates else ()
+    tried = [(one, [float(lr) for lr in one.tuning]) for one in descendant.starts if len(one.tuning) > 1]
+    return [one.start for one, rates in tried if one.lr in {min(rates), max(rates)}]
 
 
 def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -145,12 +143,12 @@ def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     >>> constants({"ways": 5, "sgd": {"lr": None}})
     {'ways': '5', 'sgd.lr': 'none'}
     """
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
-            found |= constants(value, f"{prefix}{key}.")
+            texts |= constants(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            found[prefix + key] = ", ".join(str(one) for one in value) or "none"
+            texts[prefix + key] = ", ".join(str(one) for one in value) or "none"
         else:
-            found[prefix + key] = "none" if value is None else str(value)
-    return found
+            texts[prefix + key] = "none" if value is None else str(value)
+    return texts

@@ -44,13 +44,13 @@ class EngineOptions:
             raise EngineError(f"address {self.address}: only the engine ray has one; add --engine ray")
 
 
-def make_engine(options: EngineOptions, *, device: str, place: torch.device, most: int) -> Engine:
+def make_engine(options: EngineOptions, *, device: str, local_device: torch.device, most: int) -> Engine:
     """The engine that `options` ask for.
 
     Args:
         options: name, workers and more.
         device: as the user named it; `auto` on Ray stands for GPUs where the cluster has any.
-        place: what it stands for on this machine.
+        local_device: what it stands for on this machine.
         most: tasks that there will be at once, >= 1.
 
     Raises:
@@ -61,21 +61,21 @@ def make_engine(options: EngineOptions, *, device: str, place: torch.device, mos
         if device not in {"auto", "cpu", "cuda"}:
             raise EngineError(f"device {device!r}: expected auto, cpu or cuda, as Ray picks the GPUs")
         return RayEngine(device, options.workers, most, options.address)
-    devices = _devices(place)
+    devices = _devices(local_device)
     workers = options.workers or min(most, _room(devices))
     if workers > 1 and current_process().daemon:
         raise EngineError(
             f"workers: expected 1, found {workers}: this process is a daemonic one, as those of multiprocessing.Pool "
             "are, and may start none"
         )
-    return Alone(place) if workers == 1 else Processes(devices, workers)
+    return Alone(local_device) if workers == 1 else Processes(devices, workers)
 
 
-def _devices(place: torch.device) -> list[torch.device]:
+def _devices(device: torch.device) -> list[torch.device]:
     """All GPUs, unless the user named one, or the CPU."""
-    if str(place) == "cuda":
+    if str(device) == "cuda":
         return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
-    return [place]
+    return [device]
 
 
 def _room(devices: list[torch.device]) -> int:

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
+from ctypes import c_longlong
 from dataclasses import dataclass
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process, resource_tracker
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -61,22 +61,21 @@ class Alone:
             yield OwnProcess(shared, device_name(self.device))
 
 
+@dataclass(frozen=True)
 class OwnProcess(Generic[S]):
-    """The pool without workers: this process, on `place`, does every task itself."""
+    """The pool without workers: this process does every task itself, on what is called `device`."""
 
-    count = 1
-
-    def __init__(self, shared: S, place: str) -> None:
-        self._shared, self._place = shared, place
+    shared: S
+    device: str
 
     def run(self, tasks: Sequence[Task[S, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
         """See `Pool.run`."""
         for number, task in enumerate(tasks):
-            yield number, task(self._shared, step)
+            yield number, task(self.shared, step)
 
     def record(self) -> Mapping[str, Any]:
         """See `Pool.record`."""
-        return {"name": NAME, "place": self._place, "workers": 1, "retried": 0}
+        return {"name": NAME, "place": self.device, "workers": 1, "retried": 0}
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,8 @@ class _Process:
     """A process, started by its first task; with an executor of its own, so that its end takes no other with it."""
 
     def __init__(self, context: "ForkServerContext | SpawnContext", payload: Payload, device: str) -> None:
-        self._heard, told = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(1, context, _begin, (payload, device, told))
+        self._images = context.RawValue("q")
+        self._executor = ProcessPoolExecutor(1, context, _begin, (payload, device, self._images))
         self._process: BaseProcess | None = None
 
     def is_ready(self) -> bool:
@@ -125,7 +124,7 @@ class _Process:
 
     def submit(self, task: bytes) -> "Future[Any]":
         """See `Handle.submit`."""
-        self.images()  # of the task before
+        self._images.value = 0
         try:
             with _uninterrupted(), _without_main():
                 future: Future[Any] = self._executor.submit(_do, task)
@@ -135,18 +134,15 @@ class _Process:
         self._process = next(iter(self._executor._processes.values()), None)
         return future
 
-    def images(self) -> int | None:
+    def images(self) -> int:
         """See `Handle.images`."""
-        images = None
-        while self._heard.poll():
-            images = self._heard.recv()
-        return images
+        return int(self._images.value)
 
     def answer(self, future: "Future[Any]") -> Answer:
         """See `Handle.answer`."""
         if (error := future.exception()) is None:
-            said = future.result()
-            answer: Answer = pickle.loads(said if isinstance(said, bytes) else said.numpy())
+            content = future.result()
+            answer: Answer = pickle.loads(content if isinstance(content, bytes) else content.numpy())
             return answer
         self._executor.shutdown()  # waits for the exit code
         code = 0 if self._process is None else self._process.exitcode or 0
@@ -160,7 +156,6 @@ class _Process:
         for process in list((self._executor._processes or {}).values()):  # `kill_workers` from Python 3.14 on
             process.kill()
         self._executor.shutdown(cancel_futures=True)
-        self._heard.close()
 
 
 def _context() -> "ForkServerContext | SpawnContext":
@@ -226,12 +221,12 @@ def _share(tensor: Tensor) -> None:
 _worker: Worker  # of this process, if it is one of a pool
 
 
-def _begin(payload: Payload, device: str, told: "Connection[Any, Any]") -> None:
+def _begin(payload: Payload, device: str, images: c_longlong) -> None:
     """What a process does first."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = Worker(payload, device, told.send)
+    _worker = Worker(payload, device, images)
 
 
 def _do(task: bytes) -> bytes | Tensor:

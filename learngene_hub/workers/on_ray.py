@@ -201,12 +201,12 @@ def _greet(host: str, port: int) -> str:
     Raises:
         OSError: there is none.
     """
-    with socket.create_connection((host, port), CONNECT) as line:
+    with socket.create_connection((host, port), CONNECT) as connection:
         if os.environ.get("RAY_USE_TLS"):  # it would wait for other words
             return ""
-        line.sendall(HELLO)
-        said = line.recv(32)
-    return "" if said[3:4] == SETTINGS else f"what answers there is not Ray: it said {said!r}"
+        connection.sendall(HELLO)
+        reply = connection.recv(32)
+    return "" if reply[3:4] == SETTINGS else f"what answers there is not Ray: it said {reply!r}"
 
 
 class _Actor:

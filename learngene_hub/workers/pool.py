@@ -33,11 +33,6 @@ R = TypeVar("R")
 class Pool(Protocol[S_co]):
     """Does tasks on shared data."""
 
-    @property
-    def count(self) -> int:
-        """Workers at most."""
-        ...
-
     def run(self, tasks: Sequence[Task[S_co, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
         """Do `tasks` and give each result with the task's number, in any order.
 
@@ -85,7 +80,7 @@ class Handle(Protocol):
         ...
 
     def images(self) -> int | None:
-        """Images of the task's steps so far; None if nothing was heard of them since the last call."""
+        """Images of the task's steps so far; None where it has not said since the last call."""
         ...
 
     def answer(self, future: "Future[Any]") -> Answer:
@@ -123,8 +118,7 @@ class WorkerPool:
     """
 
     def __init__(self, name: str, count: int, start: Callable[[int], Handle], reporter: Reporter) -> None:
-        self.count = count
-        self._name, self._start, self._reporter = name, start, reporter
+        self._name, self._count, self._start, self._reporter = name, count, start, reporter
         self._handles: dict[int, Handle] = {}
         self._chips: dict[str, None] = {}
         self._kinds: dict[str, None] = {}
@@ -155,8 +149,8 @@ class WorkerPool:
     def record(self) -> Mapping[str, Any]:
         """See `Pool.record`."""
         retried, self._retried = self._retried, 0
-        place = f"{self._used} x {', '.join(self._chips)}"
-        return {"name": self._name, "place": place, "workers": self._used, "retried": retried}
+        devices = f"{self._used} x {', '.join(self._chips)}"
+        return {"name": self._name, "place": devices, "workers": self._used, "retried": retried}
 
     def close(self) -> None:
         """End all workers."""
@@ -169,7 +163,7 @@ class WorkerPool:
     def _hand_out(self, run: _Run) -> None:
         """Give waiting tasks to workers that are ready, and start workers for the others."""
         busy = {index for _, index in run.running.values()}
-        idle = sorted(set(range(self.count)) - busy, key=self._delay)
+        idle = sorted(set(range(self._count)) - busy, key=self._delay)
         for index in idle[: len(run.waiting)]:
             if index not in self._handles:
                 self._handles[index] = self._start(index)
@@ -242,6 +236,6 @@ def _wait_for_room(since: float) -> None:
 
 
 def _advice(losses: Sequence[str]) -> str:
-    if any("memory" in one or "SIGKILL" in one for one in losses):  # a system without memory left kills processes
+    if any("memory" in loss or "SIGKILL" in loss for loss in losses):  # a system without memory left kills processes
         return "give the workers more memory, or use fewer of them (--workers)"
     return "mend what ended them, which they may have written above"

@@ -7,9 +7,9 @@ of it is ever read from a file.
 
 import io
 import pickle
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from ctypes import c_longlong
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,6 @@ from learngene_hub.core.device import at_work_on, chip_kind, chip_name
 from learngene_hub.core.errors import LearngeneError, lack_of_memory
 
 LARGE = 4 << 20  # bytes from which a tensor is shared between processes; smaller ones are copied
-INTERVAL = 0.2  # seconds between two messages about steps
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def pack(shared: object) -> Payload:
 
 def unpack(payload: Payload) -> Any:  # noqa: ANN401
     """What was packed; its large tensors share the memory of the payload's, and must only be read."""
-    tensors = [one if isinstance(one, Tensor) else torch.from_numpy(one) for one in payload.tensors]
+    tensors = [data if isinstance(data, Tensor) else torch.from_numpy(data) for data in payload.tensors]
     unpickler = pickle.Unpickler(io.BytesIO(payload.frame))
     unpickler.persistent_load = tensors.__getitem__  # type: ignore[method-assign]
     return unpickler.load()
@@ -52,16 +51,16 @@ class _Pickler(pickle.Pickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self.large: list[Tensor] = []
-        self._places: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
 
-    def persistent_id(self, thing: object) -> int | None:
+    def persistent_id(self, value: object) -> int | None:
         """The position of a large tensor among all, each once; None for what is pickled as usual."""
-        if type(thing) is not Tensor or thing.nbytes < LARGE:
+        if type(value) is not Tensor or value.nbytes < LARGE:
             return None
-        place = self._places.setdefault(id(thing), len(self.large))
-        if place == len(self.large):
-            self.large.append(thing)
-        return place
+        position = self._positions.setdefault(id(value), len(self.large))
+        if position == len(self.large):
+            self.large.append(value)
+        return position
 
 
 @dataclass(frozen=True)
@@ -98,12 +97,12 @@ class Worker:
     Args:
         payload: the shared data.
         device: that it computes on.
-        tell: told now and then of the images of a task's steps so far.
+        images: where it counts the images of a task's steps; None: in its own memory.
     """
 
-    def __init__(self, payload: Payload, device: str, tell: Callable[[int], None] = lambda images: None) -> None:
-        self._payload, self._device, self._tell = payload, torch.device(device), tell
-        self._images, self._told = 0, 0.0
+    def __init__(self, payload: Payload, device: str, images: c_longlong | None = None) -> None:
+        self._payload, self._device = payload, torch.device(device)
+        self._images = c_longlong() if images is None else images
 
     @cached_property
     def _shared(self) -> Any:  # noqa: ANN401
@@ -111,23 +110,21 @@ class Worker:
 
     def do(self, task: bytes) -> bytes:
         """Do a pickled task; the answer, pickled, whatever goes wrong."""
-        self._images, self._told = 0, time.monotonic()
+        self._images.value = 0
         try:
             with at_work_on(self._device):
                 value = pickle.loads(task)(self._shared, self._step)
-                return pickle.dumps(Done(value, self._images, chip_name(self._device), chip_kind(self._device)))
+                done = Done(value, self._images.value, chip_name(self._device), chip_kind(self._device))
+                return pickle.dumps(done)
         except Exception as error:  # which the driver raises
             return pickle.dumps(_failure(error))
 
     def images(self) -> int:
         """Images of the present task's steps so far."""
-        return self._images
+        return self._images.value
 
     def _step(self, images: int, doing: str) -> None:
-        self._images += images
-        if time.monotonic() - self._told > INTERVAL:
-            self._tell(self._images)
-            self._told = time.monotonic()
+        self._images.value += images
 
 
 def named(error: BaseException) -> str:

@@ -400,8 +400,8 @@ def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(ti
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"protocol": "few-shots"}, "protocol 'few-shots': expected one of .*; did you mean few-shot?"),
-        ({"baselines": ["narow"]}, "baseline 'narow': expected all, or some of .*; did you mean narrow?"),
+        ({"protocol": "few-shots"}, "protocol 'few-shots': expected one of .*; did you mean `few-shot`"),
+        ({"baselines": ["narow"]}, "baseline 'narow': expected all, or some of .*; did you mean `narrow`"),
         ({"protocol": "transfer"}, "protocol transfer needs --target"),
         ({"target": "photos"}, "protocol few-shot takes no --target"),
         ({"genes": []}, "expected one or more genes, found none"),

@@ -62,7 +62,7 @@ def test_the_page_loads_nothing_and_runs_its_own_script_only():
 
 
 def test_everyone_is_in_the_tree_with_parents_fitness_and_fate():
-    people = {one.id: one for one in tree(FAMILY, 7).people}
+    people = {one.id: one for one in tree(FAMILY, 7).nodes}
     assert people.keys() == set(range(8))
     assert people[2].parents == (0,)
     assert people[2].words == (
@@ -79,10 +79,10 @@ def test_every_child_is_joined_to_its_parents_and_rows_go_down():
     drawn = tree(FAMILY, 7)
     assert {(one.parent, one.child) for one in drawn.links} == {(0, 2), (0, 3), (0, 4), (2, 5), (4, 6), (5, 7), (6, 7)}
     assert {(one.parent, one.child) for one in drawn.links if not one.is_line} == {(0, 3)}
-    heights = {one.generation: one.y for one in drawn.people}
+    heights = {one.generation: one.y for one in drawn.nodes}
     assert heights[0] < heights[1] < heights[2]
-    assert len({(one.x, one.y) for one in drawn.people}) == 8
-    assert all(0 < one.x < drawn.width and 0 < one.y < drawn.height for one in drawn.people)
+    assert len({(one.x, one.y) for one in drawn.nodes}) == 8
+    assert all(0 < one.x < drawn.width and 0 < one.y < drawn.height for one in drawn.nodes)
 
 
 def test_the_page_says_what_came_out_what_it_cost_and_that_fitness_is_no_worth():
@@ -110,7 +110,7 @@ def test_a_line_that_passes_a_generation_passes_between_its_individuals():
         generation(2, [person(one, [0]) for one in (4, 5, 6, 7)]),
     ]
     drawn = tree(family, 7)
-    passed = [one.x for one in drawn.people if one.generation == 1]
+    passed = [one.x for one in drawn.nodes if one.generation == 1]
     for link in drawn.links:
         if link.child >= 4:
             lane = float(re.search(r" (\S+) \S+V", link.path)[1])
@@ -128,9 +128,9 @@ def test_a_large_evolution_is_drawn_without_the_eliminated_and_a_huge_one_as_a_l
 
     large, huge = grow(30, 10), grow(60, 30)
     drawn = tree(large, large[-1]["best_id"])
-    assert len(drawn.people) == 200
+    assert len(drawn.nodes) == 200
     assert drawn.left_out == 400
-    assert len(tree(huge, huge[-1]["best_id"]).people) == 20
+    assert len(tree(huge, huge[-1]["best_id"]).nodes) == 20
     assert MOST >= 200
     assert "1,180 individuals are not drawn" in Page(show(huge, chosen=huge[-1]["best_id"])).text
     assert len(show(large, chosen=large[-1]["best_id"]).encode()) < 300_000
@@ -143,7 +143,7 @@ def line(generations):
 
 def test_of_a_line_longer_than_can_be_drawn_the_youngest_are():
     drawn = tree(line(MOST + 50), MOST + 49)
-    assert [one.id for one in drawn.people] == list(range(50, MOST + 50))
+    assert [one.id for one in drawn.nodes] == list(range(50, MOST + 50))
     assert (len(drawn.links), len(drawn.rows), drawn.left_out) == (MOST - 1, MOST, 50)
 
 

@@ -124,7 +124,7 @@ def test_every_batch_is_full_even_when_one_image_is_left_over(count):
     assert {len(next(batches)) for _ in range(9)} == {4}
 
 
-@pytest.mark.parametrize(("lr", "warned"), [(1e-6, 1), (0.05, 0)])
+@pytest.mark.parametrize(("lr", "warned"), [(1e-6, 1), (0.02, 0)])
 def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, lr, warned):
     photos, listener = write_photos(tmp_path / "photos", 20), Listener()
     settings = Settings(epochs=30, batch_size=8, lr=lr, patience=30)
@@ -148,6 +148,18 @@ def test_an_interruption_leaves_nothing_behind(tiny_run, photos, tmp_path, monke
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         finetune(tiny_run, photos, out=tmp_path / "out", settings=QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp_path):
+    settings, listener = Settings(epochs=1, batch_size=8, compare="scratch"), Listener()
+    finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
+    bars = [bar for bar in listener.bars if bar["unit"] == "epoch"]
+    assert [bar["title"] for bar in bars] == [
+        f"training {start}, learning rate {rate} ({number} of 3)"
+        for start in ("learngene", "scratch")
+        for number, rate in enumerate(RATES, start=1)
+    ]
+    assert all(bar["total"] == bar["done"] == 1 for bar in bars)
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 1}, {"patience": 0}, {"lr": 0.0}, {"compare": "x"}])

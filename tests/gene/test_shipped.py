@@ -101,12 +101,12 @@ def test_list_shows_the_shipped_genes_with_no_network():
 
 
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one():
-    with pytest.raises(GeneFileError, match=f"expected a gene of this package, {NAMES[0]}.*, found no such name"):
+    with pytest.raises(GeneFileError, match=f"no gene of this package; did you mean `{NAMES[0]}`"):
         from_learngene(NAMES[0][:-1], num_classes=5)
 
 
 def test_a_wrong_account_is_answered_with_the_right_name(hub):
-    with pytest.raises(HubError, match=f"no such repository .*; did you mean {NAMES[0]}"):
+    with pytest.raises(HubError, match=f"no such repository .*; did you mean `{NAMES[0]}`"):
         from_learngene(NAMES[0].replace("gtl/", "glt/"), num_classes=5)
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(NetworkError, match=r"no network 'vgg11'; choose one of lg_vgg11, .* Did you mean lg_vgg11\?"):
+    with pytest.raises(NetworkError, match=r"'vgg11': expected one of lg_vgg11, .*; did you mean `lg_vgg11`\?"):
         build("vgg11", num_classes=5)
 
 
@@ -36,12 +36,12 @@ def test_a_layout_is_refused_with_the_words_of_a_network(network, options):
 
 
 def test_a_layout_of_an_unknown_network_is_refused():
-    with pytest.raises(NetworkError, match=r"no network 'vgg11'; choose one of lg_vgg11, .* Did you mean lg_vgg11\?"):
+    with pytest.raises(NetworkError, match=r"'vgg11': expected one of lg_vgg11, .*; did you mean `lg_vgg11`\?"):
         plan_structure("vgg11")
 
 
 def test_a_name_like_no_other_gets_no_hint():
-    with pytest.raises(NetworkError, match=r"no network 'swin'; choose one of .*lg_resnet12_wide\.$"):
+    with pytest.raises(NetworkError, match=r"network 'swin': expected one of .*lg_resnet12_wide$"):
         build("swin", num_classes=5)
 
 

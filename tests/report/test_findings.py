@@ -40,8 +40,8 @@ def test_the_first_learngene_has_paired_leads_and_the_second_differences_of_mean
 def test_sweeps_are_rows_of_descendants_that_differ_in_one_dimension():
     results = example(("learngene", "scratch", "full"), shapes=((0.5, 11), (1.0, 11), (0.25, 11), (0.5, 16)))
     width, depth = sweeps(results)
-    assert (width.axis, width.fixed, width.places()) == ("width", "lg_vgg11, depth 11", [0.25, 0.5, 1.0])
-    assert (depth.axis, depth.fixed, depth.places()) == ("depth", "lg_vgg11, width 0.5", [11.0, 16.0])
+    assert (width.axis, width.fixed, width.values()) == ("width", "lg_vgg11, depth 11", [0.25, 0.5, 1.0])
+    assert (depth.axis, depth.fixed, depth.values()) == ("depth", "lg_vgg11, width 0.5", [11.0, 16.0])
     assert width.starts() == ["learngene", "scratch"]
     assert sweeps(example(shapes=((0.5, 11), (1.0, 16)))) == []
 

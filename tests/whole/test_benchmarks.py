@@ -3,7 +3,7 @@ from itertools import count
 
 import pytest
 
-from benchmarks import generation, measure, population, simulate
+from benchmarks import generation, measure, simulate
 from benchmarks.measure import Figure, Goal, interleaved, ratio, table, typical
 from benchmarks.topics import TOPICS
 
@@ -73,11 +73,6 @@ def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch
         ancestry.critic_fitness()
     assert spent == {generation.TRAINING: 3.0, generation.CRITICS: 17.0}
     assert ancestry.critic_fitness is before
-
-
-def test_the_reference_of_a_population_is_one_of_its_ways():
-    assert population.NAIVE in population.WAYS
-    assert len(population.WAYS) > 1
 
 
 def test_a_simulated_generation_is_its_tasks_and_their_genes_one_after_another():

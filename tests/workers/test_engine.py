@@ -46,7 +46,7 @@ CPU = torch.device("cpu")
 
 
 def pool_of(workers, notes=None, shared=None):
-    engine = make_engine(EngineOptions(workers=workers), device="cpu", place=CPU, most=8)
+    engine = make_engine(EngineOptions(workers=workers), device="cpu", local_device=CPU, most=8)
     return engine.pool(shared or Room(10), notes or SilentReporter())
 
 
@@ -206,19 +206,19 @@ def test_large_tensors_are_shared_and_the_others_are_copied():
 
 def test_automatic_workers_are_as_many_as_threads_and_work(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    engine = make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=4)
+    engine = make_engine(EngineOptions(workers=None), device="cpu", local_device=CPU, most=4)
     assert engine.count == 4
-    assert make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=99).count == 6
-    alone = make_engine(EngineOptions(workers=None), device="cpu", place=CPU, most=1)
+    assert make_engine(EngineOptions(workers=None), device="cpu", local_device=CPU, most=99).count == 6
+    alone = make_engine(EngineOptions(workers=None), device="cpu", local_device=CPU, most=1)
     assert type(alone).__name__ == "Alone"
 
 
 def test_a_process_that_may_have_no_children_does_all_itself(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     monkeypatch.setattr(choice, "current_process", lambda: SimpleNamespace(daemon=True))
-    assert type(make_engine(EngineOptions(), device="cpu", place=CPU, most=4)).__name__ == "Alone"
+    assert type(make_engine(EngineOptions(), device="cpu", local_device=CPU, most=4)).__name__ == "Alone"
     with pytest.raises(EngineError, match="workers: expected 1, found 2: this process is a daemonic one"):
-        make_engine(EngineOptions(workers=2), device="cpu", place=CPU, most=4)
+        make_engine(EngineOptions(workers=2), device="cpu", local_device=CPU, most=4)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +250,10 @@ def noted(log, device):
 
 
 def test_this_process_is_at_work_on_the_gpu_that_was_named(monkeypatch):
-    log, place = [], torch.device("cuda", 1)
+    log, device = [], torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "device", partial(noted, log))
     monkeypatch.setattr(torch.cuda, "get_device_name", str)
-    engine = make_engine(EngineOptions(workers=1), device="cuda:1", place=place, most=1)
+    engine = make_engine(EngineOptions(workers=1), device="cuda:1", local_device=device, most=1)
     with engine.pool(Room(10), SilentReporter()) as pool:
         assert list(pool.run([Add(5)], lambda images, doing: log.append("step"))) == [(0, 15)]
     assert log == ["on cuda:1", "step", "off cuda:1"]

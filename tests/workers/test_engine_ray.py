@@ -117,7 +117,7 @@ def test_images_of_a_lost_attempt_are_taken_back(cluster, tmp_path):
         seen.append(images)
         heard.touch()
 
-    engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
+    engine = make_engine(on(cluster, 1), device="cpu", local_device=torch.device("cpu"), most=1)
     with engine.pool(Room(10), Notes()) as pool:
         assert dict(pool.run([Heard(heard)], step)) == {0: None}
     assert seen == [7, -7, 7]
@@ -136,7 +136,7 @@ def test_actors_share_gpus_such_that_all_have_room(workers, gpus, share):
 @needs_ray
 def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster, tmp_path):
     mark, notes = tmp_path / "mark", Notes()
-    engine = make_engine(on(cluster, 1), device="cpu", place=torch.device("cpu"), most=1)
+    engine = make_engine(on(cluster, 1), device="cpu", local_device=torch.device("cpu"), most=1)
     with engine.pool(Room(10), notes) as pool, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
         list(pool.run([Raise(LockedError, mark)]))
     assert mark.read_text() == "tried\n"

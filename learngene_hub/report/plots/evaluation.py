@@ -28,15 +28,15 @@ def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") 
     """
     shown = ranked(descendant, measure)[::-1]
     figure, (axes,) = new_figure(height=1.5 + 0.36 * max(3, len(shown)))
-    for place, start in enumerate(shown):
+    for row, start in enumerate(shown):
         value = start.measures[measure]
-        axes.barh(place, 100 * value.mean, 0.68, color=_colour(start.start), alpha=0.85, zorder=2)
-        offsets = [place - 0.24 + 0.48 * (i + 0.5) / len(value.accuracies) for i in range(len(value.accuracies))]
+        axes.barh(row, 100 * value.mean, 0.68, color=_colour(start.start), alpha=0.85, zorder=2)
+        offsets = [row - 0.24 + 0.48 * (i + 0.5) / len(value.accuracies) for i in range(len(value.accuracies))]
         dots = [100 * one for one in value.accuracies]
         axes.scatter(dots, offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3, rasterized=True)
         if value.ci95 is not None:
-            axes.errorbar(100 * value.mean, place, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
-        axes.text(1.01, place, accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+            axes.errorbar(100 * value.mean, row, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
+        axes.text(1.01, row, accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
     axes.set(xlabel=f"accuracy {measure_words(measure)}, %", xlim=(0, 100))
     _name(axes, title, [start.start for start in shown])
@@ -59,7 +59,7 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], *, title: st
     }
     for start, values in lines.items():
         _line(axes, start, steps, values)
-    _set_places(axes, steps)
+    _set_ticks(axes, steps)
     axes.set(xlabel="training steps", ylabel="accuracy, %")
     axes.set_title(plain(title), fontsize=10)
     _label_ends(axes, {start: 100 * values[-1].mean for start, values in lines.items()}, steps[-1])
@@ -90,17 +90,17 @@ def draw_sweep(results: Results, *, title: str = "") -> "Figure":
     return figure
 
 
-def spread(places: Mapping[str, float], *, gap: float, high: float) -> dict[str, float]:
-    """Places of labels between 0 and `high`, near the wanted ones, in their order and `gap` apart if there is room.
+def spread(heights: Mapping[str, float], *, gap: float, high: float) -> dict[str, float]:
+    """Heights of labels between 0 and `high`, near the wanted ones, in their order and `gap` apart if there is room.
 
     >>> spread({"a": 50, "b": 50}, gap=10, high=100)
     {'a': 45.0, 'b': 55.0}
     """
-    names = sorted(places, key=places.__getitem__)
+    names = sorted(heights, key=heights.__getitem__)
     gap = min(gap, high / max(1, len(names)))
     groups: list[tuple[float, int]] = []  # middle and number of labels that touch each other
     for name in names:
-        groups.append((_inside(places[name], gap, high), 1))
+        groups.append((_inside(heights[name], gap, high), 1))
         while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2 - 1e-9:
             (middle, count), (before, more) = groups.pop(), groups.pop()
             mean = (middle * count + before * more) / (count + more)
@@ -116,44 +116,44 @@ def _inside(middle: float, height: float, high: float) -> float:
 def _draw_gains(axes: "Axes", sweep: Sweep, measure: str) -> None:
     for start in sweep.starts():
         gains = [one.start(start).gain.get(measure) for one in sweep.descendants]
-        _line(axes, start, sweep.places(), gains)
+        _line(axes, start, sweep.values(), gains)
     axes.axhline(0, color="black", lw=0.8)
     _finish_sweep(axes, sweep, "gain over scratch, points")
 
 
 def _draw_accuracies(axes: "Axes", sweep: Sweep, measure: str) -> None:
     for start in sweep.starts():
-        _line(axes, start, sweep.places(), [one.start(start).measures.get(measure) for one in sweep.descendants])
+        _line(axes, start, sweep.values(), [one.start(start).measures.get(measure) for one in sweep.descendants])
     axes.legend(frameon=False, fontsize=8)
     _finish_sweep(axes, sweep, "accuracy, %")
 
 
 def _finish_sweep(axes: "Axes", sweep: Sweep, label: str) -> None:
-    _set_places(axes, sweep.places())
+    _set_ticks(axes, sweep.values())
     axes.set(xlabel=f"{sweep.axis} ({plain(sweep.fixed)})", ylabel=label)
 
 
-def _line(axes: "Axes", start: str, places: Sequence[float], values: Sequence[Summary | None]) -> None:
+def _line(axes: "Axes", start: str, xs: Sequence[float], values: Sequence[Summary | None]) -> None:
     """A line in percent with the band of its intervals; other starts than learngenes and scratch have thin ones."""
-    there = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
-    if not there:
+    points = [(x, value) for x, value in zip(xs, values, strict=True) if value is not None]
+    if not points:
         return
     bold = is_learngene(start) or start == SCRATCH
     width, size, dashes = (2.2 if bold else 1.0), (5 if bold else 3), ("--" if start == SCRATCH else "-")
-    x, means, colour = [place for place, _ in there], [100 * value.mean for _, value in there], _colour(start)
+    x, means, colour = [x for x, _ in points], [100 * value.mean for _, value in points], _colour(start)
     marker = _GENE_MARKERS[len(axes.lines) % len(_GENE_MARKERS)] if is_learngene(start) else "o"
     axes.plot(x, means, marker=marker, ms=size, label=_short(start), color=colour, lw=width, ls=dashes)
     if bold:
-        ends = [100 * (value.ci95 or 0.0) for _, value in there]
+        ends = [100 * (value.ci95 or 0.0) for _, value in points]
         lower, upper = ([mean + side * end for mean, end in zip(means, ends, strict=True)] for side in (-1, 1))
         axes.fill_between(x, lower, upper, color=colour, alpha=0.15, lw=0)
 
 
-def _set_places(axes: "Axes", places: Sequence[float]) -> None:
+def _set_ticks(axes: "Axes", values: Sequence[float]) -> None:
     """Ticks where the values are; a logarithmic axis where they are far apart."""
-    if places[0] > 0 and places[-1] / places[0] > 8:
+    if values[0] > 0 and values[-1] / values[0] > 8:
         axes.set_xscale("log")
-    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
 
 
