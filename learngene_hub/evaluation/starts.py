@@ -25,12 +25,14 @@ from learngene_hub.evaluation.pretraining import (
     planned,
     pretrain,
 )
+from learngene_hub.evolution.dry_run import evolution_flops, evolution_images
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import body_channels, gene_network, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.training.loop import measure_statistics
@@ -126,9 +128,23 @@ def _narrow(name: str, budget: Budget, *, description: str) -> Start:
 
 def _ablation(name: str, budget: Budget, *, description: str, change: str) -> Start:
     """The gene's own recipe with one `change`; ablations share their founders."""
-    recipe = budget.recipe.changed(change)
+    return _evolved(name, budget, description=description, recipe=budget.recipe.changed(change))
+
+
+def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> Start:
+    """The gene's own recipe with another way to its shape, and lives as long as the same images in all allow."""
+    recipe = budget.recipe.changed(*changes)
+    images_a_step = recipe.evolution.generations * recipe.evolution.population * recipe.ancestry.batch_size
+    more = (budget.images - evolution_images(recipe)) / images_a_step
+    steps = max(1, recipe.ancestry.steps + round(more))
+    return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
+
+
+def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> Start:
+    """The gene that `recipe` gives."""
     out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}"
-    budget.reporter.line(f"{name}: evolving {recipe.name} with {change} in {out}")
+    changed = ", ".join(recipe.overrides[len(budget.recipe.overrides) :])
+    budget.reporter.line(f"{name}: evolving {recipe.name} with {changed} in {out}")
     with written(budget.folder):
         budget.folder.mkdir(parents=True, exist_ok=True)
     with alone(out.with_suffix(".lock"), name, budget.reporter.line):
@@ -141,7 +157,8 @@ def _ablation(name: str, budget: Budget, *, description: str, change: str) -> St
             founders=budget.folder / FOUNDERS_FOLDER,
             reporter=budget.reporter,
         )
-    return Start(name, description, gene.genome, learngene(gene, name, flops=budget.flops).cost)
+    flops = evolution_flops(recipe, budget.body)
+    return Start(name, description, gene.genome, learngene(gene, name, flops=flops).cost)
 
 
 BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
@@ -154,6 +171,19 @@ BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
         "weight-selection": _weight_selection,
         NARROW: partial(_narrow, description="a thin network of the gene's size, trained on as many images"),
         NARROW_FLOPS: partial(_narrow, description="a thin network of the gene's size, trained for as many FLOPs"),
+        "given-taper": partial(
+            _other_shape, description="the gene's recipe with a taper for its shape", changes=("gene.shape=taper",)
+        ),
+        "even-shape": partial(
+            _other_shape,
+            description="the gene's recipe with the same fraction of every layer",
+            changes=("gene.shape=taper", "gene.taper=1"),
+        ),
+        "random-shape": partial(
+            _other_shape,
+            description="the gene's recipe with the best of as many shapes drawn at random",
+            changes=("gene.shape=evolve", "search.method=random"),
+        ),
         "gtl-no-selection": partial(
             _ablation, description="the gene's recipe without selection", change="evolution.selection=none"
         ),

@@ -95,7 +95,7 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         gene_bytes=_bytes(gene, recipe.gene.dtype),
         checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
         data=data,
-        images=line + (search.images if search else 0),
+        images=evolution_images(recipe),
         flops=evolution_flops(recipe, body),
         seconds=line / rate + searched,
         images_per_second=rate,
@@ -103,6 +103,12 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         precision=precision,
     )
+
+
+def evolution_images(recipe: Recipe) -> int:
+    """Training images of `recipe`, those of its search and of all critics included."""
+    search = plan_search(recipe, classes=2, precision="float32", threads=1)
+    return sum(plan.images for plan in _plans(recipe, "float32")) + (search.images if search else 0)
 
 
 def evolution_flops(recipe: Recipe, body: Body) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from quick_evaluation import QUICK
+from quick_evaluation import QUICK, start
 
 from learngene_hub import Learngene, evaluate, evolve
 from learngene_hub.core.errors import SelectionError
@@ -202,6 +202,17 @@ def test_a_gene_whose_shape_was_found_is_evaluated_beside_its_baselines(run, tmp
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
     results = evaluate(run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=("magnitude-slice",))
     assert {start.start for start in results.descendants[0].starts} == {"scratch", "learngene", "magnitude-slice"}
+
+
+@pytest.mark.slow
+def test_genes_of_other_shapes_cost_as_many_images_in_all(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
+    names = ("given-taper", "even-shape", "random-shape")
+    results = evaluate(run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=names)
+    gene, *others = (start(results, name) for name in ("learngene", *names))
+    for other in others:
+        assert other.cost.images == pytest.approx(gene.cost.images, abs=2 * 4 * 8 / 2)  # half a step of all lives
+        assert other.inherited < 1
 
 
 def test_a_shape_that_is_to_be_found_counts_as_an_even_one_before(recipe):
