@@ -132,7 +132,7 @@ def evaluate(
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, place=place, most=most)
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        plan = _plan(candidates, protocol, data, target, place)
+        plan = _plan(candidates, protocol, data, target, place, reporter)
         if folder is not None:
             sweep(folder)
             names = {*(one.name for one in starts), *wanted}
@@ -195,12 +195,19 @@ def _refuse_other(
 
 
 def _plan(
-    candidates: Sequence[Candidate], protocol: Protocol, data: str | None, target: Target | None, device: torch.device
+    candidates: Sequence[Candidate],
+    protocol: Protocol,
+    data: str | None,
+    target: Target | None,
+    device: torch.device,
+    reporter: Reporter,
 ) -> Plan:
     record = candidates[0].data
     return Plan(
         protocol=protocol,
-        sources=sources_of([one.data for one in candidates], data=data, target=target, protocol=protocol),
+        sources=sources_of(
+            [one.data for one in candidates], data=data, target=target, protocol=protocol, reporter=reporter
+        ),
         normalisation=candidates[0].normalisation,
         padding=record.crop_padding,
         flip=record.flip,
