@@ -72,12 +72,14 @@ def fetched(datasets: ModuleType, hub_id: str, revision: str | None, reporter: R
     builder = within(seconds, hub_id, lambda: _builder(datasets, chosen))
     if not Path(builder.cache_dir).exists():
         start = f"hf://datasets/{hub_id}@{chosen.listing.commit}/"
-        names = [path.removeprefix(start) for files in _data_files(builder).values() for path in files]
+        names = [path.partition(start)[2] for files in _data_files(builder).values() for path in files]
         size = megabytes(_checked_size(chosen, names))
         reporter.warn(f"fetching {size} MB: the data set {hub_id} of the Hugging Face Hub")
         paths = _fetch(chosen, names, reporter)
         for files in _data_files(builder).values():  # so that nothing more is asked of the Hub
-            files[:] = [paths[path.removeprefix(start)] for path in files]
+            files[:] = [
+                path.replace(start + path.partition(start)[2], paths[path.partition(start)[2]]) for path in files
+            ]
     return builder
 
 
@@ -128,7 +130,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     """
     size = _checked_size(chosen, names)
     seconds = time_limit() * max(1.0, size / (LIMIT_MB * 1e6))
-    paths, waiting, is_over = dict[str, str](), iter(names), Event()
+    paths, come, waiting, is_over = dict[str, str](), list[float](), iter(names), Event()
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
 
         class Watched(tqdm):
@@ -138,9 +140,11 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                 super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]
 
             def update(self, n: float | None = 1) -> None:
-                if is_over.is_set():
-                    raise HubError(f"{chosen.hub_id}: given up")
-                bar.advance((n or 0) / 1e6)
+                with _lock:
+                    come.append(n or 0)
+                    bar.advance((n or 0) / 1e6)
+                    if is_over.is_set() or sum(come) > size:
+                        raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
 
         def work() -> None:
             with _names_checked():

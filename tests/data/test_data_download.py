@@ -190,7 +190,9 @@ def test_neither_does_the_commit_of_a_file_that_is_not_there(answers, file):
 
 @pytest.mark.usefixtures("shared", "inside")
 @pytest.mark.parametrize("commit", [ODD, "odd", "/odd"])
-def test_neither_does_a_commit_that_is_told_later(hub, monkeypatch, commit):
+def test_neither_does_a_commit_that_is_told_later(answers, monkeypatch, commit):
+    headers = {"X-Repo-Commit": "0" * 40, "X-Error-Code": "EntryNotFound"}
+    answers("GET", RESOLVE + ".*", b"", status=404, headers=headers)
     real = HfApi.dataset_info
 
     def dataset_info(*args, **more):
@@ -231,7 +233,27 @@ def test_afterwards_huggingface_hub_is_as_before(shared, answers):
     assert file_download.get_hf_file_metadata is ASK
 
 
-# Too slow
+# Too long, or too slow
+
+
+def test_a_file_without_end_is_read_no_further_than_the_hub_lists(hub, shared, answers, storage, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10**5)
+    endless = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
+    address, sent, _ = storage(*[(endless, False)] * 3)
+    commit = hub.commits(REPO, kind="datasets")[0]
+    headers = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{"0" * 64}"', "Location": address}
+    answers("GET", RESOLVE + PARQUET, b"", status=302, headers=headers)
+    with pytest.raises(HubError, match=r"^owner/pets: more came than the 0\.00\d MB that the Hub lists"):
+        load()
+    assert sum(sent) < 50e6  # of 100 MB; what the system had taken is not read
+
+
+@pytest.mark.xet
+def test_neither_is_one_that_is_longer_than_the_hub_lists(hub, shared, answers):
+    commit = hub.commits(REPO, kind="datasets")[0]
+    answers("GET", r"/api/datasets/owner/pets(/revision/.*)?", listed() | {"sha": commit})
+    with pytest.raises(HubError, match=r"^owner/pets: more came than the 0 MB that the Hub lists"):
+        load()
 
 
 SLOW = [

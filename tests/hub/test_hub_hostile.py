@@ -1,16 +1,12 @@
 """A Hub that answers in other ways than a Hub does, too slowly, without end, or only at the second attempt."""
 
 import hashlib
-import socket
-import threading
 import time
-from contextlib import suppress
 from dataclasses import replace
 
-import huggingface_hub
 import pytest
 from hub_genes import REPO, asked
-from hub_server import Fault, with_no_error
+from hub_server import Fault
 from huggingface_hub import constants
 from huggingface_hub.utils import _detect_agent
 
@@ -22,42 +18,6 @@ from learngene_hub.hub import search
 pytestmark = pytest.mark.usefixtures("no_waiting")
 PAUSE = client_module._pause
 RESOLVE = r"/owner/gene/resolve/[^/]+/"
-
-
-@pytest.fixture
-def storage():
-    """A storage of raw bytes: `storage((pieces, is_reset), ...)` gives its address, the sizes sent and the requests."""
-    running = []
-
-    def do(*connections):
-        listener = socket.create_server(("127.0.0.1", 0))
-        sent, heads = [], []
-
-        def serve():
-            for pieces, is_reset in connections:
-                with suppress(OSError):  # the client has hung up, or the test has ended
-                    connection, _ = listener.accept()
-                    with connection:
-                        connection.settimeout(5)  # for a client that is there, and neither asks nor reads
-                        heads.append(connection.recv(65536).lower())
-                        with suppress(OSError):  # a client that has enough is still to be reset
-                            for piece in pieces:
-                                connection.sendall(piece)
-                                sent.append(len(piece))
-                        if is_reset:
-                            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        running.append((listener, thread))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/file", sent, heads
-
-    yield do
-    huggingface_hub.close_session()  # which ends connections that a test left open
-    for listener, thread in running:
-        with_no_error(listener)  # on Linux this wakes who waits for a connection, elsewhere the next line does
-        listener.close()
-        thread.join()
 
 
 def weights_at(answers, address):
