@@ -12,7 +12,6 @@ from pathlib import Path
 from threading import Event, Lock
 from types import ModuleType
 from typing import Any
-from urllib.parse import unquote
 
 from huggingface_hub import constants, file_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
@@ -32,10 +31,9 @@ MOST_LISTING = 64 * 10**6  # bytes, of some 250,000 files
 DESCRIPTIONS = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # of a data set; what `datasets` reads first
 WORKERS = 8  # files fetched at a time
 _HASH = re.compile(r"[0-9a-f]{32,64}")
-_RESOLVED = re.compile(r"/datasets/[^/]+/[^/]+/resolve/([^/]+)/")
-_REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)
+_RESOLVED = re.compile(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/")
 _ask = file_download.get_hf_file_metadata
-_lock, _inside = Lock(), list[None]()
+_lock, _inside = Lock(), list[str]()
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def _listed(address: Address, options: HubOptions, until: float) -> _Chosen:
 
 def _builder(datasets: ModuleType, chosen: _Chosen) -> Any:  # noqa: ANN401 - of an optional library
     """What `datasets` makes of the names and descriptions of the files; it asks the Hub for more of these."""
-    with _names_checked():
+    with _names_checked(chosen.hub_id):
         builder = datasets.load_dataset_builder(chosen.hub_id, revision=chosen.listing.commit)
     if builder.hash != chosen.listing.commit:  # `datasets` takes any commit of its cache where the Hub fails
         raise HubError(
@@ -147,7 +145,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                         raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
 
         def work() -> None:
-            with _names_checked():
+            with _names_checked(chosen.hub_id):
                 for name in waiting:
                     if not is_over.is_set():
                         paths[name] = chosen.options.api().hf_hub_download(
@@ -163,16 +161,20 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
 
 
 @contextmanager
-def _names_checked() -> Iterator[None]:
-    """Refuse, in all threads, odd names in what a server says of files of data sets, until the last one leaves."""
+def _names_checked(hub_id: str) -> Iterator[None]:
+    """Refuse, in all threads, odd names in what a server says of files of data sets, until the last one leaves.
+
+    Args:
+        hub_id: the data set that is fetched, by its commit alone.
+    """
     with _lock:
-        _inside.append(None)
+        _inside.append(hub_id)
         file_download.get_hf_file_metadata = _checked_metadata  # type: ignore[assignment]
     try:
         yield
     finally:
         with _lock:
-            _inside.pop()
+            _inside.remove(hub_id)
             if not _inside:
                 file_download.get_hf_file_metadata = _ask
 
@@ -186,7 +188,7 @@ def _checked_metadata(url: str, **more: Any) -> HfFileMetadata:  # noqa: ANN401 
     found = _RESOLVED.search(url)
     if found is None:
         return _ask(url, **more)
-    if not _REVISION.fullmatch(unquote(found[1])):
+    if found[1] in _inside and not COMMIT.fullmatch(found[2]):  # as asked for, unless the server said otherwise
         raise HubError(_odd(url))
     try:
         said = _ask(url, **more)
