@@ -70,14 +70,13 @@ def fetched(datasets: ModuleType, hub_id: str, revision: str | None, reporter: R
     builder = within(seconds, hub_id, lambda: _builder(datasets, chosen))
     if not Path(builder.cache_dir).exists():
         start = f"hf://datasets/{hub_id}@{chosen.listing.commit}/"
-        names = [path.partition(start)[2] for files in _data_files(builder).values() for path in files]
+        paths = {path: path.partition(start)[2] for files in _data_files(builder).values() for path in files}
+        names = [*dict.fromkeys(paths.values())]
         size = megabytes(_checked_size(chosen, names))
         reporter.warn(f"fetching {size} MB: the data set {hub_id} of the Hugging Face Hub")
-        paths = _fetch(chosen, names, reporter)
+        kept = _fetch(chosen, names, reporter)
         for files in _data_files(builder).values():  # so that nothing more is asked of the Hub
-            files[:] = [
-                path.replace(start + path.partition(start)[2], paths[path.partition(start)[2]]) for path in files
-            ]
+            files[:] = [path.replace(start + paths[path], kept[paths[path]]) for path in files]
     return builder
 
 
@@ -128,21 +127,28 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     """
     size = _checked_size(chosen, names)
     seconds = time_limit() * max(1.0, size / (LIMIT_MB * 1e6))
-    paths, come, waiting, is_over = dict[str, str](), list[float](), iter(names), Event()
+    paths, come, waiting, is_over = dict[str, str](), [0.0], iter(names), Event()
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
 
         class Watched(tqdm):
-            """What huggingface_hub tells of each piece that came; by Xet, of each that was written."""
+            """What huggingface_hub tells of each piece that came; by Xet, which cannot be stopped, that was written."""
 
             def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
                 super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]
+                self.may_stop = "bar_format" not in more  # as Xet's have
 
             def update(self, n: float | None = 1) -> None:
                 with _lock:
-                    come.append(n or 0)
+                    come[0] += n or 0
                     bar.advance((n or 0) / 1e6)
-                    if is_over.is_set() or sum(come) > size:
-                        raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
+                if self.may_stop and (is_over.is_set() or come[0] > size):
+                    raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
+
+            def update_transfer(self, n: float = 1) -> None:
+                """By Xet, for what came; `update` is for what was written of it."""
+
+            def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
+                """Likewise."""
 
         def work() -> None:
             with _names_checked(chosen.hub_id):
@@ -151,6 +157,9 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                         paths[name] = chosen.options.api().hf_hub_download(
                             chosen.hub_id, name, repo_type="dataset", revision=chosen.listing.commit, tqdm_class=Watched
                         )
+                        if Path(paths[name]).stat().st_size != chosen.listing.files[name].size:
+                            told = f"{name} has another size than the Hub lists; remove {Path(paths[name]).resolve()}"
+                            raise HubError(f"{chosen.hub_id}: {told}")
 
         try:
             workers = [begun(work) for _ in names[:WORKERS]]
