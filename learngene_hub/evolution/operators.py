@@ -13,7 +13,7 @@ from learngene_hub.networks import Group, Structure
 
 LEAST_SHARE = 1 / 16  # the least proportion of a random shape's group, the largest being 1
 MOST_GROUPS = 3  # that one mutation of a shape changes
-SPREAD = 0.5  # standard deviation of the logarithm of a mutated group's factor
+SPREAD = 1.0  # standard deviation of the logarithm of a mutated group's factor
 
 
 def mutate(
@@ -83,10 +83,20 @@ def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator)
     )
 
 
-def recombine_shapes(first: Shape, second: Shape, space: ShapeSpace) -> dict[str, int]:
-    """The shape between two: the geometric mean of their fractions, fitted to the budget (ours)."""
+def recombine_shapes(first: Shape, second: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
+    """A child of two shapes: the fraction of every group is that of either parent, then fitted to the budget (ours).
+
+    Uniform crossover. The mean of both parents instead made children too much alike (docs/experiments.md, entry 25).
+
+    Args:
+        first: a parent.
+        second: the other.
+        space: of shapes, with their budget.
+        generator: source of the draws, on the CPU.
+    """
     mine, theirs = space.fractions(first), space.fractions(second)
-    return space.fitted({name: math.sqrt(mine[name] * theirs[name]) for name in mine})
+    is_mine = (torch.rand(len(mine), generator=generator) < 0.5).tolist()
+    return space.fitted({name: mine[name] if own else theirs[name] for name, own in zip(mine, is_mine, strict=True)})
 
 
 def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Tensor:

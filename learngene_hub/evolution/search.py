@@ -231,7 +231,7 @@ class ShapeSearch:
         if not winners or not self.plan.descends:
             return (), random_shape(space, generator=draws)
         pair = [winners[i] for i in torch.randperm(len(winners), generator=draws)[:2].tolist()]
-        child = recombine_shapes(pair[0].channels, pair[-1].channels, space)
+        child = recombine_shapes(pair[0].channels, pair[-1].channels, space, generator=draws)
         return tuple(parent.id for parent in pair), mutate_shape(child, space, generator=draws)
 
     def _finals(

@@ -1,6 +1,7 @@
 """The shape of a gene: how many channels of every group it holds."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -75,7 +76,7 @@ def is_full(space, shape):
 def test_shapes_that_operators_make_use_the_whole_budget_and_no_more(body, fraction, seed):
     space = ShapeSpace(body, fraction)
     first, second = (random_shape(space, generator=generator(seed, "shape", number)) for number in (0, 1))
-    child = recombine_shapes(first, second, space)
+    child = recombine_shapes(first, second, space, generator=generator(seed, "recombine"))
     for shape in (first, second, child, mutate_shape(child, space, generator=generator(seed, "mutate"))):
         assert list(shape) == list(space.structure.groups)
         assert all(1 <= shape[name] <= group.size for name, group in space.structure.groups.items())
@@ -93,14 +94,18 @@ def test_the_same_draws_make_the_same_shape_and_others_another(body):
 
 
 @every_body
-def test_a_child_of_two_shapes_lies_between_them(body):
+def test_equal_parents_have_a_child_that_is_their_like(body):
     space = ShapeSpace(body, 0.45)
-    even, taper = space.even(), space.tapering(0.05)
-    child = recombine_shapes(even, taper, space)
-    first, *_, last = even
-    assert even[first] < child[first] <= taper[first]
-    assert taper[last] < child[last] < even[last]
-    assert recombine_shapes(even, even, space) == space.fitted(space.fractions(even))
+    even = space.even()
+    assert recombine_shapes(even, even, space, generator=generator(0)) == space.fitted(space.fractions(even))
+
+
+def test_a_child_takes_every_group_from_either_parent_before_it_is_fitted():
+    unfitted = SimpleNamespace(fractions=dict, fitted=dict)
+    first, second = ({f"group {i}": side + i for i in range(40)} for side in (0, 100))
+    child = recombine_shapes(first, second, unfitted, generator=generator(0))
+    sides = [{first[name]: 0, second[name]: 1}[value] for name, value in child.items()]
+    assert 5 < sum(sides) < 35
 
 
 def test_a_shape_found_in_small_networks_keeps_its_proportions_in_large_ones():
