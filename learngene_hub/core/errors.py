@@ -68,7 +68,7 @@ class StorageError(LearngeneError, OSError):
 
 
 class TrainingError(LearngeneError):
-    """A training diverged."""
+    """A training diverged, or would make what is there already."""
 
 
 class HubError(LearngeneError):

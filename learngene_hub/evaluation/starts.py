@@ -134,6 +134,8 @@ def _ablation(name: str, budget: Budget, *, description: str, change: str) -> St
 def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> Start:
     """The gene's own recipe with another way to its shape, and lives as long as the same images in all allow."""
     recipe = budget.recipe.changed(*changes)
+    if recipe.sha256 == budget.recipe.sha256:
+        raise TrainingError("the gene was made so itself")
     images_a_step = recipe.evolution.generations * recipe.evolution.population * recipe.ancestry.batch_size
     more = (budget.images - evolution_images(recipe)) / images_a_step
     steps = max(1, recipe.ancestry.steps + round(more))

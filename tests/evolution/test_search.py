@@ -91,6 +91,16 @@ def test_random_shapes_have_no_parents_and_are_as_many(recipe, run, tmp_path):
     assert row["shapes"][:4] == others["shapes"][:4]  # the same first generation
 
 
+class Notes(SilentReporter):
+    """Remembers warnings."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
 class Stopping(SilentReporter):
     """Ends the run at its line of this number."""
 
@@ -213,6 +223,13 @@ def test_genes_of_other_shapes_cost_as_many_images_in_all(run, tmp_path, monkeyp
     for other in others:
         assert other.cost.images == pytest.approx(gene.cost.images, abs=2 * 4 * 8 / 2)  # half a step of all lives
         assert other.inherited < 1
+
+
+def test_a_baseline_that_is_the_gene_itself_is_left_out(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
+    heard = Notes()
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=("even-shape",), reporter=heard)
+    assert "even-shape is left out: the gene was made so itself" in heard.warnings
 
 
 def test_a_shape_that_is_to_be_found_counts_as_an_even_one_before(recipe):
