@@ -189,14 +189,6 @@ def test_a_protocol_that_contradicts_itself_is_refused(changes, message):
         replace(QUICK, **changes)
 
 
-def test_every_start_has_the_learning_rate_that_suits_it_best_on_held_out_classes(tiny_run):
-    results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
-    for name in ("scratch", "learngene"):
-        tuning = {float(lr): accuracy for lr, accuracy in start(results, name).tuning.items()}
-        assert tuning.keys() == {0.01, 0.1}
-        assert tuning[start(results, name).lr] == max(tuning.values())
-
-
 def test_one_learning_rate_for_all_needs_no_choice(tiny_run):
     results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
     assert {one.lr for one in results.descendants[0].starts} == {0.03}

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from image_tables import Listener
-from photo_folders import CLASSES, learngene, write_photos
+from command_line import learngene
+from listener import Listener
+from photo_folders import CLASSES, write_photos
 
 from learngene_hub import LearngeneError
 from learngene_hub.core.errors import NetworkError
