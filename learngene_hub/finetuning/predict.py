@@ -61,6 +61,10 @@ class Predictor:
         folder = Path(folder)
         names = _class_names(folder)
         network = load_timm_folder(folder)
+        if network.in_chans != 3:
+            raise LearngeneError(
+                f"{folder}: expected a network of RGB images, found one of {network.in_chans} channels"
+            )
         if network.num_classes != len(names):
             raise LearngeneError(
                 f"{folder}: the network tells {network.num_classes} classes apart, {CLASSES_NAME} names {len(names)}"

@@ -311,6 +311,14 @@ def test_a_gene_that_does_not_name_its_novel_classes_is_refused(tiny_run):
         evaluate(extract(from_learngene(tiny_run, num_classes=2)), protocol=QUICK)
 
 
+def test_a_gene_of_gray_images_is_refused_in_a_line(tiny_run):
+    gene = Learngene.from_pretrained(tiny_run)
+    gray = extract(from_learngene(gene, num_classes=2, in_chans=1), gene.config.channels)
+    config = gray.config.model_copy(update={"origin": gene.config.origin})
+    with pytest.raises(LearngeneError, match="gene1: expected a gene of RGB images, found one of 1 channels"):
+        evaluate(Learngene(gray.tensors, config), protocol=QUICK)
+
+
 def with_data(gene, **changes):
     """The gene with another record of its data."""
     origin = gene.config.origin
