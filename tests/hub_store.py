@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from functools import cached_property
 
-LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".png")
+LFS_SUFFIXES = (".parquet", ".safetensors", ".bin", ".pt", ".png")
 LFS_SIZE = 10_000_000
 GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 REPO_ID = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*/(?![.-])[\w.-]*[\w]")

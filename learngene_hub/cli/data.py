@@ -49,7 +49,7 @@ def preview(
         images_per_class=columns,
         seed=seed,
     )
-    names = available_classes(data)
+    names = available_classes(data, reporter=reporter)
     step = max(1, len(names) // classes)
     tell_left_out(data, reporter)
     images = load_classes(data, names[::step][:classes], reporter=reporter)

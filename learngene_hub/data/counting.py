@@ -5,19 +5,24 @@ from collections.abc import Collection
 from pathlib import Path
 
 from learngene_hub.core.files import visible_files
-from learngene_hub.core.progress import Reporter
+from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.rows import METADATA, TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
 
 IMAGE_FOLDER = "datasets.packaged_modules.imagefolder.imagefolder"  # knows which files `datasets` takes for images
+_LOGS = LoggingReporter()
 
 
-def available_classes(source: DataSource) -> tuple[str, ...]:
+def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tuple[str, ...]:
     """Names of all classes of a source.
 
     They come in the order in which the source numbers them; labels that are texts or bare numbers are sorted.
+
+    Args:
+        source: the images.
+        reporter: told how large a data set of the Hub is, and how far its download is.
 
     Raises:
         DataError: the source cannot be read.
@@ -25,22 +30,26 @@ def available_classes(source: DataSource) -> tuple[str, ...]:
     if source.preset == GLYPHS:
         return glyph_classes()
     names: dict[str, None] = {}
-    with opened(source) as parts:
+    with opened(source, reporter) as parts:
         for part in parts:
             found = part.class_names or sorted({name for name in part.classes() if name is not None}, key=_by_number)
             names |= dict.fromkeys(found)
     return tuple(names)
 
 
-def count_images(source: DataSource) -> dict[str, int]:
+def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str, int]:
     """Class -> how many of its images `load_classes` would load, those that cannot be decoded among them.
+
+    Args:
+        source: the images.
+        reporter: as of `available_classes`.
 
     Raises:
         DataError: the source cannot be read.
     """
     if source.preset == GLYPHS:
         return dict.fromkeys(glyph_classes(), source.images_per_class or GLYPHS_PER_CLASS)
-    with opened(source) as parts:
+    with opened(source, reporter) as parts:
         counts = Counter(name for part in parts for name in part.classes() if name is not None)
     cap = source.images_per_class
     return {name: count if cap is None else min(count, cap) for name, count in counts.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import read_inside
-from learngene_hub.core.progress import Reporter, SilentReporter
+from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.cache import Decoded, cache_folder, image_store
 from learngene_hub.data.decode import MOST_ENCODED, decode_image
@@ -27,11 +27,11 @@ _FORMAT = 3  # raise it when the same source gives other pixels
 _BATCH = 128  # rows held encoded at a time; photos have megabytes
 _CHUNK = 16  # rows a thread decodes in one go: small images would spend their time on handing over
 _NAMED = 3  # corrupt images named in a message
-_SILENT = SilentReporter()
+_LOGS = LoggingReporter()
 
 
 def load_classes(
-    source: DataSource, names: Sequence[str], *, cache_dir: Path | None = None, reporter: Reporter = _SILENT
+    source: DataSource, names: Sequence[str], *, cache_dir: Path | None = None, reporter: Reporter = _LOGS
 ) -> ImageSet:
     """The images of some classes, from the cache or decoded now.
 
@@ -42,7 +42,8 @@ def load_classes(
         source: where the images come from.
         names: classes to load, each at most once; their order is that of the labels.
         cache_dir: where decoded images are kept; None: `cache_folder()`.
-        reporter: told about progress, and about corrupt images that are skipped, also those of the cache.
+        reporter: told about progress, how large a data set of the Hub is before it is fetched, and about corrupt images
+            that are skipped, also those of the cache; the default logs all but progress.
 
     Returns:
         All images of those classes, in the order of the source; no class is without images.
@@ -77,7 +78,7 @@ class _Wanted:
 
 
 def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> Decoded:
-    with opened(source) as parts:
+    with opened(source, reporter) as parts:
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # place in `wanted` -> where and why

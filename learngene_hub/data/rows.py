@@ -8,7 +8,7 @@ import glob
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,16 @@ from types import ModuleType
 from typing import Any, cast
 
 import httpx2
-from huggingface_hub import HfApi, constants
+from huggingface_hub import constants
 from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
-from learngene_hub.core.downloads import check_download, megabytes
-from learngene_hub.core.errors import DataError
+from learngene_hub.core.errors import DataError, HubUnreachableError
 from learngene_hub.core.files import homes_of, leads_out, visible_files
-from learngene_hub.core.progress import LoggingReporter
+from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
-from learngene_hub.data.image_set import shorten
+from learngene_hub.data.fetch import fetched
+from learngene_hub.hub.fetch import time_limit, within
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -37,7 +37,6 @@ ROLES = {
 }
 """Role -> names a folder, file or split of it goes by, whatever their case."""
 
-DESCRIPTIONS = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # of a data set; what `datasets` reads first
 METADATA = "metadata"  # what a file of labels beside images is called, before its ending
 TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 
@@ -115,7 +114,7 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
 
 @contextmanager
 def open_hub(
-    hub_id: str, *, revision: str | None, image_column: str | None, label_column: str | None
+    hub_id: str, *, revision: str | None, image_column: str | None, label_column: str | None, reporter: Reporter
 ) -> Iterator[list[Part]]:
     """The splits of a data set on the Hugging Face Hub, downloaded if need be.
 
@@ -124,16 +123,17 @@ def open_hub(
         revision: branch, tag or commit; None: the newest.
         image_column: its column of images; None: found among `IMAGE_COLUMNS`.
         label_column: its column of labels; None: found among `LABEL_COLUMNS`.
+        reporter: told how large it is, and how far the download is.
 
     Raises:
         DataError: it cannot be downloaded or read, or a column is missing or of another type.
-        HubError: it is larger than may be fetched at once.
+        HubError: it is larger than may be fetched at once, takes too long, or what answers is no Hub.
     """
     odd = (TypeError, AttributeError, LookupError)  # what an answer of another type ends in, within the libraries
     datasets = optional_module("datasets")
     with _quiet(), _without_waiting(datasets) as silence:
         try:
-            splits = _splits(datasets, hub_id, revision)
+            splits = _splits(datasets, hub_id, revision, reporter)
         except (OSError, ValueError, RuntimeError, httpx2.HTTPError, *odd, datasets.exceptions.DatasetsError) as error:
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: "
@@ -147,35 +147,13 @@ def open_hub(
         yield parts
 
 
-def _splits(datasets: ModuleType, hub_id: str, revision: str | None) -> dict[str, Any]:
-    """Split -> its rows; what has to be fetched for them is first compared with the limit, and its size said."""
+def _splits(datasets: ModuleType, hub_id: str, revision: str | None, reporter: Reporter) -> dict[str, Any]:
+    """Split -> its rows."""
     if datasets.config.HF_HUB_OFFLINE:
         return cast(dict[str, Any], datasets.load_dataset(hub_id, revision=revision))
-    listed = HfApi(endpoint=constants.ENDPOINT).dataset_info(hub_id, revision=revision, files_metadata=True)
-    sizes = {file.rfilename: file.size for file in listed.siblings or []}
-    _check_sizes(hub_id, {name: sizes[name] for name in DESCRIPTIONS if name in sizes})
-    builder = datasets.load_dataset_builder(hub_id, revision=listed.sha)
-    if not Path(builder.cache_dir).exists():
-        paths = [path for files in (builder.config.data_files or {}).values() for path in files]
-        names = [path.partition(f"datasets/{hub_id}@{listed.sha}/")[2] for path in paths]
-        size = _check_sizes(hub_id, {name: sizes.get(name) for name in names})
-        LoggingReporter().warn(f"fetching {megabytes(size)} MB: the data set {hub_id} of the Hugging Face Hub")
+    builder = fetched(datasets, hub_id, revision, reporter)
     builder.download_and_prepare()
     return cast(dict[str, Any], builder.as_dataset())
-
-
-def _check_sizes(hub_id: str, sizes: Mapping[str, int | None]) -> int:
-    """All bytes of the files, which may be fetched.
-
-    Raises:
-        DataError: the Hub does not list a file, or does not say how large it is.
-        HubError: they are more than the limit.
-    """
-    if unknown := [name for name, size in sizes.items() if type(size) is not int or size < 0]:
-        raise DataError(f"{hub_id}: expected a size for each of its files, found none for {shorten(unknown)}")
-    size = sum(size or 0 for size in sizes.values())
-    check_download(hub_id, size)
-    return size
 
 
 def _shown(file: Path, path: Path) -> str:
@@ -317,8 +295,8 @@ def _without_waiting(datasets: ModuleType) -> Iterator[Exception | None]:
     offline, silence = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE), None
     try:
         if not any(offline):
-            get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
-    except (OSError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            within(time_limit(), "the Hub", lambda: get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS))
+    except (OSError, httpx2.HTTPError, httpx2.InvalidURL, HubUnreachableError) as error:
         silence = error
         datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:

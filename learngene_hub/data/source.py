@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import expanded, is_there, visible_files
+from learngene_hub.core.progress import Reporter
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
 
@@ -81,12 +82,16 @@ def source_of(section: Any, *, path: str | None, seed: int) -> DataSource:  # no
     return DataSource(path=path, seed=seed, **{name: getattr(section, name) for name in described})
 
 
-def opened(source: DataSource) -> AbstractContextManager[list[Part]]:
+def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[list[Part]]:
     """The files or splits of a `source` that is not drawn, with labels and encoded images.
+
+    Args:
+        source: where they are.
+        reporter: told how large a data set of the Hub is, and how far its download is.
 
     Raises:
         DataError: they cannot be had or read.
-        HubError: they are more than may be fetched at once.
+        HubError: they are more than may be fetched at once, take too long, or what answers is no Hub.
     """
     local, hub_id = _place(source)
     if local is not None:
@@ -94,7 +99,9 @@ def opened(source: DataSource) -> AbstractContextManager[list[Part]]:
     preset = find_preset(source.preset) if source.preset is not None else None
     image_column = source.image_column or (preset.image_column if preset else None)
     label_column = source.label_column or (preset.label_column if preset else None)
-    return open_hub(hub_id, revision=source.revision, image_column=image_column, label_column=label_column)
+    return open_hub(
+        hub_id, revision=source.revision, image_column=image_column, label_column=label_column, reporter=reporter
+    )
 
 
 def local_path(source: DataSource) -> Path | None:

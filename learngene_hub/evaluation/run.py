@@ -133,7 +133,7 @@ def evaluate(
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        plan = _plan(candidates, protocol, data, target, local_device)
+        plan = _plan(candidates, protocol, data, target, local_device, reporter)
         if folder is not None:
             sweep(folder)
             names = {*(start.name for start in starts), *wanted}
@@ -196,12 +196,19 @@ def _refuse_other(
 
 
 def _plan(
-    candidates: Sequence[Candidate], protocol: Protocol, data: str | None, target: Target | None, device: torch.device
+    candidates: Sequence[Candidate],
+    protocol: Protocol,
+    data: str | None,
+    target: Target | None,
+    device: torch.device,
+    reporter: Reporter,
 ) -> Plan:
     record = candidates[0].data
     return Plan(
         protocol=protocol,
-        sources=sources_of([candidate.data for candidate in candidates], data=data, target=target, protocol=protocol),
+        sources=sources_of(
+            [candidate.data for candidate in candidates], data=data, target=target, protocol=protocol, reporter=reporter
+        ),
         normalisation=candidates[0].normalisation,
         padding=record.crop_padding,
         flip=record.flip,

@@ -10,7 +10,7 @@ import torch
 
 from learngene_hub.core.errors import DataError, LearngeneError
 from learngene_hub.core.files import is_there, public_name
-from learngene_hub.core.progress import Reporter
+from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.data import (
     PRESETS,
     DataSource,
@@ -51,7 +51,12 @@ class Target:
 
 
 def sources_of(
-    records: Sequence[DataRecord], *, data: str | None, target: Target | None, protocol: Protocol
+    records: Sequence[DataRecord],
+    *,
+    data: str | None,
+    target: Target | None,
+    protocol: Protocol,
+    reporter: Reporter,
 ) -> dict[Role, Source]:
     """Role -> source of its images.
 
@@ -60,6 +65,7 @@ def sources_of(
         data: where they are now; None: where the record says.
         target: data set that a transfer goes to.
         protocol: says whether it is one, which classes judge, and whether held-out ones choose rates.
+        reporter: told how large a data set of the Hub is, and how far its download is.
 
     Raises:
         LearngeneError: `target` is missing where the protocol transfers, or given where it does not; or the gene names
@@ -71,7 +77,7 @@ def sources_of(
         raise LearngeneError(f"protocol {protocol.name} {wanted}")
     record, sources = records[0], dict[Role, Source]()
     if target is not None:
-        sources["novel"] = _target(target, records)
+        sources["novel"] = _target(target, records, reporter)
     else:
         sources["novel"] = Source(_own(record, data), record.novel if protocol.split == NOVEL else record.held_out)
         _refuse_none(sources["novel"], f"{protocol.split} classes to judge by: --protocol transfer takes other images")
@@ -103,7 +109,8 @@ def sample_sheet(source: Source) -> bytes:
     Raises:
         DataError: they cannot be had.
     """
-    sheet = contact_sheet(load_classes(source.data, source.classes), rows=SHOWN_CLASSES, columns=SHOWN_IMAGES, seed=0)
+    images = load_classes(source.data, source.classes, reporter=SilentReporter())
+    sheet = contact_sheet(images, rows=SHOWN_CLASSES, columns=SHOWN_IMAGES, seed=0)
     with io.BytesIO() as file:
         sheet.save(file, format="png")
         return file.getvalue()
@@ -128,7 +135,7 @@ def _own(record: DataRecord, data: str | None) -> DataSource:
     return source_of(record, path=record.source, seed=record.seed)
 
 
-def _target(target: Target, records: Sequence[DataRecord]) -> Source:
+def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -> Source:
     preset = target.path if target.path in PRESETS else None
     source = DataSource(
         preset=preset,
@@ -137,7 +144,7 @@ def _target(target: Target, records: Sequence[DataRecord]) -> Source:
         image_column=target.image_column,
         label_column=target.label_column,
     )
-    names: Mapping[str, None] = dict.fromkeys(available_classes(source))
+    names: Mapping[str, None] = dict.fromkeys(available_classes(source, reporter=reporter))
     known = {name for record in records for name in (*record.base, *record.held_out)}
     if seen := sorted(known & names.keys()):
         raise LearngeneError(

@@ -10,7 +10,7 @@ import torch
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import public_name
-from learngene_hub.core.progress import Reporter
+from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.data import (
     PRESETS,
     ClassSplit,
@@ -115,8 +115,12 @@ def data_source(recipe: Recipe) -> DataSource:
     return source_of(recipe.data, path=recipe.data.path, seed=recipe.seed)
 
 
-def class_split(recipe: Recipe) -> ClassSplit:
+def class_split(recipe: Recipe, reporter: Reporter) -> ClassSplit:
     """The base, held-out and novel classes of `recipe`: the published ones of a preset that has them, else its own.
+
+    Args:
+        recipe: that says where the images are.
+        reporter: told how large a data set of the Hub is, and how far its download is.
 
     Raises:
         DataError: the source cannot be read, or lacks these classes, or as many.
@@ -125,7 +129,11 @@ def class_split(recipe: Recipe) -> ClassSplit:
     if source.preset is not None and PRESETS[source.preset].class_lists is not None:
         return preset_split(source.preset)
     return split_classes(
-        available_classes(source), base=classes.base, held_out=classes.held_out, novel=classes.novel, seed=classes.seed
+        available_classes(source, reporter=reporter),
+        base=classes.base,
+        held_out=classes.held_out,
+        novel=classes.novel,
+        seed=classes.seed,
     )
 
 
@@ -138,7 +146,7 @@ def take_stock(recipe: Recipe) -> Supply | None:
     source = data_source(recipe)
     if not is_at_hand(source):
         return None
-    split, images = class_split(recipe), count_images(source)
+    split, images = class_split(recipe, SilentReporter()), count_images(source)
     check_supply(recipe, split, images)
     counts = [images[name] for name in (*split.base, *split.held_out)]
     return Supply(len(split.base), len(split.held_out), len(split.novel), min(counts), max(counts))

@@ -153,7 +153,7 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Shar
     Raises:
         DataError: the images cannot be had, or do not suffice.
     """
-    body, source, split = network_body(recipe), data_source(recipe), class_split(recipe)
+    body, source, split = network_body(recipe), data_source(recipe), class_split(recipe, reporter)
     environment = load_environment(
         source, split, padding=recipe.data.padding, flip=recipe.data.flip, device=device, reporter=reporter
     )

@@ -8,7 +8,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,18 +88,17 @@ def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporte
     """
     roles, share = _roles(photos)
     sources = {role: _source(path, photos, image_size) for role, path in roles.items()}
-    names = _classes(sources["train"])
+    names = _classes(sources["train"], reporter)
     for role in sources.keys() - {"train"}:
         _refuse_no_folders(sources[role])
-        _refuse_strangers(sources[role], names, role)
+        _refuse_strangers(sources[role], names, role, reporter)
     for source in sources.values():
         tell_left_out(source, reporter)
         _tell_pooled(source, reporter)
-    load = partial(load_classes, reporter=reporter)
-    train = load(sources["train"], names)
-    test = _with_all_classes(sources["test"], names, load) if "test" in sources else None
+    train = load_classes(sources["train"], names, reporter=reporter)
+    test = _with_all_classes(sources["test"], names, reporter) if "test" in sources else None
     if "val" in sources:
-        val, split = _with_all_classes(sources["val"], names, load), f"the folder {Path(roles['val']).name}/"
+        val, split = _with_all_classes(sources["val"], names, reporter), f"the folder {Path(roles['val']).name}/"
     else:
         train, val = split_off(train, share, seed=seed)
         split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
@@ -114,7 +112,7 @@ def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
     folder = expanded(str(source.path))
     if folder.is_dir() and not _has_tables(folder):
         return
-    with opened(source) as parts:
+    with opened(source, reporter) as parts:
         names = [part.where.rpartition("[")[2].split("/") for part in parts]
     roles = {next(filter(None, map(role_of, name)), "") for name in names} - {""}
     if len(roles) > 1:
@@ -210,14 +208,14 @@ def _source(path: str, photos: Photos, image_size: int) -> DataSource:
     )
 
 
-def _classes(source: DataSource) -> tuple[str, ...]:
+def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     """Names of the classes, at least two, none of them an empty folder."""
     folder = expanded(str(source.path))
     if not folder.is_dir() or _has_tables(folder):
-        return _several(available_classes(source), source)
+        return _several(available_classes(source, reporter=reporter), source)
     folders = _several([path.name for path in _folders(folder)], source)
     _refuse_strays(folder)
-    names = available_classes(source)
+    names = available_classes(source, reporter=reporter)
     if deeper := [name for name in names if name not in folders]:
         raise DataError(
             f"{folder}: images lie in folders below those of the classes, such as {deeper[0]!r}; put them into these"
@@ -258,21 +256,21 @@ def _has_tables(folder: Path) -> bool:
     return any(file.suffix in TABLE_FORMATS for file in folder.rglob("*"))
 
 
-def _refuse_strangers(source: DataSource, names: Sequence[str], role: str) -> None:
-    if strangers := [name for name in available_classes(source) if name not in names]:
+def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:
+    if strangers := [name for name in available_classes(source, reporter=reporter) if name not in names]:
         raise DataError(
             f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "
             f"({shorten(names)}); {role} images must be of these"
         )
 
 
-def _with_all_classes(source: DataSource, names: Sequence[str], load: Any) -> ImageSet:  # noqa: ANN401
+def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> ImageSet:
     """The images of `source`, labelled as `names` says; it may lack some of the classes."""
-    counts = count_images(source)
+    counts = count_images(source, reporter=reporter)
     present = [name for name in names if counts.get(name)]
     if not present:
         raise DataError(f"{source.path}: expected images with labels, found none; take the folder away to go without")
-    images: ImageSet = load(source, present)
+    images = load_classes(source, present, reporter=reporter)
     labels = torch.tensor([names.index(name) for name in present])[images.labels]
     return ImageSet(images.images, labels, tuple(names))
 

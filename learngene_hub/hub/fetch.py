@@ -121,6 +121,16 @@ def within(seconds: float, address: object, work: Callable[[], _T]) -> _T:
     Raises:
         HubUnreachableError: it does not.
     """
+    try:
+        return begun(work).result(timeout=min(seconds, MOST_SECONDS))
+    except TimeoutError:
+        raise HubUnreachableError(
+            f"{address}: not complete after {seconds:g} seconds: try again later, or set {TIME_VARIABLE} to more"
+        ) from None
+
+
+def begun(work: Callable[[], _T]) -> Future[_T]:
+    """What `work` will give, which runs in a thread that keeps no process alive."""
     future: Future[_T] = Future()
 
     def run() -> None:
@@ -130,12 +140,7 @@ def within(seconds: float, address: object, work: Callable[[], _T]) -> _T:
             future.set_exception(error)
 
     Thread(target=run, daemon=True).start()
-    try:
-        return future.result(timeout=min(seconds, MOST_SECONDS))
-    except TimeoutError:
-        raise HubUnreachableError(
-            f"{address}: not complete after {seconds:g} seconds: try again later, or set {TIME_VARIABLE} to more"
-        ) from None
+    return future
 
 
 def _offline(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot:

@@ -1,6 +1,7 @@
 """What a repository holds at a commit, with sizes and hashes: the Hub's answer, checked once, here."""
 
 import hashlib
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,16 +64,30 @@ class Listing(_Part):
         return {file.name: file for file in self.siblings}
 
 
-def fetch_listing(address: Address, options: HubOptions, *, until: float) -> Listing:
+def fetch_listing(
+    address: Address,
+    options: HubOptions,
+    *,
+    until: float,
+    kind: Literal["models", "datasets"] = "models",
+    most: int = MOST_LISTING,
+) -> Listing:
     """What the repository holds at the revision of `address`.
+
+    Args:
+        address: of the repository.
+        options: how the Hub is reached.
+        until: when to give up, of `time.monotonic`.
+        kind: of the repository.
+        most: bytes that are read.
 
     Raises:
         HubError: the answer is none of a Hub's.
         TimeoutError, HfHubHTTPError, httpx2.HTTPError: see `receive`.
     """
     revision = f"/revision/{quote(address.revision, safe='')}" if address.revision else ""
-    url = f"{options.site}/api/models/{address.repo_id}{revision}?blobs=true"
+    url = f"{options.site}/api/{kind}/{address.repo_id}{revision}?blobs=true"
     try:
-        return Listing.model_validate_json(receive(url, options, most=MOST_LISTING, until=until))
+        return Listing.model_validate_json(receive(url, options, most=most, until=until))
     except ValidationError:
         raise HubError(not_a_hub(address.repo_id, options)) from None

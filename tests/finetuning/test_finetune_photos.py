@@ -49,7 +49,7 @@ def test_validation_images_may_lie_elsewhere_and_lack_a_class(photos, tmp_path):
 def test_validation_images_are_listed_no_more_often_for_more_classes(photos, tmp_path, monkeypatch):
     write_photos(tmp_path / "other", 2, seed=1)
     calls, real = [], photos_module.available_classes
-    monkeypatch.setattr(photos_module, "available_classes", lambda source: calls.append(source) or real(source))
+    monkeypatch.setattr(photos_module, "available_classes", lambda source, **more: calls.append(source) or real(source))
     load(Photos(photos, val=tmp_path / "other"))
     assert len(calls) < len(CLASSES) + 2
 

@@ -1,8 +1,6 @@
 """A Hub that answers in other ways than a Hub does, too slowly, without end, or only at the second attempt."""
 
 import hashlib
-import socket
-import threading
 import time
 from dataclasses import replace
 
@@ -20,38 +18,6 @@ from learngene_hub.hub import search
 pytestmark = pytest.mark.usefixtures("no_waiting")
 PAUSE = client_module._pause
 RESOLVE = r"/owner/gene/resolve/[^/]+/"
-
-
-@pytest.fixture
-def storage():
-    """A storage of raw bytes: `storage((pieces, is_reset), ...)` gives its address, the sizes sent and the requests."""
-    listeners = []
-
-    def do(*connections):
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
-        sent, heads = [], []
-
-        def serve():
-            for pieces, is_reset in connections:
-                connection, _ = listener.accept()
-                heads.append(connection.recv(65536).lower())
-                try:
-                    for piece in pieces:
-                        connection.sendall(piece)
-                        sent.append(len(piece))
-                except OSError:
-                    pass  # the client has hung up
-                if is_reset:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                connection.close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/file", sent, heads
-
-    yield do
-    for listener in listeners:
-        listener.close()
 
 
 def weights_at(answers, address):

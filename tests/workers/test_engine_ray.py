@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from engine_faults import WEIGHTS, Heard, LockedError, Raise, Room, put_faults, rows
+from hub_server import with_no_error
 from listener import Listener
 
 from learngene_hub import evaluate
@@ -163,14 +165,18 @@ def stranger(request):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
-            line, _ = server.accept()
-            with line:
-                line.sendall(request.param)
-                line.recv(1000)
-                line.recv(1000)
+            with suppress(OSError):  # the client has hung up, or the test has ended
+                line, _ = server.accept()
+                with line:
+                    line.sendall(request.param)
+                    line.recv(1000)
+                    line.recv(1000)
 
-        threading.Thread(target=serve, daemon=True).start()
+        thread = threading.Thread(target=serve)
+        thread.start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
+        with_no_error(server)  # on Linux this wakes who waits for a connection, elsewhere closing it does
+    thread.join()
 
 
 @needs_ray
