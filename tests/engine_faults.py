@@ -1,5 +1,6 @@
 """Tasks that go wrong the first time, for real, and the tiny evolutions that they happen in."""
 
+import json
 import os
 import resource
 import signal
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 
 from learngene_hub.core.errors import SelectionError
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution import generation
 from learngene_hub.workers import worker
 
@@ -258,14 +258,12 @@ def wait(mark):
 FAULTS = {"killed": be_killed, "memory": exhaust, "waits": wait}
 
 
-class Notes(SilentReporter):
-    """A reporter that remembers warnings."""
+WEIGHTS = "gene/learngene.safetensors"
 
-    def __init__(self):
-        self.warnings = []
 
-    def warn(self, text):
-        self.warnings.append(text)
+def rows(out):
+    """The metrics of the run in the folder `out`."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def put_faults(monkeypatch, folder, faults, node=""):

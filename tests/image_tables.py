@@ -1,38 +1,16 @@
 """Small tables of images, as the Hub has them."""
 
 import io
-from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
 import pytest
+from listener import Listener  # noqa: F401 - tests of tables listen too
 from PIL import Image
 
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data.source import DataSource
 
 CLASSES = ("ant", "bee", "cat")
-
-
-class Listener(SilentReporter):
-    """Remembers what it is told."""
-
-    def __init__(self):
-        self.warnings, self.bars = [], []
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-    @contextmanager
-    def task(self, title, total, unit="it"):
-        bar = {"title": title, "total": total, "unit": unit, "done": 0}
-        self.bars.append(bar)
-
-        class Bar:
-            def advance(self, amount=1.0, **fields):
-                bar["done"] += amount
-
-        yield Bar()
 
 
 @pytest.fixture

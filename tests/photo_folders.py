@@ -1,22 +1,15 @@
 """Folders of photos, and a network fine-tuned on them."""
 
 import pytest
-from typer.testing import CliRunner
 
-from learngene_hub.cli.main import app
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data import draw_glyphs, glyph_classes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.photos import load_photos
 
-PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
 QUICK = Settings(epochs=2, batch_size=8, lr=0.05)
 CLASSES = glyph_classes()[:3]
-
-
-def learngene(*arguments):
-    return CliRunner(env=PLAIN).invoke(app, [str(argument) for argument in arguments])
 
 
 def write_photos(folder, count, *, seed=0, classes=CLASSES):

@@ -77,14 +77,13 @@ def evaluate(
     from learngene_hub.report.results import NOVEL
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
+    given = {key: value for key, value in changes.items() if value is not None}
     results = _resumable(
         run,
         genes,
         data=data,
         target=_target(target, image_column, label_column),
-        protocol=find_protocol(protocol).with_changes(
-            {key: value for key, value in changes.items() if value is not None}
-        ),
+        protocol=find_protocol(protocol).with_changes(given),
         baselines=_listed(baselines),
         checkpoints=checkpoint or (),
         descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),

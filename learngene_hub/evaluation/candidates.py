@@ -57,8 +57,8 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
 
     Raises:
         GeneFileError: a gene cannot be loaded.
-        LearngeneError: a gene has no origin, has another network or image size than the first, or has seen classes
-            that are novel to the first; or none is given.
+        LearngeneError: a gene has no origin, is not one of RGB images, has another network or image size than the
+            first, or has seen classes that are novel to the first; or none is given.
     """
     if not genes:
         raise LearngeneError("expected one or more genes, found none")
@@ -79,6 +79,8 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
     else:
         name, located = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
         gene = Learngene.load(located)
+    if gene.config.in_chans != 3:
+        raise LearngeneError(f"{name}: expected a gene of RGB images, found one of {gene.config.in_chans} channels")
     recipe = None if located is None else _recipe(located, gene, data)
     if gene.config.origin is None:
         raise LearngeneError(

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from learngene_hub.report.results import Measure, Summary
 
 
+def summarise(values: Sequence[float]) -> Summary:
+    """Mean of `values` and half the width of its 95 % confidence interval."""
+    return Summary(mean=statistics.fmean(values), ci95=confidence(values))
+
+
 def measure(values: Sequence[float]) -> Measure:
-    """Mean of `values`, half the width of its 95 % confidence interval, and the values."""
+    """The same, with the values."""
     return Measure(mean=statistics.fmean(values), ci95=confidence(values), accuracies=tuple(values))
 
 
@@ -18,8 +23,7 @@ def paired(values: Sequence[float], others: Sequence[float]) -> Summary:
     Raises:
         ValueError: there are not as many.
     """
-    differences = [value - other for value, other in zip(values, others, strict=True)]
-    return Summary(mean=statistics.fmean(differences), ci95=confidence(differences))
+    return summarise([value - other for value, other in zip(values, others, strict=True)])
 
 
 def confidence(values: Sequence[float]) -> float | None:

@@ -87,7 +87,7 @@ def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporte
         DataError: the images cannot be read, there are too few of them or of classes, or the parts do not agree.
     """
     roles, share = _roles(photos)
-    sources = {role: _source(place, photos, image_size) for role, place in roles.items()}
+    sources = {role: _source(path, photos, image_size) for role, path in roles.items()}
     names = _classes(sources["train"], reporter)
     for role in sources.keys() - {"train"}:
         _refuse_no_folders(sources[role])
@@ -126,14 +126,14 @@ def _tell_shared(parts: Parts, reporter: Reporter) -> None:
     """Warn where the same picture is trained on and measured on: what is measured flatters then."""
     trained = _digests(parts.train)
     for role, images in (("validation", parts.val), ("test", parts.test)):
-        if images is not None and (known := sum(one in trained for one in _digests(images).elements())):
+        if images is not None and (known := sum(digest in trained for digest in _digests(images).elements())):
             reporter.warn(
                 f"{known} of {len(images)} {role} images are also trained on, equal in every pixel: accuracies flatter"
             )
 
 
 def _digests(images: ImageSet) -> Counter[bytes]:
-    return Counter(hashlib.blake2b(one.numpy().tobytes(), digest_size=16).digest() for one in images.images)
+    return Counter(hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.images)
 
 
 def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -144,15 +144,15 @@ def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, I
     """
     chosen = torch.zeros(len(images), dtype=torch.bool)
     for label, name in enumerate(images.class_names):
-        places = (images.labels == label).nonzero().flatten()
-        if len(places) < 2:
+        members = (images.labels == label).nonzero().flatten()
+        if len(members) < 2:
             raise DataError(
                 f"Class {name!r} has 1 image; expected 2 or more, one to train on and one to validate on. "
                 "Add images, or give validation images with --val"
             )
-        count = min(max(1, round(share * len(places))), len(places) - 1)
-        order = torch.randperm(len(places), generator=generator(seed, "validation", name))
-        chosen[places[order[:count]]] = True
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        order = torch.randperm(len(members), generator=generator(seed, "validation", name))
+        chosen[members[order[:count]]] = True
     return _part(images, ~chosen), _part(images, chosen)
 
 
@@ -182,27 +182,25 @@ def _share(val: str | Path | float) -> float:
 def _subfolders(root: Path) -> dict[str, str]:
     """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders or tables."""
     folders = _folders(root)
-    roles = {role: str(one) for role, names in ROLES.items() for one in folders if one.name.lower() in names}
+    roles = {role: str(path) for role, names in ROLES.items() for path in folders if path.name.lower() in names}
     if "train" not in roles or not (_folders(Path(roles["train"])) or _has_tables(Path(roles["train"]))):
         return {}
-    if others := [one.name for one in folders if str(one) not in roles.values()]:
+    if others := [path.name for path in folders if str(path) not in roles.values()]:
         if not _folders(Path(roles["train"])):  # tables, of which there may be more
             return {}
-        expected = "val/ and test/ alone"
-        raise DataError(
-            f"{root}: expected beside {Path(roles['train']).name}/ {expected}, found also {shorten(others)}"
-        )
+        train = Path(roles["train"]).name
+        raise DataError(f"{root}: expected beside {train}/ val/ and test/ alone, found also {shorten(others)}")
     return roles
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".") if path.is_dir() else []
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if root.is_dir() else []
 
 
-def _source(place: str, photos: Photos, image_size: int) -> DataSource:
+def _source(path: str, photos: Photos, image_size: int) -> DataSource:
     return DataSource(
         preset=None,
-        path=place,
+        path=path,
         image_size=image_size,
         image_column=photos.image_column,
         label_column=photos.label_column,
@@ -215,7 +213,7 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     folder = expanded(str(source.path))
     if not folder.is_dir() or _has_tables(folder):
         return _several(available_classes(source, reporter=reporter), source)
-    folders = _several([one.name for one in _folders(folder)], source)
+    folders = _several([path.name for path in _folders(folder)], source)
     _refuse_strays(folder)
     names = available_classes(source, reporter=reporter)
     if deeper := [name for name in names if name not in folders]:
@@ -228,8 +226,8 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
 
 
 def _inside(source: DataSource) -> Iterable[Path]:
-    place = local_path(source)
-    return () if place is None or not place.is_dir() else place.iterdir()
+    folder = local_path(source)
+    return () if folder is None or not folder.is_dir() else folder.iterdir()
 
 
 def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
@@ -243,7 +241,7 @@ def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
 def _refuse_strays(folder: Path) -> None:
     """Images beside the class folders make all labels uncertain."""
     suffixes = image_suffixes()
-    strays = sorted(one.name for one in folder.iterdir() if one.suffix.lower() in suffixes and one.name[0] != ".")
+    strays = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
     if strays:
         raise DataError(f"{folder}: expected one folder of images a class, found images outside: {shorten(strays, 3)}")
 
@@ -259,8 +257,7 @@ def _has_tables(folder: Path) -> bool:
 
 
 def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:
-    found = available_classes(source, reporter=reporter)
-    if strangers := [name for name in found if name not in names]:
+    if strangers := [name for name in available_classes(source, reporter=reporter) if name not in names]:
         raise DataError(
             f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "
             f"({shorten(names)}); {role} images must be of these"
@@ -269,8 +266,8 @@ def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, repor
 
 def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> ImageSet:
     """The images of `source`, labelled as `names` says; it may lack some of the classes."""
-    found = {name for name, count in count_images(source, reporter=reporter).items() if count}
-    present = [name for name in names if name in found]
+    counts = count_images(source, reporter=reporter)
+    present = [name for name in names if counts.get(name)]
     if not present:
         raise DataError(f"{source.path}: expected images with labels, found none; take the folder away to go without")
     images = load_classes(source, present, reporter=reporter)

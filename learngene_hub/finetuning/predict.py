@@ -61,6 +61,10 @@ class Predictor:
         folder = Path(folder)
         names = _class_names(folder)
         network = load_timm_folder(folder)
+        if network.in_chans != 3:
+            raise LearngeneError(
+                f"{folder}: expected a network of RGB images, found one of {network.in_chans} channels"
+            )
         if network.num_classes != len(names):
             raise LearngeneError(
                 f"{folder}: the network tells {network.num_classes} classes apart, {CLASSES_NAME} names {len(names)}"
@@ -118,11 +122,11 @@ class Predictor:
 def _class_names(folder: Path) -> tuple[str, ...]:
     path = folder / CLASSES_NAME
     if not path.is_file() or not (folder / RECORD_NAME).is_file():
-        found = "there is no such folder"
+        fault = "there is no such folder"
         if folder.exists():
-            found = "found neither" if folder.is_dir() else "it is a file"
+            fault = "found neither" if folder.is_dir() else "it is a file"
         raise LearngeneError(
-            f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {found}"
+            f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {fault}"
         )
     try:
         names = read_json(path, most=MOST_NAMES)
@@ -148,4 +152,4 @@ def _image_files(paths: Iterable[str | Path], reporter: Reporter) -> Iterator[Pa
 def _in_order(path: Path) -> tuple[list[list[str | int]], Path]:
     """Sorts 2.jpg before 10.jpg: in every part of the path, text and numbers by turns; 02.jpg before 2.jpg."""
     parts = [re.split(r"(\d+)", part) for part in path.parts]
-    return [[int(one) if one.isdecimal() else one for one in part] for part in parts], path
+    return [[int(text) if text.isdecimal() else text for text in part] for part in parts], path

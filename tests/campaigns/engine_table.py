@@ -20,7 +20,8 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from engine_faults import Notes, faulty_tasks
+from engine_faults import faulty_tasks
+from listener import Listener
 
 from learngene_hub.evolution import generation
 from learngene_hub.evolution.run import evolve
@@ -94,7 +95,7 @@ def faulty(
     recipe: Recipe, out: Path, faults: dict[int, str], options: EngineOptions, node: str = ""
 ) -> tuple[str, Path]:
     """What the run said, and its folder."""
-    notes = Notes()
+    notes = Listener()
     with patch.object(generation, "AncestryTask", faulty_tasks(out.parent / f"{out.name}-", faults, node)):
         evolve(recipe, out=out, engine=options, reporter=notes)
     return "<br>".join(f"“{one}”" for one in notes.warnings), out

@@ -11,22 +11,17 @@ from command_line import commands, learngene, words
 from learngene_hub import __version__
 
 
-@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+@pytest.mark.parametrize("command", [*commands(), (), ("recipes",), ("data",)], ids=" ".join)
 def test_every_help_ends_with_an_example(command):
     result = learngene(*command, "--help")
     assert result.exit_code == 0
     assert re.search(rf"Example: learngene {' '.join(command)}\b", result.stdout.strip().splitlines()[-1])
 
 
-@pytest.mark.parametrize("group", [(), ("recipes",), ("data",)], ids=["learngene", "recipes", "data"])
-def test_the_help_of_a_group_ends_with_an_example_too(group):
-    last = learngene(*group, "--help").stdout.strip().splitlines()[-1]
-    assert last.strip().startswith(f"Example: learngene {' '.join(group)}".strip())
-
-
 def test_help_shows_what_is_in_brackets_and_repeats_nothing_twice():
     assert "owner/name[@revision] of the Hub" in words(learngene("pull", "--help").stdout)
     assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout.replace("│", ""))
+    assert "[default: the gene's]" in words(learngene("evaluate", "--help").stdout)
     assert not any("...}..." in learngene(*command, "--help").stdout for command in commands())
 
 
@@ -41,10 +36,6 @@ def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exist
 
 def test_the_version_is_printed_alone():
     assert learngene("--version").stdout == f"learngene-hub {__version__}\n"
-
-
-def test_completion_can_be_installed():
-    assert "--install-completion" in learngene("--help").stdout
 
 
 def test_whatever_a_program_would_read_can_be_had_as_json():
@@ -221,10 +212,6 @@ def test_verify_names_every_check_and_exits_1_at_a_fault(tiny_run, tmp_path):
     result = learngene("verify", tmp_path)
     assert result.exit_code == 1
     assert "learngene.safetensors is missing" in words(result.stdout)
-
-
-def test_help_shows_defaults_that_depend_on_the_gene():
-    assert "[default: the gene's]" in words(learngene("evaluate", "--help").stdout)
 
 
 def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):

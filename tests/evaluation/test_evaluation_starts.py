@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from command_line import learngene
 from filelock import FileLock, Timeout
 from image_tables import write_parquet
-from photo_folders import learngene
+from listener import Listener
 from quick_evaluation import QUICK, accuracies, start
 from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.core.errors import StorageError
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
@@ -95,14 +95,6 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
 
 
 ONE = replace(QUICK, lr=0.05, tasks=1)
-
-
-class Listener(SilentReporter):
-    def __init__(self):
-        self.warnings = []
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 def kept(folder):

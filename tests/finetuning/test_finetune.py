@@ -7,8 +7,9 @@ import shutil
 import pytest
 import timm
 import torch
-from image_tables import Listener
-from photo_folders import CLASSES, QUICK, learngene, write_photos
+from command_line import learngene
+from listener import Listener
+from photo_folders import CLASSES, QUICK, write_photos
 from safetensors.torch import load_file
 
 from learngene_hub import LearngeneError

@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 import pytest
-from image_tables import Listener
-from photo_folders import CLASSES, learngene, write_photos
+from command_line import learngene
+from listener import Listener
+from photo_folders import CLASSES, write_photos
 
-from learngene_hub import LearngeneError
+from learngene_hub import LearngeneError, from_learngene
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.finetuning import Predictor
+from learngene_hub.networks import save_timm_folder
 
 
 def test_predictions_are_those_of_training(tuned):
@@ -91,6 +93,14 @@ def test_a_damaged_folder_is_refused(tuned, tmp_path, name, content, message):
     if content is not None:
         (folder / name).write_text(content)
     with pytest.raises((LearngeneError, NetworkError), match=message):
+        Predictor.load(folder)
+
+
+def test_a_network_of_gray_images_is_refused_in_a_line(tuned, tiny_run, tmp_path):
+    folder = shutil.copytree(tuned.folder, tmp_path / "model")
+    gray = from_learngene(tiny_run, num_classes=3, in_chans=1)
+    save_timm_folder(gray, folder, class_names=CLASSES)
+    with pytest.raises(LearngeneError, match="model: expected a network of RGB images, found one of 1 channels"):
         Predictor.load(folder)
 
 

@@ -4,19 +4,12 @@ import json
 
 import pytest
 import torch
+from listener import Listener
 
 from learngene_hub import Learngene, evaluate, evolve, from_learngene
 from learngene_hub.core.errors import InheritanceError
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.families import FAMILIES
 from learngene_hub.workers import EngineOptions
-
-
-class Interrupted(SilentReporter):
-    """A reporter that stops the run after its first line."""
-
-    def line(self, text):
-        raise KeyboardInterrupt("stopped by the test")
 
 
 @pytest.fixture
@@ -61,7 +54,7 @@ def weights(run):
 def test_a_residual_gene_has_the_same_bytes_after_a_stop(residual, tmp_path):
     evolve(residual, out=tmp_path / "once")
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(residual, out=tmp_path / "stopped", reporter=Interrupted())
+        evolve(residual, out=tmp_path / "stopped", reporter=Listener(stop_after=1))
     evolve(residual, out=tmp_path / "stopped", resume=True)
     assert weights(tmp_path / "stopped") == weights(tmp_path / "once")
 

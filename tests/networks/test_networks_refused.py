@@ -1,6 +1,7 @@
 """Networks that cannot be built or walked, and what is said of them."""
 
 import re
+from functools import partial
 
 import numpy
 import pytest
@@ -20,9 +21,11 @@ from learngene_hub.networks.lg_vgg import LgVgg
 pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(NetworkError, match=r"'vgg11': expected one of lg_vgg11, .*; did you mean `lg_vgg11`\?"):
-        build("vgg11", num_classes=5)
+@pytest.mark.parametrize("make", [partial(build, num_classes=5), plan_structure])
+@pytest.mark.parametrize(("name", "hint"), [("vgg11", r"; did you mean `lg_vgg11`\?"), ("swin", "")])
+def test_an_unknown_name_is_answered_with_the_known_ones_and_one_that_is_like_it(make, name, hint):
+    with pytest.raises(NetworkError, match=rf"network '{name}': expected one of lg_vgg11, .*lg_resnet12_wide{hint}$"):
+        make(name)
 
 
 @pytest.mark.parametrize("options", [{"depth": 1}, {"width": 0.0}, {"channels": {"nowhere": 1}}])
@@ -33,16 +36,6 @@ def test_a_layout_is_refused_with_the_words_of_a_network(network, options):
     with pytest.raises(NetworkError, match=r"choose|misses groups") as of_plan:
         plan_structure(network, **options)
     assert str(of_plan.value) == str(of_build.value)
-
-
-def test_a_layout_of_an_unknown_network_is_refused():
-    with pytest.raises(NetworkError, match=r"'vgg11': expected one of lg_vgg11, .*; did you mean `lg_vgg11`\?"):
-        plan_structure("vgg11")
-
-
-def test_a_name_like_no_other_gets_no_hint():
-    with pytest.raises(NetworkError, match=r"network 'swin': expected one of .*lg_resnet12_wide$"):
-        build("swin", num_classes=5)
 
 
 def test_a_depth_that_equals_a_whole_number_is_that_number():

@@ -29,12 +29,6 @@ def test_the_rounds_interleave_and_the_first_is_not_counted(monkeypatch):
     assert times == {"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}
 
 
-def test_cpu_seconds_are_those_of_the_process(monkeypatch):
-    clock = iter([1.0, 3.5])
-    monkeypatch.setattr(measure, "_spent", lambda: next(clock))
-    assert measure.cpu_seconds(lambda: None) == 2.5
-
-
 @pytest.mark.parametrize(
     ("goal", "met", "missed"), [(Goal("at least", 3), 3.0, 2.99), (Goal("at most", 1.2), 1.2, 1.21)]
 )

@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
+from listener import Listener
 from PIL import Image
 
 from learngene_hub import LearngeneError, evolve
@@ -160,15 +161,10 @@ def test_a_path_of_windows_is_looked_for_as_it_was_written(path):
 def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(tiny, tiny_run, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file"))
-    said = []
-
-    class Warned(SilentReporter):
-        def warn(self, text):
-            said.append(text)
-
-    gene = evolve(tiny(), out=tmp_path / "run", reporter=Warned())
+    listener = Listener()
+    gene = evolve(tiny(), out=tmp_path / "run", reporter=listener)
     assert gene.config.origin.fitness > 0
-    assert any("decoded images: not kept" in text for text in said)
+    assert any("decoded images: not kept" in text for text in listener.warnings)
 
 
 def test_a_clock_that_goes_back_changes_nothing(tiny, tiny_run, tmp_path, monkeypatch):

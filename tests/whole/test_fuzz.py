@@ -16,8 +16,8 @@ HERE = Path(__file__).parents[1]
 
 def test_hostile_and_damaged_files_are_refused_in_our_own_words():
     command = [sys.executable, str(HERE / "campaigns/fuzz.py"), "400", "7"]
-    surroundings = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, timeout=600)
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     total = done.stdout.splitlines()[-1].split("|")
     assert int(total[3].replace(",", "")) >= 400

@@ -7,39 +7,15 @@ import unicodedata
 
 import pytest
 import yaml
+from command_line import learngene, words
 from huggingface_hub import ModelCard
 from image_tables import png, write_parquet
-from typer.testing import CliRunner
 
-from learngene_hub.cli.main import app
 from learngene_hub.core.plain_text import printable
 from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene.card import BEGIN, END
 
-QUICK = [
-    "--ways",
-    "2",
-    "--shots",
-    "2",
-    "--queries",
-    "2",
-    "--steps",
-    "1",
-    "--tasks",
-    "1",
-    "--seeds",
-    "1",
-    "--lr",
-    "0.05",
-]
-
-
-def learngene(*arguments):
-    return CliRunner(env={"NO_COLOR": "1", "COLUMNS": "120", "TERM": "dumb"}).invoke(app, [*map(str, arguments)])
-
-
-def words(text):
-    return " ".join(text.split())
+QUICK = ("--ways", 2, "--shots", 2, "--queries", 2, "--steps", 1, "--tasks", 1, "--seeds", 1, "--lr", 0.05)
 
 
 @pytest.fixture

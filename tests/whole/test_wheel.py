@@ -72,8 +72,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel):
 def test_the_installed_wheel_inherits_a_gene_and_knows_its_recipes(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path / "site")  # what pip does with a pure wheel
-    surroundings = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TRY]
-    told = subprocess.run(command, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert told.startswith(str(tmp_path / "site"))
     assert told.split()[1:] == ["True", "demo"]

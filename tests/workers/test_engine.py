@@ -22,7 +22,6 @@ from engine_faults import (
     Heard,
     Hungry,
     LockedError,
-    Notes,
     PickyError,
     Place,
     Raise,
@@ -34,6 +33,7 @@ from engine_faults import (
     end_at_once,
     kill_a_newborn,
 )
+from listener import Listener
 
 from learngene_hub.core.errors import EngineError, SelectionError
 from learngene_hub.core.progress import SilentReporter
@@ -70,7 +70,7 @@ def test_an_error_of_ours_is_raised_here_as_it_was_there():
     ],
 )
 def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(tmp_path, error, as_type, says):
-    mark, notes = tmp_path / "mark", Notes()
+    mark, notes = tmp_path / "mark", Listener()
     with pool_of(2, notes) as pool, pytest.raises(as_type, match=says) as caught:
         list(pool.run([Raise(error, mark)]))
     assert mark.read_text() == "tried\n"
@@ -119,7 +119,7 @@ def test_out_of_memory_is_said_as_such_when_a_task_is_given_up():
 
 
 def test_a_worker_that_was_killed_between_two_tasks_is_replaced():
-    notes = Notes()
+    notes = Listener()
     with pool_of(2, notes, Place()) as pool:
         ((_, (process, _)),) = pool.run([Where()])
         os.kill(process, signal.SIGKILL)
@@ -132,7 +132,7 @@ def test_a_worker_that_was_killed_between_two_tasks_is_replaced():
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("load", ["", "x" * 10**6])  # of which a pipe holds a part only, so `start` itself fails
 def test_a_worker_that_is_killed_while_it_starts_costs_nothing_but_time(load):
-    notes = Notes()
+    notes = Listener()
     with pool_of(2, notes, Room(10, load)) as pool:
         known = descendants(os.getpid())  # a fork server among them
         killer = threading.Thread(target=kill_a_newborn, args=(known, os.getpid()), daemon=True)
@@ -160,7 +160,7 @@ def test_no_worker_outlives_a_run_that_failed(tmp_path):
 
 
 def test_workers_of_different_kinds_are_warned_of():
-    notes = Notes()
+    notes = Listener()
     with pool_of(2, notes) as pool:
         list(pool.run([Become("a kind"), Become("another")]))
     (warning,) = notes.warnings

@@ -1,5 +1,4 @@
 import importlib.util
-import json
 import math
 import os
 import re
@@ -13,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from engine_faults import Heard, LockedError, Notes, Raise, Room, put_faults
+from engine_faults import WEIGHTS, Heard, LockedError, Raise, Room, put_faults, rows
 from hub_server import with_no_error
+from listener import Listener
 
 from learngene_hub import evaluate
 from learngene_hub.core.errors import EngineError
@@ -25,8 +25,6 @@ from learngene_hub.workers import EngineOptions, make_engine, on_ray
 from learngene_hub.workers.on_ray import import_ray
 
 pytestmark = pytest.mark.slow
-
-WEIGHTS = "gene/learngene.safetensors"
 
 
 def test_without_ray_one_line_says_what_to_install(tiny, tmp_path, monkeypatch):
@@ -71,38 +69,26 @@ def cluster():
         os.environ["PYTHONPATH"] = path
 
 
-@pytest.fixture(scope="module")
-def loop_run(tiny_file, tmp_path_factory):
-    """The folder of a tiny evolution in this process, which all others must equal."""
-    out = tmp_path_factory.mktemp("runs") / "loop"
-    evolve(Recipe.from_file(tiny_file), out=out)
-    return out
-
-
 def on(cluster, workers):
     return EngineOptions("ray", workers, cluster.address)
 
 
-def rows(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
 @needs_ray
-def test_one_actor_gives_the_bytes_of_this_process(tiny, cluster, loop_run, tmp_path, capfd):
+def test_one_actor_gives_the_bytes_of_this_process(tiny, cluster, tiny_run, tmp_path, capfd):
     evolve(tiny(), out=tmp_path, engine=on(cluster, 1))
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     assert [row["engine"]["name"] for row in rows(tmp_path)] == ["ray"] * 3
     assert capfd.readouterr().out == ""
 
 
 @needs_ray
 def test_actors_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(
-    tiny, cluster, loop_run, tmp_path, monkeypatch, capfd
+    tiny, cluster, tiny_run, tmp_path, monkeypatch, capfd
 ):
-    notes = Notes()
+    notes = Listener()
     put_faults(monkeypatch, tmp_path, {0: "killed", 2: "memory"})
     evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 2), reporter=notes)
-    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     killed, memory = notes.warnings
     goes = r": generation {}, individual 1 goes to another worker, attempt 2"
     assert re.fullmatch(r"worker \d was lost \(The actor .*\)" + goes.format(1), killed)
@@ -120,7 +106,7 @@ def test_images_of_a_lost_attempt_are_taken_back(cluster, tmp_path):
         heard.touch()
 
     engine = make_engine(on(cluster, 1), device="cpu", local_device=torch.device("cpu"), most=1)
-    with engine.pool(Room(10), Notes()) as pool:
+    with engine.pool(Room(10), Listener()) as pool:
         assert dict(pool.run([Heard(heard)], step)) == {0: None}
     assert seen == [7, -7, 7]
 
@@ -137,7 +123,7 @@ def test_actors_share_gpus_such_that_all_have_room(workers, gpus, share):
 
 @needs_ray
 def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster, tmp_path):
-    mark, notes = tmp_path / "mark", Notes()
+    mark, notes = tmp_path / "mark", Listener()
     engine = make_engine(on(cluster, 1), device="cpu", local_device=torch.device("cpu"), most=1)
     with engine.pool(Room(10), notes) as pool, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
         list(pool.run([Raise(LockedError, mark)]))
@@ -147,7 +133,7 @@ def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster,
 
 
 @needs_ray
-def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tiny_file, cluster, loop_run, tmp_path):
+def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tiny_file, cluster, tiny_run, tmp_path):
     command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), "--out", str(tmp_path)]
     command += ["--engine", "ray", "--address", cluster.address, "--workers", "1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
@@ -155,7 +141,7 @@ def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tin
         assert any("generation 1/3" in line for line in lines)
         driver.kill()
     evolve(Recipe.from_file(tiny_file), out=tmp_path, resume=True)
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 @needs_ray
@@ -216,7 +202,7 @@ def test_a_cluster_that_ray_refuses_is_one_line(tiny, tmp_path, cluster, monkeyp
 
 
 @needs_ray
-def test_a_process_that_uses_ray_goes_on_with_it(tiny, cluster, loop_run, tmp_path):
+def test_a_process_that_uses_ray_goes_on_with_it(tiny, cluster, tiny_run, tmp_path):
     import ray
 
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
@@ -228,12 +214,12 @@ def test_a_process_that_uses_ray_goes_on_with_it(tiny, cluster, loop_run, tmp_pa
             evolve(tiny(), out=tmp_path / "other", engine=EngineOptions("ray", 1, "head:6379"))
     finally:
         ray.shutdown()
-    assert (tmp_path / "reused" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / "reused" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 @needs_ray
-def test_a_lost_node_costs_nothing_but_time(tiny, cluster, loop_run, tmp_path, monkeypatch):
-    notes, (lost,) = Notes(), cluster.worker_nodes
+def test_a_lost_node_costs_nothing_but_time(tiny, cluster, tiny_run, tmp_path, monkeypatch):
+    notes, (lost,) = Listener(), cluster.worker_nodes
     put_faults(monkeypatch, tmp_path, {1: "waits"}, node=lost.node_id)
     for name in ("begun", "never"):
         os.mkfifo(tmp_path / f"fault-1.{name}")
@@ -247,7 +233,7 @@ def test_a_lost_node_costs_nothing_but_time(tiny, cluster, loop_run, tmp_path, m
     evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 4), reporter=notes)
     loser.join()
     cluster.add_node(num_cpus=3, object_store_memory=100 << 20)
-    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     moved = re.compile(r"was lost \(.*\): generation 2, individual \d goes to another")
     assert any(map(moved.search, notes.warnings))
     assert [row["engine"]["retried"] for row in rows(tmp_path / "run")][1] >= 1

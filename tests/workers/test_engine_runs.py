@@ -10,40 +10,24 @@ import sys
 import threading
 
 import pytest
-from engine_faults import Notes, descendants, kill_a_newborn, put_faults
+from engine_faults import WEIGHTS, descendants, kill_a_newborn, put_faults, rows
+from listener import Listener
 
 from learngene_hub.core.errors import EngineError
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution import plan
 from learngene_hub.evolution.run import evolve
 from learngene_hub.workers import EngineOptions
 from learngene_hub.workers import local as local_engine
 
-WEIGHTS = "gene/learngene.safetensors"
-
-
-def rows(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def loop_run(tiny_file, tmp_path_factory):
-    """The folder of a tiny evolution in this process, which all others must equal."""
-    from learngene_hub.recipe.recipe import Recipe
-
-    out = tmp_path_factory.mktemp("runs") / "loop"
-    evolve(Recipe.from_file(tiny_file), out=out)
-    return out
-
 
 @pytest.mark.slow
 def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_bytes(
-    tiny, loop_run, tmp_path, monkeypatch
+    tiny, tiny_run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(local_engine, "get_all_start_methods", lambda: ["spawn"])
     assert local_engine._context().get_start_method() == "spawn"
     evolve(tiny(), out=tmp_path, engine=EngineOptions(workers=2))
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(("platform", "folder"), [("darwin", "/tmp"), ("linux", "/" + 80 * "t")])
@@ -53,27 +37,27 @@ def test_a_fork_server_is_not_taken_where_it_may_crash_or_its_socket_has_too_lon
     assert local_engine._context().get_start_method() == "spawn"
 
 
-def test_four_processes_give_the_bytes_of_one(tiny, loop_run, tmp_path):
+def test_four_processes_give_the_bytes_of_one(tiny, tiny_run, tmp_path):
     evolve(tiny(), out=tmp_path, engine=EngineOptions(workers=4))
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
-    for row, alone in zip(rows(tmp_path), rows(loop_run), strict=True):
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    for row, alone in zip(rows(tmp_path), rows(tiny_run), strict=True):
         assert row["individuals"] == alone["individuals"]
         assert row["engine"] == {"name": "local", "place": "4 x CPU", "workers": 4, "retried": 0}
     assert json.loads((tmp_path / "gene/config.json").read_text())["origin"]["cost"]["device"] == "4 x CPU"
 
 
 def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
-    notes = Notes()
+    notes = Listener()
     evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=5), reporter=notes)
     assert notes.warnings == ["4 of 5 workers will have work: one for each individual of a generation"]
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(tiny, loop_run, tmp_path, monkeypatch):
-    notes = Notes()
+def test_workers_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(tiny, tiny_run, tmp_path, monkeypatch):
+    notes = Listener()
     put_faults(monkeypatch, tmp_path, {0: "killed", 2: "memory"})
     evolve(tiny(), out=tmp_path / "run", engine=EngineOptions(workers=2), reporter=notes)
-    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     killed, memory = notes.warnings
     goes = r": generation {}, individual 1 goes to another worker, attempt 2"
     assert re.fullmatch(r"worker \d was killed by SIGKILL" + goes.format(1), killed)
@@ -92,30 +76,25 @@ evolve(Recipe.from_file(sys.argv[1], sys.argv[3:]), out=sys.argv[2])
 
 
 @pytest.mark.slow
-def test_a_plain_script_has_all_cores_and_is_not_run_again_by_workers(tiny_file, loop_run, tmp_path):
+def test_a_plain_script_has_all_cores_and_is_not_run_again_by_workers(tiny_file, tiny_run, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), str(tiny_file), str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "run as __main__\n"), done.stderr
     assert [row["engine"]["workers"] for row in rows(tmp_path / "run")] == [2] * 3
-    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
-
-
-class StopAfterOne(SilentReporter):
-    def line(self, text):
-        raise KeyboardInterrupt("stopped by the test")
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 def begin(recipe, out, monkeypatch, best):
     """One generation of a run on a machine where `best` is the best precision."""
     monkeypatch.setattr(plan, "best_precision", lambda device: best)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(recipe, out=out, reporter=StopAfterOne())
+        evolve(recipe, out=out, reporter=Listener(stop_after=1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run, tmp_path, monkeypatch, workers):
+def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, tiny_run, tmp_path, monkeypatch, workers):
     recipe = tiny("precision=auto")
     begin(recipe, tmp_path, monkeypatch, "float32")
     assert json.loads((tmp_path / "state/state.json").read_text())["precision"] == "float32"
@@ -123,7 +102,7 @@ def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, loop_run
     monkeypatch.setattr("learngene_hub.evolution.run.settle_precision", lambda *_: pytest.fail("asked again"))
     monkeypatch.setattr(plan, "best_precision", lambda device: "bfloat16")
     evolve(recipe, out=tmp_path, resume=True, engine=EngineOptions(workers=workers))
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_path, monkeypatch):
@@ -137,7 +116,7 @@ def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, loop_run, tmp_path, monkeypatch):
+def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, tiny_run, tmp_path, monkeypatch):
     recipe, state = tiny("precision=auto"), tmp_path / "state/state.json"
     begin(recipe, tmp_path, monkeypatch, "float32")
     old = json.loads(state.read_text())
@@ -145,7 +124,7 @@ def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, loop
     state.write_text(json.dumps(old))
     evolve(recipe, out=tmp_path, resume=True)
     assert json.loads(state.read_text())["precision"] == "float32"
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 def start(recipe, out, *more):
@@ -157,7 +136,7 @@ def start(recipe, out, *more):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_same_bytes(tiny_file, loop_run, tmp_path):
+def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_same_bytes(tiny_file, tiny_run, tmp_path):
     driver = start(tiny_file, tmp_path, "--workers", "2")
     with driver.stderr:
         assert any("generation 1/3" in line for line in iter(driver.stderr.readline, ""))
@@ -169,18 +148,18 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_sam
         assert select.select([handle], [], [], 30)[0], "a worker outlived its driver"
         os.close(handle)
     _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=240)
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes(), errors
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes(), errors
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_command_whose_worker_is_killed_while_it_starts_goes_on(tiny_file, loop_run, tmp_path):
+def test_a_command_whose_worker_is_killed_while_it_starts_goes_on(tiny_file, tiny_run, tmp_path):
     with start(tiny_file, tmp_path, "--workers", "2") as driver:
         threading.Thread(target=kill_a_newborn, args=([], driver.pid), daemon=True).start()
         _, errors = driver.communicate(timeout=240)
     assert driver.returncode == 0, errors
     assert " ".join(errors.split()).count("goes to another worker, attempt 2") == 1
-    assert (tmp_path / WEIGHTS).read_bytes() == (loop_run / WEIGHTS).read_bytes()
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow

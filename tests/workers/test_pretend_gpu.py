@@ -80,28 +80,6 @@ def test_a_fine_tuning_there_finds_what_the_cpu_finds(gpu, photos, tmp_path):
         assert torch.equal(found["cuda"].network.state_dict()[name], tensor), name
 
 
-def test_what_would_have_to_wait_is_counted(gpu):
-    with gpu():
-        there = torch.ones(3).to("cuda", non_blocking=True)
-        assert Pretend.waits == 0
-        for number, wait in enumerate(
-            (
-                lambda: there.cpu(),
-                lambda: there.to("cpu"),
-                lambda: torch.zeros(3).copy_(there),
-                lambda: torch.zeros(3).to("cuda"),
-                lambda: float(there.sum()),
-                lambda: bool((there > 0).all()),
-                lambda: there.nonzero(),
-                lambda: there[there > 0],
-                lambda: torch.cuda.synchronize(),
-            ),
-            start=1,
-        ):
-            wait()
-            assert Pretend.waits == number
-
-
 def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
     with gpu():
         network = build("lg_vgg11", num_classes=2, width=0.06).to("cuda")

@@ -21,12 +21,12 @@ def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Fi
     from matplotlib.ticker import MaxNLocator
 
     for axes, key, factor in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
-        for start, one in starts.items():
+        for start, outcome in starts.items():
             colour = GENE_COLOUR if start == "learngene" else OTHER_COLOUR
             for part, style, name in (("train", "--", "training"), ("val", "-", "validation")):
-                values = [factor * row[f"{part}_{key}"] for row in one["epochs"]]
+                values = [factor * row[f"{part}_{key}"] for row in outcome["epochs"]]
                 axes.plot(range(1, len(values) + 1), values, style, color=colour, label=f"{start}, {name}", lw=1.5)
-            axes.plot(one["best_epoch"], values[one["best_epoch"] - 1], "o", color=colour)
+            axes.plot(outcome["best_epoch"], values[outcome["best_epoch"] - 1], "o", color=colour)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set(xlabel="epoch", ylabel="loss: cross-entropy, nats", ylim=(0, None))
     panels[1].set(xlabel="epoch", ylabel="accuracy, %", ylim=(0, 103))
