@@ -7,6 +7,7 @@ fraction of every group, and `slices/search-taper`, with `gene.taper` of the run
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from docs.individuals import write_gene_folder
@@ -16,6 +17,7 @@ from learngene_hub.evolution.plan import network_body
 from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, read_tensors
 from learngene_hub.genome.importance import cut, magnitude
 from learngene_hub.genome.shape import ShapeSpace
+from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 
 MOST = 10**9  # bytes of an ancestor
@@ -33,7 +35,7 @@ def write_gene_folders(run: Path, out: Path) -> list[Path]:
         raise ValueError(f"{run}: expected a run with gene.shape=evolve and the ancestor of its search")
     recipe = Recipe.from_mapping(load_state(run).recipe)
     body = network_body(recipe)
-    space = ShapeSpace(type(body)(body.network, row["width"], body.depth, body.in_chans), recipe.gene.fraction)
+    space = ShapeSpace(replace(body, width=row["width"]), recipe.gene.fraction)
     found = next(one for one in (*row["finalists"], row["even"]) if one["id"] == row["chosen"])
     shapes = {
         "found": space.given(tuple(found["channels"])),
@@ -45,8 +47,13 @@ def write_gene_folders(run: Path, out: Path) -> list[Path]:
     for name, shape in shapes.items():
         genome = cut(state, space.structure, shape, magnitude, seed=0)
         fraction = sum(shape.values()) / sum(space.structure.channels.values())
-        numbers = sum(tensor.numel() for name, tensor in genome.tensors.items() if "running" not in name)
-        changed = {"width": row["width"], "channels": shape, "fraction": fraction, "parameters": numbers}
+        thin = plan_structure(body.network, depth=body.depth, channels=shape)
+        changed = {
+            "width": row["width"],
+            "channels": shape,
+            "fraction": fraction,
+            "parameters": thin.parameters(in_chans=body.in_chans),
+        }
         write_gene_folder(
             out / f"{run.name}-{name}",
             genome.tensors,

@@ -23,15 +23,16 @@ def gene_config(
 ) -> GeneConfig:
     """The config of the gene of `best`, its hash to come; `rows` are those of `metrics.jsonl`."""
     body, environment = network_body(recipe), shared.environment
+    gene = plan_structure(body.network, depth=body.depth, channels=best.genome.sizes)
     return GeneConfig(
         package_version=__version__,
         network=body.network,
         width=body.width,
-        depth=plan_structure(body.network, depth=body.depth).depth,
+        depth=gene.depth,
         in_chans=body.in_chans,
         channels=dict(best.genome.sizes),
         fraction=sum(best.genome.sizes.values()) / sum(body_channels(body).values()),
-        parameters=sum(tensor.numel() for name, tensor in best.genome.tensors.items() if "running" not in name),
+        parameters=gene.parameters(in_chans=body.in_chans),
         mean=environment.normalisation.mean,
         std=environment.normalisation.std,
         image_size=recipe.data.image_size,

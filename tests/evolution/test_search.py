@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from listener import Listener
 from quick_evaluation import QUICK, start
 
 from learngene_hub import Learngene, evaluate, evolve
 from learngene_hub.core.errors import SelectionError
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution import search
 from learngene_hub.evolution.dry_run import evolution_flops, forecast
 from learngene_hub.evolution.page import write_page
@@ -91,32 +91,10 @@ def test_random_shapes_have_no_parents_and_are_as_many(recipe, run, tmp_path):
     assert row["shapes"][:4] == others["shapes"][:4]  # the same first generation
 
 
-class Notes(SilentReporter):
-    """Remembers warnings."""
-
-    def __init__(self):
-        self.warnings = []
-
-    def warn(self, text):
-        self.warnings.append(text)
-
-
-class Stopping(SilentReporter):
-    """Ends the run at its line of this number."""
-
-    def __init__(self, number):
-        self.left = number
-
-    def line(self, text):
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt("stopped by the test")
-
-
 @pytest.mark.parametrize("line", [1, 3, 4, 5])
 def test_a_search_that_was_stopped_goes_on_and_ends_with_the_same_bytes(recipe, run, tmp_path, monkeypatch, line):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(recipe(), out=tmp_path / "run", reporter=Stopping(line))
+        evolve(recipe(), out=tmp_path / "run", reporter=Listener(line))
     scored, real = [], search.critic_accuracies
 
     def counted(gene, *rest, **more):
@@ -138,7 +116,7 @@ def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
 
 def test_a_kept_fitness_that_was_edited_is_measured_again(recipe, run, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(recipe(), out=tmp_path / "run", reporter=Stopping(2))
+        evolve(recipe(), out=tmp_path / "run", reporter=Listener(2))
     (kept,) = (tmp_path / "run/state").glob("shape-*.jsonl")
     kept.write_text(kept.read_text().replace('"fitness": 0.', '"fitness": 0.9', 1))
     evolve(recipe(), out=tmp_path / "run", resume=True)
@@ -147,7 +125,7 @@ def test_a_kept_fitness_that_was_edited_is_measured_again(recipe, run, tmp_path)
 
 def test_other_images_do_not_take_what_was_kept(recipe, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(recipe(), out=tmp_path / "run", reporter=Stopping(2))
+        evolve(recipe(), out=tmp_path / "run", reporter=Listener(2))
     other = recipe("data.images_per_class=11")
     evolve(other, out=tmp_path / "run")
     evolve(other, out=tmp_path / "alone")
@@ -227,7 +205,7 @@ def test_genes_of_other_shapes_cost_as_many_images_in_all(run, tmp_path, monkeyp
 
 def test_a_baseline_that_is_the_gene_itself_is_left_out(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
-    heard = Notes()
+    heard = Listener()
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=("even-shape",), reporter=heard)
     assert "even-shape is left out: the gene was made so itself" in heard.warnings
 
