@@ -23,14 +23,17 @@ def main() -> None:
     if unknown:
         parser.error(f"no topic {unknown[0]!r}; choose of {', '.join(TOPICS)}")
     os.environ["OMP_NUM_THREADS"] = "1"
-    found = []
+    figures = []
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for topic in arguments.topics or TOPICS:
         print(f"{topic} ...", file=sys.stderr, flush=True)
-        found += measure(topic)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    record = {"machine": machine(), "figures": [asdict(figure) for figure in found]}
-    (arguments.out / "benchmarks.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(", ".join(f"{key} {value}" for key, value in machine().items() if value), table(found), sep="\n\n")
+        figures += measure(topic)
+        record = {
+            "machine": machine(),
+            "figures": [asdict(figure) for figure in figures],
+        }  # kept, should a later one fail
+        (arguments.out / "benchmarks.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(", ".join(f"{key} {value}" for key, value in machine().items() if value), table(figures), sep="\n\n")
 
 
 def machine() -> dict[str, Any]:
