@@ -39,7 +39,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     TRAINING: ("evolution.ancestry.train", "evolution.critics.train"),
     "batch norms of the gene": ("evolution.ancestry.measure_statistics",),
     "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
-    CRITICS: ("evolution.ancestry.critic_fitness",),
+    CRITICS: ("evolution.ancestry.critic_accuracies",),
     "checkpoint": ("evolution.run.save_state", "evolution.run.append_metrics", "evolution.run.truncate_metrics"),
     "gene folder": (
         "evolution.run.write_gene",

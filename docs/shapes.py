@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from docs.individuals import write_gene_folder
+from learngene_hub.core.files import read_file
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, load_state, read_metrics
 from learngene_hub.evolution.founders import GENE_NAME
 from learngene_hub.evolution.plan import network_body
@@ -29,20 +30,19 @@ def write_gene_folders(run: Path, out: Path) -> list[Path]:
     Raises:
         ValueError: there was no search, or its ancestor is not kept in the run.
     """
-    row = read_metrics(run)[0].get("search")
-    ancestors = list((run / STATE_FOLDER).glob(f"*/{GENE_NAME}"))
+    row, ancestors = read_metrics(run)[0].get("search"), list((run / STATE_FOLDER).glob(f"*/{GENE_NAME}"))
     if row is None or len(ancestors) != 1:
-        raise ValueError(f"{run}: expected a run with gene.shape=evolve and the ancestor of its search")
+        found = f"{len(ancestors)} ancestors in {run / STATE_FOLDER}" if row else "no search"
+        raise ValueError(f"{run}: expected a run with gene.shape=evolve and the ancestor of its search, found {found}")
     recipe = Recipe.from_mapping(load_state(run).recipe)
     body = network_body(recipe)
     space = ShapeSpace(replace(body, width=row["width"]), recipe.gene.fraction)
-    found = next(one for one in (*row["finalists"], row["even"]) if one["id"] == row["chosen"])
     shapes = {
-        "found": space.given(tuple(found["channels"])),
+        "found": space.given(tuple(row["best"]["channels"])),
         "even": space.even(),
         "taper": space.tapering(recipe.gene.taper),
     }
-    state, config = read_tensors(ancestors[0].read_bytes()), read_config(run / GENE_FOLDER)
+    state, config = read_tensors(read_file(ancestors[0], most=MOST)), read_config(run / GENE_FOLDER)
     out.mkdir(parents=True, exist_ok=True)
     for name, shape in shapes.items():
         genome = cut(state, space.structure, shape, magnitude, seed=0)

@@ -25,17 +25,17 @@ from learngene_hub.evaluation.pretraining import (
     planned,
     pretrain,
 )
+from learngene_hub.evolution.critics import measured_alone
 from learngene_hub.evolution.dry_run import evolution_flops, evolution_images
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.genome.birth import body_channels, gene_network, placed
+from learngene_hub.genome.birth import body_channels
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
-from learngene_hub.training.loop import measure_statistics
 from learngene_hub.workers import threads
 
 FOUNDERS_FOLDER = "founders"
@@ -135,10 +135,11 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     """The gene's own recipe with another way to its shape, and lives as long as the same images in all allow."""
     recipe = budget.recipe.changed(*changes)
     if recipe.sha256 == budget.recipe.sha256:
-        raise TrainingError("the gene was made so itself")
+        raise TrainingError("this is the gene's own recipe")
     images_a_step = recipe.evolution.generations * recipe.evolution.population * recipe.ancestry.batch_size
-    more = (budget.images - evolution_images(recipe)) / images_a_step
-    steps = max(1, recipe.ancestry.steps + round(more))
+    steps = recipe.ancestry.steps + round((budget.images - evolution_images(recipe)) / images_a_step)
+    if steps < 1:
+        raise TrainingError(f"its search would take all of the {budget.images:,} images that the gene took")
     return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
 
 
@@ -205,17 +206,12 @@ def _trained(budget: Budget, title: str) -> tuple[Pretraining, Pretrained]:
 
 def _with_own_statistics(genome: Genome, budget: Budget) -> Genome:
     """The slice with batch norms that know what it computes alone, as a gene's do."""
-    thin = gene_network(budget.body, genome.sizes, num_classes=2)
-    thin.load_state_dict(thin.state_dict() | dict(genome.tensors))
-    thin = placed(thin, budget.base.device)
     classes, ancestry = int(budget.base.labels.max()) + 1, budget.recipe.ancestry
     draws = generator(budget.recipe.seed, "slice statistics")
     task = sample_task(budget.base.labels, n_way=classes, n_shot=None, n_query=0, generator=draws)
     batches = support_batches(budget.base, task, ancestry.batch_size, draws)
     shown = (next(batches)[0] for _ in range(ancestry.statistics_batches))
-    measure_statistics(thin, shown, budget.precision)
-    state = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
-    return extract(state, thin.structure, genome.sizes)
+    return measured_alone(genome, budget.body, shown, budget.precision, budget.base.device)
 
 
 def _cost(budget: Budget, plan: Pretraining, trained: Pretrained) -> Cost:

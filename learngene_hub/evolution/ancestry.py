@@ -15,16 +15,16 @@ from torch import Tensor
 
 from learngene_hub.core.rng import generator
 from learngene_hub.data import Task, sample_task
-from learngene_hub.evolution.critics import critic_accuracies
+from learngene_hub.evolution.critics import critic_accuracies, measured_alone
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.operators import mutate
 from learngene_hub.evolution.plan import GenerationPlan, check_precision
-from learngene_hub.genome.birth import gene_network, newborn, placed
+from learngene_hub.genome.birth import newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract, inherited_parts
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.training.fewshot import support_batches
-from learngene_hub.training.loop import measure_statistics, train
+from learngene_hub.training.loop import train
 from learngene_hub.workers import Step, threads
 
 
@@ -148,11 +148,8 @@ class AncestryTask:
         structure, rate = network.structure, self.plan.ancestry.mutation_rate
         state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
         state = mutate(state, structure, self.sizes, rate=rate, generator=self._draws("mutate"))
-        thin = placed(gene_network(self.plan.body, self.sizes, num_classes=0), shared.environment.base.device)
-        thin.load_state_dict(thin.state_dict() | dict(extract(state, structure, self.sizes).tensors))
-        measure_statistics(thin, images, self.plan.ancestry.training.precision)
-        alone = {name: tensor.cpu() for name, tensor in thin.state_dict().items()}
-        return extract(alone, thin.structure, self.sizes)
+        gene, precision = extract(state, structure, self.sizes), self.plan.ancestry.training.precision
+        return measured_alone(gene, self.plan.body, images, precision, shared.environment.base.device)
 
     def _draws(self, purpose: str) -> torch.Generator:
         return generator(self.plan.seed, purpose, self.plan.generation, self.number)

@@ -38,7 +38,8 @@ STATE_FOLDER = "state"
 STATE_NAME = "state.json"
 BEFORE_NAME = "before.json"  # the state of the generation before
 MOST_STATE = 10**8  # bytes of `state.json`
-MOST_GROUPS = 1000  # channel groups of a network
+MOST_GROUPS = 200  # channel groups of a network
+MOST_FINALISTS = 1000  # of a search
 MOST_HEADER = 10**5  # bytes that name the tensors of one gene in the pool's file
 MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
 MORE_ROOM = 2 * 10**6  # bytes for metrics, pictures, pages and cards
@@ -102,7 +103,7 @@ class _ShapeRow(_Part):
 
     id: Number
     generation: Number
-    parents: list[Number]
+    parents: list[Number] = Field(max_length=2)
     channels: list[Annotated[int, Field(ge=1, le=2**14)]] = Field(max_length=MOST_GROUPS)
     fitness: float | None = Field(ge=0, le=1)
 
@@ -111,24 +112,34 @@ class _SearchRow(_Part):
     """What they say of the search for the gene's shape."""
 
     width: float = Field(gt=0, le=MOST_WIDTH)
-    groups: list[str] = Field(min_length=1, max_length=MOST_GROUPS)
+    groups: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=MOST_GROUPS)
     channels: list[Annotated[int, Field(ge=1, le=2**14)]]
     shapes: list[_ShapeRow] = Field(min_length=1)
-    finalists: list[_ShapeRow]
+    finalists: list[_ShapeRow] = Field(max_length=MOST_FINALISTS)
     even: _ShapeRow
-    chosen: Number
+    best: _ShapeRow
     images: Number
     seconds: float = Field(ge=0)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        ended = (*self.finalists, self.even)
-        if {len(one.channels) for one in (*self.shapes, *ended)} | {len(self.channels)} != {len(self.groups)}:
+        everyone = (*self.shapes, *self.finalists, self.even, self.best)
+        if {len(one.channels) for one in everyone} | {len(self.channels)} != {len(self.groups)}:
             raise ValueError("a shape has not one number for each group")
-        if all(one.fitness is None for one in self.shapes) or not any(
-            one.id == self.chosen and one.fitness is not None for one in ended
-        ):
-            raise ValueError("the chosen shape is none of the finalists")
+        if self.best.fitness is None or self.best not in (*self.finalists, self.even):
+            raise ValueError("the best shape is none of the finalists")
+        born = [one.generation for one in self.shapes]
+        if born != sorted(born) or set(born) != set(range(born[-1] + 1)):
+            raise ValueError("the generations of the shapes are not 0, 1, 2...")
+        if all(one.fitness is None for one in self.shapes if one.generation == 0):
+            raise ValueError("every shape of the first generation failed")
+        known = {self.even.id}
+        for one in self.shapes:
+            if not known.issuperset(one.parents):
+                raise ValueError(f"shape {one.id} descends from none that was there before")
+            known.add(one.id)
+        if self.even.parents or not known.issuperset(one.id for one in self.finalists):
+            raise ValueError("a finalist is none of the shapes")
         return self
 
 

@@ -1,14 +1,36 @@
 """Critics: what a learngene is worth is what networks that inherit it learn from few images."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
 
 from learngene_hub.core.rng import generator
 from learngene_hub.data import Task
-from learngene_hub.genome.birth import Body, newborn, placed
+from learngene_hub.genome.birth import Body, gene_network, newborn, placed
 from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import extract
 from learngene_hub.training.fewshot import Images, query_accuracy, support_batches
-from learngene_hub.training.loop import Training, train
+from learngene_hub.training.loop import Precision, Training, measure_statistics, train
+
+
+def measured_alone(
+    gene: Genome, body: Body, images: Iterable[Tensor], precision: Precision, device: torch.device
+) -> Genome:
+    """The same gene with batch norms that know what it computes alone, since that is what is handed on (ours).
+
+    Args:
+        gene: its kernels.
+        body: of the networks it comes from.
+        images: batches over which the norms are measured.
+        precision: of convolutions.
+        device: of the images.
+    """
+    thin = placed(gene_network(body, gene.sizes, num_classes=0), device)
+    thin.load_state_dict(thin.state_dict() | dict(gene.tensors))
+    measure_statistics(thin, images, precision)
+    return extract({name: tensor.cpu() for name, tensor in thin.state_dict().items()}, thin.structure, gene.sizes)
 
 
 def critic_accuracies(

@@ -14,6 +14,7 @@ from learngene_hub.core.rng import generator
 from learngene_hub.evolution.environment import Supply, take_stock
 from learngene_hub.evolution.plan import (
     GenerationPlan,
+    SearchPlan,
     gene_shape,
     network_body,
     pick_precision,
@@ -86,7 +87,7 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     plans, size = _plans(recipe, precision), recipe.data.image_size
     line = sum(plan.images for plan in plans)
     rate = _images_per_second(plans[-1], size, device)
-    search = plan_search(recipe, classes=data.base if data else plans[0].ancestry.ways, precision=precision, threads=1)
+    search = _search(recipe, precision)
     searched = search.images / _images_per_second(search.ancestor, size, device) if search else 0.0
     gene = gene_shape(recipe)
     return Forecast(
@@ -107,13 +108,13 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
 
 def evolution_images(recipe: Recipe) -> int:
     """Training images of `recipe`, those of its search and of all critics included."""
-    search = plan_search(recipe, classes=2, precision="float32", threads=1)
+    search = _search(recipe, "float32")
     return sum(plan.images for plan in _plans(recipe, "float32")) + (search.images if search else 0)
 
 
 def evolution_flops(recipe: Recipe, body: Body) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
-    size, search = recipe.data.image_size, plan_search(recipe, classes=2, precision="float32", threads=1)
+    size, search = recipe.data.image_size, _search(recipe, "float32")
     line = sum(plan.images for plan in _plans(recipe, "float32")) * training_flops(_full_network(body), size)
     return line + (search.images * training_flops(_full_network(search.ancestor.body), size) if search else 0.0)
 
@@ -123,6 +124,10 @@ def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:
         plan_generation(recipe, generation, precision=precision, threads=torch.get_num_threads())
         for generation in range(recipe.evolution.generations)
     ]
+
+
+def _search(recipe: Recipe, precision: Precision) -> SearchPlan | None:
+    return plan_search(recipe, classes=recipe.ancestry.ways, precision=precision, threads=torch.get_num_threads())
 
 
 def _full_network(body: Body) -> LearngeneNetwork:

@@ -53,7 +53,7 @@ class Founders:
 
     def get(self, task: AncestryTask, make: Callable[[], Founder]) -> tuple[Founder, bool]:
         """The founder of `task`, and whether it was kept here; else it is made, and kept unless it failed."""
-        store = KeyedStore(self.folder, "a founder", _write, _read, self.reporter)
+        store = KeyedStore(self.folder, task.label, _write, _read, self.reporter)
         key = self._key(task)
         with store.held(key):
             if (kept := store.find(key)) is not None:

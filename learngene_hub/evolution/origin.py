@@ -55,12 +55,12 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
     """What `metrics.jsonl` tells of a search, in short."""
     if row is None:
         return None
-    fitness_of = {shape["id"]: shape["fitness"] for shape in (*row["finalists"], row["even"])}
     return SearchRecord(
         method=recipe.search.method,
         width=row["width"],
         shapes=len(row["shapes"]),
-        fitness=fitness_of[row["chosen"]],
+        fitness=row["best"]["fitness"],
+        is_even=row["best"] == row["even"],
         even_fitness=row["even"]["fitness"],
         images=row["images"],
         seconds=row["seconds"],

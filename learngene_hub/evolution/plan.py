@@ -5,6 +5,7 @@ selection and the cost in the gene's config. What holds for all generations is d
 built as, what their genes hold, and the precision, which is the same on all workers.
 """
 
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
 from learngene_hub.workers import Pool, Step, chip_kind
+
+STATISTICS_BATCHES = 5  # at most, for each shape of a search: a gene's own get `ancestry.statistics_batches`
 
 
 @dataclass(frozen=True)
@@ -129,15 +132,17 @@ class SearchPlan:
     """The search for the shape of a gene.
 
     Attributes:
-        ancestor: the whole network whose slices are compared, and how critics live.
+        ancestor: the whole network whose slices are compared.
         fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
         descends: whether shapes descend from those that won tournaments; False: each is drawn anew.
         generations: of shapes.
         population: shapes that compete in a generation.
+        born: shapes that are born in each generation after the first, whoever won.
         tournament_size: shapes a group.
+        statistics_batches: over which a slice's batch norms are measured before critics inherit it.
+        critics: how critics of a shape live.
         finalists: shapes that are scored again on fresh tasks.
         final_critics: how critics live there.
-        shapes: that are scored, without the finals.
     """
 
     ancestor: GenerationPlan
@@ -145,16 +150,27 @@ class SearchPlan:
     descends: bool
     generations: int
     population: int
+    born: int
     tournament_size: int
+    statistics_batches: int
+    critics: CriticPlan
     finalists: int
     final_critics: CriticPlan
-    shapes: int
+
+    @property
+    def shapes(self) -> int:
+        """Shapes that are scored, without the finals."""
+        return self.population + (self.generations - 1) * self.born
+
+    def images_a_shape(self, critics: CriticPlan) -> int:
+        """Training images that it takes to score one shape by `critics`."""
+        return critics.images + self.statistics_batches * self.ancestor.ancestry.training.optimisation.batch_size
 
     @property
     def images(self) -> int:
         """Training images that the search costs at most; an even shape is in the finals beside the finalists."""
-        finals = (self.finalists + 1) * self.final_critics.images
-        return self.ancestor.images + self.shapes * self.ancestor.critics.images + finals
+        finals = (self.finalists + 1) * self.images_a_shape(self.final_critics)
+        return self.ancestor.images + self.shapes * self.images_a_shape(self.critics) + finals
 
 
 def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, threads: int) -> GenerationPlan:
@@ -226,13 +242,6 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
     if recipe.gene.shape != "evolve":
         return None
     search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)
-    shared_threads = max(1, threads // search.population)
-    critics = replace(
-        line.critics,
-        tasks=search.tasks,
-        training=replace(line.critics.training, steps=search.steps),
-        threads=shared_threads,
-    )
     ancestor = replace(
         line,
         generation=-1,
@@ -245,18 +254,21 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
             mutation_rate=0.0,
             threads=threads,
         ),
-        critics=critics,
     )
+    critics = replace(line.critics, threads=max(1, threads // search.population))
+    few_steps = replace(critics.training, steps=search.steps)
     return SearchPlan(
         ancestor,
         recipe.gene.fraction,
         search.method == "tournaments",
         search.generations,
         search.population,
+        search.population - math.ceil(search.population / search.tournament_size),
         search.tournament_size,
+        min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches),
+        replace(critics, tasks=search.tasks, training=few_steps),
         search.finalists,
-        replace(line.critics, tasks=search.final_tasks, threads=shared_threads),
-        search.shapes,
+        replace(critics, tasks=search.final_tasks),
     )
 
 

@@ -91,8 +91,8 @@ def evolve(
         engine: where networks are trained: in this process, in several, or on a Ray cluster. As torch's threads are
             shared out among the individuals of a generation, it takes several workers to use several cores: as many as
             there are, or one a GPU, unless it says otherwise. They do not run the calling script again.
-        founders: folder in which lone founders are kept, and looked for: recipes that differ in selection or mutation
-            alone share theirs. None: nowhere.
+        founders: folder in which lone founders, and ancestors of searches, are kept and looked for: recipes that
+            differ in selection or mutation alone share theirs. None: nowhere, but for the ancestor, in `out`.
         reporter: told of progress.
 
     Raises:
@@ -100,7 +100,7 @@ def evolve(
         RunError: `out` holds another run, or another process is in it.
         DataError: the images cannot be had.
         NetworkError: there is no network of the recipe's depth.
-        SelectionError: every individual of a generation failed.
+        SelectionError: every individual of a generation failed, or every shape, or the ancestor of the search.
         EngineError: the workers cannot be had, or lose the same individuals again and again.
         StorageError: no space, or no permission.
         LearngeneError: there is no such device, or no matplotlib to draw with.
@@ -124,16 +124,17 @@ def evolve(
             state = replace(state, precision=state.precision or settle_precision(recipe, workers))
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
-            kept = None if founders is None else Founders(Path(founders), _images_hash(inputs), reporter)
+            images = _images_hash(inputs, flip=shared.environment.base.batches.flip)
+            kept = None if founders is None else Founders(Path(founders), images, reporter)
             plans, search = _plans(recipe, state), _search_plan(recipe, state, shared)
-            images = sum(plan.images for plan in plans) + (search.images if search else 0)
-            with reporter.task("evolving", images, "img") as bar:
+            total = sum(plan.images for plan in plans) + (search.images if search else 0)
+            with reporter.task("evolving", total, "img") as bar:
                 found, sizes = None, recipe_channels(recipe)
                 if search:
-                    ancestors = kept or Founders(out / STATE_FOLDER, _images_hash(inputs), reporter)
+                    ancestors = kept or Founders(out / STATE_FOLDER, images, reporter)
                     found = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
                     sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(found.fractions)
-                    state = replace(state, images=found.images, seconds=found.seconds)
+                    state = replace(state, images=found.row["images"], seconds=found.row["seconds"])
                 for plan in plans:
                     state, row = next_generation(state, plan, sizes, workers, bar, kept)
                     append_metrics(out, row | {"search": found.row} if found and not plan.generation else row)
@@ -163,7 +164,9 @@ def _search_plan(recipe: Recipe, state: EvolutionState, shared: SharedData) -> S
 
 def _tell_of_idle_workers(engine: EngineOptions, most: int, reporter: Reporter) -> None:
     if engine.workers is not None and engine.workers > most:
-        reporter.warn(f"{most} of {engine.workers} workers will have work: one for each individual of a generation")
+        reporter.warn(
+            f"{most} of {engine.workers} workers will have work: one for each individual, or shape, of a generation"
+        )
 
 
 def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> SharedData:
@@ -198,8 +201,8 @@ def _inputs(shared: SharedData) -> RunInputs:
     )
 
 
-def _images_hash(inputs: RunInputs) -> str:
-    told = json.dumps([inputs.classes, inputs.fingerprints], sort_keys=True)
+def _images_hash(inputs: RunInputs, *, flip: bool) -> str:
+    told = json.dumps([inputs.classes, inputs.fingerprints, flip], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
 

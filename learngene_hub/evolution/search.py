@@ -10,32 +10,34 @@ That shapes are what evolves, and all of the rest: ours.
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.core.store import KeyedLines
-from learngene_hub.data import Task
+from learngene_hub.data import Task, sample_task
 from learngene_hub.evolution.ancestry import AncestryTask, SharedData
-from learngene_hub.evolution.critics import critic_accuracies
+from learngene_hub.evolution.critics import critic_accuracies, measured_alone
 from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.operators import mutate_shape, random_shape, recombine_shapes, tournament
-from learngene_hub.evolution.plan import CriticPlan, GenerationPlan, SearchPlan, check_precision
+from learngene_hub.evolution.plan import CriticPlan, SearchPlan, check_precision
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import cut, magnitude
 from learngene_hub.genome.shape import Shape, ShapeSpace
 from learngene_hub.genome.surgery import extract
 from learngene_hub.networks import Structure
-from learngene_hub.training.fewshot import draw_tasks
+from learngene_hub.training.fewshot import Images, draw_tasks, support_batches
 from learngene_hub.workers import Pool, Step, threads
 
 FORMAT = 1  # raise it when the same plan gives other accuracies
@@ -51,14 +53,32 @@ class ScoredShape:
         generation: of shapes, from 0.
         parents: ids of the shapes it descends from.
         channels: group -> leading channels that are gene.
-        fitness: mean accuracy of its critics, in [0, 1]; NaN if one diverged.
+        fitness: mean accuracy of its critics, in [0, 1]; NaN if one diverged, or before it is scored.
+        seconds: wall time that passed until it was scored, after the one before.
     """
 
     id: int
     generation: int
     parents: tuple[int, ...]
     channels: Shape
-    fitness: float
+    fitness: float = math.nan
+    seconds: float = 0.0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has no fitness."""
+        return math.isnan(self.fitness)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """In JSON types."""
+        return {
+            "id": self.id,
+            "generation": self.generation,
+            "parents": list(self.parents),
+            "channels": list(self.channels.values()),
+            "fitness": None if self.has_failed else self.fitness,
+        }
 
 
 @dataclass(frozen=True)
@@ -67,53 +87,68 @@ class Found:
 
     Attributes:
         fractions: group -> fraction of its channels, of the best shape.
-        row: the story of the search, in JSON types.
-        images: training images that it took.
-        seconds: wall time, that of another run on its ancestor included.
+        row: the story of the search, in JSON types; its `images` are those that it took, its `seconds` the wall time,
+            that of another run on its ancestor and of starts that were stopped included.
     """
 
     fractions: Mapping[str, float]
     row: Mapping[str, Any]
-    images: int
-    seconds: float
 
 
 @dataclass(frozen=True)
-class CriticTask:
-    """One gene to be scored on some tasks, as a task for a worker.
+class ShapeTask:
+    """One slice of the ancestor to be scored, as a task for a worker.
 
     Attributes:
         label: what the log calls it.
-        gene: to be scored.
+        gene: the slice.
         tasks: of its critics.
         critics: how they live.
-        plan: of the ancestor, for what all have in common.
+        plan: of the search.
     """
 
     label: str
     gene: Genome
     tasks: tuple[Task, ...]
     critics: CriticPlan
-    plan: GenerationPlan
+    plan: SearchPlan
 
-    def __call__(self, shared: SharedData, step: Step) -> tuple[float, ...]:
-        """Accuracies in [0, 1], one a task; NaN where a critic diverged.
+    def __call__(self, shared: SharedData, step: Step) -> float:
+        """Fitness in [0, 1]; NaN where a critic diverged.
 
         Raises:
             EngineError: see `check_precision`.
         """
-        check_precision(self.plan, shared.environment.base.device)
+        ancestor, base = self.plan.ancestor, shared.environment.base
+        check_precision(ancestor, base.device)
+        on_step = partial(step, doing=self.label)
         with threads(self.critics.threads):
-            return critic_accuracies(
-                self.gene,
+            accuracies = critic_accuracies(
+                self._measured(base, on_step),
                 shared.environment.held_out,
                 self.tasks,
                 self.critics.training,
-                body=self.plan.body,
-                cross=self.plan.cross,
-                seed=self.plan.seed,
-                on_step=partial(step, doing=self.label),
+                body=ancestor.body,
+                cross=ancestor.cross,
+                seed=ancestor.seed,
+                on_step=on_step,
             )
+        return sum(accuracies) / len(accuracies)
+
+    def _measured(self, base: Images, on_step: Callable[[int], None]) -> Genome:
+        """The slice with batch norms that know what it computes alone, by the same images for all shapes."""
+        ancestor = self.plan.ancestor
+        draws = generator(ancestor.seed, "shape statistics")
+        task = sample_task(base.labels, n_way=ancestor.ancestry.ways, n_shot=None, n_query=0, generator=draws)
+        batches = support_batches(base, task, ancestor.ancestry.training.optimisation.batch_size, draws)
+
+        def shown() -> Iterator[Tensor]:
+            for images, labels in islice(batches, self.plan.statistics_batches):
+                on_step(len(labels))
+                yield images
+
+        precision = self.critics.training.precision
+        return measured_alone(self.gene, ancestor.body, shown(), precision, base.device)
 
 
 @dataclass(frozen=True)
@@ -145,37 +180,39 @@ class ShapeSearch:
             SelectionError: the ancestor, or every shape of a generation, failed.
             EngineError: see `next_generation`.
         """
-        began, plan = time.monotonic(), self.plan
+        plan = self.plan
         space = ShapeSpace(plan.ancestor.body, plan.fraction)
-        ancestor, is_old = self._ancestor(space)
+        structure, ancestor = space.structure, self._ancestor(space)
         assert ancestor.outcome.genome is not None
-        structure = space.structure
         whole = cut(ancestor.outcome.genome.tensors, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
-        everyone = self._compete(space, _Scorer(self, structure, whole, plan.ancestor.critics, "shape"))
-        finalists, even = self._finals(space, everyone, _Scorer(self, structure, whole, plan.final_critics, "finalist"))
-        best = max((*finalists, even), key=lambda shape: (shape.fitness, -shape.id))
+        sha256 = hashlib.sha256(save(dict(whole.tensors))).hexdigest()
+        everyone = self._compete(space, _Scorer(self, structure, whole, sha256, plan.critics, "shape"))
+        *finalists, even = self._finals(
+            space, everyone, _Scorer(self, structure, whole, sha256, plan.final_critics, "finalist")
+        )
+        best = _fittest((*finalists, even))[0]
         self.reporter.line(
             f"shape {', '.join(map(str, best.channels.values()))}: fitness {best.fitness:.3f} on fresh tasks, "
             f"an even shape {even.fitness:.3f}"
         )
-        seconds = time.monotonic() - began + (ancestor.seconds if is_old else 0.0)
+        seconds = ancestor.seconds + sum(shape.seconds for shape in (*everyone, *finalists, even))
+        left_out = plan.finalists - len(finalists)
         row = {
             "width": plan.ancestor.body.width,
             "groups": list(structure.groups),
             "channels": list(structure.channels.values()),
-            "ancestor": {"fitness": ancestor.outcome.fitness, "loss": ancestor.outcome.loss},
-            "shapes": list(map(_row, everyone)),
-            "finalists": list(map(_row, finalists)),
-            "even": _row(even),
-            "chosen": best.id,
-            "images": plan.images,
+            "shapes": [shape.row for shape in everyone],
+            "finalists": [shape.row for shape in finalists],
+            "even": even.row,
+            "best": best.row,
+            "images": plan.images - left_out * plan.images_a_shape(plan.final_critics),
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),
         }
-        return Found(space.fractions(best.channels), row, plan.images, seconds)
+        return Found(space.fractions(best.channels), row)
 
-    def _ancestor(self, space: ShapeSpace) -> tuple[Founder, bool]:
-        """The whole network, and whether it was trained before."""
+    def _ancestor(self, space: ShapeSpace) -> Founder:
+        """The whole network, trained now or before."""
         task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels)
 
         def train() -> Founder:
@@ -188,21 +225,22 @@ class ShapeSearch:
             self.bar.advance(self.plan.ancestor.images, now="ancestor")
         if founder.outcome.genome is None:
             raise SelectionError("the ancestor of the search failed (NaN); lower `ancestry.lr`")
-        return founder, is_old
+        return founder
 
     def _compete(self, space: ShapeSpace, score: "_Scorer") -> list[ScoredShape]:
         """All shapes of all generations, scored."""
         plan, everyone, winners = self.plan, list[ScoredShape](), list[ScoredShape]()
         for generation in range(plan.generations):
-            born = self._born(space, generation, everyone, winners)
-            fitness = score([shape.channels for shape in born])
-            born = [replace(shape, fitness=value) for shape, value in zip(born, fitness, strict=True)]
+            born = score(self._born(space, generation, everyone, winners))
             everyone += born
             population = [*winners, *born]
-            drawn = generator(plan.ancestor.seed, "shape tournament", generation)
+            alive = [shape.fitness for shape in population if not shape.has_failed]
+            if not alive:
+                raise SelectionError(f"all {len(population)} shapes failed (NaN); lower `critic.lr`")
+            draws = generator(plan.ancestor.seed, "shape tournament", generation)
             scores = torch.tensor([shape.fitness for shape in population], dtype=torch.float64)
-            winners = [population[i] for i in tournament(scores, size=plan.tournament_size, generator=drawn).tolist()]
-            alive = [shape.fitness for shape in population if not math.isnan(shape.fitness)]
+            chosen = tournament(scores, size=min(plan.tournament_size, len(population)), generator=draws)
+            winners = [population[i] for i in chosen.tolist()]
             self.reporter.line(
                 f"shapes {generation + 1}/{plan.generations}: fitness best {max(alive):.3f}, "
                 f"mean {sum(alive) / len(alive):.3f}"
@@ -212,16 +250,17 @@ class ShapeSearch:
     def _born(
         self, space: ShapeSpace, generation: int, before: Sequence[ScoredShape], winners: Sequence[ScoredShape]
     ) -> list[ScoredShape]:
-        """The shapes of `generation`, none of which was there `before`."""
+        """The shapes of `generation`, new ones if `ATTEMPTS` draws find them."""
+        known = {tuple(shape.channels.values()) for shape in before}
         born: list[ScoredShape] = []
-        for number in range(self.plan.population - len(winners)):
+        for number in range(self.plan.born if generation else self.plan.population):
             draws = generator(self.plan.ancestor.seed, "shape", generation, number)
-            known = [shape.channels for shape in (*before, *born)]
             for _ in range(ATTEMPTS):
                 parents, channels = self._child(space, winners, draws)
-                if channels not in known:
+                if tuple(channels.values()) not in known:
                     break
-            born.append(ScoredShape(len(before) + number, generation, parents, channels, math.nan))
+            known.add(tuple(channels.values()))
+            born.append(ScoredShape(len(before) + number, generation, parents, channels))
         return born
 
     def _child(
@@ -234,19 +273,15 @@ class ShapeSearch:
         child = recombine_shapes(pair[0].channels, pair[-1].channels, space, generator=draws)
         return tuple(parent.id for parent in pair), mutate_shape(child, space, generator=draws)
 
-    def _finals(
-        self, space: ShapeSpace, everyone: Sequence[ScoredShape], score: "_Scorer"
-    ) -> tuple[list[ScoredShape], ScoredShape]:
-        """The best shapes and an even one, scored on fresh tasks."""
-        plan = self.plan
-        alive = [shape for shape in everyone if not math.isnan(shape.fitness)]
-        finalists = sorted(alive, key=lambda shape: (-shape.fitness, shape.id))[: plan.finalists]
-        even = ScoredShape(len(everyone), plan.generations, (), space.even(), math.nan)
-        fitness = score([shape.channels for shape in (*finalists, even)])
-        if all(map(math.isnan, fitness)):
+    def _finals(self, space: ShapeSpace, everyone: Sequence[ScoredShape], score: "_Scorer") -> list[ScoredShape]:
+        """The best shapes, and an even one as the last, scored on fresh tasks."""
+        distinct = {tuple(shape.channels.values()): shape for shape in reversed(everyone)}
+        finalists = _fittest(list(distinct.values()))[: self.plan.finalists]
+        even = ScoredShape(len(everyone), self.plan.generations, (), space.even())
+        scored = score([*finalists, even])
+        if all(shape.has_failed for shape in scored):
             raise SelectionError("every shape failed on fresh tasks (NaN); lower `critic.lr`")
-        *again, even = [replace(shape, fitness=value) for shape, value in zip((*finalists, even), fitness, strict=True)]
-        return again, even
+        return scored
 
 
 @dataclass(frozen=True)
@@ -257,6 +292,7 @@ class _Scorer:
         search: whose workers do it.
         structure: of the ancestor.
         whole: the ancestor, its channels in order of importance.
+        sha256: of its tensors.
         critics: how critics live.
         title: of a shape, in the bar and as the name of a file.
     """
@@ -264,23 +300,30 @@ class _Scorer:
     search: ShapeSearch
     structure: Structure
     whole: Genome
+    sha256: str
     critics: CriticPlan
     title: str
 
-    def __call__(self, shapes: Sequence[Shape]) -> list[float]:
-        """The fitness of every shape; NaN where a critic diverged."""
+    def __call__(self, shapes: Sequence[ScoredShape]) -> list[ScoredShape]:
+        """The same shapes with their fitness."""
         search, lines = self.search, KeyedLines(self.search.folder, self.title, self._key, self.search.reporter)
-        known = {tuple(line["channels"]): line["fitness"] for line in lines.read()}
-        waiting = [shape for shape in shapes if tuple(shape.values()) not in known]
-        search.bar.advance((len(shapes) - len(waiting)) * self.critics.images, now=self.title)
-        tasks = self._tasks(waiting)
-        for number, accuracies in search.workers.run(
-            tasks, lambda images, doing: search.bar.advance(images, now=doing)
-        ):
-            channels, fitness = tuple(waiting[number].values()), sum(accuracies) / len(accuracies)
-            known[channels] = None if math.isnan(fitness) else fitness
-            lines.append({"channels": list(channels), "fitness": known[channels]})
-        return [math.nan if (fitness := known[tuple(shape.values())]) is None else fitness for shape in shapes]
+        known = {tuple(line["channels"]): (line["fitness"], line["seconds"]) for line in lines.read()}
+        waiting = [shape for shape in shapes if tuple(shape.channels.values()) not in known]
+        images = search.plan.images_a_shape(self.critics)
+        search.bar.advance((len(shapes) - len(waiting)) * images, now=self.title)
+
+        def step(images: int, doing: str) -> None:
+            search.bar.advance(images, now=doing)
+
+        before = time.monotonic()
+        for number, fitness in search.workers.run(self._tasks(waiting), step):
+            channels, now = tuple(waiting[number].channels.values()), time.monotonic()
+            known[channels] = None if math.isnan(fitness) else fitness, round(now - before, 3)
+            lines.append(
+                {"channels": list(channels), **dict(zip(("fitness", "seconds"), known[channels], strict=True))}
+            )
+            before = now
+        return [_with(shape, *known[tuple(shape.channels.values())]) for shape in shapes]
 
     @property
     def _key(self) -> dict[str, Any]:
@@ -289,11 +332,11 @@ class _Scorer:
         return {
             "format": FORMAT,
             "images": self.search.ancestors.images,
-            "ancestor": hashlib.sha256(save(dict(self.whole.tensors))).hexdigest(),
-            "plan": repr((plan.seed, plan.body, plan.cross, self.critics)),
+            "ancestor": self.sha256,
+            "plan": repr((plan.seed, plan.body, plan.cross, self.critics, self.search.plan.statistics_batches)),
         }
 
-    def _tasks(self, shapes: Sequence[Shape]) -> list[CriticTask]:
+    def _tasks(self, shapes: Sequence[ScoredShape]) -> list[ShapeTask]:
         plan, critics = self.search.plan.ancestor, self.critics
         tasks = draw_tasks(
             self.search.shared.environment.held_out.labels,
@@ -305,22 +348,21 @@ class _Scorer:
             path=(f"{self.title} task",),
         )
         return [
-            CriticTask(
+            ShapeTask(
                 f"{self.title} {number}/{len(shapes)}",
-                extract(self.whole.tensors, self.structure, shape),
+                extract(self.whole.tensors, self.structure, shape.channels),
                 tasks,
                 critics,
-                plan,
+                self.search.plan,
             )
             for number, shape in enumerate(shapes, start=1)
         ]
 
 
-def _row(shape: ScoredShape) -> dict[str, Any]:
-    return {
-        "id": shape.id,
-        "generation": shape.generation,
-        "parents": list(shape.parents),
-        "channels": list(shape.channels.values()),
-        "fitness": None if math.isnan(shape.fitness) else shape.fitness,
-    }
+def _fittest(shapes: Sequence[ScoredShape]) -> list[ScoredShape]:
+    """Those that did not fail, the fittest first, of equals the first-born."""
+    return sorted((shape for shape in shapes if not shape.has_failed), key=lambda shape: (-shape.fitness, shape.id))
+
+
+def _with(shape: ScoredShape, fitness: float | None, seconds: float) -> ScoredShape:
+    return replace(shape, fitness=math.nan if fitness is None else fitness, seconds=seconds)

@@ -62,8 +62,9 @@ class SearchRecord(_Part):
         method: `tournaments`, or `random`: every shape was drawn anew.
         width: of the networks that were trained for it.
         shapes: that were compared.
-        fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that did not choose the finalists.
-        even_fitness: the same, of the same fraction of every group of channels.
+        fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that chose it among the finalists.
+        even_fitness: the same, of an even shape: the same fraction of every group of channels; None: it diverged.
+        is_even: whether the even shape was the best.
         images: training images of the search; the evolution's cost holds them too.
         seconds: wall time of the search, likewise.
     """
@@ -73,6 +74,7 @@ class SearchRecord(_Part):
     shapes: int = Field(ge=1)
     fitness: float = Field(ge=0, le=1)
     even_fitness: float | None = Field(ge=0, le=1)
+    is_even: bool
     images: int = Field(ge=1)
     seconds: float = Field(ge=0)
 

@@ -5,7 +5,7 @@ All defaults live here and are ours, since the hyper-parameters of the paper are
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from learngene_hub.families import FAMILIES, NetworkName
 
@@ -28,6 +28,14 @@ class NetworkSection(Section):
     depth: int | None = Field(None, ge=1, le=1000, description="as the family counts it; its default when absent")
 
 
+def _shape(value: object) -> object:
+    if value in ("evolve", "taper"):
+        return value
+    if isinstance(value, list | tuple) and value and all(type(size) is int and size >= 1 for size in value):
+        return tuple(value)
+    raise ValueError(f"expected evolve, taper, or channels of each group such as [16, 32, 64], found {value!r:.60}")
+
+
 class GeneSection(Section):
     """How much of every layer is gene, and what a newborn's other channels may tell it."""
 
@@ -35,10 +43,9 @@ class GeneSection(Section):
         0.45,
         gt=0,
         le=1,
-        description="sets the gene's budget: at most as many parameters as with this fraction of the channels of every "
-        "layer",
+        description="sets the gene's budget: as many numbers as with this fraction of the channels of every layer",
     )
-    shape: Literal["evolve", "taper"] | tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    shape: Annotated[Literal["evolve", "taper"] | tuple[int, ...], BeforeValidator(_shape)] = Field(
         "taper",
         description="channels of every layer that are gene: found by a search (`evolve`), falling by `taper`, or a "
         "list of numbers, one for each group of channels",
@@ -154,8 +161,8 @@ class SearchSection(Section):
         0.25,
         ge=0.05,
         le=4,
-        description="factor on the channels of the networks that the search trains, if theirs is not lower; the shape "
-        "that is found is scaled to the network's own width",
+        description="factor on the channels of the networks that the search trains, or `network.width` if that is "
+        "lower; the shape that is found is scaled to the network's own width",
     )
     method: Literal["tournaments", "random"] = Field(
         "tournaments", description="random: every shape is drawn anew, none descends from another"
@@ -165,15 +172,9 @@ class SearchSection(Section):
     tournament_size: int = Field(3, ge=2, description="shapes a group; the best of each group survives")
     generations: Count = Field(6, le=10_000, description="generations of shapes")
     tasks: Count = Field(3, description="critic tasks that score a shape, the same for all")
-    steps: Count = Field(20, description="optimiser steps of these; all else is as in `critic`")
+    steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
     finalists: Count = Field(4, description="best shapes that are scored once more, on fresh tasks of `critic.steps`")
     final_tasks: Count = Field(8, description="fresh tasks for each finalist; the best of them is the gene's shape")
-
-    @property
-    def shapes(self) -> int:
-        """Shapes that are scored: those that survive keep their scores."""
-        survivors = -(-self.population // self.tournament_size)
-        return self.population + (self.generations - 1) * (self.population - survivors)
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

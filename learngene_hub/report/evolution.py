@@ -72,19 +72,22 @@ def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
 
 def _search_words(search: Record) -> str:
     """What the search found, in a sentence."""
-    ended = [*search["finalists"], search["even"]]
-    best = next(shape for shape in ended if shape["id"] == search["chosen"])
-    even = search["even"]["fitness"]
-    beside = "" if even is None else f", an even shape {numbers.percent(even)} %"
+    best, even = search["best"], search["even"]
+    found = f"{numbers.percent(best['fitness'])} % on fresh tasks, by which it was selected"
+    if best == even:
+        found = f"The even shape, the same share of every group, was the best: {found}."
+    else:
+        beside = "" if even["fitness"] is None else f"; an even shape has {numbers.percent(even['fitness'])} %"
+        found = f"The best has a fitness of {found}{beside}."
     return (
         f"{numbers.count(len(search['shapes']))} shapes were compared, in networks of width {search['width']:g}, with "
-        f"{numbers.count(search['images'])} training images in all. The best has a fitness of "
-        f"{numbers.percent(best['fitness'])} % on fresh tasks{beside}."
+        f"{numbers.count(search['images'])} training images in all. {found}"
     )
 
 
 def _generations(rows: Sequence[Record]) -> list[Generation]:
-    before = [(0, 0.0), *((row["images"], row["seconds"]) for row in rows)]
+    search = rows[0].get("search") or {"images": 0, "seconds": 0.0}
+    before = [(search["images"], search["seconds"]), *((row["images"], row["seconds"]) for row in rows)]
     return [
         Generation(
             generation=row["generation"] + 1,

@@ -12,10 +12,12 @@ from quick_evaluation import QUICK, start
 from learngene_hub import Learngene, evaluate, evolve
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.evolution import search
+from learngene_hub.evolution.checkpoint import metrics_rows
 from learngene_hub.evolution.dry_run import evolution_flops, forecast
 from learngene_hub.evolution.page import write_page
-from learngene_hub.evolution.plan import network_body, plan_search, recipe_channels
+from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.genome.shape import ShapeSpace
+from learngene_hub.report import render_evolution
 from learngene_hub.workers import EngineOptions
 
 SEARCH = (
@@ -60,9 +62,8 @@ def untimed(row):
 
 def test_the_gene_has_the_shape_that_was_found_scaled_to_the_width_of_its_network(recipe, run):
     row, gene = first_row(run)["search"], Learngene.from_pretrained(run)
-    chosen = next(shape for shape in (*row["finalists"], row["even"]) if shape["id"] == row["chosen"])
     small = ShapeSpace(replace(network_body(recipe()), width=row["width"]), recipe().gene.fraction)
-    fractions = small.fractions(dict(zip(row["groups"], chosen["channels"], strict=True)))
+    fractions = small.fractions(dict(zip(row["groups"], row["best"]["channels"], strict=True)))
     space = ShapeSpace(network_body(recipe()), recipe().gene.fraction)
     assert gene.config.channels == space.fitted(fractions)
     assert space.numbers(gene.config.channels) <= space.budget
@@ -79,7 +80,7 @@ def test_shapes_descend_from_winners_and_none_is_scored_twice(run):
     best = sorted(shapes, key=lambda shape: (-shape["fitness"], shape["id"]))[:2]
     assert [shape["id"] for shape in row["finalists"]] == [shape["id"] for shape in best]
     finals = [*row["finalists"], row["even"]]
-    assert row["chosen"] == max(finals, key=lambda shape: (shape["fitness"], -shape["id"]))["id"]
+    assert row["best"] == max(finals, key=lambda shape: (shape["fitness"], -shape["id"]))
 
 
 def test_random_shapes_have_no_parents_and_are_as_many(recipe, run, tmp_path):
@@ -108,37 +109,64 @@ def test_a_search_that_was_stopped_goes_on_and_ends_with_the_same_bytes(recipe, 
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
+def test_a_search_stopped_within_a_generation_keeps_the_shapes_that_were_scored(recipe, run, tmp_path, monkeypatch):
+    scored, real = [], search.critic_accuracies
+
+    def stopping(gene, *rest, **more):
+        scored.append(gene.sizes)
+        if len(scored) == 3:
+            raise KeyboardInterrupt("stopped by the test")
+        return real(gene, *rest, **more)
+
+    monkeypatch.setattr(search, "critic_accuracies", stopping)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe(), out=tmp_path / "run")
+    (kept,) = (tmp_path / "run/state").glob("shape-*.jsonl")
+    assert len(kept.read_text().splitlines()) == 2
+    kept.write_text(kept.read_text() + '{"channels": [1')  # the line that a kill tore
+    evolve(recipe(), out=tmp_path / "run", resume=True)
+    assert len(scored) == 3 + 2 + 2 + 2 + 3
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
+
+
 @pytest.mark.slow
 def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
     evolve(recipe(), out=tmp_path / "run", engine=EngineOptions(workers=2))
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (run / WEIGHTS).read_bytes()
+    assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
 def test_a_kept_fitness_that_was_edited_is_measured_again(recipe, run, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe(), out=tmp_path / "run", reporter=Listener(2))
     (kept,) = (tmp_path / "run/state").glob("shape-*.jsonl")
-    kept.write_text(kept.read_text().replace('"fitness": 0.', '"fitness": 0.9', 1))
-    evolve(recipe(), out=tmp_path / "run", resume=True)
+    before = kept.read_text()
+    kept.write_text(before.replace('"fitness": 0.', '"fitness": 0.9', 1))
+    assert kept.read_text() != before
+    heard = Listener()
+    evolve(recipe(), out=tmp_path / "run", resume=True, reporter=heard)
+    assert any("1 line is damaged or edited: measured again" in warning for warning in heard.warnings)
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
-def test_other_images_do_not_take_what_was_kept(recipe, tmp_path):
+@pytest.mark.parametrize("change", ["data.images_per_class=11", "data.flip=false"])
+def test_other_images_do_not_take_what_was_kept(recipe, tmp_path, change):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe(), out=tmp_path / "run", reporter=Listener(2))
-    other = recipe("data.images_per_class=11")
+    other = recipe(change)
     evolve(other, out=tmp_path / "run")
     evolve(other, out=tmp_path / "alone")
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(tmp_path / "alone"))
 
 
-def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, run):
-    images = first_row(run)["images"]
-    config = Learngene.from_pretrained(run).config
-    assert config.origin.cost.images == forecast(recipe(), device=torch.device("cpu")).images
-    plan = plan_search(recipe(), classes=8, precision="float32", threads=1)
-    assert first_row(run)["search"]["images"] == plan.images == (3 + 30) * 8 + 8 * 2 * 8 + 2 * 8 + 3 * 2 * 2 * 8
-    assert images > plan.images
+def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
+    longer, heard = recipe("critic.tasks=2", "search.tasks=3"), Listener()
+    gene = evolve(longer, out=tmp_path / "run", reporter=heard)
+    (bar,) = (bar for bar in heard.bars if bar["title"] == "evolving")
+    assert bar["done"] == bar["total"] == gene.config.origin.cost.images
+    assert bar["total"] == forecast(longer, device=torch.device("cpu")).images
+    ancestor, shape, finalist = (3 + 30) * 8 + 2 * 2 * 8, (3 * 2 + 5) * 8, (2 * 2 + 5) * 8
+    assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 8 * shape + 3 * finalist
     given = recipe("gene.shape=taper")
     assert evolution_flops(recipe(), network_body(recipe())) > evolution_flops(given, network_body(given))
 
@@ -149,7 +177,7 @@ def test_config_and_card_tell_how_the_shape_was_found(run, tiny_run):
     assert (record.method, record.width, record.shapes, record.images) == ("tournaments", 0.05, 8, row["images"])
     assert record.fitness == max(shape["fitness"] for shape in (*row["finalists"], row["even"]))
     assert (
-        f"the best of 8, found by tournaments in networks of width 0.05: {record.fitness:.1%}"
+        f"of 8 found by tournaments in networks of width 0.05: {record.fitness:.1%}"
         in (run / "gene/README.md").read_text()
     )
     assert Learngene.from_pretrained(tiny_run).config.origin.search is None
@@ -176,14 +204,51 @@ def test_shapes_whose_critics_diverge_never_win(recipe, tmp_path, monkeypatch):
     def sometimes(gene, *rest, **more):
         calls.append(gene.sizes)
         accuracies = real(gene, *rest, **more)
-        return accuracies if len(calls) % 2 else (math.nan,)
+        return (math.nan,) if len(calls) in {2, 5, 9} else accuracies  # the ninth is the first finalist
 
     monkeypatch.setattr(search, "critic_accuracies", sometimes)
     evolve(recipe(), out=tmp_path / "run")
     row = first_row(tmp_path / "run")["search"]
-    assert {shape["fitness"] is None for shape in row["shapes"]} == {True, False}
-    parents = {parent for shape in row["shapes"] for parent in shape["parents"]}
-    assert all(shape["fitness"] is not None for shape in row["shapes"] if shape["id"] in parents)
+    assert [shape["id"] for shape in row["shapes"] if shape["fitness"] is None] == [1, 4]
+    assert not {1, 4} & {parent for shape in row["shapes"] for parent in shape["parents"]}
+    assert row["finalists"][0]["fitness"] is None
+    assert row["best"]["fitness"] is not None
+
+
+def test_a_search_in_which_every_shape_fails_says_what_to_change(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "critic_accuracies", lambda *_, **__: (math.nan,))
+    with pytest.raises(SelectionError, match=r"all 4 shapes failed \(NaN\); lower `critic\.lr`"):
+        evolve(recipe(), out=tmp_path / "run")
+
+
+def _nobody_alive(row):
+    row["shapes"] = [shape | {"fitness": None} if shape["generation"] == 0 else shape for shape in row["shapes"]]
+
+
+HOSTILE = {
+    "a generation that is far away": lambda row: row["shapes"][-1].update(generation=10**12),
+    "nobody alive at first": _nobody_alive,
+    "a parent that is unknown": lambda row: row["shapes"][0].update(parents=[99]),
+    "a finalist that is unknown": lambda row: row["finalists"][0].update(id=99),
+    "a best that was not in the finals": lambda row: row["best"].update(fitness=0.123),
+    "too few channels": lambda row: row["even"]["channels"].pop(),
+    "no fitness of the best": lambda row: row["best"].update(fitness=None),
+    "long names": lambda row: row.update(groups=["x" * 10**5] * len(row["groups"])),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_story_of_a_search_that_contradicts_itself_is_no_row(run, change):
+    row = first_row(run)
+    assert metrics_rows(json.dumps(row).encode()) == [row]
+    change(row["search"])
+    assert metrics_rows(json.dumps(row).encode()) == []
+
+
+def test_names_of_groups_are_drawn_as_they_are(run):
+    row = first_row(run)
+    row["search"]["groups"][0] = r"$\frac{$"
+    assert "<h2>Shape</h2>" in render_evolution([row], title="x", chosen=row["best_id"])
 
 
 def test_a_gene_whose_shape_was_found_is_evaluated_beside_its_baselines(run, tmp_path, monkeypatch):
@@ -200,14 +265,20 @@ def test_genes_of_other_shapes_cost_as_many_images_in_all(run, tmp_path, monkeyp
     gene, *others = (start(results, name) for name in ("learngene", *names))
     for other in others:
         assert other.cost.images == pytest.approx(gene.cost.images, abs=2 * 4 * 8 / 2)  # half a step of all lives
-        assert other.inherited < 1
 
 
 def test_a_baseline_that_is_the_gene_itself_is_left_out(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
     heard = Listener()
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=("even-shape",), reporter=heard)
-    assert "even-shape is left out: the gene was made so itself" in heard.warnings
+    assert "even-shape is left out: this is the gene's own recipe" in heard.warnings
+
+
+def test_a_search_dearer_than_the_gene_is_left_out(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
+    heard = Listener()
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=("random-shape",), reporter=heard)
+    assert any("random-shape is left out: its search would take all of the" in one for one in heard.warnings)
 
 
 def test_a_shape_that_is_to_be_found_counts_as_an_even_one_before(recipe):

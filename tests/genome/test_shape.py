@@ -136,5 +136,6 @@ def test_a_recipe_may_give_the_channels_of_every_group(tiny):
             NetworkError, match=r"gene\.shape: expected a number of channels for each group of lg_vgg11"
         ):
             recipe_channels(tiny(f"gene.shape={wrong}"))
-    with pytest.raises(RecipeError, match=r"gene\.shape"):
-        tiny("gene.shape=oval")
+    for wrong in ("oval", "[]", "[0, 1]", "[1.5]", "7"):
+        with pytest.raises(RecipeError, match=r"gene\.shape: expected evolve, taper, or channels of each group"):
+            tiny(f"gene.shape={wrong}")

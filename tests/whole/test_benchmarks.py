@@ -61,12 +61,12 @@ def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch
     clock = iter([0.0, 10.0, 13.0, 20.0])
     monkeypatch.setattr(generation.time, "process_time", lambda: next(clock))
     monkeypatch.setattr(critics, "train", lambda: None)
-    monkeypatch.setattr(ancestry, "critic_fitness", lambda: critics.train())
-    before = ancestry.critic_fitness
+    monkeypatch.setattr(ancestry, "critic_accuracies", lambda: critics.train())
+    before = ancestry.critic_accuracies
     with generation.clocked() as spent:
-        ancestry.critic_fitness()
+        ancestry.critic_accuracies()
     assert spent == {generation.TRAINING: 3.0, generation.CRITICS: 17.0}
-    assert ancestry.critic_fitness is before
+    assert ancestry.critic_accuracies is before
 
 
 def test_a_simulated_generation_is_its_tasks_and_their_genes_one_after_another():

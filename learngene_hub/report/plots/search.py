@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from learngene_hub.report.lineage import Record
-from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure
+from learngene_hub.report.lineage import Record, line_of
+from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,13 +31,9 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
 
     shapes = {shape["id"]: shape for shape in search["shapes"] if shape["fitness"] is not None}
     points = {id_: (shape["generation"] + 1, 100 * shape["fitness"]) for id_, shape in shapes.items()}
-    line, waiting = set[int](), [search["chosen"]]
-    while waiting:
-        if (id_ := waiting.pop()) in shapes and id_ not in line:
-            line.add(id_)
-            waiting.extend(shapes[id_]["parents"])
+    line = line_of(search["best"]["id"], [{"individuals": [*search["shapes"], search["even"]]}])
+    pairs = [(parent, id_) for id_, shape in shapes.items() for parent in shape["parents"] if parent in shapes]
     for is_line, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8))[len(points) > MANY :]:
-        pairs = [(parent, id_) for id_, shape in shapes.items() for parent in shape["parents"] if parent in shapes]
         ends = [[points[id_] for id_ in pair] for pair in pairs if line.issuperset(pair) is is_line]
         axes.add_collection(LineCollection(ends, colors=colour, linewidths=width, zorder=1 + is_line))
     x, y = zip(*points.values(), strict=True)
@@ -50,7 +46,8 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
     if search["even"]["fitness"] is not None:
         even = 100 * search["even"]["fitness"]
         axes.scatter([last + 1], [even], s=48, c=LINE_COLOUR, marker="X", zorder=4, label="even shape, fresh tasks")
-    axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="the chosen shape's ancestors")
+    if len(line) > 1:
+        axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="the best shape and its ancestors")
     step = -(-last // MOST_TICKS)
     axes.set_xticks([*range(1, last + 1, step), last + 1], [*map(str, range(1, last + 1, step)), "fresh tasks"])
     axes.set(xlabel="generation of shapes", ylabel="fitness: accuracy of critics\non held-out classes, %")
@@ -62,8 +59,7 @@ def _draw_shapes(axes: "Axes", search: Record) -> None:
     groups, full = search["groups"], search["channels"]
     best = _best_so_far(search["shapes"])
     step = -(-len(best) // MOST_BARS)
-    ended = [*search["finalists"], search["even"]]
-    chosen = next(shape["channels"] for shape in ended if shape["id"] == search["chosen"])
+    chosen = search["best"]["channels"]
     drawn = [*((f"best after generation {i + 1}", best[i]) for i in range(0, len(best), step)), ("chosen", chosen)]
     width = 0.85 / len(drawn)
     for place, (name, channels) in enumerate(drawn):
@@ -75,7 +71,7 @@ def _draw_shapes(axes: "Axes", search: Record) -> None:
     even = [100 * mine / whole for mine, whole in zip(search["even"]["channels"], full, strict=True)]
     for group, share in enumerate(even):
         axes.hlines(share, group - 0.45, group + 0.45, color=LINE_COLOUR, lw=1.5, label="" if group else "even shape")
-    labels = [f"{name}\n{mine} of {whole}" for name, mine, whole in zip(groups, chosen, full, strict=True)]
+    labels = [f"{plain(name)}\n{mine} of {whole}" for name, mine, whole in zip(groups, chosen, full, strict=True)]
     axes.set_xticks(range(len(groups)), labels, rotation=35 if len(groups) > 8 else 0, fontsize=7)
     axes.set(ylabel="channels that are gene, %", ylim=(0, 104))
     axes.legend(frameon=False, fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
