@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -129,7 +130,7 @@ class _SearchRow(_Part):
         if self.best.fitness is None or self.best not in (*self.finalists, self.even):
             raise ValueError("the best shape is none of the finalists")
         born = [one.generation for one in self.shapes]
-        if born != sorted(born) or set(born) != set(range(born[-1] + 1)):
+        if born[0] != 0 or not all(later - earlier in {0, 1} for earlier, later in pairwise(born)):
             raise ValueError("the generations of the shapes are not 0, 1, 2...")
         if all(one.fitness is None for one in self.shapes if one.generation == 0):
             raise ValueError("every shape of the first generation failed")
