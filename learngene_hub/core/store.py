@@ -5,6 +5,7 @@ A checksum guards against damage and careless edits, not against a forger, who c
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,12 +15,13 @@ from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError
 
-from learngene_hub.core.errors import LearngeneError, StorageError
+from learngene_hub.core.errors import LearngeneError, RunError, StorageError
 from learngene_hub.core.files import (
     alone,
     append_line,
     atomic_path,
     file_sha256,
+    leads_out,
     parse_json,
     read_file,
     read_json,
@@ -97,14 +99,16 @@ class KeyedStore(Generic[Value]):
             return made
 
     def peek(self, key: Key) -> Value | None:
-        """The value of `key`; None unless it is kept, and every file of it is as it was written."""
+        """The value of `key`; None unless it is kept, every file of it as it was written, and none a link elsewhere."""
         path = self.path(key)
         try:
-            entry = read_json(path / ENTRY_NAME, most=MOST_ENTRY)
-            files = [file for file in path.iterdir() if file.name != ENTRY_NAME]
-            if entry["key"] != parse_json(_canonical(key)) or not all(map(Path.is_file, files)):
+            files = list(path.iterdir())
+            if any(leads_out(file, self.folder) or not file.is_file() for file in files):
                 return None
-            if entry[CHECKSUM] != {file.name: file_sha256(file) for file in files}:
+            entry = read_json(path / ENTRY_NAME, most=MOST_ENTRY)
+            if entry["key"] != parse_json(_canonical(key)):
+                return None
+            if entry[CHECKSUM] != {file.name: file_sha256(file) for file in files if file.name != ENTRY_NAME}:
                 return None
             return self.read(path)
         except UNREADABLE:
@@ -113,9 +117,11 @@ class KeyedStore(Generic[Value]):
     def find(self, key: Key) -> Value | None:
         """The value of `key`, which the caller holds; None if it is not kept, or damaged: that is told, and removed."""
         kept, path = self.peek(key), self.path(key)
-        if kept is None and path.exists():
+        if kept is None and os.path.lexists(path):
             self.reporter.warn(f"{self.title}: made again, since {path} is damaged or was edited")
             shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink()  # a link, whose target stays, or a file
         return kept
 
     def keep(self, key: Key, value: Value) -> None:
@@ -170,10 +176,18 @@ class KeyedLines:
         self._reporter = reporter
 
     def read(self) -> list[dict[str, Any]]:
-        """The lines that are as they were written; others are told and taken out, but for a last one torn by a kill."""
-        if self._file is None or not self._file.exists():
+        """The lines that are as they were written; others are told and taken out, but for a last one torn by a kill.
+
+        Raises:
+            RunError: what is there is no file, too large, or a link to somewhere else.
+        """
+        if self._file is None or not os.path.lexists(self._file):
             return []
-        *whole, torn = read_file(self._file, most=MOST_LINES).split(b"\n")
+        self._check_own(self._file)
+        try:
+            *whole, torn = read_file(self._file, most=MOST_LINES).split(b"\n")
+        except OSError as error:
+            raise RunError(f"{self._file}: cannot be read ({error}); remove it, or restore it") from None
         kept = [(line, content) for line in whole if (content := self._content(line)) is not None]
         if damaged := len(whole) - len(kept):
             lines = "1 line is" if damaged == 1 else f"{damaged} lines are"
@@ -183,12 +197,25 @@ class KeyedLines:
         return [content for _, content in kept]
 
     def append(self, content: Mapping[str, Any]) -> None:
-        """Keep one more."""
+        """Keep one more.
+
+        Raises:
+            RunError: as `read`.
+            StorageError: no space, or no permission.
+        """
         if self._file is None:
             return
+        self._check_own(self._file)
         with written(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
         append_line(self._file, json.dumps(sealed(content, self._salt)))
+
+    def _check_own(self, file: Path) -> None:
+        home = file.parent.parent
+        if any(os.path.lexists(path) and leads_out(path, home) for path in (file.parent, file)):
+            raise RunError(f"{file}: a link out of {home}; remove it, or put the file itself there")
+        if file.exists() and not file.is_file():
+            raise RunError(f"{file}: expected a file, found a folder, pipe or device; remove it")
 
     def _content(self, line: bytes) -> dict[str, Any] | None:
         try:

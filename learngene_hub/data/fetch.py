@@ -29,6 +29,7 @@ from learngene_hub.hub.listing import Listing, fetch_listing
 
 MOST_LISTING = 64 * 10**6  # bytes, of some 250,000 files
 DESCRIPTIONS = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # of a data set; what `datasets` reads first
+MOST_REPEATED = 2  # times their size that come of files whose answers are cut and begun anew
 WORKERS = 8  # files fetched at a time
 _HASH = re.compile(r"[0-9a-f]{32,64}")
 _RESOLVED = re.compile(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/")
@@ -127,7 +128,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     """
     size = _checked_size(chosen, names)
     seconds = time_limit() * max(1.0, size / (LIMIT_MB * 1e6))
-    paths, come, waiting, is_over = dict[str, str](), [0.0], iter(names), Event()
+    paths, come, received, waiting, is_over = dict[str, str](), [0.0], [0.0], iter(names), Event()
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
 
         class Watched(tqdm):
@@ -139,9 +140,10 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
 
             def update(self, n: float | None = 1) -> None:
                 with _lock:
-                    come[0] += n or 0
+                    come[0] += n or 0  # less what is fetched once more from its begin
+                    received[0] += max(0.0, n or 0)
                     bar.advance((n or 0) / 1e6)
-                if self.may_stop and (is_over.is_set() or come[0] > size):
+                if self.may_stop and (is_over.is_set() or come[0] > size or received[0] > MOST_REPEATED * size):
                     raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
 
             def update_transfer(self, n: float = 1) -> None:

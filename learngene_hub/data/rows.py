@@ -140,7 +140,7 @@ def open_hub(
                 f"{silence or error}. Without a connection, point data.path= (`learngene evaluate`: --data) at a local "
                 "copy (Parquet files, or class folders of images); data.preset=glyphs needs no download"
             ) from error
-        homes = tuple(Path(one).resolve() for one in (datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE))
+        homes = tuple(Path(one).resolve() for one in (constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE))
         parts = [
             _part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()
         ]

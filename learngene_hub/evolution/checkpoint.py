@@ -25,10 +25,10 @@ from learngene_hub.core.errors import NetworkError, RecipeError, RunError, first
 from learngene_hub.core.files import append_line, atomic_path, leads_out, parse_json, read_file, write_text
 from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.evolution.individual import EvolutionState, Individual
-from learngene_hub.evolution.plan import gene_shape, network_body, recipe_channels
+from learngene_hub.evolution.plan import ancestor_body, gene_shape, network_body, recipe_channels
 from learngene_hub.gene.config import MOST_WIDTH
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
-from learngene_hub.genome.birth import body_channels
+from learngene_hub.genome.birth import Body, body_channels
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
@@ -187,8 +187,16 @@ def check_room_for(out: Path, recipe: Recipe) -> None:
         StorageError: it has not.
     """
     gene = sum(tensor.nbytes for tensor in gene_shape(recipe).values())
-    there = sum(file.stat().st_size for file in (out / STATE_FOLDER).glob("*"))
-    files.check_room(out, (POOLS * recipe.evolution.pool_size + 1) * gene + MORE_ROOM - there, "the run")
+    ancestor = _whole_bytes(ancestor_body(recipe)) if recipe.gene.shape == "evolve" else 0
+    there = sum(file.lstat().st_size for file in (out / STATE_FOLDER).rglob("*"))
+    needed = (POOLS * recipe.evolution.pool_size + 1) * gene + ancestor + MORE_ROOM
+    files.check_room(out, needed - there, "the run")
+
+
+def _whole_bytes(body: Body) -> int:
+    """Of all kernels of a network."""
+    structure = plan_structure(body.network, width=body.width, depth=body.depth)
+    return 4 * structure.parameters(in_chans=body.in_chans)
 
 
 def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inputs: RunInputs) -> None:

@@ -245,7 +245,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
     ancestor = replace(
         line,
         generation=-1,
-        body=replace(line.body, width=min(line.body.width, search.width)),
+        body=ancestor_body(recipe),
         individuals=1,
         ancestry=replace(
             line.ancestry,
@@ -288,6 +288,12 @@ def _rates(recipe: Recipe, generation: int) -> tuple[Rate, Rate | None]:
 def network_body(recipe: Recipe) -> Body:
     """What the networks of `recipe` are built as."""
     return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
+
+
+def ancestor_body(recipe: Recipe) -> Body:
+    """What the ancestor of a search for the gene's shape is built as."""
+    body = network_body(recipe)
+    return replace(body, width=min(body.width, recipe.search.width))
 
 
 def recipe_channels(recipe: Recipe) -> dict[str, int]:

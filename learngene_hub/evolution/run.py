@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import LOCK_NAME, atomic_path, claim, write_text
+from learngene_hub.core.files import LOCK_NAME, atomic_path, claim, leads_out, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestry import SharedData
@@ -221,6 +222,9 @@ def _check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter
 
 def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
     """What is to be resumed; None for a fresh start in an empty folder, or after a kill in the first generation."""
+    folder = out / STATE_FOLDER
+    if os.path.lexists(folder) and leads_out(folder, out):
+        raise RunError(f"{folder}: a link out of {out}; put the folder itself there, or give another --out")
     sweep(out)
     if not has_state(out):
         foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")

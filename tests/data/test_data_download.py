@@ -12,7 +12,7 @@ import pytest
 from hub_server import Fault
 from huggingface_hub import HfApi, constants, file_download
 from huggingface_hub.utils import _http
-from image_tables import Listener, levels, write_parquet
+from image_tables import Listener, levels, png, write_parquet
 
 from learngene_hub.core.errors import DataError, HubError, HubUnreachableError
 from learngene_hub.data import fetch
@@ -101,6 +101,20 @@ def test_a_data_set_cannot_name_files_of_this_machine(shared, tmp_path):
     )
     with pytest.raises(DataError, match=r"Cannot load 'owner/pets'.*Data files don't belong to owner/pets"):
         load_classes(DataSource(None, REPO, 8), ["ant"])
+
+
+def test_its_tables_cannot_name_files_beside_the_caches(shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_CACHE_HOME", tmp_path / "home")  # where the token lies
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/secret.png").write_bytes(png(7))
+    cells = [{"bytes": None, "path": str(tmp_path / "home/secret.png")}, {"bytes": png(1), "path": None}]
+    features = {"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}}
+    features["label"] = datasets.ClassLabel(names=["ant", "bee"])
+    table = datasets.Dataset.from_dict({"image": cells, "label": [0, 1]}, features=datasets.Features(features))
+    table.to_parquet(tmp_path / "odd.parquet")
+    shared(PARQUET, (tmp_path / "odd.parquet").read_bytes())
+    with pytest.raises(DataError, match="the file lies outside the data set"):
+        load()
 
 
 # Answers that are none of a Hub's
@@ -246,6 +260,26 @@ def test_a_file_without_end_is_read_no_further_than_the_hub_lists(hub, shared, a
     with pytest.raises(HubError, match=r"^owner/pets: more came than the 0\.00\d MB that the Hub lists"):
         load()
     assert sum(sent) < 50e6  # of 100 MB; what the system had taken is not read
+
+
+@pytest.mark.parametrize("cuts", [1, 20])
+def test_an_answer_that_is_cut_and_begun_anew_is_read_twice_at_most(
+    hub, shared, answers, storage, monkeypatch, tmp_path, cuts
+):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)
+    monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_SECONDS", "20")
+    content = (tmp_path / "pets.parquet").read_bytes()
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(content)
+    address, _, heads = storage(*[([head, content[:-50]], False)] * cuts, ([head, content], False))
+    commit = hub.commits(REPO, kind="datasets")[0]
+    headers = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{"0" * 64}"', "X-Linked-Size": str(len(content))}
+    answers("GET", RESOLVE + PARQUET, b"", status=302, headers=headers | {"Location": address})
+    if cuts == 1:
+        assert len(load()) == 2
+    else:
+        with pytest.raises(HubError, match=r"^owner/pets: more came than the 0\.00\d MB that the Hub lists"):
+            load()
+    assert len(heads) <= 3
 
 
 @pytest.mark.xet

@@ -10,9 +10,10 @@ from listener import Listener
 from quick_evaluation import QUICK, start
 
 from learngene_hub import Learngene, evaluate, evolve
-from learngene_hub.core.errors import SelectionError
+from learngene_hub.core import files
+from learngene_hub.core.errors import RunError, SelectionError, StorageError
 from learngene_hub.evolution import search
-from learngene_hub.evolution.checkpoint import metrics_rows
+from learngene_hub.evolution.checkpoint import check_room_for, metrics_rows
 from learngene_hub.evolution.dry_run import evolution_flops, forecast
 from learngene_hub.evolution.page import write_page
 from learngene_hub.evolution.plan import network_body, recipe_channels
@@ -149,6 +150,38 @@ def test_a_kept_fitness_that_was_edited_is_measured_again(recipe, run, tmp_path)
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
+@pytest.fixture
+def stopped(recipe, tmp_path):
+    """The folder of a search that was stopped after its first generation of shapes, and what puts a link into it."""
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe(), out=tmp_path / "run", reporter=Listener(2))
+
+    def lead_out(pattern):
+        (kept,) = (tmp_path / "run/state").glob(pattern)
+        kept.rename(tmp_path / "elsewhere")
+        kept.symlink_to(tmp_path / "elsewhere")
+
+    return tmp_path / "run", lead_out
+
+
+def test_kept_fitness_that_is_a_link_elsewhere_is_refused_and_nothing_written_there(recipe, stopped, tmp_path):
+    out, lead_out = stopped
+    lead_out("shape-*.jsonl")
+    (tmp_path / "elsewhere").unlink()
+    with pytest.raises(RunError, match=r"shape-\w+\.jsonl: a link out of"):
+        evolve(recipe(), out=out, resume=True)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_ancestor_behind_a_link_elsewhere_is_trained_again(recipe, run, stopped):
+    out, lead_out = stopped
+    lead_out("*/gene.safetensors")
+    listener = Listener()
+    evolve(recipe(), out=out, resume=True, reporter=listener)
+    assert [one for one in listener.warnings if one.startswith("the ancestor of the search: made again, since")]
+    assert untimed(first_row(out)) == untimed(first_row(run))
+
+
 @pytest.mark.parametrize("change", ["data.images_per_class=11", "data.flip=false"])
 def test_other_images_do_not_take_what_was_kept(recipe, tmp_path, change):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
@@ -157,6 +190,17 @@ def test_other_images_do_not_take_what_was_kept(recipe, tmp_path, change):
     evolve(other, out=tmp_path / "run")
     evolve(other, out=tmp_path / "alone")
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(tmp_path / "alone"))
+
+
+def test_a_disk_needs_room_for_the_ancestor_too(recipe, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "free_bytes", lambda path: 0)
+    needed = []
+    for one in (recipe("gene.shape=taper"), recipe("search.width=0.1"), recipe("network.width=1", "search.width=1")):
+        with pytest.raises(StorageError) as refused:
+            check_room_for(tmp_path, one)
+        needed.append(float(str(refused.value).split(" expected ")[1].split(" MB")[0]))
+    assert needed[0] < needed[1]
+    assert needed[2] > 36.9  # of the whole VGG11
 
 
 def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):

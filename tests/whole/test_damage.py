@@ -137,6 +137,17 @@ def test_a_state_that_is_a_link_to_somewhere_else_is_not_read(run, tmp_path):
         load_state(run)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_state_folder_that_is_a_link_to_somewhere_else_is_not_written_into(tiny, tmp_path, is_there):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/state").symlink_to(tmp_path / "elsewhere")
+    if is_there:
+        (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(RunError, match=r"run/state: a link out of \S+run; put the folder itself there"):
+        evolve(tiny(), out=tmp_path / "run")
+    assert not is_there or not list((tmp_path / "elsewhere").iterdir())
+
+
 @pytest.mark.parametrize(
     "line", [b'{"generation": 1}', b"\xff\xfe", b'{"generation": "1"}', b"[" * 100_000, b'{"individuals": "x"}']
 )
