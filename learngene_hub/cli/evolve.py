@@ -92,6 +92,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         {
             "network": f"{recipe.network.name}, {cost.network_parameters:,} parameters without the classifier",
             "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
+            "shape of the gene": _shape(recipe, cost),
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
             + (f", the first {evolution.founders} of one founder" if evolution.founders else ""),
             "data": _data(cost),
@@ -103,6 +104,18 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
             "estimated time": f"{_duration(cost.seconds)}, without loading the images",
         },
     )
+
+
+def _shape(recipe: "Recipe", cost: "Forecast") -> str:
+    """Where it comes from."""
+    match recipe.gene.shape:
+        case "evolve":
+            width = min(recipe.search.width, recipe.network.width)
+            return f"found by a search of {cost.search_images:,} images in networks of width {width:g}"
+        case "taper":
+            return f"a taper of {recipe.gene.taper:g}"
+        case channels:
+            return f"given: {', '.join(map(str, channels))}"
 
 
 def _data(cost: "Forecast") -> str:

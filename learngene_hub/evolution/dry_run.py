@@ -43,7 +43,8 @@ class Forecast:
         gene_bytes: size of its file.
         checkpoint_bytes: largest size of the saved state.
         data: the images there are; None if they are on the Hub, which is not asked.
-        images: training images, ancestry and critic networks together.
+        images: training images, ancestry and critic networks and the search for a shape together.
+        search_images: those of the search, 0 if there is none.
         flops: of all training, counted as three forward passes an image (ours).
         seconds: estimated from a few steps of one network on the device; without data loading.
         images_per_second: in these steps.
@@ -59,6 +60,7 @@ class Forecast:
     checkpoint_bytes: int
     data: Supply | None
     images: int
+    search_images: int
     flops: float
     seconds: float
     images_per_second: float
@@ -97,6 +99,7 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
         data=data,
         images=evolution_images(recipe),
+        search_images=search.images if search else 0,
         flops=evolution_flops(recipe, body),
         seconds=line / rate + searched,
         images_per_second=rate,
