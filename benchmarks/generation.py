@@ -35,9 +35,9 @@ ONCE = ("images", "gene folder")
 REST = "the rest"
 PHASES: Mapping[str, tuple[str, ...]] = {
     "images": ("evolution.run.class_split", "evolution.run.load_environment", "evolution.run.draw_tasks"),
-    "birth": ("evolution.ancestry.newborn", "evolution.ancestry.gene_network", "evolution.ancestry.placed"),
+    "birth": ("evolution.ancestry.newborn", "evolution.ancestry.placed"),
     TRAINING: ("evolution.ancestry.train", "evolution.critics.train"),
-    "batch norms of the gene": ("evolution.ancestry.measure_statistics",),
+    "batch norms of the gene": ("evolution.ancestry.measured_alone",),
     "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
     CRITICS: ("evolution.ancestry.critic_accuracies",),
     "checkpoint": ("evolution.run.save_state", "evolution.run.append_metrics", "evolution.run.truncate_metrics"),

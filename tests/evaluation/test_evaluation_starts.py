@@ -19,6 +19,7 @@ from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
+from learngene_hub.evolution import critics
 from learngene_hub.networks import build
 from learngene_hub.report.sentences import limits
 
@@ -131,8 +132,8 @@ def test_a_damaged_pretrained_network_is_told_and_trained_again(tiny_run, cache,
 
 
 def test_all_weights_of_a_wider_network_come_with_statistics_of_their_own(tiny_run, cache, monkeypatch):
-    seen, real = [], starts_module.measure_statistics
-    monkeypatch.setattr(starts_module, "measure_statistics", lambda *args: seen.append(args[0].width) or real(*args))
+    seen, real = [], critics.measure_statistics
+    monkeypatch.setattr(critics, "measure_statistics", lambda *args: seen.append(args[0].width) or real(*args))
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["weight-selection"], seeds=(0,))
     assert len(seen) == 1
 

@@ -17,7 +17,7 @@ from learngene_hub.core.errors import DataError, RunError, SelectionError
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import sealed
 from learngene_hub.data import ClassSplit, load_classes
-from learngene_hub.evolution import ancestry, run
+from learngene_hub.evolution import critics, run
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.plan import plan_generation
@@ -260,8 +260,8 @@ def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, 
 
 
 def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_path, monkeypatch):
-    calls, real = [], ancestry.measure_statistics
-    monkeypatch.setattr(ancestry, "measure_statistics", lambda *args: calls.append(1) or real(*args))
+    calls, real = [], critics.measure_statistics
+    monkeypatch.setattr(critics, "measure_statistics", lambda *args: calls.append(1) or real(*args))
     recipe = tiny("gene.cross=random", "evolution.generations=1")
     counter = Counter()
     evolve(recipe, out=tmp_path, reporter=counter)

@@ -49,7 +49,7 @@ def test_four_processes_give_the_bytes_of_one(tiny, tiny_run, tmp_path):
 def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
     notes = Listener()
     evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=5), reporter=notes)
-    assert notes.warnings == ["4 of 5 workers will have work: one for each individual of a generation"]
+    assert notes.warnings == ["4 of 5 workers will have work: one for each individual, or shape, of a generation"]
 
 
 @pytest.mark.slow
