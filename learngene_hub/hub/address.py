@@ -29,11 +29,13 @@ class Address:
         """Check the name.
 
         Raises:
-            HubError: it is not `owner/name`, or the Hub would not allow it; or a revision is no text.
+            HubError: it is not `owner/name`, or the Hub would not allow it; or a revision is no printable text.
         """
         check_repo_id(self.repo_id)
         if not isinstance(self.revision, str | None):
             raise HubError(f"revision: expected a branch, tag or commit, found a {type(self.revision).__name__}")
+        if self.revision is not None and not self.revision.isprintable():
+            raise HubError(f"revision: expected a branch, tag or commit, found {self.revision!r:.60}")
 
     def __str__(self) -> str:
         """As a user would type it."""

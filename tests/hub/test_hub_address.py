@@ -108,3 +108,9 @@ def test_marking_twice_changes_nothing_and_an_edit_moves_the_mark():
     assert marked(card) == card
     edited = card.replace(b"# A", b"# My")
     assert marked(edited) != edited
+
+
+@pytest.mark.parametrize("revision", ["v1\0", "\x1b[31m", "a\nb"])
+def test_a_revision_that_is_no_printable_text_is_refused(revision):
+    with pytest.raises(HubError, match=r"revision: expected a branch, tag or commit, found '"):
+        Address("owner/gene", revision)
