@@ -76,13 +76,17 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+LEFT_OUT = {"given-taper", "even-shape", "random-shape"}  # an even taper is the gene's own; a search costs more
+
+
 @pytest.mark.slow
 def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, cache, monkeypatch):
     chosen = replace(QUICK, lr=0.05, tasks=1)
     results = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
-    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *BASELINES]
+    made = [name for name in BASELINES if name not in LEFT_OUT]
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *made]
     gene = start(results, "learngene")
-    for name in BASELINES:
+    for name in made:
         one = start(results, name)
         share = 1.0 if name in {"pretrained", "weight-selection"} else gene.inherited
         assert one.inherited == pytest.approx(share)

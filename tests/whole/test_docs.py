@@ -93,6 +93,7 @@ RESNET_MINI_2, RESNET_MINI_1 = "resnet12-mini/few-shot", "resnet12-mini-1/few-sh
 QUICK_RESNET, QUICK_RESNET_5 = "resnet12-cifar-fs/instinct", "resnet12-cifar-fs/instinct_5"
 QUICK_RESNET_MINI, QUICK_RESNET_MINI_5 = "resnet12-mini/instinct", "resnet12-mini/instinct_5"
 RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot"
+SHAPES, FOUND = "shapes/0", "learngene:tournaments-0-found"
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,9 @@ RESNET_2, RESNET_1 = "resnet12-cifar-fs/few-shot", "resnet12-cifar-fs-1/few-shot
         ((QUICK_2, "learngene", "prototype"), (QUICK_1, "learngene", "prototype"), "4.1 ± 1.4"),
         ((QUICK_2, "learngene", "5"), (QUICK_1, "learngene", "5"), "5.1 ± 3.9"),
         ((QUICK_2, "learngene", "20"), (QUICK_1, "learngene", "20"), "2.9 ± 1.1"),
+        ((SHAPES, FOUND, "60"), (SHAPES, "learngene:tournaments-0-even", "60"), "4.2 ± 0.9"),
+        ((SHAPES, FOUND, "60"), (SHAPES, "learngene:tournaments-0-taper", "60"), "0.0 ± 0.7"),
+        ((SHAPES, FOUND, "60"), (SHAPES, "learngene:random-0-found", "60"), "0.4 ± 0.7"),
     ],
 )
 def test_differences_between_files_are_those_of_the_page(first, second, said):
