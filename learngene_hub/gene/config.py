@@ -143,7 +143,9 @@ class GeneConfig(_Part):
         if all(abs(self.channels[group] - self.fraction * count) <= 1 for group, count in full.items()):
             return f"{self.fraction:.0%} of the channels of every layer"
         shares = [self.channels[group] / count for group, count in full.items()]
-        ends = f"from {shares[0]:.0%} of the first layer's to {shares[-1]:.0%} of the last's"
+        ends = f"from {min(shares):.0%} to {max(shares):.0%} of a layer's"
+        if shares == sorted(shares, reverse=True):
+            ends = f"from {shares[0]:.0%} of the first layer's to {shares[-1]:.0%} of the last's"
         return f"{self.fraction:.0%} of the channels, {ends}"
 
     def _full_channels(self) -> Mapping[str, int]:

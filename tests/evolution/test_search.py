@@ -224,6 +224,8 @@ def test_config_and_card_tell_how_the_shape_was_found(run, tiny_run):
         f"of 8 found by tournaments in networks of width 0.05: {record.fitness:.1%}"
         in (run / "gene/README.md").read_text()
     )
+    table = (run / "gene/README.md").read_text().split("| generations |")[1].split("| seed |")[0].splitlines()
+    assert [line[:8] for line in table[1:]] == ["| shape ", "| cost |"]  # no empty line ends the table
     assert Learngene.from_pretrained(tiny_run).config.origin.search is None
     assert "found by tournaments" not in (tiny_run / "gene/README.md").read_text()
 
