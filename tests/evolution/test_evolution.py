@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from filelock import FileLock
+from listener import Listener
 from PIL import Image
 
 from learngene_hub import Learngene
@@ -25,21 +26,6 @@ from learngene_hub.evolution.run import evolve
 from learngene_hub.genome.genome import Genome
 
 WEIGHTS = "gene/learngene.safetensors"
-
-
-class Notes(SilentReporter):
-    """A reporter that remembers lines and warnings, and can stop the run at a line."""
-
-    def __init__(self, stop_after=None):
-        self.lines, self.warnings, self.stop_after = [], [], stop_after
-
-    def line(self, text):
-        self.lines.append(text)
-        if len(self.lines) == self.stop_after:
-            raise KeyboardInterrupt("stopped by the test")
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 def rows(out):
@@ -64,7 +50,7 @@ def test_the_same_recipe_gives_the_same_bytes_and_another_seed_others(tiny, tiny
 @pytest.mark.parametrize("stop", [1, 2])
 def test_a_run_stopped_and_resumed_ends_with_the_same_bytes_and_metrics(tiny, tiny_run, tmp_path, stop):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=stop))
+        evolve(tiny(), out=tmp_path, reporter=Listener(stop_after=stop))
     evolve(tiny(), out=tmp_path, resume=True)
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     assert [untimed(row) for row in rows(tmp_path)] == [untimed(row) for row in rows(tiny_run)]
@@ -140,7 +126,7 @@ def test_a_changed_recipe_is_refused_with_the_keys_that_differ(tiny, tiny_run):
 
 def test_more_generations_may_be_asked_for_and_the_schedule_is_warned_of(tiny, tmp_path):
     evolve(tiny(), out=tmp_path)
-    notes = Notes()
+    notes = Listener()
     evolve(tiny("evolution.generations=4"), out=tmp_path, resume=True, reporter=notes)
     assert len(rows(tmp_path)) == 4
     assert "grew from 3 to 4: the learning rate spans the whole evolution" in notes.warnings[0]
@@ -152,7 +138,7 @@ def test_more_generations_may_be_asked_for_and_the_schedule_is_warned_of(tiny, t
 def test_more_generations_with_a_schedule_of_one_generation_equal_a_longer_run(tiny, tmp_path):
     each = "ancestry.schedule=generation"
     evolve(tiny(each), out=tmp_path / "grown")
-    notes = Notes()
+    notes = Listener()
     evolve(tiny(each, "evolution.generations=4"), out=tmp_path / "grown", resume=True, reporter=notes)
     evolve(tiny(each, "evolution.generations=4"), out=tmp_path / "long")
     assert (tmp_path / "grown" / WEIGHTS).read_bytes() == (tmp_path / "long" / WEIGHTS).read_bytes()
@@ -228,12 +214,12 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
     recipe = tiny(*places, *classes, "ancestry.ways=2", "critic.ways=2")
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(recipe, out=tmp_path / "run", reporter=Notes(stop_after=1))
+        evolve(recipe, out=tmp_path / "run", reporter=Listener(stop_after=1))
     path = tmp_path / "run/state/state.json"
     state = json.loads(path.read_text())
     del state["sha256"]
     path.write_text(json.dumps(sealed(state | {"threads": 5})))
-    notes = Notes()
+    notes = Listener()
     evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
     assert any("was run with 5 threads, goes on with 1" in one for one in notes.warnings)
     photos(tmp_path / "photos", 200)
@@ -244,7 +230,7 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
 @pytest.mark.slow
 def test_a_run_from_before_images_were_known_goes_on(tiny, tiny_run, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
+        evolve(tiny(), out=tmp_path, reporter=Listener(stop_after=1))
     state = json.loads((tmp_path / "state/state.json").read_text())
     for key in ("fingerprints", "threads", "sha256", "metrics_sha256"):
         del state[key]
@@ -305,7 +291,7 @@ def fail(numbers):
 
 def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(AncestryTask, "__call__", fail({0, 2}))
-    notes = Notes()
+    notes = Listener()
     evolve(tiny(), out=tmp_path, reporter=notes)
     for row in rows(tmp_path):
         assert row["failed"] == 2
@@ -316,7 +302,7 @@ def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypat
 
 def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(tiny(), out=tmp_path, reporter=Notes(stop_after=1))
+        evolve(tiny(), out=tmp_path, reporter=Listener(stop_after=1))
     monkeypatch.setattr(AncestryTask, "__call__", fail({0, 1, 2, 3}))
     with pytest.raises(SelectionError, match="all 4 individuals of the generation failed"):
         evolve(tiny(), out=tmp_path, resume=True)
