@@ -1,9 +1,11 @@
 """Writes slices of a search's ancestor as gene folders, to be judged side by side: only their shapes differ.
 
-    python -m docs.shapes runs/search slices
+    python -m docs.shapes runs/search slices [runs/large]
 
 makes `slices/search-found`, the shape that the search of this run has found, `slices/search-even`, with the same
 fraction of every group, and `slices/search-taper`, with `gene.taper` of the run's recipe, as large as each other.
+With a second run they are slices of its ancestor instead, `slices/large-found` and so on: of a wider network, or of
+other images.
 """
 
 import sys
@@ -16,53 +18,69 @@ from learngene_hub.evolution.checkpoint import STATE_FOLDER, load_state, read_me
 from learngene_hub.evolution.founders import GENE_NAME
 from learngene_hub.evolution.plan import network_body
 from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, read_tensors
+from learngene_hub.genome.birth import Body
 from learngene_hub.genome.importance import cut, magnitude
 from learngene_hub.genome.shape import ShapeSpace
+from learngene_hub.genome.surgery import State
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.report.lineage import Record
 
 MOST = 10**9  # bytes of an ancestor
 
 
-def write_gene_folders(run: Path, out: Path) -> list[Path]:
-    """The folders made.
+def write_gene_folders(run: Path, out: Path, large: Path) -> list[Path]:
+    """The folders made: the shapes of `run` as slices of the ancestor of `large`.
 
     Raises:
-        ValueError: there was no search, or its ancestor is not kept in the run.
+        ValueError: there was no search, its ancestor is not kept in the run, or the networks have other groups.
     """
-    row, ancestors = read_metrics(run)[0].get("search"), list((run / STATE_FOLDER).glob(f"*/{GENE_NAME}"))
-    if row is None or len(ancestors) != 1:
-        found = f"{len(ancestors)} ancestors in {run / STATE_FOLDER}" if row else "no search"
-        raise ValueError(f"{run}: expected a run with gene.shape=evolve and the ancestor of its search, found {found}")
-    recipe = Recipe.from_mapping(load_state(run).recipe)
-    body = network_body(recipe)
-    space = ShapeSpace(replace(body, width=row["width"]), recipe.gene.fraction)
+    found, recipe, body, state = _search_of(run), *_ancestor_of(large)
+    space, structure = ShapeSpace(body, recipe.gene.fraction), ShapeSpace(body, recipe.gene.fraction).structure
+    if list(structure.groups) != found["groups"]:
+        raise ValueError(f"{large}: expected the groups {found['groups']}, found {list(structure.groups)}")
+    fractions = [mine / whole for mine, whole in zip(found["best"]["channels"], found["channels"], strict=True)]
     shapes = {
-        "found": space.given(tuple(row["best"]["channels"])),
+        "found": space.fitted(dict(zip(structure.groups, fractions, strict=True))),
         "even": space.even(),
         "taper": space.tapering(recipe.gene.taper),
     }
-    state, config = read_tensors(read_file(ancestors[0], most=MOST)), read_config(run / GENE_FOLDER)
+    config = read_config(large / GENE_FOLDER)
     out.mkdir(parents=True, exist_ok=True)
     for name, shape in shapes.items():
-        genome = cut(state, space.structure, shape, magnitude, seed=0)
-        fraction = sum(shape.values()) / sum(space.structure.channels.values())
+        genome = cut(state, structure, shape, magnitude, seed=0)
         thin = plan_structure(body.network, depth=body.depth, channels=shape)
         changed = {
-            "width": row["width"],
+            "width": body.width,
             "channels": shape,
-            "fraction": fraction,
+            "fraction": sum(shape.values()) / sum(structure.channels.values()),
             "parameters": thin.parameters(in_chans=body.in_chans),
         }
         write_gene_folder(
-            out / f"{run.name}-{name}",
+            out / f"{large.name}-{name}",
             genome.tensors,
             config.model_copy(update=changed),
-            run / GENE_FOLDER / RECIPE_NAME,
+            large / GENE_FOLDER / RECIPE_NAME,
         )
-    return [out / f"{run.name}-{name}" for name in shapes]
+    return [out / f"{large.name}-{name}" for name in shapes]
+
+
+def _search_of(run: Path) -> Record:
+    row: Record | None = read_metrics(run)[0].get("search")
+    if row is None:
+        raise ValueError(f"{run}: expected a run with gene.shape=evolve, found no search")
+    return row
+
+
+def _ancestor_of(run: Path) -> tuple[Recipe, Body, State]:
+    """The recipe of `run`, and the network that its search trained."""
+    width, ancestors = _search_of(run)["width"], list((run / STATE_FOLDER).glob(f"*/{GENE_NAME}"))
+    if len(ancestors) != 1:
+        raise ValueError(f"{run / STATE_FOLDER}: expected one ancestor, found {len(ancestors)}")
+    recipe = Recipe.from_mapping(load_state(run).recipe)
+    return recipe, replace(network_body(recipe), width=width), read_tensors(read_file(ancestors[0], most=MOST))
 
 
 if __name__ == "__main__":
-    for made in write_gene_folders(Path(sys.argv[1]), Path(sys.argv[2])):
+    for made in write_gene_folders(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[-1 if sys.argv[3:] else 1])):
         sys.stdout.write(f"{made}\n")
