@@ -143,6 +143,12 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
 
 
+def _random_shape(name: str, budget: Budget) -> Start:
+    description = "the gene's recipe with the best of as many shapes drawn at random"
+    changes = ("gene.shape=evolve", "search.generations=1", f"search.population={budget.recipe.search.shapes}")
+    return _other_shape(name, budget, description=description, changes=changes)
+
+
 def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> Start:
     """The gene that `recipe` gives."""
     out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}"
@@ -182,11 +188,7 @@ BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
             description="the gene's recipe with the same fraction of every layer",
             changes=("gene.shape=taper", "gene.taper=1"),
         ),
-        "random-shape": partial(
-            _other_shape,
-            description="the gene's recipe with the best of as many shapes drawn at random",
-            changes=("gene.shape=evolve", "search.method=random"),
-        ),
+        "random-shape": _random_shape,
         "gtl-no-selection": partial(
             _ablation, description="the gene's recipe without selection", change="evolution.selection=none"
         ),

@@ -94,7 +94,7 @@ class AncestryTask:
             accuracies = critic_accuracies(
                 genome,
                 shared.environment.held_out,
-                shared.critic_tasks,
+                shared.critic_tasks[: plan.critics.tasks],
                 plan.critics.training,
                 body=plan.body,
                 cross=plan.cross,

@@ -56,7 +56,7 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
     if row is None:
         return None
     return SearchRecord(
-        method=recipe.search.method,
+        generations=recipe.search.generations,
         width=row["width"],
         shapes=len(row["shapes"]),
         fitness=row["best"]["fitness"],

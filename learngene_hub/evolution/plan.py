@@ -5,7 +5,6 @@ selection and the cost in the gene's config. What holds for all generations is d
 built as, what their genes hold, and the precision, which is the same on all workers.
 """
 
-import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -134,10 +133,10 @@ class SearchPlan:
     Attributes:
         ancestor: the whole network whose slices are compared.
         fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
-        descends: whether shapes descend from those that won tournaments; False: each is drawn anew.
         generations: of shapes.
         population: shapes that compete in a generation.
         born: shapes that are born in each generation after the first, whoever won.
+        shapes: that are scored, without the finals.
         tournament_size: shapes a group.
         statistics_batches: over which a slice's batch norms are measured before critics inherit it.
         critics: how critics of a shape live.
@@ -147,20 +146,15 @@ class SearchPlan:
 
     ancestor: GenerationPlan
     fraction: float
-    descends: bool
     generations: int
     population: int
     born: int
+    shapes: int
     tournament_size: int
     statistics_batches: int
     critics: CriticPlan
     finalists: int
     final_critics: CriticPlan
-
-    @property
-    def shapes(self) -> int:
-        """Shapes that are scored, without the finals."""
-        return self.population + (self.generations - 1) * self.born
 
     def images_a_shape(self, critics: CriticPlan) -> int:
         """Training images that it takes to score one shape by `critics`."""
@@ -254,16 +248,17 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
             mutation_rate=0.0,
             threads=threads,
         ),
+        critics=replace(line.critics, tasks=1),  # its own fitness decides nothing
     )
     critics = replace(line.critics, threads=max(1, threads // search.population))
     few_steps = replace(critics.training, steps=search.steps)
     return SearchPlan(
         ancestor,
         recipe.gene.fraction,
-        search.method == "tournaments",
         search.generations,
         search.population,
-        search.population - math.ceil(search.population / search.tournament_size),
+        search.born,
+        search.shapes,
         search.tournament_size,
         min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches),
         replace(critics, tasks=search.tasks, training=few_steps),

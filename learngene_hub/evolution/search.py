@@ -267,7 +267,7 @@ class ShapeSearch:
         self, space: ShapeSpace, winners: Sequence[ScoredShape], draws: torch.Generator
     ) -> tuple[tuple[int, ...], dict[str, int]]:
         """A shape, and the ids of its parents: two winners, or one, or nobody."""
-        if not winners or not self.plan.descends:
+        if not winners:
             return (), random_shape(space, generator=draws)
         pair = [winners[i] for i in torch.randperm(len(winners), generator=draws)[:2].tolist()]
         child = recombine_shapes(pair[0].channels, pair[-1].channels, space, generator=draws)

@@ -59,7 +59,7 @@ class SearchRecord(_Part):
     """How the shape of the gene was found, where its recipe did not give one.
 
     Attributes:
-        method: `tournaments`, or `random`: every shape was drawn anew.
+        generations: of shapes; 1: all were drawn at random.
         width: of the networks that were trained for it.
         shapes: that were compared.
         fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that chose it among the finalists.
@@ -69,7 +69,7 @@ class SearchRecord(_Part):
         seconds: wall time of the search, likewise.
     """
 
-    method: Literal["tournaments", "random"]
+    generations: int = Field(ge=1)
     width: float = Field(gt=0, le=MOST_WIDTH)
     shapes: int = Field(ge=1)
     fitness: float = Field(ge=0, le=1)

@@ -3,6 +3,7 @@
 All defaults live here and are ours, since the hyper-parameters of the paper are not known.
 """
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -164,13 +165,12 @@ class SearchSection(Section):
         description="factor on the channels of the networks that the search trains, or `network.width` if that is "
         "lower; the shape that is found is scaled to the network's own width",
     )
-    method: Literal["tournaments", "random"] = Field(
-        "tournaments", description="random: every shape is drawn anew, none descends from another"
-    )
     ancestor_steps: Count = Field(1500, description="optimiser steps of the network whose slices are compared")
     population: int = Field(9, ge=2, le=4096, description="shapes that compete in a generation")
     tournament_size: int = Field(3, ge=2, description="shapes a group; the best of each group survives")
-    generations: Count = Field(6, le=10_000, description="generations of shapes")
+    generations: Count = Field(
+        6, le=10_000, description="generations of shapes; the first is drawn at random, so 1 means a random search"
+    )
     tasks: Count = Field(3, description="critic tasks that score a shape, the same for all")
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
     finalists: Count = Field(4, description="best shapes that are scored once more, on fresh tasks of `critic.steps`")
@@ -181,6 +181,16 @@ class SearchSection(Section):
         if self.tournament_size > self.population:
             raise ValueError(f"tournament_size {self.tournament_size} is larger than the population {self.population}")
         return self
+
+    @property
+    def born(self) -> int:
+        """Shapes that are born in each generation after the first, whoever won."""
+        return self.population - math.ceil(self.population / self.tournament_size)
+
+    @property
+    def shapes(self) -> int:
+        """Shapes that are scored, without the finals."""
+        return self.population + (self.generations - 1) * self.born
 
 
 class OptimisationSection(Section):

@@ -85,7 +85,7 @@ def test_shapes_descend_from_winners_and_none_is_scored_twice(run):
 
 
 def test_random_shapes_have_no_parents_and_are_as_many(recipe, run, tmp_path):
-    evolve(recipe("search.method=random"), out=tmp_path / "run")
+    evolve(recipe("search.generations=1", f"search.population={recipe().search.shapes}"), out=tmp_path / "run")
     row, others = first_row(tmp_path / "run")["search"], first_row(run)["search"]
     assert len(row["shapes"]) == len(others["shapes"])
     assert row["images"] == others["images"]
@@ -209,7 +209,7 @@ def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
     (bar,) = (bar for bar in heard.bars if bar["title"] == "evolving")
     assert bar["done"] == bar["total"] == gene.config.origin.cost.images
     assert bar["total"] == forecast(longer, device=torch.device("cpu")).images
-    ancestor, shape, finalist = (3 + 30) * 8 + 2 * 2 * 8, (3 * 2 + 5) * 8, (2 * 2 + 5) * 8
+    ancestor, shape, finalist = (3 + 30) * 8 + 2 * 8, (3 * 2 + 5) * 8, (2 * 2 + 5) * 8
     assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 8 * shape + 3 * finalist
     given = recipe("gene.shape=taper")
     assert evolution_flops(recipe(), network_body(recipe())) > evolution_flops(given, network_body(given))
@@ -218,7 +218,7 @@ def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
 def test_config_and_card_tell_how_the_shape_was_found(run, tiny_run):
     record = Learngene.from_pretrained(run).config.origin.search
     row = first_row(run)["search"]
-    assert (record.method, record.width, record.shapes, record.images) == ("tournaments", 0.05, 8, row["images"])
+    assert (record.generations, record.width, record.shapes, record.images) == (3, 0.05, 8, row["images"])
     assert record.fitness == max(shape["fitness"] for shape in (*row["finalists"], row["even"]))
     assert (
         f"of 8 found by tournaments in networks of width 0.05: {record.fitness:.1%}"
