@@ -111,7 +111,11 @@ def _shape(recipe: "Recipe", cost: "Forecast") -> str:
     match recipe.gene.shape:
         case "evolve":
             width = min(recipe.search.width, recipe.network.width)
-            return f"found by a search of {cost.search_images:,} images in networks of width {width:g}"
+            share = cost.search_flops / cost.flops
+            return (
+                f"found by a search of {cost.search_images:,} images in networks of width {width:g}, "
+                f"{share:.1%} of the FLOPs"
+            )
         case "taper":
             return f"a taper of {recipe.gene.taper:g}"
         case channels:

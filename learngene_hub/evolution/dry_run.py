@@ -15,6 +15,7 @@ from learngene_hub.evolution.environment import Supply, take_stock
 from learngene_hub.evolution.plan import (
     GenerationPlan,
     SearchPlan,
+    ancestor_body,
     gene_shape,
     network_body,
     pick_precision,
@@ -46,6 +47,7 @@ class Forecast:
         images: training images, ancestry and critic networks and the search for a shape together.
         search_images: those of the search, 0 if there is none.
         flops: of all training, counted as three forward passes an image (ours).
+        search_flops: those of the search.
         seconds: estimated from a few steps of one network on the device; without data loading.
         images_per_second: in these steps.
         memory_bytes: of one ancestry network in training: weights, gradients, momentum and what the backward pass
@@ -62,6 +64,7 @@ class Forecast:
     images: int
     search_images: int
     flops: float
+    search_flops: float
     seconds: float
     images_per_second: float
     memory_bytes: int
@@ -101,6 +104,7 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         images=evolution_images(recipe),
         search_images=search.images if search else 0,
         flops=evolution_flops(recipe, body),
+        search_flops=_search_flops(recipe),
         seconds=line / rate + searched,
         images_per_second=rate,
         memory_bytes=_memory(plans[-1], size),
@@ -117,9 +121,14 @@ def evolution_images(recipe: Recipe) -> int:
 
 def evolution_flops(recipe: Recipe, body: Body) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
-    size, search = recipe.data.image_size, _search(recipe, "float32")
-    line = sum(plan.images for plan in _plans(recipe, "float32")) * training_flops(_full_network(body), size)
-    return line + (search.images * training_flops(_full_network(search.ancestor.body), size) if search else 0.0)
+    images = sum(plan.images for plan in _plans(recipe, "float32"))
+    return images * training_flops(_full_network(body), recipe.data.image_size) + _search_flops(recipe)
+
+
+def _search_flops(recipe: Recipe) -> float:
+    search = _search(recipe, "float32")
+    network = _full_network(ancestor_body(recipe))
+    return search.images * training_flops(network, recipe.data.image_size) if search else 0.0
 
 
 def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:
