@@ -26,7 +26,7 @@ from learngene_hub.evaluation.pretraining import (
     pretrain,
 )
 from learngene_hub.evolution.critics import measured_alone
-from learngene_hub.evolution.dry_run import evolution_flops, evolution_images
+from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import body_channels
@@ -132,14 +132,18 @@ def _ablation(name: str, budget: Budget, *, description: str, change: str) -> St
 
 
 def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> Start:
-    """The gene's own recipe with another way to its shape, and lives as long as the same images in all allow."""
+    """The gene's own recipe with another way to its shape, and lives as long as the same FLOPs in all allow.
+
+    As many FLOPs, not images, since a search trains narrower networks (ours).
+    """
     recipe = budget.recipe.changed(*changes)
     if recipe.sha256 == budget.recipe.sha256:
         raise TrainingError("this is the gene's own recipe")
-    images_a_step = recipe.evolution.generations * recipe.evolution.population * recipe.ancestry.batch_size
-    steps = recipe.ancestry.steps + round((budget.images - evolution_images(recipe)) / images_a_step)
+    flops, steps = evolution_flops(recipe, budget.body), recipe.ancestry.steps
+    flops_a_step = evolution_flops(recipe.changed(f"ancestry.steps={steps + 1}"), budget.body) - flops
+    steps += round((budget.flops - flops) / flops_a_step)
     if steps < 1:
-        raise TrainingError(f"its search would take all of the {budget.images:,} images that the gene took")
+        raise TrainingError(f"its search would take all of the {budget.flops:.3g} FLOPs that the gene took")
     return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
 
 
