@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MOST_BARS = 6  # generations that are drawn as bars
 MOST_TICKS = 12
+SPREAD = 0.6  # of a generation's shapes along the axis of generations
 
 
 def draw_search(search: Record) -> "Figure":
@@ -30,7 +31,7 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
     from matplotlib.collections import LineCollection
 
     shapes = {shape["id"]: shape for shape in search["shapes"] if shape["fitness"] is not None}
-    points = {id_: (shape["generation"] + 1, 100 * shape["fitness"]) for id_, shape in shapes.items()}
+    points = {id_: (_place(shape, search["shapes"]), 100 * shape["fitness"]) for id_, shape in shapes.items()}
     line = line_of(search["best"]["id"], [{"individuals": [*search["shapes"], search["even"]]}])
     pairs = [(parent, id_) for id_, shape in shapes.items() for parent in shape["parents"] if parent in shapes]
     for is_line, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8))[len(points) > MANY :]:
@@ -55,12 +56,9 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
 
 
 def _draw_shapes(axes: "Axes", search: Record) -> None:
-    """For every group a cluster of bars: the best shape after each generation, the chosen one last."""
-    groups, full = search["groups"], search["channels"]
-    best = _best_so_far(search["shapes"])
-    step = -(-len(best) // MOST_BARS)
-    chosen = search["best"]["channels"]
-    drawn = [*((f"best after generation {i + 1}", best[i]) for i in range(0, len(best), step)), ("chosen", chosen)]
+    """For every group a cluster of bars: what was chosen, after the finalists, or the best shape of each generation."""
+    groups, full, chosen = search["groups"], search["channels"], search["best"]["channels"]
+    drawn = [*_beside_the_chosen(search), ("chosen", chosen)]
     width = 0.85 / len(drawn)
     for place, (name, channels) in enumerate(drawn):
         at = [group + (place - (len(drawn) - 1) / 2) * width for group in range(len(groups))]
@@ -75,6 +73,21 @@ def _draw_shapes(axes: "Axes", search: Record) -> None:
     axes.set_xticks(range(len(groups)), labels, rotation=35 if len(groups) > 8 else 0, fontsize=7)
     axes.set(ylabel="channels that are gene, %", ylim=(0, 104))
     axes.legend(frameon=False, fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _place(shape: Record, shapes: Sequence[Record]) -> float:
+    """Where on the axis of generations, from 1, those of one generation side by side."""
+    together = [one["id"] for one in shapes if one["generation"] == shape["generation"]]
+    return 1 + float(shape["generation"]) + SPREAD * ((together.index(shape["id"]) + 0.5) / len(together) - 0.5)
+
+
+def _beside_the_chosen(search: Record) -> list[tuple[str, Sequence[int]]]:
+    """Other shapes, with their names: the best ones up to some generations, or finalists if there is one generation."""
+    best = _best_so_far(search["shapes"])
+    if len(best) > 1:
+        return [(f"best after generation {i + 1}", best[i]) for i in range(0, len(best), -(-len(best) // MOST_BARS))]
+    others = [one["channels"] for one in search["finalists"] if one["id"] != search["best"]["id"]]
+    return [(f"finalist {number}", channels) for number, channels in enumerate(others[:MOST_BARS], start=1)]
 
 
 def _best_so_far(shapes: Sequence[Record]) -> list[Sequence[int]]:
