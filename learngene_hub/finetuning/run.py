@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from learngene_hub.report.plots import check_can_draw
 from learngene_hub.training.fewshot import pick_device
 from learngene_hub.workers import on_cpu
 
+PADDED = 8  # training images are shifted by up to an 8th of their side
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
 Start = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""
@@ -112,7 +113,14 @@ def _finetune(
     began = time.monotonic()
     job = _Job(gene, settings, pick_device(device))
     job.descendant(0)  # made early, since the gene may not fit
-    parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
+    parts = load_photos(
+        photos,
+        image_size=settings.image_size,
+        gene_size=gene.config.image_size,
+        seed=settings.seed,
+        reporter=reporter,
+    )
+    job = replace(job, settings=replace(settings, image_size=parts.train.image_size))
     reporter.line(_described(parts))
     weights = job.descendant(parts.train.num_classes).parameters()
     check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
@@ -124,7 +132,7 @@ def _finetune(
         "network": _network_record(network),
         "classes": list(parts.train.class_names),
         "data": parts.record(photos),
-        "settings": asdict(settings) | {"flip": job.flip, "crop_padding": job.padding},
+        "settings": asdict(job.settings) | {"flip": job.flip, "crop_padding": parts.train.image_size // PADDED},
         **{start: outcome.record for start, outcome in outcomes.items()},
         "device": str(job.device),
         "seconds": round(time.monotonic() - began, 1),
@@ -175,7 +183,14 @@ class _Job:
 
     def descendant(self, classes: int) -> LearngeneNetwork:
         chosen = self.settings
-        return from_learngene(self.gene, num_classes=classes, width=chosen.width, depth=chosen.depth, seed=chosen.seed)
+        return from_learngene(
+            self.gene,
+            num_classes=classes,
+            width=chosen.width,
+            depth=chosen.depth,
+            image_size=chosen.image_size,
+            seed=chosen.seed,
+        )
 
     def from_scratch(self, classes: int) -> LearngeneNetwork:
         config, chosen = self.gene.config, self.settings
@@ -186,7 +201,9 @@ class _Job:
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg
         normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
-        return Loaded.build(parts, normalisation, padding=self.padding, flip=self.flip, device=self.device)
+        return Loaded.build(
+            parts, normalisation, padding=parts.train.image_size // PADDED, flip=self.flip, device=self.device
+        )
 
     @property
     def flip(self) -> bool:
@@ -194,11 +211,6 @@ class _Job:
         origin = self.gene.config.origin
         inherited = origin.data.flip if origin is not None else True
         return inherited if self.settings.flip is None else self.settings.flip
-
-    @property
-    def padding(self) -> int:
-        """Pixels by which training images are shifted at most."""
-        return self.gene.config.image_size // 8
 
 
 @dataclass(frozen=True, eq=False)

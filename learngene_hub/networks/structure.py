@@ -16,6 +16,9 @@ from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group
 MOST_WIDTH = 100
 """Times the published channels: no network is built wider."""
 
+IMAGE_SIZES = (28, 224)
+"""Least and most pixels of a side of the images that users choose."""
+
 NORM_EPS = 1e-5
 """What every batch norm here adds to the variance: torch's default."""
 
@@ -183,6 +186,17 @@ def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:
     if depth not in allowed:
         raise NetworkError(f"{name} has no depth {depth}; choose one of {', '.join(map(str, allowed))}.")
     return allowed[allowed.index(depth)]
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Do nothing, unless `image_size`, in pixels, is out of range; None, the choice of whoever asks, is not.
+
+    Raises:
+        NetworkError: it is.
+    """
+    least, most = IMAGE_SIZES
+    if image_size is not None and not least <= image_size <= most:
+        raise NetworkError(f"image_size: expected {least} to {most} pixels, found {image_size}")
 
 
 def resolve_groups(
