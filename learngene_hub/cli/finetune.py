@@ -50,6 +50,10 @@ def finetune(
         ),
     ] = None,
     image_size: ImageSize = None,
+    method: Annotated[
+        Literal["full", "probe"],
+        typer.Option(help="Train all weights, or only a linear classifier of what the gene sees: seconds."),
+    ] = "full",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images, at most.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
     lr: Annotated[
@@ -87,6 +91,7 @@ def finetune(
         patience=patience,
         flip=flip,
         seed=seed,
+        method=method,
         compare=compare,
     )
     with interruptible(f"interrupted; nothing was written to {out}"):

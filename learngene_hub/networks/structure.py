@@ -121,6 +121,11 @@ class Structure:
         """All tensors that a gene has a part of, in forward order."""
         return tuple(axes for layer in self.layers for axes in layer.tensors)
 
+    @property
+    def layer_features(self) -> int:
+        """Means and maxima of the channels of every layer; see `layers.LayersHead`."""
+        return 2 * sum(self.channels[layer.writes] for layer in self.layers)
+
     def shapes(self, *, in_chans: int) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor that a gene of all these channels holds, in forward order."""
         sizes = {IMAGE: in_chans, **self.channels}
