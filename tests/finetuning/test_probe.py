@@ -89,3 +89,17 @@ def test_a_head_may_be_changed_to_one_that_reads_every_layer_and_back(network):
     assert model(images).shape == (2, features)
     model.reset_classifier(5, global_pool="avg")
     assert model(images).shape == (2, 5)
+
+
+def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
+    photos = write_photos(tmp_path / "photos", 6)
+    done = learngene("list", "--for", photos, "--search", "vgg11", "--json")
+    assert done.exit_code == 0, done.output
+    ranked = json.loads(done.stdout)
+    assert {one["name"] for one in ranked} == {"gtl/vgg11-cifar-fs", "gtl/vgg11-mini"}
+    assert ranked[0]["accuracy"] >= ranked[1]["accuracy"] > 1 / 3
+    assert {one["image_size"] for one in ranked} == {32, 42}
+    shown = learngene("list", "--for", photos, "--search", "vgg11-mini")
+    assert "gtl/vgg11-mini" in shown.stdout
+    assert "next: learngene finetune gtl/vgg11-mini --method probe" in " ".join(shown.stderr.split())
+    assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
