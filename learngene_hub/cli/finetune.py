@@ -24,7 +24,7 @@ PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos
 ImageSize = Annotated[
     int | None,
     typer.Option(
-        min=28, max=224, help="Pixels to scale images to.  \\[default: twice the gene's, where the photos have them]"
+        min=28, max=224, help="Pixels to scale images to.  \\[default: the gene's; probe: up to twice as many]"
     ),
 ]
 

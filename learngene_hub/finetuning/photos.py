@@ -83,7 +83,9 @@ class Parts:
         }
 
 
-def load_photos(photos: Photos, *, image_size: int | None, gene_size: int, seed: int, reporter: Reporter) -> Parts:
+def load_photos(
+    photos: Photos, *, image_size: int | None, gene_size: int, seed: int, reporter: Reporter, times: int = 2
+) -> Parts:
     """Read and divide the images.
 
     Args:
@@ -92,6 +94,7 @@ def load_photos(photos: Photos, *, image_size: int | None, gene_size: int, seed:
         gene_size: side of the images the gene was evolved on.
         seed: of a split at random.
         reporter: told of progress and of images left out.
+        times: with no image size, how many times the gene's pixels are taken at most.
 
     Raises:
         DataError: the images cannot be read, there are too few of them or of classes, or the parts do not agree.
@@ -106,7 +109,7 @@ def load_photos(photos: Photos, *, image_size: int | None, gene_size: int, seed:
         tell_left_out(source, reporter)
         _tell_pooled(source, reporter)
     if image_size is None:
-        image_size = suited_size(sources["train"], gene_size, reporter)
+        image_size = suited_size(sources["train"], gene_size, reporter, times=times)
         sources = {role: replace(source, image_size=image_size) for role, source in sources.items()}
     train = load_classes(sources["train"], names, reporter=reporter)
     test = _with_all_classes(sources["test"], names, reporter) if "test" in sources else None
@@ -120,17 +123,21 @@ def load_photos(photos: Photos, *, image_size: int | None, gene_size: int, seed:
     return parts
 
 
-def suited_size(source: DataSource, gene_size: int, reporter: Reporter) -> int:
-    """Twice the gene's pixels where the photos have as many, else as many as they have, but at least the gene's.
-
-    Measured on photos of flowers (docs/finetune.md): more are little better, and take longer.
-    """
+def suited_size(source: DataSource, gene_size: int, reporter: Reporter, *, times: int) -> int:
+    """Up to `times` the gene's pixels, as many as the photos have, but at least the gene's; a line says so."""
     side = typical_side(source, reporter=reporter) or gene_size
-    size = max(gene_size, min(side, 2 * gene_size, IMAGE_SIZES[1]))
+    size = max(gene_size, min(side, times * gene_size, IMAGE_SIZES[1]))
     line = f"photos are {side} pixels, the gene is of {gene_size}, taking {size}"
-    least = max(gene_size, IMAGE_SIZES[0])
-    faster = f"; --image-size {least} is {(size / least) ** 2:.2g} times as fast" if size > least else ""
-    reporter.line(line + faster)
+    other, words = max(gene_size, IMAGE_SIZES[0]), "times as fast"
+    if times == 1:
+        other, words = (
+            min(side, 2 * gene_size, IMAGE_SIZES[1]),
+            "times as slow, and better where many photos a class are",
+        )
+    if (size > other) if times > 1 else (size < other):
+        factor = (max(size, other) / min(size, other)) ** 2
+        line += f"; --image-size {other} is {factor:.2g} {words}"
+    reporter.line(line)
     return size
 
 

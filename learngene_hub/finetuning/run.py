@@ -121,6 +121,7 @@ def _finetune(
         gene_size=gene.config.image_size,
         seed=settings.seed,
         reporter=reporter,
+        times=2 if settings.method == "probe" else 1,
     )
     job = replace(job, settings=replace(settings, image_size=parts.train.image_size))
     reporter.line(_described(parts))

@@ -41,7 +41,7 @@ def test_whoever_may_read_the_record_may_read_the_weights(tuned):
 
 @pytest.mark.filterwarnings("error")
 def test_timm_loads_the_folder_and_gives_the_same_logits(tuned):
-    images = torch.randn(5, 3, 30, 30)
+    images = torch.randn(5, 3, 28, 28)
     loaded = timm.create_model(f"local-dir:{tuned.folder}", pretrained=True).eval()
     with torch.inference_mode():
         assert torch.equal(loaded(images), tuned.network(images))
@@ -51,7 +51,7 @@ def test_timm_learns_classes_and_preprocessing_from_the_folder(tuned):
     cfg = timm.create_model(f"local-dir:{tuned.folder}", pretrained=True).pretrained_cfg
     assert cfg["label_names"] == list(CLASSES)
     assert tuple(cfg["mean"]) == tuple(tuned.network.pretrained_cfg["mean"])
-    assert (tuple(cfg["input_size"]), cfg["crop_pct"]) == ((3, 30, 30), 1.0)
+    assert (tuple(cfg["input_size"]), cfg["crop_pct"]) == ((3, 28, 28), 1.0)
 
 
 def test_an_image_size_can_be_asked_for(tiny_run, photos, tmp_path):
