@@ -12,9 +12,9 @@ QUICK = Settings(epochs=2, batch_size=8, lr=0.05)
 CLASSES = glyph_classes()[:3]
 
 
-def write_photos(folder, count, *, seed=0, classes=CLASSES):
-    """Class folders of PNG files of 30 pixels."""
-    drawn = draw_glyphs(classes, image_size=30, images_per_class=count, seed=seed)
+def write_photos(folder, count, *, seed=0, classes=CLASSES, size=30):
+    """Class folders of PNG files."""
+    drawn = draw_glyphs(classes, image_size=size, images_per_class=count, seed=seed)
     for number, (pixels, label) in enumerate(zip(drawn.images, drawn.labels.tolist(), strict=True)):
         file = folder / drawn.class_names[label] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def write_photos(folder, count, *, seed=0, classes=CLASSES):
 
 
 def load(photos, *, seed=0):
-    return load_photos(photos, image_size=28, seed=seed, reporter=SilentReporter())
+    return load_photos(photos, image_size=28, gene_size=28, seed=seed, reporter=SilentReporter())
 
 
 @pytest.fixture

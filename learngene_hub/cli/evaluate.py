@@ -33,6 +33,10 @@ def evaluate(
     ] = None,
     image_column: Annotated[str | None, typer.Option(help="The target's column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=28, max=224, help="Pixels to scale the target's images to.  \\[default: the gene's]"),
+    ] = None,
     baselines: Annotated[
         str,
         typer.Option(
@@ -82,7 +86,7 @@ def evaluate(
         run,
         genes,
         data=data,
-        target=_target(target, image_column, label_column),
+        target=_target(target, image_column, label_column, image_size),
         protocol=find_protocol(protocol).with_changes(given),
         baselines=_listed(baselines),
         checkpoints=checkpoint or (),
@@ -115,12 +119,14 @@ def _resumable(run: "Callable[..., Results]", *arguments: object, **options: obj
         return run(*arguments, **options)
 
 
-def _target(path: str | None, image_column: str | None, label_column: str | None) -> "Target | None":
+def _target(
+    path: str | None, image_column: str | None, label_column: str | None, image_size: int | None
+) -> "Target | None":
     from learngene_hub.evaluation import Target
 
-    if path is None and (image_column or label_column):
-        raise typer.BadParameter("--image-column and --label-column are for a --target")
-    return None if path is None else Target(path, image_column=image_column, label_column=label_column)
+    if path is None and (image_column or label_column or image_size):
+        raise typer.BadParameter("--image-column, --label-column and --image-size are for a --target")
+    return None if path is None else Target(path, image_column, label_column, image_size)
 
 
 def _listed(text: str) -> tuple[str, ...]:

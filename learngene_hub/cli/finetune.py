@@ -21,6 +21,13 @@ FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out p
 TOP = 3  # classes in a row of the table
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
 
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        min=28, max=224, help="Pixels to scale images to.  \\[default: the gene's; probe: up to twice as many]"
+    ),
+]
+
 
 def finetune(
     gene: Source,
@@ -42,6 +49,11 @@ def finetune(
             min=11, help="11, 13, 16, 19 for VGG; 12, 15, 18, ... 60 for ResNet.  \\[default: the gene's own]"
         ),
     ] = None,
+    image_size: ImageSize = None,
+    method: Annotated[
+        Literal["full", "probe"],
+        typer.Option(help="Train all weights, or only a linear classifier of what the gene sees: seconds."),
+    ] = "full",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images, at most.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
     lr: Annotated[
@@ -72,12 +84,14 @@ def finetune(
     settings = Settings(
         width=width,
         depth=depth,
+        image_size=image_size,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         patience=patience,
         flip=flip,
         seed=seed,
+        method=method,
         compare=compare,
     )
     with interruptible(f"interrupted; nothing was written to {out}"):
@@ -98,13 +112,16 @@ def predict(
     top: Annotated[
         int | None, typer.Option(min=1, help="Classes shown an image.  \\[default: 3; all with --json]")
     ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=28, max=224, help="Pixels to scale images to.  \\[default: as in training]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what images show; exit 1 if one of them cannot be read."""
     from learngene_hub.finetuning import Predictor
 
     shown = top or (None if as_json else TOP)
-    whole = Predictor.load(folder).predict(images, reporter=TerminalReporter())
+    whole = Predictor.load(folder, image_size=image_size).predict(images, reporter=TerminalReporter())
     predictions = [replace(one, classes=one.classes[:shown]) for one in whole]  # keeps memory small
     if as_json:
         print_json([_as_json(one) for one in predictions])

@@ -27,13 +27,21 @@ def list_genes(
     author: Annotated[str | None, typer.Option(help="User or organisation of the Hub.")] = None,
     network: Annotated[str | None, typer.Option(help="Such as lg_vgg11.")] = None,
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    photos: Annotated[
+        str | None,
+        typer.Option("--for", help="Your images: which gene suits them best.", metavar="PHOTOS"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List genes: those of this package, or those on the Hub, the 200 most downloaded at most."""
     from learngene_hub.gene.listing import list_learngenes
 
+    if photos is not None and hub:
+        raise typer.BadParameter("--for probes the genes of this package; leave out --hub")
     genes = list_learngenes(hub=hub, author=author, network=network, search=search)
-    if as_json:
+    if photos is not None and genes:
+        _show_suited([one.name for one in genes], photos, as_json=as_json)
+    elif as_json:
         print_json([asdict(one) for one in genes])
     elif genes:
         print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(one, hub=hub) for one in genes], whole_first=True)
@@ -75,6 +83,19 @@ def verify(gene: Source, as_json: AsJson = False) -> None:
         print_table(gene, ("check", "result"), [(check.name, check.fault or "ok") for check in checks])
     if any(check.fault for check in checks):
         raise typer.Exit(1)
+
+
+def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
+    from learngene_hub.finetuning import Photos, rank_genes
+
+    ranked = rank_genes(names, Photos(photos), reporter=TerminalReporter())
+    if as_json:
+        print_json([asdict(one) for one in ranked])
+        return
+    rows = [(one.name, f"{100 * one.accuracy:.1f}", str(one.image_size)) for one in ranked]
+    title = "learngenes, the best for your images first; accuracy in %, each image left out in turn"
+    print_table(title, ("name", "probe", "pixels"), rows, whole_first=True)
+    stderr.print(f"next: learngene finetune {rows[0][0]} --method probe --data {photos} --out DIR", markup=False)
 
 
 def _row(one: "GeneSummary", *, hub: bool) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
-from learngene_hub.data.loading import load_classes
+from learngene_hub.data.loading import load_classes, typical_side
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
 from learngene_hub.data.source import GLYPHS, DataSource, is_hub_id, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes, title_of
@@ -37,5 +37,6 @@ __all__ = [
     "split_classes",
     "tell_left_out",
     "title_of",
+    "typical_side",
     "write_contact_sheet",
 ]

@@ -89,6 +89,20 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
     return pixels.view(size, size, 3).permute(2, 0, 1)  # (3, size, size)
 
 
+def image_side(encoded: bytes) -> int:
+    """Pixels of the shorter side of an image, of which only the head is read.
+
+    Raises:
+        DataError: it is no image, or Pillow is missing.
+    """
+    image = optional_module("PIL.Image")
+    try:
+        with image.open(io.BytesIO(encoded), formats=_formats(image)) as opened:
+            return int(min(opened.size))
+    except (*_DAMAGE, image.DecompressionBombError) as error:
+        raise DataError(f"{type(error).__name__}: {error}") from error
+
+
 def image_suffixes() -> frozenset[str]:
     """Ends of the names of files that `decode_image` can read, in lower case, such as `.png`.
 

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from learngene_hub.core.files import read_inside
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.cache import Decoded, cache_folder, image_store
-from learngene_hub.data.decode import MOST_ENCODED, decode_image
+from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_side
 from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
 from learngene_hub.data.rows import Part
@@ -26,6 +28,7 @@ from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, fing
 _FORMAT = 3  # raise it when the same source gives other pixels
 _BATCH = 128  # rows held encoded at a time; photos have megabytes
 _CHUNK = 16  # rows a thread decodes in one go: small images would spend their time on handing over
+_LOOKED_AT = 16  # images of a part whose size is looked at
 _NAMED = 3  # corrupt images named in a message
 _LOGS = LoggingReporter()
 
@@ -58,6 +61,24 @@ def load_classes(
     if decoded.left_out:
         reporter.warn(f"Left out: {decoded.left_out}")
     return decoded.images
+
+
+def typical_side(source: DataSource, *, reporter: Reporter = _LOGS) -> int | None:
+    """Median of the shorter sides, in pixels, of the first images of each part of a `source` that is not drawn.
+
+    None where none of them can be read, which `load_classes` tells.
+
+    Raises:
+        DataError: the source cannot be read.
+    """
+    sides = []
+    with opened(source, reporter) as parts:
+        for part in parts:
+            for batch in islice(part.batches(part.image_column, _LOOKED_AT), 1):
+                for cell in batch.to_pylist():
+                    with suppress(DataError, OSError):
+                        sides.append(image_side(_bytes(cell, part.homes)))
+    return median_low(sides) if sides else None
 
 
 def _made(source: DataSource, names: Sequence[str], reporter: Reporter) -> Decoded:
@@ -145,15 +166,24 @@ def _attempt_each(cells: Sequence[Any], *, size: int, homes: Sequence[Path]) -> 
 def _attempt(cell: Any, size: int, homes: Sequence[Path]) -> Tensor | str:  # noqa: ANN401 - bytes, a dictionary, None
     """The decoded image, or why there is none."""
     try:
-        encoded = cell["bytes"] if isinstance(cell, dict) else cell
-        if encoded is None:
-            path = cell and cell.get("path")
-            if not path:
-                return "the cell is empty"
-            encoded = read_inside(Path(path), homes, most=MOST_ENCODED)
-        return decode_image(encoded, size)
+        return decode_image(_bytes(cell, homes), size)
     except (DataError, OSError) as error:
         return str(error)
+
+
+def _bytes(cell: Any, homes: Sequence[Path]) -> bytes:  # noqa: ANN401 - bytes, a dictionary, None
+    """The encoded image.
+
+    Raises:
+        DataError, OSError: there is none.
+    """
+    encoded: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell
+    if encoded is not None:
+        return encoded
+    path = cell and cell.get("path")
+    if not path:
+        raise DataError("the cell is empty")
+    return read_inside(Path(path), homes, most=MOST_ENCODED)
 
 
 def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: Any, reason: str) -> str:  # noqa: ANN401

@@ -21,7 +21,7 @@ from learngene_hub.evaluation.outcome import describe_environment, fit, make_res
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.scoring import Cell, measure_with, score_all
-from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
+from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
@@ -83,7 +83,8 @@ def evaluate(
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
             says which classes are novel and held-out, and what alternatives may cost.
         data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
-        target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns.
+        target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns
+            and an image size.
         protocol: what every network is put through, or the name of a shipped protocol.
         baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
         checkpoints: safetensors files of networks of the same family, whole ones or genes, folders with one, or of
@@ -203,7 +204,7 @@ def _plan(
     device: torch.device,
     reporter: Reporter,
 ) -> Plan:
-    record = candidates[0].data
+    record = shown(candidates[0].data, target)
     return Plan(
         protocol=protocol,
         sources=sources_of(

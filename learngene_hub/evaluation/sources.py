@@ -24,6 +24,7 @@ from learngene_hub.data import (
 from learngene_hub.evaluation.measuring import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.gene.config import DataRecord
+from learngene_hub.networks import check_image_size
 from learngene_hub.report.results import NOVEL
 from learngene_hub.training.fewshot import Images, on_device
 
@@ -38,16 +39,33 @@ class Target:
         path: an image folder, a Parquet folder, a preset or a Hub id.
         image_column: column of images, if it is unusual; None: "image" or "img".
         label_column: column of labels, if it is unusual; None: "label" or "fine_label".
+        image_size: side that all images of the evaluation are scaled to, from 28 to 224 pixels; None: the gene's.
+
+    Raises:
+        NetworkError: the image size is out of range.
     """
 
     path: str
     image_column: str | None = None
     label_column: str | None = None
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_image_size(self.image_size)
 
     @property
     def name(self) -> str:
-        """What results call it: preset, Hub id, or the last part of a local path."""
-        return public_name(self.path)
+        """What results call it: preset, Hub id, or the last part of a local path; with a size that was chosen."""
+        size = f" at {self.image_size} pixels" if self.image_size else ""
+        return f"{public_name(self.path)}{size}"
+
+
+def shown(record: DataRecord, target: Target | None) -> DataRecord:
+    """What the gene says of its images, at the image size of `target`; they are cropped in proportion."""
+    if target is None or target.image_size is None:
+        return record
+    padding = record.crop_padding * target.image_size // record.image_size
+    return record.model_copy(update={"image_size": target.image_size, "crop_padding": padding})
 
 
 def sources_of(
@@ -75,7 +93,7 @@ def sources_of(
     if protocol.transfer != (target is not None):
         wanted = "needs --target, a data set to transfer to" if protocol.transfer else "takes no --target"
         raise LearngeneError(f"protocol {protocol.name} {wanted}")
-    record, sources = records[0], dict[Role, Source]()
+    record, sources = shown(records[0], target), dict[Role, Source]()
     if target is not None:
         sources["novel"] = _target(target, records, reporter)
     else:
@@ -140,7 +158,7 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
     source = DataSource(
         preset=preset,
         path=None if preset else target.path,
-        image_size=records[0].image_size,
+        image_size=shown(records[0], target).image_size,
         image_column=target.image_column,
         label_column=target.label_column,
     )

@@ -15,7 +15,7 @@ from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.core.rng import generator
 from learngene_hub.data import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Parts
-from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.networks import LearngeneNetwork, check_image_size
 from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.training.fewshot import Images, on_device
 from learngene_hub.training.loop import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
@@ -31,34 +31,42 @@ class Settings:
     Attributes:
         width: see `from_learngene`.
         depth: see `from_learngene`.
+        image_size: pixels of a side that images are scaled to, from 28 to 224; None: what suits gene and images.
         epochs: passes over the training images, over which the learning rate falls along a cosine; at least 1.
         batch_size: images a step, at least 2, since batch norm needs more than one.
         lr: highest learning rate; None: the one of `RATES` that is best on the validation images.
         patience: epochs without a better validation accuracy after which training stops; at least 1.
         flip: whether mirrored images are as good as the originals; None: as in the gene's evolution, else yes.
         seed: of the split, the newborn weights, and the batches.
+        method: `full`: train all weights; `probe`: keep them as they are born, and find a linear classifier of what
+            every layer computes, with all images in the end; epochs, batches, rates and patience are not for it.
         compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
 
     Raises:
-        LearngeneError: a number is out of range.
+        LearngeneError: a number is out of range; a `NetworkError` of an image size.
     """
 
     width: float | None = None
     depth: int | None = None
+    image_size: int | None = None
     epochs: int = 30
     batch_size: int = 64
     lr: float | None = None
     patience: int = 15
     flip: bool | None = None
     seed: int = 0
+    method: Literal["full", "probe"] = "full"
     compare: Literal["scratch"] | None = None
 
     def __post_init__(self) -> None:
+        check_image_size(self.image_size)
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
             if (value := getattr(self, name)) < least:
                 raise LearngeneError(f"{name}: expected {least} or more, found {value}")
         if self.lr is not None and not 0 < self.lr <= 10:
             raise LearngeneError(f"lr: expected a learning rate above 0 and up to 10, found {self.lr}")
+        if self.method not in {"full", "probe"}:
+            raise LearngeneError(f"method: expected 'full' or 'probe', found {self.method!r}")
         if self.compare not in {None, "scratch"}:
             raise LearngeneError(f"compare: expected 'scratch', found {self.compare!r}")
 

@@ -79,8 +79,9 @@ def render_card(record: Mapping[str, Any], *, name: str) -> str:
 
 def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -> None:
     starts = {start: record[start] for start in ("learngene", "scratch") if start in record}
-    rates = ", ".join(f"{start} {outcome['lr']}" for start, outcome in starts.items())
-    write_png(draw_training(starts, title=f"learning rate: {rates}"), folder / CURVES_NAME)
+    if "epochs" in record["learngene"]:  # a probe has none
+        rates = ", ".join(f"{start} {outcome['lr']}" for start, outcome in starts.items())
+        write_png(draw_training(starts, title=f"learning rate: {rates}"), folder / CURVES_NAME)
     ours, count = record["learngene"], record["data"]["images"]["val"]
     title = f"{count} validation images, {ours['val_accuracy']:.1%} right"
     write_png(draw_confusion(ours["confusion"], class_names, title=title), folder / CONFUSION_NAME)

@@ -7,7 +7,7 @@ has no validation images of its own gives up a share of each class.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,20 @@ from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import expanded, public_name
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
-from learngene_hub.data import DataSource, ImageSet, available_classes, count_images, load_classes, tell_left_out
+from learngene_hub.data import (
+    DataSource,
+    ImageSet,
+    available_classes,
+    count_images,
+    load_classes,
+    tell_left_out,
+    typical_side,
+)
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
 from learngene_hub.data.source import local_path, opened
+from learngene_hub.networks import IMAGE_SIZES
 
 SHARE = 0.2
 
@@ -74,20 +83,24 @@ class Parts:
         }
 
 
-def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporter) -> Parts:
+def load_photos(
+    photos: Photos, *, image_size: int | None, gene_size: int, seed: int, reporter: Reporter, times: int = 2
+) -> Parts:
     """Read and divide the images.
 
     Args:
         photos: where they are.
-        image_size: side they are scaled to, in pixels.
+        image_size: side they are scaled to, in pixels; None: see `suited_size`.
+        gene_size: side of the images the gene was evolved on.
         seed: of a split at random.
         reporter: told of progress and of images left out.
+        times: with no image size, how many times the gene's pixels are taken at most.
 
     Raises:
         DataError: the images cannot be read, there are too few of them or of classes, or the parts do not agree.
     """
     roles, share = _roles(photos)
-    sources = {role: _source(path, photos, image_size) for role, path in roles.items()}
+    sources = {role: _source(path, photos, image_size or gene_size) for role, path in roles.items()}
     names = _classes(sources["train"], reporter)
     for role in sources.keys() - {"train"}:
         _refuse_no_folders(sources[role])
@@ -95,6 +108,9 @@ def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporte
     for source in sources.values():
         tell_left_out(source, reporter)
         _tell_pooled(source, reporter)
+    if image_size is None:
+        image_size = suited_size(sources["train"], gene_size, reporter, times=times)
+        sources = {role: replace(source, image_size=image_size) for role, source in sources.items()}
     train = load_classes(sources["train"], names, reporter=reporter)
     test = _with_all_classes(sources["test"], names, reporter) if "test" in sources else None
     if "val" in sources:
@@ -105,6 +121,24 @@ def load_photos(photos: Photos, *, image_size: int, seed: int, reporter: Reporte
     parts = Parts(train, val, test, split)
     _tell_shared(parts, reporter)
     return parts
+
+
+def suited_size(source: DataSource, gene_size: int, reporter: Reporter, *, times: int) -> int:
+    """Up to `times` the gene's pixels, as many as the photos have, but at least the gene's; a line says so."""
+    side = typical_side(source, reporter=reporter) or gene_size
+    size = max(gene_size, min(side, times * gene_size, IMAGE_SIZES[1]))
+    line = f"photos are {side} pixels, the gene is of {gene_size}, taking {size}"
+    other, words = max(gene_size, IMAGE_SIZES[0]), "times as fast"
+    if times == 1:
+        other, words = (
+            min(side, 2 * gene_size, IMAGE_SIZES[1]),
+            "times as slow, and better where many photos a class are",
+        )
+    if (size > other) if times > 1 else (size < other):
+        factor = (max(size, other) / min(size, other)) ** 2
+        line += f"; --image-size {other} is {factor:.2g} {words}"
+    reporter.line(line)
+    return size
 
 
 def _tell_pooled(source: DataSource, reporter: Reporter) -> None:

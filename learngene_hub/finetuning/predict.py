@@ -16,7 +16,7 @@ from learngene_hub.data import ImageBatches, Normalisation
 from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
-from learngene_hub.networks import LearngeneNetwork, load_timm_folder
+from learngene_hub.networks import LearngeneNetwork, check_image_size, load_timm_folder
 
 BATCH = 64
 MOST_NAMES = 16 * 10**6  # bytes of the names of classes
@@ -45,19 +45,26 @@ class Predictor:
     Attributes:
         network: in eval mode, on the CPU.
         class_names: of its outputs.
+        image_size: side that images are scaled to, in pixels.
     """
 
     network: LearngeneNetwork
     class_names: tuple[str, ...]
+    image_size: int
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, *, image_size: int | None = None) -> Self:
         """The predictor in a `folder` that `finetune` wrote.
+
+        Args:
+            folder: of the network.
+            image_size: side to scale images to, from 28 to 224 pixels; None: that of training, which suits best.
 
         Raises:
             LearngeneError: it is no such folder.
-            NetworkError: the network in it cannot be loaded.
+            NetworkError: the network in it cannot be loaded, or the image size is out of range.
         """
+        check_image_size(image_size)
         folder = Path(folder)
         names = _class_names(folder)
         network = load_timm_folder(folder)
@@ -69,7 +76,7 @@ class Predictor:
             raise LearngeneError(
                 f"{folder}: the network tells {network.num_classes} classes apart, {CLASSES_NAME} names {len(names)}"
             )
-        return cls(network, names)
+        return cls(network, names, image_size or network.pretrained_cfg["input_size"][-1])
 
     def predict(self, paths: Iterable[str | Path], *, reporter: Reporter = _LOGGING) -> Iterator[Prediction]:
         """One prediction for every image, in order; a folder stands for the images in it and below.
@@ -108,7 +115,7 @@ class Predictor:
         if file.is_dir():
             return "no images in this folder"
         try:
-            return decode_image(read_file(file, most=MOST_ENCODED), self.network.pretrained_cfg["input_size"][-1])
+            return decode_image(read_file(file, most=MOST_ENCODED), self.image_size)
         except FileNotFoundError:
             return "no such file"
         except (DataError, OSError) as error:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ from learngene_hub.data import Normalisation, cache_folder
 from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import refuse_occupied, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
+from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.networks.layers import LAYERS, LayersHead
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.training.fewshot import pick_device
 from learngene_hub.workers import on_cpu
 
+PADDED = 8  # training images are shifted by up to an 8th of their side
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
 Start = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""
@@ -112,7 +115,15 @@ def _finetune(
     began = time.monotonic()
     job = _Job(gene, settings, pick_device(device))
     job.descendant(0)  # made early, since the gene may not fit
-    parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
+    parts = load_photos(
+        photos,
+        image_size=settings.image_size,
+        gene_size=gene.config.image_size,
+        seed=settings.seed,
+        reporter=reporter,
+        times=2 if settings.method == "probe" else 1,
+    )
+    job = replace(job, settings=replace(settings, image_size=parts.train.image_size))
     reporter.line(_described(parts))
     weights = job.descendant(parts.train.num_classes).parameters()
     check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
@@ -124,7 +135,7 @@ def _finetune(
         "network": _network_record(network),
         "classes": list(parts.train.class_names),
         "data": parts.record(photos),
-        "settings": asdict(settings) | {"flip": job.flip, "crop_padding": job.padding},
+        "settings": asdict(job.settings) | {"flip": job.flip, "crop_padding": parts.train.image_size // PADDED},
         **{start: outcome.record for start, outcome in outcomes.items()},
         "device": str(job.device),
         "seconds": round(time.monotonic() - began, 1),
@@ -175,18 +186,33 @@ class _Job:
 
     def descendant(self, classes: int) -> LearngeneNetwork:
         chosen = self.settings
-        return from_learngene(self.gene, num_classes=classes, width=chosen.width, depth=chosen.depth, seed=chosen.seed)
+        return from_learngene(
+            self.gene,
+            num_classes=classes,
+            width=chosen.width,
+            depth=chosen.depth,
+            image_size=chosen.image_size,
+            seed=chosen.seed,
+            global_pool=self.pool,
+        )
 
     def from_scratch(self, classes: int) -> LearngeneNetwork:
         config, chosen = self.gene.config, self.settings
         width = config.width if chosen.width is None else chosen.width
         body = Body(config.network, width, config.depth if chosen.depth is None else chosen.depth)
-        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed)
+        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, global_pool=self.pool)
 
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg
         normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
-        return Loaded.build(parts, normalisation, padding=self.padding, flip=self.flip, device=self.device)
+        return Loaded.build(
+            parts, normalisation, padding=parts.train.image_size // PADDED, flip=self.flip, device=self.device
+        )
+
+    @property
+    def pool(self) -> str:
+        """What the classifier reads, as timm calls it."""
+        return LAYERS if self.settings.method == "probe" else "avg"
 
     @property
     def flip(self) -> bool:
@@ -195,36 +221,60 @@ class _Job:
         inherited = origin.data.flip if origin is not None else True
         return inherited if self.settings.flip is None else self.settings.flip
 
-    @property
-    def padding(self) -> int:
-        """Pixels by which training images are shifted at most."""
-        return self.gene.config.image_size // 8
-
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """What one start came to: its entry in `finetune.json`, and the tensors of its best network."""
+    """What one start came to: its entry in `finetune.json`, its best network's tensors, and how it went in words."""
 
     record: dict[str, Any]
     state: Mapping[str, Tensor]
+    words: str
 
 
 def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]:
     """Start -> its outcome, every start trained in the same way."""
     images, settings, outcomes = job.images(parts), job.settings, {}
     for start, born in job.starts(parts.train.num_classes).items():
-        fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
-        network = born()
-        network.load_state_dict(fit.state)
-        record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
-        reporter.line(_summary(start, record, settings))
+        if settings.method == "probe":
+            outcome = _probed(born(), images, start, reporter)
+        else:
+            outcome = _trained(born, images, settings, start, reporter)
+        record = outcome.record
+        reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images right, {outcome.words}")
         if record["val_accuracy"] <= _by_chance(record["confusion"]):
             reporter.warn(
                 f"{start}: as far as {len(images.val.labels)} validation images can tell, no better than always naming "
                 "the most frequent class; more epochs, another learning rate or more images may help"
             )
-        outcomes[start] = _Outcome(record, fit.state)
+        outcomes[start] = outcome
     return outcomes
+
+
+def _trained(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
+    fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
+    network = born()
+    network.load_state_dict(fit.state)
+    record = _measured(logits_of(network, images.val), images.val.labels) | _tested(network, images)
+    rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
+    words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}"
+    return _Outcome(record | _fit_record(fit, tried), fit.state, words)
+
+
+def _probed(network: LearngeneNetwork, images: Loaded, start: str, reporter: Reporter) -> _Outcome:
+    """The probe, judged by the validation images, then fitted again with them."""
+    assert isinstance(network.head, LayersHead)
+    with reporter.task(f"{start}: what its layers compute", 2) as bar:
+        train = layer_features(network, images.train)
+        bar.advance()
+        val = layer_features(network, images.val)
+        bar.advance()
+    fit_probe(network.head, train, images.train.labels)
+    logits = network.head(val.to(images.val.device)).detach().cpu()
+    measured = _measured(logits, images.val.labels)
+    probe = fit_probe(network.head, torch.cat([train, val]), torch.cat([images.train.labels, images.val.labels]))
+    record = measured | _tested(network, images) | asdict(probe)
+    words = f"then fitted with them too; strength {probe.strength:g} (cross-validated)"
+    return _Outcome(record, {name: tensor.cpu() for name, tensor in network.state_dict().items()}, words)
 
 
 def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
@@ -236,14 +286,17 @@ def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
     }
 
 
-def _measured(network: LearngeneNetwork, images: Loaded, classes: int) -> dict[str, Any]:
-    """What the kept network does, in float32: accuracies, and the confusion matrix, whose rows are true classes."""
-    labels, logits = images.val.labels, logits_of(network, images.val)
+def _measured(logits: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Validation accuracy of `logits` (n, classes), and the confusion matrix, whose rows are true classes."""
+    classes = logits.shape[1]
     cells = torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
-    measured = {"val_accuracy": accuracy_of(logits, labels), "confusion": cells.view(classes, classes).tolist()}
+    return {"val_accuracy": accuracy_of(logits, labels), "confusion": cells.view(classes, classes).tolist()}
+
+
+def _tested(network: LearngeneNetwork, images: Loaded) -> dict[str, Any]:
     if images.test is None:
-        return measured
-    return measured | {"test_accuracy": accuracy_of(logits_of(network, images.test), images.test.labels)}
+        return {}
+    return {"test_accuracy": accuracy_of(logits_of(network, images.test), images.test.labels)}
 
 
 def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
@@ -251,14 +304,6 @@ def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
     counts = [sum(row) for row in confusion]
     share = max(counts) / sum(counts)
     return share + 2 * math.sqrt(share * (1 - share) / sum(counts))
-
-
-def _summary(start: str, record: Mapping[str, Any], settings: Settings) -> str:
-    rates = f" (the best of {', '.join(record['rates_tried'])})" if len(record["rates_tried"]) > 1 else ""
-    return (
-        f"{start}: {record['val_accuracy']:.1%} of the validation images right, epoch {record['best_epoch']} of "
-        f"{settings.epochs}, learning rate {record['lr']}{rates}"
-    )
 
 
 def _described(parts: Parts) -> str:

@@ -18,7 +18,7 @@ from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.genome.surgery import extract as extract_genome
 from learngene_hub.genome.surgery import inherit as inherit_genome
 from learngene_hub.inheritance.freezing import freeze, unfreeze
-from learngene_hub.networks import IMAGE, LearngeneNetwork, plan_structure, walkable
+from learngene_hub.networks import IMAGE, LearngeneNetwork, check_image_size, plan_structure, walkable
 
 _BY_THE_GENE = "the gene brings its network, its weights and what to normalise images with"
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
@@ -93,6 +93,7 @@ def from_learngene(
     in_chans: int = 3,
     width: float | None = None,
     depth: int | None = None,
+    image_size: int | None = None,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
@@ -118,6 +119,8 @@ def from_learngene(
             gene's own network.
         depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; None: as
             the gene's own network.
+        image_size: pixels of a side of your images, from 28 to 224, of which `model.pretrained_cfg` tells; None: those
+            the gene was evolved at. The network takes images of any size.
         revision: branch, tag or commit of the Hub.
         cache_dir: where downloads are kept; None: the cache of huggingface_hub.
         token: of a user of the Hub; None: the one that is logged in; False: none.
@@ -135,9 +138,10 @@ def from_learngene(
         HubError: it cannot be fetched.
         InheritanceError: it does not fit; where the network is narrower than it, the least width is named. Or an
             argument has no meaning here.
-        NetworkError: there is no such width or depth; the depths there are are named.
+        NetworkError: there is no such width, depth or image size; those there are are named.
     """
     _check_cross(cross)
+    check_image_size(image_size)
     if fixed := _FIXED.keys() & timm_kwargs.keys():
         raise InheritanceError(f"{min(fixed)}: not an argument here; {_FIXED[min(fixed)]}")
     gene = _loaded(
@@ -153,7 +157,7 @@ def from_learngene(
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
     model = newborn(body, num_classes=num_classes, gene=gene.genome, cross=cross, seed=seed, **timm_kwargs)
-    _record(model, gene, freeze_gene=freeze_gene)
+    _record(model, gene, freeze_gene=freeze_gene, image_size=image_size)
     return model
 
 
@@ -193,10 +197,12 @@ def inherit(
     return _record(network, gene, freeze_gene=freeze_gene)
 
 
-def _record(network: LearngeneNetwork, gene: Learngene, *, freeze_gene: bool) -> InheritanceReport:
+def _record(
+    network: LearngeneNetwork, gene: Learngene, *, freeze_gene: bool, image_size: int | None = None
+) -> InheritanceReport:
     """Leave in `network`, which has inherited `gene`, what belongs to that beside the weights."""
     if cfg := getattr(network, "pretrained_cfg", None):  # a network that timm did not make has none
-        cfg.update(_pretrained_cfg(gene.config, network.in_chans))
+        cfg.update(_pretrained_cfg(gene.config, network.in_chans, image_size or gene.config.image_size))
     network.inheritance = report = _report(network, gene)
     if freeze_gene:
         freeze(network, gene.genome)
@@ -279,13 +285,12 @@ def _check_cross(cross: str) -> None:
         raise InheritanceError(f"cross: expected 'zero' or 'random', found {cross!r}")
 
 
-def _pretrained_cfg(config: GeneConfig, in_chans: int) -> dict[str, object]:
+def _pretrained_cfg(config: GeneConfig, in_chans: int, image_size: int) -> dict[str, object]:
     """What timm's transforms need to know of the images."""
     mean, std = config.mean, config.std
     if in_chans != len(mean):
         mean, std = (sum(mean) / len(mean),) * in_chans, (sum(std) / len(std),) * in_chans
-    size = (in_chans, config.image_size, config.image_size)
-    return {"input_size": size, "mean": mean, "std": std, "crop_pct": 1.0}
+    return {"input_size": (in_chans, image_size, image_size), "mean": mean, "std": std, "crop_pct": 1.0}
 
 
 def _config_of(network: LearngeneNetwork, channels: dict[str, int]) -> GeneConfig:

@@ -8,12 +8,13 @@ from learngene_hub.families import FAMILIES
 from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, in_blocks, joined, part, reordered
 from learngene_hub.networks.build import build, family, plan_structure, walkable
 from learngene_hub.networks.network import LearngeneNetwork
-from learngene_hub.networks.structure import Birth, Family, Layer, Structure
+from learngene_hub.networks.structure import IMAGE_SIZES, Birth, Family, Layer, Structure, check_image_size
 from learngene_hub.networks.timm_folder import load_timm_folder, save_timm_folder
 
 __all__ = [
     "CLASSES",
     "IMAGE",
+    "IMAGE_SIZES",
     "Axes",
     "Birth",
     "Family",
@@ -22,6 +23,7 @@ __all__ = [
     "LearngeneNetwork",
     "Structure",
     "build",
+    "check_image_size",
     "family",
     "in_blocks",
     "joined",

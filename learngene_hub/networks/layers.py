@@ -1,4 +1,4 @@
-"""The two layers our networks share."""
+"""The layers our networks share."""
 
 import torch
 from timm.models import register_notrace_module
@@ -52,6 +52,59 @@ class Convolution(nn.Conv2d):
 def _dtype(x: Tensor) -> torch.dtype:
     """Of a convolution of `x`."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+LAYERS = "layers"
+"""Name of the pool that `LayersHead` stands for, beside those of timm."""
+
+
+class LayersHead(nn.Module):
+    """A classifier of the mean and maximum of every channel of every layer, standardised (ours).
+
+    It is what a linear probe of a frozen network needs: the last layer alone knows less of images unlike those the
+    network was trained on. The names are those of timm's `ClassifierHead`.
+
+    Args:
+        in_features: means and maxima.
+        num_classes: outputs of the linear layer; 0: none.
+        drop_rate: dropout before it, a fraction in [0, 1).
+    """
+
+    def __init__(self, in_features: int, num_classes: int, *, drop_rate: float) -> None:
+        super().__init__()
+        self.pool_type = LAYERS  # which timm writes into its config.json
+        self.num_features = in_features
+        self.norm = nn.BatchNorm1d(in_features, affine=False)
+        self.drop = nn.Dropout(drop_rate)
+        self.reset(num_classes)
+
+    def reset(self, num_classes: int, pool_type: str | None = None) -> None:
+        """Put a fresh linear layer in place; the pool is always the same."""
+        self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(batch, classes) logits of `x` (batch, in_features, 1, 1); with `pre_logits` what they are computed of."""
+        x = self.drop(self.norm(x.flatten(1)))
+        if pre_logits:
+            return x
+        logits: Tensor = self.fc(x)
+        return logits
+
+
+def pooled_layers(stages: nn.Module, x: Tensor) -> Tensor:
+    """(batch, features, 1, 1) mean and maximum of what every batch norm in `stages` gives for images `x`."""
+    pooled: list[Tensor] = []
+
+    def pool(module: nn.Module, inputs: object, maps: Tensor) -> None:
+        pooled.append(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
+
+    hooks = [norm.register_forward_hook(pool) for norm in stages.modules() if isinstance(norm, nn.BatchNorm2d)]
+    try:
+        stages(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(pooled, dim=1)[:, :, None, None]
 
 
 class HalvingPool(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
 
 from learngene_hub.core.errors import NetworkError
+from learngene_hub.networks.layers import LAYERS, LayersHead, pooled_layers
 from learngene_hub.networks.structure import Structure
 
 
@@ -22,6 +23,7 @@ class LearngeneNetwork(nn.Module):
         structure: its layers and channel groups.
         num_classes: outputs of the classifier; 0: none.
         in_chans: channels of an image.
+        reads_layers: whether its head reads every layer, not the last alone.
         inheritance: what it has from a learngene, an `InheritanceReport`; None for a network from scratch.
         hold: what keeps inherited values as they are; None where nothing was ever frozen.
     """
@@ -30,6 +32,7 @@ class LearngeneNetwork(nn.Module):
     structure: Structure
     num_classes: int
     in_chans: int
+    reads_layers: bool = False
     inheritance: Any = None
     hold: Any = None
     pretrained_cfg: dict[str, Any]  # set by timm
@@ -51,7 +54,13 @@ class LearngeneNetwork(nn.Module):
             self.hold(self)
 
     def __prepare_scriptable__(self) -> "LearngeneNetwork":
-        """What TorchScript takes, which knows nothing of values that are held."""
+        """What TorchScript takes, which knows nothing of values that are held.
+
+        Raises:
+            NetworkError: the head reads every layer.
+        """
+        if self.reads_layers:
+            raise NetworkError("TorchScript has no way to read every layer; use torch.export, or torch.jit.trace")
         self.put_back()
         return self
 
@@ -72,10 +81,11 @@ class StagedNetwork(LearngeneNetwork):
     """Stages of convolutions, and what timm asks of a model.
 
     Subclasses only build `stages`. A stage ends in a max-pool, the stages in `head`: a global pool, dropout, and the
-    classifier `head.fc`, whose weight has shape (classes, last_channels).
+    classifier `head.fc`, whose weight has shape (classes, last_channels). With the pool `layers` the head is a
+    `LayersHead`, which reads every layer.
 
     Attributes:
-        num_features: channels of the last feature map.
+        num_features: channels of what `forward_features` gives.
     """
 
     def __init__(
@@ -92,19 +102,34 @@ class StagedNetwork(LearngeneNetwork):
         super().__init__(structure, num_classes=num_classes, in_chans=in_chans)
         channels = [structure.groups[group].size for group in stage_groups]
         self.drop_rate = drop_rate
-        self.num_features = channels[-1]
+        self._last_channels = channels[-1]
         self.feature_info = [
             {"num_chs": count, "reduction": 2 ** (stage + 1), "module": f"stages.{stage}"}
             for stage, count in enumerate(channels)
         ]
         self.stages = stages
-        self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self._make_head(num_classes, global_pool)
+
+    def _make_head(self, num_classes: int, global_pool: str) -> None:
+        self.head: ClassifierHead | LayersHead
+        if global_pool == LAYERS:
+            self.num_features = self.structure.layer_features
+            self.head = LayersHead(self.num_features, num_classes, drop_rate=self.drop_rate)
+        else:
+            self.num_features = self._last_channels
+            self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=self.drop_rate)
+        self.reads_layers = global_pool == LAYERS
         self.head_hidden_size = self.head.num_features
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(batch, last_channels, h, w) feature map of images `x` of shape (batch, in_chans, height, width)."""
+        """(batch, last_channels, h, w) feature map of images `x` of shape (batch, in_chans, height, width).
+
+        With the pool `layers` the (batch, features, 1, 1) means and maxima of every layer.
+        """
         if not is_scripting():
             self.put_back()
+            if self.reads_layers:
+                return pooled_layers(self.stages, x)
         features: Tensor = self.stages(x)
         return features
 
@@ -157,8 +182,11 @@ class StagedNetwork(LearngeneNetwork):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Put a fresh classifier in place, of `num_classes` classes, or none for 0; the pool stays if None."""
         self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
-        self.head_hidden_size = self.head.num_features
+        if global_pool is not None and (self.reads_layers or global_pool == LAYERS):
+            self._make_head(num_classes, global_pool)
+        else:
+            self.head.reset(num_classes, global_pool)
+            self.head_hidden_size = self.head.num_features
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Pattern that sorts parameters by block, or by stage if `coarse`, for timm's layer-wise learning rates."""

@@ -16,6 +16,9 @@ from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group
 MOST_WIDTH = 100
 """Times the published channels: no network is built wider."""
 
+IMAGE_SIZES = (28, 224)
+"""Least and most pixels of a side of the images that users choose."""
+
 NORM_EPS = 1e-5
 """What every batch norm here adds to the variance: torch's default."""
 
@@ -118,6 +121,11 @@ class Structure:
         """All tensors that a gene has a part of, in forward order."""
         return tuple(axes for layer in self.layers for axes in layer.tensors)
 
+    @property
+    def layer_features(self) -> int:
+        """Means and maxima of the channels of every layer; see `layers.LayersHead`."""
+        return 2 * sum(self.channels[layer.writes] for layer in self.layers)
+
     def shapes(self, *, in_chans: int) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor that a gene of all these channels holds, in forward order."""
         sizes = {IMAGE: in_chans, **self.channels}
@@ -183,6 +191,17 @@ def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:
     if depth not in allowed:
         raise NetworkError(f"{name} has no depth {depth}; choose one of {', '.join(map(str, allowed))}.")
     return allowed[allowed.index(depth)]
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Do nothing, unless `image_size`, in pixels, is out of range; None, the choice of whoever asks, is not.
+
+    Raises:
+        NetworkError: it is.
+    """
+    least, most = IMAGE_SIZES
+    if image_size is not None and not least <= image_size <= most:
+        raise NetworkError(f"image_size: expected {least} to {most} pixels, found {image_size}")
 
 
 def resolve_groups(

@@ -21,6 +21,7 @@ from learngene_hub.core.files import read_json, written
 from learngene_hub.families import NetworkName
 from learngene_hub.networks.axes import CLASSES
 from learngene_hub.networks.build import plan_structure, walkable
+from learngene_hub.networks.layers import LAYERS
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import MOST_WIDTH
 
@@ -40,7 +41,7 @@ class _Arguments(BaseModel):
     in_chans: int = Field(3, ge=1, le=64)
     width: float = Field(1.0, gt=0, le=MOST_WIDTH)
     depth: int
-    global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
+    global_pool: Literal["avg", "max", "avgmax", "catavgmax", "layers"] = "avg"
 
 
 class _Pictures(BaseModel):
@@ -159,7 +160,10 @@ def _check_size(weights: Path, config: _Config) -> None:
     asked = config.model_args
     structure = plan_structure(config.architecture, width=asked.width, depth=asked.depth)
     shapes = [*structure.shapes(in_chans=asked.in_chans).values()]
-    shapes.append(structure.classifier.shape({CLASSES: asked.num_classes, **structure.channels}))
+    if asked.global_pool == LAYERS:
+        shapes += [(asked.num_classes, structure.layer_features), (2, structure.layer_features)]
+    else:
+        shapes.append(structure.classifier.shape({CLASSES: asked.num_classes, **structure.channels}))
     expected = 4 * sum(map(math.prod, shapes))
     size = weights.stat().st_size
     if not expected <= size <= expected + MOST_HEADER:

@@ -18,6 +18,7 @@ from learngene_hub.core.errors import StorageError
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
+from learngene_hub.evaluation.sources import shown
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution import critics
 from learngene_hub.networks import build
@@ -46,6 +47,16 @@ def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     assert set(results.classes) == {"red", "green", "blue", "grey"}
 
 
+def test_a_target_may_be_seen_in_another_size_cropped_in_proportion(tiny_run, photos):
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=1, measured_at=(1,), lr=0.05)
+    target = Target(str(photos), image_size=56)
+    results = evaluate(tiny_run, protocol=protocol, target=target, seeds=(0,))
+    assert results.data == f"{photos.name} at 56 pixels"
+    record = Learngene.from_pretrained(tiny_run).config.origin.data
+    assert (record.image_size, shown(record, target).image_size) == (28, 56)
+    assert shown(record, target).crop_padding == 2 * record.crop_padding
+
+
 def test_a_target_may_have_columns_of_unusual_names(tiny_run, tmp_path):
     rows = [(level, name) for level in range(9) for name in ("ant", "bee", "cat")]
     write_parquet(tmp_path / "insects" / "a.parquet", rows, columns=("scan", "species"))
@@ -56,13 +67,13 @@ def test_a_target_may_have_columns_of_unusual_names(tiny_run, tmp_path):
 
 
 def test_the_command_names_the_columns_of_a_target_as_python_does():
-    assert cli_target("insects", "scan", "species") == Target("insects", image_column="scan", label_column="species")
+    assert cli_target("insects", "scan", "species", 56) == Target("insects", "scan", "species", image_size=56)
 
 
 def test_columns_without_a_target_are_refused():
     done = learngene("evaluate", "gtl/vgg11-mini", "--image-column", "scan")
     assert done.exit_code == 2
-    assert "--image-column and --label-column are for a --target" in " ".join(done.output.split())
+    assert "--image-column, --label-column and --image-size are for a --target" in " ".join(done.output.split())
 
 
 def test_a_target_with_classes_the_gene_has_seen_is_refused(tiny_run):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import timm
@@ -51,6 +52,12 @@ def test_timm_learns_classes_and_preprocessing_from_the_folder(tuned):
     assert cfg["label_names"] == list(CLASSES)
     assert tuple(cfg["mean"]) == tuple(tuned.network.pretrained_cfg["mean"])
     assert (tuple(cfg["input_size"]), cfg["crop_pct"]) == ((3, 28, 28), 1.0)
+
+
+def test_an_image_size_can_be_asked_for(tiny_run, photos, tmp_path):
+    tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=replace(QUICK, image_size=32))
+    assert timm.create_model(f"local-dir:{tuned.folder}", pretrained=True).pretrained_cfg["input_size"] == (3, 32, 32)
+    assert tuned.record["settings"]["image_size"] == tuned.record["network"]["image_size"] == 32
 
 
 def test_the_record_says_what_was_done(tuned, tiny_run):
@@ -163,7 +170,9 @@ def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp
     assert all(bar["total"] == bar["done"] == 1 for bar in bars)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 1}, {"patience": 0}, {"lr": 0.0}, {"compare": "x"}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch_size": 1}, {"patience": 0}, {"lr": 0.0}, {"compare": "x"}, {"image_size": 27}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(LearngeneError, match=f"{next(iter(wrong))}: expected"):
         Settings(**wrong)

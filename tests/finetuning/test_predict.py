@@ -25,6 +25,16 @@ def test_predictions_are_those_of_training(tuned):
     assert all(sum(value for _, value in one.classes) == pytest.approx(1) for one in predictions)
 
 
+def test_images_may_be_looked_at_in_another_size(tuned, photos):
+    image = next(photos.rglob("*.png"))
+    usual, larger = (Predictor.load(tuned.folder, image_size=size) for size in (None, 40))
+    assert (usual.image_size, larger.image_size) == (28, 40)
+    assert next(iter(usual.predict([image]))) != next(iter(larger.predict([image])))
+    assert learngene("predict", tuned.folder, image, "--image-size", 40).exit_code == 0
+    with pytest.raises(NetworkError, match="image_size: expected 28 to 224 pixels, found 300"):
+        Predictor.load(tuned.folder, image_size=300)
+
+
 def test_an_image_that_cannot_be_read_does_not_stop_the_others(tuned, photos):
     bad = photos / "bad.png"
     bad.write_bytes(b"no image")

@@ -44,6 +44,14 @@ def test_it_carries_what_its_images_should_be_normalised_with(tiny_run, gene):
     assert gray["mean"] == pytest.approx((sum(gene.config.mean) / 3,))
 
 
+def test_its_images_may_have_another_size(tiny_run):
+    model = from_learngene(tiny_run, num_classes=5, image_size=64)
+    assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 5)
+    with pytest.raises(NetworkError, match="image_size: expected 28 to 224 pixels, found 10"):
+        from_learngene(tiny_run, num_classes=5, image_size=10)
+
+
 def test_the_report_counts_what_was_inherited(tiny_run, gene):
     report = from_learngene(tiny_run, num_classes=5).inheritance
     assert report.inherited == gene.config.parameters

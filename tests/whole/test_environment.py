@@ -190,7 +190,9 @@ def photos(root, classes, images):
 @pytest.mark.parametrize(("classes", "images", "message"), [(1, 5, "2 or more classes"), (3, 1, "has 1 image")])
 def test_too_few_classes_or_images_to_fine_tune_on_are_told(tmp_path, classes, images, message):
     with pytest.raises(DataError, match=message):
-        load_photos(Photos(photos(tmp_path, classes, images)), image_size=28, seed=0, reporter=SilentReporter())
+        load_photos(
+            Photos(photos(tmp_path, classes, images)), image_size=28, gene_size=28, seed=0, reporter=SilentReporter()
+        )
 
 
 def test_classes_of_one_image_are_too_few_for_the_critics_of_an_evolution(tiny, tmp_path):

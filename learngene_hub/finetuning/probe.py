@@ -1,0 +1,82 @@
+"""The probe: a linear classifier of what every layer of a frozen network computes of images; found in seconds.
+
+Ridge regression on the classes, standardised means and maxima of all channels as its inputs (ours; ridge regression on
+frozen features: Bertinetto 2019, arXiv:1805.08136).
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from learngene_hub.data.extras import optional_module
+from learngene_hub.finetuning.fit import CHUNK
+from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.networks.layers import LayersHead
+from learngene_hub.training.fewshot import Images
+
+STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 7))
+MOST_LOGIT = 100.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was found.
+
+    Attributes:
+        strength: of the regularisation, the one of `STRENGTHS` with the least error, each image left out in turn.
+        left_out_accuracy: top-1, in [0, 1], on the images left out.
+    """
+
+    strength: float
+    left_out_accuracy: float
+
+
+@torch.no_grad()
+def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
+    """(n, features) means and maxima of all layers of `network`, in eval mode, on the CPU."""
+    network.eval()
+    chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
+    return torch.cat([network.forward_features(images.batches.plain(chunk)).flatten(1).cpu() for chunk in chunks])
+
+
+@torch.no_grad()
+def fit_probe(head: LayersHead, features: Tensor, labels: Tensor, *, strengths: tuple[float, ...] = STRENGTHS) -> Probe:
+    """Set `head` to the classifier of `features` (n, features) that ridge regression finds, with probabilities.
+
+    The scores are scaled so that the probabilities of the images left out are as likely as can be.
+
+    Args:
+        head: changed in place.
+        features: of the images, (n, features).
+        labels: (n,) int64.
+        strengths: of the regularisation, to choose from.
+
+    Raises:
+        DataError: scikit-learn is missing.
+    """
+    norm, linear = head.norm, cast("nn.Linear", head.fc)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(features.mean(dim=0))
+    norm.running_var.copy_(features.var(dim=0, unbiased=False))
+    inputs = head.eval()(features.to(norm.running_mean.device), pre_logits=True).cpu().double().numpy()
+    targets = 2.0 * nn.functional.one_hot(labels, linear.out_features).double().numpy() - 1
+    solver = optional_module("sklearn.linear_model").RidgeCV
+    ridge = solver(list(strengths), scoring="neg_mean_squared_error", store_cv_results=True).fit(inputs, targets)
+    left_out = torch.from_numpy(ridge.cv_results_[:, :, strengths.index(ridge.alpha_)])  # (n, classes)
+    scale = _scale(left_out, labels)
+    linear.weight.copy_(scale * torch.from_numpy(ridge.coef_))
+    linear.bias.copy_(scale * torch.from_numpy(ridge.intercept_))
+    return Probe(float(ridge.alpha_), float((left_out.argmax(dim=1) == labels).double().mean()))
+
+
+def _scale(scores: Tensor, labels: Tensor) -> float:
+    """The factor at which `scores` (n, classes), taken for logits, give the labels the highest likelihood."""
+
+    def loss(factor: float) -> float:
+        return float(nn.functional.cross_entropy(factor * scores, labels))
+
+    minimize = optional_module("scipy.optimize").minimize_scalar
+    return float(minimize(loss, bounds=(1e-3, MOST_LOGIT), method="bounded").x)

@@ -1,0 +1,105 @@
+"""The probe: a linear classifier of every layer of a network that is not trained."""
+
+import json
+
+import pytest
+import timm
+import torch
+from command_line import learngene
+from listener import Listener
+from photo_folders import write_photos
+from safetensors.torch import load_file
+
+from learngene_hub import from_learngene
+from learngene_hub.core.errors import NetworkError
+from learngene_hub.finetuning import Predictor, Settings, finetune
+from learngene_hub.finetuning.probe import STRENGTHS, fit_probe
+from learngene_hub.networks import plan_structure
+from learngene_hub.networks.layers import LayersHead
+
+
+@pytest.fixture(scope="module")
+def probed(tiny_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probed")
+    for number, (role, count) in enumerate({"train": 10, "test": 6}.items()):
+        write_photos(folder / "photos" / role, count, seed=number)
+    listener = Listener()
+    settings = Settings(method="probe", compare="scratch")
+    tuned = finetune(tiny_run, folder / "photos", out=folder / "model", settings=settings, reporter=listener)
+    return tuned, listener
+
+
+def test_it_learns_without_a_step_of_training(probed, tiny_run):
+    tuned, listener = probed
+    assert tuned.record["learngene"]["test_accuracy"] > 0.6
+    assert tuned.record["learngene"]["strength"] in STRENGTHS
+    assert any("then fitted with them too; strength" in line for line in listener.lines)
+    born = from_learngene(tiny_run, num_classes=3).state_dict()
+    kept = load_file(tuned.folder / "model.safetensors")
+    assert all(torch.equal(kept[name], tensor) for name, tensor in born.items() if not name.startswith("head."))
+
+
+def test_what_it_leaves_is_loaded_by_timm_and_by_predict(probed):
+    tuned, _ = probed
+    assert not (tuned.folder / "curves.png").exists()
+    loaded, images = timm.create_model(f"local-dir:{tuned.folder}", pretrained=True).eval(), torch.rand(4, 3, 30, 30)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), tuned.network(images))
+    places = sorted((tuned.folder.parent / "photos/test").rglob("*.png"))
+    right = [one.classes[0][0] == one.path.parent.name for one in Predictor.load(tuned.folder).predict(places)]
+    assert sum(right) / len(right) == pytest.approx(tuned.record["learngene"]["test_accuracy"])
+    card = (tuned.folder / "README.md").read_text()
+    assert "Probed" in card
+    assert "curves.png" not in card
+    assert json.loads((tuned.folder / "finetune.json").read_text())["settings"]["method"] == "probe"
+
+
+def test_it_can_be_exported_but_not_scripted(probed):
+    network, images = probed[0].network, torch.rand(2, 3, 30, 30)
+    torch.testing.assert_close(torch.export.export(network, (images,)).module()(images), network(images))
+    with pytest.raises(NetworkError, match=r"use torch\.export"):
+        network.__prepare_scriptable__()
+
+
+def test_the_command_takes_it(tiny_run, tmp_path):
+    photos = write_photos(tmp_path / "photos", 5)
+    done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", "--method", "probe")
+    assert done.exit_code == 0, done.output
+
+
+def test_its_probabilities_are_no_surer_than_the_images_left_out_allow():
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    features = torch.randn(60, 20, generator=draws)  # tells nothing
+    head = LayersHead(20, 3, drop_rate=0.0)
+    probe = fit_probe(head, features, labels)
+    assert probe.left_out_accuracy < 0.6
+    assert head(features[:, :, None, None]).softmax(dim=1).max() < 0.7
+
+
+@pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])
+def test_a_head_may_be_changed_to_one_that_reads_every_layer_and_back(network):
+    model, images = timm.create_model(network, num_classes=4, width=0.0625).eval(), torch.rand(2, 3, 32, 32)
+    features = plan_structure(network, width=0.0625).layer_features
+    model.reset_classifier(3, global_pool="layers")
+    assert model.eval()(images).shape == (2, 3)
+    assert model.get_classifier().weight.shape == (3, features)
+    assert model.forward_head(model.forward_features(images), pre_logits=True).shape == (2, model.num_features)
+    model.reset_classifier(0)
+    assert model(images).shape == (2, features)
+    model.reset_classifier(5, global_pool="avg")
+    assert model(images).shape == (2, 5)
+
+
+def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
+    photos = write_photos(tmp_path / "photos", 6)
+    done = learngene("list", "--for", photos, "--search", "vgg11", "--json")
+    assert done.exit_code == 0, done.output
+    ranked = json.loads(done.stdout)
+    assert {one["name"] for one in ranked} == {"gtl/vgg11-cifar-fs", "gtl/vgg11-mini"}
+    assert ranked[0]["accuracy"] >= ranked[1]["accuracy"] > 1 / 3
+    assert {one["image_size"] for one in ranked} == {32, 42}
+    shown = learngene("list", "--for", photos, "--search", "vgg11-mini")
+    assert "gtl/vgg11-mini" in shown.stdout
+    assert "next: learngene finetune gtl/vgg11-mini --method probe" in " ".join(shown.stderr.split())
+    assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
