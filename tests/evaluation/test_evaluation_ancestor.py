@@ -137,7 +137,7 @@ def test_a_target_with_classes_that_only_the_ancestor_has_seen_is_refused(begun_
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (32, 32)).save(tmp_path / name / "1.png")
-    with pytest.raises(LearngeneError, match="1 of its classes have the names of classes the gene has seen.*'ant'"):
+    with pytest.raises(LearngeneError, match=r"1 of its classes have the names of classes the gene has seen.*'ant'"):
         evaluate(with_ancestor_of(begun_run, **{role: ("ant",)}), protocol="transfer", target=tmp_path)
 
 
