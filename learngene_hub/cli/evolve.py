@@ -93,6 +93,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
             "network": f"{recipe.network.name}, {cost.network_parameters:,} parameters without the classifier",
             "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
             "shape of the gene": _shape(recipe, cost),
+            **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
             + (f", the first {evolution.founders} of one founder" if evolution.founders else ""),
             "data": _data(cost),
@@ -108,6 +109,8 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
 
 def _shape(recipe: "Recipe", cost: "Forecast") -> str:
     """Where it comes from."""
+    if recipe.evolution.ancestor is not None:
+        return f"that of {recipe.evolution.ancestor}"
     match recipe.gene.shape:
         case "evolve":
             width = min(recipe.search.width, recipe.network.width)
@@ -120,6 +123,12 @@ def _shape(recipe: "Recipe", cost: "Forecast") -> str:
             return f"a taper of {recipe.gene.taper:g}"
         case channels:
             return f"given: {', '.join(map(str, channels))}"
+
+
+def _ancestor(recipe: "Recipe", cost: "Forecast") -> str:
+    """The gene that the line begins from, with what is not in the plan."""
+    made = "it does not say how it was made" if cost.ancestor_images is None else f"{cost.ancestor_images:,} images"
+    return f"{recipe.evolution.ancestor} (sha256 {str(cost.ancestor_sha256)[:12]}): {made}, not counted here"
 
 
 def _data(cost: "Forecast") -> str:

@@ -8,7 +8,7 @@ import typer
 from learngene_hub.cli.console import AsJson, TerminalReporter, print_json, print_pairs, print_table, stderr
 
 if TYPE_CHECKING:
-    from learngene_hub.gene.config import GeneConfig
+    from learngene_hub.gene.config import GeneConfig, Origin
     from learngene_hub.gene.listing import GeneSummary
 
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
@@ -117,6 +117,15 @@ def _named(source: str) -> str:
     return title if title == source else f"{title} ({source})"
 
 
+def _ancestors(origin: "Origin") -> str:
+    """The gene that a line began from, with its own cost, the one that that began from, and so on."""
+    return "; it began from ".join(
+        f"{one.name} (sha256 {one.sha256[:12]})"
+        + (f": {one.images:,} images of {_named(one.origin.data.source)}, not in the cost" if one.origin else "")
+        for one in origin.ancestors
+    )
+
+
 def _describe(config: "GeneConfig") -> dict[str, str]:
     pairs = {
         "network": f"{config.network}, width {config.width}, depth {config.depth}",
@@ -137,6 +146,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this"
         f"{config.rounded_later})",
         "lineage": " <- ".join(str(one.id) for one in origin.lineage[:12]),
+        **({"begins from": _ancestors(origin)} if origin.ancestor else {}),
         "cost": f"{origin.cost.images:,} images, {origin.cost.seconds:,.0f} s on {origin.cost.device}",
         "seed": str(origin.seed),
     }

@@ -59,12 +59,12 @@ def validate(
     overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
-    """Check a recipe, and that its network can be built; all faults are listed."""
-    from learngene_hub.evolution.plan import recipe_channels
+    """Check a recipe, and that its network can be built and inherit its ancestor; all faults are listed."""
+    from learngene_hub.evolution.ancestor import find_ancestor, line_channels
     from learngene_hub.recipe.recipe import Recipe
 
     checked = Recipe.from_file(recipe, overrides or ())
-    recipe_channels(checked)
+    line_channels(checked, find_ancestor(checked))
     if as_json:
         print_json({"sha256": checked.sha256, "recipe": checked.model_dump(mode="json")})
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import expanded, is_there
 from learngene_hub.data import GLYPHS, Normalisation
+from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.gene.config import DataRecord, GeneConfig
@@ -36,6 +37,12 @@ class Candidate:
         """What it was evolved on."""
         assert self.gene.config.origin is not None
         return self.gene.config.origin.data
+
+    @property
+    def all_data(self) -> tuple[DataRecord, ...]:
+        """That, and what the genes before it were evolved on."""
+        assert self.gene.config.origin is not None
+        return self.gene.config.origin.all_data
 
     @property
     def normalisation(self) -> Normalisation:
@@ -100,7 +107,8 @@ def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | Non
         recipe = Recipe.from_file(file, origin.overrides)
     else:
         recipe = Recipe.from_content(located.files[RECIPE_NAME], origin.overrides, file=file)
-    is_other = recipe.gene.shape != "evolve" and recipe_channels(recipe) != gene.config.channels
+    gives_shape = not recipe.has_search and recipe.evolution.ancestor is None
+    is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
     if is_other or read_config(located.folder, located.files) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:
@@ -109,6 +117,28 @@ def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | Non
         return recipe.with_data(None)
     # A path of a stranger's recipe would be read as one of this machine.
     return recipe if (origin.data.preset, origin.data.source) == (None, recipe.data.path) else None
+
+
+def ancestor_of(candidate: Candidate) -> Ancestor | None:
+    """The gene that a candidate's line began from, found as its recipe calls it; None: it began from nothing.
+
+    Raises:
+        LearngeneError: it cannot be had, or there is another one now.
+    """
+    assert candidate.recipe is not None
+    assert candidate.gene.config.origin is not None
+    record = candidate.gene.config.origin.ancestor
+    if record is None:
+        return None
+    need = f"baselines begin from {record.name}, sha256 {record.sha256[:12]}, as the gene did"
+    try:
+        ancestor = find_ancestor(candidate.recipe)
+    except LearngeneError as error:
+        raise LearngeneError(f"{need}: {error}") from None
+    if ancestor is None or ancestor.gene.config.sha256 != record.sha256:
+        found = "none" if ancestor is None else ancestor.gene.config.sha256[:12]
+        raise LearngeneError(f"{need}; found {found}: put that gene into a folder {record.name} here")
+    return ancestor
 
 
 def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
@@ -128,7 +158,9 @@ def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
 def _check(candidate: Candidate, first: Candidate) -> None:
     check_images(candidate.start, candidate.gene.config, first)
     for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
-        mine_seen = {*candidate.data.base, *(candidate.data.held_out if role == "novel" else ())}
+        mine_seen = {
+            name for data in candidate.all_data for name in (*data.base, *(data.held_out if role == "novel" else ()))
+        }
         if seen := mine_seen & set(theirs):
             raise LearngeneError(
                 f"{candidate.start}: has seen {len(seen)} classes that are {role} to {first.start}, such as "

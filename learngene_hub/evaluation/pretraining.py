@@ -1,6 +1,7 @@
 """Networks trained as usual on the base classes: what genes are compared with.
 
-Each gets as many training images as the evolution of the gene cost, by the optimiser of the gene's recipe.
+Each gets as many training images as the evolution of the gene cost, by the optimiser of the gene's recipe. Where that
+began from another gene, so does each: what the other one cost is in neither.
 
 Each is trained once and kept in the cache under a key of everything that shapes it. The training is cut into chapters
 with draws of their own; after each the network is saved, so an interrupted training goes on and ends with the same
@@ -24,10 +25,13 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator, seeded_initialisation
 from learngene_hub.core.store import KeyedStore
 from learngene_hub.data import sample_task
+from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, gene_network, placed
+from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import inherit_into
 from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import OptimisationSection
@@ -60,6 +64,8 @@ class Pretraining:
         flip: whether they are mirrored.
         precision: of convolutions.
         seed: of weights and draws.
+        ancestor: key of the gene that it begins from, as the gene did; None: nothing.
+        cross: of that, see `learngene_hub.genome.surgery.inherit`.
     """
 
     network: str
@@ -73,11 +79,14 @@ class Pretraining:
     flip: bool
     precision: Precision
     seed: int
+    ancestor: Mapping[str, Any] | None
+    cross: str
 
     @property
     def key(self) -> dict[str, Any]:
-        """All of it, in JSON types."""
-        return asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
+        """All of it, in JSON types; nothing of an ancestor where there is none, as it always was."""
+        told = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
+        return {key: one for key, one in told.items() if self.ancestor or key not in {"ancestor", "cross"}}
 
     @property
     def steps(self) -> int:
@@ -103,6 +112,7 @@ class Budget:
     Attributes:
         gene: what they are compared with.
         recipe: the gene's own.
+        ancestor: gene that it began from, and so do they; None: nothing.
         base: images of its base classes, as its ancestors saw them.
         base_hash: their fingerprint, padding included.
         images_hash: of those and of the held-out ones.
@@ -116,6 +126,7 @@ class Budget:
 
     gene: Learngene
     recipe: Recipe
+    ancestor: Ancestor | None
     base: Images
     base_hash: str
     images_hash: str
@@ -134,7 +145,7 @@ class Budget:
 
     @property
     def images(self) -> int:
-        """Training images that the evolution cost."""
+        """Training images that the evolution cost, without those of a gene that it began from."""
         assert self.gene.config.origin is not None
         return self.gene.config.origin.cost.images
 
@@ -167,6 +178,8 @@ def planned(title: str, budget: Budget) -> Pretraining:
         flip=budget.base.batches.flip,
         precision=budget.precision,
         seed=recipe.seed,
+        ancestor=None if budget.ancestor is None else budget.ancestor.key,
+        cross=recipe.gene.cross,
     )
 
 
@@ -192,8 +205,18 @@ class Pretrained:
     device: str
 
 
-def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, reporter: Reporter) -> Pretrained:
+def pretrain(
+    plan: Pretraining, ancestor: Genome | None, images: Images, folder: Path, *, title: str, reporter: Reporter
+) -> Pretrained:
     """The network of `plan`, from the cache in `folder`, or trained now on all classes of `images`.
+
+    Args:
+        plan: of its training.
+        ancestor: the gene that it begins from, as the plan says; None: nothing.
+        images: of all base classes.
+        folder: of the cache.
+        title: of the network, in messages.
+        reporter: told of progress.
 
     Raises:
         TrainingError: the training diverged.
@@ -204,12 +227,13 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
         if saved is not None and saved.chapters >= CHAPTERS:
             return saved
         with reporter.task(f"pre-training {title}", plan.steps, "step") as bar:
-            return _finish(store, plan, saved, images, bar.advance)
+            return _finish(store, plan, ancestor, saved, images, bar.advance)
 
 
 def _finish(
     store: KeyedStore[Pretrained],
     plan: Pretraining,
+    ancestor: Genome | None,
     saved: Pretrained | None,
     images: Images,
     on_steps: Callable[[float], None],
@@ -219,7 +243,7 @@ def _finish(
     on_steps(_begin(plan.steps, done))
     for chapter in range(done, CHAPTERS):
         began = time.monotonic()
-        state = _chapter(plan, saved, images, chapter, lambda _: on_steps(1))
+        state = _chapter(plan, ancestor, saved, images, chapter, lambda _: on_steps(1))
         seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
         saved = Pretrained(chapter + 1, state, round(seconds, 1), device_name(images.device))
         if saved.chapters == CHAPTERS:
@@ -236,13 +260,20 @@ def _begin(total: int, chapter: int) -> int:
 
 
 def _chapter(
-    plan: Pretraining, before: Pretrained | None, images: Images, chapter: int, on_step: Callable[[int], None]
+    plan: Pretraining,
+    ancestor: Genome | None,
+    before: Pretrained | None,
+    images: Images,
+    chapter: int,
+    on_step: Callable[[int], None],
 ) -> dict[str, Tensor]:
     """The network after one more tenth of its training; momentum and a short warm-up begin anew."""
     classes = int(images.labels.max()) + 1
     network = plan.build(classes)
     if before is not None:
         network.load_state_dict(before.state)
+    elif ancestor is not None:
+        inherit_into(network.state_dict(), network.structure, ancestor, cross=plan.cross)
     network = placed(network, images.device)
     task = sample_task(images.labels, n_way=classes, n_shot=None, n_query=0, generator=generator(plan.seed, "classes"))
     batches = support_batches(

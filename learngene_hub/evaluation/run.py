@@ -14,7 +14,7 @@ from learngene_hub.core.files import claim, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import cache_folder
 from learngene_hub.evaluation.cache import ResultsCache
-from learngene_hub.evaluation.candidates import Candidate, load_candidates
+from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import describe_environment, fit, make_results
@@ -208,7 +208,11 @@ def _plan(
     return Plan(
         protocol=protocol,
         sources=sources_of(
-            [candidate.data for candidate in candidates], data=data, target=target, protocol=protocol, reporter=reporter
+            [record for candidate in candidates for record in candidate.all_data],
+            data=data,
+            target=target,
+            protocol=protocol,
+            reporter=reporter,
         ),
         normalisation=candidates[0].normalisation,
         padding=record.crop_padding,
@@ -242,11 +246,13 @@ def _budget(
             "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
             "recipe.yaml, by which this version makes such a gene"
         )
+    ancestor = ancestor_of(candidate)
     trainer = _training_device(local_device, device, reporter)
     base, seen = seen_images(candidate.data, candidate.normalisation, data=data, device=trainer, reporter=reporter)
     return Budget(
         gene=candidate.gene,
         recipe=candidate.recipe,
+        ancestor=ancestor,
         base=base,
         base_hash=base.fingerprint(),
         images_hash=seen,

@@ -79,7 +79,8 @@ def sources_of(
     """Role -> source of its images.
 
     Args:
-        records: what the genes say of their images; the first one counts, but no target may have a class of any.
+        records: what the genes, and those that they began from, say of their images; the first one counts, but no
+            target may have a class of any.
         data: where they are now; None: where the record says.
         target: data set that a transfer goes to.
         protocol: says whether it is one, which classes judge, and whether held-out ones choose rates.

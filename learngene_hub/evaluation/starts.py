@@ -4,12 +4,13 @@ A slice is a gene without evolution: some channels cut out of a network that was
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingError, did_you_mean
 from learngene_hub.core.files import alone, written
+from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation.pretraining import (
@@ -68,7 +69,11 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
     assert gene.config.origin is not None
     cost = gene.config.origin.cost
     made = Cost(images=cost.images, flops=flops, seconds=cost.seconds, device=cost.device)
-    return Start(name, f"the gene, {gene.config.fraction:.0%} of the channels", gene.genome, made)
+    description = f"the gene, {gene.config.fraction:.0%} of the channels"
+    if (before := gene.config.origin.ancestor) is not None:
+        images = "" if before.images is None else f", whose {before.images:,} images are not counted"
+        description += f"; it began from {one_line(before.name)}{images}"
+    return Start(name, description, gene.genome, made)
 
 
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
@@ -76,7 +81,9 @@ def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     starts = []
     for name in names:
         try:
-            starts.append(BASELINES[name](name, budget))
+            made = BASELINES[name](name, budget)
+            more = "" if budget.ancestor is None else "; it began from the same gene"
+            starts.append(replace(made, description=made.description + more))
         except (TrainingError, SelectionError) as error:
             budget.reporter.warn(f"{name} is left out: {error}")
     return starts
@@ -136,6 +143,8 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
 
     As many FLOPs, not images, since a search trains narrower networks (ours).
     """
+    if budget.ancestor is not None:
+        raise TrainingError(f"the gene began from {budget.ancestor.name}, so its shape is that of this gene")
     recipe = budget.recipe.changed(*changes)
     if recipe.sha256 == budget.recipe.sha256:
         raise TrainingError("this is the gene's own recipe")
@@ -155,7 +164,8 @@ def _random_shape(name: str, budget: Budget) -> Start:
 
 def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> Start:
     """The gene that `recipe` gives."""
-    out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}"
+    end = "" if budget.ancestor is None else f"-{budget.ancestor.gene.config.sha256[:12]}"
+    out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}{end}"
     changed = ", ".join(recipe.overrides[len(budget.recipe.overrides) :])
     budget.reporter.line(f"{name}: evolving {recipe.name} with {changed} in {out}")
     with written(budget.folder):
@@ -207,7 +217,8 @@ BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
 def _trained(budget: Budget, title: str) -> tuple[Pretraining, Pretrained]:
     plan = planned(title, budget)
     with threads(budget.threads):
-        return plan, pretrain(plan, budget.base, budget.folder, title=title, reporter=budget.reporter)
+        genome = None if budget.ancestor is None else budget.ancestor.gene.genome
+        return plan, pretrain(plan, genome, budget.base, budget.folder, title=title, reporter=budget.reporter)
 
 
 def _with_own_statistics(genome: Genome, budget: Budget) -> Genome:

@@ -61,7 +61,7 @@ class AncestryTask:
     Attributes:
         plan: of its generation.
         number: of the individual in it, from 0.
-        parent: gene that it inherits; None for the first founder.
+        parent: gene that it inherits; None: nothing.
         sizes: group -> channels of its own gene.
     """
 

@@ -24,6 +24,7 @@ from learngene_hub.core import files
 from learngene_hub.core.errors import NetworkError, RecipeError, RunError, first_fault
 from learngene_hub.core.files import append_line, atomic_path, leads_out, parse_json, read_file, write_text
 from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
+from learngene_hub.evolution.ancestor import Ancestor, line_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import ancestor_body, gene_shape, network_body, recipe_channels
 from learngene_hub.gene.config import MOST_WIDTH
@@ -80,6 +81,7 @@ class _StateRecord(_Part):
     classes: dict[str, list[str]]
     fingerprints: dict[str, str] = {}  # a run from before they were kept has none
     threads: int | None = None  # likewise
+    ancestor: dict[str, Any] | None = None
 
 
 class _BirthRow(_Part):
@@ -144,6 +146,13 @@ class _SearchRow(_Part):
         return self
 
 
+class _AncestorRow(_Part):
+    """What they say of the gene that the line began from."""
+
+    name: str
+    images: Number | None
+
+
 class _Row(_Part):
     """One line of `metrics.jsonl`, as far as anything depends on it."""
 
@@ -157,6 +166,7 @@ class _Row(_Part):
     best_id: Number
     individuals: list[_BirthRow]
     search: _SearchRow | None = None
+    ancestor: _AncestorRow | None = None
     recombinant: _BirthRow | None = None  # of a run of a version that averaged survivors
 
 
@@ -173,23 +183,30 @@ class RunInputs:
         classes: role -> their names.
         fingerprints: role -> hash of its images; empty: a run of an older version did not keep them.
         threads: of torch in the process of the driver; None: likewise.
+        ancestor: key of the gene that the line begins from; None: it begins from nothing.
     """
 
     classes: Mapping[str, Sequence[str]]
     fingerprints: Mapping[str, str]
     threads: int | None
+    ancestor: Mapping[str, Any] | None = None
 
 
-def check_room_for(out: Path, recipe: Recipe) -> None:
+def check_room_for(out: Path, recipe: Recipe, ancestor: Ancestor | None = None) -> None:
     """Do nothing, unless the disk of `out` has no room for a run of `recipe`, less what is there of it already.
+
+    Args:
+        out: folder of the run.
+        recipe: of it.
+        ancestor: gene that the line begins from.
 
     Raises:
         StorageError: it has not.
     """
-    gene = sum(tensor.nbytes for tensor in gene_shape(recipe).values())
-    ancestor = _whole_bytes(ancestor_body(recipe)) if recipe.gene.shape == "evolve" else 0
+    gene = sum(tensor.nbytes for tensor in gene_shape(recipe, line_channels(recipe, ancestor)).values())
+    searched = _whole_bytes(ancestor_body(recipe)) if recipe.has_search else 0
     there = sum(file.lstat().st_size for file in (out / STATE_FOLDER).rglob("*"))
-    needed = (POOLS * recipe.evolution.pool_size + 1) * gene + ancestor + MORE_ROOM
+    needed = (POOLS * recipe.evolution.pool_size + 1) * gene + searched + MORE_ROOM
     files.check_room(out, needed - there, "the run")
 
 
@@ -264,7 +281,7 @@ def load_state(out: Path) -> Saved:
     except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunError(f"{folder}: the saved state is damaged ({fault}); {_go_on(folder)}") from None
-    inputs = RunInputs(record.classes, record.fingerprints, record.threads)
+    inputs = RunInputs(record.classes, record.fingerprints, record.threads, record.ancestor)
     numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
     return Saved(EvolutionState(**numbers, pool=members), record.recipe, inputs, is_checked)
 

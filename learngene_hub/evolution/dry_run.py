@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from learngene_hub.core.rng import generator
+from learngene_hub.evolution.ancestor import find_ancestor, line_channels
 from learngene_hub.evolution.environment import Supply, take_stock
 from learngene_hub.evolution.plan import (
     GenerationPlan,
@@ -21,7 +22,6 @@ from learngene_hub.evolution.plan import (
     pick_precision,
     plan_generation,
     plan_search,
-    recipe_channels,
 )
 from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
@@ -54,6 +54,8 @@ class Forecast:
             needs (ours).
         device: they ran on.
         precision: of convolutions.
+        ancestor_sha256: of the gene that the line begins from; None: it begins from nothing.
+        ancestor_images: training images of its evolution, which are not in `images`; None: it does not say.
     """
 
     network_parameters: int
@@ -70,6 +72,8 @@ class Forecast:
     memory_bytes: int
     device: str
     precision: str
+    ancestor_sha256: str | None
+    ancestor_images: int | None
 
     @property
     def gene_share(self) -> float:
@@ -83,9 +87,11 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     Raises:
         DataError: images on this machine cannot be read, or do not suffice.
         NetworkError: the network cannot be built.
+        GeneFileError, HubError, RecipeError, DataError: see `find_ancestor` and `Ancestor.refuse_seen`.
     """
-    data, body = take_stock(recipe), network_body(recipe)
-    channels, precision = recipe_channels(recipe), pick_precision(recipe, device)
+    ancestor = find_ancestor(recipe)
+    data, body = take_stock(recipe, ancestor), network_body(recipe)
+    channels, precision = line_channels(recipe, ancestor), pick_precision(recipe, device)
     full = _full_network(body)
     with torch.device("meta"):
         thin = gene_network(body, channels, num_classes=0)
@@ -94,7 +100,7 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     rate = _images_per_second(plans[-1], size, device)
     search = _search(recipe, precision)
     searched = search.images / _images_per_second(search.ancestor, size, device) if search else 0.0
-    gene = gene_shape(recipe)
+    gene, record = gene_shape(recipe, channels), None if ancestor is None else ancestor.record
     return Forecast(
         network_parameters=sum(weight.numel() for weight in full.parameters()),
         gene_parameters=sum(weight.numel() for weight in thin.parameters()),
@@ -110,6 +116,8 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         memory_bytes=_memory(plans[-1], size),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         precision=precision,
+        ancestor_sha256=None if record is None else record.sha256,
+        ancestor_images=None if record is None else record.images,
     )
 
 

@@ -27,6 +27,7 @@ from learngene_hub.data import (
     split_classes,
     tell_left_out,
 )
+from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import ClassesSection
 from learngene_hub.training.fewshot import Images, on_device
@@ -42,7 +43,7 @@ class Environment:
         split: names of the base, held-out and novel classes.
         base: images of the base classes.
         held_out: images of the held-out classes.
-        normalisation: mean and standard deviation of the base images.
+        normalisation: mean and standard deviation of the base images, or those that an ancestor knows.
     """
 
     split: ClassSplit
@@ -84,9 +85,25 @@ class Supply:
 
 
 def load_environment(
-    source: DataSource, split: ClassSplit, *, padding: int, flip: bool, device: torch.device, reporter: Reporter
+    source: DataSource,
+    split: ClassSplit,
+    *,
+    padding: int,
+    flip: bool,
+    device: torch.device,
+    reporter: Reporter,
+    normalisation: Normalisation | None = None,
 ) -> Environment:
-    """Load base and held-out images onto `device`; `padding` in pixels and `flip` say how batches are augmented.
+    """Load base and held-out images onto `device`.
+
+    Args:
+        source: where they are.
+        split: their classes.
+        padding: pixels of it, of batches.
+        flip: whether these are mirrored.
+        device: that they are put on.
+        reporter: told of progress.
+        normalisation: theirs; None: measured on the base images.
 
     Raises:
         DataError: the source cannot be read, or lacks classes of the split.
@@ -94,7 +111,7 @@ def load_environment(
     tell_left_out(source, reporter)
     base = load_classes(source, split.base, reporter=reporter)
     held_out = load_classes(source, split.held_out, reporter=reporter)
-    normalisation = measure_normalisation(base.images)
+    normalisation = normalisation or measure_normalisation(base.images)
 
     def onto_device(images: ImageSet) -> Images:
         return on_device(images, normalisation, padding=padding, flip=flip, device=device)
@@ -137,16 +154,22 @@ def class_split(recipe: Recipe, reporter: Reporter) -> ClassSplit:
     )
 
 
-def take_stock(recipe: Recipe) -> Supply | None:
+def take_stock(recipe: Recipe, ancestor: Ancestor | None = None) -> Supply | None:
     """What there is for `recipe`; None if its images are on the Hub, which is not asked.
 
+    Args:
+        recipe: what needs them.
+        ancestor: gene that its line begins from.
+
     Raises:
-        DataError: the images cannot be read, or do not suffice.
+        DataError: the images cannot be read, or do not suffice; or the gene knows classes that are to be new to it.
     """
     source = data_source(recipe)
     if not is_at_hand(source):
         return None
     split, images = class_split(recipe, SilentReporter()), count_images(source)
+    if ancestor is not None:
+        ancestor.refuse_seen(split)
     check_supply(recipe, split, images)
     counts = [images[name] for name in (*split.base, *split.held_out)]
     return Supply(len(split.base), len(split.held_out), len(split.novel), min(counts), max(counts))

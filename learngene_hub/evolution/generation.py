@@ -30,16 +30,18 @@ def next_generation(
     workers: Pool[SharedData],
     bar: Bar,
     founders: Founders | None = None,
+    ancestor: Genome | None = None,
 ) -> tuple[EvolutionState, dict[str, Any]]:
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
     Args:
         state: what the generations before have left.
         plan: of this one.
-        sizes: group -> channels of the gene of one that inherits nothing.
+        sizes: group -> channels of the gene of one without parents.
         workers: does all training.
         bar: shows images.
         founders: where lone founders are kept for other runs, and looked for; None: nowhere.
+        ancestor: gene that the first generation inherits; None: nothing.
 
     Returns:
         The state after the generation, and its row of `metrics.jsonl`.
@@ -51,7 +53,7 @@ def next_generation(
     began = time.monotonic()
     parents = _parents(state.pool, plan)
     tasks = [
-        AncestryTask(plan, number, parent.genome if parent else None, parent.genome.sizes if parent else sizes)
+        AncestryTask(plan, number, parent.genome if parent else ancestor, parent.genome.sizes if parent else sizes)
         for number, parent in enumerate(parents)
     ]
     outcomes, engine, seconds_before = _raised(tasks, workers, bar, founders)

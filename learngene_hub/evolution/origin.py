@@ -6,6 +6,7 @@ from typing import Any
 from learngene_hub import __version__
 from learngene_hub.core.files import public_name
 from learngene_hub.core.plain_yaml import with_changed_text
+from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.environment import Environment, data_source, source_name
 from learngene_hub.evolution.individual import EvolutionState, Individual
@@ -17,11 +18,19 @@ from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.lineage import everyone, line_of
 from learngene_hub.workers import device_name
 
+PATHS = {"data.path": (), "data": ("path",), "evolution.ancestor": (), "evolution": ("ancestor",)}
+"""Key of an override -> keys inside its value that lead to what may be a path."""
+
 
 def gene_config(
-    best: Individual, rows: Sequence[Mapping[str, Any]], state: EvolutionState, recipe: Recipe, shared: SharedData
+    best: Individual,
+    rows: Sequence[Mapping[str, Any]],
+    state: EvolutionState,
+    recipe: Recipe,
+    shared: SharedData,
+    ancestor: Ancestor | None = None,
 ) -> GeneConfig:
-    """The config of the gene of `best`, its hash to come; `rows` are those of `metrics.jsonl`."""
+    """The config of the gene of `best`, whose line began from `ancestor`, its hash to come; `rows`: the metrics."""
     body, environment = network_body(recipe), shared.environment
     gene = plan_structure(body.network, depth=body.depth, channels=best.genome.sizes)
     return GeneConfig(
@@ -45,6 +54,7 @@ def gene_config(
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
             search=_search_record(recipe, rows[0].get("search")),
+            ancestor=None if ancestor is None else ancestor.record,
             cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=_place(rows, environment)),
             data=_data_record(recipe, environment),
         ),
@@ -76,7 +86,7 @@ def _place(rows: Sequence[Mapping[str, Any]], environment: Environment) -> str:
 def _without_place(override: str) -> str:
     """The same override, a path on this machine cut down to its last part: a gene may be published."""
     key, _, value = override.partition("=")
-    inside = {"data.path": (), "data": ("path",)}.get(key)
+    inside = PATHS.get(key)
     return override if inside is None else f"{key}={with_changed_text(value.strip(), inside, public_name)}"
 
 

@@ -233,7 +233,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
         precision: see `plan_generation`.
         threads: see `plan_generation`.
     """
-    if recipe.gene.shape != "evolve":
+    if not recipe.has_search:
         return None
     search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)
     ancestor = replace(
@@ -307,14 +307,14 @@ def recipe_channels(recipe: Recipe) -> dict[str, int]:
             return space.given(channels)
 
 
-def gene_shape(recipe: Recipe) -> Mapping[str, Tensor]:
-    """Tensor name -> tensor of a learngene of `recipe`, on the meta device.
+def gene_shape(recipe: Recipe, channels: Mapping[str, int]) -> Mapping[str, Tensor]:
+    """Tensor name -> tensor of a learngene of `recipe` with so many `channels` of each group, on the meta device.
 
     Raises:
         NetworkError: the network cannot be built.
     """
     with torch.device("meta"):
-        thin = gene_network(network_body(recipe), recipe_channels(recipe), num_classes=0)
+        thin = gene_network(network_body(recipe), channels, num_classes=0)
     return {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}
 
 

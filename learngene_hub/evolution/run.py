@@ -14,6 +14,7 @@ from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import LOCK_NAME, atomic_path, claim, leads_out, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.rng import generator
+from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
@@ -39,10 +40,9 @@ from learngene_hub.evolution.plan import (
     network_body,
     plan_generation,
     plan_search,
-    recipe_channels,
     settle_precision,
 )
-from learngene_hub.evolution.search import ShapeSearch
+from learngene_hub.evolution.search import Found, ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -99,7 +99,8 @@ def evolve(
     Raises:
         RecipeError: the recipe is at fault.
         RunError: `out` holds another run, or another process is in it.
-        DataError: the images cannot be had.
+        DataError: the images cannot be had; or the gene that the recipe begins from knows some that are to be new.
+        GeneFileError, HubError: that gene cannot be had.
         NetworkError: there is no network of the recipe's depth.
         SelectionError: every individual of a generation failed, or every shape, or the ancestor of the search.
         EngineError: the workers cannot be had, or lose the same individuals again and again.
@@ -108,16 +109,17 @@ def evolve(
     """
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
+    ancestor = find_ancestor(recipe)
     place = pick_device(device) if engine.name == "local" else torch.device("cpu")
-    most = max(recipe.evolution.population, recipe.search.population if recipe.gene.shape == "evolve" else 1)
+    most = max(recipe.evolution.population, recipe.search.population if recipe.has_search else 1)
     workforce = make_engine(engine, device=device, local_device=place, most=most)
     _tell_of_idle_workers(engine, most, reporter)
     with claim(out), on_cpu():
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         recipe = recipe if saved is None else _as_begun(recipe, saved)
-        check_room_for(out, recipe)
-        shared = prepare(recipe, device=workforce.home, reporter=reporter)
-        inputs = _inputs(shared)
+        check_room_for(out, recipe, ancestor)
+        shared = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
+        inputs = replace(_inputs(shared), ancestor=None if ancestor is None else ancestor.key)
         if saved is not None:
             _check_same(saved.inputs, inputs, out, reporter)
         with workforce.pool(shared, reporter) as workers:
@@ -130,19 +132,28 @@ def evolve(
             plans, search = _plans(recipe, state), _search_plan(recipe, state, shared)
             total = sum(plan.images for plan in plans) + (search.images if search else 0)
             with reporter.task("evolving", total, "img") as bar:
-                found, sizes = None, recipe_channels(recipe)
+                found, sizes = None, line_channels(recipe, ancestor)
                 if search:
                     ancestors = kept or Founders(out / STATE_FOLDER, images, reporter)
                     found = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
                     sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(found.fractions)
                     state = replace(state, images=found.row["images"], seconds=found.row["seconds"])
+                genome = None if ancestor is None else ancestor.gene.genome
                 for plan in plans:
-                    state, row = next_generation(state, plan, sizes, workers, bar, kept)
-                    append_metrics(out, row | {"search": found.row} if found and not plan.generation else row)
+                    state, row = next_generation(state, plan, sizes, workers, bar, kept, genome)
+                    append_metrics(out, row if plan.generation else row | _first_row(found, ancestor))
                     save_state(out, state, recipe.model_dump(mode="json"), inputs)
                     reporter.line(_summary(row, recipe.evolution.generations))
                     bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
-        return _finish(state, recipe, shared, out)
+        return _finish(state, recipe, shared, out, ancestor)
+
+
+def _first_row(found: Found | None, ancestor: Ancestor | None) -> dict[str, Any]:
+    """What the row of the first generation tells of what came before it."""
+    told: dict[str, Any] = {} if found is None else {"search": found.row}
+    if ancestor is not None:
+        told["ancestor"] = {"name": ancestor.name, "images": ancestor.record.images}
+    return told
 
 
 def _plans(recipe: Recipe, state: EvolutionState) -> list[GenerationPlan]:
@@ -170,15 +181,32 @@ def _tell_of_idle_workers(engine: EngineOptions, most: int, reporter: Reporter) 
         )
 
 
-def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> SharedData:
+def prepare(
+    recipe: Recipe, *, device: torch.device, reporter: Reporter, ancestor: Ancestor | None = None
+) -> SharedData:
     """What the workers of an evolution of `recipe` look at; loads the images.
 
+    Args:
+        recipe: of the evolution.
+        device: for the images.
+        reporter: told of progress.
+        ancestor: gene that the line begins from.
+
     Raises:
-        DataError: the images cannot be had, or do not suffice.
+        DataError: the images cannot be had, or do not suffice; or the gene knows some that are to be new to it.
     """
     source, split = data_source(recipe), class_split(recipe, reporter)
+    if ancestor is not None:
+        ancestor.refuse_seen(split)
+        _tell_of_unknown(ancestor, reporter)
     environment = load_environment(
-        source, split, padding=recipe.data.padding, flip=recipe.data.flip, device=device, reporter=reporter
+        source,
+        split,
+        padding=recipe.data.padding,
+        flip=recipe.data.flip,
+        device=device,
+        reporter=reporter,
+        normalisation=None if ancestor is None else ancestor.normalisation,
     )
     check_supply(recipe, split, environment.images_per_class())
     critic = recipe.critic
@@ -194,21 +222,36 @@ def prepare(recipe: Recipe, *, device: torch.device, reporter: Reporter) -> Shar
     return SharedData(environment, tasks)
 
 
+def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
+    origin = ancestor.gene.config.origin
+    if origin is None or not all(one.origin for one in origin.ancestors):
+        reporter.warn(
+            f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; held-out and novel "
+            "ones must not be among them, or accuracy on them flatters"
+        )
+
+
 def _inputs(shared: SharedData) -> RunInputs:
     environment = shared.environment
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
-    return RunInputs(
-        {role: list(names) for role, names in asdict(environment.split).items()}, fingerprints, torch.get_num_threads()
-    )
+    classes = {role: list(names) for role, names in asdict(environment.split).items()}
+    return RunInputs(classes, fingerprints, torch.get_num_threads())
 
 
 def _images_hash(inputs: RunInputs, *, flip: bool) -> str:
-    told = json.dumps([inputs.classes, inputs.fingerprints, flip], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    told: list[Any] = [inputs.classes, inputs.fingerprints, flip]
+    told += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
-    """Refuse to go on with other images than `before`; warn of another number of threads."""
+    """Refuse to go on with another ancestor or other images than `before`; warn of another number of threads."""
+    if before.ancestor != now.ancestor:
+        was, here = (str((one.ancestor or {}).get("sha256"))[:12] for one in (before, now))
+        raise RunError(
+            f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor has changed since, sha256 {here}: "
+            "restore it, or give another --out"
+        )
     if before.classes != now.classes:
         raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
     if before.fingerprints and before.fingerprints != now.fingerprints:
@@ -273,13 +316,15 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
     )
 
 
-def _finish(state: EvolutionState, recipe: Recipe, shared: SharedData, out: Path) -> Learngene:
+def _finish(
+    state: EvolutionState, recipe: Recipe, shared: SharedData, out: Path, ancestor: Ancestor | None
+) -> Learngene:
     """Write the picture, the page and the gene folder."""
     rows = read_metrics(out)
     best = _chosen(state, recipe)
     write_png(draw_evolution(rows, chosen=best.id, title=recipe.name), out / PICTURE_NAME)
     write_text(out / EVOLUTION_NAME, render_evolution(rows, title=recipe.name, chosen=best.id))
-    config = gene_config(best, rows, state, recipe, shared)
+    config = gene_config(best, rows, state, recipe, shared, ancestor)
     tensors = {name: tensor.float() for name, tensor in stored(best.genome.tensors, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()

@@ -79,13 +79,36 @@ class SearchRecord(_Part):
     seconds: float = Field(ge=0)
 
 
+class AncestorRecord(_Part):
+    """The gene that an evolution began from.
+
+    Attributes:
+        name: as the recipe called it, of a folder the last part of its path.
+        revision: commit of the Hub; None: it does not come from there.
+        sha256: of its weights.
+        origin: how it came to be, at a cost that is not in that of the evolution; None: it does not say.
+    """
+
+    name: str
+    revision: str | None = None
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    origin: "Origin | None" = None
+
+    @property
+    def images(self) -> int | None:
+        """Training images of its own evolution, without those of a gene that it began from."""
+        return None if self.origin is None else self.origin.cost.images
+
+
 class Origin(_Part):
     """How the gene came to be; absent when it was cut from a network that this package did not evolve.
 
     Attributes:
         fitness: mean top-1 accuracy of its critics, in [0, 1]; of the gene as it evolved, in float32, whatever its
             kernels were rounded to in the file.
-        search: how its shape was found; None: the recipe gave it.
+        search: how its shape was found; None: the recipe, or the ancestor, gave it.
+        ancestor: gene that the line began from; None: nothing.
+        cost: of the evolution alone, not of the ancestor.
     """
 
     recipe: str
@@ -95,8 +118,21 @@ class Origin(_Part):
     fitness: float
     lineage: tuple[LineageRecord, ...] = Field(min_length=1)
     search: SearchRecord | None = None
+    ancestor: AncestorRecord | None = None
     cost: CostRecord
     data: DataRecord
+
+    @property
+    def ancestors(self) -> tuple[AncestorRecord, ...]:
+        """The gene that the line began from, the one that that began from, and so on."""
+        if self.ancestor is None:
+            return ()
+        return (self.ancestor, *(self.ancestor.origin.ancestors if self.ancestor.origin else ()))
+
+    @property
+    def all_data(self) -> tuple[DataRecord, ...]:
+        """What the gene was evolved on, then what its ancestors were, as far as they say."""
+        return (self.data, *(one.origin.data for one in self.ancestors if one.origin))
 
 
 class GeneConfig(_Part):

@@ -87,6 +87,15 @@ class Recipe(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        if self.evolution.ancestor is not None and isinstance(self.gene.shape, tuple):
+            raise ValueError(
+                f"gene.shape: found {self.gene.shape!r:.60}, but a line that begins from evolution.ancestor has "
+                "the shape of that gene; leave one of them out"
+            )
+        return self
+
     _text: str | None = PrivateAttr(None)
     _overrides: tuple[str, ...] = PrivateAttr(())
 
@@ -187,9 +196,15 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     @property
+    def has_search(self) -> bool:
+        """Whether the gene's shape is to be found."""
+        return self.gene.shape == "evolve" and self.evolution.ancestor is None
+
+    @property
     def public_text(self) -> str:
-        """`text`, a path on this machine cut down to its last part: a gene may be published."""
-        return with_changed_text(self.text, ("data", "path"), public_name)
+        """`text`, paths on this machine cut down to their last parts: a gene may be published."""
+        text = with_changed_text(self.text, ("data", "path"), public_name)
+        return with_changed_text(text, ("evolution", "ancestor"), public_name)
 
     @property
     def overrides(self) -> tuple[str, ...]:

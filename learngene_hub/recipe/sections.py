@@ -134,6 +134,13 @@ class DataSection(Section):
 class EvolutionSection(Section):
     """Generations, selection and variation."""
 
+    ancestor: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="gene that the first generation inherits, and whose shape all genes of the line have: a name of "
+        "the package, a folder or a Hub id; null: none",
+    )
     generations: Count = Field(10, le=1_000_000, description="generations")
     population: Count = Field(8, le=4096, description="individuals a generation")
     founder_generations: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(

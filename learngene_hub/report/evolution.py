@@ -110,12 +110,22 @@ def _find(rows: Sequence[Record], id_: int) -> tuple[Record, Record]:
 def _sentences(rows: Sequence[Record], chosen: int) -> list[str]:
     one, row = _find(rows, chosen)
     line = sorted(line_of(chosen, rows) - {chosen}, reverse=True)
+    ancestor = rows[0].get("ancestor")
+    first = f" Its line began from the gene {_ancestor_words(ancestor)}." if ancestor else ""
     more = f" and {numbers.count(len(line) - 12)} more" if len(line) > 12 else ""
     return [
         f"The result is the learngene of individual {one['id']}, born in generation {row['generation'] + 1}, with a "
         f"fitness of {numbers.percent(one['fitness'])} %.",
-        f"Its ancestors, youngest first: {', '.join(map(str, line[:12]))}{more}." if line else "It has no ancestors.",
+        (f"Its ancestors, youngest first: {', '.join(map(str, line[:12]))}{more}." if line else "It has no ancestors.")
+        + first,
     ]
+
+
+def _ancestor_words(ancestor: Record) -> str:
+    """The gene that a line began from, and what it cost."""
+    if ancestor["images"] is None:
+        return f"{ancestor['name']}, whose cost is not known"
+    return f"{ancestor['name']}, whose {numbers.count(ancestor['images'])} training images are not counted here"
 
 
 def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:

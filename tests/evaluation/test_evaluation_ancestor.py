@@ -1,0 +1,147 @@
+"""A gene that began from another one beside alternatives that did, too."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from listener import Listener
+from PIL import Image
+from quick_evaluation import QUICK, start
+
+from learngene_hub import Learngene, evaluate
+from learngene_hub.core.errors import LearngeneError
+from learngene_hub.evaluation import pretraining
+from learngene_hub.evaluation.candidates import ancestor_of, load_candidates
+from learngene_hub.evaluation.starts import BASELINES
+from learngene_hub.evolution.run import evolve
+from learngene_hub.genome.surgery import extract
+from learngene_hub.recipe.recipe import Recipe
+
+ONE = replace(QUICK, lr=0.05, tasks=1)
+OTHER_SHAPES = ("given-taper", "even-shape", "random-shape")
+
+
+@pytest.fixture(scope="module")
+def begun_run(tiny_file, tiny_run, tmp_path_factory):
+    """The folder of an evolution that began from the tiny run; read it, do not change it."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}"]), out=out)
+    return out
+
+
+@pytest.fixture
+def beside(tiny_run, tmp_path, monkeypatch):
+    """Works where the folder of the ancestor lies, with a cache of its own."""
+    monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tiny_run.parent)
+    return tmp_path / "cache" / "pretrained"
+
+
+@pytest.fixture
+def begins(monkeypatch):
+    """The newborn networks of the first chapters of all pre-training from now on: structure and tensors."""
+    seen, real = [], pretraining.train
+
+    def watched(network, *args, **kwargs):
+        seen.append((network.structure, {name: one.clone() for name, one in network.state_dict().items()}))
+        return real(network, *args, **kwargs)
+
+    monkeypatch.setattr(pretraining, "train", watched)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["narrow", "pretrained"])
+def test_a_network_that_is_trained_as_usual_begins_from_the_same_gene(begun_run, tiny_run, beside, begins, name):
+    results = evaluate(begun_run, protocol=ONE, baselines=[name], seeds=(0,))
+    gene = Learngene.from_pretrained(tiny_run)
+    structure, tensors = begins[0]
+    born = extract(tensors, structure, gene.config.channels).tensors
+    assert all(torch.equal(born[name], tensor) for name, tensor in gene.tensors.items())
+    assert len(begins) == pretraining.CHAPTERS
+    assert start(results, name).cost.images == start(results, "learngene").cost.images
+    assert start(results, name).description.endswith("; it began from the same gene")
+    images = f"{gene.config.origin.cost.images:,}"
+    assert f"; it began from tiny, whose {images} images are not counted" in start(results, "learngene").description
+
+
+def test_a_network_that_began_from_nothing_is_another_in_the_cache(begun_run, tiny_run, beside):
+    for run in (begun_run, tiny_run, begun_run):
+        evaluate(run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    assert len(list(beside.glob("*/network.safetensors"))) == 2
+
+
+def test_the_key_of_one_that_began_from_nothing_is_as_it_was(tiny_run, beside, monkeypatch):
+    keys, real = [], pretraining.pretrain
+    monkeypatch.setattr(
+        "learngene_hub.evaluation.starts.pretrain", lambda plan, *a, **k: keys.append(plan.key) or real(plan, *a, **k)
+    )
+    evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    assert keys[0].keys().isdisjoint({"ancestor", "cross"})
+
+
+def test_an_ablation_begins_from_the_same_gene_and_other_shapes_are_left_out(begun_run, tiny_run, beside):
+    listener = Listener()
+    chosen = ("gtl-no-mutation", *OTHER_SHAPES)
+    results = evaluate(begun_run, protocol=ONE, baselines=chosen, seeds=(0,), reporter=listener)
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", "gtl-no-mutation"]
+    for name in OTHER_SHAPES:
+        assert f"{name} is left out: the gene began from tiny, so its shape is that of this gene" in listener.warnings
+    (run,) = beside.glob("gtl-no-mutation-*/gene")
+    assert Learngene.from_pretrained(run).config.origin.ancestor.sha256 == (
+        Learngene.from_pretrained(tiny_run).config.sha256
+    )
+
+
+@pytest.mark.slow
+def test_every_other_alternative_can_begin_from_it(begun_run, beside):
+    results = evaluate(begun_run, protocol=ONE, baselines=["all"], seeds=(0,))
+    made = [name for name in BASELINES if name not in OTHER_SHAPES]
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *made]
+
+
+def test_an_ancestor_that_is_not_there_is_asked_for(begun_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        LearngeneError, match=r"baselines begin from tiny, sha256 \w+, as the gene did: tiny: no such f"
+    ):
+        evaluate(begun_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+
+
+def test_another_gene_in_its_place_is_refused(begun_run, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evolve(tiny("seed=1"), out=tmp_path / "tiny")
+    (candidate,) = load_candidates([begun_run], data=None)
+    with pytest.raises(LearngeneError, match="put that gene into a folder tiny here"):
+        ancestor_of(candidate)
+
+
+def test_without_baselines_it_needs_no_ancestor(begun_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert start(evaluate(begun_run, protocol=ONE, seeds=(0,)), "learngene").inherited > 0
+
+
+def with_ancestor_of(run, **data):
+    """The gene of `run`, whose ancestor says other classes."""
+    gene = Learngene.from_pretrained(run)
+    origin = gene.config.origin
+    before = origin.ancestor.origin.model_copy(
+        update={"data": origin.ancestor.origin.data.model_copy(update={"base": (), "held_out": (), "novel": ()} | data)}
+    )
+    ancestor = origin.ancestor.model_copy(update={"origin": before})
+    config = gene.config.model_copy(update={"origin": origin.model_copy(update={"ancestor": ancestor})})
+    return replace(gene, config=config, place=None)
+
+
+@pytest.mark.parametrize("role", ["base", "held_out"])
+def test_a_target_with_classes_that_only_the_ancestor_has_seen_is_refused(begun_run, tmp_path, role):
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "1.png")
+    with pytest.raises(LearngeneError, match=r"1 of its classes have the names of classes the gene has seen.*'ant'"):
+        evaluate(with_ancestor_of(begun_run, **{role: ("ant",)}), protocol="transfer", target=tmp_path)
+
+
+def test_a_gene_whose_ancestor_knew_what_is_novel_to_another_is_not_compared_with_it(begun_run, tiny_run):
+    novel = Learngene.from_pretrained(tiny_run).config.origin.data.novel
+    with pytest.raises(LearngeneError, match="has seen 6 classes that are novel"):
+        load_candidates([tiny_run, with_ancestor_of(begun_run, base=novel)], data=None)

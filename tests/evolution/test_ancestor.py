@@ -1,0 +1,316 @@
+"""An evolution that begins from a gene: what it inherits, what is refused, and what its gene says of it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from listener import Listener
+
+from learngene_hub import Learngene, extract
+from learngene_hub.core.errors import DataError, GeneFileError, RecipeError, RunError
+from learngene_hub.data import ClassSplit
+from learngene_hub.evolution import ancestry
+from learngene_hub.evolution.ancestor import find_ancestor, line_channels
+from learngene_hub.evolution.dry_run import forecast
+from learngene_hub.evolution.plan import network_body, plan_search
+from learngene_hub.evolution.run import evolve
+from learngene_hub.gene.card import render_card
+from learngene_hub.gene.folder import read_config
+from learngene_hub.genome.birth import newborn
+from learngene_hub.genome.surgery import extract as extract_genome
+from learngene_hub.networks import plan_structure
+from learngene_hub.recipe.recipe import Recipe
+
+WEIGHTS = "gene/learngene.safetensors"
+SIZE = "data.image_size=30"  # another one than the ancestor's
+
+
+@pytest.fixture
+def begun(tiny, tiny_run):
+    """The tiny recipe that begins from the tiny run, on larger images, with overrides."""
+    return lambda *more: tiny(f"evolution.ancestor={tiny_run}", SIZE, *more)
+
+
+@pytest.fixture(scope="session")
+def begun_run(tiny_file, tiny_run, tmp_path_factory):
+    """The folder of a finished evolution that began from the tiny run; read it, do not change it."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}", SIZE]), out=out)
+    return out
+
+
+@pytest.fixture
+def births(monkeypatch):
+    """The gene, plan and newborn tensors of every ancestry network that is born from now on."""
+    seen, real = [], ancestry.newborn
+
+    def watched(body, **kwargs):
+        network = real(body, **kwargs)
+        if "critic" not in kwargs["path"]:
+            tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            seen.append((kwargs["path"][0], network.structure, tensors))
+        return network
+
+    monkeypatch.setattr(ancestry, "newborn", watched)
+    return seen
+
+
+@pytest.mark.parametrize("founders", [0, 1])
+def test_all_of_the_first_generation_are_born_with_the_bytes_of_the_gene(begun, tiny_run, tmp_path, births, founders):
+    evolve(begun("evolution.generations=1", f"evolution.founder_generations={founders}"), out=tmp_path)
+    gene = Learngene.from_pretrained(tiny_run)
+    assert len(births) == (1 if founders else 4)
+    for _, structure, tensors in births:
+        born = extract_genome(tensors, structure, gene.config.channels).tensors
+        assert born.keys() == gene.tensors.keys()
+        assert all(torch.equal(born[name], tensor) for name, tensor in gene.tensors.items())
+
+
+def test_later_generations_inherit_from_their_own(begun, tiny_run, tmp_path, births):
+    evolve(begun(), out=tmp_path)
+    gene = Learngene.from_pretrained(tiny_run)
+    for generation, structure, tensors in births:
+        born = extract_genome(tensors, structure, gene.config.channels).tensors
+        assert all(torch.equal(born[name], one) for name, one in gene.tensors.items()) == (generation == 0)
+
+
+@pytest.mark.parametrize("changes", [(), ("network.width=0.12",), ("network.depth=13",), ("network.depth=19",)])
+@pytest.mark.parametrize("name", ["lg_vgg11", "lg_resnet12"])
+def test_a_newborn_of_any_width_and_depth_computes_what_the_gene_computes(tiny, tmp_path, name, changes):
+    changes = tuple(one.replace("13", "15").replace("19", "18") if "resnet" in name else one for one in changes)
+    small = newborn(network_body(tiny(f"network.name={name}")), num_classes=3, gene=None, cross="zero", seed=1)
+    extract(small, 0.5).save_pretrained(tmp_path)
+    recipe = tiny(f"network.name={name}", f"evolution.ancestor={tmp_path}", *changes)
+    ancestor, body = find_ancestor(recipe), network_body(recipe)
+    assert ancestor.sizes.keys() == plan_structure(body.network, width=body.width, depth=body.depth).groups.keys()
+    assert ancestor.sizes.items() >= ancestor.gene.config.channels.items()
+    image = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    outcomes = []
+    for seed in (0, 1):  # what is not the gene's is drawn
+        network = newborn(body, num_classes=0, gene=ancestor.gene.genome, cross="zero", seed=seed).eval()
+        last = list(network.structure.groups)[-1]
+        with torch.no_grad():
+            outcomes.append(network(image)[:, : ancestor.sizes[last]])
+    torch.testing.assert_close(*outcomes)
+
+
+def test_a_shallower_line_leaves_out_what_it_has_no_room_for(tiny, tmp_path):
+    deep = newborn(network_body(tiny("network.depth=13")), num_classes=3, gene=None, cross="zero", seed=1)
+    extract(deep, 0.5).save_pretrained(tmp_path)
+    ancestor = find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
+    assert ancestor.sizes.keys() < ancestor.gene.config.channels.keys()
+
+
+def test_it_has_the_shape_of_the_gene_whatever_fraction_and_taper_say(begun, tiny_run):
+    recipe = begun("gene.fraction=0.9", "gene.taper=0.5")
+    assert line_channels(recipe, find_ancestor(recipe)) == Learngene.from_pretrained(tiny_run).config.channels
+
+
+def test_it_sees_images_as_the_gene_does(begun_run, tiny_run):
+    first, second = (Learngene.from_pretrained(run).config for run in (tiny_run, begun_run))
+    assert (second.mean, second.std, second.image_size) == (first.mean, first.std, 30)
+
+
+def test_without_one_nothing_is_inherited_and_nothing_told(tiny, tiny_run):
+    assert find_ancestor(tiny()) is None
+    assert Learngene.from_pretrained(tiny_run).config.origin.ancestors == ()
+    assert "ancestor" not in (tiny_run / "metrics.jsonl").read_text()
+    assert "begins from" not in (tiny_run / "gene/README.md").read_text()
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_run_stopped_and_resumed_ends_with_the_same_bytes(begun, begun_run, tmp_path, stop):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(begun(), out=tmp_path, reporter=Listener(stop_after=stop))
+    evolve(begun(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (begun_run / WEIGHTS).read_bytes()
+
+
+def test_another_ancestor_gives_another_gene(tiny_run, begun_run, tiny, tmp_path):
+    evolve(tiny(SIZE), out=tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() != (begun_run / WEIGHTS).read_bytes()
+
+
+def altered(gene):
+    name, tensor = next(iter(gene.tensors.items()))
+    return replace(gene, tensors={**gene.tensors, name: tensor + 0.5})
+
+
+def renormalised(gene):
+    return replace(gene, config=gene.config.model_copy(update={"mean": (0.1, 0.2, 0.3)}))
+
+
+@pytest.mark.parametrize("change", [altered, renormalised])
+def test_a_resume_from_a_gene_that_has_changed_is_refused(tiny, tiny_run, tmp_path, change):
+    gene = Learngene.from_pretrained(tiny_run)
+    recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", "evolution.generations=2")
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe, out=tmp_path / "run", reporter=Listener(stop_after=1))
+    change(gene).save_pretrained(tmp_path / "first")
+    with pytest.raises(RunError, match=rf"begun from another gene, sha256 {gene.config.sha256[:12]}; evolution\.ance"):
+        evolve(recipe, out=tmp_path / "run", resume=True)
+    gene.save_pretrained(tmp_path / "first")
+    assert evolve(recipe, out=tmp_path / "run", resume=True).config.origin.ancestor.sha256 == gene.config.sha256
+
+
+@pytest.mark.parametrize("change", [altered, renormalised])
+def test_a_founder_that_began_from_another_gene_is_not_taken(tiny, tiny_run, tmp_path, change):
+    gene, line = Learngene.from_pretrained(tiny_run), ("evolution.founder_generations=1", "evolution.generations=1")
+    recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", *line)
+    for number, one in enumerate((gene, change(gene), gene)):
+        one.save_pretrained(tmp_path / "first")
+        evolve(recipe, out=tmp_path / f"run{number}", founders=tmp_path / "founders")
+    assert len([folder for folder in (tmp_path / "founders").iterdir() if folder.is_dir()]) == 2
+
+
+def test_a_resume_with_another_ancestor_in_the_recipe_is_refused(tiny, begun_run):
+    with pytest.raises(RunError, match=r"evolution\.ancestor: .*tiny in the run, None now"):
+        evolve(tiny(SIZE), out=begun_run, resume=True)
+
+
+def test_the_gene_its_card_and_its_page_tell_of_both(begun_run, tiny_run):
+    first, second = (Learngene.from_pretrained(run).config for run in (tiny_run, begun_run))
+    (ancestor,) = second.origin.ancestors
+    assert (ancestor.name, ancestor.revision, ancestor.sha256) == ("tiny", None, first.sha256)
+    assert ancestor.origin == first.origin
+    assert second.origin.cost.images == first.origin.cost.images  # its own alone, of the same budget
+    assert second.origin.all_data == (second.origin.data, first.origin.data)
+    card = (begun_run / "gene/README.md").read_text()
+    assert f"| begins from | `tiny` (sha256 `{first.sha256[:12]}`), evolved on glyphs, 8 base and 6 held-out" in card
+    assert "| cost, without that of the gene it begins from |" in card
+    assert str(tiny_run.parent) not in (begun_run / "gene/config.json").read_text() + card
+    page = (begun_run / "evolution.html").read_text()
+    images = f"{first.origin.cost.images:,}"
+    assert f"began from the gene tiny, whose {images} training images are not counted" in page.replace("\u2009", ",")
+
+
+def test_the_recipe_beside_the_gene_tells_no_path(tiny_file, tiny_run, tmp_path):
+    written = tiny_file.read_text().replace("evolution: {", f"evolution: {{ancestor: {tiny_run}, ")
+    (tmp_path / "recipe.yaml").write_text(written)
+    recipe = Recipe.from_file(tmp_path / "recipe.yaml")
+    assert recipe.evolution.ancestor == str(tiny_run)
+    assert "ancestor: tiny," in recipe.public_text
+
+
+def test_a_line_of_lines_tells_of_all(tiny, begun_run, tiny_run, tmp_path):
+    config = evolve(tiny(f"evolution.ancestor={begun_run}", "evolution.generations=1"), out=tmp_path).config
+    assert [one.name for one in config.origin.ancestors] == ["run", "tiny"]
+    assert "| which began from | `tiny`" in render_card(config, name="x")
+
+
+def test_the_dry_run_counts_the_gene_as_it_will_be_and_tells_of_the_ancestor(begun, begun_run, tiny_run):
+    cost = forecast(begun(), device=torch.device("cpu"))
+    first, second = (Learngene.from_pretrained(run).config for run in (tiny_run, begun_run))
+    assert cost.gene_parameters == second.parameters
+    assert (cost.ancestor_sha256, cost.ancestor_images) == (first.sha256, first.origin.cost.images)
+    assert cost.images == second.origin.cost.images
+
+
+@pytest.mark.parametrize("use", [lambda recipe: forecast(recipe, device=torch.device("cpu")), find_ancestor])
+def test_a_wrong_name_is_answered_with_the_right_one_before_images_are_read(tiny, use):
+    with pytest.raises(GeneFileError, match=r"gtl/vgg11-minni: no gene of this package; did you mean `gtl/vgg11-mini`"):
+        use(tiny("evolution.ancestor=gtl/vgg11-minni", "data.preset=null", "data.path=nowhere"))
+
+
+def test_nothing_is_read_or_written_for_a_wrong_name(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("learngene_hub.evolution.run.prepare", lambda *_, **__: pytest.fail("images were read"))
+    with pytest.raises(GeneFileError, match="did you mean"):
+        evolve(tiny("evolution.ancestor=gtl/vgg11-minni"), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["evolution.ancestor=gtl/resnet12-mini"], r"give network\.name=lg_resnet12 network\.width=0\.5"),
+        (["evolution.ancestor=gtl/vgg11-mini"], r"gtl/vgg11-mini: network\.width=0\.06: .*; give width=0\.5 or more"),
+    ],
+)
+def test_a_gene_of_another_network_or_a_wider_one_is_refused_with_what_to_give(tiny, changes, message):
+    with pytest.raises(RecipeError, match=message):
+        find_ancestor(tiny(*changes))
+
+
+def test_a_gene_of_grey_images_is_refused(tiny, tmp_path):
+    body = replace(network_body(tiny()), in_chans=1)
+    extract(newborn(body, num_classes=3, gene=None, cross="zero", seed=1), 0.5).save_pretrained(tmp_path)
+    with pytest.raises(RecipeError, match="expected a gene of images of 3 channels, found 1"):
+        find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
+
+
+def test_a_shape_of_its_own_is_refused_by_the_recipe(begun):
+    with pytest.raises(RecipeError, match=r"a line that begins from evolution\.ancestor has the shape of that gene"):
+        begun("gene.shape=[1, 2, 3]")
+
+
+def test_no_shape_is_searched_for(begun):
+    recipe = begun("gene.shape=evolve")
+    assert not recipe.has_search
+    assert plan_search(recipe, classes=2, precision="float32", threads=1) is None
+
+
+@pytest.mark.parametrize(
+    ("split", "role"),
+    [
+        (ClassSplit(("x",), ("y",), ("base",)), "novel"),
+        (ClassSplit(("x",), ("y",), ("held",)), "novel"),
+        (ClassSplit(("x",), ("base",), ("z",)), "held-out"),
+    ],
+)
+def test_a_gene_that_has_seen_what_is_to_be_new_is_refused(begun, split, role):
+    ancestor = find_ancestor(begun())
+    origin = ancestor.gene.config.origin
+    data = origin.data.model_copy(update={"base": ("base",), "held_out": ("held",), "novel": ("x",)})
+    config = ancestor.gene.config.model_copy(update={"origin": origin.model_copy(update={"data": data})})
+    knowing = replace(ancestor, gene=replace(ancestor.gene, config=config))
+    knowing.refuse_seen(ClassSplit(("base", "x"), ("held",), ("z",)))
+    with pytest.raises(DataError, match=rf"evolution\.ancestor=tiny: this gene has seen 1 of the {role} classes"):
+        knowing.refuse_seen(split)
+
+
+def test_other_novel_classes_of_the_same_images_are_refused_before_they_are_read(begun, tiny_run, tmp_path):
+    known = Learngene.from_pretrained(tiny_run).config.origin.data.base
+    recipe = begun(f"data.classes.novel={json.dumps(known[:6])}")
+    for use in (lambda: evolve(recipe, out=tmp_path / "run"), lambda: forecast(recipe, device=torch.device("cpu"))):
+        with pytest.raises(DataError, match=r"make them base ones with data\.classes"):
+            use()
+
+
+def test_a_gene_that_was_cut_from_a_network_is_taken_with_a_warning(tiny, tmp_path):
+    network = newborn(network_body(tiny()), num_classes=3, gene=None, cross="zero", seed=1)
+    extract(network, 0.5).save_pretrained(tmp_path / "cut")
+    notes = Listener()
+    recipe = tiny(f"evolution.ancestor={tmp_path / 'cut'}", "evolution.generations=1")
+    config = evolve(recipe, out=tmp_path / "run", reporter=notes).config
+    assert any("does not say which classes it has seen" in one for one in notes.warnings)
+    assert config.origin.ancestor.origin is None
+    assert "which does not say how it was made" in (tmp_path / "run/gene/README.md").read_text()
+
+
+def test_a_gene_of_the_hub_is_fetched_once_and_then_used_offline(hub, tiny, tiny_run, tmp_path, monkeypatch):
+    Learngene.from_pretrained(tiny_run).push_to_hub("owner/first")
+    recipe = tiny("evolution.ancestor=owner/first", "evolution.generations=1")
+    config = evolve(recipe, out=tmp_path / "online").config
+    assert config.origin.ancestor.name == "owner/first"
+    assert len(config.origin.ancestor.revision) == 40
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert evolve(recipe, out=tmp_path / "offline").config.sha256 == config.sha256
+
+
+def test_a_chain_of_ancestors_without_end_is_refused(begun_run, tiny_run, tmp_path):
+    text = (begun_run / "gene/config.json").read_text()
+    inner = json.dumps(json.loads((tiny_run / "gene/config.json").read_text())["origin"])
+    for levels, is_one in ((3, True), (400, False)):
+        head, tail = json.dumps({"name": "x", "sha256": "0" * 64, "origin": "HERE"}).split('"HERE"')
+        link = inner.replace('"ancestor": null', f'"ancestor": {head}HERE{tail}')
+        before, after = link.split("HERE")
+        config = json.loads(text)
+        config["origin"]["ancestor"]["origin"] = "HERE"
+        deep = json.dumps(config).replace('"HERE"', before * levels + inner + after * levels)
+        (tmp_path / "config.json").write_text(deep)
+        if is_one:
+            assert len(read_config(tmp_path).origin.ancestors) == levels + 1
+        else:
+            with pytest.raises(GeneFileError, match=r"config\.json"):
+                read_config(tmp_path)
