@@ -41,10 +41,12 @@ def copy(
     recipe: Source,
     target: Annotated[Path | None, typer.Argument(help="File to write.  \\[default: RECIPE.yaml here]")] = None,
 ) -> None:
-    """Copy a recipe to a file of your own; an existing file is left alone."""
-    from learngene_hub.recipe.recipe import Recipe
+    """Copy a recipe to a file of your own, whose name it takes; an existing file is left alone."""
+    from learngene_hub.core.plain_yaml import with_changed_text
+    from learngene_hub.recipe.recipe import Recipe, name_of
 
-    text, file = Recipe.from_file(recipe).text, target or Path(f"{Path(recipe).stem}.yaml")
+    file = target or Path(f"{Path(recipe).stem}.yaml")
+    text = with_changed_text(Recipe.from_file(recipe).text, ["name"], lambda name: name_of(file) or name)
     try:
         with file.open("x", encoding="utf-8", newline="") as handle:
             handle.write(text)

@@ -153,11 +153,13 @@ def _attempt(cell: Any, size: int, homes: Sequence[Path]) -> Tensor | str:  # no
             encoded = read_inside(Path(path), homes, most=MOST_ENCODED)
         return decode_image(encoded, size)
     except (DataError, OSError) as error:
-        return str(error)
+        return str(error).removesuffix(".")
 
 
 def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: Any, reason: str) -> str:  # noqa: ANN401
     path = cell.get("path") if isinstance(cell, dict) else None
+    if path and cell.get("bytes") is None:  # a file of its own, in the folder of its class
+        return f"{path}: {reason}"
     file = f", path {path}" if path else ""
     return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
 

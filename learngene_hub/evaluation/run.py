@@ -133,14 +133,15 @@ def evaluate(
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     with nullcontext() if folder is None else claim(folder), on_cpu():
+        old = (
+            None if folder is None else _earlier(folder, candidates, protocol, {*(one.name for one in starts), *wanted})
+        )
         plan = _plan(candidates, protocol, data, target, local_device, reporter)
-        if folder is not None:
-            sweep(folder)
-            names = {*(start.name for start in starts), *wanted}
-            _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes, names)
+        if old is not None:
+            _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
         shared = EvaluationData.build(plan, workforce.home, reporter)
         _check_ways(shared, reporter)
-        plan = replace(plan, protocol=_with_room(protocol, shared.room(), reporter))
+        plan = replace(plan, protocol=_with_room(protocol, *shared.smallest(), reporter))
         if wanted:
             budget = _budget(candidates[0], data, local_device, device, engine, reporter)
             starts += make_baselines(wanted, budget)
@@ -171,27 +172,35 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         raise InheritanceError(f"{start.description}: fits into no descendant: {faults[0]}")
 
 
-def _refuse_other(
-    folder: Path, candidates: Sequence[Candidate], protocol: Protocol, classes: Sequence[str], starts: Set[str]
-) -> None:
-    """Refuse to write over results of other genes, another protocol or other classes; more tasks or starts may come."""
+def _earlier(folder: Path, candidates: Sequence[Candidate], protocol: Protocol, starts: Set[str]) -> Results | None:
+    """The results in `folder`, which this evaluation may write over; None: there are none.
+
+    Raises:
+        RunError: they are of other genes or another protocol, or have other starts; more tasks or starts may come.
+    """
+    sweep(folder)
     if not (folder / RESULTS_NAME).exists():
-        return
+        return None
     old = Results.load(folder)
     for what, mine, theirs in (
         ("genes", [gene.gene.config.sha256[:12] for gene in candidates], [gene.sha256[:12] for gene in old.genes]),
         ("protocol", protocol.name, old.protocol["name"]),
         ("version of the protocol", protocol.version, old.protocol.get("version")),
-        ("classes", list(classes), list(old.classes)),
         *((key, getattr(protocol, key), old.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
     ):
-        if mine != theirs:
-            raise RunError(
-                f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
-            )
+        _refuse_other(folder, what, mine, theirs)
     if lost := sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts):
         raise RunError(
             f"{folder}: holds results of {', '.join(lost)} too; ask for the same and more, or give another --out"
+        )
+    return old
+
+
+def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) -> None:
+    """Refuse to write over results that differ in `what`."""
+    if mine != theirs:
+        raise RunError(
+            f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
         )
 
 
@@ -269,15 +278,19 @@ def _check_ways(data: EvaluationData, reporter: Reporter) -> None:
             reporter.warn(f"there are only {classes} held-out classes: rates are chosen on {classes}-way tasks")
 
 
-def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protocol:
-    """The protocol with as many test images a class as the smallest class has to spare."""
+def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter) -> Protocol:
+    """The protocol with as many test images a class as the smallest class, called `name`, has to spare."""
     shots = protocol.shots or 1
     if smallest <= shots:
-        raise LearngeneError(f"{shots} training images a class, but a class has only {smallest}: lower --shots")
+        raise LearngeneError(
+            f"{shots} training images a class, but the class {name!r} has {smallest} in all: lower --shots"
+        )
     room = smallest - shots if protocol.shots else smallest // 2
     if room >= protocol.queries:
         return protocol
-    reporter.warn(f"a class has only {smallest} images: {room} of them are tested on instead of {protocol.queries}")
+    reporter.warn(
+        f"tested on {room} images a class instead of {protocol.queries}: the class {name!r} has {smallest} in all"
+    )
     return protocol.with_changes({"queries": room})
 
 

@@ -94,10 +94,7 @@ def locate(
         raise _no_run(name)
     address = parse_address(name)
     if address is None:
-        raise GeneFileError(
-            f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
-            f"or one of {', '.join(shipped_index())}"
-        )
+        raise _not_there(name)
     return _from_hub(name, _at(address, revision), options, required, wanted)
 
 
@@ -122,6 +119,17 @@ def _from_hub(
     except HubError as error:
         raise type(error)(f"{error}{_hint(name)}") from None
     return Located(fetched.folder, name, fetched.commit, options, fetched.files)
+
+
+def _not_there(name: str) -> GeneFileError:
+    named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_index()}
+    near = [named[one] for one in difflib.get_close_matches(name, named, n=1)]
+    if near := [*_near_folders(Path(name)), *_near_folders(Path(RUNS, name)), *near]:
+        return GeneFileError(f"{name:.200}: no such folder or gene; did you mean `{'` or `'.join(near)}`?")
+    return GeneFileError(
+        f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
+        f"or one of {', '.join(shipped_index())}"
+    )
 
 
 def _not_shipped(name: str) -> GeneFileError:

@@ -235,7 +235,7 @@ def test_recipes_are_listed_shown_copied_and_validated(tmp_path, monkeypatch):
     assert "demo" in json.loads(learngene("recipes", "list", "--json").stdout)
     text = learngene("recipes", "show", "demo").stdout
     assert learngene("recipes", "copy", "demo", "mine.yaml").exit_code == 0
-    assert (tmp_path / "mine.yaml").read_text() == text
+    assert (tmp_path / "mine.yaml").read_text() == text.replace("\nname: demo\n", "\nname: mine\n")
     again = learngene("recipes", "copy", "demo", "mine.yaml")
     assert again.exit_code == 1
     assert "exists already" in again.stderr
@@ -276,3 +276,26 @@ def test_retired_fields_of_a_recipe_are_one_line():
     command = [sys.executable, "-m", "learngene_hub", "recipes", "validate", "demo", "backend=grouped"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "200"})
     assert done.stderr == "warning: demo.yaml: this version knows no backend='grouped': left out\n"
+
+
+def test_a_section_that_is_nearly_right_is_answered_with_the_section():
+    assert "did you mean `evolution`?" in learngene("recipes", "validate", "demo", "evolutoin.generations=3").stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("network.width=hello", "network.width: expected a number, found 'hello'"),
+        ("evolution.generations=0", "evolution.generations: expected 1 or more, found 0"),
+        ("data.flip=4", "data.flip: expected true or false, found 4"),
+        ("network=3", "network: expected keys below it, each with a value, found 3"),
+        ("name=X!", "name: expected small letters, digits, dots and dashes"),
+    ],
+)
+def test_a_fault_of_a_recipe_is_told_in_our_own_words(override, told):
+    assert told in words(learngene("recipes", "validate", "demo", override).stderr)
+
+
+@pytest.mark.parametrize("name", ["vgg11-mini", "vgg11-minni", "gtl/vgg11-minni"])
+def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
+    assert "did you mean `gtl/vgg11-mini`?" in words(learngene("info", name).stderr)

@@ -1,6 +1,7 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
 import json
+import re
 import shutil
 import statistics
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listener import Listener
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
@@ -196,10 +198,13 @@ def test_one_learning_rate_for_all_needs_no_choice(tiny_run):
 
 
 def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
-    results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,))
+    listener = Listener()
+    results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,), reporter=listener)
+    (warning,) = listener.warnings
+    assert re.fullmatch(r"tested on 8 images a class instead of 100: the class 'U.*' has 12 in all", warning)
     assert results.protocol["queries"] == 8
     assert "queries" in results.protocol["changed"]
-    with pytest.raises(LearngeneError, match="12 training images a class, but a class has only 12: lower --shots"):
+    with pytest.raises(LearngeneError, match=r"12 training images a class, but the class 'U.*' has 12 in all: lower"):
         evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
 
 
