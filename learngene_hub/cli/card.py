@@ -20,7 +20,7 @@ def card(
         typer.Option(help="results.json of `learngene evaluate --out`, or its folder; may be given several times."),
     ] = None,
 ) -> None:
-    """Put results into a gene's model card, or print what the card says of the gene's worth.
+    """Put results into a gene's model card, or print those in it.
 
     With --results, the evaluation in the card is replaced, and so are its pictures and the model-index of the
     metadata; all other text stays. Without it nothing is changed, but a card that is missing is made.

@@ -15,7 +15,7 @@ def _group() -> None:
     """Keep `preview` a command of its own while it is the only one."""
 
 
-@app.command(epilog="Example: learngene data preview cifar_fs --path ~/data/cifar_fs --out sheet.png")
+@app.command(epilog="Example: learngene data preview cifar_fs --path ~/cifar_fs")
 def preview(
     source: Annotated[str, typer.Argument(help="Preset, image folder, Parquet folder or Hub id.")],
     path: Annotated[str | None, typer.Option(help="Local copy of a preset.")] = None,
@@ -25,7 +25,7 @@ def preview(
     classes: Annotated[int, typer.Option(min=1, help="Classes shown, one a row.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Images a class.")] = 12,
     seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="PNG to write.  \\[default: preview-SOURCE.png]")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
 ) -> None:
     """Write a contact sheet: a row of images for each of some classes."""
     from learngene_hub.data import (

@@ -10,9 +10,10 @@ EXAMPLE = "Example: learngene doctor --json"
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at versions, devices, caches and the Hub, for a bug report; exit 1 if something is wrong.
+    """Look at versions, devices, caches and the Hub.
 
-    Nothing personal is shown: paths begin at the home folder, and a token is only said to be there.
+    It is for a bug report; exit 1 if something is wrong. Nothing personal is shown: paths begin at the home folder,
+    and a token is only said to be there.
     """
     from learngene_hub.doctor import examine
 

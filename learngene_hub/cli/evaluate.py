@@ -16,59 +16,48 @@ if TYPE_CHECKING:
     from learngene_hub.report.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
-EXAMPLE = (
-    "Example: learngene evaluate runs/demo --baselines narrow --out evidence\n\n"
-    "Example: learngene evaluate runs/demo --engine ray --address head:6379 --out evidence"
-)
+EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
 
 
 def evaluate(
     genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
-    protocol: Annotated[
-        str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
-    ] = "few-shot",
-    target: Annotated[
-        str | None, typer.Option(help="transfer: image folder, Parquet folder, preset or Hub id.")
-    ] = None,
+    protocol: Annotated[str, typer.Option(help="few-shot, short, transfer...")] = "few-shot",
+    target: Annotated[str | None, typer.Option(help="transfer: image folder, preset or Hub id.")] = None,
     image_column: Annotated[str | None, typer.Option(help="The target's column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
     baselines: Annotated[
         str,
-        typer.Option(
-            help="Alternatives, by commas, or all: pretrained, random-slice, magnitude-slice, bn-slice, even-slice, "
-            "weight-selection, narrow, narrow-flops, gtl-no-selection, gtl-no-mutation."
-        ),
+        typer.Option(help="Alternatives, such as narrow,pretrained; or all."),
     ] = "",
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(help="A network or gene of your own as a start: its folder or file; repeatable."),
+        typer.Option(metavar="PATH", help="A network or gene of your own; repeatable."),
     ] = None,
-    network: Annotated[str, typer.Option(help="Networks of the descendants, by commas.  \\[default: the gene's]")] = "",
-    width: Annotated[str, typer.Option(help="Their widths, by commas.  \\[default: the gene's]")] = "",
-    depth: Annotated[str, typer.Option(help="Their depths, by commas.  \\[default: the gene's]")] = "",
-    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.  \\[default: the protocol's]")] = None,
+    network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
+    width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",
+    depth: Annotated[str, typer.Option(help="Their depths, such as 11,13.")] = "",
+    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.")] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Training images a class.")] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Test images a class.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="Tasks a seed.")] = None,
     lr: Annotated[
         float | None,
-        typer.Option(
-            min=1e-6, max=10, help="One learning rate for all.  \\[default: each start's best on held-out classes]"
-        ),
+        typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
     engine: Engine = "local",
     address: Address = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for results.json, report.html and pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for numbers, report and pictures.")] = None,
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Compare descendants of genes with networks from scratch and other starts, on classes they never trained on.
+    """Compare genes with networks from scratch, on new classes.
 
-    With --out an interrupted evaluation goes on where it was.
+    Descendants of all are trained on the same tasks; docs/evaluate.md names all protocols and baselines. With --out
+    an interrupted evaluation goes on where it was.
     """
     from learngene_hub.core.files import is_there
     from learngene_hub.evaluation import evaluate as run

@@ -28,7 +28,7 @@ def evolve(
         list[str] | None,
         typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Device = AUTO,
     engine: Engine = "local",

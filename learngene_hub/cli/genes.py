@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
-SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name\\[@revision] of the Hub."
+SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name[@revision] of the Hub."
 
 TITLE = "learngenes; gain: points of accuracy over scratch, as the card says"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
@@ -29,7 +29,10 @@ def list_genes(
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List genes: those of this package, or those on the Hub, the 200 most downloaded at most."""
+    """List genes: those of this package, or those on the Hub.
+
+    Of the Hub, the 200 most downloaded at most.
+    """
     from learngene_hub.gene.listing import list_learngenes
 
     genes = list_learngenes(hub=hub, author=author, network=network, search=search)
@@ -42,7 +45,10 @@ def list_genes(
 
 
 def info(gene: Source, as_json: AsJson = False) -> None:
-    """Show what a gene is and how it came to be; of a gene on the Hub only the config and the card are fetched."""
+    """Show what a gene is and how it came to be.
+
+    Of a gene on the Hub only the config and the card are fetched.
+    """
     from learngene_hub.gene.folder import CONFIG_NAME, read_config
     from learngene_hub.gene.listing import read_gain
     from learngene_hub.gene.source import locate
@@ -63,7 +69,7 @@ def info(gene: Source, as_json: AsJson = False) -> None:
 
 
 def verify(gene: Source, as_json: AsJson = False) -> None:
-    """Run every check of a gene folder and name each; exit 1 if one fails."""
+    """Run every check of a gene and name each; exit 1 if one fails."""
     from learngene_hub.gene.folder import verify as run
     from learngene_hub.gene.source import locate
 

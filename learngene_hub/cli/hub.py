@@ -17,7 +17,7 @@ def push(
     ],
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; made if need be.")],
     private: Annotated[bool, typer.Option("--private", help="A repository that is made now is yours only.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch; made if need be.  \\[default: main]")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch; made if need be.  [default: main]")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose it as a pull request.")] = False,
     message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
     overwrite_card: Annotated[
@@ -25,9 +25,10 @@ def push(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Push a gene, or a fine-tuned network, to the Hub: one commit, or none if nothing has changed.
+    """Push a gene, or a fine-tuned network, to the Hub.
 
-    Everything is checked first. Log in with `hf auth login`, or set HF_TOKEN to a token that may write.
+    That is one commit, or none if nothing has changed. Everything is checked first. Log in with `hf auth login`, or
+    set HF_TOKEN to a token that may write.
     """
     from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
     from learngene_hub.gene.sharing import push_gene
@@ -47,12 +48,15 @@ def push(
 
 
 def pull(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name\\[@revision] of the Hub.")],
-    out: Annotated[Path | None, typer.Option(help="New folder.  \\[default: the repository's name]")] = None,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
+    out: Annotated[Path | None, typer.Option(help="New folder.  [default: the repository's name]")] = None,
     force_download: Annotated[bool, typer.Option("--force-download", help="Even what is in the cache.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a gene from the Hub, with its card, recipe and pictures, into a folder of your own, checked."""
+    """Fetch a gene from the Hub into a folder of your own.
+
+    Card, recipe and pictures come with it; all is checked.
+    """
     from learngene_hub.gene.sharing import pull_gene
     from learngene_hub.hub.client import HubOptions
 

@@ -39,7 +39,7 @@ def show(recipe: Source) -> None:
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")
 def copy(
     recipe: Source,
-    target: Annotated[Path | None, typer.Argument(help="File to write.  \\[default: RECIPE.yaml here]")] = None,
+    target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
 ) -> None:
     """Copy a recipe to a file of your own, whose name it takes; an existing file is left alone."""
     from learngene_hub.core.plain_yaml import with_changed_text

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from command_line import commands, learngene, words
+from command_line import PLAIN, commands, learngene, words
+from typer.testing import CliRunner
 
 from learngene_hub import __version__
+from learngene_hub.cli.main import app
 
 
 @pytest.mark.parametrize("command", [*commands(), (), ("recipes",), ("data",)], ids=" ".join)
@@ -20,9 +22,18 @@ def test_every_help_ends_with_an_example(command):
 
 def test_help_shows_what_is_in_brackets_and_repeats_nothing_twice():
     assert "owner/name[@revision] of the Hub" in words(learngene("pull", "--help").stdout)
-    assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout.replace("│", ""))
-    assert "[default: the gene's]" in words(learngene("evaluate", "--help").stdout)
-    assert not any("...}..." in learngene(*command, "--help").stdout for command in commands())
+    assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout)
+    assert "[default: runs/NAME]" in words(learngene("evolve", "--help").stdout)
+    assert not any(
+        mark in learngene(*command, "--help").stdout for command in commands() for mark in ("...}...", "\\[")
+    )
+
+
+@pytest.mark.parametrize("command", [*commands(), (), ("recipes",), ("data",)], ids=" ".join)
+def test_every_help_fits_on_a_screen_of_80_columns(command):
+    shown = CliRunner(env=PLAIN | {"COLUMNS": "80"}).invoke(app, [*command, "--help"]).stdout.splitlines()
+    assert len(shown) < 45
+    assert max(map(len, shown)) <= 80
 
 
 def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exists():
@@ -31,7 +42,7 @@ def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exist
     named = set(re.findall(r"learngene ([a-z]+)", result.stdout))
     assert named == {"evolve", "evaluate", "finetune", "list", "doctor"}
     assert named <= {command[0] for command in commands()}
-    assert max(map(len, result.stdout.splitlines())) <= 120
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_the_version_is_printed_alone():
@@ -49,11 +60,11 @@ COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
 
 
 def shown_in_a_terminal(tmp_path, **variables):
-    """What `learngene recipes show --help` sends to a terminal."""
+    """What `learngene --help` sends to a terminal."""
     master, slave = pty.openpty()
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "CI"}}
     code = "from learngene_hub.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "recipes", "show", "--help"]
+    command = [sys.executable, "-c", code, "--help"]
     environment = kept | {"TERM": "xterm-256color"} | variables
     with (tmp_path / "stderr").open("wb") as errors:
         subprocess.run(command, stdout=slave, stderr=errors, env=environment, check=True)
