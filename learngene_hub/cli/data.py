@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, stdout
+from learngene_hub.cli.console import TerminalReporter, importing, stdout
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets.", epilog="Example: learngene data preview glyphs")
 
@@ -28,14 +28,15 @@ def preview(
     out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
 ) -> None:
     """Write a contact sheet: a row of images for each of some classes."""
-    from learngene_hub.data import (
-        PRESETS,
-        DataSource,
-        available_classes,
-        load_classes,
-        tell_left_out,
-        write_contact_sheet,
-    )
+    with importing():
+        from learngene_hub.data import (
+            PRESETS,
+            DataSource,
+            available_classes,
+            load_classes,
+            tell_left_out,
+            write_contact_sheet,
+        )
 
     reporter = TerminalReporter()
     preset = source if source in PRESETS else None

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, print_table, stderr
+from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
-from learngene_hub.cli.genes import SOURCE_HELP
+from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from learngene_hub.report.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
+
+
+def known_genes(genes: list[str]) -> list[str]:
+    """The same names, unless one is that of no gene; see `known_gene`."""
+    return [known_gene(gene) for gene in genes]
+
+
 EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
 
 
 def evaluate(
-    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
+    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=known_genes)],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
     protocol: Annotated[str, typer.Option(help="few-shot, short, transfer...")] = "few-shot",
     target: Annotated[str | None, typer.Option(help="transfer: image folder, preset or Hub id.")] = None,
@@ -60,10 +67,13 @@ def evaluate(
     an interrupted evaluation goes on where it was.
     """
     from learngene_hub.core.files import is_there
-    from learngene_hub.evaluation import evaluate as run
-    from learngene_hub.evaluation.protocols import find_protocol
-    from learngene_hub.evaluation.run import Descendants
+    from learngene_hub.evaluation.protocols import check_baselines, find_protocol
     from learngene_hub.report.results import NOVEL
+
+    chosen, wanted = find_protocol(protocol), check_baselines(_listed(baselines))
+    with importing():
+        from learngene_hub.evaluation import evaluate as run
+        from learngene_hub.evaluation.run import Descendants
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     given = {key: value for key, value in changes.items() if value is not None}
@@ -72,8 +82,8 @@ def evaluate(
         genes,
         data=data,
         target=_target(target, image_column, label_column),
-        protocol=find_protocol(protocol).with_changes(given),
-        baselines=_listed(baselines),
+        protocol=chosen.with_changes(given),
+        baselines=wanted,
         checkpoints=checkpoint or (),
         descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
         seeds=range(seeds),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
+from learngene_hub.cli.console import TerminalReporter, importing, print_json, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.recipes import Source
@@ -45,16 +45,18 @@ def evolve(
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """
-    from learngene_hub.evolution.checkpoint import has_state
-    from learngene_hub.evolution.dry_run import forecast
-    from learngene_hub.evolution.run import evolve as run
-    from learngene_hub.gene.source import RUNS
+    from learngene_hub.gene.names import RUNS
     from learngene_hub.recipe.recipe import Recipe
-    from learngene_hub.training.fewshot import pick_device
 
     chosen = Recipe.from_file(recipe, overrides or ())
+    with importing():
+        from learngene_hub.evolution.checkpoint import has_state
+        from learngene_hub.evolution.dry_run import forecast
+        from learngene_hub.evolution.run import evolve as run
+        from learngene_hub.training.fewshot import pick_device
     if dry_run:
-        cost = forecast(chosen, device=pick_device(device))
+        with TerminalReporter().task("looking at images and measuring a few steps", None):
+            cost = forecast(chosen, device=pick_device(device))
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
     folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, print_json, print_table, stderr, stdout
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_table, stderr, stdout
 from learngene_hub.cli.engines import AUTO, Device
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
@@ -66,8 +66,14 @@ def finetune(
 
     OUT is a folder that timm loads.
     """
-    from learngene_hub.finetuning import Photos, Settings
-    from learngene_hub.finetuning import finetune as run
+    from learngene_hub.core.files import refuse_occupied
+    from learngene_hub.hub.address import refuse_unknown_data
+
+    refuse_unknown_data(data)
+    refuse_occupied(out)
+    with importing():
+        from learngene_hub.finetuning import Photos, Settings
+        from learngene_hub.finetuning import finetune as run
 
     photos = Photos(data, val=val, on_corrupt=on_corrupt, image_column=image_column, label_column=label_column)
     settings = Settings(
@@ -102,7 +108,8 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Say what images show; exit 1 if one of them cannot be read."""
-    from learngene_hub.finetuning import Predictor
+    with importing():
+        from learngene_hub.finetuning import Predictor
 
     shown = top or (None if as_json else TOP)
     whole = Predictor.load(folder).predict(images, reporter=TerminalReporter())

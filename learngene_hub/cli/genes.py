@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, print_json, print_pairs, print_table, stderr
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_pairs, print_table, stderr
 
 if TYPE_CHECKING:
     from learngene_hub.gene.config import GeneConfig
@@ -19,7 +19,20 @@ SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/na
 TITLE = "learngenes; gain: points of accuracy over scratch, as the card says"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
 
-Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
+
+def known_gene(gene: str) -> str:
+    """The same name, unless it is that of no gene, which is told before torch is imported.
+
+    Raises:
+        GeneFileError: see `refuse_unknown`.
+    """
+    from learngene_hub.gene.names import refuse_unknown
+
+    refuse_unknown(gene)
+    return gene
+
+
+Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE", callback=known_gene)]
 
 
 def list_genes(
@@ -33,9 +46,11 @@ def list_genes(
 
     Of the Hub, the 200 most downloaded at most.
     """
-    from learngene_hub.gene.listing import list_learngenes
+    with importing():
+        from learngene_hub.gene.listing import list_learngenes
 
-    genes = list_learngenes(hub=hub, author=author, network=network, search=search)
+    with TerminalReporter().task("asking the Hub" if hub else "reading genes", None):
+        genes = list_learngenes(hub=hub, author=author, network=network, search=search)
     if as_json:
         print_json([asdict(one) for one in genes])
     elif genes:
@@ -49,11 +64,13 @@ def info(gene: Source, as_json: AsJson = False) -> None:
 
     Of a gene on the Hub only the config and the card are fetched.
     """
-    from learngene_hub.gene.folder import CONFIG_NAME, read_config
-    from learngene_hub.gene.listing import read_gain
-    from learngene_hub.gene.source import locate
+    with importing():
+        from learngene_hub.gene.folder import CONFIG_NAME, read_config
+        from learngene_hub.gene.listing import read_gain
+        from learngene_hub.gene.source import locate
 
-    located = locate(gene, required=(CONFIG_NAME,))
+    with TerminalReporter().task(f"reading {gene}", None):
+        located = locate(gene, required=(CONFIG_NAME,))
     config = read_config(located.folder, located.files)
     gain = read_gain(located.folder, located.files, warn=TerminalReporter().warn)
     if as_json:
@@ -70,11 +87,13 @@ def info(gene: Source, as_json: AsJson = False) -> None:
 
 def verify(gene: Source, as_json: AsJson = False) -> None:
     """Run every check of a gene and name each; exit 1 if one fails."""
-    from learngene_hub.gene.folder import verify as run
-    from learngene_hub.gene.source import locate
+    with importing():
+        from learngene_hub.gene.folder import verify as run
+        from learngene_hub.gene.source import locate
 
-    located = locate(gene)
-    checks = run(located.folder, located.files)
+    with TerminalReporter().task(f"checking {gene}", None):
+        located = locate(gene)
+        checks = run(located.folder, located.files)
     if as_json:
         print_json([{"check": check.name, "ok": check.fault is None, "fault": check.fault} for check in checks])
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, print_json, stderr, stdout
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, stderr, stdout
 
 PUSH_EXAMPLE = "Example: learngene push runs/demo you/your-gene --private"
 PULL_EXAMPLE = "Example: learngene pull you/your-gene@v1 --out my-gene"
@@ -30,15 +30,17 @@ def push(
     That is one commit, or none if nothing has changed. Everything is checked first. Log in with `hf auth login`, or
     set HF_TOKEN to a token that may write.
     """
-    from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
-    from learngene_hub.gene.sharing import push_gene
+    with importing():
+        from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
+        from learngene_hub.gene.sharing import push_gene
     from learngene_hub.hub.address import Address
     from learngene_hub.hub.client import HubOptions
     from learngene_hub.hub.push import PushTerms
 
     send = push_finetuned if is_finetuned(folder) else push_gene
     terms = PushTerms(private, create_pr, message, overwrite_card)
-    pushed = send(folder, Address(repo, revision), terms=terms, options=HubOptions())
+    with TerminalReporter().task(f"pushing {folder}", None):
+        pushed = send(folder, Address(repo, revision), terms=terms, options=HubOptions())
     if as_json:
         print_json({"url": pushed.url, "commit": pushed.commit, "changed": list(pushed.changed)})
         return
@@ -57,11 +59,13 @@ def pull(
 
     Card, recipe and pictures come with it; all is checked.
     """
-    from learngene_hub.gene.sharing import pull_gene
+    with importing():
+        from learngene_hub.gene.sharing import pull_gene
     from learngene_hub.hub.client import HubOptions
 
     folder = out or Path(repo.split("@")[0].split("/")[-1])
-    located = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
+    with TerminalReporter().task(f"fetching {repo}", None):
+        located = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
     if as_json:
         print_json({"folder": str(folder), "revision": located.revision})
         return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, print_json, print_table, print_text, stdout
+from learngene_hub.cli.console import AsJson, importing, print_json, print_table, print_text, stdout
 from learngene_hub.core.errors import RecipeError
 
 app = typer.Typer(
@@ -62,10 +62,11 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
     """Check a recipe, and that its network can be built; all faults are listed."""
-    from learngene_hub.evolution.plan import recipe_channels
     from learngene_hub.recipe.recipe import Recipe
 
     checked = Recipe.from_file(recipe, overrides or ())
+    with importing():
+        from learngene_hub.evolution.plan import recipe_channels
     recipe_channels(checked)
     if as_json:
         print_json({"sha256": checked.sha256, "recipe": checked.model_dump(mode="json")})

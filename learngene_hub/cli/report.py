@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import stdout
+from learngene_hub.cli.console import importing, stdout
 from learngene_hub.cli.genes import SOURCE_HELP
 
 EXAMPLE = "Example: learngene report runs/demo"
@@ -23,6 +23,7 @@ def report(
     It shows fitness, who descends from whom, and cost. `learngene evolve` writes it when it is done; this makes it
     anew, or in the middle of a run.
     """
-    from learngene_hub.evolution.page import write_page
+    with importing():
+        from learngene_hub.evolution.page import write_page
 
     stdout.print(str(write_page(run, out)), markup=False)

@@ -338,6 +338,16 @@ def refuse_unmakeable(out: Path) -> None:
         )
 
 
+def refuse_occupied(out: Path) -> None:
+    """Do nothing, unless something would be overwritten.
+
+    Raises:
+        RunError: `out` is a file, or a folder with something in it.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise RunError(f"{out}: expected a new or empty folder, found something there; give another --out")
+
+
 @contextmanager
 def claim_new(out: Path) -> Iterator[None]:
     """Hold the name `out` of a folder to come against other processes; a holder that crashed does not block.

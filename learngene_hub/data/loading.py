@@ -54,7 +54,8 @@ def load_classes(
     """
     refuse_repeated(names, "The list of classes to load")
     store = image_store(cache_folder() if cache_dir is None else cache_dir, reporter)
-    decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
+    with reporter.task("reading images", None):
+        decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
     if decoded.left_out:
         reporter.warn(f"Left out: {decoded.left_out}")
     return decoded.images
@@ -82,7 +83,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # place in `wanted` -> where and why
-        with reporter.task("decoding", len(wanted), "img") as bar, ThreadPoolExecutor(_threads()) as pool:
+        with reporter.task("decoding", len(wanted), "images") as bar, ThreadPoolExecutor(_threads()) as pool:
             for homes, places, cells in _encoded(parts, wanted):
                 chunks = [cells[start : start + _CHUNK] for start in range(0, len(cells), _CHUNK)]
                 done = pool.map(partial(_attempt_each, size=source.image_size, homes=homes), chunks)

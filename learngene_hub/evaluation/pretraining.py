@@ -203,7 +203,7 @@ def pretrain(plan: Pretraining, images: Images, folder: Path, *, title: str, rep
         saved = store.find(plan.key)
         if saved is not None and saved.chapters >= CHAPTERS:
             return saved
-        with reporter.task(f"pre-training {title}", plan.steps, "step") as bar:
+        with reporter.task(f"pre-training {title}", plan.steps, "steps") as bar:
             return _finish(store, plan, saved, images, bar.advance)
 
 

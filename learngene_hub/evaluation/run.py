@@ -19,14 +19,14 @@ from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
-from learngene_hub.evaluation.protocols import Protocol, find_protocol
+from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
 from learngene_hub.evaluation.scoring import Cell, measure_with, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, sources_of
-from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
+from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
-from learngene_hub.report import write_report
+from learngene_hub.report import REPORT_NAME, write_report
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.training.fewshot import pick_device
@@ -136,7 +136,8 @@ def evaluate(
         old = (
             None if folder is None else _earlier(folder, candidates, protocol, {*(one.name for one in starts), *wanted})
         )
-        plan = _plan(candidates, protocol, data, target, local_device, reporter)
+        with reporter.task("looking for images", None):
+            plan = _plan(candidates, protocol, data, target, local_device, reporter)
         if old is not None:
             _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
         shared = EvaluationData.build(plan, workforce.home, reporter)
@@ -147,7 +148,8 @@ def evaluate(
             starts += make_baselines(wanted, budget)
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         with workforce.pool(shared, reporter) as workers:
-            ((_, (worker_plan, environment)),) = workers.run([Look()])
+            with reporter.task("starting workers", None):
+                ((_, (worker_plan, environment)),) = workers.run([Look()])
             cells = _cells(shared, worker_plan, environment, folder, reporter)
             measure = measure_with(workers, cells, worker_plan.precision)
             scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
@@ -156,7 +158,8 @@ def evaluate(
         results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
-            write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
+            with reporter.task(f"writing {folder / REPORT_NAME}", None):
+                write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
     return results
 
 

@@ -127,7 +127,7 @@ def _climb(
 
 def _measure(title: str, jobs: Iterable[Job], measure: Measure, reporter: Reporter) -> None:
     waiting = [(cell, unit) for cell, unit in jobs if unit not in cell.cache]
-    with reporter.task(title, len(waiting), "net") as bar:
+    with reporter.task(title, len(waiting), "networks") as bar:
         for (cell, unit), measured in measure(waiting):
             cell.cache.enter(unit, measured)
             bar.advance(start=cell.start.name)

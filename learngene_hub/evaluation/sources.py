@@ -17,13 +17,13 @@ from learngene_hub.data import (
     Normalisation,
     available_classes,
     contact_sheet,
-    is_hub_id,
     load_classes,
     source_of,
 )
 from learngene_hub.evaluation.measuring import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.gene.config import DataRecord
+from learngene_hub.hub.address import is_hub_id
 from learngene_hub.report.results import NOVEL
 from learngene_hub.training.fewshot import Images, on_device
 

@@ -31,16 +31,6 @@ CONFUSION_NAME = "confusion.png"
 CURVES_NAME = "curves.png"
 
 
-def refuse_occupied(out: Path) -> None:
-    """Do nothing, unless something would be overwritten.
-
-    Raises:
-        RunError: `out` is a file, or a folder with something in it.
-    """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RunError(f"{out}: expected a new or empty folder, found something there; give another --out")
-
-
 def is_finetuned(folder: Path) -> bool:
     """Whether a fine-tuning left this folder."""
     return (folder / RECORD_NAME).is_file()

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from learngene_hub import __version__
 from learngene_hub.core.errors import LearngeneError, RunError, StorageError
-from learngene_hub.core.files import check_room, claim_new, refuse_unmakeable
+from learngene_hub.core.files import check_room, claim_new, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation, cache_folder
 from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
-from learngene_hub.finetuning.folder import refuse_occupied, write_folder
+from learngene_hub.finetuning.folder import write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
@@ -112,7 +112,8 @@ def _finetune(
     began = time.monotonic()
     job = _Job(gene, settings, pick_device(device))
     job.descendant(0)  # made early, since the gene may not fit
-    parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
+    with reporter.task(f"reading {photos.path}", None):
+        parts = load_photos(photos, image_size=gene.config.image_size, seed=settings.seed, reporter=reporter)
     reporter.line(_described(parts))
     weights = job.descendant(parts.train.num_classes).parameters()
     check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
@@ -131,7 +132,8 @@ def _finetune(
         "versions": {"learngene-hub": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
     write = partial(write_folder, network=network, class_names=parts.train.class_names, record=record)
-    folder = _written_somewhere(folder, write, reporter)
+    with reporter.task(f"writing {folder}", None):
+        folder = _written_somewhere(folder, write, reporter)
     return FineTuned(folder, network, parts.train.class_names, record)
 
 
@@ -216,7 +218,8 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
         network = born()
         network.load_state_dict(fit.state)
-        record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
+        with reporter.task(f"testing {start}", None):
+            record = _measured(network, images, parts.train.num_classes) | _fit_record(fit, tried)
         reporter.line(_summary(start, record, settings))
         if record["val_accuracy"] <= _by_chance(record["confusion"]):
             reporter.warn(

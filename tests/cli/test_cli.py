@@ -310,3 +310,29 @@ def test_a_fault_of_a_recipe_is_told_in_our_own_words(override, told):
 @pytest.mark.parametrize("name", ["vgg11-mini", "vgg11-minni", "gtl/vgg11-minni"])
 def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
     assert "did you mean `gtl/vgg11-mini`?" in words(learngene("info", name).stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("evolve demo evolutoin.generations=3", "did you mean `evolution`?"),
+        ("evolve dmeo", "did you mean `demo`?"),
+        ("info vgg11-mini", "did you mean `gtl/vgg11-mini`?"),
+        ("finetune gtl/vgg11-mini --data nowhere --out new", "No file or folder nowhere"),
+        ("finetune gtl/vgg11-mini --data . --out .", "expected a new or empty folder"),
+        ("evaluate gtl/vgg11-minni", "did you mean `gtl/vgg11-mini`?"),
+        ("evaluate gtl/vgg11-mini --baselines narow", "did you mean `narrow`?"),
+        ("evaluate gtl/vgg11-mini --protocol sort", "did you mean `short`?"),
+    ],
+)
+def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path, command, told):
+    (tmp_path / "photo.png").touch()
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # whose import is an error then
+        f"sys.argv = ['learngene', *{command.split()!r}]\n"
+        "from learngene_hub.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in words(done.stderr)
