@@ -1,6 +1,8 @@
 """`learngene evaluate`."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -12,7 +14,7 @@ from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from learngene_hub.evaluation import Target
+    from learngene_hub.evaluation import Protocol, Target
     from learngene_hub.report.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
@@ -57,14 +59,14 @@ def evaluate(
     workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
     engine: Engine = "local",
     address: Address = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for numbers, report and pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results. Default: one in runs/.")] = None,
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Compare genes with networks from scratch, on new classes.
 
-    Descendants of all are trained on the same tasks; docs/evaluate.md names all protocols and baselines. With --out
-    an interrupted evaluation goes on where it was.
+    Descendants of all are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
+    interrupted evaluation goes on where it was.
     """
     from learngene_hub.core.files import is_there
     from learngene_hub.evaluation.protocols import check_baselines, find_protocol
@@ -77,15 +79,20 @@ def evaluate(
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     given = {key: value for key, value in changes.items() if value is not None}
+    chosen = chosen.with_changes(given)
+    asked = {
+        "data": data,
+        "target": _target(target, image_column, label_column),
+        "baselines": wanted,
+        "checkpoints": checkpoint or (),
+        "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
+    }
+    out = out or _own_folder(genes, chosen, asked)
     results = _resumable(
         run,
         genes,
-        data=data,
-        target=_target(target, image_column, label_column),
-        protocol=chosen.with_changes(given),
-        baselines=wanted,
-        checkpoints=checkpoint or (),
-        descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
+        **asked,
+        protocol=chosen,
         seeds=range(seeds),
         out=out,
         engine=engine_options(engine, workers, address),
@@ -96,21 +103,24 @@ def evaluate(
         print_json(results.model_dump(mode="json"))
     else:
         _show(results)
-    if out is not None:
-        is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
-        after = f"; next: learngene card {genes[0]} --results {out}" if is_for_a_card else ""
-        line = f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}"
-        stderr.print(line, markup=False, soft_wrap=True)
+    is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
+    after = f"; next: learngene card {genes[0]} --results {out}" if is_for_a_card else ""
+    line = f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}"
+    stderr.print(line, markup=False, soft_wrap=True)
+
+
+def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, object]) -> Path:
+    """Where results go without --out: the same for the same command, whatever its number of tasks and seeds."""
+    from learngene_hub.gene.names import RUNS
+
+    told = repr((genes, replace(protocol, tasks=1), sorted(asked.items())))
+    digest = hashlib.sha256(told.encode()).hexdigest()[:6]
+    return Path(RUNS) / f"{Path(genes[0].partition('@')[0]).resolve().name}-{protocol.name}-{digest}"
 
 
 def _resumable(run: "Callable[..., Results]", *arguments: object, **options: object) -> "Results":
     """Run an evaluation; on Ctrl-C say what becomes of what was done."""
-    kept = "the same command goes on where it was" if options["out"] else "without --out nothing is kept"
-    if options["out"] is None:
-        stderr.print(
-            "without --out no results are kept, and nothing of an evaluation that is interrupted", markup=False
-        )
-    with interruptible(f"interrupted; {kept}"):
+    with interruptible(f"interrupted; the same command goes on where it was, in {options['out']}"):
         return run(*arguments, **options)
 
 

@@ -12,10 +12,11 @@ import torch
 from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data import cache_folder
+from learngene_hub.data import cache_folder, count_images, is_at_hand
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
+from learngene_hub.evaluation.cost import tell_cost
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
@@ -118,6 +119,11 @@ def evaluate(
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
+    if wanted and candidates[0].recipe is None:
+        raise LearngeneError(
+            "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
+            "recipe.yaml, by which this version makes such a gene"
+        )
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
     starts = [
@@ -140,17 +146,19 @@ def evaluate(
             plan = _plan(candidates, protocol, data, target, local_device, reporter)
         if old is not None:
             _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
+        plan = replace(plan, protocol=_checked(plan, reporter))
         shared = EvaluationData.build(plan, workforce.home, reporter)
-        _check_ways(shared, reporter)
-        plan = replace(plan, protocol=_with_room(protocol, *shared.smallest(), reporter))
+        plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
         if wanted:
             budget = _budget(candidates[0], data, local_device, device, engine, reporter)
+            _tell_budget(wanted, budget)
             starts += make_baselines(wanted, budget)
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         with workforce.pool(shared, reporter) as workers:
             with reporter.task("starting workers", None):
                 ((_, (worker_plan, environment)),) = workers.run([Look()])
             cells = _cells(shared, worker_plan, environment, folder, reporter)
+            tell_cost(cells, shared, seeds, reporter)
             measure = measure_with(workers, cells, worker_plan.precision)
             scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
         judged = list(zip(cells, scores, strict=True))
@@ -248,11 +256,7 @@ def _budget(
     engine: EngineOptions,
     reporter: Reporter,
 ) -> Budget:
-    if candidate.recipe is None:
-        raise LearngeneError(
-            "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
-            "recipe.yaml, by which this version makes such a gene"
-        )
+    assert candidate.recipe is not None
     trainer = _training_device(local_device, device, reporter)
     base, seen = seen_images(candidate.data, candidate.normalisation, data=data, device=trainer, reporter=reporter)
     return Budget(
@@ -270,11 +274,38 @@ def _budget(
     )
 
 
-def _check_ways(data: EvaluationData, reporter: Reporter) -> None:
+def _tell_budget(names: Sequence[str], budget: Budget) -> None:
+    """Say what the alternatives called `names` cost, unless they are in the cache."""
+    assert budget.gene.config.origin is not None
+    cost = budget.gene.config.origin.cost
+    budget.reporter.line(
+        f"cost: {len(names)} alternatives are made first and kept for later evaluations, each at most as costly as the "
+        f"gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; slices share one network"
+    )
+
+
+def _checked(plan: Plan, reporter: Reporter) -> Protocol:
+    """The protocol as images at hand allow it, which are counted, none of them decoded.
+
+    Raises:
+        LearngeneError: there are too few classes or images.
+    """
+    _check_ways(plan, reporter)
+    counts = [
+        (found.get(name, 0), name)
+        for source in plan.sources.values()
+        if is_at_hand(source.data)
+        for found in [count_images(source.data, reporter=reporter)]
+        for name in source.classes
+    ]
+    return _with_room(plan.protocol, *min(counts), reporter) if counts else plan.protocol
+
+
+def _check_ways(plan: Plan, reporter: Reporter) -> None:
     """Refuse tasks of more classes than there are; warn where rates are chosen on smaller ones."""
-    ways = data.plan.protocol.ways
-    for role, images in data.images.items():
-        classes = int(images.labels.max()) + 1
+    ways = plan.protocol.ways
+    for role, source in plan.sources.items():
+        classes = len(source.classes)
         if ways is not None and ways > classes:
             if role == "novel":
                 raise LearngeneError(f"{ways} classes a task, but there are only {classes} to judge by: lower --ways")

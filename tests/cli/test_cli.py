@@ -176,13 +176,13 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
         ("expected all tensors on one device", None),
     ],
 )
-def test_a_lack_of_memory_is_one_message_and_no_other_error_is_hidden(tiny_run, monkeypatch, said, shown):
+def test_a_lack_of_memory_is_one_message_and_no_other_error_is_hidden(tiny_run, tmp_path, monkeypatch, said, shown):
     def full(*args, **kwargs):
         raise RuntimeError(said)
 
     monkeypatch.setattr("learngene_hub.evaluation.measuring.train", full)
     small = ("--ways", 3, "--shots", 4, "--queries", 6, "--steps", 1, "--tasks", 1, "--seeds", 1, "--lr", 0.1)
-    result = learngene("evaluate", tiny_run, *small)
+    result = learngene("evaluate", tiny_run, *small, "--out", tmp_path)
     assert isinstance(result.exception, SystemExit if shown else RuntimeError)
     assert shown is None or shown in words(result.stderr)
 
@@ -225,7 +225,7 @@ def test_verify_names_every_check_and_exits_1_at_a_fault(tiny_run, tmp_path):
     assert "learngene.safetensors is missing" in words(result.stdout)
 
 
-def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
+def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path, monkeypatch):
     quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05]
     result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)
     assert result.exit_code == 0, result.output
@@ -236,7 +236,11 @@ def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
         "comparison.png",
         "tasks",
     }
-    assert json.loads(learngene("evaluate", tiny_run, *quick, "--json").stdout)["tasks"] == 2
+    monkeypatch.chdir(tmp_path)
+    result = learngene("evaluate", tiny_run, *quick, "--json")
+    assert json.loads(result.stdout)["tasks"] == 2
+    (folder,) = (tmp_path / "runs").iterdir()  # kept there without --out
+    assert f"report: runs/{folder.name}/report.html" in words(result.stderr)
     assert "mean of 2 tasks ± 95 % CI" in words(result.stdout)
     assert "one task, so without an interval" in words(learngene("evaluate", tiny_run, *quick, "--tasks", 1).stdout)
 
