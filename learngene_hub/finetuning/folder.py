@@ -71,9 +71,12 @@ def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -
     starts = {start: record[start] for start in ("learngene", "scratch") if start in record}
     rates = ", ".join(f"{start} {outcome['lr']}" for start, outcome in starts.items())
     write_png(draw_training(starts, title=f"learning rate: {rates}"), folder / CURVES_NAME)
-    ours, count = record["learngene"], record["data"]["images"]["val"]
-    title = f"{count} validation images, {ours['val_accuracy']:.1%} right"
-    write_png(draw_confusion(ours["confusion"], class_names, title=title), folder / CONFUSION_NAME)
+    ours, counts = record["learngene"], record["data"]["images"]
+    if "test_confusion" in ours:
+        title, cells = f"{counts['test']} test images, {ours['test_accuracy']:.1%} right", ours["test_confusion"]
+    else:
+        title, cells = f"{counts['val']} validation images, {ours['val_accuracy']:.1%} right", ours["confusion"]
+    write_png(draw_confusion(cells, class_names, title=title), folder / CONFUSION_NAME)
 
 
 def _json(content: object) -> str:

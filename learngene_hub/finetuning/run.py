@@ -240,13 +240,21 @@ def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
 
 
 def _measured(network: LearngeneNetwork, images: Loaded, classes: int) -> dict[str, Any]:
-    """What the kept network does, in float32: accuracies, and the confusion matrix, whose rows are true classes."""
+    """What the kept network does, in float32: accuracies, and confusion matrices, whose rows are true classes."""
     labels, logits = images.val.labels, logits_of(network, images.val)
-    cells = torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
-    measured = {"val_accuracy": accuracy_of(logits, labels), "confusion": cells.view(classes, classes).tolist()}
+    measured = {"val_accuracy": accuracy_of(logits, labels), "confusion": _confusion(logits, labels, classes)}
     if images.test is None:
         return measured
-    return measured | {"test_accuracy": accuracy_of(logits_of(network, images.test), images.test.labels)}
+    labels, logits = images.test.labels, logits_of(network, images.test)
+    return measured | {
+        "test_accuracy": accuracy_of(logits, labels),
+        "test_confusion": _confusion(logits, labels, classes),
+    }
+
+
+def _confusion(logits: Tensor, labels: Tensor, classes: int) -> list[list[int]]:
+    cells = torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
+    return [[int(count) for count in row] for row in cells.view(classes, classes).tolist()]
 
 
 def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
@@ -258,8 +266,9 @@ def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
 
 def _summary(start: str, record: Mapping[str, Any], settings: Settings) -> str:
     rates = f" (the best of {', '.join(record['rates_tried'])})" if len(record["rates_tried"]) > 1 else ""
+    test = f" and {record['test_accuracy']:.1%} of the test images" if "test_accuracy" in record else ""
     return (
-        f"{start}: {record['val_accuracy']:.1%} of the validation images right, epoch {record['best_epoch']} of "
+        f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, epoch {record['best_epoch']} of "
         f"{settings.epochs}, learning rate {record['lr']}{rates}"
     )
 

@@ -236,12 +236,12 @@ def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path, mo
         "comparison.png",
         "tasks",
     }
+    assert "mean of 2 tasks ± 95 % CI" in words(result.stdout)
     monkeypatch.chdir(tmp_path)
     result = learngene("evaluate", tiny_run, *quick, "--json")
     assert json.loads(result.stdout)["tasks"] == 2
     (folder,) = (tmp_path / "runs").iterdir()  # kept there without --out
     assert f"report: runs/{folder.name}/report.html" in words(result.stderr)
-    assert "mean of 2 tasks ± 95 % CI" in words(result.stdout)
     assert "one task, so without an interval" in words(learngene("evaluate", tiny_run, *quick, "--tasks", 1).stdout)
 
 

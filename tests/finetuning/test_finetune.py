@@ -65,6 +65,7 @@ def test_the_record_says_what_was_done(tuned, tiny_run):
         assert record[start]["rates_tried"].keys() == {str(rate) for rate in RATES}
         assert [row["epoch"] for row in record[start]["epochs"]] == [1, 2]
         assert sum(map(sum, record[start]["confusion"])) == 12
+        assert sum(map(sum, record[start]["test_confusion"])) == 15
 
 
 def test_the_best_epoch_is_the_network_that_is_kept(tuned):
