@@ -60,7 +60,7 @@ def evolve(
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
     folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address)
-    with interruptible(f"interrupted; the same command with --resume goes on after the last generation in {folder}"):
+    with interruptible(f"interrupted; the same command with --resume goes on from what is saved in {folder}"):
         try:
             gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
         except StorageError as error:

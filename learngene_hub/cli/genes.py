@@ -8,7 +8,7 @@ import typer
 from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_pairs, print_table, stderr
 
 if TYPE_CHECKING:
-    from learngene_hub.gene.config import GeneConfig
+    from learngene_hub.gene.config import GeneConfig, Origin
     from learngene_hub.gene.listing import GeneSummary
 
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
@@ -121,6 +121,16 @@ def _named(source: str) -> str:
     return title if title == source else f"{title} ({source})"
 
 
+def _search(origin: "Origin") -> dict[str, str]:
+    """How the shape was found, if it was searched for."""
+    search = origin.search
+    if search is None:
+        return {}
+    even = "" if search.even_fitness is None else f", an even shape {search.even_fitness:.3f}"
+    found = f"the best of {search.shapes} by {search.method} at width {search.width:g}"
+    return {"shape": f"{found}: fitness {search.fitness:.3f} on fresh tasks{even}; {search.images:,} of the images"}
+
+
 def _describe(config: "GeneConfig") -> dict[str, str]:
     pairs = {
         "network": f"{config.network}, width {config.width}, depth {config.depth}",
@@ -140,6 +150,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "data": f"{_named(data.source)}: {counts} novel classes",
         "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this"
         f"{config.rounded_later})",
+        **_search(origin),
         "lineage": " <- ".join(str(one.id) for one in origin.lineage[:12]),
         "cost": f"{origin.cost.images:,} images, {origin.cost.seconds:,.0f} s on {origin.cost.device}",
         "seed": str(origin.seed),

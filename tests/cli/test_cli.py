@@ -4,6 +4,7 @@ import pty
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from command_line import PLAIN, commands, learngene, words
@@ -340,3 +341,24 @@ def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path, command,
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert told in words(done.stderr)
+
+
+def test_info_tells_of_the_search_for_a_shape():
+    from learngene_hub.cli.genes import _search
+    from learngene_hub.gene.config import SearchRecord
+
+    record = SearchRecord(
+        method="tournaments",
+        width=0.25,
+        shapes=45,
+        fitness=0.61,
+        is_even=False,
+        even_fitness=0.55,
+        images=12_000,
+        seconds=9.0,
+    )
+    told = _search(SimpleNamespace(search=record))["shape"]
+    assert told.startswith(
+        "the best of 45 by tournaments at width 0.25: fitness 0.610 on fresh tasks, an even shape 0.55"
+    )
+    assert _search(SimpleNamespace(search=None)) == {}
