@@ -322,6 +322,9 @@ def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
     [
         ("evolve demo evolutoin.generations=3", "did you mean `evolution`?"),
         ("evolve dmeo", "did you mean `demo`?"),
+        ("evolve demo evolution.ancestor=gtl/vgg11-minni", "did you mean `gtl/vgg11-mini`?"),
+        ("recipes validate demo evolution.ancestor=gtl/vgg11-minni", "did you mean `gtl/vgg11-mini`?"),
+        ("list --for nowhere", "No file or folder nowhere"),
         ("info vgg11-mini", "did you mean `gtl/vgg11-mini`?"),
         ("finetune gtl/vgg11-mini --data nowhere --out new", "No file or folder nowhere"),
         ("finetune gtl/vgg11-mini --data . --out .", "expected a new or empty folder"),
