@@ -15,7 +15,7 @@ from learngene_hub.data import PRESETS, title_of
 from learngene_hub.evaluation import BASELINES
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
-from learngene_hub.gene.source import PREFIX, shipped_folder, shipped_index
+from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_index
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import find, ranked, standing
 from learngene_hub.report.results import LEARNGENE, SCRATCH, Results, StartResult, Summary

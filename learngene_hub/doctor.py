@@ -107,8 +107,8 @@ def _install(what: str) -> str:
 
 def _device() -> str:
     if not torch.cuda.is_available():
-        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-        return f"cpu ({_cores()}); no CUDA device (torch is built for {built})"
+        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "nor is torch built for it"
+        return f"cpu ({_cores()}); no CUDA device, {built}"
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     shown = (f"cuda:{number} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for number, gpu in enumerate(gpus))
     return f"{'; '.join(shown)} (CUDA {torch.version.cuda}); cpu ({_cores()})"
@@ -169,6 +169,6 @@ def _hub(options: HubOptions) -> Finding:
         with explained(None, options):
             check_reachable(options)
     except HubError as error:
-        fault = str(error).partition(": ")[2].replace(options.site, site)
+        fault = str(error).partition(": ")[2].replace(options.site, site).replace(f"no answer from {site}", "no answer")
         return Finding("Hub", f"{site}: {fault}; genes of the package and of the cache load without it")
     return Finding("Hub", f"{site}: answers")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import print_text, stderr
+from learngene_hub.cli.console import importing, print_text, stderr
 
 EXAMPLE = "Example: learngene card runs/demo --results runs/demo"
 
@@ -20,18 +20,21 @@ def card(
         typer.Option(help="results.json of `learngene evaluate --out`, or its folder; may be given several times."),
     ] = None,
 ) -> None:
-    """Put results into a gene's model card, or print what the card says of the gene's worth.
+    """Put results into a gene's model card, or print those in it.
 
     With --results, the evaluation in the card is replaced, and so are its pictures and the model-index of the
     metadata; all other text stays. Without it nothing is changed, but a card that is missing is made.
     """
     from learngene_hub.core.errors import GeneFileError
     from learngene_hub.core.files import is_there
-    from learngene_hub.evaluation.card import read_evaluation, write_evaluation
-    from learngene_hub.gene.source import locate, shipped_index
+    from learngene_hub.gene.names import shipped_index
 
     if not is_there(gene) and gene not in shipped_index():
         raise GeneFileError(f"{gene}: no such folder; expected a gene folder, the folder of a run, or a shipped gene")
+    with importing():
+        from learngene_hub.evaluation.card import read_evaluation, write_evaluation
+        from learngene_hub.gene.source import locate
+
     folder = locate(gene).folder
     if results:
         if not is_there(gene):

@@ -1,25 +1,19 @@
 """What a person at a terminal sees: results and tables on stdout, progress and remarks on stderr."""
 
 import json
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, RenderHook
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Task as RichTask
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -27,7 +21,8 @@ from learngene_hub.core.errors import LearngeneWarning
 from learngene_hub.core.plain_text import one_line, printable
 from learngene_hub.core.progress import Task
 
-SETTLED = 2  # seconds until a bar shows a speed
+SETTLED = 2  # seconds until a bar shows a rate
+BAR = 10  # columns of a bar
 SILENCE = 30  # seconds between the lines that stand for a bar where there is no terminal
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -73,83 +68,147 @@ def show_warnings_as_lines() -> None:
     warnings.showwarning = show
 
 
+class _Pace:
+    """How far a task is, how fast it goes, and what is left; what a resumed task begins with counts for no speed."""
+
+    def __init__(self, total: float | None) -> None:
+        self.total, self.done = total, 0.0
+        self.began = self.moved = time.monotonic()
+        self._from: tuple[float, float] | None = None
+
+    def advance(self, amount: float) -> None:
+        """Move on."""
+        self.done += amount
+        self.moved = time.monotonic()
+        if self._from is None and amount:
+            self._from = self.done, self.moved
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has moved."""
+        return self._from is not None
+
+    @property
+    def speed(self) -> float:
+        """Steps a second; 0 while it is not known."""
+        if self._from is None or self.moved <= self._from[1]:
+            return 0.0
+        return (self.done - self._from[0]) / (self.moved - self._from[1])
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it is done, if that is known."""
+        if self.total is None or not self.speed:
+            return None
+        return max(0.0, (self.total - self.done) / self.speed - (time.monotonic() - self.moved))
+
+
+def rate_words(speed: float, unit: str) -> str:
+    """A number of steps a second as a person reads it.
+
+    >>> rate_words(1234.5, "images"), rate_words(0.05, "networks")
+    ('1,234 images/s', '3 networks/min')
+    """
+    if speed >= 1:
+        return f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.1f} {unit}/s"
+    each, name = (60, "min") if speed >= 1 / 60 else (3600, "hour")
+    return f"{speed * each:.2g} {unit}/{name}"
+
+
 class _BarTask:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
+    """One line: what is done, a bar, the share, the time left and, where there is room, the fields and the rate."""
+
+    def __init__(self, title: str, total: float | None, unit: str) -> None:
+        self._title, self._unit, self._pace = one_line(title), unit, _Pace(total)
         self._fields: dict[str, float | str] = {}
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move the bar and show `fields` beside it; a field stays until it is given anew."""
         self._fields |= fields
-        shown = ", ".join(f"{name} {value}" for name, value in self._fields.items())
-        self._progress.update(self._task, advance=amount, fields_shown=one_line(shown))
+        self._pace.advance(amount)
+
+    def __rich__(self) -> Text:
+        """As wide as the terminal at most; the time left is never cut."""
+        width, how_far = stderr.width - 1, self._how_far()
+        line = Text(self._title, no_wrap=True)
+        line.truncate(max(8, width - how_far.cell_len - 1), overflow="ellipsis")
+        line = Text(" ", no_wrap=True).join((line, how_far))
+        for word in self._beside():
+            if line.cell_len + 2 + cell_len(word) <= width:
+                line.append(f"  {word}", style="dim")
+        return line
+
+    def _how_far(self) -> Text:
+        pace = self._pace
+        if not pace.total:
+            return Text(f"{time.monotonic() - pace.began:.0f} s", style="dim")
+        share = min(1.0, pace.done / pace.total)
+        full = round(BAR * share)
+        left = "" if pace.left is None else f" {timedelta(seconds=round(pace.left))} left"
+        return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), f" {share:4.0%}", (left, "cyan"))
+
+    def _beside(self) -> list[str]:
+        words = [one_line(f"{name} {value}") for name, value in self._fields.items()]
+        if self._pace.speed and self._pace.moved - self._pace.began >= SETTLED:
+            words.append(rate_words(self._pace.speed, self._unit))
+        return words
 
 
 class _LineTask:
     """What a log file gets for a bar: now and then a line, the first after `SILENCE`."""
 
     def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self._title, self._total, self._unit = title, total, unit
-        self._done, self._spoke = 0.0, time.monotonic()
-        self._counts_from: tuple[float, float] | None = None
+        self._title, self._unit, self._pace = title, unit, _Pace(total)
+        self._spoke = time.monotonic()
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move on; what a resumed task begins with counts for no speed."""
-        self._done, now = self._done + amount, time.monotonic()
-        if self._counts_from is None:
-            self._counts_from, self._spoke = (self._done, now), now
+        had_begun, now = self._pace.has_begun, time.monotonic()
+        self._pace.advance(amount)
+        if not had_begun:
+            self._spoke = now
         elif now - self._spoke >= SILENCE:
             self._spoke = now
-            stderr.print(self._line((self._done - self._counts_from[0]) / (now - self._counts_from[1])), markup=False)
+            stderr.print(self._line(), markup=False)
 
-    def _line(self, speed: float) -> str:
-        words = [f"{self._title}: {self._done:,.0f}"]
-        if self._total is not None:
-            words += [f"of {self._total:,.0f}"]
+    def _line(self) -> str:
+        pace, words = self._pace, [f"{self._title}: {self._pace.done:,.0f}"]
+        if pace.total is not None:
+            words += [f"of {pace.total:,.0f}"]
         words += [self._unit]
-        if speed > 0:
-            words += [f"at {_speed(speed)} {self._unit}/s"]
-            if self._total is not None:
-                words += [f"({(self._total - self._done) / speed / 60:,.0f} min left)"]
+        if pace.speed:
+            words += [f"at {rate_words(pace.speed, self._unit)}"]
+        if pace.left is not None:
+            words += [f"({pace.left / 60:,.0f} min left)"]
         return " ".join(words)
 
 
-def _speed(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-class _SpeedColumn(ProgressColumn):
-    def render(self, task: RichTask) -> Text:
-        """Speed in the task's unit, once it has settled."""
-        known = task.speed and (task.elapsed or 0) >= SETTLED
-        return Text(f"{_speed(task.speed or 0)} {task.fields['unit']}/s" if known else "", style="dim")
-
-
 class TerminalReporter:
-    """Draws bars on stderr where that is a terminal; elsewhere lines, of a bar one in `SILENCE` seconds."""
+    """Draws a bar on stderr where that is a terminal; elsewhere lines, of a bar one in `SILENCE` seconds."""
 
     def __init__(self) -> None:
-        self._progress: Progress | None = None
+        self._bars: list[_BarTask] = []
 
     @contextmanager
-    def task(self, title: str, total: float | None, unit: str = "it") -> Iterator[Task]:
-        """Show a bar with speed and time left until the context ends."""
+    def task(self, title: str, total: float | None, unit: str = "steps") -> Iterator[Task]:
+        """Show a bar with speed and time left until the context ends; of several that are open, the innermost."""
         if not stderr.is_terminal or stderr.is_dumb_terminal:
             yield _LineTask(title, total, unit)
             return
-        with Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
-            _SpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[fields_shown]}", style="dim", markup=False),
+        self._bars.append(bar := _BarTask(title, total, unit))
+        try:
+            with nullcontext() if len(self._bars) > 1 else self._live():
+                yield bar
+        finally:
+            self._bars.remove(bar)
+
+    def _live(self) -> Live:
+        return Live(
             console=stderr,
             transient=True,
+            get_renderable=lambda: self._bars[-1],
             redirect_stdout=stdout.is_terminal,  # else results would go where the bar is
-        ) as progress:
-            task = progress.add_task(one_line(title), total=total, unit=unit, fields_shown="")
-            yield _BarTask(progress, task)
+        )
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
@@ -158,6 +217,13 @@ class TerminalReporter:
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""
         stderr.print(f"warning: {text}", style="yellow", markup=False)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """A block that imports torch, which takes seconds: they are told."""
+    with nullcontext() if "torch" in sys.modules else TerminalReporter().task("importing torch", None):
+        yield
 
 
 MOST_WHOLE = 40  # characters

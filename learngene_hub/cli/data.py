@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, stdout
+from learngene_hub.cli.console import TerminalReporter, importing, stdout
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets.", epilog="Example: learngene data preview glyphs")
 
@@ -15,7 +15,7 @@ def _group() -> None:
     """Keep `preview` a command of its own while it is the only one."""
 
 
-@app.command(epilog="Example: learngene data preview cifar_fs --path ~/data/cifar_fs --out sheet.png")
+@app.command(epilog="Example: learngene data preview cifar_fs --path ~/cifar_fs")
 def preview(
     source: Annotated[str, typer.Argument(help="Preset, image folder, Parquet folder or Hub id.")],
     path: Annotated[str | None, typer.Option(help="Local copy of a preset.")] = None,
@@ -25,17 +25,18 @@ def preview(
     classes: Annotated[int, typer.Option(min=1, help="Classes shown, one a row.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Images a class.")] = 12,
     seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="PNG to write.  \\[default: preview-SOURCE.png]")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
 ) -> None:
     """Write a contact sheet: a row of images for each of some classes."""
-    from learngene_hub.data import (
-        PRESETS,
-        DataSource,
-        available_classes,
-        load_classes,
-        tell_left_out,
-        write_contact_sheet,
-    )
+    with importing():
+        from learngene_hub.data import (
+            PRESETS,
+            DataSource,
+            available_classes,
+            load_classes,
+            tell_left_out,
+            write_contact_sheet,
+        )
 
     reporter = TerminalReporter()
     preset = source if source in PRESETS else None

@@ -4,19 +4,22 @@ from dataclasses import asdict
 
 import typer
 
-from learngene_hub.cli.console import AsJson, print_json, print_table
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_table
 
 EXAMPLE = "Example: learngene doctor --json"
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at versions, devices, caches and the Hub, for a bug report; exit 1 if something is wrong.
+    """Look at versions, devices, caches and the Hub.
 
-    Nothing personal is shown: paths begin at the home folder, and a token is only said to be there.
+    It is for a bug report; exit 1 if something is wrong. Nothing personal is shown: paths begin at the home folder,
+    and a token is only said to be there.
     """
-    from learngene_hub.doctor import examine
+    with importing():
+        from learngene_hub.doctor import examine
 
-    findings = examine()
+    with TerminalReporter().task("looking at devices, caches and the Hub", None):
+        findings = examine()
     if as_json:
         print_json([asdict(one) for one in findings])
     else:

@@ -10,14 +10,9 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Engine = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster, or all GPUs of this machine.")]
-Address = Annotated[
-    str | None, typer.Option(help="Of a Ray cluster, HOST:PORT.  \\[default: one on this machine, for this run]")
-]
-WORKERS_HELP = (
-    "Processes, or Ray actors; several can share a GPU. auto: one for each GPU, or as many as there are cores and work "
-    "for them."
-)
+Engine = Annotated[str, typer.Option(help="local or ray (a cluster, all GPUs).")]
+Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. Default: one here.")]
+WORKERS_HELP = "Processes or Ray actors. auto: one for each GPU or core."
 
 
 def engine_options(name: str, workers: str, address: str | None) -> "EngineOptions":

@@ -1,96 +1,102 @@
 """`learngene evaluate`."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, print_table, stderr
+from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
-from learngene_hub.cli.genes import SOURCE_HELP
+from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from learngene_hub.evaluation import Target
+    from learngene_hub.evaluation import Protocol, Target
     from learngene_hub.report.results import Results, StartResult, Summary
 
 T = TypeVar("T", int, float)
-EXAMPLE = (
-    "Example: learngene evaluate runs/demo --baselines narrow --out evidence\n\n"
-    "Example: learngene evaluate runs/demo --engine ray --address head:6379 --out evidence"
-)
+
+
+def known_genes(genes: list[str]) -> list[str]:
+    """The same names, unless one is that of no gene; see `known_gene`."""
+    return [known_gene(gene) for gene in genes]
+
+
+EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
 
 
 def evaluate(
-    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
+    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=known_genes)],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
-    protocol: Annotated[
-        str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
-    ] = "few-shot",
-    target: Annotated[
-        str | None, typer.Option(help="transfer: image folder, Parquet folder, preset or Hub id.")
-    ] = None,
+    protocol: Annotated[str, typer.Option(help="few-shot, short, transfer...")] = "few-shot",
+    target: Annotated[str | None, typer.Option(help="transfer: image folder, preset or Hub id.")] = None,
     image_column: Annotated[str | None, typer.Option(help="The target's column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(min=28, max=224, help="Pixels to scale the target's images to.  \\[default: the gene's]"),
+        typer.Option(min=28, max=224, help="Pixels of the target's images. Default: the gene's."),
     ] = None,
     baselines: Annotated[
         str,
-        typer.Option(
-            help="Alternatives, by commas, or all: pretrained, random-slice, magnitude-slice, bn-slice, even-slice, "
-            "weight-selection, narrow, narrow-flops, gtl-no-selection, gtl-no-mutation."
-        ),
+        typer.Option(help="Alternatives, such as narrow,pretrained; or all."),
     ] = "",
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(help="A network or gene of your own as a start: its folder or file; repeatable."),
+        typer.Option(metavar="PATH", help="A network or gene of your own; repeatable."),
     ] = None,
-    network: Annotated[str, typer.Option(help="Networks of the descendants, by commas.  \\[default: the gene's]")] = "",
-    width: Annotated[str, typer.Option(help="Their widths, by commas.  \\[default: the gene's]")] = "",
-    depth: Annotated[str, typer.Option(help="Their depths, by commas.  \\[default: the gene's]")] = "",
-    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.  \\[default: the protocol's]")] = None,
+    network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
+    width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",
+    depth: Annotated[str, typer.Option(help="Their depths, such as 11,13.")] = "",
+    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.")] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Training images a class.")] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Test images a class.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="Tasks a seed.")] = None,
     lr: Annotated[
         float | None,
-        typer.Option(
-            min=1e-6, max=10, help="One learning rate for all.  \\[default: each start's best on held-out classes]"
-        ),
+        typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ... of tasks and newborn weights.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
     engine: Engine = "local",
     address: Address = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for results.json, report.html and pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results. Default: one in runs/.")] = None,
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Compare descendants of genes with networks from scratch and other starts, on classes they never trained on.
+    """Compare genes with networks from scratch, on new classes.
 
-    With --out an interrupted evaluation goes on where it was.
+    Descendants of all are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
+    interrupted evaluation goes on where it was.
     """
     from learngene_hub.core.files import is_there
-    from learngene_hub.evaluation import evaluate as run
-    from learngene_hub.evaluation.protocols import find_protocol
-    from learngene_hub.evaluation.run import Descendants
+    from learngene_hub.evaluation.protocols import check_baselines, find_protocol
     from learngene_hub.report.results import NOVEL
+
+    chosen, wanted = find_protocol(protocol), check_baselines(_listed(baselines))
+    with importing():
+        from learngene_hub.evaluation import evaluate as run
+        from learngene_hub.evaluation.run import Descendants
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     given = {key: value for key, value in changes.items() if value is not None}
+    chosen = chosen.with_changes(given)
+    asked = {
+        "data": data,
+        "target": _target(target, image_column, label_column, image_size),
+        "baselines": wanted,
+        "checkpoints": checkpoint or (),
+        "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
+    }
+    out = out or _own_folder(genes, chosen, asked)
     results = _resumable(
         run,
         genes,
-        data=data,
-        target=_target(target, image_column, label_column, image_size),
-        protocol=find_protocol(protocol).with_changes(given),
-        baselines=_listed(baselines),
-        checkpoints=checkpoint or (),
-        descendants=Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
+        **asked,
+        protocol=chosen,
         seeds=range(seeds),
         out=out,
         engine=engine_options(engine, workers, address),
@@ -101,21 +107,24 @@ def evaluate(
         print_json(results.model_dump(mode="json"))
     else:
         _show(results)
-    if out is not None:
-        is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
-        after = f"; next: learngene card {genes[0]} --results {out}" if is_for_a_card else ""
-        line = f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}"
-        stderr.print(line, markup=False, soft_wrap=True)
+    is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
+    after = f"; next: learngene card {genes[0]} --results {out}" if is_for_a_card else ""
+    line = f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}"
+    stderr.print(line, markup=False, soft_wrap=True)
+
+
+def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, object]) -> Path:
+    """Where results go without --out: the same for the same command, whatever its number of tasks and seeds."""
+    from learngene_hub.gene.names import RUNS
+
+    told = repr((genes, replace(protocol, tasks=1), sorted(asked.items())))
+    digest = hashlib.sha256(told.encode()).hexdigest()[:6]
+    return Path(RUNS) / f"{Path(genes[0].partition('@')[0]).resolve().name}-{protocol.name}-{digest}"
 
 
 def _resumable(run: "Callable[..., Results]", *arguments: object, **options: object) -> "Results":
     """Run an evaluation; on Ctrl-C say what becomes of what was done."""
-    kept = "the same command goes on where it was" if options["out"] else "without --out nothing is kept"
-    if options["out"] is None:
-        stderr.print(
-            "without --out no results are kept, and nothing of an evaluation that is interrupted", markup=False
-        )
-    with interruptible(f"interrupted; {kept}"):
+    with interruptible(f"interrupted; the same command goes on where it was, in {options['out']}"):
         return run(*arguments, **options)
 
 

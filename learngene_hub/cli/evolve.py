@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, print_json, stderr, stdout
+from learngene_hub.cli.console import TerminalReporter, importing, print_json, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
 from learngene_hub.cli.interrupts import interruptible
-from learngene_hub.cli.recipes import Source
+from learngene_hub.cli.recipes import Source, read_recipe
 from learngene_hub.core.errors import LearngeneError, StorageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def evolve(
         list[str] | None,
         typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.  \\[default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
     device: Device = AUTO,
     engine: Engine = "local",
@@ -45,20 +45,21 @@ def evolve(
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """
-    from learngene_hub.evolution.checkpoint import has_state
-    from learngene_hub.evolution.dry_run import forecast
-    from learngene_hub.evolution.run import evolve as run
-    from learngene_hub.gene.source import RUNS
-    from learngene_hub.recipe.recipe import Recipe
-    from learngene_hub.training.fewshot import pick_device
+    from learngene_hub.gene.names import RUNS
 
-    chosen = Recipe.from_file(recipe, overrides or ())
+    chosen = read_recipe(recipe, overrides or ())
+    with importing():
+        from learngene_hub.evolution.checkpoint import has_state
+        from learngene_hub.evolution.dry_run import forecast
+        from learngene_hub.evolution.run import evolve as run
+        from learngene_hub.training.fewshot import pick_device
     if dry_run:
-        cost = forecast(chosen, device=pick_device(device))
+        with TerminalReporter().task("looking at images and measuring a few steps", None):
+            cost = forecast(chosen, device=pick_device(device))
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
     folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address)
-    with interruptible(f"interrupted; the same command with --resume goes on after the last generation in {folder}"):
+    with interruptible(f"interrupted; the same command with --resume goes on from what is saved in {folder}"):
         try:
             gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
         except StorageError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, print_json, print_table, stderr, stdout
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_table, stderr, stdout
 from learngene_hub.cli.engines import AUTO, Device
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
@@ -21,64 +21,67 @@ FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out p
 TOP = 3  # classes in a row of the table
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
 
-ImageSize = Annotated[
-    int | None,
-    typer.Option(
-        min=28, max=224, help="Pixels to scale images to.  \\[default: the gene's; probe: up to twice as many]"
-    ),
-]
-
 
 def finetune(
     gene: Source,
     data: Annotated[
         str, typer.Option(help="Image folder (train/ and val/, or one folder a class), Parquet folder or Hub id.")
     ],
-    out: Annotated[Path, typer.Option(help="New folder for the network and all about it.")],
+    out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
         str | None,
-        typer.Option(help="Folder of validation images, or the share of DATA.  \\[default: val/ in DATA, else 0.2]"),
+        typer.Option(help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2."),
     ] = None,
     width: Annotated[
         float | None,
-        typer.Option(min=0.05, max=4, help="Factor on the channels of every layer.  \\[default: the gene's own]"),
+        typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's."),
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(
-            min=11, help="11, 13, 16, 19 for VGG; 12, 15, 18, ... 60 for ResNet.  \\[default: the gene's own]"
-        ),
+        typer.Option(min=11, help="Such as 13 (VGG) or 15 (ResNet). Default: the gene's."),
     ] = None,
-    image_size: ImageSize = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=28, max=224, help="Side in pixels. Default: the gene's; probe: up to twice it."),
+    ] = None,
     method: Annotated[
         Literal["full", "probe"],
-        typer.Option(help="Train all weights, or only a linear classifier of what the gene sees: seconds."),
+        typer.Option(metavar="full|probe", help="Train all weights, or a classifier alone: seconds."),
     ] = "full",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images, at most.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over all images, at most.")] = 30,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
     lr: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=10, help="Learning rate.  \\[default: the best of a few on the validation images]"),
+        typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best of a few."),
     ] = None,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one before it stops.")] = 15,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Mirror images in training.  \\[default: as the gene's]")
+        bool | None, typer.Option("--flip/--no-flip", help="Mirror images. Default: as the gene's.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of split, weights and batches.")] = 0,
     compare: Annotated[
         Literal["scratch"] | None, typer.Option(help="Also train the same network without the gene.")
     ] = None,
     on_corrupt: Annotated[
-        Literal["refuse", "skip"], typer.Option(help="What to do about unreadable images.")
+        Literal["refuse", "skip"], typer.Option(metavar="refuse|skip", help="Unreadable images.")
     ] = "refuse",
     image_column: Annotated[str | None, typer.Option(help="Column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels, if it is unusual.")] = None,
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print finetune.json.")] = False,
 ) -> None:
-    """Train a network that starts from a gene on your own images; OUT is a folder that timm loads."""
-    from learngene_hub.finetuning import Photos, Settings
-    from learngene_hub.finetuning import finetune as run
+    """Train a network for your own images, from a gene.
+
+    OUT is a folder that timm loads.
+    """
+    from learngene_hub.core.files import refuse_occupied
+    from learngene_hub.hub.address import refuse_unknown_data
+
+    refuse_unknown_data(data)
+    refuse_occupied(out)
+    with importing():
+        from learngene_hub.finetuning import Photos, Settings
+        from learngene_hub.finetuning import finetune as run
 
     photos = Photos(data, val=val, on_corrupt=on_corrupt, image_column=image_column, label_column=label_column)
     settings = Settings(
@@ -110,15 +113,16 @@ def predict(
     folder: Annotated[Path, typer.Argument(help="Folder made by `learngene finetune`.", metavar="DIR")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
     top: Annotated[
-        int | None, typer.Option(min=1, help="Classes shown an image.  \\[default: 3; all with --json]")
+        int | None, typer.Option(min=1, help="Classes shown an image.  [default: 3; all with --json]")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=28, max=224, help="Pixels to scale images to.  \\[default: as in training]")
+        int | None, typer.Option(min=28, max=224, help="Pixels to scale images to.  [default: as in training]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what images show; exit 1 if one of them cannot be read."""
-    from learngene_hub.finetuning import Predictor
+    with importing():
+        from learngene_hub.finetuning import Predictor
 
     shown = top or (None if as_json else TOP)
     whole = Predictor.load(folder, image_size=image_size).predict(images, reporter=TerminalReporter())

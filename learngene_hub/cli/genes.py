@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, print_json, print_pairs, print_table, stderr
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_pairs, print_table, stderr
 
 if TYPE_CHECKING:
     from learngene_hub.gene.config import GeneConfig, Origin
@@ -14,12 +14,25 @@ if TYPE_CHECKING:
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
-SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name\\[@revision] of the Hub."
+SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name[@revision] of the Hub."
 
 TITLE = "learngenes; gain: points of accuracy over scratch, as the card says"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
 
-Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
+
+def known_gene(gene: str) -> str:
+    """The same name, unless it is that of no gene, which is told before torch is imported.
+
+    Raises:
+        GeneFileError: see `refuse_unknown`.
+    """
+    from learngene_hub.gene.names import refuse_unknown
+
+    refuse_unknown(gene)
+    return gene
+
+
+Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE", callback=known_gene)]
 
 
 def list_genes(
@@ -33,12 +46,21 @@ def list_genes(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List genes: those of this package, or those on the Hub, the 200 most downloaded at most."""
-    from learngene_hub.gene.listing import list_learngenes
+    """List genes: those of this package, or those on the Hub.
+
+    Of the Hub, the 200 most downloaded at most.
+    """
+    from learngene_hub.hub.address import refuse_unknown_data
 
     if photos is not None and hub:
         raise typer.BadParameter("--for probes the genes of this package; leave out --hub")
-    genes = list_learngenes(hub=hub, author=author, network=network, search=search)
+    if photos is not None:
+        refuse_unknown_data(photos)
+    with importing():
+        from learngene_hub.gene.listing import list_learngenes
+
+    with TerminalReporter().task("asking the Hub" if hub else "reading genes", None):
+        genes = list_learngenes(hub=hub, author=author, network=network, search=search)
     if photos is not None and genes:
         _show_suited([one.name for one in genes], photos, as_json=as_json)
     elif as_json:
@@ -50,12 +72,17 @@ def list_genes(
 
 
 def info(gene: Source, as_json: AsJson = False) -> None:
-    """Show what a gene is and how it came to be; of a gene on the Hub only the config and the card are fetched."""
-    from learngene_hub.gene.folder import CONFIG_NAME, read_config
-    from learngene_hub.gene.listing import read_gain
-    from learngene_hub.gene.source import locate
+    """Show what a gene is and how it came to be.
 
-    located = locate(gene, required=(CONFIG_NAME,))
+    Of a gene on the Hub only the config and the card are fetched.
+    """
+    with importing():
+        from learngene_hub.gene.folder import CONFIG_NAME, read_config
+        from learngene_hub.gene.listing import read_gain
+        from learngene_hub.gene.source import locate
+
+    with TerminalReporter().task(f"reading {gene}", None):
+        located = locate(gene, required=(CONFIG_NAME,))
     config = read_config(located.folder, located.files)
     gain = read_gain(located.folder, located.files, warn=TerminalReporter().warn)
     if as_json:
@@ -71,12 +98,14 @@ def info(gene: Source, as_json: AsJson = False) -> None:
 
 
 def verify(gene: Source, as_json: AsJson = False) -> None:
-    """Run every check of a gene folder and name each; exit 1 if one fails."""
-    from learngene_hub.gene.folder import verify as run
-    from learngene_hub.gene.source import locate
+    """Run every check of a gene and name each; exit 1 if one fails."""
+    with importing():
+        from learngene_hub.gene.folder import verify as run
+        from learngene_hub.gene.source import locate
 
-    located = locate(gene)
-    checks = run(located.folder, located.files)
+    with TerminalReporter().task(f"checking {gene}", None):
+        located = locate(gene)
+        checks = run(located.folder, located.files)
     if as_json:
         print_json([{"check": check.name, "ok": check.fault is None, "fault": check.fault} for check in checks])
     else:
@@ -86,7 +115,8 @@ def verify(gene: Source, as_json: AsJson = False) -> None:
 
 
 def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
-    from learngene_hub.finetuning import Photos, rank_genes
+    with importing():
+        from learngene_hub.finetuning import Photos, rank_genes
 
     ranked = rank_genes(names, Photos(photos), reporter=TerminalReporter())
     if as_json:
@@ -126,6 +156,17 @@ def _ancestors(origin: "Origin") -> str:
     )
 
 
+def _search(origin: "Origin") -> dict[str, str]:
+    """How the shape was found, if it was searched for."""
+    search = origin.search
+    if search is None:
+        return {}
+    even = "" if search.even_fitness is None else f", an even shape {search.even_fitness:.3f}"
+    how = "found by tournaments" if search.generations > 1 else "drawn at random"
+    found = f"the best of {search.shapes} {how} at width {search.width:g}"
+    return {"shape": f"{found}: fitness {search.fitness:.3f} on fresh tasks{even}; {search.images:,} of the images"}
+
+
 def _describe(config: "GeneConfig") -> dict[str, str]:
     pairs = {
         "network": f"{config.network}, width {config.width}, depth {config.depth}",
@@ -145,6 +186,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "data": f"{_named(data.source)}: {counts} novel classes",
         "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this"
         f"{config.rounded_later})",
+        **_search(origin),
         "lineage": " <- ".join(str(one.id) for one in origin.lineage[:12]),
         **({"begins from": _ancestors(origin)} if origin.ancestor else {}),
         "cost": f"{origin.cost.images:,} images, {origin.cost.seconds:,.0f} s on {origin.cost.device}",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, print_json, stderr, stdout
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, stderr, stdout
 
 PUSH_EXAMPLE = "Example: learngene push runs/demo you/your-gene --private"
 PULL_EXAMPLE = "Example: learngene pull you/your-gene@v1 --out my-gene"
@@ -17,7 +17,7 @@ def push(
     ],
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; made if need be.")],
     private: Annotated[bool, typer.Option("--private", help="A repository that is made now is yours only.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch; made if need be.  \\[default: main]")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch; made if need be.  [default: main]")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose it as a pull request.")] = False,
     message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
     overwrite_card: Annotated[
@@ -25,19 +25,22 @@ def push(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Push a gene, or a fine-tuned network, to the Hub: one commit, or none if nothing has changed.
+    """Push a gene, or a fine-tuned network, to the Hub.
 
-    Everything is checked first. Log in with `hf auth login`, or set HF_TOKEN to a token that may write.
+    That is one commit, or none if nothing has changed. Everything is checked first. Log in with `hf auth login`, or
+    set HF_TOKEN to a token that may write.
     """
-    from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
-    from learngene_hub.gene.sharing import push_gene
+    with importing():
+        from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
+        from learngene_hub.gene.sharing import push_gene
     from learngene_hub.hub.address import Address
     from learngene_hub.hub.client import HubOptions
     from learngene_hub.hub.push import PushTerms
 
     send = push_finetuned if is_finetuned(folder) else push_gene
     terms = PushTerms(private, create_pr, message, overwrite_card)
-    pushed = send(folder, Address(repo, revision), terms=terms, options=HubOptions())
+    with TerminalReporter().task(f"pushing {folder}", None):
+        pushed = send(folder, Address(repo, revision), terms=terms, options=HubOptions())
     if as_json:
         print_json({"url": pushed.url, "commit": pushed.commit, "changed": list(pushed.changed)})
         return
@@ -47,17 +50,22 @@ def push(
 
 
 def pull(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name\\[@revision] of the Hub.")],
-    out: Annotated[Path | None, typer.Option(help="New folder.  \\[default: the repository's name]")] = None,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
+    out: Annotated[Path | None, typer.Option(help="New folder.  [default: the repository's name]")] = None,
     force_download: Annotated[bool, typer.Option("--force-download", help="Even what is in the cache.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a gene from the Hub, with its card, recipe and pictures, into a folder of your own, checked."""
-    from learngene_hub.gene.sharing import pull_gene
+    """Fetch a gene from the Hub into a folder of your own.
+
+    Card, recipe and pictures come with it; all is checked.
+    """
+    with importing():
+        from learngene_hub.gene.sharing import pull_gene
     from learngene_hub.hub.client import HubOptions
 
     folder = out or Path(repo.split("@")[0].split("/")[-1])
-    located = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
+    with TerminalReporter().task(f"fetching {repo}", None):
+        located = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
     if as_json:
         print_json({"folder": str(folder), "revision": located.revision})
         return

@@ -21,18 +21,27 @@ EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 WELCOME = f"""\
 learngene-hub {__version__}: evolve, share and inherit learngenes
 
-  see it work, without data or GPU   learngene evolve demo && learngene evaluate runs/demo
-  a network for your own images      learngene finetune gtl/vgg11-cifar-fs --data photos/ --out photos-model
-  evolve on a real data set          learngene evolve cifar_fs_vgg11 --dry-run
-  genes that are there               learngene list; learngene list --hub
-  something does not work            learngene doctor
-  all commands                       learngene --help; learngene COMMAND --help
+see it work, without data or GPU
+  learngene evolve demo && learngene evaluate runs/demo
+a network for your own images
+  learngene finetune gtl/vgg11-cifar-fs --data photos/ --out photos-model
+evolve on a real data set
+  learngene evolve cifar_fs_vgg11 --dry-run
+genes that are there
+  learngene list; learngene list --hub
+something does not work
+  learngene doctor
+all commands
+  learngene --help; learngene COMMAND --help
 """
 USE, EVOLVE, SHARE, LOOK = "Use a gene", "Make a gene", "Share genes", "Look around"
 
 
 class _Commands(TyperGroup):
-    """All commands; known failures and Ctrl-C end in one message, not in a traceback."""
+    """All commands, in panels; known failures and Ctrl-C end in one message, not in a traceback."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
+        super().__init__(**attributes | {"rich_markup_mode": "rich"})
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         """Read the command line, during which typer would end without a word at Ctrl-C."""
@@ -82,7 +91,7 @@ app = typer.Typer(
     cls=_Commands,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # of the single commands, whose panels would leave 25 columns for the words
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Evolve, share and inherit learngenes: small sub-networks that give a network a head start.",
     epilog="Example: learngene evolve demo && learngene evaluate runs/demo",

@@ -1,18 +1,38 @@
 """`learngene recipes`: list, show, copy, validate."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, print_json, print_table, print_text, stdout
+from learngene_hub.cli.console import AsJson, importing, print_json, print_table, print_text, stdout
 from learngene_hub.core.errors import RecipeError
+
+if TYPE_CHECKING:
+    from learngene_hub.recipe.recipe import Recipe
 
 app = typer.Typer(
     no_args_is_help=True, help="Recipes that come with the package.", epilog="Example: learngene recipes copy demo"
 )
 
 Source = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")]
+
+
+def read_recipe(recipe: str, overrides: Sequence[str]) -> "Recipe":
+    """The recipe called `recipe`, its fields and the name of its ancestor checked, without torch.
+
+    Raises:
+        RecipeError: see `Recipe.from_file`.
+        GeneFileError, HubError: `evolution.ancestor` is the name of no gene.
+    """
+    from learngene_hub.gene.names import refuse_unknown
+    from learngene_hub.recipe.recipe import Recipe
+
+    read = Recipe.from_file(recipe, overrides)
+    if read.evolution.ancestor is not None:
+        refuse_unknown(read.evolution.ancestor)
+    return read
 
 
 @app.command(name="list", epilog="Example: learngene recipes list")
@@ -39,12 +59,14 @@ def show(recipe: Source) -> None:
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")
 def copy(
     recipe: Source,
-    target: Annotated[Path | None, typer.Argument(help="File to write.  \\[default: RECIPE.yaml here]")] = None,
+    target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
 ) -> None:
-    """Copy a recipe to a file of your own; an existing file is left alone."""
-    from learngene_hub.recipe.recipe import Recipe
+    """Copy a recipe to a file of your own, whose name it takes; an existing file is left alone."""
+    from learngene_hub.core.plain_yaml import with_changed_text
+    from learngene_hub.recipe.recipe import Recipe, name_of
 
-    text, file = Recipe.from_file(recipe).text, target or Path(f"{Path(recipe).stem}.yaml")
+    file = target or Path(f"{Path(recipe).stem}.yaml")
+    text = with_changed_text(Recipe.from_file(recipe).text, ["name"], lambda name: name_of(file) or name)
     try:
         with file.open("x", encoding="utf-8", newline="") as handle:
             handle.write(text)
@@ -60,10 +82,9 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
 ) -> None:
     """Check a recipe, and that its network can be built and inherit its ancestor; all faults are listed."""
-    from learngene_hub.evolution.ancestor import find_ancestor, line_channels
-    from learngene_hub.recipe.recipe import Recipe
-
-    checked = Recipe.from_file(recipe, overrides or ())
+    checked = read_recipe(recipe, overrides or ())
+    with importing():
+        from learngene_hub.evolution.ancestor import find_ancestor, line_channels
     line_channels(checked, find_ancestor(checked))
     if as_json:
         print_json({"sha256": checked.sha256, "recipe": checked.model_dump(mode="json")})

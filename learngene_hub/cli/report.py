@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import stdout
+from learngene_hub.cli.console import importing, stdout
 from learngene_hub.cli.genes import SOURCE_HELP
 
 EXAMPLE = "Example: learngene report runs/demo"
@@ -15,13 +15,15 @@ def report(
     run: Annotated[str, typer.Argument(help=f"Run, also one that is not done. {SOURCE_HELP}", metavar="RUN")],
     out: Annotated[
         Path | None,
-        typer.Option(help="HTML file to write.  \\[default: evolution.html, in RUN if it is one]"),
+        typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if it is one]"),
     ] = None,
 ) -> None:
-    """Write the page of an evolution: fitness, who descends from whom, cost.
+    """Write the page of an evolution.
 
-    `learngene evolve` writes it when it is done; this makes it anew, or in the middle of a run.
+    It shows fitness, who descends from whom, and cost. `learngene evolve` writes it when it is done; this makes it
+    anew, or in the middle of a run.
     """
-    from learngene_hub.evolution.page import write_page
+    with importing():
+        from learngene_hub.evolution.page import write_page
 
     stdout.print(str(write_page(run, out)), markup=False)

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from learngene_hub.core.errors import BusyError, RunError, StorageError
 
 LOCK_NAME = ".lock"
+ZIP_LEFTOVER = "__MACOSX"  # a folder that macOS puts into zip files
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
@@ -58,8 +59,8 @@ def public_name(path: str | Path) -> str:
 
 
 def is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the name of `path`, or of a folder between it and `folder`, begins with a dot."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    """Whether the name of `path`, or of a folder between it and `folder`, begins with a dot, or a zip left it."""
+    return any(part.startswith(".") or part == ZIP_LEFTOVER for part in path.relative_to(folder).parts)
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -335,6 +336,16 @@ def refuse_unmakeable(out: Path) -> None:
         raise RunError(
             f"{out}: expected a folder that can be made, found the current one, a link or a mount; give another --out"
         )
+
+
+def refuse_occupied(out: Path) -> None:
+    """Do nothing, unless something would be overwritten.
+
+    Raises:
+        RunError: `out` is a file, or a folder with something in it.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise RunError(f"{out}: expected a new or empty folder, found something there; give another --out")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ class Task(Protocol):
 class Reporter(Protocol):
     """Where progress and remarks go."""
 
-    def task(self, title: str, total: float | None, unit: str = "it") -> AbstractContextManager[Task]:
+    def task(self, title: str, total: float | None, unit: str = "steps") -> AbstractContextManager[Task]:
         """Open a bar of `total` steps (None: length unknown) counted in `unit`; it closes with the context."""
         ...
 
@@ -40,7 +40,7 @@ class _SilentTask:
 
 class _WithoutBars:
     @contextmanager
-    def task(self, title: str, total: float | None, unit: str = "it") -> Iterator[Task]:
+    def task(self, title: str, total: float | None, unit: str = "steps") -> Iterator[Task]:
         """Open a bar that nobody sees."""
         yield _SilentTask()
 

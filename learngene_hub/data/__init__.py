@@ -7,7 +7,7 @@ from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
 from learngene_hub.data.loading import load_classes, typical_side
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
-from learngene_hub.data.source import GLYPHS, DataSource, is_hub_id, source_of
+from learngene_hub.data.source import GLYPHS, DataSource, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, Preset, preset_split, split_classes, title_of
 from learngene_hub.data.tasks import Task, sample_task
 
@@ -28,7 +28,6 @@ __all__ = [
     "draw_glyphs",
     "glyph_classes",
     "is_at_hand",
-    "is_hub_id",
     "load_classes",
     "measure_normalisation",
     "preset_split",

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from learngene_hub.core.files import visible_files
+from learngene_hub.core.files import is_hidden, visible_files
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
+from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import METADATA, TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
 
@@ -56,7 +57,7 @@ def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str,
 
 
 def tell_left_out(source: DataSource, reporter: Reporter) -> None:
-    """Warn of files in class folders that no image is read from, since their names do not end as an image's do.
+    """Warn of class folders without images, and of files in others whose names do not end as an image's do.
 
     Raises:
         DataError: the source is a path, and nothing is there.
@@ -68,8 +69,16 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     if any(file.suffix in TABLE_FORMATS for file in files):
         return
     known = optional_module(IMAGE_FOLDER).ImageFolder.EXTENSIONS
-    inside = (file for file in files if file.parent != folder and file.stem != METADATA)
-    warn_of_others(folder, [file for file in inside if file.suffix.lower() not in known], reporter)
+    inside = [file for file in files if file.parent != folder and file.stem != METADATA]
+    others = [file for file in inside if file.suffix.lower() not in known]
+    if empty := class_folders(folder) - {file.relative_to(folder).parts[0] for file in set(inside) - set(others)}:
+        reporter.warn(f"{folder}: no images in {shorten(sorted(empty))}; left out")
+    warn_of_others(folder, others, reporter)
+
+
+def class_folders(root: Path) -> set[str]:
+    """Names of the folders in `root` that are not hidden."""
+    return {path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path, root)}
 
 
 def warn_of_others(folder: Path, others: Collection[Path], reporter: Reporter) -> None:

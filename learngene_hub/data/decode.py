@@ -76,13 +76,15 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
     try:
         with image.open(io.BytesIO(encoded), formats=_formats(image)) as opened, _turn(opened.size):
             if (opened.format, opened.mode) == ("TIFF", "I"):
-                raise ValueError("32-bit pixels have no fixed range")
+                raise DataError("32-bit pixels have no fixed range")
             if opened.format == "JPEG" and opened.width * opened.height > FINE:
                 opened.draft(None, (4 * size, 4 * size))
             picture = _to_rgb(operations.exif_transpose(opened))
             if picture.size != (size, size):
                 picture = operations.fit(picture, (size, size), image.Resampling.BICUBIC)
-    except (*_DAMAGE, image.DecompressionBombError) as error:
+    except image.DecompressionBombError as error:  # Pillow's own, of twice as many
+        raise DataError(_too_large(str(error).partition("(")[2].partition(")")[0] or "more pixels")) from error
+    except _DAMAGE as error:
         reason = str(error).split(" <_io")[0]  # not where in memory the bytes were
         raise DataError(f"{type(error).__name__}: {reason}") from error
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
@@ -124,13 +126,17 @@ def _turn(size: tuple[int, int]) -> AbstractContextManager[object]:
     """The right to decode an image of this size; large ones take turns."""
     pixels = size[0] * size[1]
     if pixels > MOST_PIXELS:
-        raise ValueError(f"{size[0]} x {size[1]} pixels, more than the {MOST_PIXELS / 1e6:.0f} million that are read")
+        raise DataError(_too_large(f"{size[0]} x {size[1]} pixels"))
     return _large if pixels > LARGE else nullcontext()
+
+
+def _too_large(found: str) -> str:
+    return f"too large, {found}, at most {MOST_PIXELS / 1e6:.0f} million are read: scale it down"
 
 
 def _to_rgb(picture: "Image") -> "Image":
     if picture.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range")
+        raise DataError("floating-point pixels have no fixed range")
     if picture.mode.startswith("I"):
         return picture.convert("I").point(lambda level: level * (1 / 257)).convert("L").convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:

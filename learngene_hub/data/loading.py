@@ -57,7 +57,8 @@ def load_classes(
     """
     refuse_repeated(names, "The list of classes to load")
     store = image_store(cache_folder() if cache_dir is None else cache_dir, reporter)
-    decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
+    with reporter.task("reading images", None):
+        decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
     if decoded.left_out:
         reporter.warn(f"Left out: {decoded.left_out}")
     return decoded.images
@@ -103,7 +104,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # place in `wanted` -> where and why
-        with reporter.task("decoding", len(wanted), "img") as bar, ThreadPoolExecutor(_threads()) as pool:
+        with reporter.task("decoding", len(wanted), "images") as bar, ThreadPoolExecutor(_threads()) as pool:
             for homes, places, cells in _encoded(parts, wanted):
                 chunks = [cells[start : start + _CHUNK] for start in range(0, len(cells), _CHUNK)]
                 done = pool.map(partial(_attempt_each, size=source.image_size, homes=homes), chunks)
@@ -168,7 +169,7 @@ def _attempt(cell: Any, size: int, homes: Sequence[Path]) -> Tensor | str:  # no
     try:
         return decode_image(_bytes(cell, homes), size)
     except (DataError, OSError) as error:
-        return str(error)
+        return str(error).removesuffix(".")
 
 
 def _bytes(cell: Any, homes: Sequence[Path]) -> bytes:  # noqa: ANN401 - bytes, a dictionary, None
@@ -188,6 +189,8 @@ def _bytes(cell: Any, homes: Sequence[Path]) -> bytes:  # noqa: ANN401 - bytes, 
 
 def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: Any, reason: str) -> str:  # noqa: ANN401
     path = cell.get("path") if isinstance(cell, dict) else None
+    if path and cell.get("bytes") is None:  # a file of its own, in the folder of its class
+        return f"{path}: {reason}"
     file = f", path {path}" if path else ""
     return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
 

@@ -181,17 +181,32 @@ def _is_derived(file: Path) -> bool:
 
 
 def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
-    """Folders of one name in several others are no classes: the others may be, unless these are splits."""
+    """Images at two depths have no labels, and folders of one name in several others are no classes.
+
+    The others may be, unless these are splits.
+
+    Raises:
+        DataError: it is so.
+    """
     above: dict[str, set[Path]] = {}
     if any(file.stem == METADATA for file in files):  # which holds the labels
         return
     suffixes = image_suffixes()
-    for folder in {file.parent for file in files if file.suffix.lower() in suffixes} - {path}:
+    images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
+    for folder in {path / file.parent for file in images} - {path}:
         above.setdefault(folder.name, set()).add(folder.parent)
     for name, parents in sorted(above.items()):
         if len(parents) > 1 and not all(_is_of_a_split(one.relative_to(path)) for one in parents - {path}):
             shown = " and ".join(str((one / name).relative_to(path)) for one in sorted(parents)[:2])
-            raise ValueError(f"{shown} would be one class {name!r}; put images into the folders of their classes")
+            raise DataError(
+                f"{path}: {shown} would be one class {name!r}; put images into the folders of their classes"
+            )
+    shallow, deep = (choose(images, key=lambda file: len(file.parts), default=path) for choose in (min, max))
+    if len(shallow.parts) < len(deep.parts):
+        raise DataError(
+            f"{path}: images lie at two depths, such as {shallow} and {deep}; put all of a class directly into its "
+            "folder, and the folders of all classes beside each other"
+        )
 
 
 def _labels(path: Path, kind: str) -> dict[str, bool]:

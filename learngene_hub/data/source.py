@@ -5,7 +5,6 @@ All splits of a source are pooled, since evolution splits by class.
 
 import hashlib
 import json
-import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,11 +15,10 @@ from learngene_hub.core.files import expanded, is_there, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
+from learngene_hub.hub.address import no_data, refuse_unknown_data
 
 GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200
-
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -65,15 +63,6 @@ class DataSource:
             raise DataError(f"data.image_size and data.images_per_class must be at least 1, got {found}")
         if self.on_corrupt not in ("refuse", "skip"):
             raise DataError(f"data.on_corrupt must be 'refuse' or 'skip', got {self.on_corrupt!r}")
-
-
-def is_hub_id(text: str) -> bool:
-    """Whether `text` may be the name of a data set on the Hub.
-
-    >>> is_hub_id("uoft-cs/cifar100"), is_hub_id("~/Pictures"), is_hub_id("../photos")
-    (True, False, False)
-    """
-    return _HUB_ID.fullmatch(text) is not None
 
 
 def source_of(section: Any, *, path: str | None, seed: int) -> DataSource:  # noqa: ANN401 - one of two models
@@ -140,9 +129,7 @@ def _place(source: DataSource) -> tuple[Path | None, str]:
     path = expanded(source.path)
     if is_there(path):
         return path, ""
-    if source.preset is None and is_hub_id(source.path):
-        return None, source.path
-    raise DataError(
-        f"No file or folder {source.path}. Expected a Parquet or Arrow file, a folder of those, a folder of class "
-        "folders of images, or the name of a data set on the Hugging Face Hub, such as uoft-cs/cifar100"
-    )
+    if source.preset is not None:
+        raise no_data(source.path)
+    refuse_unknown_data(source.path)
+    return None, source.path

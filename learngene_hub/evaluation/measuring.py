@@ -121,9 +121,14 @@ class EvaluationData:
         """Role -> hash of its images."""
         return {role: images.fingerprint() for role, images in self.images.items()}
 
-    def room(self) -> int:
-        """Images of the smallest class of all roles."""
-        return min(int(torch.bincount(images.labels).min()) for images in self.images.values())
+    def smallest(self) -> tuple[int, str]:
+        """How many images the smallest class of all roles has, and its name."""
+        counts = {role: torch.bincount(images.labels).tolist() for role, images in self.images.items()}
+        return min(
+            (count, self.plan.sources[role].classes[label])
+            for role, row in counts.items()
+            for label, count in enumerate(row)
+        )
 
     def measure(self, start: Start, body: Body, unit: Unit, on_step: Callable[[int], None]) -> dict[str, float]:
         """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].

@@ -226,7 +226,7 @@ def pretrain(
         saved = store.find(plan.key)
         if saved is not None and saved.chapters >= CHAPTERS:
             return saved
-        with reporter.task(f"pre-training {title}", plan.steps, "step") as bar:
+        with reporter.task(f"pre-training {title}", plan.steps, "steps") as bar:
             return _finish(store, plan, ancestor, saved, images, bar.advance)
 
 

@@ -1,6 +1,6 @@
 """What descendants are put through, as data: each protocol fixes tasks, steps, optimiser and what is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -153,6 +153,40 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     }
 )
 """Name -> protocol; with 3 seeds they have 102 tasks, `short` 3."""
+
+
+BASELINE_NAMES = (
+    "pretrained",
+    "random-slice",
+    "magnitude-slice",
+    "bn-slice",
+    "even-slice",
+    "weight-selection",
+    "narrow",
+    "narrow-flops",
+    "given-taper",
+    "even-shape",
+    "random-shape",
+    "gtl-no-selection",
+    "gtl-no-mutation",
+)
+"""What `starts.BASELINES` knows how to make."""
+
+
+def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names, `all` spelt out, each once.
+
+    Raises:
+        LearngeneError: there is no such baseline.
+    """
+    wanted = tuple(
+        dict.fromkeys(baseline for name in names for baseline in (BASELINE_NAMES if name == "all" else (name,)))
+    )
+    for name in wanted:
+        if name not in BASELINE_NAMES:
+            expected = f"expected all, or some of {', '.join(BASELINE_NAMES)}{did_you_mean(name, BASELINE_NAMES)}"
+            raise LearngeneError(f"baseline {name!r}: {expected}")
+    return wanted
 
 
 def find_protocol(name: str) -> Protocol:

@@ -12,21 +12,22 @@ import torch
 from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data import cache_folder
+from learngene_hub.data import cache_folder, count_images, is_at_hand
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
+from learngene_hub.evaluation.cost import tell_cost
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
-from learngene_hub.evaluation.protocols import Protocol, find_protocol
+from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
 from learngene_hub.evaluation.scoring import Cell, measure_with, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
-from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
+from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
-from learngene_hub.report import write_report
+from learngene_hub.report import REPORT_NAME, write_report
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.training.fewshot import pick_device
@@ -119,6 +120,11 @@ def evaluate(
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
+    if wanted and candidates[0].recipe is None:
+        raise LearngeneError(
+            "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
+            "recipe.yaml, by which this version makes such a gene"
+        )
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
     starts = [
@@ -134,21 +140,26 @@ def evaluate(
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        plan = _plan(candidates, protocol, data, target, local_device, reporter)
-        if folder is not None:
-            sweep(folder)
-            names = {*(start.name for start in starts), *wanted}
-            _refuse_other(folder, candidates, protocol, plan.sources["novel"].classes, names)
+        old = (
+            None if folder is None else _earlier(folder, candidates, protocol, {*(one.name for one in starts), *wanted})
+        )
+        with reporter.task("looking for images", None):
+            plan = _plan(candidates, protocol, data, target, local_device, reporter)
+        if old is not None:
+            _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
+        plan = replace(plan, protocol=_checked(plan, reporter))
         shared = EvaluationData.build(plan, workforce.home, reporter)
-        _check_ways(shared, reporter)
-        plan = replace(plan, protocol=_with_room(protocol, shared.room(), reporter))
+        plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
         if wanted:
             budget = _budget(candidates[0], data, local_device, device, engine, reporter)
+            _tell_budget(wanted, budget)
             starts += make_baselines(wanted, budget)
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         with workforce.pool(shared, reporter) as workers:
-            ((_, (worker_plan, environment)),) = workers.run([Look()])
+            with reporter.task("starting workers", None):
+                ((_, (worker_plan, environment)),) = workers.run([Look()])
             cells = _cells(shared, worker_plan, environment, folder, reporter)
+            tell_cost(cells, shared, seeds, reporter)
             measure = measure_with(workers, cells, worker_plan.precision)
             scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
         judged = list(zip(cells, scores, strict=True))
@@ -156,7 +167,8 @@ def evaluate(
         results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
-            write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
+            with reporter.task(f"writing {folder / REPORT_NAME}", None):
+                write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
     return results
 
 
@@ -172,27 +184,35 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         raise InheritanceError(f"{start.description}: fits into no descendant: {faults[0]}")
 
 
-def _refuse_other(
-    folder: Path, candidates: Sequence[Candidate], protocol: Protocol, classes: Sequence[str], starts: Set[str]
-) -> None:
-    """Refuse to write over results of other genes, another protocol or other classes; more tasks or starts may come."""
+def _earlier(folder: Path, candidates: Sequence[Candidate], protocol: Protocol, starts: Set[str]) -> Results | None:
+    """The results in `folder`, which this evaluation may write over; None: there are none.
+
+    Raises:
+        RunError: they are of other genes or another protocol, or have other starts; more tasks or starts may come.
+    """
+    sweep(folder)
     if not (folder / RESULTS_NAME).exists():
-        return
+        return None
     old = Results.load(folder)
     for what, mine, theirs in (
         ("genes", [gene.gene.config.sha256[:12] for gene in candidates], [gene.sha256[:12] for gene in old.genes]),
         ("protocol", protocol.name, old.protocol["name"]),
         ("version of the protocol", protocol.version, old.protocol.get("version")),
-        ("classes", list(classes), list(old.classes)),
         *((key, getattr(protocol, key), old.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
     ):
-        if mine != theirs:
-            raise RunError(
-                f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
-            )
+        _refuse_other(folder, what, mine, theirs)
     if lost := sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts):
         raise RunError(
             f"{folder}: holds results of {', '.join(lost)} too; ask for the same and more, or give another --out"
+        )
+    return old
+
+
+def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) -> None:
+    """Refuse to write over results that differ in `what`."""
+    if mine != theirs:
+        raise RunError(
+            f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
         )
 
 
@@ -241,11 +261,7 @@ def _budget(
     engine: EngineOptions,
     reporter: Reporter,
 ) -> Budget:
-    if candidate.recipe is None:
-        raise LearngeneError(
-            "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
-            "recipe.yaml, by which this version makes such a gene"
-        )
+    assert candidate.recipe is not None
     ancestor = ancestor_of(candidate)
     trainer = _training_device(local_device, device, reporter)
     base, seen = seen_images(candidate.data, candidate.normalisation, data=data, device=trainer, reporter=reporter)
@@ -265,26 +281,57 @@ def _budget(
     )
 
 
-def _check_ways(data: EvaluationData, reporter: Reporter) -> None:
+def _tell_budget(names: Sequence[str], budget: Budget) -> None:
+    """Say what the alternatives called `names` cost, unless they are in the cache."""
+    assert budget.gene.config.origin is not None
+    cost = budget.gene.config.origin.cost
+    budget.reporter.line(
+        f"cost: {len(names)} alternatives are made first and kept for later evaluations, each at most as costly as the "
+        f"gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; slices share one network"
+    )
+
+
+def _checked(plan: Plan, reporter: Reporter) -> Protocol:
+    """The protocol as images at hand allow it, which are counted, none of them decoded.
+
+    Raises:
+        LearngeneError: there are too few classes or images.
+    """
+    _check_ways(plan, reporter)
+    counts = [
+        (found.get(name, 0), name)
+        for source in plan.sources.values()
+        if is_at_hand(source.data)
+        for found in [count_images(source.data, reporter=reporter)]
+        for name in source.classes
+    ]
+    return _with_room(plan.protocol, *min(counts), reporter) if counts else plan.protocol
+
+
+def _check_ways(plan: Plan, reporter: Reporter) -> None:
     """Refuse tasks of more classes than there are; warn where rates are chosen on smaller ones."""
-    ways = data.plan.protocol.ways
-    for role, images in data.images.items():
-        classes = int(images.labels.max()) + 1
+    ways = plan.protocol.ways
+    for role, source in plan.sources.items():
+        classes = len(source.classes)
         if ways is not None and ways > classes:
             if role == "novel":
                 raise LearngeneError(f"{ways} classes a task, but there are only {classes} to judge by: lower --ways")
             reporter.warn(f"there are only {classes} held-out classes: rates are chosen on {classes}-way tasks")
 
 
-def _with_room(protocol: Protocol, smallest: int, reporter: Reporter) -> Protocol:
-    """The protocol with as many test images a class as the smallest class has to spare."""
+def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter) -> Protocol:
+    """The protocol with as many test images a class as the smallest class, called `name`, has to spare."""
     shots = protocol.shots or 1
     if smallest <= shots:
-        raise LearngeneError(f"{shots} training images a class, but a class has only {smallest}: lower --shots")
+        raise LearngeneError(
+            f"{shots} training images a class, but the class {name!r} has {smallest} in all: lower --shots"
+        )
     room = smallest - shots if protocol.shots else smallest // 2
     if room >= protocol.queries:
         return protocol
-    reporter.warn(f"a class has only {smallest} images: {room} of them are tested on instead of {protocol.queries}")
+    reporter.warn(
+        f"tested on {room} images a class instead of {protocol.queries}: the class {name!r} has {smallest} in all"
+    )
     return protocol.with_changes({"queries": room})
 
 

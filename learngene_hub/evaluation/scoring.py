@@ -55,7 +55,7 @@ def score_all(
     for cell, lr, tried in zip(cells, rates, tuning, strict=True):
         if tried:
             reporter.line(f"{cell.start.name}: learning rate {lr}, {tried[lr]:.3f} on held-out classes")
-    tasks = [[Unit("novel", seed, n, lr) for seed in seeds for n in range(protocol.tasks)] for lr in rates]
+    tasks = [_novel_units(protocol, seeds, lr) for lr in rates]
     jobs = [(cell, unit) for cell, units in zip(cells, tasks, strict=True) for unit in units]
     _measure("evaluating", jobs, measure, reporter)
     return [
@@ -66,6 +66,17 @@ def score_all(
         )
         for cell, lr, tried, units in zip(cells, rates, tuning, tasks, strict=True)
     ]
+
+
+def first_units(protocol: Protocol, seeds: Sequence[int]) -> list[Unit]:
+    """The networks that one cell costs at least: those of the first rates, and all tasks at one rate."""
+    rates = next_rates({}, protocol.rates) if protocol.lr is None else []
+    judged = _novel_units(protocol, seeds, rates[0] if protocol.lr is None else protocol.lr)
+    return [*judged, *(unit for lr in rates for unit in _held_out_units(protocol, lr))]
+
+
+def _novel_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Unit]:
+    return [Unit("novel", seed, number, lr) for seed in seeds for number in range(protocol.tasks)]
 
 
 def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[float]:
@@ -127,7 +138,7 @@ def _climb(
 
 def _measure(title: str, jobs: Iterable[Job], measure: Measure, reporter: Reporter) -> None:
     waiting = [(cell, unit) for cell, unit in jobs if unit not in cell.cache]
-    with reporter.task(title, len(waiting), "net") as bar:
+    with reporter.task(title, len(waiting), "networks") as bar:
         for (cell, unit), measured in measure(waiting):
             cell.cache.enter(unit, measured)
             bar.advance(start=cell.start.name)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,23 +11,27 @@ import torch
 from learngene_hub.core.errors import DataError, LearngeneError
 from learngene_hub.core.files import is_there, public_name
 from learngene_hub.core.progress import Reporter, SilentReporter
+from learngene_hub.core.rng import generator
 from learngene_hub.data import (
+    GLYPHS,
     PRESETS,
     DataSource,
     Normalisation,
     available_classes,
     contact_sheet,
-    is_hub_id,
     load_classes,
     source_of,
 )
 from learngene_hub.evaluation.measuring import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.gene.config import DataRecord
+from learngene_hub.hub.address import is_hub_id
 from learngene_hub.networks import check_image_size
 from learngene_hub.report.results import NOVEL
 from learngene_hub.training.fewshot import Images, on_device
 
+SPARED = 4  # one class of so many chooses rates, where the target must
+SOUND_RATE = 0.02  # a learning rate that suits most genes
 SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 
 
@@ -81,7 +85,7 @@ def sources_of(
     Args:
         records: what the genes, and those that they began from, say of their images; the first one counts, but no
             target may have a class of any.
-        data: where they are now; None: where the record says.
+        data: where they are now; None: where the record says, but a transfer chooses rates on classes of its target.
         target: data set that a transfer goes to.
         protocol: says whether it is one, which classes judge, and whether held-out ones choose rates.
         reporter: told how large a data set of the Hub is, and how far its download is.
@@ -100,7 +104,9 @@ def sources_of(
     else:
         sources["novel"] = Source(_own(record, data), record.novel if protocol.split == NOVEL else record.held_out)
         _refuse_none(sources["novel"], f"{protocol.split} classes to judge by: --protocol transfer takes other images")
-    if protocol.lr is None:
+    if protocol.lr is None and target is not None and data is None and record.preset != GLYPHS:
+        sources |= _spared(sources["novel"], protocol, target, reporter)
+    elif protocol.lr is None:
         sources["held-out"] = Source(_own(record, data), record.held_out)
         _refuse_none(sources["held-out"], "held-out classes to choose learning rates on: give --lr")
     return sources
@@ -133,6 +139,26 @@ def sample_sheet(source: Source) -> bytes:
     with io.BytesIO() as file:
         sheet.save(file, format="png")
         return file.getvalue()
+
+
+def _spared(source: Source, protocol: Protocol, target: Target, reporter: Reporter) -> dict[Role, Source]:
+    """The target's classes in two: those that judge, and a quarter, or a task's worth, to choose learning rates on."""
+    names, ways = source.classes, protocol.ways or 2
+    spare = max(ways, len(names) // SPARED)
+    if len(names) < spare + ways:
+        raise LearngeneError(
+            f"{target.path}: {len(names)} classes are too few to judge on {ways}-way tasks and to choose learning "
+            f"rates on others: give --lr, such as {SOUND_RATE}, or the gene's own images with --data, or lower --ways"
+        )
+    order = torch.randperm(len(names), generator=generator(0, "spared classes")).tolist()
+    chosen = {names[place] for place in order[:spare]}
+    reporter.line(
+        f"learning rates are chosen on {spare} of the {len(names)} classes of {target.name}, on which nothing is judged"
+    )
+    return {
+        "novel": replace(source, classes=tuple(name for name in names if name not in chosen)),
+        "held-out": replace(source, classes=tuple(name for name in names if name in chosen)),
+    }
 
 
 def _refuse_none(source: Source, what: str) -> None:

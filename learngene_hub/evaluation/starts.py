@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
-from learngene_hub.core.errors import LearngeneError, SelectionError, TrainingError, did_you_mean
+from learngene_hub.core.errors import SelectionError, TrainingError
 from learngene_hub.core.files import alone, written
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
@@ -87,20 +87,6 @@ def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
         except (TrainingError, SelectionError) as error:
             budget.reporter.warn(f"{name} is left out: {error}")
     return starts
-
-
-def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names, `all` spelt out, each once.
-
-    Raises:
-        LearngeneError: there is no such baseline.
-    """
-    wanted = tuple(dict.fromkeys(baseline for name in names for baseline in (BASELINES if name == "all" else (name,))))
-    for name in wanted:
-        if name not in BASELINES:
-            expected = f"expected all, or some of {', '.join(BASELINES)}{did_you_mean(name, BASELINES)}"
-            raise LearngeneError(f"baseline {name!r}: {expected}")
-    return wanted
 
 
 def _pretrained(name: str, budget: Budget) -> Start:

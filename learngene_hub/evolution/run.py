@@ -118,20 +118,22 @@ def evolve(
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         recipe = recipe if saved is None else _as_begun(recipe, saved)
         check_room_for(out, recipe, ancestor)
-        shared = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
+        with reporter.task("reading images", None):
+            shared = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
         inputs = replace(_inputs(shared), ancestor=None if ancestor is None else ancestor.key)
         if saved is not None:
             _check_same(saved.inputs, inputs, out, reporter)
         with workforce.pool(shared, reporter) as workers:
             state = EvolutionState() if saved is None else saved.state
-            state = replace(state, precision=state.precision or settle_precision(recipe, workers))
+            with reporter.task("starting workers", None):
+                state = replace(state, precision=state.precision or settle_precision(recipe, workers))
             truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             images = _images_hash(inputs, flip=shared.environment.base.batches.flip)
             kept = None if founders is None else Founders(Path(founders), images, reporter)
             plans, search = _plans(recipe, state), _search_plan(recipe, state, shared)
             total = sum(plan.images for plan in plans) + (search.images if search else 0)
-            with reporter.task("evolving", total, "img") as bar:
+            with reporter.task("evolving", total, "images") as bar:
                 found, sizes = None, line_channels(recipe, ancestor)
                 if search:
                     ancestors = kept or Founders(out / STATE_FOLDER, images, reporter)
@@ -145,7 +147,8 @@ def evolve(
                     save_state(out, state, recipe.model_dump(mode="json"), inputs)
                     reporter.line(_summary(row, recipe.evolution.generations))
                     bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
-        return _finish(state, recipe, shared, out, ancestor)
+        with reporter.task(f"writing {out / GENE_FOLDER}", None):
+            return _finish(state, recipe, shared, out, ancestor)
 
 
 def _first_row(found: Found | None, ancestor: Ancestor | None) -> dict[str, Any]:

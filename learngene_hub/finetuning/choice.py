@@ -40,7 +40,7 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
         DataError: the images cannot be read, or are too few; see `load_photos`.
     """
     suited = []
-    with on_cpu(), reporter.task("probing", len(names), "gene") as bar:
+    with on_cpu(), reporter.task("probing", len(names), "genes") as bar:
         for name in names:
             gene = Learngene.from_pretrained(name)
             size = gene.config.image_size

@@ -152,8 +152,8 @@ def fit_best_rate(
     """
     fits = []
     for number, lr in enumerate(settings.rates, start=1):
-        title = f"training {start}, learning rate {lr} ({number} of {len(settings.rates)})"
-        with reporter.task(title, settings.epochs, "epoch") as bar:
+        title = f"training {start} at {lr} ({number} of {len(settings.rates)})"
+        with reporter.task(title, settings.epochs, "epochs") as bar:
             if fit := fit_network(newborn(), images, settings, lr, on_epoch=partial(_show, bar)):
                 fits.append(fit)
     if not fits:

@@ -31,16 +31,6 @@ CONFUSION_NAME = "confusion.png"
 CURVES_NAME = "curves.png"
 
 
-def refuse_occupied(out: Path) -> None:
-    """Do nothing, unless something would be overwritten.
-
-    Raises:
-        RunError: `out` is a file, or a folder with something in it.
-    """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RunError(f"{out}: expected a new or empty folder, found something there; give another --out")
-
-
 def is_finetuned(folder: Path) -> bool:
     """Whether a fine-tuning left this folder."""
     return (folder / RECORD_NAME).is_file()
@@ -82,9 +72,12 @@ def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -
     if "epochs" in record["learngene"]:  # a probe has none
         rates = ", ".join(f"{start} {outcome['lr']}" for start, outcome in starts.items())
         write_png(draw_training(starts, title=f"learning rate: {rates}"), folder / CURVES_NAME)
-    ours, count = record["learngene"], record["data"]["images"]["val"]
-    title = f"{count} validation images, {ours['val_accuracy']:.1%} right"
-    write_png(draw_confusion(ours["confusion"], class_names, title=title), folder / CONFUSION_NAME)
+    ours, counts = record["learngene"], record["data"]["images"]
+    if "test_confusion" in ours:
+        title, cells = f"{counts['test']} test images, {ours['test_accuracy']:.1%} right", ours["test_confusion"]
+    else:
+        title, cells = f"{counts['val']} validation images, {ours['val_accuracy']:.1%} right", ours["confusion"]
+    write_png(draw_confusion(cells, class_names, title=title), folder / CONFUSION_NAME)
 
 
 def _json(content: object) -> str:

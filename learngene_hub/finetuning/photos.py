@@ -26,6 +26,7 @@ from learngene_hub.data import (
     tell_left_out,
     typical_side,
 )
+from learngene_hub.data.counting import class_folders
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
@@ -228,7 +229,7 @@ def _subfolders(root: Path) -> dict[str, str]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".") if root.is_dir() else []
+    return sorted(root / name for name in class_folders(root)) if root.is_dir() else []
 
 
 def _source(path: str, photos: Photos, image_size: int) -> DataSource:
@@ -255,7 +256,7 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
             f"{folder}: images lie in folders below those of the classes, such as {deeper[0]!r}; put them into these"
         )
     if empty := [name for name in folders if name not in names]:
-        raise DataError(f"{folder}: no image in the class folder {shorten(empty)}; add images, or remove it")
+        raise DataError(f"{folder}: no images in {shorten(empty)}; add images, or remove these folders")
     return names
 
 

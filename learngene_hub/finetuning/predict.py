@@ -86,7 +86,7 @@ class Predictor:
         until the last prediction is taken, or the iterator closed.
         """
         files = list(_image_files(paths, reporter))
-        with reporter.task("predicting", len(files), "img") as bar:
+        with reporter.task("predicting", len(files), "images") as bar:
             for start in range(0, len(files), BATCH):
                 group = self._predict_group(files[start : start + BATCH])
                 bar.advance(len(group))

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from learngene_hub import __version__
 from learngene_hub.core.errors import LearngeneError, RunError, StorageError
-from learngene_hub.core.files import check_room, claim_new, refuse_unmakeable
+from learngene_hub.core.files import check_room, claim_new, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation, cache_folder
 from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
-from learngene_hub.finetuning.folder import refuse_occupied, write_folder
+from learngene_hub.finetuning.folder import write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
@@ -115,14 +115,15 @@ def _finetune(
     began = time.monotonic()
     job = _Job(gene, settings, pick_device(device))
     job.descendant(0)  # made early, since the gene may not fit
-    parts = load_photos(
-        photos,
-        image_size=settings.image_size,
-        gene_size=gene.config.image_size,
-        seed=settings.seed,
-        reporter=reporter,
-        times=2 if settings.method == "probe" else 1,
-    )
+    with reporter.task(f"reading {photos.path}", None):
+        parts = load_photos(
+            photos,
+            image_size=settings.image_size,
+            gene_size=gene.config.image_size,
+            seed=settings.seed,
+            reporter=reporter,
+            times=2 if settings.method == "probe" else 1,
+        )
     job = replace(job, settings=replace(settings, image_size=parts.train.image_size))
     reporter.line(_described(parts))
     weights = job.descendant(parts.train.num_classes).parameters()
@@ -142,7 +143,8 @@ def _finetune(
         "versions": {"learngene-hub": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
     write = partial(write_folder, network=network, class_names=parts.train.class_names, record=record)
-    folder = _written_somewhere(folder, write, reporter)
+    with reporter.task(f"writing {folder}", None):
+        folder = _written_somewhere(folder, write, reporter)
     return FineTuned(folder, network, parts.train.class_names, record)
 
 
@@ -240,7 +242,8 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         else:
             outcome = _trained(born, images, settings, start, reporter)
         record = outcome.record
-        reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images right, {outcome.words}")
+        test = f" and {record['test_accuracy']:.1%} of the test images" if "test_accuracy" in record else ""
+        reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
         if record["val_accuracy"] <= _by_chance(record["confusion"]):
             reporter.warn(
                 f"{start}: as far as {len(images.val.labels)} validation images can tell, no better than always naming "
@@ -254,7 +257,8 @@ def _trained(born: Start, images: Loaded, settings: Settings, start: str, report
     fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
     network = born()
     network.load_state_dict(fit.state)
-    record = _measured(logits_of(network, images.val), images.val.labels) | _tested(network, images)
+    with reporter.task(f"testing {start}", None):
+        record = _measured(logits_of(network, images.val), images.val.labels) | _tested(network, images)
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
     words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}"
     return _Outcome(record | _fit_record(fit, tried), fit.state, words)
@@ -273,7 +277,7 @@ def _probed(network: LearngeneNetwork, images: Loaded, start: str, reporter: Rep
     measured = _measured(logits, images.val.labels)
     probe = fit_probe(network.head, torch.cat([train, val]), torch.cat([images.train.labels, images.val.labels]))
     record = measured | _tested(network, images) | asdict(probe)
-    words = f"then fitted with them too; strength {probe.strength:g} (cross-validated)"
+    words = f"then fitted with the validation images too; strength {probe.strength:g} (cross-validated)"
     return _Outcome(record, {name: tensor.cpu() for name, tensor in network.state_dict().items()}, words)
 
 
@@ -288,15 +292,21 @@ def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
 
 def _measured(logits: Tensor, labels: Tensor) -> dict[str, Any]:
     """Validation accuracy of `logits` (n, classes), and the confusion matrix, whose rows are true classes."""
-    classes = logits.shape[1]
-    cells = torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
-    return {"val_accuracy": accuracy_of(logits, labels), "confusion": cells.view(classes, classes).tolist()}
+    return {"val_accuracy": accuracy_of(logits, labels), "confusion": _confusion(logits, labels)}
 
 
 def _tested(network: LearngeneNetwork, images: Loaded) -> dict[str, Any]:
+    """What the kept network does on the test images, if there are any, in float32."""
     if images.test is None:
         return {}
-    return {"test_accuracy": accuracy_of(logits_of(network, images.test), images.test.labels)}
+    logits, labels = logits_of(network, images.test), images.test.labels
+    return {"test_accuracy": accuracy_of(logits, labels), "test_confusion": _confusion(logits, labels)}
+
+
+def _confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
+    classes = logits.shape[1]
+    cells = torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
+    return [[int(count) for count in row] for row in cells.view(classes, classes).tolist()]
 
 
 def _by_chance(confusion: Sequence[Sequence[int]]) -> float:

@@ -13,8 +13,8 @@ from learngene_hub.core.errors import GeneFileError
 from learngene_hub.core.markdown import markdown_template
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.plain_yaml import load_yaml
-from learngene_hub.data import is_hub_id
 from learngene_hub.gene.config import GeneConfig
+from learngene_hub.hub.address import is_hub_id
 
 LIBRARY_NAME = "learngene"
 ACCURACY_METRIC, GAIN_METRIC = "accuracy", "accuracy_gain_over_scratch"  # in the metadata

@@ -13,7 +13,7 @@ from learngene_hub.core.plain_text import one_line
 from learngene_hub.data import title_of
 from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
 from learngene_hub.gene.folder import CARD_NAME, Files, read_config
-from learngene_hub.gene.source import PREFIX, shipped_folder, shipped_index
+from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_index
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
 

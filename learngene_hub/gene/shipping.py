@@ -30,7 +30,7 @@ from learngene_hub.gene.folder import (
     read_config,
     read_gene,
 )
-from learngene_hub.gene.source import FOLDER, INDEX_NAME, PREFIX, shipped_folder, shipped_index
+from learngene_hub.gene.names import FOLDER, INDEX_NAME, PREFIX, shipped_folder, shipped_index
 
 CARDS = FOLDER.parent.parent / "model_cards"
 _NAME = re.compile(rf"{PREFIX}[a-z0-9][a-z0-9-]*")

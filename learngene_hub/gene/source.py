@@ -1,42 +1,18 @@
-"""Where a gene is: a folder, one that came with the package, or a repository of the Hub.
+"""Where a gene is: a folder, one that came with the package, or a repository of the Hub; see `gene.names`."""
 
-A folder that exists always wins. `gtl/...` names genes of the package and nothing else, `runs/...` folders, since such
-accounts of the Hub may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
-"""
-
-import difflib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
-from learngene_hub.core.errors import GeneFileError, HubError, did_you_mean
+from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.core.files import is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
+from learngene_hub.gene.names import hint, hub_address, shipped_folder, shipped_index
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import fetch
-
-PREFIX = "gtl/"  # of the genes that come with the package; `shipping` makes their index
-FOLDER = Path(__file__).parent.parent / "genes"
-INDEX_NAME = "index.json"
-RUNS = "runs"  # where `learngene evolve` puts its folders
-CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
-
-
-@cache
-def shipped_index() -> Mapping[str, Mapping[str, str]]:
-    """Name -> file -> sha256, in the order of the names."""
-    return MappingProxyType(json.loads((FOLDER / INDEX_NAME).read_text(encoding="utf-8")))
-
-
-def shipped_folder(name: str) -> Path:
-    """Where the gene called `name` lies."""
-    return FOLDER / name.removeprefix(PREFIX)
 
 
 @dataclass(frozen=True)
@@ -88,17 +64,7 @@ def locate(
     if name in shipped_index():
         _refuse_revision(name, revision)
         return Located(shipped_folder(name), name)
-    if name.startswith(PREFIX):
-        raise _not_shipped(name)
-    if name.startswith(f"{RUNS}/"):
-        raise _no_run(name)
-    address = parse_address(name)
-    if address is None:
-        raise GeneFileError(
-            f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
-            f"or one of {', '.join(shipped_index())}"
-        )
-    return _from_hub(name, _at(address, revision), options, required, wanted)
+    return _from_hub(name, _at(hub_address(name), revision), options, required, wanted)
 
 
 def with_files(located: Located) -> Located:
@@ -120,44 +86,8 @@ def _from_hub(
     try:
         fetched = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
     except HubError as error:
-        raise type(error)(f"{error}{_hint(name)}") from None
+        raise type(error)(f"{error}{hint(name)}") from None
     return Located(fetched.folder, name, fetched.commit, options, fetched.files)
-
-
-def _not_shipped(name: str) -> GeneFileError:
-    if "@" in name:
-        return GeneFileError(f"{name}: genes of this package have no revisions; leave out what follows the @")
-    meant = did_you_mean(name, shipped_index()) or f", expected {' or '.join(shipped_index())};"
-    return GeneFileError(f"{name}: no gene of this package{meant} {_asks(name)}")
-
-
-def _no_run(name: str) -> GeneFileError:
-    near = _near_folders(Path(name))
-    meant = f"did you mean `{near[0]}`?" if near else "expected a run of `learngene evolve`"
-    asks = f"{'' if near else ';'} {_asks(name)}" if name.count("/") == 1 else ""
-    return GeneFileError(f"{name}: no such folder; {meant}{asks}")
-
-
-def _asks(name: str) -> str:
-    return f"{HUB_PREFIX}{name} asks the Hub, where anyone may own that account"
-
-
-def _hint(name: str) -> str:
-    """Folders and shipped genes that `name` may have been meant for."""
-    path = Path(name.removeprefix(HUB_PREFIX))
-    near = _near_folders(path)
-    near += difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)
-    if near:
-        return f"; did you mean `{'` or `'.join(near)}`?"
-    return f"; nor is there such a folder in {path.parent}/" if _folders_beside(path) else ""
-
-
-def _near_folders(path: Path) -> list[str]:
-    return [str(path.parent / name) for name in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
-
-
-def _folders_beside(path: Path) -> list[str]:
-    return [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
 
 
 def _at(address: Address, revision: str | None) -> Address:

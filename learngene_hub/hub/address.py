@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from learngene_hub.core.errors import HubError
+from learngene_hub.core.errors import DataError, HubError
+from learngene_hub.core.files import expanded, is_there
 
 PREFIX = "hf-hub:"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _ADDRESS = re.compile(r"(hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
+
+_DATA = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,30 @@ def check_repo_id(repo_id: str) -> None:
         raise HubError(f"{repo_id!r}: the Hub does not allow this name: {error}") from None
     if repo_id.count("/") != 1:
         raise HubError(f"{repo_id!r}: expected owner/name, such as you/your-gene")
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` may be the name of a data set on the Hub.
+
+    >>> is_hub_id("uoft-cs/cifar100"), is_hub_id("~/Pictures"), is_hub_id("../photos")
+    (True, False, False)
+    """
+    return _DATA.fullmatch(text) is not None
+
+
+def refuse_unknown_data(path: str) -> None:
+    """Do nothing, unless `path` can be told to be no data set without asking the Hub.
+
+    Raises:
+        DataError: it is neither a file or folder nor the name of a data set of the Hub.
+    """
+    if not is_there(expanded(path)) and not is_hub_id(path):
+        raise no_data(path)
+
+
+def no_data(path: str) -> DataError:
+    """What is said of a `path` at which there is nothing."""
+    return DataError(
+        f"No file or folder {path}. Expected a Parquet or Arrow file, a folder of those, a folder of class "
+        "folders of images, or the name of a data set on the Hugging Face Hub, such as uoft-cs/cifar100"
+    )

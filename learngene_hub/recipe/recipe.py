@@ -8,6 +8,7 @@ import copy
 import difflib
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,24 @@ RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     }
 )
 """Key of older recipes that is dropped -> the values with which nothing is lost."""
+EXPECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "greater_than": "more than {gt}",
+        "greater_than_equal": "{ge} or more",
+        "less_than": "less than {lt}",
+        "less_than_equal": "{le} or less",
+        "literal_error": "{expected}",
+        "string_pattern_mismatch": "small letters, digits, dots and dashes, 64 at most, a letter or digit first",
+        "finite_number": "a finite number",
+        **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+        **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+        **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+        **dict.fromkeys(("model_type", "model_attributes_type"), "keys below it, each with a value"),
+        "string_type": "text",
+        "tuple_type": "a list",
+    }
+)
+"""Type of a fault, as pydantic calls it -> what was expected; the words in braces are its context."""
 RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 
 
@@ -228,6 +247,15 @@ class Recipe(Section):
         }
 
 
+def name_of(file: Path) -> str:
+    """What an evolution whose recipe is `file` may be called; empty where nothing is left of the file's name.
+
+    >>> name_of(Path("My photos.yaml"))
+    'my-photos'
+    """
+    return re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._")[:64]
+
+
 def shipped_recipes() -> dict[str, Path]:
     """Name -> file of every recipe that comes with the package, found by looking into its folder."""
     return {path.stem: path for path in sorted(_recipe_folder().glob("*.yaml"))}
@@ -300,14 +328,16 @@ def _describe(fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "tuple")))
     if fault["type"] == "extra_forbidden":
         near = [one for one in recipe_fields() if one.rpartition(".")[2] == key.rpartition(".")[2]]
-        near = near or difflib.get_close_matches(key, recipe_fields(), n=1)
+        near = near or difflib.get_close_matches(key, [*Recipe.model_fields, *recipe_fields()], n=1)
         return f"{key}: no such key" + (f"; did you mean `{'` or `'.join(near)}`?" if near else "")
     if fault["type"] == "missing":
         return f"{key}: missing"
     if fault["type"] == "value_error":  # ours, which say themselves what was found
         message = str(fault["msg"]).removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
-    return f"{key}: {fault['msg']}, found {fault['input']!r:.60}"
+    expected = EXPECTED.get(fault["type"])
+    told = fault["msg"] if expected is None else f"expected {expected.format(**fault.get('ctx', {}))}"
+    return f"{key}: {told}, found {fault['input']!r:.60}"
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

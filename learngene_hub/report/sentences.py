@@ -48,8 +48,8 @@ def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> lis
     if standings["unknown"]:  # a single task, or another gene than the first
         return [_best(others[0], leads[0])]
     sides = ", ".join(f"{words} {standings[side]}" for side, words in _SIDES.items() if standings[side])
-    of = "Of one other start" if len(leads) == 1 else f"Of {len(leads)} other starts"
-    return [_best(others[0], leads[0]), f"{of} it is {sides}."]
+    all_in_all = [f"Of {len(leads)} other starts it is {sides}."] if len(leads) > 1 else []
+    return [_best(others[0], leads[0]), *all_in_all]
 
 
 _SIDES: dict[Standing, str] = {

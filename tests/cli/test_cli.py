@@ -4,11 +4,14 @@ import pty
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
-from command_line import commands, learngene, words
+from command_line import PLAIN, commands, learngene, words
+from typer.testing import CliRunner
 
 from learngene_hub import __version__
+from learngene_hub.cli.main import app
 
 
 @pytest.mark.parametrize("command", [*commands(), (), ("recipes",), ("data",)], ids=" ".join)
@@ -20,9 +23,18 @@ def test_every_help_ends_with_an_example(command):
 
 def test_help_shows_what_is_in_brackets_and_repeats_nothing_twice():
     assert "owner/name[@revision] of the Hub" in words(learngene("pull", "--help").stdout)
-    assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout.replace("│", ""))
-    assert "[default: the gene's]" in words(learngene("evaluate", "--help").stdout)
-    assert not any("...}..." in learngene(*command, "--help").stdout for command in commands())
+    assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout)
+    assert "[default: runs/NAME]" in words(learngene("evolve", "--help").stdout)
+    assert not any(
+        mark in learngene(*command, "--help").stdout for command in commands() for mark in ("...}...", "\\[")
+    )
+
+
+@pytest.mark.parametrize("command", [*commands(), (), ("recipes",), ("data",)], ids=" ".join)
+def test_every_help_fits_on_a_screen_of_80_columns(command):
+    shown = CliRunner(env=PLAIN | {"COLUMNS": "80"}).invoke(app, [*command, "--help"]).stdout.splitlines()
+    assert len(shown) < 45
+    assert max(map(len, shown)) <= 80
 
 
 def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exists():
@@ -31,7 +43,7 @@ def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exist
     named = set(re.findall(r"learngene ([a-z]+)", result.stdout))
     assert named == {"evolve", "evaluate", "finetune", "list", "doctor"}
     assert named <= {command[0] for command in commands()}
-    assert max(map(len, result.stdout.splitlines())) <= 120
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_the_version_is_printed_alone():
@@ -49,11 +61,11 @@ COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
 
 
 def shown_in_a_terminal(tmp_path, **variables):
-    """What `learngene recipes show --help` sends to a terminal."""
+    """What `learngene --help` sends to a terminal."""
     master, slave = pty.openpty()
     kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "CI"}}
     code = "from learngene_hub.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "recipes", "show", "--help"]
+    command = [sys.executable, "-c", code, "--help"]
     environment = kept | {"TERM": "xterm-256color"} | variables
     with (tmp_path / "stderr").open("wb") as errors:
         subprocess.run(command, stdout=slave, stderr=errors, env=environment, check=True)
@@ -165,13 +177,13 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
         ("expected all tensors on one device", None),
     ],
 )
-def test_a_lack_of_memory_is_one_message_and_no_other_error_is_hidden(tiny_run, monkeypatch, said, shown):
+def test_a_lack_of_memory_is_one_message_and_no_other_error_is_hidden(tiny_run, tmp_path, monkeypatch, said, shown):
     def full(*args, **kwargs):
         raise RuntimeError(said)
 
     monkeypatch.setattr("learngene_hub.evaluation.measuring.train", full)
     small = ("--ways", 3, "--shots", 4, "--queries", 6, "--steps", 1, "--tasks", 1, "--seeds", 1, "--lr", 0.1)
-    result = learngene("evaluate", tiny_run, *small)
+    result = learngene("evaluate", tiny_run, *small, "--out", tmp_path)
     assert isinstance(result.exception, SystemExit if shown else RuntimeError)
     assert shown is None or shown in words(result.stderr)
 
@@ -214,7 +226,7 @@ def test_verify_names_every_check_and_exits_1_at_a_fault(tiny_run, tmp_path):
     assert "learngene.safetensors is missing" in words(result.stdout)
 
 
-def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
+def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path, monkeypatch):
     quick = ["--ways", 3, "--shots", 4, "--queries", 6, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05]
     result = learngene("evaluate", tiny_run, *quick, "--out", tmp_path)
     assert result.exit_code == 0, result.output
@@ -225,8 +237,12 @@ def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path):
         "comparison.png",
         "tasks",
     }
-    assert json.loads(learngene("evaluate", tiny_run, *quick, "--json").stdout)["tasks"] == 2
     assert "mean of 2 tasks ± 95 % CI" in words(result.stdout)
+    monkeypatch.chdir(tmp_path)
+    result = learngene("evaluate", tiny_run, *quick, "--json")
+    assert json.loads(result.stdout)["tasks"] == 2
+    (folder,) = (tmp_path / "runs").iterdir()  # kept there without --out
+    assert f"report: runs/{folder.name}/report.html" in words(result.stderr)
     assert "one task, so without an interval" in words(learngene("evaluate", tiny_run, *quick, "--tasks", 1).stdout)
 
 
@@ -235,7 +251,7 @@ def test_recipes_are_listed_shown_copied_and_validated(tmp_path, monkeypatch):
     assert "demo" in json.loads(learngene("recipes", "list", "--json").stdout)
     text = learngene("recipes", "show", "demo").stdout
     assert learngene("recipes", "copy", "demo", "mine.yaml").exit_code == 0
-    assert (tmp_path / "mine.yaml").read_text() == text
+    assert (tmp_path / "mine.yaml").read_text() == text.replace("\nname: demo\n", "\nname: mine\n")
     again = learngene("recipes", "copy", "demo", "mine.yaml")
     assert again.exit_code == 1
     assert "exists already" in again.stderr
@@ -276,3 +292,76 @@ def test_retired_fields_of_a_recipe_are_one_line():
     command = [sys.executable, "-m", "learngene_hub", "recipes", "validate", "demo", "backend=grouped"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "200"})
     assert done.stderr == "warning: demo.yaml: this version knows no backend='grouped': left out\n"
+
+
+def test_a_section_that_is_nearly_right_is_answered_with_the_section():
+    assert "did you mean `evolution`?" in learngene("recipes", "validate", "demo", "evolutoin.generations=3").stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("network.width=hello", "network.width: expected a number, found 'hello'"),
+        ("evolution.generations=0", "evolution.generations: expected 1 or more, found 0"),
+        ("data.flip=4", "data.flip: expected true or false, found 4"),
+        ("network=3", "network: expected keys below it, each with a value, found 3"),
+        ("name=X!", "name: expected small letters, digits, dots and dashes"),
+    ],
+)
+def test_a_fault_of_a_recipe_is_told_in_our_own_words(override, told):
+    assert told in words(learngene("recipes", "validate", "demo", override).stderr)
+
+
+@pytest.mark.parametrize("name", ["vgg11-mini", "vgg11-minni", "gtl/vgg11-minni"])
+def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
+    assert "did you mean `gtl/vgg11-mini`?" in words(learngene("info", name).stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("evolve demo evolutoin.generations=3", "did you mean `evolution`?"),
+        ("evolve dmeo", "did you mean `demo`?"),
+        ("evolve demo evolution.ancestor=gtl/vgg11-minni", "did you mean `gtl/vgg11-mini`?"),
+        ("recipes validate demo evolution.ancestor=gtl/vgg11-minni", "did you mean `gtl/vgg11-mini`?"),
+        ("list --for nowhere", "No file or folder nowhere"),
+        ("info vgg11-mini", "did you mean `gtl/vgg11-mini`?"),
+        ("finetune gtl/vgg11-mini --data nowhere --out new", "No file or folder nowhere"),
+        ("finetune gtl/vgg11-mini --data . --out .", "expected a new or empty folder"),
+        ("evaluate gtl/vgg11-minni", "did you mean `gtl/vgg11-mini`?"),
+        ("evaluate gtl/vgg11-mini --baselines narow", "did you mean `narrow`?"),
+        ("evaluate gtl/vgg11-mini --protocol sort", "did you mean `short`?"),
+    ],
+)
+def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path, command, told):
+    (tmp_path / "photo.png").touch()
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # whose import is an error then
+        f"sys.argv = ['learngene', *{command.split()!r}]\n"
+        "from learngene_hub.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in words(done.stderr)
+
+
+def test_info_tells_of_the_search_for_a_shape():
+    from learngene_hub.cli.genes import _search
+    from learngene_hub.gene.config import SearchRecord
+
+    record = SearchRecord(
+        generations=3,
+        width=0.25,
+        shapes=45,
+        fitness=0.61,
+        is_even=False,
+        even_fitness=0.55,
+        images=12_000,
+        seconds=9.0,
+    )
+    told = _search(SimpleNamespace(search=record))["shape"]
+    assert told.startswith(
+        "the best of 45 found by tournaments at width 0.25: fitness 0.610 on fresh tasks, an even shape 0.55"
+    )
+    assert _search(SimpleNamespace(search=None)) == {}

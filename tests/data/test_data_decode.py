@@ -116,7 +116,7 @@ def test_what_cannot_be_decoded_gives_its_reason(data, reason):
 
 def test_an_image_far_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(DataError, match="DecompressionBombError"):
+    with pytest.raises(DataError, match=r"too large, 25\d+ pixels, at most 89 million are read"):
         decode_image(encoded(Image.new("L", (50, 50))), 4)
 
 
@@ -128,10 +128,10 @@ def test_postscript_is_not_handed_to_a_program_that_would_run_it(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_an_image_of_more_pixels_than_fit_is_refused_before_it_is_decoded():
-    with pytest.raises(DataError, match="10000 x 9000 pixels, more than the 89 million that are read"):
+    with pytest.raises(DataError, match="too large, 10000 x 9000 pixels, at most 89 million are read: scale it down"):
         decode_image(b"P6 10000 9000 255\n", 4)
 
 
 def test_an_image_of_50000_pixels_a_side_is_refused():
-    with pytest.raises(DataError, match="DecompressionBombError"):
+    with pytest.raises(DataError, match=r"too large, 25\d+ pixels, at most 89 million are read"):
         decode_image(b"P6 50000 50000 255\n", 4)

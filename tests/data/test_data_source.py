@@ -149,7 +149,8 @@ def test_at_most_so_many_images_of_each_class_are_drawn_and_again_the_same(tmp_p
 def test_progress_counts_the_images_of_the_chosen_classes(folder):
     listener = Listener()
     load_classes(local(folder), ["ant"], reporter=listener)
-    assert listener.bars == [{"title": "decoding", "total": 3, "unit": "img", "done": 3}]
+    assert listener.bars[0]["title"] == "reading images"
+    assert listener.bars[1:] == [{"title": "decoding", "total": 3, "unit": "images", "done": 3}]
 
 
 def test_reading_local_files_asks_no_server(folder, monkeypatch):

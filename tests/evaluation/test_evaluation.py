@@ -1,6 +1,7 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
 import json
+import re
 import shutil
 import statistics
 from dataclasses import replace
@@ -10,16 +11,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listener import Listener
+from photo_folders import write_photos
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.core.rng import generator
-from learngene_hub.data import sample_task
-from learngene_hub.evaluation import PROTOCOLS, measuring
+from learngene_hub.data import glyph_classes, sample_task
+from learngene_hub.evaluation import PROTOCOLS, Target, measuring
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
+from learngene_hub.evaluation.measuring import EvaluationData
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.scoring import TUNING_SEED, best_rate, next_rates
+from learngene_hub.evaluation.sources import sources_of
 from learngene_hub.report.results import Results
 
 
@@ -196,11 +201,48 @@ def test_one_learning_rate_for_all_needs_no_choice(tiny_run):
 
 
 def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
-    results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,))
+    listener = Listener()
+    results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,), reporter=listener)
+    (warning,) = listener.warnings
+    assert re.fullmatch(r"tested on 8 images a class instead of 100: the class 'U.*' has 12 in all", warning)
     assert results.protocol["queries"] == 8
     assert "queries" in results.protocol["changed"]
-    with pytest.raises(LearngeneError, match="12 training images a class, but a class has only 12: lower --shots"):
+    with pytest.raises(LearngeneError, match=r"12 training images a class, but the class 'U.*' has 12 in all: lower"):
         evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
+
+
+def test_the_cost_is_told_before_the_first_network_is_trained(tiny_run, tmp_path):
+    listener = Listener()
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "out", reporter=listener)
+    # of each start: 3 tasks, and 2 tasks at each of 2 rates
+    assert re.match(r"cost: 14 networks of 3 steps, about .* of one core or GPU, more where", listener.lines[0])
+    titles = [bar["title"] for bar in listener.bars]
+    assert titles.index("measuring a few steps") < titles.index("choosing learning rates, round 1")
+    again = Listener()
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "out", reporter=again)
+    assert not any(line.startswith("cost") for line in again.lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [({"shots": 12}, "12 training images a class, but the class"), ({"ways": 9}, "lower --ways")]
+)
+def test_too_few_images_or_classes_are_refused_before_any_is_decoded(tiny_run, monkeypatch, changes, told):
+    monkeypatch.setattr(EvaluationData, "build", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(LearngeneError, match=told):
+        evaluate(tiny_run, protocol=replace(QUICK, **changes), seeds=(0,))
+
+
+def test_a_transfer_without_the_genes_images_chooses_rates_on_spare_classes_of_its_target(tiny_run, tmp_path):
+    record = load_candidates([tiny_run], data=None)[0].data.model_copy(update={"preset": None, "source": "gone"})
+    target = Target(str(write_photos(tmp_path / "photos", 2, classes=glyph_classes()[100:107])))
+    protocol, listener = replace(PROTOCOLS["transfer"], ways=3), Listener()
+    sources = sources_of([record], data=None, target=target, protocol=protocol, reporter=listener)
+    assert (len(sources["novel"].classes), len(sources["held-out"].classes)) == (4, 3)
+    assert not set(sources["novel"].classes) & set(sources["held-out"].classes)
+    assert sources["held-out"].data == sources["novel"].data
+    assert listener.lines == ["learning rates are chosen on 3 of the 7 classes of photos, on which nothing is judged"]
+    with pytest.raises(LearngeneError, match=r"7 classes are too few to judge on 4-way .* give --lr, such as 0\.02"):
+        sources_of([record], data=None, target=target, protocol=replace(protocol, ways=4), reporter=listener)
 
 
 def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):
@@ -217,6 +259,7 @@ def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkey
         return real(*args, gene=gene, **kwargs)
 
     monkeypatch.setattr(measuring, "newborn", spy)
+    monkeypatch.setattr(run_module, "tell_cost", lambda *_: None)  # which times two more networks a start
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(4,))
     assert [path for path, _, nothing in born if nothing] == [path for path, _, nothing in born if not nothing]
     assert {seed for _, seed, _ in born} == {4}

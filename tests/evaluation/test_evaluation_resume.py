@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evaluation import measuring
+from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Plan, Unit
 from learngene_hub.evaluation.starts import scratch
@@ -47,6 +48,14 @@ class _Stops(SilentReporter):
             raise KeyboardInterrupt("stopped by the test")
 
 
+def trainings(monkeypatch):
+    """A list that grows by one at every training from now on; the cost is not told, which would train too."""
+    trained, real = [], measuring.train
+    monkeypatch.setattr(run_module, "tell_cost", lambda *_: None)
+    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    return trained
+
+
 @pytest.mark.parametrize("after", [1, 7, 11])
 def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(tiny_run, tmp_path, monkeypatch, after):
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "whole")
@@ -56,8 +65,7 @@ def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(t
     for file in (tmp_path / "cut" / "tasks").iterdir():  # a line torn by a kill
         with file.open("a") as opened:
             opened.write('{"role": "nov')
-    trained, real = [], measuring.train
-    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    trained = trainings(monkeypatch)
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut")
     assert len(trained) == 2 * (2 * 2 + 3) - after
     whole, mended = ((tmp_path / name / "results.json").read_bytes() for name in ("whole", "cut"))
@@ -79,8 +87,7 @@ def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_
 @pytest.mark.slow
 def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatch):
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path)
-    trained, real = [], measuring.train
-    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    trained = trainings(monkeypatch)
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=4), seeds=(0,), out=tmp_path)
     assert len(trained) == 2
 
@@ -126,8 +133,7 @@ def test_edited_accuracies_are_measured_again(tiny_run, tmp_path, monkeypatch):
     first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
     for file in (tmp_path / "tasks").iterdir():
         file.write_text(re.sub(r'"measured": {"3": [\d.]+}', '"measured": {"3": 0.987}', file.read_text()))
-    trained, real = [], measuring.train
-    monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: trained.append(1) or real(*args, **kwargs))
+    trained = trainings(monkeypatch)
     assert evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path) == first
     assert len(trained) == 2 * (2 * 2 + 3)
 

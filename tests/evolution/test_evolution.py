@@ -191,7 +191,7 @@ class Counter(SilentReporter):
 
     @contextmanager
     def task(self, title, total, unit="it"):
-        self.total = total
+        self.total = total or self.total  # other phases have none
         yield self
 
     def advance(self, amount=1.0, **fields):

@@ -72,6 +72,7 @@ def test_the_record_says_what_was_done(tuned, tiny_run):
         assert record[start]["rates_tried"].keys() == {str(rate) for rate in RATES}
         assert [row["epoch"] for row in record[start]["epochs"]] == [1, 2]
         assert sum(map(sum, record[start]["confusion"])) == 12
+        assert sum(map(sum, record[start]["test_confusion"])) == 15
 
 
 def test_the_best_epoch_is_the_network_that_is_kept(tuned):
@@ -161,9 +162,9 @@ def test_an_interruption_leaves_nothing_behind(tiny_run, photos, tmp_path, monke
 def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp_path):
     settings, listener = Settings(epochs=1, batch_size=8, compare="scratch"), Listener()
     finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
-    bars = [bar for bar in listener.bars if bar["unit"] == "epoch"]
+    bars = [bar for bar in listener.bars if bar["unit"] == "epochs"]
     assert [bar["title"] for bar in bars] == [
-        f"training {start}, learning rate {rate} ({number} of 3)"
+        f"training {start} at {rate} ({number} of 3)"
         for start in ("learngene", "scratch")
         for number, rate in enumerate(RATES, start=1)
     ]

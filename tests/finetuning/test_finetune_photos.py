@@ -11,7 +11,8 @@ from image_tables import Listener, png, write_parquet
 from photo_folders import CLASSES, load, write_photos
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.data import DataSource, available_classes
+from learngene_hub.data import DataSource, available_classes, tell_left_out
+from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Photos
 from learngene_hub.finetuning import photos as photos_module
 from learngene_hub.finetuning.photos import load_photos
@@ -180,8 +181,37 @@ def test_one_class_is_refused(tmp_path):
 
 def test_an_empty_class_folder_is_named(photos):
     (photos / "nothing").mkdir()
-    with pytest.raises(DataError, match="no image in the class folder 'nothing'"):
+    (photos / "51").mkdir()
+    with pytest.raises(DataError, match="no images in '51', 'nothing'; add images, or remove these folders"):
         load(Photos(photos))
+    listener = Listener()
+    tell_left_out(DataSource(None, str(photos), 8), listener)
+    assert listener.warnings == [f"{photos}: no images in '51', 'nothing'; left out"]
+
+
+def test_images_at_two_depths_are_named(photos):
+    (photos / CLASSES[0] / "more").mkdir()
+    shutil.copy(photos / CLASSES[0] / "0.png", photos / CLASSES[0] / "more" / "z.png")
+    with pytest.raises(DataError, match=r"images lie at two depths, such as .*/0\.png and .*/more/z\.png; put all"):
+        load(Photos(photos))
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+def test_what_a_zip_of_a_mac_leaves_is_no_class(tmp_path, place):
+    write_photos(tmp_path / "photos" / place, 5)
+    (tmp_path / "photos" / "__MACOSX" / CLASSES[0]).mkdir(parents=True)
+    (tmp_path / "photos" / "__MACOSX" / CLASSES[0] / "0.png").write_bytes(b"no image")
+    assert len(load(Photos(tmp_path / "photos")).train) == 12
+
+
+def test_an_image_that_is_too_large_is_told_by_its_file(photos, monkeypatch):
+    monkeypatch.setattr(optional_module("PIL.Image"), "MAX_IMAGE_PIXELS", 50)  # refused from twice as many on
+    with pytest.raises(DataError) as caught:
+        load(Photos(photos))
+    message = str(caught.value)
+    assert f"{photos / CLASSES[0] / '0.png'}: too large, 900 pixels, at most 89 million are read: scale it" in message
+    assert "row" not in message
+    assert ".." not in message.replace("...", "")
 
 
 def test_a_class_of_one_image_is_named(photos):

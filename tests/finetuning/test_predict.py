@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import learngene
+from command_line import PLAIN, learngene
 from listener import Listener
 from photo_folders import CLASSES, write_photos
 
@@ -135,10 +135,11 @@ def test_predict_takes_files_by_absolute_and_by_relative_paths(tuned, photos, mo
     first, second = (next((photos / name).iterdir()) for name in CLASSES[:2])
     monkeypatch.chdir(photos)
     near = first.relative_to(photos)
+    monkeypatch.setitem(PLAIN, "COLUMNS", "400")  # else a long path is folded
     shown = learngene("predict", tuned.folder, near, second, "--top", 1)
     assert shown.exit_code == 0
     assert str(near) in shown.stdout
-    assert second.name in "".join(shown.stdout.split())  # a long path is folded
+    assert str(second) in shown.stdout
 
 
 def test_pictures_of_one_number_stand_in_one_order(tuned, tmp_path):

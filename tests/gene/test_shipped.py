@@ -20,8 +20,8 @@ from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
+from learngene_hub.gene.names import shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
-from learngene_hub.gene.source import shipped_folder, shipped_index
 from learngene_hub.recipe.recipe import Recipe
 
 NAMES = sorted(shipped_index())

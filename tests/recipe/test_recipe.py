@@ -77,7 +77,7 @@ def test_overrides_go_through_the_same_checks(tiny_file):
 
 
 def test_an_evolution_without_end_is_refused(tiny_file):
-    with pytest.raises(RecipeError, match=r"evolution\.generations: .*less than or equal to 1000000"):
+    with pytest.raises(RecipeError, match=r"evolution\.generations: expected 1000000 or less"):
         Recipe.from_file(tiny_file, ["evolution.generations=1000000000000"])
 
 

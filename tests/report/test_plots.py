@@ -11,6 +11,7 @@ from learngene_hub.report.plots import (
     draw_evolution,
     draw_starts,
     draw_sweep,
+    draw_training,
     write_png,
 )
 from learngene_hub.report.plots.evaluation import spread
@@ -127,3 +128,22 @@ def test_labels_keep_their_order_and_their_distance_and_stay_inside():
     assert all(found[above] - found[below] >= 8 - 1e-9 for below, above in pairwise(ordered))
     assert found["e"] == 10.0
     assert all(4 <= place <= 96 for place in found.values())
+
+
+def test_names_in_any_script_are_drawn_without_a_warning(tmp_path):
+    names = ["百合", "बैंगन", "каланхоэ", "زهرة", "백합", "rose"]
+    figure = draw_confusion([[1] * 6] * 6, names, title="x")
+    write_png(figure, tmp_path / "confusion.png")  # warnings are errors
+    shown = drawn(figure)
+    assert "каланхоэ" in shown
+    assert "baaigana" in shown
+    assert "[767E][5408]" in shown
+
+
+def test_the_accuracy_on_test_images_is_a_line_where_there_are_any():
+    row = {"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5}
+    outcome = {"best_epoch": 1, "epochs": [row]}
+    assert "learngene, test: 62.5 %" in drawn(
+        draw_training({"learngene": outcome | {"test_accuracy": 0.625}}, title="x")
+    )
+    assert "test" not in drawn(draw_training({"learngene": outcome}, title="x"))

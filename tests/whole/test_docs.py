@@ -16,7 +16,7 @@ from docs.joined import joined
 from docs.paired import difference
 from docs.tables import PAGES, RESULTS, ROOT, filled
 from learngene_hub.gene.folder import read_config
-from learngene_hub.gene.source import shipped_folder
+from learngene_hub.gene.names import shipped_folder
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.numbers import accuracy, points, size
 from learngene_hub.report.results import Results

@@ -1,6 +1,9 @@
 """What all pictures share: colours, size, and how they are written."""
 
+import re
+import unicodedata
 from base64 import b64encode
+from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_SOUND = re.compile(r"(?:LETTER|VOWEL SIGN|SYLLABLE) (?:\w+ )*?(\w+)$|CHARACTER (?:SARA )?(\w+)")
 GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
 MANY = 400  # marks from which on an SVG holds them as pixels: one shape each would take megabytes
 
@@ -68,5 +72,30 @@ def svg_address(figure: "Figure") -> str:
 
 
 def plain(text: str) -> str:
-    """Printable text in which a dollar sign is one, not the start of a formula."""
-    return printable(text).replace("$", r"\$")
+    """Printable text in which a dollar sign is one, not the start of a formula, and all can be drawn.
+
+    Letters that the font of matplotlib lacks, such as those of India and China, are spelt in Latin ones.
+    """
+    known = _characters()
+    drawn = "".join(char if ord(char) in known or char.isspace() else _spelt(char) for char in printable(text))
+    return drawn.replace("$", r"\$")
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """Code points that the font of pictures has."""
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(findfont("DejaVu Sans")).get_charmap())
+
+
+def _spelt(char: str) -> str:
+    """A letter by what Unicode calls it: its sound, or its number where it has none.
+
+    >>> _spelt("\u092c"), _spelt("\ubc31"), _spelt("\u767e"), _spelt("\u094d")
+    ('ba', 'baeg', '[767E]', '')
+    """
+    if sound := _SOUND.search(unicodedata.name(char, "")):
+        return (sound[1] or sound[2]).lower()
+    return "" if unicodedata.category(char)[0] == "M" else f"[{ord(char):X}]"

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Figure":
-    """Loss and accuracy by epoch, training dashed, validation solid, a dot at the epoch that was kept.
+    """Loss and accuracy by epoch, training dashed, validation solid, test dotted, a dot at the epoch that was kept.
 
     Args:
         starts: start -> `{"best_epoch", "epochs"}`, with rows `{"epoch", "train_loss", "train_accuracy", "val_loss",
-            "val_accuracy"}`, accuracies in [0, 1].
+            "val_accuracy"}`, accuracies in [0, 1]; with `"test_accuracy"` where there are test images.
         title: above the picture.
     """
     figure, panels = new_figure(width=9.0, columns=2)
@@ -28,6 +28,10 @@ def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Fi
                 axes.plot(range(1, len(values) + 1), values, style, color=colour, label=f"{start}, {name}", lw=1.5)
             axes.plot(outcome["best_epoch"], values[outcome["best_epoch"] - 1], "o", color=colour)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for start, outcome in starts.items():
+        if (test := outcome.get("test_accuracy")) is not None:
+            colour = GENE_COLOUR if start == "learngene" else OTHER_COLOUR
+            panels[1].axhline(100 * test, color=colour, ls=":", lw=1.5, label=f"{start}, test: {100 * test:.1f} %")
     panels[0].set(xlabel="epoch", ylabel="loss: cross-entropy, nats", ylim=(0, None))
     panels[1].set(xlabel="epoch", ylabel="accuracy, %", ylim=(0, 103))
     panels[1].legend(frameon=False, fontsize=8, loc="lower right")

@@ -1,0 +1,62 @@
+"""What an evaluation will cost, told before its first network is trained."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from learngene_hub.core.progress import Reporter
+from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Unit
+from learngene_hub.evaluation.protocols import Protocol
+from learngene_hub.evaluation.scoring import Cell, first_units
+from learngene_hub.workers import threads
+
+FEW, MORE = 1, 3  # steps of the networks that are timed
+
+
+def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int], reporter: Reporter) -> None:
+    """Say how many networks are still to be trained, and how long that takes one core or GPU.
+
+    The time is that of two short trainings in this process, on the device of the images.
+
+    Args:
+        cells: what is measured, and what is known of it.
+        shared: the images, with the plan.
+        seeds: of the tasks.
+        reporter: told in one line.
+    """
+    protocol = shared.plan.protocol
+    left = [sum(unit not in cell.cache for unit in first_units(protocol, seeds)) for cell in cells]
+    if not sum(left):
+        return
+    with reporter.task("measuring a few steps", None):
+        seconds = sum(count * _seconds(cell, shared) for cell, count in zip(cells, left, strict=True) if count)
+    more = "" if protocol.lr is not None else ", more where the best learning rate is not soon found"
+    reporter.line(
+        f"cost: {sum(left):,} networks of {protocol.steps:,} steps, about {_words(seconds)} of one core or GPU{more}"
+    )
+
+
+def _seconds(cell: Cell, shared: EvaluationData) -> float:
+    """Of one network of `cell`."""
+    few, more = (_timed(cell, shared, steps) for steps in (FEW, MORE))
+    return few + max(0.0, more - few) / (MORE - FEW) * (shared.plan.protocol.steps - FEW)
+
+
+def _timed(cell: Cell, shared: EvaluationData, steps: int) -> float:
+    short: Protocol = shared.plan.protocol.with_changes({"steps": steps})
+    data = replace(shared, plan=replace(shared.plan, protocol=short))
+    began = time.perf_counter()
+    with threads(THREADS):
+        data.measure(cell.start, cell.body, Unit("novel", 0, 0, short.rates[0]), lambda images: None)
+    return time.perf_counter() - began
+
+
+def _words(seconds: float) -> str:
+    """A time in words.
+
+    >>> _words(42), _words(600), _words(20_000)
+    ('42 seconds', '10 minutes', '5.6 hours')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

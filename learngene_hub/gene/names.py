@@ -1,0 +1,108 @@
+"""Names of genes: a folder, one that came with the package, or a repository of the Hub. Without torch, so quick.
+
+A folder that exists always wins. `gtl/...` names genes of the package and nothing else, `runs/...` folders, since such
+accounts of the Hub may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from learngene_hub.core.errors import GeneFileError, did_you_mean
+from learngene_hub.core.files import expanded, is_there
+from learngene_hub.hub.address import PREFIX as HUB_PREFIX
+from learngene_hub.hub.address import Address, parse_address
+
+PREFIX = "gtl/"  # of the genes that come with the package; `shipping` makes their index
+FOLDER = Path(__file__).parent.parent / "genes"
+INDEX_NAME = "index.json"
+RUNS = "runs"  # where `learngene evolve` puts its folders
+CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
+
+
+@cache
+def shipped_index() -> Mapping[str, Mapping[str, str]]:
+    """Name -> file -> sha256, in the order of the names."""
+    return MappingProxyType(json.loads((FOLDER / INDEX_NAME).read_text(encoding="utf-8")))
+
+
+def shipped_folder(name: str) -> Path:
+    """Where the gene called `name` lies."""
+    return FOLDER / name.removeprefix(PREFIX)
+
+
+def refuse_unknown(name: str) -> None:
+    """Do nothing, unless `name` can be told to be no gene without asking the Hub.
+
+    Raises:
+        GeneFileError: there is no such gene.
+        HubError: see `hub_address`.
+    """
+    if not is_there(expanded(name)) and name not in shipped_index():
+        hub_address(name)
+
+
+def hub_address(name: str) -> Address:
+    """The repository called `name`, which is neither a folder nor a gene of the package.
+
+    Raises:
+        GeneFileError: such a name is none of a repository.
+        HubError: it looks like one, but the Hub would not allow it.
+    """
+    if name.startswith(PREFIX):
+        raise _not_shipped(name)
+    if name.startswith(f"{RUNS}/"):
+        raise _no_run(name)
+    if (address := parse_address(name)) is None:
+        raise _not_there(name)
+    return address
+
+
+def hint(name: str) -> str:
+    """Folders and shipped genes that `name` may have been meant for."""
+    path = Path(name.removeprefix(HUB_PREFIX))
+    near = _near_folders(path)
+    near += difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)
+    if near:
+        return f"; did you mean `{'` or `'.join(near)}`?"
+    return f"; nor is there such a folder in {path.parent}/" if _folders_beside(path) else ""
+
+
+def _not_there(name: str) -> GeneFileError:
+    named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_index()}
+    near = [named[one] for one in difflib.get_close_matches(name, named, n=1)]
+    if near := [*_near_folders(Path(name)), *_near_folders(Path(RUNS, name)), *near]:
+        return GeneFileError(f"{name:.200}: no such folder or gene; did you mean `{'` or `'.join(near)}`?")
+    return GeneFileError(
+        f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
+        f"or one of {', '.join(shipped_index())}"
+    )
+
+
+def _not_shipped(name: str) -> GeneFileError:
+    if "@" in name:
+        return GeneFileError(f"{name}: genes of this package have no revisions; leave out what follows the @")
+    meant = did_you_mean(name, shipped_index()) or f", expected {' or '.join(shipped_index())};"
+    return GeneFileError(f"{name}: no gene of this package{meant} {_asks(name)}")
+
+
+def _no_run(name: str) -> GeneFileError:
+    near = _near_folders(Path(name))
+    meant = f"did you mean `{near[0]}`?" if near else "expected a run of `learngene evolve`"
+    asks = f"{'' if near else ';'} {_asks(name)}" if name.count("/") == 1 else ""
+    return GeneFileError(f"{name}: no such folder; {meant}{asks}")
+
+
+def _asks(name: str) -> str:
+    return f"{HUB_PREFIX}{name} asks the Hub, where anyone may own that account"
+
+
+def _near_folders(path: Path) -> list[str]:
+    return [str(path.parent / name) for name in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
+
+
+def _folders_beside(path: Path) -> list[str]:
+    return [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
