@@ -47,9 +47,9 @@ class GeneSection(Section):
         description="sets the gene's budget: as many numbers as with this fraction of the channels of every layer",
     )
     shape: Annotated[Literal["evolve", "taper"] | tuple[int, ...], BeforeValidator(_shape)] = Field(
-        "evolve",
+        "taper",
         description="channels of every layer that are gene: found by a search (`evolve`), falling by `taper`, or a "
-        "list of numbers, one for each group of channels; a recipe that gives `taper` alone means `taper`",
+        "list of numbers, one for each group of channels",
     )
     taper: float = Field(
         0.01,
@@ -65,13 +65,6 @@ class GeneSection(Section):
         "float32",
         description="of the kernels in the gene's file; float16 halves it, and rounds after the fitness was measured",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shape_of_a_taper(cls, content: object) -> object:
-        if isinstance(content, dict) and "taper" in content:
-            return {"shape": "taper", **content}
-        return content
 
 
 class ClassesSection(Section):
