@@ -204,7 +204,7 @@ def check_room_for(out: Path, recipe: Recipe, ancestor: Ancestor | None = None) 
         StorageError: it has not.
     """
     gene = sum(tensor.nbytes for tensor in gene_shape(recipe, line_channels(recipe, ancestor)).values())
-    searched = _whole_bytes(ancestor_body(recipe)) if recipe.has_search else 0
+    searched = _whole_bytes(ancestor_body(recipe)) if recipe.gene.shape == "evolve" else 0
     there = sum(file.lstat().st_size for file in (out / STATE_FOLDER).rglob("*"))
     needed = (POOLS * recipe.evolution.pool_size + 1) * gene + searched + MORE_ROOM
     files.check_room(out, needed - there, "the run")

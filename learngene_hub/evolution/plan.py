@@ -233,7 +233,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
         precision: see `plan_generation`.
         threads: see `plan_generation`.
     """
-    if not recipe.has_search:
+    if recipe.gene.shape != "evolve":
         return None
     search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)
     ancestor = replace(

@@ -111,7 +111,7 @@ def evolve(
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     ancestor = find_ancestor(recipe)
     place = pick_device(device) if engine.name == "local" else torch.device("cpu")
-    most = max(recipe.evolution.population, recipe.search.population if recipe.has_search else 1)
+    most = max(recipe.evolution.population, recipe.search.population if recipe.gene.shape == "evolve" else 1)
     workforce = make_engine(engine, device=device, local_device=place, most=most)
     _tell_of_idle_workers(engine, most, reporter)
     with claim(out), on_cpu():

@@ -108,7 +108,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
-        if self.evolution.ancestor is not None and isinstance(self.gene.shape, tuple):
+        if self.evolution.ancestor is not None and self.gene.shape != "taper":
             raise ValueError(
                 f"gene.shape: found {self.gene.shape!r:.60}, but a line that begins from evolution.ancestor has "
                 "the shape of that gene; leave one of them out"
@@ -213,11 +213,6 @@ class Recipe(Section):
         if self._text is not None:
             return self._text
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-    @property
-    def has_search(self) -> bool:
-        """Whether the gene's shape is to be found."""
-        return self.gene.shape == "evolve" and self.evolution.ancestor is None
 
     @property
     def public_text(self) -> str:

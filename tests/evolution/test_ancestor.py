@@ -13,7 +13,7 @@ from learngene_hub.data import ClassSplit
 from learngene_hub.evolution import ancestry
 from learngene_hub.evolution.ancestor import find_ancestor, line_channels
 from learngene_hub.evolution.dry_run import forecast
-from learngene_hub.evolution.plan import network_body, plan_search
+from learngene_hub.evolution.plan import network_body
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import read_config
@@ -239,15 +239,10 @@ def test_a_gene_of_grey_images_is_refused(tiny, tmp_path):
         find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
 
 
-def test_a_shape_of_its_own_is_refused_by_the_recipe(begun):
+@pytest.mark.parametrize("shape", ["evolve", "[1, 2, 3]"])
+def test_a_shape_of_its_own_is_refused_by_the_recipe(begun, shape):
     with pytest.raises(RecipeError, match=r"a line that begins from evolution\.ancestor has the shape of that gene"):
-        begun("gene.shape=[1, 2, 3]")
-
-
-def test_no_shape_is_searched_for(begun):
-    recipe = begun("gene.shape=evolve")
-    assert not recipe.has_search
-    assert plan_search(recipe, classes=2, precision="float32", threads=1) is None
+        begun(f"gene.shape={shape}")
 
 
 @pytest.mark.parametrize(
