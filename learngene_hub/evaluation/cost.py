@@ -7,16 +7,16 @@ from dataclasses import replace
 from learngene_hub.core.progress import Reporter
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Unit
 from learngene_hub.evaluation.protocols import Protocol
-from learngene_hub.evaluation.scoring import Cell, first_units
+from learngene_hub.evaluation.scoring import Cell, networks_left
 from learngene_hub.workers import threads
 
-FEW, MORE = 1, 3  # steps of the networks that are timed
+FEW, MORE = 1, 6  # steps of the networks that are timed
 
 
 def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int], reporter: Reporter) -> None:
     """Say how many networks are still to be trained, and how long that takes one core or GPU.
 
-    The time is that of two short trainings in this process, on the device of the images.
+    The time is that of short trainings in this process, on the device of the images.
 
     Args:
         cells: what is measured, and what is known of it.
@@ -25,7 +25,7 @@ def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int
         reporter: told in one line.
     """
     protocol = shared.plan.protocol
-    left = [sum(unit not in cell.cache for unit in first_units(protocol, seeds)) for cell in cells]
+    left = [networks_left(cell, protocol, seeds) for cell in cells]
     if not sum(left):
         return
     with reporter.task("measuring a few steps", None):
@@ -37,7 +37,8 @@ def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int
 
 
 def _seconds(cell: Cell, shared: EvaluationData) -> float:
-    """Of one network of `cell`."""
+    """Of one network of `cell`; the first training of a kind takes longer, so it does not count."""
+    _timed(cell, shared, FEW)
     few, more = (_timed(cell, shared, steps) for steps in (FEW, MORE))
     return few + max(0.0, more - few) / (MORE - FEW) * (shared.plan.protocol.steps - FEW)
 

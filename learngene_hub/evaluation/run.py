@@ -139,9 +139,12 @@ def evaluate(
     starts += own
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
+    name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
         old = (
-            None if folder is None else _earlier(folder, candidates, protocol, {*(one.name for one in starts), *wanted})
+            None
+            if folder is None
+            else _earlier(folder, name, candidates, protocol, {*(one.name for one in starts), *wanted})
         )
         with reporter.task("looking for images", None):
             plan = _plan(candidates, protocol, data, target, local_device, reporter)
@@ -163,7 +166,6 @@ def evaluate(
             measure = measure_with(workers, cells, worker_plan.precision)
             scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
         judged = list(zip(cells, scores, strict=True))
-        name = candidates[0].data.source if target is None else target.name
         results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
@@ -184,11 +186,14 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         raise InheritanceError(f"{start.description}: fits into no descendant: {faults[0]}")
 
 
-def _earlier(folder: Path, candidates: Sequence[Candidate], protocol: Protocol, starts: Set[str]) -> Results | None:
-    """The results in `folder`, which this evaluation may write over; None: there are none.
+def _earlier(
+    folder: Path, data: str, candidates: Sequence[Candidate], protocol: Protocol, starts: Set[str]
+) -> Results | None:
+    """The results in `folder`, which this evaluation of `data` may write over; None: there are none.
 
     Raises:
-        RunError: they are of other genes or another protocol, or have other starts; more tasks or starts may come.
+        RunError: they are of other genes, images or another protocol, or have other starts; more tasks or starts may
+            come.
     """
     sweep(folder)
     if not (folder / RESULTS_NAME).exists():
@@ -196,6 +201,7 @@ def _earlier(folder: Path, candidates: Sequence[Candidate], protocol: Protocol, 
     old = Results.load(folder)
     for what, mine, theirs in (
         ("genes", [gene.gene.config.sha256[:12] for gene in candidates], [gene.sha256[:12] for gene in old.genes]),
+        ("images", data, old.data),
         ("protocol", protocol.name, old.protocol["name"]),
         ("version of the protocol", protocol.version, old.protocol.get("version")),
         *((key, getattr(protocol, key), old.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
@@ -282,12 +288,13 @@ def _budget(
 
 
 def _tell_budget(names: Sequence[str], budget: Budget) -> None:
-    """Say what the alternatives called `names` cost, unless they are in the cache."""
+    """Say what the alternatives called `names` cost where they are not in the cache."""
     assert budget.gene.config.origin is not None
     cost = budget.gene.config.origin.cost
     budget.reporter.line(
-        f"cost: {len(names)} alternatives are made first and kept for later evaluations, each at most as costly as the "
-        f"gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; slices share one network"
+        f"cost: {len(names)} alternatives are made first, if they are not kept from before, each from as many images "
+        f"or FLOPs as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; slices "
+        "share one network"
     )
 
 

@@ -68,11 +68,13 @@ def score_all(
     ]
 
 
-def first_units(protocol: Protocol, seeds: Sequence[int]) -> list[Unit]:
-    """The networks that one cell costs at least: those of the first rates, and all tasks at one rate."""
-    rates = next_rates({}, protocol.rates) if protocol.lr is None else []
-    judged = _novel_units(protocol, seeds, rates[0] if protocol.lr is None else protocol.lr)
-    return [*judged, *(unit for lr in rates for unit in _held_out_units(protocol, lr))]
+def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> int:
+    """How many networks `cell` still costs at least: those of the first rates, and each task at one rate."""
+    rates = protocol.rates if protocol.lr is None else (protocol.lr,)
+    judged = zip(*(_novel_units(protocol, seeds, lr) for lr in rates), strict=True)
+    first = next_rates({}, protocol.rates) if protocol.lr is None else []
+    chosen_by = [(unit,) for lr in first for unit in _held_out_units(protocol, lr)]
+    return sum(not any(unit in cell.cache for unit in units) for units in (*judged, *chosen_by))
 
 
 def _novel_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Unit]:

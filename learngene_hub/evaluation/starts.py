@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
-from learngene_hub.core.errors import SelectionError, TrainingError
+from learngene_hub.core.errors import RecipeError, SelectionError, TrainingError
 from learngene_hub.core.files import alone, written
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
@@ -84,7 +84,7 @@ def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
             made = BASELINES[name](name, budget)
             more = "" if budget.ancestor is None else "; it began from the same gene"
             starts.append(replace(made, description=made.description + more))
-        except (TrainingError, SelectionError) as error:
+        except (RecipeError, TrainingError, SelectionError) as error:
             budget.reporter.warn(f"{name} is left out: {error}")
     return starts
 

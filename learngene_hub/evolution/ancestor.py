@@ -115,7 +115,7 @@ def _check_fits(gene: Learngene, name: str, body: Body) -> None:
     try:
         newborn(body, num_classes=0, gene=gene.genome, cross="zero", seed=0)
     except InheritanceError as error:
-        raise RecipeError(f"evolution.ancestor={name}: network.{error}") from None
+        raise RecipeError(f"evolution.ancestor={name}: the networks of the recipe cannot inherit it: {error}") from None
 
 
 def _sizes(structure: Structure, gene: Genome) -> dict[str, int]:

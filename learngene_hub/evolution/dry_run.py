@@ -16,7 +16,6 @@ from learngene_hub.evolution.environment import Supply, take_stock
 from learngene_hub.evolution.plan import (
     GenerationPlan,
     SearchPlan,
-    ancestor_body,
     gene_shape,
     network_body,
     pick_precision,
@@ -135,8 +134,9 @@ def evolution_flops(recipe: Recipe, body: Body) -> float:
 
 def _search_flops(recipe: Recipe) -> float:
     search = _search(recipe, "float32")
-    network = _full_network(ancestor_body(recipe))
-    return search.images * training_flops(network, recipe.data.image_size) if search else 0.0
+    if search is None:
+        return 0.0
+    return search.images * training_flops(_full_network(search.ancestor.body), recipe.data.image_size)
 
 
 def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:

@@ -21,9 +21,9 @@ from learngene_hub.data import glyph_classes, sample_task
 from learngene_hub.evaluation import PROTOCOLS, Target, measuring
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
-from learngene_hub.evaluation.measuring import EvaluationData
+from learngene_hub.evaluation.measuring import EvaluationData, Unit
 from learngene_hub.evaluation.run import Descendants
-from learngene_hub.evaluation.scoring import TUNING_SEED, best_rate, next_rates
+from learngene_hub.evaluation.scoring import TUNING_SEED, Cell, best_rate, networks_left, next_rates
 from learngene_hub.evaluation.sources import sources_of
 from learngene_hub.report.results import Results
 
@@ -221,6 +221,14 @@ def test_the_cost_is_told_before_the_first_network_is_trained(tiny_run, tmp_path
     again = Listener()
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "out", reporter=again)
     assert not any(line.startswith("cost") for line in again.lines)
+
+
+def test_networks_that_were_judged_at_any_rate_are_not_left():
+    cache = {Unit("novel", 0, 0, 0.2), Unit("novel", 0, 1, 0.1), Unit("held-out", TUNING_SEED, 0, 0.2)}
+    protocol = replace(QUICK, tasks=3, rates=(0.1, 0.2), tuning_tasks=2)
+    cell = Cell(start=None, body=None, cache=cache)
+    assert networks_left(cell, protocol, [0]) == 1 + 3  # a task of novel classes, and all but one that choose the rate
+    assert networks_left(cell, replace(protocol, lr=0.2), [0]) == 2
 
 
 @pytest.mark.parametrize(
