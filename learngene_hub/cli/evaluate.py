@@ -124,7 +124,7 @@ def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, obje
 
 def _resumable(run: "Callable[..., Results]", *arguments: object, **options: object) -> "Results":
     """Run an evaluation; on Ctrl-C say what becomes of what was done."""
-    with interruptible(f"interrupted; the same command goes on where it was, in {options['out']}"):
+    with interruptible(f"interrupted; the same command goes on from what is finished, kept in {options['out']}"):
         return run(*arguments, **options)
 
 

@@ -98,7 +98,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
             + (f", the first {evolution.founders} of one founder" if evolution.founders else ""),
             "data": _data(cost),
-            "training images": f"{cost.images:,}",
+            "images to train on": f"{cost.images:,}, repeats counted",
             "training FLOPs": f"{cost.flops:.3g}",
             "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
             "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",
@@ -118,7 +118,7 @@ def _shape(recipe: "Recipe", cost: "Forecast") -> str:
             share = cost.search_flops / cost.flops
             return (
                 f"found by a search of {cost.search_images:,} images in networks of width {width:g}, "
-                f"{share:.1%} of the FLOPs"
+                f"{share:.1%} of all FLOPs"
             )
         case "taper":
             return f"a taper of {recipe.gene.taper:g}"

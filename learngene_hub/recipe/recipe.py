@@ -319,11 +319,25 @@ def _without_retired(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], lis
     return kept, lost
 
 
+def _near(key: str) -> list[str]:
+    """The fields and sections whose last part is most like that of `key`: those of its own section, if any."""
+    section, _, leaf = key.rpartition(".")
+    known = list(
+        dict.fromkeys(
+            ".".join(parts[:end])
+            for parts in (field.split(".") for field in recipe_fields())
+            for end in range(1, len(parts) + 1)
+        )
+    )
+    like = difflib.get_close_matches(leaf, {one.rpartition(".")[2] for one in known}, n=1)
+    near = [one for one in known if one.rpartition(".")[2] in like]
+    return [one for one in near if section and one.rpartition(".")[0] == section] or near
+
+
 def _describe(fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "tuple")))
     if fault["type"] == "extra_forbidden":
-        near = [one for one in recipe_fields() if one.rpartition(".")[2] == key.rpartition(".")[2]]
-        near = near or difflib.get_close_matches(key, [*Recipe.model_fields, *recipe_fields()], n=1)
+        near = _near(key)
         return f"{key}: no such key" + (f"; did you mean `{'` or `'.join(near)}`?" if near else "")
     if fault["type"] == "missing":
         return f"{key}: missing"
