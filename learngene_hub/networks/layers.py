@@ -1,5 +1,7 @@
 """The layers our networks share."""
 
+import threading
+
 import torch
 from timm.models import register_notrace_module
 from torch import Tensor, nn
@@ -91,19 +93,28 @@ class LayersHead(nn.Module):
         return logits
 
 
+_hooked = threading.RLock()  # held while hooks are in a network, which threads may share
+
+
 def pooled_layers(stages: nn.Module, x: Tensor) -> Tensor:
-    """(batch, features, 1, 1) mean and maximum of what every batch norm in `stages` gives for images `x`."""
+    """(batch, features, 1, 1) mean and maximum of what every batch norm in `stages` gives for images `x`.
+
+    Threads take turns.
+    """
     pooled: list[Tensor] = []
+    caller = threading.get_ident()
 
     def pool(module: nn.Module, inputs: object, maps: Tensor) -> None:
-        pooled.append(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
+        if threading.get_ident() == caller:
+            pooled.append(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
 
-    hooks = [norm.register_forward_hook(pool) for norm in stages.modules() if isinstance(norm, nn.BatchNorm2d)]
-    try:
-        stages(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with _hooked:
+        hooks = [norm.register_forward_hook(pool) for norm in stages.modules() if isinstance(norm, nn.BatchNorm2d)]
+        try:
+            stages(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
     return torch.cat(pooled, dim=1)[:, :, None, None]
 
 

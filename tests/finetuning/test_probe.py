@@ -1,6 +1,7 @@
 """The probe: a linear classifier of every layer of a network that is not trained."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
@@ -89,6 +90,17 @@ def test_a_head_may_be_changed_to_one_that_reads_every_layer_and_back(network):
     assert model(images).shape == (2, features)
     model.reset_classifier(5, global_pool="avg")
     assert model(images).shape == (2, 5)
+
+
+def test_threads_may_share_a_network_that_reads_every_layer():
+    model = timm.create_model("lg_vgg11", num_classes=3, width=0.0625, global_pool="layers").eval()
+    batches = torch.rand(64, 1, 3, 32, 32)
+    with torch.inference_mode(), ThreadPoolExecutor(4) as pool:
+        expected = [model(batch) for batch in batches]
+        for batch in batches:  # beside them, no layer may be counted for another call
+            pool.submit(model.forward_intermediates, batch)
+        found = list(pool.map(torch.inference_mode()(model), batches))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
