@@ -120,9 +120,9 @@ def _finetune(
             photos,
             image_size=settings.image_size,
             gene_size=gene.config.image_size,
+            method=settings.method,
             seed=settings.seed,
             reporter=reporter,
-            times=2 if settings.method == "probe" else 1,
         )
     job = replace(job, settings=replace(settings, image_size=parts.train.image_size))
     reporter.line(_described(parts))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from learngene_hub import from_learngene
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.finetuning import Predictor, Settings, finetune
+from learngene_hub.finetuning import Photos, Predictor, Settings, finetune, rank_genes
 from learngene_hub.finetuning.probe import STRENGTHS, fit_probe
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.layers import LayersHead
@@ -115,3 +115,18 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     assert "gtl/vgg11-mini" in shown.stdout
     assert "next: learngene finetune gtl/vgg11-mini --method probe" in " ".join(shown.stderr.split())
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
+
+
+def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp_path):
+    for number, role in enumerate(("train", "val", "test")):
+        write_photos(tmp_path / role, 1, seed=number)
+    broken = next((tmp_path / "test").rglob("*.png"))
+    broken.write_bytes(b"no image")
+    hidden = next((tmp_path / "train").rglob("*.png"))
+    hidden.with_suffix(".xyz").write_bytes(b"")
+    listener = Listener()
+    names = ["gtl/vgg11-mini", "gtl/vgg11-cifar-fs"]
+    ranked = rank_genes(names, Photos(tmp_path), reporter=listener)
+    assert {one.name for one in ranked} == set(names)
+    assert len(listener.warnings) == 1
+    rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)  # one image a class
