@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import timm
 import torch
-from command_line import learngene
+from command_line import learngene, words
 from listener import Listener
 from photo_folders import write_photos
+from PIL import Image
 from safetensors.torch import load_file
 
 from learngene_hub import from_learngene
@@ -52,7 +53,9 @@ def test_what_it_leaves_is_loaded_by_timm_and_by_predict(probed):
     card = (tuned.folder / "README.md").read_text()
     assert "Probed" in card
     assert "curves.png" not in card
-    assert json.loads((tuned.folder / "finetune.json").read_text())["settings"]["method"] == "probe"
+    settings = json.loads((tuned.folder / "finetune.json").read_text())["settings"]
+    assert settings["method"] == "probe"
+    assert not settings.keys() & {"epochs", "batch_size", "lr", "patience", "flip", "crop_padding"}
 
 
 def test_it_can_be_exported_but_not_scripted(probed):
@@ -66,6 +69,21 @@ def test_the_command_takes_it(tiny_run, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", "--method", "probe")
     assert done.exit_code == 0, done.output
+
+
+def test_options_of_training_are_refused(tiny_run, tmp_path):
+    options = ("--data", tmp_path, "--out", tmp_path / "out", "--method", "probe", "--batch-size", 64, "--no-flip")
+    done = learngene("finetune", tiny_run, *options)
+    assert done.exit_code == 2
+    assert "--batch-size, --flip: only for --method full" in words(done.output)
+
+
+def test_a_probe_that_tells_nothing_is_answered_with_what_helps_a_probe(tiny_run, tmp_path):
+    photos, listener = write_photos(tmp_path / "photos", 20), Listener()
+    for place in photos.rglob("*.png"):
+        Image.new("RGB", (4, 4)).save(place)
+    finetune(tiny_run, photos, out=tmp_path / "out", settings=Settings(method="probe"), reporter=listener)
+    assert any("more images, another --image-size, or --method full may help" in one for one in listener.warnings)
 
 
 def test_its_probabilities_are_no_surer_than_the_images_left_out_allow():
