@@ -51,7 +51,7 @@ def test_what_it_leaves_is_loaded_by_timm_and_by_predict(probed):
     right = [one.classes[0][0] == one.path.parent.name for one in Predictor.load(tuned.folder).predict(places)]
     assert sum(right) / len(right) == pytest.approx(tuned.record["learngene"]["test_accuracy"])
     card = (tuned.folder / "README.md").read_text()
-    assert "Probed" in card
+    assert "Its weights were not trained; only a linear classifier was fitted" in words(card)
     assert "curves.png" not in card
     settings = json.loads((tuned.folder / "finetune.json").read_text())["settings"]
     assert settings["method"] == "probe"
