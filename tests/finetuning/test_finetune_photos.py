@@ -102,8 +102,8 @@ def test_the_line_on_the_size_says_what_is_faster(tmp_path):
         load_photos(photos, image_size=None, gene_size=42, method=method, seed=0, reporter=listener)
     assert listener.lines == [
         "photos are 120 pixels, the gene is of 42, taking 84; --image-size 42 is 4 times as fast",
-        "photos are 120 pixels, the gene is of 42, taking 42; --image-size 84 is 4 times as slow, and better where "
-        "many photos a class are",
+        "photos are 120 pixels, the gene is of 42, taking 42; --image-size 84 is 4 times as slow, and may be better "
+        "with many photos a class",
     ]
 
 
