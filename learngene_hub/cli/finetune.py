@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
 TOP = 3  # classes in a row of the table
+TRAINING = {name: f"--{name.replace('_', '-')}" for name in ("epochs", "batch_size", "lr", "patience", "flip")}
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
 
 
 def finetune(
+    context: typer.Context,
     gene: Source,
     data: Annotated[
         str, typer.Option(help="Image folder (train/ and val/, or one folder a class), Parquet folder or Hub id.")
@@ -77,6 +79,8 @@ def finetune(
     from learngene_hub.core.files import refuse_occupied
     from learngene_hub.hub.address import refuse_unknown_data
 
+    if method == "probe":
+        _refuse_training_options(context)
     refuse_unknown_data(data)
     refuse_occupied(out)
     with importing():
@@ -136,6 +140,12 @@ def predict(
         stderr.print(f"error: {one.path}: {one.fault}", markup=False)
     if faults:
         raise typer.Exit(1)
+
+
+def _refuse_training_options(context: typer.Context) -> None:
+    sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
+    if given := [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
+        raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains no weights")
 
 
 def _show(tuned: "FineTuned") -> None:

@@ -39,7 +39,7 @@ class Settings:
         flip: whether mirrored images are as good as the originals; None: as in the gene's evolution, else yes.
         seed: of the split, the newborn weights, and the batches.
         method: `full`: train all weights; `probe`: keep them as they are born, and find a linear classifier of what
-            every layer computes, with all images in the end; epochs, batches, rates and patience are not for it.
+            every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it.
         compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
 
     Raises:

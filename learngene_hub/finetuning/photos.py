@@ -85,33 +85,34 @@ class Parts:
 
 
 def load_photos(
-    photos: Photos, *, image_size: int | None, gene_size: int, seed: int, reporter: Reporter, times: int = 2
+    photos: Photos,
+    *,
+    image_size: int | None,
+    gene_size: int,
+    method: Literal["full", "probe"],
+    seed: int,
+    reporter: Reporter,
 ) -> Parts:
     """Read and divide the images.
 
     Args:
         photos: where they are.
-        image_size: side they are scaled to, in pixels; None: see `suited_size`.
+        image_size: side they are scaled to, in pixels; None: what suits gene, images and method; a line says what.
         gene_size: side of the images the gene was evolved on.
+        method: `full`: the gene's pixels; `probe`: see `probe_size`.
         seed: of a split at random.
         reporter: told of progress and of images left out.
-        times: with no image size, how many times the gene's pixels are taken at most.
 
     Raises:
         DataError: the images cannot be read, there are too few of them or of classes, or the parts do not agree.
     """
     roles, share = _roles(photos)
-    sources = {role: _source(path, photos, image_size or gene_size) for role, path in roles.items()}
-    names = _classes(sources["train"], reporter)
-    for role in sources.keys() - {"train"}:
-        _refuse_no_folders(sources[role])
-        _refuse_strangers(sources[role], names, role, reporter)
-    for source in sources.values():
-        tell_left_out(source, reporter)
-        _tell_pooled(source, reporter)
+    sources, names = _checked(roles, photos, image_size or gene_size, reporter)
     if image_size is None:
-        image_size = suited_size(sources["train"], gene_size, reporter, times=times)
-        sources = {role: replace(source, image_size=image_size) for role, source in sources.items()}
+        side = typical_side(sources["train"], reporter=reporter) or gene_size
+        image_size = probe_size(side, gene_size) if method == "probe" else gene_size
+        _tell_size(side, gene_size, image_size, reporter)
+        sources = _scaled(sources, image_size)
     train = load_classes(sources["train"], names, reporter=reporter)
     test = _with_all_classes(sources["test"], names, reporter) if "test" in sources else None
     if "val" in sources:
@@ -124,22 +125,62 @@ def load_photos(
     return parts
 
 
-def suited_size(source: DataSource, gene_size: int, reporter: Reporter, *, times: int) -> int:
-    """Up to `times` the gene's pixels, as many as the photos have, but at least the gene's; a line says so."""
-    side = typical_side(source, reporter=reporter) or gene_size
-    size = max(gene_size, min(side, times * gene_size, IMAGE_SIZES[1]))
-    line = f"photos are {side} pixels, the gene is of {gene_size}, taking {size}"
-    other, words = max(gene_size, IMAGE_SIZES[0]), "times as fast"
-    if times == 1:
-        other, words = (
-            min(side, 2 * gene_size, IMAGE_SIZES[1]),
-            "times as slow, and better where many photos a class are",
-        )
-    if (size > other) if times > 1 else (size < other):
-        factor = (max(size, other) / min(size, other)) ** 2
-        line += f"; --image-size {other} is {factor:.2g} {words}"
-    reporter.line(line)
-    return size
+def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> ImageSet:
+    """The training and validation images as one set, scaled as a probe of a gene of `gene_size` pixels takes them.
+
+    Raises:
+        DataError: see `load_photos`; a class may have a single image here.
+    """
+    roles, _ = _roles(photos)
+    roles.pop("test", None)
+    sources, names = _checked(roles, photos, gene_size, reporter)
+    side = typical_side(sources["train"], reporter=reporter) or gene_size
+    sources = _scaled(sources, probe_size(side, gene_size))
+    train = load_classes(sources["train"], names, reporter=reporter)
+    if "val" not in sources:
+        return train
+    val = _with_all_classes(sources["val"], names, reporter)
+    return ImageSet(torch.cat([train.images, val.images]), torch.cat([train.labels, val.labels]), names)
+
+
+def _checked(
+    roles: dict[str, str], photos: Photos, image_size: int, reporter: Reporter
+) -> tuple[dict[str, DataSource], tuple[str, ...]]:
+    """Role -> images, and the classes, which all of them share."""
+    sources = {role: _source(path, photos, image_size) for role, path in roles.items()}
+    names = _classes(sources["train"], reporter)
+    for role in sources.keys() - {"train"}:
+        _refuse_no_folders(sources[role])
+        _refuse_strangers(sources[role], names, role, reporter)
+    for source in sources.values():
+        tell_left_out(source, reporter)
+        _tell_pooled(source, reporter)
+    return sources, names
+
+
+def _scaled(sources: dict[str, DataSource], image_size: int) -> dict[str, DataSource]:
+    return {role: replace(source, image_size=image_size) for role, source in sources.items()}
+
+
+def probe_size(side: int, gene_size: int) -> int:
+    """Pixels that a probe takes: as many as photos of `side` have, up to twice the gene's and 224, at least the gene's.
+
+    >>> probe_size(30, 28), probe_size(500, 42), probe_size(20, 42)
+    (30, 84, 42)
+    """
+    return max(gene_size, min(side, 2 * gene_size, IMAGE_SIZES[1]))
+
+
+def _tell_size(side: int, gene_size: int, taken: int, reporter: Reporter) -> None:
+    """Say which size is taken, and what a smaller one saves, or a larger one costs."""
+    small, large = max(gene_size, IMAGE_SIZES[0]), probe_size(side, gene_size)
+    hint = ""
+    if taken > small:
+        hint = f"; --image-size {small} is {(taken / small) ** 2:.2g} times as fast"
+    elif taken < large:
+        times = (large / taken) ** 2
+        hint = f"; --image-size {large} is {times:.2g} times as slow, and may be better with many photos a class"
+    reporter.line(f"photos are {side} pixels, the gene is of {gene_size}, taking {taken}{hint}")
 
 
 def _tell_pooled(source: DataSource, reporter: Reporter) -> None:

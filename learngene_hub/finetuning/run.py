@@ -35,6 +35,11 @@ from learngene_hub.workers import on_cpu
 
 PADDED = 8  # training images are shifted by up to an 8th of their side
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
+HELP = {
+    "full": "more epochs, another learning rate or more images",
+    "probe": "more images, another --image-size, or --method full",
+}
+TRAINING = ("epochs", "batch_size", "lr", "patience", "flip")  # settings that a probe has no use for
 Start = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""
 
@@ -120,9 +125,9 @@ def _finetune(
             photos,
             image_size=settings.image_size,
             gene_size=gene.config.image_size,
+            method=settings.method,
             seed=settings.seed,
             reporter=reporter,
-            times=2 if settings.method == "probe" else 1,
         )
     job = replace(job, settings=replace(settings, image_size=parts.train.image_size))
     reporter.line(_described(parts))
@@ -136,7 +141,7 @@ def _finetune(
         "network": _network_record(network),
         "classes": list(parts.train.class_names),
         "data": parts.record(photos),
-        "settings": asdict(job.settings) | {"flip": job.flip, "crop_padding": parts.train.image_size // PADDED},
+        "settings": job.record(),
         **{start: outcome.record for start, outcome in outcomes.items()},
         "device": str(job.device),
         "seconds": round(time.monotonic() - began, 1),
@@ -211,6 +216,14 @@ class _Job:
             parts, normalisation, padding=parts.train.image_size // PADDED, flip=self.flip, device=self.device
         )
 
+    def record(self) -> dict[str, Any]:
+        """The settings that had a part in it."""
+        settings = asdict(self.settings)
+        if self.settings.method == "probe":
+            return {name: value for name, value in settings.items() if name not in TRAINING}
+        assert self.settings.image_size is not None
+        return settings | {"flip": self.flip, "crop_padding": self.settings.image_size // PADDED}
+
     @property
     def pool(self) -> str:
         """What the classifier reads, as timm calls it."""
@@ -247,7 +260,7 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         if record["val_accuracy"] <= _by_chance(record["confusion"]):
             reporter.warn(
                 f"{start}: as far as {len(images.val.labels)} validation images can tell, no better than always naming "
-                "the most frequent class; more epochs, another learning rate or more images may help"
+                f"the most frequent class; {HELP[settings.method]} may help"
             )
         outcomes[start] = outcome
     return outcomes

@@ -105,4 +105,8 @@ def _near_folders(path: Path) -> list[str]:
 
 
 def _folders_beside(path: Path) -> list[str]:
-    return [folder.name for folder in path.parent.iterdir() if folder.is_dir()] if path.parent.is_dir() else []
+    """Names to hint at; none where they may not be read, since a hint must not hide what it is for."""
+    try:
+        return [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
+    except (OSError, ValueError):  # there is no such folder, for instance
+        return []

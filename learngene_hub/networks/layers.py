@@ -1,10 +1,14 @@
 """The layers our networks share."""
 
+import threading
+
 import torch
 from timm.models import register_notrace_module
 from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]  # torch does not list it
 from torch.nn import functional as F
 
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.small_maps import convolve, pays
 
 
@@ -83,7 +87,16 @@ class LayersHead(nn.Module):
         self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(batch, classes) logits of `x` (batch, in_features, 1, 1); with `pre_logits` what they are computed of."""
+        """(batch, classes) logits of `x` (batch, in_features, 1, 1); with `pre_logits` what they are computed of.
+
+        Raises:
+            NetworkError: `x` is something else, such as the last layer's maps.
+        """
+        if not is_tracing() and x.shape[1] != self.num_features:  # type: ignore[no-untyped-call]
+            raise NetworkError(
+                f"The pool {LAYERS!r} reads {self.num_features} means and maxima of all layers, as forward_features "
+                f"gives them; found {x.shape[1]} channels, as of the last map that forward_intermediates gives"
+            )
         x = self.drop(self.norm(x.flatten(1)))
         if pre_logits:
             return x
@@ -91,19 +104,28 @@ class LayersHead(nn.Module):
         return logits
 
 
+_hooked = threading.RLock()  # held while hooks are in a network, which threads may share
+
+
 def pooled_layers(stages: nn.Module, x: Tensor) -> Tensor:
-    """(batch, features, 1, 1) mean and maximum of what every batch norm in `stages` gives for images `x`."""
+    """(batch, features, 1, 1) mean and maximum of what every batch norm in `stages` gives for images `x`.
+
+    Threads take turns.
+    """
     pooled: list[Tensor] = []
+    caller = threading.get_ident()
 
     def pool(module: nn.Module, inputs: object, maps: Tensor) -> None:
-        pooled.append(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
+        if threading.get_ident() == caller:
+            pooled.append(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
 
-    hooks = [norm.register_forward_hook(pool) for norm in stages.modules() if isinstance(norm, nn.BatchNorm2d)]
-    try:
-        stages(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with _hooked:
+        hooks = [norm.register_forward_hook(pool) for norm in stages.modules() if isinstance(norm, nn.BatchNorm2d)]
+        try:
+            stages(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
     return torch.cat(pooled, dim=1)[:, :, None, None]
 
 

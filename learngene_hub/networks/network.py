@@ -85,7 +85,7 @@ class StagedNetwork(LearngeneNetwork):
     `LayersHead`, which reads every layer.
 
     Attributes:
-        num_features: channels of what `forward_features` gives.
+        num_features: channels of what `forward_features` gives; with the pool `layers` means and maxima of every layer.
     """
 
     def __init__(
@@ -144,6 +144,8 @@ class StagedNetwork(LearngeneNetwork):
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """The last feature map of images `x`, and those that the stages end in; every name here is timm's.
 
+        The last map is what `forward_features` gives, unless the pool is `layers`.
+
         Args:
             x: (batch, in_chans, height, width).
             indices: of the stages, from the end if negative; a number: the last so many; None: all.
@@ -167,9 +169,13 @@ class StagedNetwork(LearngeneNetwork):
         return chosen if intermediates_only else (x, chosen)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(batch, classes) logits of feature maps `x`; with `pre_logits` the (batch, last_channels) pooled features.
+        """(batch, classes) logits of what `forward_features` gave; with `pre_logits` (batch, num_features) features.
 
-        The flag, like every name here, is timm's.
+        The flag, like every name here, is timm's. The last map of `forward_intermediates` will do too, but not with the
+        pool `layers`.
+
+        Raises:
+            NetworkError: with the pool `layers`, `x` does not have the features of every layer.
         """
         scores: Tensor = self.head(x, pre_logits=pre_logits)
         return scores

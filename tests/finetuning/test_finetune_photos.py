@@ -84,13 +84,13 @@ def test_a_class_folder_beside_train_is_refused(tmp_path):
 
 def heard(photos):
     listener = Listener()
-    return load_photos(photos, image_size=8, gene_size=8, seed=0, reporter=listener), listener.warnings
+    return load_photos(photos, image_size=8, gene_size=8, method="full", seed=0, reporter=listener), listener.warnings
 
 
 @pytest.mark.parametrize(("gene_size", "taken"), [(28, 30), (12, 24), (40, 40)])
-def test_images_are_scaled_to_twice_the_genes_pixels_where_they_have_them(photos, gene_size, taken):
+def test_a_probe_has_images_scaled_to_twice_the_genes_pixels_where_they_have_them(photos, gene_size, taken):
     listener = Listener()
-    parts = load_photos(Photos(photos), image_size=None, gene_size=gene_size, seed=0, reporter=listener)
+    parts = load_photos(Photos(photos), image_size=None, gene_size=gene_size, method="probe", seed=0, reporter=listener)
     assert parts.train.image_size == parts.val.image_size == taken
     assert f"photos are 30 pixels, the gene is of {gene_size}, taking {taken}" in listener.lines[0]
 
@@ -98,12 +98,12 @@ def test_images_are_scaled_to_twice_the_genes_pixels_where_they_have_them(photos
 def test_the_line_on_the_size_says_what_is_faster(tmp_path):
     listener = Listener()
     photos = Photos(write_photos(tmp_path / "photos", 3, size=120))
-    load_photos(photos, image_size=None, gene_size=42, seed=0, reporter=listener)
-    load_photos(photos, image_size=None, gene_size=42, seed=0, reporter=listener, times=1)
+    for method in ("probe", "full"):
+        load_photos(photos, image_size=None, gene_size=42, method=method, seed=0, reporter=listener)
     assert listener.lines == [
         "photos are 120 pixels, the gene is of 42, taking 84; --image-size 42 is 4 times as fast",
-        "photos are 120 pixels, the gene is of 42, taking 42; --image-size 84 is 4 times as slow, and better where "
-        "many photos a class are",
+        "photos are 120 pixels, the gene is of 42, taking 42; --image-size 84 is 4 times as slow, and may be better "
+        "with many photos a class",
     ]
 
 
@@ -237,7 +237,7 @@ def test_files_that_are_no_images_by_their_names_are_told(photos):
         (photos / CLASSES[0] / name).write_bytes(b"?")
     (photos / "README.md").write_text("not in a class folder")
     listener = Listener()
-    load_photos(Photos(photos), image_size=28, gene_size=28, seed=0, reporter=listener)
+    load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
     (warning,) = listener.warnings
     assert "left out 3 files that are no images by their names, such as " in warning
     assert f"{CLASSES[0]}/" in warning

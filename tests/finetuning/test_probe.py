@@ -1,18 +1,20 @@
 """The probe: a linear classifier of every layer of a network that is not trained."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
 import torch
-from command_line import learngene
+from command_line import learngene, words
 from listener import Listener
 from photo_folders import write_photos
+from PIL import Image
 from safetensors.torch import load_file
 
 from learngene_hub import from_learngene
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.finetuning import Predictor, Settings, finetune
+from learngene_hub.finetuning import Photos, Predictor, Settings, finetune, rank_genes
 from learngene_hub.finetuning.probe import STRENGTHS, fit_probe
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.layers import LayersHead
@@ -49,9 +51,11 @@ def test_what_it_leaves_is_loaded_by_timm_and_by_predict(probed):
     right = [one.classes[0][0] == one.path.parent.name for one in Predictor.load(tuned.folder).predict(places)]
     assert sum(right) / len(right) == pytest.approx(tuned.record["learngene"]["test_accuracy"])
     card = (tuned.folder / "README.md").read_text()
-    assert "Probed" in card
+    assert "Its weights were not trained; only a linear classifier was fitted" in words(card)
     assert "curves.png" not in card
-    assert json.loads((tuned.folder / "finetune.json").read_text())["settings"]["method"] == "probe"
+    settings = json.loads((tuned.folder / "finetune.json").read_text())["settings"]
+    assert settings["method"] == "probe"
+    assert not settings.keys() & {"epochs", "batch_size", "lr", "patience", "flip", "crop_padding"}
 
 
 def test_it_can_be_exported_but_not_scripted(probed):
@@ -65,6 +69,21 @@ def test_the_command_takes_it(tiny_run, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", "--method", "probe")
     assert done.exit_code == 0, done.output
+
+
+def test_options_of_training_are_refused(tiny_run, tmp_path):
+    options = ("--data", tmp_path, "--out", tmp_path / "out", "--method", "probe", "--batch-size", 64, "--no-flip")
+    done = learngene("finetune", tiny_run, *options)
+    assert done.exit_code == 2
+    assert "--batch-size, --flip: only for --method full" in words(done.output)
+
+
+def test_a_probe_that_tells_nothing_is_answered_with_what_helps_a_probe(tiny_run, tmp_path):
+    photos, listener = write_photos(tmp_path / "photos", 20), Listener()
+    for place in photos.rglob("*.png"):
+        Image.new("RGB", (4, 4)).save(place)
+    finetune(tiny_run, photos, out=tmp_path / "out", settings=Settings(method="probe"), reporter=listener)
+    assert any("more images, another --image-size, or --method full may help" in one for one in listener.warnings)
 
 
 def test_its_probabilities_are_no_surer_than_the_images_left_out_allow():
@@ -85,10 +104,23 @@ def test_a_head_may_be_changed_to_one_that_reads_every_layer_and_back(network):
     assert model.eval()(images).shape == (2, 3)
     assert model.get_classifier().weight.shape == (3, features)
     assert model.forward_head(model.forward_features(images), pre_logits=True).shape == (2, model.num_features)
+    with pytest.raises(NetworkError, match=f"reads {features} means and maxima of all layers.* found"):
+        model.forward_head(model.forward_intermediates(images)[0])
     model.reset_classifier(0)
     assert model(images).shape == (2, features)
     model.reset_classifier(5, global_pool="avg")
     assert model(images).shape == (2, 5)
+
+
+def test_threads_may_share_a_network_that_reads_every_layer():
+    model = timm.create_model("lg_vgg11", num_classes=3, width=0.0625, global_pool="layers").eval()
+    batches = torch.rand(64, 1, 3, 32, 32)
+    with torch.inference_mode(), ThreadPoolExecutor(4) as pool:
+        expected = [model(batch) for batch in batches]
+        for batch in batches:  # beside them, no layer may be counted for another call
+            pool.submit(model.forward_intermediates, batch)
+        found = list(pool.map(torch.inference_mode()(model), batches))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
@@ -103,3 +135,18 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     assert "gtl/vgg11-mini" in shown.stdout
     assert "next: learngene finetune gtl/vgg11-mini --method probe" in " ".join(shown.stderr.split())
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
+
+
+def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp_path):
+    for number, role in enumerate(("train", "val", "test")):
+        write_photos(tmp_path / role, 1, seed=number)
+    broken = next((tmp_path / "test").rglob("*.png"))
+    broken.write_bytes(b"no image")
+    hidden = next((tmp_path / "train").rglob("*.png"))
+    hidden.with_suffix(".xyz").write_bytes(b"")
+    listener = Listener()
+    names = ["gtl/vgg11-mini", "gtl/vgg11-cifar-fs"]
+    ranked = rank_genes(names, Photos(tmp_path), reporter=listener)
+    assert {one.name for one in ranked} == set(names)
+    assert len(listener.warnings) == 1
+    rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)  # one image a class

@@ -20,7 +20,7 @@ from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
-from learngene_hub.gene.names import shipped_folder, shipped_index
+from learngene_hub.gene.names import refuse_unknown, shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
 from learngene_hub.recipe.recipe import Recipe
 
@@ -103,6 +103,16 @@ def test_list_shows_the_shipped_genes_with_no_network():
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one():
     with pytest.raises(GeneFileError, match=f"no gene of this package; did you mean `{NAMES[0]}`"):
         from_learngene(NAMES[0][:-1], num_classes=5)
+
+
+def test_neighbours_that_cannot_be_read_do_not_hide_that_there_is_no_such_gene(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "beside").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(GeneFileError, match="no such folder"):
+        refuse_unknown(str(tmp_path / "besides"))
 
 
 def test_a_wrong_account_is_answered_with_the_right_name(hub):

@@ -191,7 +191,12 @@ def photos(root, classes, images):
 def test_too_few_classes_or_images_to_fine_tune_on_are_told(tmp_path, classes, images, message):
     with pytest.raises(DataError, match=message):
         load_photos(
-            Photos(photos(tmp_path, classes, images)), image_size=28, gene_size=28, seed=0, reporter=SilentReporter()
+            Photos(photos(tmp_path, classes, images)),
+            image_size=28,
+            gene_size=28,
+            method="full",
+            seed=0,
+            reporter=SilentReporter(),
         )
 
 
