@@ -156,7 +156,7 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
     for part in (
         "network",
         "gene",
-        "training images",
+        "images to train on",
         "training FLOPs",
         "memory",
         "checkpoint",
