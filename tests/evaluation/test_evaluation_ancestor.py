@@ -12,7 +12,6 @@ from learngene_hub import Learngene, evaluate
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.evaluation import pretraining
 from learngene_hub.evaluation.candidates import ancestor_of, load_candidates
-from learngene_hub.evaluation.starts import BASELINES
 from learngene_hub.evolution.run import evolve
 from learngene_hub.genome.surgery import extract
 from learngene_hub.recipe.recipe import Recipe
@@ -93,10 +92,10 @@ def test_an_ablation_begins_from_the_same_gene_and_other_shapes_are_left_out(beg
 
 
 @pytest.mark.slow
-def test_every_other_alternative_can_begin_from_it(begun_run, beside):
-    results = evaluate(begun_run, protocol=ONE, baselines=["all"], seeds=(0,))
-    made = [name for name in BASELINES if name not in OTHER_SHAPES]
-    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *made]
+def test_a_wider_network_and_a_slice_can_begin_from_it(begun_run, beside):
+    names = ["weight-selection", "bn-slice"]
+    results = evaluate(begun_run, protocol=ONE, baselines=names, seeds=(0,))
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *names]
 
 
 def test_an_ancestor_that_is_not_there_is_asked_for(begun_run, tmp_path, monkeypatch):
