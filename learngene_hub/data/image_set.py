@@ -83,6 +83,12 @@ class Normalisation:
     mean: Channels
     std: Channels
 
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalisation":
+        """That of the three numbers each that a gene's config and timm's `pretrained_cfg` hold."""
+        (red, green, blue), (red_std, green_std, blue_std) = mean, std
+        return cls((red, green, blue), (red_std, green_std, blue_std))
+
     def __post_init__(self) -> None:
         if not all(0.0 <= value <= 1.0 for value in self.mean):
             raise DataError(f"Channel means must lie in [0, 1], got {self.mean}")

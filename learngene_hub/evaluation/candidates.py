@@ -47,9 +47,7 @@ class Candidate:
     @property
     def normalisation(self) -> Normalisation:
         """Of its images."""
-        red, green, blue = self.gene.config.mean
-        red_std, green_std, blue_std = self.gene.config.std
-        return Normalisation((red, green, blue), (red_std, green_std, blue_std))
+        return Normalisation.of(self.gene.config.mean, self.gene.config.std)
 
     @property
     def flops(self) -> float:

@@ -38,9 +38,7 @@ class Ancestor:
     @property
     def normalisation(self) -> Normalisation:
         """Of its images, and of all that its line sees."""
-        red, green, blue = self.gene.config.mean
-        red_std, green_std, blue_std = self.gene.config.std
-        return Normalisation((red, green, blue), (red_std, green_std, blue_std))
+        return Normalisation.of(self.gene.config.mean, self.gene.config.std)
 
     @property
     def key(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
 def _left_out_accuracy(gene: Learngene, images: ImageSet) -> float:
     network = from_learngene(gene, num_classes=images.num_classes, global_pool=LAYERS)
     cfg = network.pretrained_cfg
-    normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
+    normalisation = Normalisation.of(cfg["mean"], cfg["std"])
     ready = on_device(images, normalisation, padding=0, flip=False, device=torch.device("cpu"))
     features = layer_features(network, ready)
     return fit_probe(cast("LayersHead", network.head), features, ready.labels).left_out_accuracy

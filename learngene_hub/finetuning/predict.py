@@ -105,7 +105,7 @@ class Predictor:
     def probabilities(self, images: Tensor) -> Tensor:
         """(n, classes) probabilities for `images` of shape (n, 3, size, size), uint8."""
         cfg = self.network.pretrained_cfg
-        normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
+        normalisation = Normalisation.of(cfg["mean"], cfg["std"])
         batches = ImageBatches.build(images, normalisation, padding=0, flip=False)
         logits: Tensor = self.network(batches.plain(torch.arange(len(images))))
         return logits.softmax(dim=1)

@@ -211,7 +211,7 @@ class _Job:
 
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg
-        normalisation = Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]))
+        normalisation = Normalisation.of(cfg["mean"], cfg["std"])
         return Loaded.build(
             parts, normalisation, padding=parts.train.image_size // PADDED, flip=self.flip, device=self.device
         )
