@@ -3,6 +3,7 @@
     python -m docs.paired NEW/few-shot.json learngene 60 OLD/few-shot.json narrow 60
 
 A start is given by its file, its name and when it was measured. Both files need tasks of the same kind and classes.
+Six more arguments, and so on, are another such pair, of another draw of the genes: then all tasks are taken together.
 """
 
 import sys
@@ -20,11 +21,18 @@ def difference(first: Results, start: str, at: str, second: Results, other: str,
     Raises:
         ValueError: the tasks are not of the same kind.
     """
+    mine, theirs = zip(*_pairs(first, start, at, second, other, other_at), strict=True)
+    return points(paired(mine, theirs)), len(mine)
+
+
+def _pairs(
+    first: Results, start: str, at: str, second: Results, other: str, other_at: str
+) -> list[tuple[float, float]]:
+    """The accuracies of both on every task that they share."""
     if first.classes != second.classes or any(first.protocol[key] != second.protocol[key] for key in SHAPE):
         raise ValueError("expected tasks of the same classes, ways and images in both files, found others")
     mine, theirs = _by_task(first, start, at), _by_task(second, other, other_at)
-    shared = sorted(mine.keys() & theirs.keys())
-    return points(paired([mine[task] for task in shared], [theirs[task] for task in shared])), len(shared)
+    return [(mine[task], theirs[task]) for task in sorted(mine.keys() & theirs.keys())]
 
 
 def _by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], float]:
@@ -35,6 +43,9 @@ def _by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], flo
 
 
 if __name__ == "__main__":
-    file, start, at, other_file, other, other_at = sys.argv[1:]
-    found, tasks = difference(Results.load(file), start, at, Results.load(other_file), other, other_at)
-    sys.stdout.write(f"{start} minus {other}: {found} points on {tasks} tasks\n")
+    pairs = []
+    for place in range(1, len(sys.argv), 6):
+        file, start, at, other_file, other, other_at = sys.argv[place : place + 6]
+        pairs += _pairs(Results.load(file), start, at, Results.load(other_file), other, other_at)
+    found = points(paired(*zip(*pairs, strict=True)))
+    sys.stdout.write(f"{start} minus {other}: {found} points on {len(pairs)} tasks\n")
