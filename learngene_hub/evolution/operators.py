@@ -47,7 +47,7 @@ def exchange(
         generator: see `mutate`.
     """
     return {
-        name: _of_channels(_exchange(group.size // group.unit, sizes[name] // group.unit, rate, generator), group.unit)
+        name: group.channels_of(_exchange(group.size // group.unit, sizes[name] // group.unit, rate, generator))
         for name, group in groups.items()
     }
 
@@ -164,8 +164,3 @@ def _exchange(total: int, kept: int, rate: float, generator: torch.Generator) ->
     order = torch.arange(total)
     order[leaving], order[entering[:count]] = entering[:count], leaving
     return order
-
-
-def _of_channels(order: Tensor, unit: int) -> Tensor:
-    """The order of channels that an order of units of `unit` channels means."""
-    return (order[:, None] * unit + torch.arange(unit)).flatten()

@@ -8,38 +8,46 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from learngene_hub.core.errors import TrainingError
 from learngene_hub.core.rng import generator
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import State, extract, reorder
-from learngene_hub.networks import Axes, Structure
+from learngene_hub.networks import Axes, Group, Structure, in_blocks
 
-Ranking = Callable[[State, Sequence[Axes], int, int], Tensor]
-"""State, tensors that write one group, channels wanted, seed -> `(channels,)` worth of every channel of the group."""
+Ranking = Callable[[State, Sequence[Axes], Group, int, int], Tensor]
+"""State, tensors that write one group, the group, channels wanted, seed -> `(channels,)` worth of its channels."""
 
 
-def magnitude(state: State, writers: Sequence[Axes], wanted: int, seed: int) -> Tensor:
+def magnitude(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
     """Sum of the absolute weights of the kernels that make the channel (Li 2017, arXiv:1608.08710)."""
-    kernels = [state[axes.name] for axes in writers if len(axes.dims) > 1]
-    return sum((kernel.abs().flatten(1).sum(dim=1) for kernel in kernels), torch.tensor(0.0))
+    kernels = [_by_channel(state[axes.name], axes) for axes in writers if len(axes.dims) > 1]
+    return sum((kernel.abs().sum(dim=1) for kernel in kernels), torch.tensor(0.0))
 
 
-def batch_norm(state: State, writers: Sequence[Axes], wanted: int, seed: int) -> Tensor:
-    """Absolute weight of the channel's batch norm (network slimming: Liu 2017, arXiv:1708.06519)."""
+def batch_norm(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
+    """Absolute weight of the channel's batch norm (network slimming: Liu 2017, arXiv:1708.06519).
+
+    Raises:
+        TrainingError: it has none.
+    """
+    if not any(axes.is_statistic for axes in writers):
+        raise TrainingError("the network has layers without a batch norm")
     weights = [state[axes.name] for axes in writers if len(axes.dims) == 1 and axes.name.endswith(".weight")]
     return sum((weight.abs() for weight in weights), torch.tensor(0.0))
 
 
-def at_random(state: State, writers: Sequence[Axes], wanted: int, seed: int) -> Tensor:
+def at_random(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
     """A random number."""
-    return torch.rand(_channels(state, writers), generator=generator(seed, "random slice", str(writers[0].dims[0])))
+    name = writers[0].dims[writers[0].place]
+    return torch.rand(group.size, generator=generator(seed, "random slice", str(name)))
 
 
-def evenly(state: State, writers: Sequence[Axes], wanted: int, seed: int) -> Tensor:
-    """1 for `wanted` evenly spaced channels, 0 for the others (weight selection: Xu 2024, arXiv:2311.18823)."""
-    total = _channels(state, writers)
+def evenly(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
+    """1 for `wanted` evenly spaced channels, in whole units, else 0 (weight selection: Xu 2024, arXiv:2311.18823)."""
+    total, wanted = group.size // group.unit, wanted // group.unit
     worth = torch.zeros(total)
     worth[torch.arange(wanted) * total // wanted] = 1
-    return worth
+    return worth.repeat_interleave(group.unit)
 
 
 def cut(state: State, structure: Structure, sizes: Mapping[str, int], ranking: Ranking, *, seed: int) -> Genome:
@@ -53,11 +61,16 @@ def cut(state: State, structure: Structure, sizes: Mapping[str, int], ranking: R
         seed: of random rankings.
     """
     orders = {}
-    for group, wanted in sizes.items():
-        writers = [axes for layer in structure.writers(group) for axes in layer.tensors]
-        orders[group] = ranking(state, writers, wanted, seed).argsort(descending=True, stable=True)
+    for name, wanted in sizes.items():
+        group = structure.groups[name]
+        layers = structure.writers(name)
+        writers = [axes for layer in layers for axes in layer.tensors if axes.dims[axes.place] == name]
+        worth = ranking(state, writers, group, wanted, seed).reshape(-1, group.unit).sum(dim=1)
+        orders[name] = group.channels_of(worth.argsort(descending=True, stable=True))
     return extract(reorder(state, structure, orders), structure, sizes)
 
 
-def _channels(state: State, writers: Sequence[Axes]) -> int:
-    return state[writers[0].name].shape[0]
+def _by_channel(kernel: Tensor, axes: Axes) -> Tensor:
+    """`(channels, numbers)`: what of `kernel` writes each channel."""
+    view = in_blocks(kernel, axes)
+    return view.movedim(axes.place + view.ndim - kernel.ndim, 0).flatten(1)

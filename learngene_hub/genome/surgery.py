@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learngene_hub.core.errors import InheritanceError
 from learngene_hub.genome.genome import Genome
-from learngene_hub.networks import IMAGE, Axes, Layer, Structure, in_blocks, joined, part, reordered
+from learngene_hub.networks import IMAGE, Axes, Layer, Structure, in_blocks, joined, part, refitted, reordered
 from learngene_hub.networks.structure import REFUSE
 
 State = Mapping[str, Tensor]
@@ -26,13 +26,7 @@ def extract(state: State, structure: Structure, sizes: Mapping[str, int]) -> Gen
         structure: of the network.
         sizes: group -> channels that are gene, 1 <= size <= the group's channels.
     """
-    tensors = {
-        axes.name: joined(part(state[axes.name], axes, sizes), axes)
-        .detach()
-        .clone(memory_format=torch.contiguous_format)
-        for axes in structure.tensors
-    }
-    return Genome(tensors, dict(sizes))
+    return Genome({axes.name: _cut(state[axes.name], axes, sizes) for axes in structure.tensors}, dict(sizes))
 
 
 def carried_channels(structure: Structure, gene: Genome) -> dict[str, int]:
@@ -130,6 +124,11 @@ def inherited_parts(state: State, structure: Structure, gene: Genome) -> dict[st
     }
 
 
+def _cut(tensor: Tensor, axes: Axes, sizes: Mapping[str, int]) -> Tensor:
+    leading = joined(part(tensor, axes, sizes), axes).detach().clone(memory_format=torch.contiguous_format)
+    return refitted(leading, axes, before=tensor.shape, after=leading.shape)
+
+
 def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, int], *, cross: str) -> None:
     for axes in layer.tensors:
         target, source = newborn[axes.name], gene.tensors[axes.name]
@@ -138,12 +137,25 @@ def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, i
             source = _for_image_channels(source, place, target.shape[place], layer.name)
         _check_fits(target, source, axes, carried, layer)
         view = part(target, axes, carried)
-        view.copy_(in_blocks(source, axes))
-    if cross == "zero" and layer.reads != IMAGE:
-        kernel = in_blocks(newborn[layer.kernel.name], layer.kernel)
-        writes = kernel.ndim - len(layer.kernel.dims)
-        rows, others = kernel.narrow(writes, 0, carried[layer.writes]), kernel.shape[writes + 1] - carried[layer.reads]
-        rows.narrow(writes + 1, carried[layer.reads], others).zero_()
+        view.copy_(in_blocks(refitted(source, axes, before=source.shape, after=target.shape), axes))
+    if cross == "zero":
+        _cut_off(newborn, layer, carried)
+
+
+def _cut_off(newborn: State, layer: Layer, carried: Mapping[str, int]) -> None:
+    """Let other channels tell the gene's nothing, by a kernel or by a layer norm that sees all of them."""
+    for axes in layer.tensors:
+        tensor, written = in_blocks(newborn[axes.name], axes), carried[layer.writes]
+        shift = tensor.ndim - len(axes.dims)
+        if axes == layer.kernel and axes.dims[1:] and layer.reads != IMAGE:
+            _rest(tensor.narrow(shift, 0, written), shift + 1, carried[layer.reads]).zero_()
+        if axes.layer_norm == "summand":
+            _rest(tensor, axes.place, written).zero_()
+
+
+def _rest(tensor: Tensor, place: int, count: int) -> Tensor:
+    """The view of `tensor` behind the first `count` of a dimension."""
+    return tensor.narrow(place, count, tensor.shape[place] - count)
 
 
 def _check_fits(target: Tensor, source: Tensor, axes: Axes, carried: Mapping[str, int], layer: Layer) -> None:

@@ -18,7 +18,7 @@ from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.genome.surgery import extract as extract_genome
 from learngene_hub.genome.surgery import inherit as inherit_genome
 from learngene_hub.inheritance.freezing import freeze, unfreeze
-from learngene_hub.networks import IMAGE, LearngeneNetwork, check_image_size, plan_structure, walkable
+from learngene_hub.networks import IMAGE, Group, LearngeneNetwork, check_image_size, plan_structure, walkable
 
 _BY_THE_GENE = "the gene brings its network, its weights and what to normalise images with"
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
@@ -225,16 +225,20 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
     """
     network = walkable(model)
     counts = network.channel_counts()
-    channels = _all_channels(channels, counts)
+    channels = _all_channels(channels, network.structure.groups)
     if channels.keys() != counts.keys():
         odd = ", ".join(sorted(map(str, counts.keys() ^ channels.keys())))
         raise InheritanceError(
             f"channels: expected a number for each group of channel_counts(), wrong or missing: {odd}"
         )
     for group, limit in counts.items():
-        if not (isinstance(channels[group], Integral) and 1 <= channels[group] <= limit):
+        unit = network.structure.groups[group].unit
+        if not (
+            isinstance(channels[group], Integral) and 1 <= channels[group] <= limit and channels[group] % unit == 0
+        ):
+            units = f" in units of {unit}" * (unit > 1)
             raise InheritanceError(
-                f"group {group}: expected 1 to {limit} channels of the gene, found {channels[group]}"
+                f"group {group}: expected 1 to {limit} channels of the gene{units}, found {channels[group]}"
             )
     channels = {group: int(channels[group]) for group in counts}
     genome = extract_genome(network.state_dict(), network.structure, channels)
@@ -242,7 +246,7 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
     return Learngene(tensors, _config_of(network, channels))
 
 
-def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, int]:
+def _all_channels(channels: object, groups: Mapping[str, Group]) -> Mapping[str, int]:
     """Group -> channels, where one fraction may stand for all groups."""
     if isinstance(channels, Mapping):
         return channels
@@ -251,7 +255,7 @@ def _all_channels(channels: object, counts: Mapping[str, int]) -> Mapping[str, i
         raise InheritanceError(
             f"channels: expected a fraction above 0 and up to 1, or a number for each group, found {channels!r}"
         )
-    return {group: max(1, round(count * share)) for group, count in counts.items()}
+    return {name: group.unit * max(1, round(group.size * share / group.unit)) for name, group in groups.items()}
 
 
 def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:

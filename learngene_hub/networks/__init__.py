@@ -5,7 +5,7 @@ return a `LearngeneNetwork`: a timm model whose `structure` lists its layers, th
 """
 
 from learngene_hub.families import FAMILIES
-from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, in_blocks, joined, part, reordered
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, in_blocks, joined, part, refitted, reordered
 from learngene_hub.networks.build import build, family, plan_structure, walkable
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import IMAGE_SIZES, Birth, Family, Layer, Structure, check_image_size
@@ -30,6 +30,7 @@ __all__ = [
     "load_timm_folder",
     "part",
     "plan_structure",
+    "refitted",
     "reordered",
     "save_timm_folder",
     "walkable",

@@ -4,8 +4,10 @@ Layers that are added together must keep the same channels, so channels are not 
 learngene is the leading channels of every group: all surgery on a network is a loop over its `Axes` (ours).
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +31,10 @@ class Group:
     size: int
     unit: int = 1
 
+    def channels_of(self, units: Tensor) -> Tensor:
+        """`(channels,)` int64: the channels of these `(units,)`, in their order."""
+        return (units[:, None] * self.unit + torch.arange(self.unit)).flatten()
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -41,12 +47,20 @@ class Axes:
         blocks: blocks of the group one behind the other in the first dimension, such as 3 for a fused query, key and
             value.
         is_statistic: not trained, such as a running mean.
+        layer_norm: for a group that only layer norms read. `summand`: it adds to the group, the tensor's first.
+            `weight`: it is the weight of such a norm.
     """
 
     name: str
     dims: tuple[str | int, ...]
     blocks: int = 1
     is_statistic: bool = False
+    layer_norm: Literal["summand", "weight"] | None = None
+
+    @property
+    def place(self) -> int:
+        """Of the first dimension that is a group's: what the tensor writes, or what it is the norm of."""
+        return next(place for place, dim in enumerate(self.dims) if isinstance(dim, str))
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Shape of the tensor where the groups have these `sizes`."""
@@ -94,3 +108,25 @@ def reordered(tensor: Tensor, axes: Axes, orders: Mapping[str, Tensor]) -> Tenso
         if isinstance(dim, str) and dim in orders:
             view = torch.index_select(view, position + shift, orders[dim].to(view.device))
     return joined(view, axes)
+
+
+def refitted(tensor: Tensor, axes: Axes, *, before: Sequence[int], after: Sequence[int]) -> Tensor:
+    """The same part of `tensor`, for layer norms that see the channels of `after`, no longer those of `before` (ours).
+
+    Where all other channels are zero, what such a norm gives for the part is the same, but for its epsilon: it takes
+    away the mean, so what is added to the group may lack it, which leaves a mean of zero over any number of channels;
+    and the variance is that over the part alone times the part's share, whose root goes into the norm's weight.
+
+    Args:
+        tensor: a part of one, see `part`, without a dimension for blocks.
+        axes: its dimensions.
+        before: shape of the tensor it was a part of.
+        after: shape of the tensor it becomes a part of.
+    """
+    match axes.layer_norm:
+        case "summand":
+            return tensor - tensor.mean(dim=axes.place, keepdim=True)
+        case "weight":
+            return tensor * math.sqrt(before[axes.place] / after[axes.place])
+        case None:
+            return tensor

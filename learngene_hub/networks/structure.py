@@ -6,6 +6,7 @@ A family of networks says here all that surgery needs to know of it; see `learng
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, SupportsFloat
 
 from torch import Tensor
@@ -75,7 +76,7 @@ class Layer:
 
     Attributes:
         name: of the module that holds the kernel, such as `stages.0.0.conv`.
-        tensors: the kernel first.
+        tensors: of it, in the network's order.
         reads: group of its inputs.
         writes: group of its outputs.
         if_absent: how it is born where the gene lacks it.
@@ -89,8 +90,8 @@ class Layer:
 
     @property
     def kernel(self) -> Axes:
-        """The tensor that leads from `reads` to `writes`."""
-        return self.tensors[0]
+        """The tensor that leads from `reads` to `writes`; the first where none does, as in a layer norm."""
+        return next((axes for axes in self.tensors if axes.dims[:2] == (self.writes, self.reads)), self.tensors[0])
 
 
 @dataclass(frozen=True)
@@ -205,29 +206,39 @@ def check_image_size(image_size: int | None) -> None:
 
 
 def resolve_groups(
-    base: Mapping[str, int], *, width: float, channels: Mapping[str, int] | None, name: str
+    base: Mapping[str, int],
+    *,
+    width: float,
+    channels: Mapping[str, int] | None,
+    name: str,
+    units: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Group]:
-    """Every group: `base` times `width` channels, at least 1, or exactly `channels` where given (ours).
+    """Every group: `base` times `width` channels, at least 1 unit, or exactly `channels` where given (ours).
 
     Args:
         base: group to channels at width 1.
         width: factor, above 0 and up to `MOST_WIDTH`.
-        channels: group to channels for every group of `base`, at least 1 each, or None.
+        channels: group to channels for every group of `base`, whole units and at least 1 each, or None.
         name: family of the network, for messages.
+        units: group to the unit of its channels, where that is not 1.
 
     Raises:
-        NetworkError: `width` is out of range, or `channels` misses a group, has an unknown one, or empties one.
+        NetworkError: `width` is out of range, or `channels` misses a group, has an unknown one, empties one, or cuts a
+            unit.
     """
     if not (isinstance(width, SupportsFloat) and 0 < float(width) <= MOST_WIDTH):
         raise NetworkError(
             f"{name} has no width {width!r}; choose a number above 0 and up to {MOST_WIDTH}, such as 0.5 or 1.0."
         )
+    units = {group: units.get(group, 1) for group in base}
     if channels is None:
-        return {group: Group(max(1, round(count * width))) for group, count in base.items()}
+        return {group: Group(unit * max(1, round(base[group] * width / unit)), unit) for group, unit in units.items()}
     _refuse_groups("misses groups", [group for group in base if group not in channels], name=name)
     _refuse_groups("names unknown groups", [group for group in channels if group not in base], name=name)
     _refuse_groups("leaves less than 1 channel in", [group for group in base if channels[group] < 1], name=name)
-    return {group: Group(channels[group]) for group in base}
+    odd = [f"{group} (units of {unit})" for group, unit in units.items() if channels[group] % unit]
+    _refuse_groups("cuts a unit in", odd, name=name)
+    return {group: Group(channels[group], unit) for group, unit in units.items()}
 
 
 def _refuse_groups(fault: str, groups: list[str], *, name: str) -> None:

@@ -5,13 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learngene_hub.core.errors import InheritanceError
+from learngene_hub.core.errors import InheritanceError, NetworkError, TrainingError
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.operators import exchange, mutate
 from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.importance import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract, inherit, reorder
 from learngene_hub.networks import IMAGE, Axes, Group, Layer, Structure, part
-from learngene_hub.networks.structure import linear_classifier
+from learngene_hub.networks.structure import linear_classifier, resolve_groups
 
 HEAD = 4  # channels of one head of attention
 QKV = Axes("qkv.weight", ("heads", "stream"), blocks=3)
@@ -110,3 +111,82 @@ def test_mutation_keeps_units_together(rate, seed):
 def test_a_genome_of_tensors_alone_knows_its_sizes():
     gene = extract(state(), STRUCTURE, SIZES)
     assert Genome.of(gene.tensors, STRUCTURE).sizes == SIZES
+
+
+NORM = tuple(
+    Axes(f"norm.{name}", ("stream",), layer_norm="weight" if name == "weight" else None) for name in ("weight", "bias")
+)
+TOKENS = Axes("tokens", (1, 5, "stream"), layer_norm="summand")
+NORMED = Structure(
+    depth=1,
+    width=1.0,
+    layers=(
+        Layer("tokens", (TOKENS, Axes("first.weight", ("stream", IMAGE), layer_norm="summand")), IMAGE, "stream"),
+        Layer("qkv", (*NORM, QKV), "stream", "heads"),
+    ),
+    groups={"stream": Group(6), "heads": Group(3 * HEAD, unit=HEAD)},
+    classifier=linear_classifier("head.weight", "heads"),
+)
+
+
+def normed(seed, structure_sizes):
+    shapes = {axes.name: axes.shape({IMAGE: 3, **structure_sizes}) for axes in NORMED.tensors}
+    return {
+        name: torch.rand(shape, generator=generator(seed, name), dtype=torch.float64) for name, shape in shapes.items()
+    }
+
+
+def queries(tensors):
+    stream = tensors["tokens"][0] + tensors["first.weight"].sum(dim=1)
+    x = torch.nn.functional.layer_norm(stream, stream.shape[1:], tensors["norm.weight"], tensors["norm.bias"], eps=0.0)
+    return (x @ tensors["qkv.weight"].T).unflatten(1, (3, -1))  # (tokens, 3, heads)
+
+
+def test_a_layer_norm_over_more_channels_gives_the_genes_what_it_gives_them_alone():
+    gene = extract(normed(0, NORMED.channels), NORMED, SIZES)
+    born = inherit(normed(1, NORMED.channels), NORMED, gene, cross="zero")
+    torch.testing.assert_close(queries(born)[:, :, :HEAD], queries(gene.tensors))
+    again = extract(born, NORMED, SIZES)
+    assert all(torch.allclose(again.tensors[name], gene.tensors[name]) for name in gene.tensors)
+    assert not born["tokens"][:, :, 2:].any()
+    assert not born["first.weight"][2:].any()
+
+
+def test_what_layer_norms_take_away_is_no_part_of_a_gene():
+    whole = normed(0, NORMED.channels)
+    gene = extract(whole, NORMED, NORMED.channels)
+    torch.testing.assert_close(queries(gene.tensors), queries(whole))
+    torch.testing.assert_close(gene.tensors["tokens"].mean(dim=2), torch.zeros(1, 5, dtype=torch.float64))
+
+
+def test_with_random_cross_other_channels_stay_as_they_are():
+    gene, other = extract(normed(0, NORMED.channels), NORMED, SIZES), normed(1, NORMED.channels)
+    born = inherit(other, NORMED, gene, cross="random")
+    assert torch.equal(born["tokens"][:, :, 2:], other["tokens"][:, :, 2:])
+    assert torch.equal(born["qkv.weight"][:HEAD, 2:], other["qkv.weight"][:HEAD, 2:])
+
+
+@pytest.mark.parametrize("ranking", [magnitude, at_random, evenly])
+def test_slices_are_cut_by_units(ranking):
+    units = torch.arange(3 * HEAD, dtype=torch.float64) // HEAD + 1
+    whole = state() | {"qkv.weight": units.repeat(3)[:, None].expand(-1, 6).clone()}
+    kept = cut(whole, STRUCTURE, {"stream": 6, "heads": 2 * HEAD}, ranking, seed=0).tensors["qkv.weight"]
+    found = kept.unflatten(0, (3, 2, HEAD))
+    assert all(len(unit.unique()) == 1 for block in found for unit in block)
+    if ranking is magnitude:
+        assert found[0, :, 0, 0].tolist() == [3, 2]
+    if ranking is evenly:
+        assert sorted(found[0, :, 0, 0].tolist()) == [1, 2]
+
+
+def test_a_network_without_batch_norms_has_no_slice_of_its_best_norms():
+    with pytest.raises(TrainingError, match="layers without a batch norm"):
+        cut(state(), STRUCTURE, SIZES, batch_norm, seed=0)
+
+
+def test_a_width_gives_whole_units_and_channels_must_be_whole_ones():
+    options = {"name": "toy", "units": {"heads": 64}}
+    groups = resolve_groups({"stream": 192, "heads": 192}, width=0.5, channels=None, **options)
+    assert groups == {"stream": Group(96), "heads": Group(128, unit=64)}
+    with pytest.raises(NetworkError, match=r"cuts a unit in: heads \(units of 64\)"):
+        resolve_groups({"stream": 192, "heads": 192}, width=1, channels={"stream": 3, "heads": 96}, **options)
