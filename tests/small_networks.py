@@ -8,6 +8,7 @@ from learngene_hub.networks import (
     FAMILIES,
     build,
     family,
+    plan_structure,
 )
 
 TINY = 0.0625
@@ -17,6 +18,7 @@ every_network = pytest.mark.parametrize("network", list(FAMILIES))
 
 
 every_resnet = pytest.mark.parametrize("network", RESNETS)
+every_convolutional_network = pytest.mark.parametrize("network", [name for name in FAMILIES if "vit" not in name])
 every_network_of_ours = pytest.mark.parametrize("network", [name for name in FAMILIES if name not in OF_TIMM])
 every_network_of_timm = pytest.mark.parametrize("network", OF_TIMM)
 
@@ -56,6 +58,11 @@ def deeper(network):
 def entry(network):
     """The name under which timm makes a network of any width and depth."""
     return f"lg_{network}" if network in OF_TIMM else network
+
+
+def units(network, counts=1):
+    """So many units of every group."""
+    return {name: counts * group.unit for name, group in plan_structure(network).groups.items()}
 
 
 def is_classifier(model, name):

@@ -165,10 +165,12 @@ def _check_fits(target: Tensor, source: Tensor, axes: Axes, carried: Mapping[str
         ours <= theirs for ours, theirs in zip(needed, target.shape, strict=True)
     ):
         return
-    inputs = sizes.get(layer.reads, 0)
+    reads = layer.reads in axes.dims[1:]
+    what = "kernel" if reads else axes.name
+    inputs = f", with {sizes[layer.reads]} inputs carried to it," if reads else ""
     raise InheritanceError(
-        f"layer {layer.name}: the gene's kernel {tuple(source.shape)}, with {inputs} inputs carried to it, does not "
-        f"fit into the network's {tuple(target.shape)}; use the gene's network family, at least as wide as the gene"
+        f"layer {layer.name}: the gene's {what} {tuple(source.shape)}{inputs} does not fit into the network's "
+        f"{tuple(target.shape)}; use the gene's network family, at least as wide as the gene"
     )
 
 

@@ -118,7 +118,7 @@ def from_learngene(
         width: factor on the channels of every layer, at which the network is at least as wide as the gene; None: as the
             gene's own network.
         depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; 18, 10 or
-            34 for `resnet18`; None: as the gene's own network.
+            34 for `resnet18`; 6, 4, 9 or 12 for `vit_tiny_patch4_32`; None: as the gene's own network.
         image_size: pixels of a side of your images, from 28 to 224, of which `model.pretrained_cfg` tells; None: those
             the gene was evolved at. The network takes images of any size.
         revision: branch, tag or commit of the Hub.

@@ -8,12 +8,14 @@ from small_networks import (
     build_on_meta,
     deeper,
     depths,
+    every_convolutional_network,
     every_network,
     every_resnet,
     images,
     is_classifier,
     parameter_count,
     tiny,
+    units,
 )
 from torch import nn
 
@@ -52,7 +54,7 @@ def test_every_usual_image_size_gives_one_score_per_class(network, size, in_chan
     assert model.in_chans == in_chans
 
 
-@every_network
+@every_convolutional_network
 def test_an_image_of_28_pixels_keeps_its_last_pixel(network):
     assert min(tiny(network).forward_features(images(28)).shape[-2:]) == 1
 
@@ -67,14 +69,14 @@ def test_a_training_step_reaches_every_parameter(network, size):
 
 @every_network
 def test_width_scales_every_group(network):
-    full = build_on_meta(network).channel_counts()
+    full = build_on_meta(network).structure.groups
     half = build_on_meta(network, width=0.5).channel_counts()
-    assert half == {group: count // 2 for group, count in full.items()}
+    assert half == {name: group.unit * round(group.size / group.unit / 2) for name, group in full.items()}
 
 
 @every_network
-def test_the_narrowest_width_keeps_one_channel(network):
-    assert set(build_on_meta(network, width=1e-6).channel_counts().values()) == {1}
+def test_the_narrowest_width_keeps_one_unit(network):
+    assert build_on_meta(network, width=1e-6).channel_counts() == units(network)
 
 
 @every_network
@@ -108,7 +110,7 @@ def test_extra_blocks_go_to_the_last_stage_first(depth, blocks):
     assert blocks_per_stage(depth) == blocks
 
 
-@every_network
+@every_convolutional_network
 @pytest.mark.parametrize("step", [0, 1, 2, -1])
 def test_specs_cover_every_convolution_and_norm_once(network, step):
     model = tiny(network, depth=depths(network)[step])
@@ -123,7 +125,7 @@ def test_specs_cover_every_convolution_and_norm_once(network, step):
     assert {name for name, _ in model.named_parameters() if not is_classifier(model, name)} == {*walked}
 
 
-@every_network
+@every_convolutional_network
 @pytest.mark.parametrize("in_chans", [1, 3])
 def test_shapes_are_the_channel_counts_of_the_groups(network, in_chans):
     model = tiny(network, depth=deeper(network), in_chans=in_chans)
@@ -153,7 +155,7 @@ def test_a_planned_layout_is_that_of_the_network_built(network, step, in_chans):
 def test_a_planned_layout_has_the_default_depth_or_the_channels_given(network):
     model = build_on_meta(network)
     assert plan_structure(network) == model.structure
-    channels = dict.fromkeys(model.channel_counts(), 3)
+    channels = units(network, 3)
     assert plan_structure(network, channels=channels) == build_on_meta(network, channels=channels).structure
 
 
@@ -218,7 +220,7 @@ def test_an_extra_block_with_a_zeroed_last_norm_is_exactly_the_identity(network,
 
 @every_network
 def test_given_channels_make_a_thin_network(network):
-    channels = {group: 1 + number for number, group in enumerate(build_on_meta(network).channel_counts())}
+    channels = {group: (1 + number) * unit for number, (group, unit) in enumerate(units(network).items())}
     model = tiny(network, channels=channels)
     assert model.channel_counts() == channels
     assert model(images(32)).shape == (2, 5)

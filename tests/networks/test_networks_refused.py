@@ -25,7 +25,8 @@ pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
 @pytest.mark.parametrize(("name", "hint"), [("vgg11", r"; did you mean `lg_vgg11`\?"), ("swin", "")])
 def test_an_unknown_name_is_answered_with_the_known_ones_and_one_that_is_like_it(make, name, hint):
     with pytest.raises(
-        NetworkError, match=rf"network '{name}': expected one of lg_vgg11, .*lg_resnet12_wide, resnet18{hint}$"
+        NetworkError,
+        match=rf"network '{name}': expected one of lg_vgg11, .*lg_resnet12_wide, resnet18, vit_tiny_patch4_32{hint}$",
     ):
         make(name)
 
@@ -99,7 +100,9 @@ def test_missing_unknown_and_empty_groups_are_refused_by_name(network):
 def test_a_network_of_timm_cannot_be_walked():
     with torch.device("meta"):
         resnet = timm.create_model("vgg11", num_classes=5)
-    message = r"known: lg_vgg11, lg_resnet12, lg_resnet12_wide, resnet18\. Found timm\.models\.vgg\.VGG"
+    message = (
+        r"known: lg_vgg11, lg_resnet12, lg_resnet12_wide, resnet18, vit_tiny_patch4_32\. Found timm\.models\.vgg\.VGG"
+    )
     with pytest.raises(NetworkError, match=message):
         walkable(resnet)
 

@@ -7,15 +7,16 @@ import timm
 import torch
 from small_networks import (
     TINY,
-    build_on_meta,
     deeper,
     entry,
+    every_convolutional_network,
     every_network,
     every_network_of_ours,
     every_resnet,
     images,
     is_classifier,
     tiny,
+    units,
 )
 from timm.models import group_parameters, save_for_hf
 from torch import nn
@@ -72,7 +73,7 @@ def test_without_classes_the_pooled_features_come_out(network):
     assert isinstance(model.get_classifier(), nn.Identity)
 
 
-@every_network
+@every_convolutional_network
 def test_forward_is_the_head_of_the_features(network):
     model, x = tiny(network), images(32)
     features = model.forward_features(x)
@@ -83,7 +84,7 @@ def test_forward_is_the_head_of_the_features(network):
     torch.testing.assert_close(model(x), model.get_classifier()(pooled))
 
 
-@every_network
+@every_convolutional_network
 def test_the_head_says_how_many_features_its_pool_gives(network):
     model = tiny(network)
     model.reset_classifier(4, "catavgmax")
@@ -91,7 +92,7 @@ def test_the_head_says_how_many_features_its_pool_gives(network):
     assert model.forward_head(model.forward_features(images(32)), pre_logits=True).shape[1] == model.head_hidden_size
 
 
-@every_network
+@every_convolutional_network
 def test_a_reset_classifier_has_the_new_classes(network):
     model = tiny(network)
     model.reset_classifier(7)
@@ -101,7 +102,7 @@ def test_a_reset_classifier_has_the_new_classes(network):
     assert model(images(84)).ndim == 4
 
 
-@every_network
+@every_convolutional_network
 def test_feature_maps_are_those_of_the_stages(network):
     whole = tiny(network)
     model = timm.create_model(entry(network), width=TINY, features_only=True).eval()
@@ -131,7 +132,7 @@ def test_maps_that_there_are_not_are_refused(network):
             model.forward_intermediates(x, **wrong)
 
 
-@every_network
+@every_convolutional_network
 @pytest.mark.parametrize("kind", ["list", "hook", "fx"])
 def test_feature_maps_can_be_chosen(network, kind):
     model = timm.create_model(
@@ -150,7 +151,7 @@ def test_the_configuration_names_real_layers_and_a_neutral_input(network):
     assert cfg["architecture"] == entry(network)
     assert model.network_name == network
     side = timm.data.resolve_data_config({}, model=model)["input_size"][-1]
-    assert side == (32 if entry(network) == network else 64)
+    assert side == (64 if network == "resnet18" else 32)
     assert cfg["mean"] == cfg["std"] == (0.5, 0.5, 0.5)
 
 
@@ -162,7 +163,7 @@ def test_a_saved_network_comes_back_equal(network, variant, tmp_path):
         "half": {"width": TINY / 2},
         "deep": {"depth": deeper(network)},
         "grey": {"in_chans": 1},
-        "thin": {"channels": dict.fromkeys(build_on_meta(network).channel_counts(), 3)},
+        "thin": {"channels": units(network, 3)},
     }[variant]
     model = tiny(network, **kwargs)
     model.reset_classifier(4)
@@ -179,10 +180,10 @@ def test_weights_given_as_an_overlay_adapt_to_the_image_and_the_classes(network)
     model = tiny(network)
     overlay = {"state_dict": model.state_dict(), "num_classes": 5}
     grey = build(network, num_classes=9, in_chans=1, width=TINY, pretrained=True, pretrained_cfg_overlay=overlay)
-    for spec in model.structure.layers:
-        source = model.get_parameter(f"{spec.name}.weight")
-        expected = source.sum(1, keepdim=True) if spec.reads == IMAGE else source
-        assert torch.equal(grey.get_parameter(f"{spec.name}.weight"), expected)
+    for axes in model.structure.tensors:
+        source = model.state_dict()[axes.name]
+        expected = source.sum(1, keepdim=True) if IMAGE in axes.dims else source
+        assert torch.equal(grey.state_dict()[axes.name], expected)
 
 
 @every_network

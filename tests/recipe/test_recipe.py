@@ -159,7 +159,7 @@ def test_every_shipped_recipe_is_valid_and_carries_its_header(name):
 
 
 def test_the_recipes_the_project_promises_are_shipped():
-    promised = {"demo", "cifar_fs_vgg11", "cifar_fs_resnet12", "miniimagenet", "miniimagenet_vgg11"}
+    promised = {"demo", "cifar_fs_vgg11", "cifar_fs_resnet12", "cifar_fs_vit", "miniimagenet", "miniimagenet_vgg11"}
     assert promised <= shipped_recipes().keys()
 
 
