@@ -71,7 +71,10 @@ def build(
     }
     if chosen.timm is not None:
         if timm_kwargs.get("global_pool") == LAYERS:
-            raise NetworkError(f"{network}: timm's own class cannot read every layer; use global_pool='avg'")
+            raise NetworkError(
+                f"{network}: expected a pool of timm's, found 'layers', which its class does not know; use "
+                "global_pool='avg', or --method full in a fine-tuning"
+            )
         network, arguments = published_as(network, chosen, arguments)
     return walkable(timm.create_model(network, **arguments))
 

@@ -45,6 +45,7 @@ def described(model: nn.Module, network: str, structure: Structure) -> Learngene
         depth=structure.depth,
         width=structure.width,
         channel_counts=partial(dict, structure.channels),
+        reads_layers=False,
         inheritance=None,
         hold=None,
     )
