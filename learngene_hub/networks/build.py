@@ -71,7 +71,10 @@ def build(
     }
     if chosen.timm is not None:
         if timm_kwargs.get("global_pool") == LAYERS:
-            raise NetworkError(f"{network}: timm's own class cannot read every layer; use global_pool='avg'")
+            raise NetworkError(
+                f"{network}: expected a pool of timm's, found 'layers', which its class does not know; use "
+                "global_pool='avg', or --method full in a fine-tuning"
+            )
         network, arguments = published_as(network, chosen, arguments)
     return walkable(timm.create_model(network, **arguments))
 
@@ -124,13 +127,13 @@ def built_by(architecture: str, arguments: Mapping[str, object]) -> tuple[str, d
     """
     for name in FAMILIES:
         of_timm = family(name).timm
-        if of_timm is not None and architecture == f"{OURS}{name}":
-            return name, dict(arguments)
         published = {} if of_timm is None else of_timm.published
         for depth in sorted(published, key=lambda depth: -len(published[depth][1])):  # those that ask for most first
             known, needed = published[depth]
-            if architecture == known and all(arguments.get(key) == value for key, value in needed.items()):
-                others = {key: value for key, value in arguments.items() if key not in needed}
+            others = {key: value for key, value in arguments.items() if key not in needed or value != needed[key]}
+            if architecture == f"{OURS}{name}" and arguments.get("depth") == depth:
+                return name, {**others, "depth": depth}
+            if architecture == known and len(arguments) - len(others) == len(needed):
                 return name, {**others, "depth": depth}
     return architecture, dict(arguments)
 

@@ -45,6 +45,7 @@ def described(model: nn.Module, network: str, structure: Structure) -> Learngene
         depth=structure.depth,
         width=structure.width,
         channel_counts=partial(dict, structure.channels),
+        reads_layers=False,
         inheritance=None,
         hold=None,
     )
@@ -114,10 +115,15 @@ def of_sizes(
     kind = _timm_class(family)
     structure = family.structure(depth=family.depths[0] if depth is None else depth, width=width, channels=channels)
     name, published = kind.published[structure.depth]
+    for argument in published.keys() & timm_kwargs.keys():
+        if timm_kwargs[argument] != published[argument]:
+            raise NetworkError(
+                f"{network}: {argument} is always {published[argument]}, found {timm_kwargs[argument]}; leave it out"
+            )
     device = torch.get_default_device()
     with torch.device("meta"):
         model: nn.Module = timm.model_entrypoint(name)(
-            num_classes=num_classes, in_chans=in_chans, **published, **timm_kwargs
+            num_classes=num_classes, in_chans=in_chans, **{**published, **timm_kwargs}
         )
         _resize(model, structure, {IMAGE: in_chans, CLASSES: num_classes, **structure.channels})
     kind.note_sizes(model, structure)

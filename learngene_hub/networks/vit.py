@@ -151,7 +151,7 @@ def _note_sizes(model: VisionTransformer, structure: Structure) -> None:
 
 
 def _published(depth: int) -> tuple[str, dict[str, Any]]:
-    sizes = {"img_size": _SIZE, "patch_size": _PATCH, "depth": depth}
+    sizes = {"img_size": [_SIZE, _SIZE], "patch_size": _PATCH, "depth": depth, "global_pool": "token"}
     return "vit_tiny_patch16_224", sizes | {"dynamic_img_size": True, "dynamic_img_pad": True}
 
 
@@ -171,6 +171,8 @@ def lg_vit_tiny_patch4_32(pretrained: bool = False, **kwargs: object) -> nn.Modu
         pretrained: load weights; timm refuses unless the caller names a source, since none are published.
         **kwargs: see `timm_class.create_of_sizes`.
     """
+    if kwargs.get("features_only"):
+        kwargs = {"feature_cls": "getter", "out_indices": 3, **kwargs}  # as for timm's own: the last three blocks
     return create_of_sizes(_NAME, FAMILY, pretrained, **kwargs)
 
 

@@ -42,9 +42,13 @@ def test_a_toy_family_is_evolved_loaded_and_judged(toy, tiny, tmp_path):
 # Those of lg_vgg11, the network of the tiny recipe, are compared in test_evolution.py and test_engine_runs.py.
 
 
-@pytest.fixture
-def residual(tiny):
-    return tiny("network.name=lg_resnet12", "evolution.generations=2", "evolution.population=2")
+VIT = "vit_tiny_patch4_32"
+
+
+@pytest.fixture(params=["lg_resnet12", "resnet18", VIT])
+def residual(request, tiny):
+    width = "network.width=0.4" if request.param == VIT else "network.width=0.06"  # room for two heads
+    return tiny(f"network.name={request.param}", width, "evolution.generations=2", "evolution.population=2")
 
 
 def weights(run):

@@ -71,6 +71,16 @@ def test_images_of_other_sizes_are_more_tokens():
     assert model(x).shape == (2, 7)
 
 
+def test_an_argument_that_the_family_settles_is_refused():
+    with pytest.raises(NetworkError, match="vit_tiny_patch4_32: patch_size is always 4, found 8; leave it out"):
+        tiny(VIT, patch_size=8)
+
+
+def test_maps_of_the_last_blocks_are_given_as_by_timms_own():
+    maps = timm.create_model(f"lg_{VIT}", width=0.1, features_only=True)(images(32))
+    assert [one.shape for one in maps] == [(2, 19, 8, 8)] * 3
+
+
 def test_with_the_epsilon_of_its_norms_the_gene_computes_nearly_what_it_computes_alone(gene):
     alone = gene_network(Body(VIT), gene.sizes, num_classes=0)
     alone.load_state_dict(dict(gene.tensors))
