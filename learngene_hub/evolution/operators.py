@@ -86,7 +86,7 @@ def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator)
 def recombine_shapes(first: Shape, second: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
     """A child of two shapes: the fraction of every group is that of either parent, then fitted to the budget (ours).
 
-    Uniform crossover. The mean of both parents instead made children too much alike (docs/experiments.md, entry 25).
+    Uniform crossover. The mean of both parents instead made children too much alike (docs/log, entry 25).
 
     Args:
         first: a parent.
