@@ -132,7 +132,7 @@ def _starts(name: str) -> Iterable[Sequence[str]]:
     """All starts beside the gene called `name`, the best first."""
     results = gene_results(PREFIX + name)[FEW_SHOT]
     measure = results.headline
-    yield "start", "what it inherits", "learning rate", "accuracy, %", "gain over scratch", "lead of learngene", *_COSTS
+    yield "start", "what it inherits", "learning rate", "accuracy, %", "gain over scratch", "lead of the gene", *_COSTS
     for one in ranked(results.descendants[0], measure):
         gain = numbers.points(one.gain[measure]) if one.gain else ""
         lead = numbers.points(one.lead[measure]) if one.lead else ""

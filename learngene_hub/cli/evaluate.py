@@ -50,11 +50,11 @@ def evaluate(
     network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
     width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",
     depth: Annotated[str, typer.Option(help="Their depths, such as 11,13.")] = "",
-    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.")] = None,
-    shots: Annotated[int | None, typer.Option(min=1, help="Training images a class.")] = None,
-    queries: Annotated[int | None, typer.Option(min=1, help="Test images a class.")] = None,
+    ways: Annotated[int | None, typer.Option(min=2, help="Classes per task.")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Training images per class.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Test images per class.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
-    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks a seed.")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks per seed.")] = None,
     lr: Annotated[
         float | None,
         typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best."),
@@ -69,7 +69,7 @@ def evaluate(
 ) -> None:
     """Compare genes with networks from scratch, on new classes.
 
-    Descendants of all are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
+    Networks from every start are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
     interrupted evaluation goes on where it was.
     """
     from learngene_hub.core.files import is_there

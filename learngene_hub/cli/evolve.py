@@ -41,7 +41,7 @@ def evolve(
         bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
     ] = False,
 ) -> None:
-    """Evolve a learngene as a recipe says; the gene ends up in OUT/gene.
+    """Evolve a learngene by a recipe; the gene is written to OUT/gene.
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """

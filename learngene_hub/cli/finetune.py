@@ -27,7 +27,7 @@ def finetune(
     context: typer.Context,
     gene: Source,
     data: Annotated[
-        str, typer.Option(help="Image folder (train/ and val/, or one folder a class), Parquet folder or Hub id.")
+        str, typer.Option(help="Image folder (train/ and val/, or one per class), Parquet folder or Hub id.")
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
@@ -60,12 +60,12 @@ def finetune(
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Mirror images. Default: as the gene's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of split, weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for split, weights and batches.")] = 0,
     compare: Annotated[
         Literal["scratch"] | None, typer.Option(help="Also train the same network without the gene.")
     ] = None,
     on_corrupt: Annotated[
-        Literal["refuse", "skip"], typer.Option(metavar="refuse|skip", help="Unreadable images.")
+        Literal["refuse", "skip"], typer.Option(metavar="refuse|skip", help="Images that cannot be read.")
     ] = "refuse",
     image_column: Annotated[str | None, typer.Option(help="Column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels, if it is unusual.")] = None,
@@ -124,7 +124,7 @@ def predict(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what images show; exit 1 if one of them cannot be read."""
+    """Name the classes of images; exit 1 if one cannot be read."""
     with importing():
         from learngene_hub.finetuning import Predictor
 

@@ -36,7 +36,7 @@ Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE", callbac
 
 
 def list_genes(
-    hub: Annotated[bool, typer.Option("--hub", help="Those on the Hub, not those of this package.")] = False,
+    hub: Annotated[bool, typer.Option("--hub", help="List genes of the Hub, not those of this package.")] = False,
     author: Annotated[str | None, typer.Option(help="User or organisation of the Hub.")] = None,
     network: Annotated[str | None, typer.Option(help="Such as lg_vgg11.")] = None,
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
@@ -48,7 +48,7 @@ def list_genes(
 ) -> None:
     """List genes: those of this package, or those on the Hub.
 
-    Of the Hub, the 200 most downloaded at most.
+    At most the 200 most downloaded genes of the Hub are listed.
     """
     from learngene_hub.hub.address import refuse_unknown_data
 
@@ -72,7 +72,7 @@ def list_genes(
 
 
 def info(gene: Source, as_json: AsJson = False) -> None:
-    """Show what a gene is and how it came to be.
+    """Show what a gene is and how it was made.
 
     Of a gene on the Hub only the config and the card are fetched.
     """

@@ -99,11 +99,11 @@ def evolve(
     Raises:
         RecipeError: the recipe is at fault.
         RunError: `out` holds another run, or another process is in it.
-        DataError: the images cannot be had; or the gene that the recipe begins from knows some that are to be new.
-        GeneFileError, HubError: that gene cannot be had.
+        DataError: the images cannot be found or read; or the gene that the recipe begins from knows some that are to be new.
+        GeneFileError, HubError: that gene cannot be loaded or fetched.
         NetworkError: there is no network of the recipe's depth.
         SelectionError: every individual of a generation failed, or every shape, or the ancestor of the search.
-        EngineError: the workers cannot be had, or lose the same individuals again and again.
+        EngineError: the workers cannot be started, or lose the same individuals again and again.
         StorageError: no space, or no permission.
         LearngeneError: there is no such device, or no matplotlib to draw with.
     """

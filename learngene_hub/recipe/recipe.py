@@ -69,7 +69,8 @@ class Recipe(Section):
     """One evolution in full. `Recipe.from_file` reads it; `text` and `overrides` keep what was read."""
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="of the evolution: small letters, digits, dots, dashes"
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="name of the evolution: lower-case letters, digits, dots, dashes",
     )
     network: NetworkSection = NetworkSection()
     gene: GeneSection = GeneSection()
@@ -78,11 +79,11 @@ class Recipe(Section):
     evolution: EvolutionSection = EvolutionSection()
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()
-    seed: int = Field(0, ge=0, lt=2**63, description="of everything that is drawn, but for the classes")
+    seed: int = Field(0, ge=0, lt=2**63, description="random seed of everything but the draw of classes")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs float32 "
-        "convolves in TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
+        description="number type of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs "
+        "float32 convolves in TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
     )
 
     @field_validator("name")
