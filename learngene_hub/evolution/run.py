@@ -99,7 +99,7 @@ def evolve(
     Raises:
         RecipeError: the recipe is at fault.
         RunError: `out` holds another run, or another process is in it.
-        DataError: the images cannot be found or read; or the gene that the recipe begins from knows some that are to be new.
+        DataError: the images cannot be found or read; or the gene that the recipe begins from knows novel classes.
         GeneFileError, HubError: that gene cannot be loaded or fetched.
         NetworkError: there is no network of the recipe's depth.
         SelectionError: every individual of a generation failed, or every shape, or the ancestor of the search.
