@@ -212,7 +212,7 @@ def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
     assert bar["total"] == cost.images
     line = evolution_flops(longer.changed("gene.shape=taper"), network_body(longer))
     assert cost.search_flops == pytest.approx(cost.flops - line)
-    ancestor, shape, finalist = (3 + 30) * 8 + 2 * 8, (3 * 2 + 5) * 8, (2 * 2 + 5) * 8
+    ancestor, shape, finalist = (3 + 3) * 8 + 2 * 8, (3 * 2 + 3) * 8, (2 * 2 + 3) * 8
     assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 8 * shape + 3 * finalist
 
 
