@@ -213,7 +213,7 @@ def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
     assert bar["total"] == cost.images
     line = evolution_flops(longer.changed("gene.shape=taper"), network_body(longer))
     assert cost.search_flops == pytest.approx(cost.flops - line)
-    ancestor, life = (3 + 30) * 8 + 2 * 8, (2 + 5) * 8
+    ancestor, life = (3 + 3) * 8 + 2 * 8, (2 + 3) * 8
     shape, finalist = life + 3 * 2 * 8, life + 2 * 2 * 8
     assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 8 * shape + 3 * finalist
 
