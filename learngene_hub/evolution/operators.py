@@ -56,7 +56,7 @@ def random_shape(space: ShapeSpace, *, generator: torch.Generator) -> dict[str, 
     """A shape whose proportions follow a random curve over the groups, in forward order (ours).
 
     The curve is straight on a logarithmic scale between the first group, the middle and the last, where it is drawn
-    evenly. Shapes whose groups are drawn one by one are worth less (docs/experiments.md, entry 32).
+    evenly. Shapes whose groups are drawn one by one are worth less (docs/log, entry 32).
 
     Args:
         space: of shapes, with their budget.
