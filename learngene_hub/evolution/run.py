@@ -42,7 +42,7 @@ from learngene_hub.evolution.plan import (
     plan_search,
     settle_precision,
 )
-from learngene_hub.evolution.search import Found, ShapeSearch
+from learngene_hub.evolution.search import FoundShape, ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -151,7 +151,7 @@ def evolve(
             return _finish(state, recipe, shared, out, ancestor)
 
 
-def _first_row(found: Found | None, ancestor: Ancestor | None) -> dict[str, Any]:
+def _first_row(found: FoundShape | None, ancestor: Ancestor | None) -> dict[str, Any]:
     """What the row of the first generation tells of what came before it."""
     told: dict[str, Any] = {} if found is None else {"search": found.row}
     if ancestor is not None:

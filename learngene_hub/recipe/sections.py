@@ -181,18 +181,21 @@ class SearchSection(Section):
         "lower; the shape that is found is scaled to the network's own width",
     )
     ancestor_steps: Count = Field(1500, description="optimiser steps of the network whose slices are compared")
-    population: int = Field(40, ge=2, le=4096, description="shapes that compete in a generation")
+    life_steps: Count = Field(
+        100, description="optimiser steps of the life of each slice before critics score it; all else as in `ancestry`"
+    )
+    population: int = Field(24, ge=2, le=4096, description="shapes that compete in a generation")
     tournament_size: int = Field(3, ge=2, description="shapes a group; the best of each group survives")
     generations: Count = Field(
         1,
         le=10_000,
-        description="generations of shapes; the first is drawn at random, so 1 means a random search; tournaments, "
-        "such as 6 generations of 9, were not ahead of it at equal images",
+        description="generations of shapes; the first is drawn at random, so 1 means a random search; later ones by "
+        "tournaments, recombination and mutation",
     )
-    tasks: Count = Field(3, description="critic tasks that score a shape, the same for all")
+    tasks: Count = Field(4, description="critic tasks that score a shape, the same for all")
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
-    finalists: Count = Field(4, description="best shapes that are scored once more, on fresh tasks of `critic.steps`")
-    final_tasks: Count = Field(8, description="fresh tasks for each finalist; the best of them is the gene's shape")
+    finalists: Count = Field(4, description="best shapes that are raised and scored once more, by other draws")
+    final_tasks: Count = Field(12, description="fresh tasks for each finalist; the best of them is the gene's shape")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
