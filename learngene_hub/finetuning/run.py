@@ -338,7 +338,7 @@ def _described(parts: Parts) -> str:
 def _network_record(network: LearngeneNetwork) -> dict[str, Any]:
     cfg = network.pretrained_cfg
     return {
-        "name": cfg["architecture"],
+        "name": network.network_name,
         "width": network.width,
         "depth": network.depth,
         "parameters": sum(weight.numel() for weight in network.parameters()),
