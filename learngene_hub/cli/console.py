@@ -249,3 +249,8 @@ def print_table(
     for row in rows:
         table.add_row(*row)
     stdout.print(table, markup=False)
+
+
+def table_width(rows: Sequence[Sequence[str]]) -> int:
+    """Columns that a table of these rows takes if none is broken."""
+    return sum(3 + max(cell_len(one_line(cell)) for cell in column) for column in zip(*rows, strict=True)) + 1
