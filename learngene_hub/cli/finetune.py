@@ -171,20 +171,20 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits
     Args:
         folder: of the network.
         predictions: without those that failed.
-        fits: show fewer classes where a row would take two lines.
+        fits: show fewer classes, and cut their names, where a row would take two lines.
     """
     if not predictions:
         return
     common = _common([one.path.parent for one in predictions])
     names = [os.path.relpath(one.path, common) if common else str(one.path) for one in predictions]
     rows = [
-        (name, *(f"{label} {100 * probability:.1f}%" for label, probability in one.classes))
+        (name, *(f"{100 * probability:.1f}% {label}" for label, probability in one.classes))
         for name, one in zip(names, predictions, strict=True)
     ]
     title = f"{folder} of {common}" if common else str(folder)
     while fits and len(rows[0]) > 2 and table_width(rows) > stdout.width:
         rows = [row[:-1] for row in rows]
-    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
+    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True, cuts=fits)
 
 
 def _common(folders: "Sequence[Path]") -> str:

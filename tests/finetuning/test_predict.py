@@ -171,5 +171,10 @@ def test_predict_takes_a_line_a_picture_where_names_are_long(capsys, monkeypatch
     shown = capsys.readouterr().out.splitlines()
     assert [line.count("%") for line in shown if "picture" in line] == 5 * [2]
     assert sum("%" in line for line in shown) == 5
+    long = [Prediction(Path("photos/a picture of thirty letters.jpg"), (("a class of twenty " * 3, 0.2),))]
+    cli._show_predictions(Path("model"), 2 * long, fits=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert sum("20.0% a class of" in line and "letters.jpg" in line for line in shown) == 2
+    assert sum("class" in line for line in shown) == 2
     cli._show_predictions(Path("model"), predictions, fits=False)
     assert capsys.readouterr().out.count("%") == 15
