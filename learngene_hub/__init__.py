@@ -1,7 +1,8 @@
 """Evolve, share and inherit learngenes: small sub-networks that give a network a head start.
 
 Importing the package is cheap: each name is loaded when it is first used. It also sees to it that timm knows the
-networks `lg_vgg11`, `lg_resnet12` and `lg_resnet12_wide`, whether timm was imported before or comes later.
+networks `lg_vgg11`, `lg_resnet12` and `lg_resnet12_wide`, and its own `resnet18` in any width as `lg_resnet18`, whether
+timm was imported before or comes later.
 """
 
 from importlib import import_module

@@ -11,6 +11,7 @@ FAMILIES: dict[str, str] = {
     "lg_vgg11": "learngene_hub.networks.lg_vgg:FAMILY",
     "lg_resnet12": "learngene_hub.networks.lg_resnet12:FAMILY",
     "lg_resnet12_wide": "learngene_hub.networks.lg_resnet12:WIDE",
+    "resnet18": "learngene_hub.networks.resnet:FAMILY",
 }
 """Name that timm knows -> module and name of its `learngene_hub.networks.structure.Family`."""
 

@@ -11,11 +11,14 @@ from learngene_hub.networks import (
 )
 
 TINY = 0.0625
-RESNETS = tuple(name for name in FAMILIES if "resnet" in name)
+RESNETS = tuple(name for name in FAMILIES if "resnet12" in name)
+OF_TIMM = tuple(name for name in FAMILIES if family(name).timm)
 every_network = pytest.mark.parametrize("network", list(FAMILIES))
 
 
 every_resnet = pytest.mark.parametrize("network", RESNETS)
+every_network_of_ours = pytest.mark.parametrize("network", [name for name in FAMILIES if name not in OF_TIMM])
+every_network_of_timm = pytest.mark.parametrize("network", OF_TIMM)
 
 
 @pytest.fixture
@@ -39,8 +42,25 @@ def parameter_count(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def depths(network):
+    """Least first."""
+    return sorted(family(network).depths)
+
+
 def deeper(network):
-    return family(network).depths[1]
+    """The next depth beyond the default."""
+    default = family(network).depths[0]
+    return min(depth for depth in family(network).depths if depth > default)
+
+
+def entry(network):
+    """The name under which timm makes a network of any width and depth."""
+    return f"lg_{network}" if network in OF_TIMM else network
+
+
+def is_classifier(model, name):
+    """Whether the tensor `name` belongs to the classifier, of which a gene has nothing."""
+    return name.startswith(model.structure.classifier.name.removesuffix("weight"))
 
 
 def build_on_meta(network, **kwargs):

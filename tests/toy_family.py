@@ -45,7 +45,6 @@ class Toy(LearngeneNetwork):
         self.num_features = counts["second"]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        self.put_back()
         return self.second(self.first(x.mean(dim=(2, 3))).relu()).relu()
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

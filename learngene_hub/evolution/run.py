@@ -153,10 +153,10 @@ def evolve(
 
 def _first_row(found: FoundShape | None, ancestor: Ancestor | None) -> dict[str, Any]:
     """What the row of the first generation tells of what came before it."""
-    told: dict[str, Any] = {} if found is None else {"search": found.row}
+    entries: dict[str, Any] = {} if found is None else {"search": found.row}
     if ancestor is not None:
-        told["ancestor"] = {"name": ancestor.name, "images": ancestor.record.images}
-    return told
+        entries["ancestor"] = {"name": ancestor.name, "images": ancestor.record.images}
+    return entries
 
 
 def _plans(recipe: Recipe, state: EvolutionState) -> list[GenerationPlan]:

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 
 from learngene_hub.core.progress import Reporter, SilentReporter
+from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.data import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Photos, load_for_choice
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.inheritance.descendant import from_learngene
-from learngene_hub.networks.layers import LAYERS, LayersHead
+from learngene_hub.networks.layers import LayersHead
 from learngene_hub.training.fewshot import on_device
 from learngene_hub.workers import on_cpu
 
@@ -53,9 +53,11 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
 
 
 def _left_out_accuracy(gene: Learngene, images: ImageSet) -> float:
-    network = from_learngene(gene, num_classes=images.num_classes, global_pool=LAYERS)
+    network = from_learngene(gene, num_classes=0)
     cfg = network.pretrained_cfg
     normalisation = Normalisation.of(cfg["mean"], cfg["std"])
     ready = on_device(images, normalisation, padding=0, flip=False, device=torch.device("cpu"))
     features = layer_features(network, ready)
-    return fit_probe(cast("LayersHead", network.head), features, ready.labels).left_out_accuracy
+    with seeded_initialisation(0, "probe"):
+        head = LayersHead(features.shape[1], images.num_classes, drop_rate=0.0)
+    return fit_probe(head, features, ready.labels).left_out_accuracy

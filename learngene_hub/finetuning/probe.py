@@ -5,6 +5,7 @@ frozen features: Bertinetto 2019, arXiv:1805.08136).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning.fit import CHUNK
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.networks.layers import LayersHead
+from learngene_hub.networks.layers import LayersHead, pooled_layers
 from learngene_hub.training.fewshot import Images
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 7))
@@ -37,8 +38,9 @@ class Probe:
 def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
     """(n, features) means and maxima of all layers of `network`, in eval mode, on the CPU."""
     network.eval()
+    read = network.forward_features if network.reads_layers else partial(pooled_layers, network)
     chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
-    return torch.cat([network.forward_features(images.batches.plain(chunk)).flatten(1).cpu() for chunk in chunks])
+    return torch.cat([read(images.batches.plain(chunk)).flatten(1).cpu() for chunk in chunks])
 
 
 @torch.no_grad()

@@ -32,8 +32,4 @@ class Genome:
             tensors: of some or all layers of `structure`, each whole.
             structure: of a network that has all these layers.
         """
-        sizes: dict[str, int] = {}
-        for layer in structure.layers:
-            if layer.kernel.name in tensors and tensors[layer.kernel.name].ndim:
-                sizes.setdefault(layer.writes, tensors[layer.kernel.name].shape[0] // layer.kernel.blocks)
-        return cls(tensors, sizes)
+        return cls(tensors, structure.sizes_in(tensors))

@@ -117,8 +117,8 @@ def from_learngene(
         in_chans: channels of an image; RGB kernels are summed for 1.
         width: factor on the channels of every layer, at which the network is at least as wide as the gene; None: as the
             gene's own network.
-        depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; None: as
-            the gene's own network.
+        depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; 18, 10 or
+            34 for `resnet18`; None: as the gene's own network.
         image_size: pixels of a side of your images, from 28 to 224, of which `model.pretrained_cfg` tells; None: those
             the gene was evolved at. The network takes images of any size.
         revision: branch, tag or commit of the Hub.
@@ -177,7 +177,7 @@ def inherit(
     `model.pretrained_cfg` says then, as after `from_learngene`, what images of the gene are normalised with.
 
     Args:
-        model: one of the networks registered here.
+        model: of a family known here: one of this package's networks, or one of timm's own such as `resnet34`.
         gene: a `Learngene`, or what `from_learngene` takes.
         cross: weights from non-gene inputs into gene outputs: `zero` or `random`.
         freeze_gene: train only what was not inherited, until `unfreeze`, as in `from_learngene`. A gene that was frozen
@@ -203,6 +203,8 @@ def _record(
     """Leave in `network`, which has inherited `gene`, what belongs to that beside the weights."""
     if cfg := getattr(network, "pretrained_cfg", None):  # a network that timm did not make has none
         cfg.update(_pretrained_cfg(gene.config, network.in_chans, image_size or gene.config.image_size))
+        for key in ("test_input_size", "test_crop_pct"):  # of the weights that timm publishes under its name
+            cfg.pop(key, None)
     network.inheritance = report = _report(network, gene)
     if freeze_gene:
         freeze(network, gene.genome)
@@ -295,12 +297,12 @@ def _pretrained_cfg(config: GeneConfig, in_chans: int, image_size: int) -> dict[
 
 def _config_of(network: LearngeneNetwork, channels: dict[str, int]) -> GeneConfig:
     try:
-        cfg = network.pretrained_cfg
+        cfg, name = network.pretrained_cfg, network.network_name
     except AttributeError:
         raise NetworkError(
             f"expected a network made by timm.create_model, found a bare {type(network).__name__}"
         ) from None
-    name, depth, in_chans = cfg["architecture"], network.depth, network.in_chans
+    depth, in_chans = network.depth, network.in_chans
     full = plan_structure(name, width=network.width, depth=depth).channels
     thin = plan_structure(name, depth=depth, channels=channels)
     neutral, fits = (0.5,) * in_chans, len(cfg["mean"]) == in_chans

@@ -1,7 +1,10 @@
 """Inherited values that stay as they are while the rest of a network trains."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.genome.genome import Genome
@@ -20,6 +23,7 @@ def freeze(network: LearngeneNetwork, gene: Genome) -> None:
         network.register_state_dict_pre_hook(network.hold)  # type: ignore[no-untyped-call]
         network.register_load_state_dict_pre_hook(network.hold)  # type: ignore[no-untyped-call]
         network.register_load_state_dict_post_hook(network.hold.take)  # type: ignore[no-untyped-call]
+    network.hold.watch(network, first=network.structure.layers[0].name)
     parts = inherited_parts(network.state_dict(), network.structure, gene)
     network.hold.values = {name: values.clone() for name, values in parts.items()}
     network.hold.axes = {axes.name: axes for axes in network.structure.tensors if axes.name in parts}
@@ -37,8 +41,7 @@ def unfreeze(model: nn.Module) -> None:
     """
     network = walkable(model)
     if network.hold is not None:
-        network.put_back()
-        network.hold.values = {}
+        network.hold.release(network)
 
 
 class _Hold:
@@ -48,6 +51,25 @@ class _Hold:
         self.values: dict[str, Tensor] = {}
         self.axes: dict[str, Axes] = {}
         self.sizes: dict[str, int] = {}
+        self.hooks: list[RemovableHandle] = []
+
+    def watch(self, network: nn.Module, *, first: str) -> None:
+        """Put values back before every forward pass: of the network, or of its `first` layer, which all ways lead by.
+
+        The network itself is watched too since the hook of a layer does not see in which replica it is.
+        """
+        if not self.hooks:
+            layer = network.get_submodule(first)
+            hook = partial(self, network)
+            self.hooks = [network.register_forward_pre_hook(self), layer.register_forward_pre_hook(hook)]
+
+    def release(self, network: nn.Module) -> None:
+        """Put values back a last time, and hold none."""
+        self(network)
+        self.values = {}
+        for hook in self.hooks:
+            hook.remove()
+        self.hooks = []
 
     def __call__(self, module: nn.Module, *unused: object) -> None:
         if self.values and torch.compiler.is_exporting():

@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from importlib import import_module
 from operator import index
-from typing import SupportsIndex, cast
+from typing import Any, SupportsIndex, cast
 
 import timm
 from torch import nn
 
 from learngene_hub.core.errors import NetworkError, did_you_mean
 from learngene_hub.families import FAMILIES
+from learngene_hub.networks.layers import LAYERS
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import Family, Structure
+from learngene_hub.networks.timm_class import OURS, described, is_described, published_as, structure_of
 
 
 def family(network: str) -> Family:
@@ -55,21 +57,26 @@ def build(
     Raises:
         NetworkError: `network` is unknown, or one of the numbers is out of range or none.
     """
-    family(network)
+    chosen = family(network)
     _check_count("num_classes", num_classes, least=0)
     _check_count("in_chans", in_chans, least=1)
-    return walkable(
-        timm.create_model(
-            network,
-            num_classes=num_classes,
-            in_chans=in_chans,
-            width=width,
-            depth=depth,
-            # A plain dict, since timm writes the arguments of a model into its config.json.
-            channels=None if channels is None else dict(channels),
-            **timm_kwargs,
-        )
-    )
+    arguments: dict[str, Any] = {
+        "num_classes": num_classes,
+        "in_chans": in_chans,
+        "width": width,
+        "depth": depth,
+        # A plain dict, since timm writes the arguments of a model into its config.json.
+        "channels": None if channels is None else dict(channels),
+        **timm_kwargs,
+    }
+    if chosen.timm is not None:
+        if timm_kwargs.get("global_pool") == LAYERS:
+            raise NetworkError(
+                f"{network}: expected a pool of timm's, found 'layers', which its class does not know; use "
+                "global_pool='avg', or --method full in a fine-tuning"
+            )
+        network, arguments = published_as(network, chosen, arguments)
+    return walkable(timm.create_model(network, **arguments))
 
 
 def plan_structure(
@@ -88,21 +95,53 @@ def plan_structure(
 
 
 def walkable(model: nn.Module) -> LearngeneNetwork:
-    """The same `model`, once it is known to have channel groups.
+    """The same `model`, once it is known to have channel groups; one of timm's own class is given its `structure`.
 
     Raises:
-        NetworkError: it is not one of `learngene_hub.families.FAMILIES`.
+        NetworkError: it is of none of the families in `learngene_hub.families.FAMILIES`.
     """
-    if not isinstance(model, LearngeneNetwork):
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        for name in ("module", "_orig_mod"):  # what DataParallel, DDP and EMA call it, and torch.compile
-            if isinstance(getattr(model, name, None), LearngeneNetwork):
-                raise NetworkError(f"expected the network itself, found it inside {kind}; give its `.{name}`")
-        raise NetworkError(
-            f"A learngene goes only into networks whose channel groups are known: {', '.join(FAMILIES)}. "
-            f"Found {kind}. Create one of these with timm.create_model or learngene_hub.networks.build."
-        )
-    return model
+    if isinstance(model, LearngeneNetwork) or is_described(model):
+        return cast("LearngeneNetwork", model)
+    faults = []
+    for name in _families_of(model):
+        try:
+            return described(model, name, structure_of(model, name, family(name)))
+        except NetworkError as fault:
+            faults.append(str(fault))
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    for name in ("module", "_orig_mod"):  # what DataParallel, DDP and EMA call it, and torch.compile
+        inner = getattr(model, name, None)
+        if isinstance(inner, LearngeneNetwork) or _families_of(inner):
+            raise NetworkError(f"expected the network itself, found it inside {kind}; give its `.{name}`")
+    raise NetworkError(
+        f"A learngene goes only into networks whose channel groups are known: {', '.join(FAMILIES)}. "
+        f"Found {kind}{': ' * bool(faults)}{'; '.join(faults)}. Create one of these with timm.create_model or "
+        "learngene_hub.networks.build."
+    )
+
+
+def built_by(architecture: str, arguments: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """Family, and arguments of `build`, of the network that `timm.create_model(architecture, **arguments)` makes.
+
+    What is no network of timm's own class is given back as it is.
+    """
+    for name in FAMILIES:
+        of_timm = family(name).timm
+        if of_timm is not None and architecture == f"{OURS}{name}":
+            return name, dict(arguments)
+        published = {} if of_timm is None else of_timm.published
+        for depth in sorted(published, key=lambda depth: -len(published[depth][1])):  # those that ask for most first
+            known, needed = published[depth]
+            if architecture == known and all(arguments.get(key) == value for key, value in needed.items()):
+                others = {key: value for key, value in arguments.items() if key not in needed}
+                return name, {**others, "depth": depth}
+    return architecture, dict(arguments)
+
+
+def _families_of(model: object) -> list[str]:
+    """Names of the families whose networks are of the class of `model`, one of timm's own."""
+    kinds = {name: family(name).timm for name in FAMILIES}
+    return [name for name, of_timm in kinds.items() if of_timm is not None and type(model) is of_timm.kind]
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:

@@ -16,13 +16,13 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learngene_hub.networks.axes import IMAGE, part
+from learngene_hub.networks.axes import IMAGE
 from learngene_hub.networks.layers import HalvingPool, convolution
 from learngene_hub.networks.network import StagedNetwork, create
 from learngene_hub.networks.structure import (
     RANDOM,
     REFUSE,
-    Birth,
+    ZERO_NORM,
     Family,
     Layer,
     Structure,
@@ -88,23 +88,6 @@ def resnet12_structure(
         groups=resolve_groups(base, width=width, channels=channels, name="lg_resnet12"),
         classifier=linear_classifier("head.fc.weight", layers[-1].writes),
     )
-
-
-def _zero_the_norm(
-    newborn: Mapping[str, Tensor],
-    layer: Layer,
-    gene: Mapping[str, Tensor],
-    carried: Mapping[str, int],
-    *,
-    structure: Structure,
-    cross: str,
-) -> None:
-    """Let the last norm of a block add nothing to the gene's channels; its kernel may read any channel (ours)."""
-    for axes in layer.tensors[1:3]:  # weight and bias
-        part(newborn[axes.name], axes, carried).zero_()
-
-
-ZERO_NORM = Birth("zero norm", make=_zero_the_norm)
 
 
 @final

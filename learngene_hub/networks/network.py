@@ -1,7 +1,8 @@
 """The base of the networks a learngene is cut out of and put into, and what makes one for timm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from typing import Any, ClassVar, cast
 
 import torch
@@ -18,8 +19,10 @@ from learngene_hub.networks.structure import Structure
 class LearngeneNetwork(nn.Module):
     """A timm model that knows its structure, what it inherited, and which inherited values are held.
 
+    A network of timm's own class is given the same attributes by `timm_class.described`, and is one to type checkers.
+
     Attributes:
-        architecture: family, equal for all depths and widths.
+        architecture: family, equal for all depths and widths; only of networks of this package's own classes.
         structure: its layers and channel groups.
         num_classes: outputs of the classifier; 0: none.
         in_chans: channels of an image.
@@ -28,6 +31,7 @@ class LearngeneNetwork(nn.Module):
         hold: what keeps inherited values as they are; None where nothing was ever frozen.
     """
 
+    __jit_unused_properties__: ClassVar[list[str]] = ["network_name"]  # read by TorchScript
     architecture: ClassVar[str]
     structure: Structure
     num_classes: int
@@ -47,25 +51,27 @@ class LearngeneNetwork(nn.Module):
         """Number of channels of every group but those of the image and the classes, in forward order."""
         return self.structure.channels
 
-    @torch.jit.unused
-    def put_back(self) -> None:
-        """Give inherited values that are held as they are their values again; every way into the layers does."""
-        if self.hold is not None:
-            self.hold(self)
+    @property
+    def network_name(self) -> str:
+        """Name of its family, one of `learngene_hub.families.FAMILIES`."""
+        return str(self.pretrained_cfg["architecture"])
 
     def __prepare_scriptable__(self) -> "LearngeneNetwork":
-        """What TorchScript takes, which knows nothing of values that are held.
+        """What TorchScript takes, which knows nothing of values that are held: a copy that holds none.
 
         Raises:
             NetworkError: the head reads every layer.
         """
         if self.reads_layers:
             raise NetworkError("TorchScript has no way to read every layer; use torch.export, or torch.jit.trace")
-        self.put_back()
-        return self
+        if self.hold is None:
+            return self
+        twin = deepcopy(self)
+        twin.hold.release(twin)
+        return twin
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Feature map of images `x` of shape (batch, in_chans, height, width); calls `put_back` first."""
+        """Feature map of images `x` of shape (batch, in_chans, height, width)."""
         raise NotImplementedError
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -126,10 +132,8 @@ class StagedNetwork(LearngeneNetwork):
 
         With the pool `layers` the (batch, features, 1, 1) means and maxima of every layer.
         """
-        if not is_scripting():
-            self.put_back()
-            if self.reads_layers:
-                return pooled_layers(self.stages, x)
+        if not is_scripting() and self.reads_layers:
+            return pooled_layers(self.stages, x)
         features: Tensor = self.stages(x)
         return features
 
@@ -160,7 +164,6 @@ class StagedNetwork(LearngeneNetwork):
         wanted = _stages_of(len(self.stages), indices, self.architecture)
         if output_fmt != "NCHW":
             raise NetworkError(f"{self.architecture} has maps of the format NCHW, not {output_fmt}.")
-        self.put_back()
         maps = []
         for stage in list(self.stages)[: max(wanted) + 1 if stop_early else None]:
             x = stage(x)
@@ -211,19 +214,21 @@ class StagedNetwork(LearngeneNetwork):
             )
 
 
-def create(kind: type[LearngeneNetwork], name: str, pretrained: bool, *, stages: int, **kwargs: object) -> nn.Module:
+def create(
+    kind: Callable[..., nn.Module], name: str, pretrained: bool, *, stages: int | None = None, **kwargs: object
+) -> nn.Module:
     """A `kind`, or timm's wrapper around one with `features_only`.
 
     `device` and `dtype`, which timm's networks hand to each of their layers, hold for the network as a whole here.
 
     Args:
-        kind: class of the network.
+        kind: class of the network, or what makes it.
         name: what timm knows it by.
         pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        stages: how many maps `features_only` may give.
+        stages: how many maps `features_only` may give; None: as timm does by default.
         **kwargs: arguments of `kind` and of timm's builder, `device` and `dtype`.
     """
-    feature_cfg = {"out_indices": tuple(range(stages)), "flatten_sequential": True}
+    feature_cfg = {} if stages is None else {"out_indices": tuple(range(stages)), "flatten_sequential": True}
     device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
     with nullcontext() if device is None else torch.device(cast("torch.device | str", device)):
         model: nn.Module = build_model_with_cfg(kind, name, pretrained, feature_cfg=feature_cfg, **kwargs)

@@ -6,12 +6,12 @@ A family of networks says here all that surgery needs to know of it; see `learng
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, SupportsFloat
+from typing import Any, Protocol, SupportsFloat
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, part
 
 MOST_WIDTH = 100
 """Times the published channels: no network is built wider."""
@@ -136,9 +136,36 @@ class Structure:
         sizes = {IMAGE: in_chans, **self.channels}
         return sum(math.prod(axes.shape(sizes)) for axes in self.tensors if not axes.is_statistic)
 
+    def sizes_in(self, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+        """Group -> its channels, as the kernels that `tensors` has of these layers say."""
+        sizes: dict[str, int] = {}
+        for layer in self.layers:
+            if layer.kernel.name in tensors and tensors[layer.kernel.name].ndim:
+                sizes.setdefault(layer.writes, tensors[layer.kernel.name].shape[0] // layer.kernel.blocks)
+        return sizes
+
     def writers(self, group: str) -> list[Layer]:
         """The layers whose outputs are the channels of `group`."""
         return [layer for layer in self.layers if layer.writes == group]
+
+
+@dataclass(frozen=True)
+class TimmClass:
+    """A family whose networks are timm's own: their class, their names, and what timm itself can build.
+
+    Attributes:
+        kind: class of the networks.
+        published: depth -> timm's name of the network of width 1, and the arguments of `timm.create_model` that it
+            needs beside; as JSON would give them back.
+        describe: arguments of `Family.structure`, such as the depth, that a network of the class tells by its modules;
+            raises `NetworkError` where it is built in a way that the family does not know.
+        note_sizes: writes down in a network what it says of its channels beside its tensors.
+    """
+
+    kind: type[nn.Module]
+    published: Mapping[int, tuple[str, Mapping[str, Any]]]
+    describe: Callable[[Any], dict[str, Any]]
+    note_sizes: Callable[[Any, Structure], None]
 
 
 @dataclass(frozen=True)
@@ -148,10 +175,30 @@ class Family:
     Attributes:
         depths: that there are; the first is the default.
         structure: of the network of a `depth`, a `width` and, instead of the width, `channels` of every group.
+        timm: where the networks are timm's own; None: they are a `LearngeneNetwork`.
     """
 
     depths: tuple[int, ...]
     structure: Callable[..., Structure]
+    timm: TimmClass | None = None
+
+
+def _zero_the_norm(
+    newborn: Mapping[str, Tensor],
+    layer: Layer,
+    gene: Mapping[str, Tensor],
+    carried: Mapping[str, int],
+    *,
+    structure: Structure,
+    cross: str,
+) -> None:
+    """Let the last norm of a block add nothing to the gene's channels; its kernel may read any channel (ours)."""
+    for axes in layer.tensors[1:3]:  # weight and bias
+        part(newborn[axes.name], axes, carried).zero_()
+
+
+ZERO_NORM = Birth("zero norm", make=_zero_the_norm)
+"""The layer ends an extra residual block, which then passes on the gene's channels as they are."""
 
 
 def normed_convolution(

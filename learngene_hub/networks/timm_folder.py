@@ -8,7 +8,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import timm
 import torch
@@ -20,7 +20,7 @@ from learngene_hub.core.errors import NetworkError, first_fault
 from learngene_hub.core.files import read_json, written
 from learngene_hub.families import NetworkName
 from learngene_hub.networks.axes import CLASSES
-from learngene_hub.networks.build import plan_structure, walkable
+from learngene_hub.networks.build import built_by, plan_structure, walkable
 from learngene_hub.networks.layers import LAYERS
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import MOST_WIDTH
@@ -71,6 +71,16 @@ class _Config(BaseModel):
     num_classes: int
     model_args: _Arguments
     pretrained_cfg: _Pictures
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_family(cls, config: Any) -> Any:  # noqa: ANN401
+        """The family, width and depth that timm's own names and arguments stand for."""
+        match config:
+            case {"architecture": str(architecture), "model_args": dict(arguments)}:
+                network, arguments = built_by(architecture, arguments)
+                return {**config, "architecture": network, "model_args": arguments}
+        return config
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

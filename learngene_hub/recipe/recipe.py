@@ -157,13 +157,15 @@ class Recipe(Section):
         content = _parse(text, file)
         for override in overrides:
             _apply(content, override)
-        recipe = cls.from_mapping(content, where=file.name)
+        recipe = cls.from_mapping(content, where=file.name, overrides=overrides)
         recipe._text, recipe._overrides = text, tuple(overrides)
         return recipe
 
     @classmethod
-    def from_mapping(cls, content: Mapping[str, Any], *, where: str = "recipe") -> "Recipe":
-        """Check a nested mapping; `where` names it in the error.
+    def from_mapping(
+        cls, content: Mapping[str, Any], *, where: str = "recipe", overrides: Sequence[str] = ()
+    ) -> "Recipe":
+        """Check a nested mapping; `where` names it in the error, as the `overrides` that it holds are.
 
         Raises:
             RecipeError: every fault, one a line, with key, expectation and finding.
@@ -173,13 +175,13 @@ class Recipe(Section):
         """
         content, retired = _without_retired(content)
         if retired:
-            told = f"{where}: this version knows no {', '.join(retired)}: left out"
-            warnings.warn(told, LearngeneWarning, stacklevel=2)
+            warning = f"{where}: this version knows no {', '.join(retired)}: left out"
+            warnings.warn(warning, LearngeneWarning, stacklevel=2)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
             found = error.errors()
-            faults = [_describe(fault) for fault in found[:TOLD]]
+            faults = [f"{_describe(fault)}{_given(fault, overrides)}" for fault in found[:TOLD]]
             count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
             count += f", {TOLD} of them" if len(found) > TOLD else ""
             raise RecipeError(f"{where}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
@@ -193,7 +195,7 @@ class Recipe(Section):
         content = self.model_dump(mode="json")
         for override in overrides:
             _apply(content, override)
-        recipe = self.from_mapping(content)
+        recipe = self.from_mapping(content, overrides=overrides)
         recipe._text, recipe._overrides = self._text, (*self._overrides, *overrides)
         return recipe
 
@@ -346,8 +348,15 @@ def _describe(fault: Mapping[str, Any]) -> str:
         message = str(fault["msg"]).removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
     expected = EXPECTED.get(fault["type"])
-    told = fault["msg"] if expected is None else f"expected {expected.format(**fault.get('ctx', {}))}"
-    return f"{key}: {told}, found {fault['input']!r:.60}"
+    expectation = fault["msg"] if expected is None else f"expected {expected.format(**fault.get('ctx', {}))}"
+    return f"{key}: {expectation}, found {fault['input']!r:.60}"
+
+
+def _given(fault: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """That the value at fault was given as an override, or below a key of one."""
+    key = ".".join(map(str, fault["loc"])) + "."
+    by = next((one for one in reversed(overrides) if key.startswith(f"{one.partition('=')[0]}.")), None)
+    return "" if by is None else f" (given as {by:.80}, not in the file)"
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from photo_folders import write_photos
 from PIL import Image
 from safetensors.torch import load_file
 
-from learngene_hub import from_learngene
+from learngene_hub import extract, from_learngene
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.finetuning import Photos, Predictor, Settings, finetune, rank_genes
 from learngene_hub.finetuning.probe import STRENGTHS, fit_probe
@@ -135,6 +135,33 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     assert "gtl/vgg11-mini" in shown.stdout
     assert "next: learngene finetune gtl/vgg11-mini --method probe" in " ".join(shown.stderr.split())
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
+
+
+@pytest.fixture
+def gene_of_timm(tmp_path):
+    network = timm.create_model("lg_resnet18", num_classes=2, width=0.0625)
+    network.pretrained_cfg["input_size"] = (3, 32, 32)
+    gene = extract(network)
+    gene.save_pretrained(tmp_path / "of-timm")
+    return tmp_path / "of-timm"
+
+
+def test_a_gene_of_timms_own_network_is_ranked_too_but_its_class_cannot_be_probed_for_good(gene_of_timm, tmp_path):
+    photos = write_photos(tmp_path / "photos", 4)
+    (ranked,) = rank_genes([str(gene_of_timm)], Photos(photos), reporter=Listener())
+    assert 0 <= ranked.accuracy <= 1
+    with pytest.raises(NetworkError, match=r"found 'layers', which its class does not know; .* --method full"):
+        finetune(gene_of_timm, photos, out=tmp_path / "out", settings=Settings(method="probe"))
+
+
+def test_a_network_of_timms_own_is_fine_tuned_and_kept_under_timms_own_name(gene_of_timm, tmp_path):
+    photos = write_photos(tmp_path / "photos", 4)
+    settings = Settings(width=1, depth=10, epochs=1, batch_size=4, lr=0.01, image_size=32)
+    tuned = finetune(gene_of_timm, photos, out=tmp_path / "out", settings=settings)
+    config = json.loads((tuned.folder / "config.json").read_text())
+    assert (config["architecture"], config["model_args"]["layers"]) == ("resnet18", [1, 1, 1, 1])
+    assert tuned.record["network"]["name"] == "resnet18"
+    assert Predictor.load(tuned.folder).network.depth == 10
 
 
 def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp_path):

@@ -81,9 +81,9 @@ def test_a_depth_that_does_not_exist_is_answered_with_those_that_do(tiny_run):
 
 @pytest.mark.parametrize("network", list(FAMILIES))
 def test_the_depths_in_the_docstring_are_those_of_the_networks(network):
-    first, second, third, *_, last = family(network).depths
-    separator = " or " if len(family(network).depths) == 4 else ", ... "
-    assert f"{first}, {second}, {third}{separator}{last} for" in " ".join(from_learngene.__doc__.split())
+    *several, last = family(network).depths
+    listed = f"{', '.join(map(str, several[:3]))}{' or ' if len(several) < 4 else ', ... '}{last}"
+    assert f"{listed} for" in " ".join(from_learngene.__doc__.split())
 
 
 def test_wider_and_deeper_descendants_say_how_their_layers_were_born(tiny_run):

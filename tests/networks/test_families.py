@@ -42,9 +42,9 @@ def test_a_toy_family_is_evolved_loaded_and_judged(toy, tiny, tmp_path):
 # Those of lg_vgg11, the network of the tiny recipe, are compared in test_evolution.py and test_engine_runs.py.
 
 
-@pytest.fixture
-def residual(tiny):
-    return tiny("network.name=lg_resnet12", "evolution.generations=2", "evolution.population=2")
+@pytest.fixture(params=["lg_resnet12", "resnet18"])
+def residual(request, tiny):
+    return tiny(f"network.name={request.param}", "evolution.generations=2", "evolution.population=2")
 
 
 def weights(run):

@@ -4,7 +4,17 @@ from itertools import pairwise
 
 import pytest
 import torch
-from small_networks import build_on_meta, deeper, every_network, every_resnet, images, parameter_count, tiny
+from small_networks import (
+    build_on_meta,
+    deeper,
+    depths,
+    every_network,
+    every_resnet,
+    images,
+    is_classifier,
+    parameter_count,
+    tiny,
+)
 from torch import nn
 
 from learngene_hub.networks import (
@@ -70,7 +80,7 @@ def test_the_narrowest_width_keeps_one_channel(network):
 @every_network
 def test_every_allowed_depth_runs_and_deepens(network):
     counts = []
-    for depth in family(network).depths:
+    for depth in depths(network):
         model = tiny(network, width=0.02, depth=depth)
         assert model(images(32)).isfinite().all()
         assert model.depth == depth
@@ -99,9 +109,9 @@ def test_extra_blocks_go_to_the_last_stage_first(depth, blocks):
 
 
 @every_network
-@pytest.mark.parametrize("step", [0, 1, 2, 3])
+@pytest.mark.parametrize("step", [0, 1, 2, -1])
 def test_specs_cover_every_convolution_and_norm_once(network, step):
-    model = tiny(network, depth=family(network).depths[step])
+    model = tiny(network, depth=depths(network)[step])
     specs = model.structure.layers
     modules = dict(model.named_modules())
     convs = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
@@ -110,7 +120,7 @@ def test_specs_cover_every_convolution_and_norm_once(network, step):
     assert [spec.tensors[1].name.removesuffix(".weight") for spec in specs] == norms
     walked = [f"{spec.name}.weight" for spec in specs]
     walked += [axes.name for spec in specs for axes in spec.tensors[1:] if not axes.is_statistic]
-    assert {name for name, _ in model.named_parameters()} == {*walked, "head.fc.weight", "head.fc.bias"}
+    assert {name for name, _ in model.named_parameters() if not is_classifier(model, name)} == {*walked}
 
 
 @every_network
@@ -121,18 +131,19 @@ def test_shapes_are_the_channel_counts_of_the_groups(network, in_chans):
     for spec in model.structure.layers:
         assert model.get_parameter(f"{spec.name}.weight").shape[:2] == (sizes[spec.writes], sizes[spec.reads])
         assert model.get_parameter(spec.tensors[1].name).shape == (sizes[spec.writes],)
-    assert model.head.fc.weight.shape == (5, sizes[model.structure.layers[-1].writes])
+    assert model.get_classifier().weight.shape == (5, sizes[model.structure.layers[-1].writes])
+    assert model.get_classifier().weight is model.get_parameter(model.structure.classifier.name)
 
 
 @every_network
-@pytest.mark.parametrize("step", [0, 1, 2, 3])
+@pytest.mark.parametrize("step", [0, 1, 2, -1])
 @pytest.mark.parametrize("in_chans", [1, 3])
 def test_a_planned_layout_is_that_of_the_network_built(network, step, in_chans):
-    depth = family(network).depths[step]
+    depth = depths(network)[step]
     model = build_on_meta(network, depth=depth, in_chans=in_chans, width=0.3)
     layout = plan_structure(network, depth=depth, width=0.3)
     built = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    expected = {n: s for n, s in built.items() if not n.startswith("head.") and "num_batches" not in n}
+    expected = {n: s for n, s in built.items() if not is_classifier(model, n) and "num_batches" not in n}
     assert layout.shapes(in_chans=in_chans) == expected
     assert list(layout.shapes(in_chans=in_chans)) == list(expected)
     assert layout == model.structure
@@ -166,7 +177,7 @@ def test_the_groups_of_the_specs_are_those_counted(network):
 
 @every_network
 def test_deeper_networks_keep_the_layers_of_shallower_ones(network):
-    for shallow, deep in pairwise(family(network).depths):
+    for shallow, deep in pairwise(depths(network)):
         specs = set(build_on_meta(network, depth=deep).structure.layers)
         convs = {(spec.name, spec.writes, spec.if_absent.name) for spec in specs}
         for spec in build_on_meta(network, depth=shallow).structure.layers:
@@ -174,8 +185,8 @@ def test_deeper_networks_keep_the_layers_of_shallower_ones(network):
 
 
 @every_network
-def test_only_layers_beyond_the_default_depth_may_be_absent(network):
-    base = {spec.name for spec in build_on_meta(network).structure.layers}
+def test_only_layers_beyond_the_least_depth_may_be_absent(network):
+    base = {spec.name for spec in build_on_meta(network, depth=depths(network)[0]).structure.layers}
     for depth in family(network).depths:
         for spec in build_on_meta(network, depth=depth).structure.layers:
             assert (spec.if_absent.name == "refuse") == (spec.name in base)

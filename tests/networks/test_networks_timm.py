@@ -5,7 +5,18 @@ import copy
 import pytest
 import timm
 import torch
-from small_networks import TINY, build_on_meta, deeper, every_network, every_resnet, images, tiny
+from small_networks import (
+    TINY,
+    build_on_meta,
+    deeper,
+    entry,
+    every_network,
+    every_network_of_ours,
+    every_resnet,
+    images,
+    is_classifier,
+    tiny,
+)
 from timm.models import group_parameters, save_for_hf
 from torch import nn
 
@@ -14,7 +25,6 @@ from learngene_hub.core.rng import derive_seed, seeded_initialisation
 from learngene_hub.networks import (
     FAMILIES,
     IMAGE,
-    LearngeneNetwork,
     build,
     walkable,
 )
@@ -23,30 +33,33 @@ pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
 
 
 def test_timm_lists_exactly_our_networks():
-    assert sorted(timm.list_models("lg_*")) == sorted(FAMILIES)
+    assert sorted(timm.list_models("lg_*")) == sorted(map(entry, FAMILIES))
     assert timm.list_pretrained("lg_*") == []
 
 
 def test_no_network_of_timm_is_replaced():
     assert "vgg11.tv_in1k" in timm.list_pretrained("vgg11*")
     assert timm.is_model("lg_vgg11")
-    assert not set(timm.list_models(module="vgg")) & set(FAMILIES)
-    assert not set(timm.list_models(module="resnet")) & set(FAMILIES)
+    assert not set(timm.list_models(module="vgg")) & set(map(entry, FAMILIES))
+    assert set(timm.list_models(module="resnet")) & set(map(entry, FAMILIES)) == {"lg_resnet18"}
+    assert timm.model_entrypoint("resnet18").__module__ == "timm.models.resnet"
     assert timm.model_entrypoint("vgg11").__module__ == "timm.models.vgg"
 
 
 @every_network
 def test_timm_creates_a_network_with_a_thousand_classes_by_default(network):
     with torch.device("meta"):
-        model = timm.create_model(network, width=TINY)
-    assert isinstance(model, LearngeneNetwork)
+        model = timm.create_model(entry(network), width=TINY)
+    assert walkable(model) is model
     assert model.num_classes == model.get_classifier().out_features == 1000
 
 
 @every_network
 @pytest.mark.parametrize("features_only", [False, True])
 def test_timm_creates_a_network_on_a_device_and_of_a_type(network, features_only):
-    model = timm.create_model(network, width=TINY, features_only=features_only, device="meta", dtype=torch.float16)
+    model = timm.create_model(
+        entry(network), width=TINY, features_only=features_only, device="meta", dtype=torch.float16
+    )
     tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.ndim)]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert {tensor.dtype for tensor in tensors} == {torch.float16}
@@ -91,7 +104,7 @@ def test_a_reset_classifier_has_the_new_classes(network):
 @every_network
 def test_feature_maps_are_those_of_the_stages(network):
     whole = tiny(network)
-    model = timm.create_model(network, width=TINY, features_only=True).eval()
+    model = timm.create_model(entry(network), width=TINY, features_only=True).eval()
     maps = model(images(64))
     assert [m.shape[1] for m in maps] == model.feature_info.channels()
     assert [64 // m.shape[-1] for m in maps] == model.feature_info.reduction()
@@ -108,6 +121,11 @@ def test_intermediate_maps_are_those_of_timms_extractor(network):
     for indices, which in ((2, maps[-2:]), ([0, -2], [maps[0], maps[-2]])):
         found = model.forward_intermediates(x, indices=indices, stop_early=True, intermediates_only=True)
         assert all(map(torch.equal, found, which))
+
+
+@every_network_of_ours
+def test_maps_that_there_are_not_are_refused(network):
+    model, x = tiny(network).eval(), images(64)
     for wrong in ({"indices": [9]}, {"indices": 0}, {"output_fmt": "NLC"}):
         with pytest.raises(NetworkError, match=r"stages, from 0 to|NCHW"):
             model.forward_intermediates(x, **wrong)
@@ -116,7 +134,9 @@ def test_intermediate_maps_are_those_of_timms_extractor(network):
 @every_network
 @pytest.mark.parametrize("kind", ["list", "hook", "fx"])
 def test_feature_maps_can_be_chosen(network, kind):
-    model = timm.create_model(network, width=TINY, features_only=True, out_indices=(1, 3), feature_cls=kind).eval()
+    model = timm.create_model(
+        entry(network), width=TINY, features_only=True, out_indices=(1, 3), feature_cls=kind
+    ).eval()
     assert [m.shape[-1] for m in model(images(64))] == [16, 4]
 
 
@@ -127,8 +147,10 @@ def test_the_configuration_names_real_layers_and_a_neutral_input(network):
     first = (cfg["first_conv"],) if isinstance(cfg["first_conv"], str) else cfg["first_conv"]
     assert set(first) == {spec.name for spec in model.structure.layers if spec.reads == IMAGE}
     assert model.get_submodule(cfg["classifier"]) is model.get_classifier()
-    assert cfg["architecture"] == network
-    assert timm.data.resolve_data_config({}, model=model)["input_size"] == (3, 32, 32)
+    assert cfg["architecture"] == entry(network)
+    assert model.network_name == network
+    side = timm.data.resolve_data_config({}, model=model)["input_size"][-1]
+    assert side == (32 if entry(network) == network else 64)
     assert cfg["mean"] == cfg["std"] == (0.5, 0.5, 0.5)
 
 
@@ -168,12 +190,14 @@ def test_parameters_are_grouped_by_block_with_the_head_last(network):
     model = tiny(network, depth=deeper(network))
     by_block = group_parameters(model, model.group_matcher())
     by_stage = group_parameters(model, model.group_matcher(coarse=True))
-    assert by_block[max(by_block)] == by_stage[max(by_stage)] == ["head.fc.weight", "head.fc.bias"]
+    assert by_block[max(by_block)] == by_stage[max(by_stage)]
+    assert all(is_classifier(model, name) for name in by_block[max(by_block)])
     assert len(by_stage) == len(model.feature_info) + 1
-    assert by_block[0] == [name for name, _ in model.named_parameters() if name.startswith("stages.0.0.")]
+    first = model.structure.layers[0].tensors[0].name
+    assert by_block[0][0] == first
 
 
-@every_network
+@every_network_of_ours
 def test_gradient_checkpointing_is_refused(network):
     model = tiny(network)
     model.set_grad_checkpointing(False)

@@ -1,0 +1,190 @@
+"""Networks of timm's own classes: what a model tells of its structure, and models of sizes that timm cannot build.
+
+At width 1 a network is what `timm.create_model` makes. At other widths, and where it holds only a gene, it is an object
+of the same class whose tensors are made anew in the sizes that its structure says, and initialised as timm does. timm's
+arguments alone cannot ask for such a network, so it is registered under a name of ours: `lg_resnet18` for `resnet18`.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+import timm
+import torch
+from torch import nn
+
+from learngene_hub.core.errors import NetworkError
+from learngene_hub.networks.axes import CLASSES, IMAGE
+from learngene_hub.networks.network import LearngeneNetwork, create
+from learngene_hub.networks.structure import Family, Structure, TimmClass
+
+OURS = "lg_"
+"""Begins the name under which timm knows a family of timm's own networks in every width."""
+
+_SIZES_OF: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv2d: ("out_channels", "in_channels"),
+    nn.Linear: ("out_features", "in_features"),
+    nn.BatchNorm2d: ("num_features",),
+}
+"""Kind of a layer -> what it calls the first sizes of its weight."""
+
+
+def described(model: nn.Module, network: str, structure: Structure) -> LearngeneNetwork:
+    """The same `model` of timm's own class, with the attributes that a `LearngeneNetwork` has.
+
+    They are plain ones, of which timm knows nothing: it saves and loads the model as before.
+
+    Args:
+        model: changed in place.
+        network: name of its family.
+        structure: of the model.
+    """
+    vars(model).update(
+        structure=structure,
+        network_name=network,
+        depth=structure.depth,
+        width=structure.width,
+        channel_counts=partial(dict, structure.channels),
+        reads_layers=False,
+        inheritance=None,
+        hold=None,
+    )
+    return cast("LearngeneNetwork", model)
+
+
+def is_described(model: nn.Module) -> bool:
+    """Whether `described` was here."""
+    return "network_name" in vars(model)
+
+
+def structure_of(model: nn.Module, network: str, family: Family) -> Structure:
+    """The structure of an untouched `model` of the class of a `family` called `network`.
+
+    Its width is 1: of channels that are not the published ones it is not known what they are a multiple of.
+
+    Raises:
+        NetworkError: the model is built in a way that the family does not know.
+    """
+    told = _timm_class(family).describe(model)
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    structure = family.structure(**told)
+    sizes = {**structure.channels, **structure.sizes_in(tensors)}
+    structure = family.structure(**told, channels=sizes)
+    head, _, _ = structure.classifier.name.rpartition(".")
+    found = {
+        name: tuple(tensor.shape)
+        for name, tensor in tensors.items()
+        if not name.startswith(f"{head}.") and not name.endswith("num_batches_tracked")
+    }
+    expected = structure.shapes(in_chans=cast("LearngeneNetwork", model).in_chans)
+    for name in {**expected, **found}:
+        if expected.get(name) != found.get(name):
+            raise NetworkError(
+                f"{name}: expected a network built as timm's {network}, with {expected.get(name, 'no such tensor')} "
+                f"there, found {found.get(name, 'none')}"
+            )
+    return structure
+
+
+def of_sizes(
+    network: str,
+    family: Family,
+    *,
+    width: float = 1.0,
+    depth: int | None = None,
+    channels: Mapping[str, int] | None = None,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    **timm_kwargs: object,
+) -> nn.Module:
+    """A network of timm's own class in any size, its weights drawn from the global CPU generator as timm draws them.
+
+    Args:
+        network: name of the family.
+        family: whose networks are timm's own.
+        width: factor on the number of channels, above 0.
+        depth: one that the family has; its default if None.
+        channels: number of channels of every group, instead of `width`.
+        num_classes: outputs of the classifier; 0 for none.
+        in_chans: channels of the image.
+        **timm_kwargs: further arguments of timm's own class.
+
+    Raises:
+        NetworkError: one of the numbers is out of range.
+    """
+    kind = _timm_class(family)
+    structure = family.structure(depth=family.depths[0] if depth is None else depth, width=width, channels=channels)
+    name, published = kind.published[structure.depth]
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        model: nn.Module = timm.model_entrypoint(name)(
+            num_classes=num_classes, in_chans=in_chans, **published, **timm_kwargs
+        )
+        _resize(model, structure, {IMAGE: in_chans, CLASSES: num_classes, **structure.channels})
+    kind.note_sizes(model, structure)
+    model.to_empty(device=device)
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            cast("Any", module).reset_parameters()
+    cast("Any", model).init_weights()
+    return described(model, network, structure)
+
+
+def create_of_sizes(network: str, family: Family, pretrained: bool, **kwargs: Any) -> nn.Module:  # noqa: ANN401
+    """What timm's entry point `lg_...` of a family gives: see `of_sizes`; with `features_only` timm's wrapper.
+
+    Args:
+        network: name of the family.
+        family: whose networks are timm's own.
+        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
+        **kwargs: arguments of `of_sizes` and of timm's builder, `device` and `dtype`.
+    """
+    return create(partial(of_sizes, network, family), f"{OURS}{network}", pretrained, **kwargs)
+
+
+def published_as(network: str, family: Family, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name by which timm makes a network of a `family` called `network`, and the arguments of `create_model`.
+
+    Args:
+        network: name of the family.
+        family: whose networks are timm's own.
+        arguments: `width`, `depth`, `channels` as in `of_sizes`, and any others.
+
+    Raises:
+        NetworkError: one of the numbers is out of range.
+    """
+    size = {name: arguments[name] for name in ("depth", "width", "channels")}
+    if size["depth"] is None:
+        size["depth"] = family.depths[0]
+    structure = family.structure(**size)
+    if size["channels"] is not None or structure.width != 1:
+        return f"{OURS}{network}", {**arguments, **size}
+    name, published = _timm_class(family).published[structure.depth]
+    return name, {**published, **{key: value for key, value in arguments.items() if key not in size}}
+
+
+def _timm_class(family: Family) -> TimmClass:
+    assert family.timm is not None
+    return family.timm
+
+
+def _resize(model: nn.Module, structure: Structure, sizes: Mapping[str, int]) -> None:
+    """Make every tensor of `structure` anew in the sizes of its groups; their values are not set."""
+    tensors = structure.tensors if not sizes[CLASSES] else (*structure.tensors, structure.classifier)
+    for axes in tensors:
+        path, _, leaf = axes.name.rpartition(".")
+        module, shape = model.get_submodule(path), axes.shape(sizes)
+        old = getattr(module, leaf)
+        new = old.detach().new_empty(shape)
+        setattr(module, leaf, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
+        if leaf == "weight":
+            _note_size(module, shape)
+
+
+def _note_size(module: nn.Module, shape: tuple[int, ...]) -> None:
+    if isinstance(module, nn.LayerNorm):
+        module.normalized_shape = shape
+    for kind, names in _SIZES_OF.items():
+        if isinstance(module, kind):
+            for name, size in zip(names, shape, strict=False):
+                setattr(module, name, size)

@@ -1,0 +1,49 @@
+"""Genes of networks so small that a test may make many, cut out by hand: no evolution."""
+
+import torch
+
+from learngene_hub.core.rng import generator
+from learngene_hub.genome.birth import gene_network, newborn
+from learngene_hub.genome.shape import ShapeSpace
+from learngene_hub.genome.surgery import extract, inherit
+
+
+def lived(network, *, seed=0):
+    """The same network in float64, with batch norms as training leaves them rather than at their start."""
+    draws = generator(seed, "lived")
+    state = network.double().state_dict()
+    for name, tensor in state.items():
+        if tensor.ndim == 1 and name.endswith(("running_var", "weight")):
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=draws))
+        elif name.endswith(("running_mean", "bias")):
+            tensor.copy_(torch.rand(tensor.shape, generator=draws) - 0.5)
+    return network.eval()
+
+
+def adult(body, *, seed=0, classes=4):
+    return lived(newborn(body, num_classes=classes, gene=None, cross="zero", seed=seed), seed=seed)
+
+
+def even_shape(body, fraction):
+    return ShapeSpace(body, fraction).even()
+
+
+def gene_of(network, channels):
+    return extract(network.state_dict(), network.structure, channels)
+
+
+def heir(body, gene, *, cross="zero", seed=1):
+    network = newborn(body, num_classes=4, gene=None, cross=cross, seed=seed).double()
+    network.load_state_dict(inherit(network.state_dict(), network.structure, gene, cross=cross))
+    return network.eval()
+
+
+def alone(body, gene, channels):
+    """Features of the thin network that is the gene and nothing else."""
+    thin = gene_network(body, channels, num_classes=4).double()
+    thin.load_state_dict(thin.state_dict() | dict(gene.tensors))
+    return thin.eval()
+
+
+def float64_images(size=32):
+    return torch.rand(3, 3, size, size, generator=generator(0, "images"), dtype=torch.float64)
