@@ -2,7 +2,8 @@
 
     python -m docs.drawings
 
-`gene-beside-scratch.png` is drawn from the committed results in docs/results, `cycle.png` from the words below.
+`gene-beside-scratch.png` and `transfer.png` are drawn from the committed results in docs/results, `cycle.png` from the
+words below.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 IMAGES = ROOT / "docs" / "images"
 LARGE, SMALL, HIGH = 15, 13, 0.4  # font sizes, and the height of a bar
+DIGITS = "transfer-digits"
+TARGETS = {"its own data": GENE_COLOUR, "other photos": LINE_COLOUR, "digits": OTHER_COLOUR}
 STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
     (
         "shape",
@@ -45,13 +48,36 @@ def draw_gene_beside_scratch(path: Path) -> None:
             label = {LEARNGENE: "with the gene", SCRATCH: "from scratch"}[start] if place == 0 else None
             axes.barh(place + shift, mean, HIGH, xerr=ci, color=colour, capsize=4, label=label)
             axes.text(2, place + shift, numbers.percent(measured.mean), va="center", color="white", fontsize=LARGE)
-    axes.set_yticks(range(len(names)), [name.removeprefix("gtl/").replace("-", "-\n", 1) for name in names])
-    axes.invert_yaxis()
+    _name_rows(axes, names)
     axes.set_xlim(0, 100)
-    axes.tick_params(labelsize=SMALL)
     axes.set_xlabel("accuracy on photos of 5 novel classes, %\n20 images a class, 60 steps", fontsize=LARGE)
     figure.legend(loc="outside upper center", ncols=2, fontsize=LARGE, frameon=False)
     write_png(figure, path)
+
+
+def draw_transfer(path: Path) -> None:
+    """Points that each gene of the package gains over scratch on its own data, other photos and digits; 95 % CI."""
+    figure, (axes,) = new_figure(7.4, 5.4)
+    names = list(shipped_index())
+    for place, name in enumerate(names):
+        found = gene_results(name)
+        photos = next(one for one in found if one.startswith("transfer") and one != DIGITS)
+        for row, (key, (label, colour)) in enumerate(zip((FEW_SHOT, photos, DIGITS), TARGETS.items(), strict=True)):
+            gain = found[key].descendants[0].start(LEARNGENE).gain[found[key].headline]
+            mean, ci = 100 * gain.mean, 100 * (gain.ci95 or 0)
+            where = place + (row - 1) * 0.27
+            axes.barh(where, mean, 0.27, xerr=ci, color=colour, capsize=4, label=label if place == 0 else None)
+    _name_rows(axes, names)
+    axes.axvline(0, color="#475569", linewidth=1)
+    axes.set_xlabel("gain over scratch, percentage points", fontsize=LARGE)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
+    write_png(figure, path)
+
+
+def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), [name.removeprefix("gtl/").replace("-", "-\n", 1) for name in names])
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=SMALL)
 
 
 def draw_cycle(path: Path) -> None:
@@ -82,4 +108,5 @@ def _box(axes: "Axes", centre: tuple[float, float], title: str, text: str, colou
 
 if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
+    draw_transfer(IMAGES / "transfer.png")
     draw_cycle(IMAGES / "cycle.png")

@@ -127,7 +127,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="Classes shown an image.  [default: 3 at most, in one line; all with --json]"),
+        typer.Option(min=1, help="Classes shown per image.  [default: 3 at most, in one line; all with --json]"),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(callback=known_size, help="Side, 28 to 224 pixels.  [default: as in training]")

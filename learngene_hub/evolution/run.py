@@ -230,7 +230,7 @@ def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
     if origin is None or not all(one.origin for one in origin.ancestors):
         reporter.warn(
             f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; held-out and novel "
-            "ones must not be among them, or accuracy on them flatters"
+            "ones must not be among them, or accuracy on them is too high"
         )
 
 

@@ -215,6 +215,7 @@ def test_info_tells_what_the_gene_is(tiny_run):
     assert config == json.loads((tiny_run / "gene/config.json").read_text()) | {
         "revision": None,
         "gain_over_scratch": None,
+        "gain_ci95": None,
     }
 
 

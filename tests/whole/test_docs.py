@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from docs.digit_images import NAMES, SIDE, write_digits
-from docs.drawings import draw_cycle, draw_gene_beside_scratch
+from docs.drawings import draw_cycle, draw_gene_beside_scratch, draw_transfer
 from docs.joined import joined
 from docs.paired import difference
 from docs.tables import PAGES, PHOTOS, RESULTS, ROOT, filled
@@ -114,7 +114,7 @@ def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
 
 @pytest.mark.slow
 def test_the_pictures_of_the_documents_are_drawn(tmp_path):
-    for draw in (draw_gene_beside_scratch, draw_cycle):
+    for draw in (draw_gene_beside_scratch, draw_transfer, draw_cycle):
         draw(tmp_path / "picture.png")
         with Image.open(tmp_path / "picture.png") as image:
             assert image.width < 1000  # readable on a phone

@@ -15,6 +15,7 @@ from learngene_hub.report.results import Results
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "results").glob("*.md"))  # docs/log has the commands of its time
 PYTHON = re.compile(r"^(?:<!-- not run: (.+?) -->\n+)?```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 MOST_NOT_RUN = 0  # blocks that no test runs; each has its reason in the text
 
