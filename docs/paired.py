@@ -31,12 +31,12 @@ def _pairs(
     """The accuracies of both on every task that they share."""
     if first.classes != second.classes or any(first.protocol[key] != second.protocol[key] for key in SHAPE):
         raise ValueError("expected tasks of the same classes, ways and images in both files, found others")
-    mine, theirs = _by_task(first, start, at), _by_task(second, other, other_at)
+    mine, theirs = by_task(first, start, at), by_task(second, other, other_at)
     return [(mine[task], theirs[task]) for task in sorted(mine.keys() & theirs.keys())]
 
 
-def _by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], float]:
-    """Seed and number of a task -> accuracy."""
+def by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], float]:
+    """Seed and number of a task -> accuracy of `start` after `at`."""
     each = results.tasks // len(results.seeds)
     tasks = [(seed, number) for seed in results.seeds for number in range(each)]
     return dict(zip(tasks, results.descendants[0].start(start).measures[at].accuracies, strict=True))

@@ -5,25 +5,32 @@ A table stands between the marks `<!-- table: NAME -->` and `<!-- end of the tab
     python -m docs.tables
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 
 from docs.fields import protocol_rows, recipe_rows
+from docs.paired import by_task, difference
 from learngene_hub.data import PRESETS, title_of
 from learngene_hub.evaluation import BASELINES
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
 from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_index
 from learngene_hub.report import numbers
-from learngene_hub.report.findings import find, ranked, standing
+from learngene_hub.report.findings import ranked, standing
 from learngene_hub.report.results import LEARNGENE, SCRATCH, Results, StartResult, Summary
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("evidence.md", "evolve.md", "evaluate.md")))
-FEW_SHOT = "few-shot"
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("evolve", "evaluate", "finetune", "first-steps")),
+    *sorted(RESULTS.glob("*.md")),
+)
+FEW_SHOT, PHOTOS = "few-shot", (20, 100)
 RIVALS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "the whole pre-trained network": ("pretrained",),
@@ -58,13 +65,45 @@ def _table(name: str) -> str:
 
 def _genes(_: str) -> Iterable[Sequence[str]]:
     """The genes of the package."""
-    yield "gene", "network", "data", "MB", "gain over scratch", "card"
+    yield "gene", "network", "data", "MB", "card"
     for name in shipped_index():
-        results, folder = gene_results(name)[FEW_SHOT], shipped_folder(name)
+        folder = shipped_folder(name)
         config, card = read_config(folder), f"model_cards/{folder.name}.md"
         megabytes = (folder / WEIGHTS_NAME).stat().st_size / 1e6
-        gain = f"{numbers.points(_mine(results).gain[results.headline])} points"
-        yield f"`{name}`", _network(config), _data(config), f"{megabytes:.1f}", gain, f"[card]({card})"
+        yield f"`{name}`", _network(config), _data(config), f"{megabytes:.1f}", f"[card]({card})"
+
+
+def _worth(_: str) -> Iterable[Sequence[str]]:
+    """The rows of the leads that a reader needs first: beside scratch, full and thin pre-training."""
+    head, scratch, *rivals, tasks, _ = _leads("")
+    yield from (head, scratch, *rivals[:2], tasks)
+
+
+def _demo(_: str) -> Iterable[Sequence[str]]:
+    """What `make demo` printed."""
+    results = Results.load(RESULTS / "demo.json")
+    yield (
+        "start",
+        f"accuracy, %, {results.tasks} tasks of novel classes",
+        "gain over scratch",
+        "learning rate",
+        "inherited",
+    )
+    for name in (SCRATCH, LEARNGENE):
+        one = results.descendants[0].start(name)
+        gain = numbers.points(one.gain[results.headline]) if one.gain else ""
+        accuracy = numbers.accuracy(one.measures[results.headline])
+        yield name, accuracy, gain, numbers.rate(one.lr), f"{numbers.percent(one.inherited)} %"
+
+
+def _photos(_: str) -> Iterable[Sequence[str]]:
+    """Photos of novel classes of CIFAR-FS, fine-tuned with a gene and without."""
+    yield "photos per class", "with the gene, %", "from scratch, %", "test images", "seconds", "all numbers"
+    for count in PHOTOS:
+        found = json.loads((RESULTS / f"photos-{count}.json").read_text(encoding="utf-8"))
+        accuracies = (numbers.percent(found[start]["test_accuracy"]) for start in (LEARNGENE, SCRATCH))
+        link = f"[photos-{count}.json](results/photos-{count}.json)"
+        yield str(count), *accuracies, str(found["data"]["images"]["test"]), f"{found['seconds']:.0f}", link
 
 
 def _leads(_: str) -> Iterable[Sequence[str]]:
@@ -93,7 +132,7 @@ def _starts(name: str) -> Iterable[Sequence[str]]:
     """All starts beside the gene called `name`, the best first."""
     results = gene_results(PREFIX + name)[FEW_SHOT]
     measure = results.headline
-    yield "start", "what it inherits", "learning rate", "accuracy, %", "gain over scratch", "lead of learngene", *_COSTS
+    yield "start", "what it inherits", "learning rate", "accuracy, %", "gain over scratch", "lead of the gene", *_COSTS
     for one in ranked(results.descendants[0], measure):
         gain = numbers.points(one.gain[measure]) if one.gain else ""
         lead = numbers.points(one.lead[measure]) if one.lead else ""
@@ -101,32 +140,72 @@ def _starts(name: str) -> Iterable[Sequence[str]]:
         yield _bold(one.start), one.description, numbers.rate(one.lr), accuracy, gain, lead, *_cost(one)
 
 
-def _summary(_: str) -> Iterable[Sequence[str]]:
-    """Every start beside every gene, and an earlier version with more of them: accuracy, and the lead of the gene."""
-    found = {f"`{name}`": gene_results(name)[FEW_SHOT] for name in shipped_index()}
-    for folder in sorted(RESULTS.glob("*-[0-9]")):
-        name, _, version = folder.name.rpartition("-")
-        earlier = gene_results(folder.name)[FEW_SHOT]
-        if _names(earlier) - _names(found[f"`{PREFIX}{name}`"]):
-            found[f"`{PREFIX}{name}`, version {version}"] = earlier
-    by_length = sorted(found.values(), key=lambda results: -len(results.descendants[0].starts))
-    names = {one.start: None for results in by_length for one in ranked(results.descendants[0], results.headline)}
-    yield "start", *found
-    for start in names:
-        yield _bold(start), *(_accuracy_and_lead(results, start) for results in found.values())
-    yield "tasks", *(str(results.tasks) for results in found.values())
+def _more(_: str) -> Iterable[Sequence[str]]:
+    """What other measurements of every gene say: one row a question, one column a gene."""
+    names = [name.removeprefix(PREFIX) for name in shipped_index()]
+    yield "question", *(f"`{PREFIX}{name}`" for name in names)
+    yield "share of the whole pre-trained network's gain", *(_share(name, LEARNGENE) for name in names)
+    yield "the same share of a thin network of the gene's shape", *(_share(name, "narrow") for name in names)
+    yield "share of its gain that the gene keeps in a wider and deeper network", *(_kept(name) for name in names)
+    yield "version 2 minus version 1", *(_paired(name, f"{name}-1/few-shot") for name in names)
+    yield "after 5 steps, minus scratch after 60", *(_quick(name) for name in names)
+    for target in ("other photos", "digits"):
+        yield f"gain over scratch on {target}", *(_transferred(name, target) for name in names)
 
 
-def _others(_: str) -> Iterable[Sequence[str]]:
-    """Every gene in every protocol but the first: scratch, the gene, and what it gains, after every measure."""
-    yield "gene", "data", "protocol", "descendant", "measured", "scratch, %", "learngene, %", "gain", "tasks"
-    for name in shipped_index():
-        for key, results in gene_results(name).items():
-            if key != FEW_SHOT:
-                yield from _rows_of(name, results)
+def _share(name: str, start: str) -> str:
+    results = gene_results(PREFIX + name)[FEW_SHOT]
+    mine, whole = (results.descendants[0].start(one).gain[results.headline] for one in (start, "pretrained"))
+    return f"{100 * mine.mean / whole.mean:.0f} %"
 
 
-def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
+def _kept(name: str) -> str:
+    """The gain in a wider network by that in one of the gene's size, on the tasks that both have."""
+    found, own = gene_results(PREFIX + name)["wider"], gene_results(PREFIX + name)[FEW_SHOT]
+    gains = [gain_on_common_tasks(*pair) for pair in ((found, own), (own, found))]
+    return f"{100 * gains[0] / gains[1]:.0f} %"
+
+
+def gain_on_common_tasks(results: Results, other: Results) -> float:
+    """The mean gain of the gene over scratch on those tasks of `results` that `other` has, as a fraction."""
+    mine, scratch = (by_task(results, start, results.headline) for start in (LEARNGENE, SCRATCH))
+    common = mine.keys() & by_task(other, LEARNGENE, other.headline).keys()
+    return fmean(mine[task] - scratch[task] for task in common)
+
+
+def _paired(name: str, older: str) -> str:
+    mine, theirs = gene_results(PREFIX + name)[FEW_SHOT], Results.load(RESULTS / f"{older}.json")
+    return _bold_points(difference(mine, LEARNGENE, mine.headline, theirs, LEARNGENE, theirs.headline))
+
+
+def _quick(name: str) -> str:
+    found = gene_results(PREFIX + name)
+    scratch = found[FEW_SHOT]
+    return _bold_points(difference(found["instinct"], LEARNGENE, "5", scratch, SCRATCH, scratch.headline))
+
+
+def _transferred(name: str, target: str) -> str:
+    found = gene_results(PREFIX + name)
+    key = "transfer-digits" if target == "digits" else next(one for one in found if one in _PHOTO_TRANSFERS)
+    return _clear(_mine(found[key]).gain[found[key].headline])
+
+
+def _bold_points(found: tuple[str, int]) -> str:
+    """A difference in words, bold where its interval does not hold zero."""
+    mean, half = (abs(float(part.replace(numbers.MINUS, "-"))) for part in found[0].split(" ± "))
+    return f"**{found[0]}**" if mean > half else found[0]
+
+
+def _others(name: str) -> Iterable[Sequence[str]]:
+    """The gene `name` in every protocol but the first: scratch, the gene, and what it gains, after every measure."""
+    yield "data", "protocol", "descendant", "measured", "scratch, %", "learngene, %", "gain", "tasks", "all numbers"
+    for key, results in gene_results(PREFIX + name).items():
+        if key != FEW_SHOT:
+            link = f"[{key}.json]({name}/{key}.json)"
+            yield from ((*row, link) for row in _rows_of(results))
+
+
+def _rows_of(results: Results) -> Iterable[Sequence[str]]:
     protocol = results.protocol["name"]
     if "steps" in results.protocol["changed"]:
         protocol += f" of {results.protocol['steps']} steps"
@@ -135,7 +214,6 @@ def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
         body = f"width {descendant.width:g}, depth {descendant.depth}"
         for measure, accuracy in mine.measures.items():
             yield (
-                f"`{name}`",
                 PRESETS[results.data].title if results.data in PRESETS else title_of(results.data),
                 protocol,
                 body,
@@ -147,13 +225,17 @@ def _rows_of(name: str, results: Results) -> Iterable[Sequence[str]]:
             )
 
 
+_PHOTO_TRANSFERS = ("transfer-mini", "transfer-cifar-fs")
 _COSTS = ("images", "FLOPs", "seconds")
 TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyType(
     {
         "genes": _genes,
         "leads": _leads,
+        "worth": _worth,
+        "demo": _demo,
+        "photos": _photos,
         "starts": _starts,
-        "summary": _summary,
+        "more": _more,
         "others": _others,
         "recipe": recipe_rows,
         "protocols": protocol_rows,
@@ -163,10 +245,6 @@ TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyTyp
 
 def _mine(results: Results) -> StartResult:
     return results.descendants[0].start(results.genes[0].start)
-
-
-def _names(results: Results) -> set[str]:
-    return {one.start for one in results.descendants[0].starts}
 
 
 def _network(config: GeneConfig) -> str:
@@ -182,14 +260,6 @@ def _data(config: GeneConfig) -> str:
 def _cost(one: StartResult) -> tuple[str, str, str]:
     cost = one.cost
     return numbers.count(cost.images), numbers.flops(cost.flops), numbers.seconds(cost.seconds)
-
-
-def _accuracy_and_lead(results: Results, start: str) -> str:
-    one, measure = find(results.descendants[0], start), results.headline
-    if one is None:
-        return "not measured"
-    lead = f" ({numbers.points(one.lead[measure])})" if one.lead else ""
-    return numbers.accuracy(one.measures[measure]) + lead
 
 
 def _bold(start: str) -> str:

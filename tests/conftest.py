@@ -49,7 +49,7 @@ data:
   images_per_class: 12
   classes: {base: 8, held_out: 6, novel: 6}
 evolution: {generations: 3, population: 4, founder_generations: 0, mutation_rate: 0.2}
-ancestry: {ways: 4, steps: 3, batch_size: 8, warmup: 1}
+ancestry: {ways: 4, steps: 3, batch_size: 8, warmup: 1, statistics_batches: 3}
 critic: {ways: 3, shots: 4, queries: 6, steps: 2, tasks: 1, batch_size: 8, warmup: 0}
 precision: float32
 """
@@ -63,11 +63,12 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before marks are chosen by `-m`
 def pytest_collection_modifyitems(items):
-    """By Xet a test with the fixture `hub` is a slow one, unless it is marked `xet`; see `hub`."""
-    for item in items:
-        params = getattr(item, "callspec", None) and item.callspec.params
-        if params and params.get("hub") == "xet" and item.get_closest_marker("xet") is None:
-            item.add_marker(pytest.mark.slow)
+    """Only a test that is marked `xet` runs by Xet, too; see `hub`."""
+
+    def is_by_xet(item):
+        return "callspec" in vars(item) and item.callspec.params.get("hub") == "xet"
+
+    items[:] = [item for item in items if not is_by_xet(item) or item.get_closest_marker("xet")]
 
 
 @pytest.fixture(scope="session")
@@ -96,8 +97,8 @@ def tiny_run(tiny_file, tmp_path_factory):
 def hub(request, monkeypatch, tmp_path):
     """A running Hub of our own that `huggingface_hub` takes for the real one, asked as the user `owner`.
 
-    A test that uses it runs twice: large files go by plain LFS, then by Xet, the default of `huggingface_hub`. The
-    second time belongs to the slow tests, unless the test is marked `xet`: what it says is about Xet, or is a promise.
+    A test that uses it has large files go by plain LFS. One that is marked `xet` runs again by Xet, the default of
+    `huggingface_hub`: what it says is about Xet, or is a promise.
     """
     with HubServer() as server:
         monkeypatch.setenv("HF_HUB_DISABLE_XET", str(int(request.param == "lfs")))

@@ -15,7 +15,7 @@ import torch
 
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.evolution import generation
-from learngene_hub.workers import worker
+from learngene_hub.workers import local, worker
 
 
 @dataclass(frozen=True)
@@ -294,6 +294,14 @@ def descendants(pid):
     """The processes that `pid` has started, and theirs."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [one for child in children for one in (int(child), *descendants(int(child)))]
+
+
+def calling(function, *arguments, **more):
+    """A process of its own that calls `function`, made as workers are: it has imported what takes long."""
+    process = local._context().Process(target=function, args=arguments, kwargs=more)
+    with local._without_main():
+        process.start()
+    return process
 
 
 def kill_a_newborn(known, parent):

@@ -42,7 +42,7 @@ class Page(HTMLParser):
             return
         self.words.append(data)
         if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data.strip()
+            self.tables[-1][-1][-1] += data.strip().replace("\N{NO-BREAK SPACE}", " ")
 
     @property
     def text(self):

@@ -1,4 +1,4 @@
-"""What mkdocs builds beside the pages of docs/: the README as the home, references made from the code, formulas.
+"""What mkdocs builds beside the pages of docs/: a map of them as the home, references made from the code, formulas.
 
 Links of a page are written as they lead on GitHub, from file to file of the repository; here they are turned to where
 those files are in the site.
@@ -35,8 +35,9 @@ def on_config(config: Any) -> Any:  # noqa: ANN401
 def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
     """Add the pages that are made."""
     pages = {site: (ROOT / source).read_text(encoding="utf-8") for site, source in COPIES.items()}
+    pages["index.md"] = _map_of(pages["index.md"])
     pages |= {"commands.md": _commands(), "api.md": _api(), "recipes.md": _recipes(), "cards.md": _cards()}
-    pages |= {"tutorial.md": _tutorial(), "results.md": _results()}
+    pages["tutorial.md"] = _tutorial()
     for site, text in pages.items():
         files.append(File.generated(config, site, content=text))
     for card in sorted((ROOT / "model_cards").glob("*.md")):
@@ -103,8 +104,6 @@ def _site_of(source: str, anchor: str) -> str | None:
             return next(site for site, one in COPIES.items() if one == name) + anchor
         case ("docs", *rest) if rest[-1].endswith(".ipynb"):
             return "tutorial.md"
-        case ("docs", "results"):
-            return "results.md"
         case ("docs", *rest):
             return "/".join(rest) + anchor
         case ("recipes", name):
@@ -114,6 +113,14 @@ def _site_of(source: str, anchor: str) -> str | None:
         case ("learngene_hub", "genes", *rest):
             return "/".join(("cards", *rest))
     return None
+
+
+def _map_of(readme: str) -> str:
+    """The README's title, its first paragraph, and its map of the documents."""
+    title, paragraph, *_ = readme.split("\n\n")
+    documents = re.search(r"^## Documents\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
+    assert documents is not None
+    return "\n\n".join((title, paragraph, documents[0]))
 
 
 def _commands() -> str:
@@ -144,13 +151,6 @@ def _recipes() -> str:
 def _cards() -> str:
     names = sorted(card.stem for card in (ROOT / "model_cards").glob("*.md"))
     return "# Model cards\n\n" + "".join(f"* [{name}](../model_cards/{name}.md)\n" for name in names)
-
-
-def _results() -> str:
-    """The committed results, which pages quote."""
-    folder = ROOT / "docs" / "results"
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.json"))
-    return "# Results\n\n" + "".join(f"* [{name}](results/{name})\n" for name in names)
 
 
 def _without_metadata(card: Path) -> str:

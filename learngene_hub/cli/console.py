@@ -235,17 +235,30 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole_first: bool = False
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole_first: bool = False, cuts: bool = False
 ) -> None:
     """Print a table; without `columns` it has no head; `whole_first`: break the first column last.
 
+    With `cuts`, the other columns are cut instead of broken.
     A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
     """
     table = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = [[*map(one_line, row)] for row in rows]
-    whole_first = whole_first and max((len(row[0]) for row in rows), default=0) <= MOST_WHOLE
+    widest = max((cell_len(row[0]) for row in rows), default=0)
+    whole_first = whole_first and widest <= MOST_WHOLE
     for number in range(len(rows[0]) if rows else len(columns)):
-        table.add_column(columns[number] if columns else "", overflow="fold", no_wrap=whole_first and number == 0)
+        is_cut = cuts and number > 0
+        table.add_column(
+            columns[number] if columns else "",
+            overflow="ellipsis" if is_cut else "fold",
+            no_wrap=is_cut or (whole_first and number == 0),
+            min_width=widest if whole_first and number == 0 else None,
+        )
     for row in rows:
         table.add_row(*row)
     stdout.print(table, markup=False)
+
+
+def table_width(rows: Sequence[Sequence[str]]) -> int:
+    """Columns that a table of these rows takes if none is broken."""
+    return sum(3 + max(cell_len(one_line(cell)) for cell in column) for column in zip(*rows, strict=True)) + 1

@@ -23,8 +23,8 @@ def preview(
     label_column: Annotated[str | None, typer.Option(help="Name of the column of labels, if it is unusual.")] = None,
     image_size: Annotated[int, typer.Option(min=8, max=512, help="Pixels.")] = 32,
     classes: Annotated[int, typer.Option(min=1, help="Classes shown, one a row.")] = 12,
-    columns: Annotated[int, typer.Option(min=1, help="Images a class.")] = 12,
-    seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
+    columns: Annotated[int, typer.Option(min=1, help="Images per class.")] = 12,
+    seed: Annotated[int, typer.Option(help="Random seed of the choice.")] = 0,
     out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
 ) -> None:
     """Write a contact sheet: a row of images for each of some classes."""

@@ -10,7 +10,7 @@ EXAMPLE = "Example: learngene doctor --json"
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at versions, devices, caches and the Hub.
+    """Show versions, devices, caches, and whether the Hub answers.
 
     It is for a bug report; exit 1 if something is wrong. Nothing personal is shown: paths begin at the home folder,
     and a token is only said to be there.

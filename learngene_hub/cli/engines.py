@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from learngene_hub.workers import EngineOptions
 
 AUTO = "auto"
+PIXELS = (28, 224)  # `networks.IMAGE_SIZES`, known before torch is imported
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Engine = Annotated[str, typer.Option(help="local or ray (a cluster, all GPUs).")]
@@ -24,6 +25,14 @@ def engine_options(name: str, workers: str, address: str | None) -> "EngineOptio
     from learngene_hub.workers import EngineOptions
 
     return EngineOptions(name, _count(workers), address)
+
+
+def known_size(pixels: int | None) -> int | None:
+    """The same side of images, unless it is out of range."""
+    least, most = PIXELS
+    if pixels is not None and not least <= pixels <= most:
+        raise typer.BadParameter(f"expected {least} to {most} pixels, found {pixels}")
+    return pixels
 
 
 def _count(workers: str) -> int | None:

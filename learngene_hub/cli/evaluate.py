@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options, known_size
 from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
 
@@ -37,7 +37,7 @@ def evaluate(
     label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(min=28, max=224, help="Pixels of the target's images. Default: the gene's."),
+        typer.Option(callback=known_size, help="Of the target, 28 to 224 pixels. Default: the gene's."),
     ] = None,
     baselines: Annotated[
         str,
@@ -50,11 +50,11 @@ def evaluate(
     network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
     width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",
     depth: Annotated[str, typer.Option(help="Their depths, such as 11,13.")] = "",
-    ways: Annotated[int | None, typer.Option(min=2, help="Classes a task.")] = None,
-    shots: Annotated[int | None, typer.Option(min=1, help="Training images a class.")] = None,
-    queries: Annotated[int | None, typer.Option(min=1, help="Test images a class.")] = None,
+    ways: Annotated[int | None, typer.Option(min=2, help="Classes per task.")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Training images per class.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Test images per class.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
-    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks a seed.")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks per seed.")] = None,
     lr: Annotated[
         float | None,
         typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best."),
@@ -69,7 +69,7 @@ def evaluate(
 ) -> None:
     """Compare genes with networks from scratch, on new classes.
 
-    Descendants of all are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
+    Networks from every start are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
     interrupted evaluation goes on where it was.
     """
     from learngene_hub.core.files import is_there
@@ -117,8 +117,8 @@ def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, obje
     """Where results go without --out: the same for the same command, whatever its number of tasks and seeds."""
     from learngene_hub.gene.names import RUNS
 
-    told = repr((genes, replace(protocol, tasks=1), sorted(asked.items())))
-    digest = hashlib.sha256(told.encode()).hexdigest()[:6]
+    identity = repr((genes, replace(protocol, tasks=1), sorted(asked.items())))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
     return Path(RUNS) / f"{Path(genes[0].partition('@')[0]).resolve().name}-{protocol.name}-{digest}"
 
 

@@ -41,7 +41,7 @@ def evolve(
         bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
     ] = False,
 ) -> None:
-    """Evolve a learngene as a recipe says; the gene ends up in OUT/gene.
+    """Evolve a learngene by a recipe; the gene is written to OUT/gene.
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """
@@ -97,7 +97,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
             **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
             + (f", the first {evolution.founders} of one founder" if evolution.founders else ""),
-            "data": _data(cost),
+            "data": _data(recipe, cost),
             "images to train on": f"{cost.images:,}, repeats counted",
             "training FLOPs": f"{cost.flops:.3g}",
             "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
@@ -132,11 +132,12 @@ def _ancestor(recipe: "Recipe", cost: "Forecast") -> str:
     return f"{recipe.evolution.ancestor} (sha256 {str(cost.ancestor_sha256)[:12]}): {made}, not counted here"
 
 
-def _data(cost: "Forecast") -> str:
+def _data(recipe: "Recipe", cost: "Forecast") -> str:
     """The images there are."""
     data = cost.data
     if data is None:
-        return "on the Hub, not looked at: data.path= names a copy of yours"
+        seen = f", nor whether {recipe.evolution.ancestor} has seen these classes" if recipe.evolution.ancestor else ""
+        return f"on the Hub, not looked at{seen}: data.path= names a copy of yours"
     images = f"{data.fewest:,}" if data.fewest == data.most else f"{data.fewest:,} to {data.most:,}"
     return f"{data.base} base, {data.held_out} held-out, {data.novel} novel classes; {images} images a class"
 

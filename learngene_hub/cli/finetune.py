@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_table, stderr, stdout
-from learngene_hub.cli.engines import AUTO, Device
+from learngene_hub.cli.console import (
+    AsJson,
+    TerminalReporter,
+    importing,
+    print_json,
+    print_table,
+    stderr,
+    stdout,
+    table_width,
+)
+from learngene_hub.cli.engines import AUTO, Device, known_size
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
 
@@ -27,7 +36,7 @@ def finetune(
     context: typer.Context,
     gene: Source,
     data: Annotated[
-        str, typer.Option(help="Image folder (train/ and val/, or one folder a class), Parquet folder or Hub id.")
+        str, typer.Option(help="Image folder (train/ and val/, or one per class), Parquet folder or Hub id.")
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
@@ -44,7 +53,7 @@ def finetune(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(min=28, max=224, help="Side in pixels. Default: the gene's; probe: up to twice it."),
+        typer.Option(callback=known_size, help="Side, 28 to 224 pixels. Default: the gene's; probe: up to twice."),
     ] = None,
     method: Annotated[
         Literal["full", "probe"],
@@ -60,12 +69,12 @@ def finetune(
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Mirror images. Default: as the gene's.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of split, weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for split, weights and batches.")] = 0,
     compare: Annotated[
         Literal["scratch"] | None, typer.Option(help="Also train the same network without the gene.")
     ] = None,
     on_corrupt: Annotated[
-        Literal["refuse", "skip"], typer.Option(metavar="refuse|skip", help="Unreadable images.")
+        Literal["refuse", "skip"], typer.Option(metavar="refuse|skip", help="Images that cannot be read.")
     ] = "refuse",
     image_column: Annotated[str | None, typer.Option(help="Column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Column of labels, if it is unusual.")] = None,
@@ -117,14 +126,15 @@ def predict(
     folder: Annotated[Path, typer.Argument(help="Folder made by `learngene finetune`.", metavar="DIR")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
     top: Annotated[
-        int | None, typer.Option(min=1, help="Classes shown an image.  [default: 3; all with --json]")
+        int | None,
+        typer.Option(min=1, help="Classes shown per image.  [default: 3 at most, in one line; all with --json]"),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=28, max=224, help="Pixels to scale images to.  [default: as in training]")
+        int | None, typer.Option(callback=known_size, help="Side, 28 to 224 pixels.  [default: as in training]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what images show; exit 1 if one of them cannot be read."""
+    """Name the classes of images; exit 1 if one cannot be read."""
     with importing():
         from learngene_hub.finetuning import Predictor
 
@@ -134,7 +144,7 @@ def predict(
     if as_json:
         print_json([_as_json(one) for one in predictions])
     else:
-        _show_predictions(folder, [one for one in predictions if one.fault is None])
+        _show_predictions(folder, [one for one in predictions if one.fault is None], fits=top is None)
     faults = [one for one in predictions if one.fault is not None]
     for one in faults:
         stderr.print(f"error: {one.path}: {one.fault}", markup=False)
@@ -155,18 +165,26 @@ def _show(tuned: "FineTuned") -> None:
     stdout.print(line, markup=False)
 
 
-def _show_predictions(folder: Path, predictions: "Sequence[Prediction]") -> None:
-    """A row a picture: the file, without the folder that all have in common, and its likeliest classes."""
+def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits: bool) -> None:
+    """A row a picture: the file, without the folder that all have in common, and its likeliest classes.
+
+    Args:
+        folder: of the network.
+        predictions: without those that failed.
+        fits: show fewer classes, and cut their names, where a row would take two lines.
+    """
     if not predictions:
         return
     common = _common([one.path.parent for one in predictions])
     names = [os.path.relpath(one.path, common) if common else str(one.path) for one in predictions]
     rows = [
-        (name, *(f"{label} {100 * probability:.1f}%" for label, probability in one.classes))
+        (name, *(f"{100 * probability:.1f}% {label}" for label, probability in one.classes))
         for name, one in zip(names, predictions, strict=True)
     ]
     title = f"{folder} of {common}" if common else str(folder)
-    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True)
+    while fits and len(rows[0]) > 2 and table_width(rows) > stdout.width:
+        rows = [row[:-1] for row in rows]
+    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True, cuts=fits)
 
 
 def _common(folders: "Sequence[Path]") -> str:

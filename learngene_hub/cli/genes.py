@@ -16,7 +16,7 @@ INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
 SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name[@revision] of the Hub."
 
-TITLE = "learngenes; gain: points of accuracy over scratch, as the card says"
+TITLE = "learngenes; gain: points of accuracy over scratch ± 95 % CI, as the card says"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
 
 
@@ -36,7 +36,7 @@ Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE", callbac
 
 
 def list_genes(
-    hub: Annotated[bool, typer.Option("--hub", help="Those on the Hub, not those of this package.")] = False,
+    hub: Annotated[bool, typer.Option("--hub", help="List genes of the Hub, not those of this package.")] = False,
     author: Annotated[str | None, typer.Option(help="User or organisation of the Hub.")] = None,
     network: Annotated[str | None, typer.Option(help="Such as lg_vgg11.")] = None,
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
@@ -48,7 +48,7 @@ def list_genes(
 ) -> None:
     """List genes: those of this package, or those on the Hub.
 
-    Of the Hub, the 200 most downloaded at most.
+    At most the 200 most downloaded genes of the Hub are listed.
     """
     from learngene_hub.hub.address import refuse_unknown_data
 
@@ -72,7 +72,7 @@ def list_genes(
 
 
 def info(gene: Source, as_json: AsJson = False) -> None:
-    """Show what a gene is and how it came to be.
+    """Show what a gene is and how it was made.
 
     Of a gene on the Hub only the config and the card are fetched.
     """
@@ -86,12 +86,16 @@ def info(gene: Source, as_json: AsJson = False) -> None:
     config = read_config(located.folder, located.files)
     gain = read_gain(located.folder, located.files, warn=TerminalReporter().warn)
     if as_json:
-        more = {"revision": located.revision, "gain_over_scratch": gain}
+        more = {
+            "revision": located.revision,
+            "gain_over_scratch": gain.points if gain else None,
+            "gain_ci95": gain.ci95 if gain else None,
+        }
         print_json(config.model_dump(mode="json") | more)
     else:
         pairs = _describe(config)
         if gain is not None:
-            pairs["gain over scratch"] = f"{gain:+.1f} points, as its card says"
+            pairs["gain over scratch"] = f"{_signed(gain.points, gain.ci95)} points, as its card says"
         if located.revision is not None:
             pairs["revision"] = located.revision
         print_pairs(gene, pairs)
@@ -134,9 +138,13 @@ def _row(one: "GeneSummary", *, hub: bool) -> tuple[str, ...]:
         one.network or "",
         one.data or "",
         "" if one.megabytes is None else f"{one.megabytes:.1f}",
-        "" if one.gain is None else f"{one.gain:+.1f}",
+        "" if one.gain is None else _signed(one.gain, one.gain_ci95),
         *(("" if one.downloads is None else f"{one.downloads:,}",) if hub else ()),
     )
+
+
+def _signed(points: float, ci95: float | None) -> str:
+    return f"{points:+.1f}" + ("" if ci95 is None else f" ± {ci95:.1f}")
 
 
 def _named(source: str) -> str:
@@ -174,7 +182,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "version": f"{config.version}, kernels in {config.dtype}",
         "images": f"{config.image_size} pixels, {config.in_chans} channels",
         "mean, std": f"{[round(x, 4) for x in config.mean]}, {[round(x, 4) for x in config.std]}",
-        "sha256": f"{config.sha256} (as recorded; `learngene verify` checks it)",
+        "sha256": f"{config.sha256[:12]}, as recorded (all of it: --json)",
     }
     origin = config.origin
     if origin is None:

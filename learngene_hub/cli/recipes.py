@@ -61,7 +61,7 @@ def copy(
     recipe: Source,
     target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
 ) -> None:
-    """Copy a recipe to a file of your own, whose name it takes; an existing file is left alone."""
+    """Copy a recipe to a file of your own, and name it after the file; no file is written over."""
     from learngene_hub.core.plain_yaml import with_changed_text
     from learngene_hub.recipe.recipe import Recipe, name_of
 

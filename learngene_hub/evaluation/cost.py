@@ -26,13 +26,17 @@ def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int
     """
     protocol = shared.plan.protocol
     left = [networks_left(cell, protocol, seeds) for cell in cells]
-    if not sum(left):
+    rates, tasks = sum(one.rates for one in left), sum(one.tasks for one in left)
+    if not rates + tasks:
         return
     with reporter.task("measuring a few steps", None):
-        seconds = sum(count * _seconds(cell, shared) for cell, count in zip(cells, left, strict=True) if count)
+        counts = [one.rates + one.tasks for one in left]
+        seconds = sum(count * _seconds(cell, shared) for cell, count in zip(cells, counts, strict=True) if count)
+    chosen = f", {rates:,} of them to choose learning rates (--lr sets one)" if rates else ""
     more = "" if protocol.lr is not None else ", more where the best learning rate is not soon found"
     reporter.line(
-        f"cost: {sum(left):,} networks of {protocol.steps:,} steps, about {_words(seconds)} of one core or GPU{more}"
+        f"cost: {rates + tasks:,} networks of {protocol.steps:,} steps{chosen}, about {_words(seconds)} of one core or "
+        f"GPU{more}"
     )
 
 

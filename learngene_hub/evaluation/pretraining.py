@@ -85,8 +85,8 @@ class Pretraining:
     @property
     def key(self) -> dict[str, Any]:
         """All of it, in JSON types; nothing of an ancestor where there is none, as it always was."""
-        told = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
-        return {key: one for key, one in told.items() if self.ancestor or key not in {"ancestor", "cross"}}
+        fields = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
+        return {key: one for key, one in fields.items() if self.ancestor or key not in {"ancestor", "cross"}}
 
     @property
     def steps(self) -> int:

@@ -86,7 +86,7 @@ def evaluate(
         data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns
             and an image size.
-        protocol: what every network is put through, or the name of a shipped protocol.
+        protocol: how every network is trained and tested, or the name of a shipped protocol.
         baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
         checkpoints: safetensors files of networks of the same family, whole ones or genes, folders with one, or of
             runs, each a start of its own. They see images normalised as the first gene does.
@@ -106,8 +106,8 @@ def evaluate(
         InheritanceError, NetworkError: a gene does not fit into a descendant, or a checkpoint into none, or there is
             no such network.
         RunError: another process works in `out`, or it holds results of other genes or another protocol.
-        DataError: the images cannot be had.
-        EngineError: the workers cannot be had, or lose the same network again and again.
+        DataError: the images cannot be found or read.
+        EngineError: the workers cannot be started, or lose the same network again and again.
     """
     if out is not None:
         check_can_draw()

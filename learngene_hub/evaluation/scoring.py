@@ -68,13 +68,24 @@ def score_all(
     ]
 
 
-def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> int:
-    """How many networks `cell` still costs at least: those of the first rates, and each task at one rate."""
+@dataclass(frozen=True)
+class NetworksLeft:
+    """How many networks are still to be trained at least: `rates` to choose learning rates, `tasks` to judge by."""
+
+    rates: int
+    tasks: int
+
+
+def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> NetworksLeft:
+    """What `cell` still costs: networks of the first rates, and each task at one rate."""
     rates = protocol.rates if protocol.lr is None else (protocol.lr,)
     judged = zip(*(_novel_units(protocol, seeds, lr) for lr in rates), strict=True)
     first = next_rates({}, protocol.rates) if protocol.lr is None else []
-    chosen_by = [(unit,) for lr in first for unit in _held_out_units(protocol, lr)]
-    return sum(not any(unit in cell.cache for unit in units) for units in (*judged, *chosen_by))
+    chosen_by = [unit for lr in first for unit in _held_out_units(protocol, lr)]
+    return NetworksLeft(
+        rates=sum(unit not in cell.cache for unit in chosen_by),
+        tasks=sum(not any(unit in cell.cache for unit in units) for units in judged),
+    )
 
 
 def _novel_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Unit]:

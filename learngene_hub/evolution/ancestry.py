@@ -87,7 +87,7 @@ class AncestryTask:
         check_precision(plan, shared.environment.base.device)
         doing = f"individual {self.number + 1}/{plan.individuals}"
         with threads(plan.ancestry.threads):
-            genome, loss = self._live(shared, partial(step, doing=doing))
+            genome, loss = self.live(shared, partial(step, doing=doing))
         if genome is None:
             return Outcome(None, loss, math.nan)
         with threads(plan.critics.threads):
@@ -103,7 +103,7 @@ class AncestryTask:
             )
         return Outcome(genome, loss, sum(accuracies) / len(accuracies))
 
-    def _live(self, shared: SharedData, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
+    def live(self, shared: SharedData, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
         """Inherit, train, mutate, extract: the learngene, mutated, and the last loss; None where that is NaN.
 
         The order is attested (ECO, NeurIPS 2025), though mutation and extraction are one step here: mutation decides

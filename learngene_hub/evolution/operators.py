@@ -1,7 +1,7 @@
 """The genetic operators: pure functions from tensors, shapes and numbers to new ones."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from learngene_hub.genome.shape import Shape, ShapeSpace
 from learngene_hub.genome.surgery import State, reorder
 from learngene_hub.networks import Group, Structure
 
-LEAST_SHARE = 1 / 16  # the least proportion of a random shape's group, the largest being 1
-MOST_GROUPS = 3  # that one mutation of a shape changes
-SPREAD = 1.0  # standard deviation of the logarithm of a mutated group's factor
+LEAST_SHARE = 0.01  # the least proportion of a random shape's group, the largest being 1
+KNOTS = 3  # of the curve through the proportions of a random shape
+SPREAD = 1.0  # standard deviation of the logarithms of a mutation's factors
 
 
 def mutate(
@@ -53,20 +53,21 @@ def exchange(
 
 
 def random_shape(space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
-    """A shape whose proportions are drawn, evenly on a logarithmic scale (ours).
+    """A shape whose proportions follow a random curve over the groups, in forward order (ours).
+
+    The curve is straight on a logarithmic scale between the first group, the middle and the last, where it is drawn
+    evenly. Shapes whose groups are drawn one by one are worth less (docs/log, entry 32).
 
     Args:
         space: of shapes, with their budget.
         generator: source of the draws, on the CPU.
     """
-    draws = torch.rand(len(space.structure.groups), generator=generator, dtype=torch.float64)
-    return space.fitted(
-        {name: LEAST_SHARE**draw for name, draw in zip(space.structure.groups, draws.tolist(), strict=True)}
-    )
+    heights = torch.rand(KNOTS, generator=generator, dtype=torch.float64) * math.log(LEAST_SHARE)
+    return space.fitted(_curve(heights.tolist(), list(space.structure.groups)))
 
 
 def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
-    """The same shape with one to three groups larger or smaller; the others pay in proportion (ours).
+    """The same shape with its fractions multiplied by a random curve, then fitted to the budget (ours).
 
     Args:
         shape: to be changed.
@@ -74,29 +75,25 @@ def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator)
         generator: source of the draws, on the CPU.
     """
     fractions = space.fractions(shape)
-    count = int(torch.randint(1, min(MOST_GROUPS, len(fractions)) + 1, (), generator=generator))
-    chosen = torch.randperm(len(fractions), generator=generator)[:count].tolist()
-    factors = (SPREAD * torch.randn(count, generator=generator, dtype=torch.float64)).exp().tolist()
-    names = list(fractions)
-    return space.fitted(
-        fractions | {names[i]: fractions[names[i]] * factor for i, factor in zip(chosen, factors, strict=True)}
-    )
+    heights = SPREAD * torch.randn(KNOTS, generator=generator, dtype=torch.float64)
+    factors = _curve(heights.tolist(), list(fractions))
+    return space.fitted({name: fraction * factors[name] for name, fraction in fractions.items()})
 
 
 def recombine_shapes(first: Shape, second: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
-    """A child of two shapes: the fraction of every group is that of either parent, then fitted to the budget (ours).
+    """A child of two shapes: the fractions of one up to a random group, then those of the other, fitted to the budget.
 
-    Uniform crossover. The mean of both parents instead made children too much alike (docs/experiments.md, entry 25).
+    One-point crossover (ours).
 
     Args:
-        first: a parent.
-        second: the other.
+        first: gives the first groups.
+        second: gives the others, at least one.
         space: of shapes, with their budget.
         generator: source of the draws, on the CPU.
     """
     mine, theirs = space.fractions(first), space.fractions(second)
-    is_mine = (torch.rand(len(mine), generator=generator) < 0.5).tolist()
-    return space.fitted({name: mine[name] if own else theirs[name] for name, own in zip(mine, is_mine, strict=True)})
+    point = int(torch.randint(1, max(2, len(mine)), (), generator=generator))
+    return space.fitted({name: mine[name] if place < point else theirs[name] for place, name in enumerate(mine)})
 
 
 def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Tensor:
@@ -164,3 +161,13 @@ def _exchange(total: int, kept: int, rate: float, generator: torch.Generator) ->
     order = torch.arange(total)
     order[leaving], order[entering[:count]] = entering[:count], leaving
     return order
+
+
+def _curve(heights: Sequence[float], names: Sequence[str]) -> dict[str, float]:
+    """Exponentials of the straight lines between `heights`, which stand at equal distances along `names`."""
+    values = {}
+    for place, name in enumerate(names):
+        at = place * (len(heights) - 1) / max(len(names) - 1, 1)
+        left = min(int(at), len(heights) - 2)
+        values[name] = math.exp(heights[left] + (at - left) * (heights[left + 1] - heights[left]))
+    return values

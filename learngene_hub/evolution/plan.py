@@ -21,7 +21,7 @@ from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
 from learngene_hub.workers import Pool, Step, chip_kind
 
-STATISTICS_BATCHES = 5  # at most, for each shape of a search: a gene's own get `ancestry.statistics_batches`
+STATISTICS_BATCHES = 5  # at most, in the life of a shape: those of the line get `ancestry.statistics_batches`
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class GenerationPlan:
     """One generation.
 
     Attributes:
-        generation: from 0; -1: the ancestor of a search.
+        generation: from 0; -2: the ancestor of a search, -1: the lives of its slices.
         seed: of everything that is drawn.
         body: what every network is built as.
         individuals: born in it.
@@ -132,33 +132,33 @@ class SearchPlan:
 
     Attributes:
         ancestor: the whole network whose slices are compared.
+        life: of each slice, before critics inherit it.
         fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
         generations: of shapes.
         population: shapes that compete in a generation.
         born: shapes that are born in each generation after the first, whoever won.
         shapes: that are scored, without the finals.
         tournament_size: shapes a group.
-        statistics_batches: over which a slice's batch norms are measured before critics inherit it.
         critics: how critics of a shape live.
-        finalists: shapes that are scored again on fresh tasks.
+        finalists: shapes that are raised again and scored on fresh tasks.
         final_critics: how critics live there.
     """
 
     ancestor: GenerationPlan
+    life: GenerationPlan
     fraction: float
     generations: int
     population: int
     born: int
     shapes: int
     tournament_size: int
-    statistics_batches: int
     critics: CriticPlan
     finalists: int
     final_critics: CriticPlan
 
     def images_a_shape(self, critics: CriticPlan) -> int:
-        """Training images that it takes to score one shape by `critics`."""
-        return critics.images + self.statistics_batches * self.ancestor.ancestry.training.optimisation.batch_size
+        """Training images that it takes to raise one shape and to score it by `critics`."""
+        return self.life.images + critics.images
 
     @property
     def images(self) -> int:
@@ -183,7 +183,6 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
     evolution, is_founding = recipe.evolution, generation < recipe.evolution.founders
     individuals = 1 if is_founding else evolution.population
     by_fitness = evolution.selection == "tournament"
-    rate, gene_rate = _rates(recipe, generation)
     return GenerationPlan(
         generation,
         recipe.seed,
@@ -197,8 +196,7 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
                 recipe.ancestry.constants(),
                 recipe.ancestry.steps * (evolution.population // individuals),
                 precision,
-                rate,
-                gene_rate,
+                *_rates(recipe, generation, evolution.generations),
             ),
             mutation_rate=evolution.mutation_rate if individuals > 1 else 0.0,  # else no tournament could undo it
             statistics_batches=recipe.ancestry.statistics_batches,
@@ -238,7 +236,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
     search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)
     ancestor = replace(
         line,
-        generation=-1,
+        generation=-2,
         body=ancestor_body(recipe),
         individuals=1,
         ancestry=replace(
@@ -250,27 +248,39 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
         ),
         critics=replace(line.critics, tasks=1),  # its own fitness decides nothing
     )
-    critics = replace(line.critics, threads=max(1, threads // search.population))
-    few_steps = replace(critics.training, steps=search.steps)
+    each = max(1, threads // search.population)
+    training = Training(recipe.critic.constants(), search.steps, precision)
+    critics = replace(line.critics, training=training, threads=each)
     return SearchPlan(
         ancestor,
+        _slice_life(recipe, ancestor, precision, each),
         recipe.gene.fraction,
         search.generations,
         search.population,
         search.born,
         search.shapes,
         search.tournament_size,
-        min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches),
-        replace(critics, tasks=search.tasks, training=few_steps),
+        replace(critics, tasks=search.tasks),
         search.finalists,
         replace(critics, tasks=search.final_tasks),
     )
 
 
-def _rates(recipe: Recipe, generation: int) -> tuple[Rate, Rate | None]:
-    """Learning rate of newborn weights, and of inherited ones where it is another."""
-    total = recipe.evolution.generations
-    whole = Falling(generation / total, (generation + 1) / total)
+def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, threads: int) -> GenerationPlan:
+    """The life of a slice: the second of a line of two, the ancestor's being the first (ours)."""
+    life = Training(recipe.ancestry.constants(), recipe.search.life_steps, precision, *_rates(recipe, 1, 2))
+    batches = min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches)
+    return replace(
+        ancestor,
+        generation=-1,
+        ancestry=replace(ancestor.ancestry, training=life, statistics_batches=batches, threads=threads),
+        critics=replace(ancestor.critics, tasks=0),
+    )
+
+
+def _rates(recipe: Recipe, life: int, lives: int) -> tuple[Rate, Rate | None]:
+    """Learning rate of newborn weights, and of inherited ones where it is another, in one of the `lives` of a line."""
+    whole = Falling(life / lives, (life + 1) / lives)
     match recipe.ancestry.schedule:
         case "generation":
             return Falling(), None

@@ -42,7 +42,7 @@ from learngene_hub.evolution.plan import (
     plan_search,
     settle_precision,
 )
-from learngene_hub.evolution.search import Found, ShapeSearch
+from learngene_hub.evolution.search import FoundShape, ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -99,11 +99,11 @@ def evolve(
     Raises:
         RecipeError: the recipe is at fault.
         RunError: `out` holds another run, or another process is in it.
-        DataError: the images cannot be had; or the gene that the recipe begins from knows some that are to be new.
-        GeneFileError, HubError: that gene cannot be had.
+        DataError: the images cannot be found or read; or the gene that the recipe begins from knows novel classes.
+        GeneFileError, HubError: that gene cannot be loaded or fetched.
         NetworkError: there is no network of the recipe's depth.
         SelectionError: every individual of a generation failed, or every shape, or the ancestor of the search.
-        EngineError: the workers cannot be had, or lose the same individuals again and again.
+        EngineError: the workers cannot be started, or lose the same individuals again and again.
         StorageError: no space, or no permission.
         LearngeneError: there is no such device, or no matplotlib to draw with.
     """
@@ -151,12 +151,12 @@ def evolve(
             return _finish(state, recipe, shared, out, ancestor)
 
 
-def _first_row(found: Found | None, ancestor: Ancestor | None) -> dict[str, Any]:
+def _first_row(found: FoundShape | None, ancestor: Ancestor | None) -> dict[str, Any]:
     """What the row of the first generation tells of what came before it."""
-    told: dict[str, Any] = {} if found is None else {"search": found.row}
+    entries: dict[str, Any] = {} if found is None else {"search": found.row}
     if ancestor is not None:
-        told["ancestor"] = {"name": ancestor.name, "images": ancestor.record.images}
-    return told
+        entries["ancestor"] = {"name": ancestor.name, "images": ancestor.record.images}
+    return entries
 
 
 def _plans(recipe: Recipe, state: EvolutionState) -> list[GenerationPlan]:
@@ -230,7 +230,7 @@ def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
     if origin is None or not all(one.origin for one in origin.ancestors):
         reporter.warn(
             f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; held-out and novel "
-            "ones must not be among them, or accuracy on them flatters"
+            "ones must not be among them, or accuracy on them is too high"
         )
 
 

@@ -1,34 +1,34 @@
 """The search for the shape of a gene: which number of channels of every group is worth most, at one size.
 
-One whole network is trained, the ancestor, and its channels are ordered by importance. A shape then costs nothing until
-critics train on it: it is a leading slice of that one network. Shapes compete in tournaments; the winners live on and
-have children by recombination and mutation. The best ones are scored once more on fresh tasks, beside a gene with the
-same fraction of every group. Tournaments and mutation of learngenes: attested, Feng 2024 (arXiv:2401.08139, abstract).
-That shapes are what evolves, and all of the rest: ours.
+One whole network is trained, the ancestor, and its channels are ordered by importance. A shape is a leading slice of
+that one network. A slice lives one short life inside another network of the search, as a gene does in the line, then
+critics score it: what a slice is worth at once says little of what it is worth after the lives that follow. Shapes
+compete in tournaments; the winners live on and have children by recombination and mutation. The best ones are raised
+and scored once more, by other draws and on fresh tasks, beside a gene with the same fraction of every group.
+Tournaments and mutation of learngenes: attested, Feng 2024 (arXiv:2401.08139, abstract). That shapes are what evolves,
+and all of the rest: ours.
 """
 
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.core.store import KeyedLines
-from learngene_hub.data import Task, sample_task
+from learngene_hub.data import Task
 from learngene_hub.evolution.ancestry import AncestryTask, SharedData
-from learngene_hub.evolution.critics import critic_accuracies, measured_alone
+from learngene_hub.evolution.critics import critic_accuracies
 from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.operators import mutate_shape, random_shape, recombine_shapes, tournament
 from learngene_hub.evolution.plan import CriticPlan, SearchPlan, check_precision
@@ -37,10 +37,10 @@ from learngene_hub.genome.importance import cut, magnitude
 from learngene_hub.genome.shape import Shape, ShapeSpace
 from learngene_hub.genome.surgery import extract
 from learngene_hub.networks import Structure
-from learngene_hub.training.fewshot import Images, draw_tasks, support_batches
+from learngene_hub.training.fewshot import draw_tasks
 from learngene_hub.workers import Pool, Step, threads
 
-FORMAT = 1  # raise it when the same plan gives other accuracies
+FORMAT = 2  # raise it when the same plan gives other accuracies
 ATTEMPTS = 20  # to draw a shape that was not scored before
 
 
@@ -82,7 +82,7 @@ class ScoredShape:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundShape:
     """What a search has found.
 
     Attributes:
@@ -97,58 +97,44 @@ class Found:
 
 @dataclass(frozen=True)
 class ShapeTask:
-    """One slice of the ancestor to be scored, as a task for a worker.
+    """One slice of the ancestor to be raised and scored, as a task for a worker.
 
     Attributes:
         label: what the log calls it.
-        gene: the slice.
+        life: of the slice, before critics inherit it.
         tasks: of its critics.
         critics: how they live.
-        plan: of the search.
     """
 
     label: str
-    gene: Genome
+    life: AncestryTask
     tasks: tuple[Task, ...]
     critics: CriticPlan
-    plan: SearchPlan
 
     def __call__(self, shared: SharedData, step: Step) -> float:
-        """Fitness in [0, 1]; NaN where a critic diverged.
+        """Fitness in [0, 1]; NaN where the life or a critic diverged.
 
         Raises:
             EngineError: see `check_precision`.
         """
-        ancestor, base = self.plan.ancestor, shared.environment.base
-        check_precision(ancestor, base.device)
+        plan, environment = self.life.plan, shared.environment
+        check_precision(plan, environment.base.device)
         on_step = partial(step, doing=self.label)
         with threads(self.critics.threads):
+            genome, _ = self.life.live(shared, on_step)
+            if genome is None:
+                return math.nan
             accuracies = critic_accuracies(
-                self._measured(base, on_step),
-                shared.environment.held_out,
+                genome,
+                environment.held_out,
                 self.tasks,
                 self.critics.training,
-                body=ancestor.body,
-                cross=ancestor.cross,
-                seed=ancestor.seed,
+                body=plan.body,
+                cross=plan.cross,
+                seed=plan.seed,
                 on_step=on_step,
             )
         return sum(accuracies) / len(accuracies)
-
-    def _measured(self, base: Images, on_step: Callable[[int], None]) -> Genome:
-        """The slice with batch norms that know what it computes alone, by the same images for all shapes."""
-        ancestor = self.plan.ancestor
-        draws = generator(ancestor.seed, "shape statistics")
-        task = sample_task(base.labels, n_way=ancestor.ancestry.ways, n_shot=None, n_query=0, generator=draws)
-        batches = support_batches(base, task, ancestor.ancestry.training.optimisation.batch_size, draws)
-
-        def shown() -> Iterator[Tensor]:
-            for images, labels in islice(batches, self.plan.statistics_batches):
-                on_step(len(labels))
-                yield images
-
-        precision = self.critics.training.precision
-        return measured_alone(self.gene, ancestor.body, shown(), precision, base.device)
 
 
 @dataclass(frozen=True)
@@ -173,7 +159,7 @@ class ShapeSearch:
     folder: Path
     reporter: Reporter
 
-    def run(self) -> Found:
+    def run(self) -> FoundShape:
         """Train the ancestor, let shapes compete, and give the best.
 
         Raises:
@@ -186,9 +172,9 @@ class ShapeSearch:
         assert ancestor.outcome.genome is not None
         whole = cut(ancestor.outcome.genome.tensors, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
         sha256 = hashlib.sha256(save(dict(whole.tensors))).hexdigest()
-        everyone = self._compete(space, _Scorer(self, structure, whole, sha256, plan.critics, "shape"))
+        everyone = self._compete(space, _Scorer(self, structure, whole, sha256, plan.critics, "shape", draw=0))
         *finalists, even = self._finals(
-            space, everyone, _Scorer(self, structure, whole, sha256, plan.final_critics, "finalist")
+            space, everyone, _Scorer(self, structure, whole, sha256, plan.final_critics, "finalist", draw=1)
         )
         best = _fittest((*finalists, even))[0]
         self.reporter.line(
@@ -209,7 +195,7 @@ class ShapeSearch:
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),
         }
-        return Found(space.fractions(best.channels), row)
+        return FoundShape(space.fractions(best.channels), row)
 
     def _ancestor(self, space: ShapeSpace) -> Founder:
         """The whole network, trained now or before."""
@@ -236,7 +222,7 @@ class ShapeSearch:
             population = [*winners, *born]
             alive = [shape.fitness for shape in population if not shape.has_failed]
             if not alive:
-                raise SelectionError(f"all {len(population)} shapes failed (NaN); lower `critic.lr`")
+                raise SelectionError(f"all {len(population)} shapes failed (NaN); lower `ancestry.lr` or `critic.lr`")
             draws = generator(plan.ancestor.seed, "shape tournament", generation)
             scores = torch.tensor([shape.fitness for shape in population], dtype=torch.float64)
             chosen = tournament(scores, size=min(plan.tournament_size, len(population)), generator=draws)
@@ -280,7 +266,7 @@ class ShapeSearch:
         even = ScoredShape(len(everyone), self.plan.generations, (), space.even())
         scored = score([*finalists, even])
         if all(shape.has_failed for shape in scored):
-            raise SelectionError("every shape failed on fresh tasks (NaN); lower `critic.lr`")
+            raise SelectionError("every finalist failed (NaN); lower `ancestry.lr` or `critic.lr`")
         return scored
 
 
@@ -295,6 +281,7 @@ class _Scorer:
         sha256: of its tensors.
         critics: how critics live.
         title: of a shape, in the bar and as the name of a file.
+        draw: number of the draw of the networks and batches of its life.
     """
 
     search: ShapeSearch
@@ -303,6 +290,7 @@ class _Scorer:
     sha256: str
     critics: CriticPlan
     title: str
+    draw: int
 
     def __call__(self, shapes: Sequence[ScoredShape]) -> list[ScoredShape]:
         """The same shapes with their fitness."""
@@ -328,32 +316,32 @@ class _Scorer:
     @property
     def _key(self) -> dict[str, Any]:
         """All that fitness depends on, beside the shape."""
-        plan = self.search.plan.ancestor
         return {
             "format": FORMAT,
             "images": self.search.ancestors.images,
             "ancestor": self.sha256,
-            "plan": repr((plan.seed, plan.body, plan.cross, self.critics, self.search.plan.statistics_batches)),
+            "plan": repr((self.search.plan.life, self.critics, self.draw)),
         }
 
     def _tasks(self, shapes: Sequence[ScoredShape]) -> list[ShapeTask]:
-        plan, critics = self.search.plan.ancestor, self.critics
+        life, critics = self.search.plan.life, self.critics
         tasks = draw_tasks(
             self.search.shared.environment.held_out.labels,
             count=critics.tasks,
             n_way=critics.ways,
             n_shot=critics.shots,
             n_query=critics.queries,
-            seed=plan.seed,
+            seed=life.seed,
             path=(f"{self.title} task",),
         )
         return [
             ShapeTask(
                 f"{self.title} {number}/{len(shapes)}",
-                extract(self.whole.tensors, self.structure, shape.channels),
+                AncestryTask(
+                    life, self.draw, extract(self.whole.tensors, self.structure, shape.channels), shape.channels
+                ),
                 tasks,
                 critics,
-                self.search.plan,
             )
             for number, shape in enumerate(shapes, start=1)
         ]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.core.files import expanded, public_name
+from learngene_hub.core.files import expanded, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data import (
@@ -241,7 +241,15 @@ def _roles(photos: Photos) -> tuple[dict[str, str], float]:
         share = _share(val)
         if not share:
             roles["val"] = str(val)
+    for path in roles.values():
+        _refuse_empty(expanded(path))
     return roles, share or SHARE
+
+
+def _refuse_empty(folder: Path) -> None:
+    """A folder without any file, whatever folders it has."""
+    if folder.is_dir() and not visible_files(folder):
+        raise DataError(f"{folder}: no images; put them into one folder a class, such as {folder / 'cat' / '1.jpg'}")
 
 
 def _share(val: str | Path | float) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from learngene_hub import __version__
 from learngene_hub.core.errors import LearngeneError, RunError, StorageError
-from learngene_hub.core.files import check_room, claim_new, refuse_occupied, refuse_unmakeable
+from learngene_hub.core.files import check_room, claim_new, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation, cache_folder
 from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
@@ -350,8 +350,10 @@ def _network_record(network: LearngeneNetwork) -> dict[str, Any]:
 
 
 def _named(gene: Learngene | str | Path) -> tuple[str, Learngene]:
-    """The recipe a gene was evolved by, else the folder it lies in; and the gene."""
+    """A gene and its name: that in the package or on the Hub, else that of its recipe or folder."""
     loaded = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
+    if isinstance(gene, str) and not is_there(gene):
+        return gene, loaded
     if loaded.config.origin is not None:
         return loaded.config.origin.recipe, loaded
     return "memory" if isinstance(gene, Learngene) else Path(gene).resolve().name, loaded

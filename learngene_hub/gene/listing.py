@@ -1,5 +1,6 @@
 """Genes there are: those of the package, and those on the Hub, one line each."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
 
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
+INTERVAL = re.compile(r"± (\d{1,3}\.\d)$")
 MOST = 10**12  # parameters; a card that claims more is not believed
 
 
@@ -31,6 +33,7 @@ class GeneSummary:
         data: it was evolved on, as users call it.
         megabytes: of its weights.
         gain: over scratch on novel classes, in points of accuracy, as its card says.
+        gain_ci95: half the width of its 95 % confidence interval, in points.
         downloads: in the last 30 days; None: it comes with the package.
     """
 
@@ -39,7 +42,16 @@ class GeneSummary:
     data: str | None = None
     megabytes: float | None = None
     gain: float | None = None
+    gain_ci95: float | None = None
     downloads: int | None = None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A gain over scratch, in points of accuracy, and half the width of its 95 % confidence interval."""
+
+    points: float
+    ci95: float | None
 
 
 def list_learngenes(
@@ -73,10 +85,8 @@ def list_learngenes(
     return [one for one in genes if network in {None, one.network} and author in {None, PREFIX.rstrip("/")}]
 
 
-def read_gain(
-    folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None
-) -> float | None:
-    """The gain over scratch that the card of a gene states, in points; None where it states none.
+def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Gain | None:
+    """The gain over scratch that the card of a gene states; None where it states none.
 
     Args:
         folder: of the gene.
@@ -99,7 +109,10 @@ def _shipped(name: str) -> GeneSummary:
     config = read_config(folder)
     data = title_of(config.origin.data.source) if config.origin else None
     size = config.parameters * BYTES_A_PARAMETER[config.dtype] / 1e6
-    return GeneSummary(name, config.network, data, round(size, 2), read_gain(folder))
+    gain = read_gain(folder)
+    return GeneSummary(
+        name, config.network, data, round(size, 2), gain.points if gain else None, gain.ci95 if gain else None
+    )
 
 
 def _of_hub(info: ModelInfo) -> GeneSummary:
@@ -107,6 +120,7 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
     facts: Any = info.card_data.get(FACTS) if info.card_data else None
     facts = facts if isinstance(facts, Mapping) else {}
     parameters, data = facts.get("parameters"), _text(facts.get("data"))
+    gain = _gain(info.card_data) if info.card_data else None
     each = BYTES_A_PARAMETER.get(str(facts.get("dtype")), BYTES_A_PARAMETER["float32"])
     size = parameters * each / 1e6 if type(parameters) is int and 0 < parameters < MOST else None
     return GeneSummary(
@@ -114,7 +128,8 @@ def _of_hub(info: ModelInfo) -> GeneSummary:
         network=_text(facts.get("network")),
         data=data and title_of(data),
         megabytes=None if size is None else round(size, 2),
-        gain=_gain(info.card_data) if info.card_data else None,
+        gain=gain.points if gain else None,
+        gain_ci95=gain.ci95 if gain else None,
         downloads=info.downloads,
     )
 
@@ -124,9 +139,15 @@ def _text(value: object) -> str | None:
     return one_line(value)[:80] if isinstance(value, str) else None
 
 
-def _gain(data: CardData) -> float | None:
+def _gain(data: CardData) -> Gain | None:
+    """The first gain of a card, its interval as the end of its name, which is how `evaluation.card` writes it."""
     results = data.get("eval_results")
     for one in results if isinstance(results, list) else ():
         if isinstance(one, EvalResult) and one.metric_type == GAIN_METRIC and isinstance(one.metric_value, float | int):
-            return float(one.metric_value) if abs(one.metric_value) <= 100 else None
+            ci95 = INTERVAL.search(str(one.metric_name))
+            return (
+                Gain(float(one.metric_value), float(ci95[1]) if ci95 else None)
+                if abs(one.metric_value) <= 100
+                else None
+            )
     return None

@@ -97,8 +97,8 @@ def fetch(
     except HubUnreachableError as error:
         if at_hand is None:
             raise
-        told = f"{error}. Using commit {at_hand.commit[:12]} from the cache"
-        warnings.warn(told, LearngeneWarning, stacklevel=2)
+        warning = f"{error}. Using commit {at_hand.commit[:12]} from the cache"
+        warnings.warn(warning, LearngeneWarning, stacklevel=2)
         return at_hand
     is_known = _noted(options, address, "refs", _branch(address)) is not None
     if not address.is_pinned and (is_all or not is_known):  # where huggingface_hub looks without a connection
@@ -306,8 +306,8 @@ def _warn_of_others(folder: Path) -> None:
         found = folder.stat()
         if os.name == "posix" and (found.st_mode & WRITABLE_BY_ALL or found.st_uid not in {os.geteuid(), 0}):
             who = "anybody can write" if found.st_mode & WRITABLE_BY_ALL else "belongs to another user"
-            told = f"{folder}: a cache that {who}: what lies there may be altered; set cache_dir or HF_HUB_CACHE"
-            warnings.warn(told, LearngeneWarning, stacklevel=3)
+            warning = f"{folder}: a cache that {who}: what lies there may be altered; set cache_dir or HF_HUB_CACHE"
+            warnings.warn(warning, LearngeneWarning, stacklevel=3)
 
 
 def _branch(address: Address) -> str:

@@ -18,7 +18,7 @@ MOST_FOUND = 50 * 10**6  # bytes of their list, with all cards' metadata
 LABEL = "the list of repositories"
 
 
-class _Found(BaseModel):
+class _Listed(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     id: str
@@ -43,7 +43,7 @@ def find_models(tags: Sequence[str], *, author: str | None, search: str | None, 
     with explained(None, options):
         content = within(seconds, LABEL, lambda: receive(url, options, most=MOST_FOUND, until=until))
     try:
-        found = TypeAdapter(list[_Found]).validate_json(content)
+        found = TypeAdapter(list[_Listed]).validate_json(content)
     except ValidationError:
         raise HubError(not_a_hub(LABEL, options)) from None
     with asked(LABEL, options):

@@ -119,16 +119,16 @@ def from_learngene(
             gene's own network.
         depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; 18, 10 or
             34 for `resnet18`; 6, 4, 9 or 12 for `vit_tiny_patch4_32`; None: as the gene's own network.
-        image_size: pixels of a side of your images, from 28 to 224, of which `model.pretrained_cfg` tells; None: those
-            the gene was evolved at. The network takes images of any size.
+        image_size: side of your images in pixels, 28 to 224, for `model.pretrained_cfg`; None: that of the gene's
+            images. The network takes images of any size.
         revision: branch, tag or commit of the Hub.
         cache_dir: where downloads are kept; None: the cache of huggingface_hub.
         token: of a user of the Hub; None: the one that is logged in; False: none.
         local_files_only: never ask the Hub.
         force_download: fetch again what is in the cache.
         endpoint: URL of the Hub; None: `HF_ENDPOINT`.
-        cross: weights from non-gene inputs into gene outputs at birth: `zero` or `random`.
-        seed: of all weights that are not inherited.
+        cross: weights from other channels into the gene at birth: `zero` or `random`.
+        seed: random seed of the weights that are not inherited.
         freeze_gene: train only what was not inherited, until `unfreeze`: an optimiser may move the rest, but it is put
             back before it is next used or read.
         **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
@@ -179,7 +179,7 @@ def inherit(
     Args:
         model: of a family known here: one of this package's networks, or one of timm's own such as `resnet34`.
         gene: a `Learngene`, or what `from_learngene` takes.
-        cross: weights from non-gene inputs into gene outputs: `zero` or `random`.
+        cross: weights from other channels into the gene: `zero` or `random`.
         freeze_gene: train only what was not inherited, until `unfreeze`, as in `from_learngene`. A gene that was frozen
             before is released.
 

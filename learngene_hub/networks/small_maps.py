@@ -2,7 +2,7 @@
 
 In bfloat16 on processors with AMX, the convolutions of torch's CPU library are made for large maps. On maps of 2 to 5
 pixels they take up to eight times as long as a product of all windows with all kernels; without AMX the product is 4 to
-7 % slower, and not taken. `docs/performance.md` has figures.
+7 % slower, and not taken. `docs/log/speed.md` has figures.
 """
 
 from typing import Any

@@ -69,7 +69,8 @@ class Recipe(Section):
     """One evolution in full. `Recipe.from_file` reads it; `text` and `overrides` keep what was read."""
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="of the evolution: small letters, digits, dots, dashes"
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="name of the evolution: lower-case letters, digits, dots, dashes",
     )
     network: NetworkSection = NetworkSection()
     gene: GeneSection = GeneSection()
@@ -78,11 +79,11 @@ class Recipe(Section):
     evolution: EvolutionSection = EvolutionSection()
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()
-    seed: int = Field(0, ge=0, lt=2**63, description="of everything that is drawn, but for the classes")
+    seed: int = Field(0, ge=0, lt=2**63, description="random seed of everything but the draw of classes")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs float32 "
-        "convolves in TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
+        description="number type of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs "
+        "float32 convolves in TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
     )
 
     @field_validator("name")
@@ -156,13 +157,15 @@ class Recipe(Section):
         content = _parse(text, file)
         for override in overrides:
             _apply(content, override)
-        recipe = cls.from_mapping(content, where=file.name)
+        recipe = cls.from_mapping(content, where=file.name, overrides=overrides)
         recipe._text, recipe._overrides = text, tuple(overrides)
         return recipe
 
     @classmethod
-    def from_mapping(cls, content: Mapping[str, Any], *, where: str = "recipe") -> "Recipe":
-        """Check a nested mapping; `where` names it in the error.
+    def from_mapping(
+        cls, content: Mapping[str, Any], *, where: str = "recipe", overrides: Sequence[str] = ()
+    ) -> "Recipe":
+        """Check a nested mapping; `where` names it in the error, as the `overrides` that it holds are.
 
         Raises:
             RecipeError: every fault, one a line, with key, expectation and finding.
@@ -172,13 +175,13 @@ class Recipe(Section):
         """
         content, retired = _without_retired(content)
         if retired:
-            told = f"{where}: this version knows no {', '.join(retired)}: left out"
-            warnings.warn(told, LearngeneWarning, stacklevel=2)
+            warning = f"{where}: this version knows no {', '.join(retired)}: left out"
+            warnings.warn(warning, LearngeneWarning, stacklevel=2)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
             found = error.errors()
-            faults = [_describe(fault) for fault in found[:TOLD]]
+            faults = [f"{_describe(fault)}{_given(fault, overrides)}" for fault in found[:TOLD]]
             count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
             count += f", {TOLD} of them" if len(found) > TOLD else ""
             raise RecipeError(f"{where}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
@@ -192,7 +195,7 @@ class Recipe(Section):
         content = self.model_dump(mode="json")
         for override in overrides:
             _apply(content, override)
-        recipe = self.from_mapping(content)
+        recipe = self.from_mapping(content, overrides=overrides)
         recipe._text, recipe._overrides = self._text, (*self._overrides, *overrides)
         return recipe
 
@@ -345,8 +348,15 @@ def _describe(fault: Mapping[str, Any]) -> str:
         message = str(fault["msg"]).removeprefix("Value error, ")
         return f"{key}: {message}" if key else message
     expected = EXPECTED.get(fault["type"])
-    told = fault["msg"] if expected is None else f"expected {expected.format(**fault.get('ctx', {}))}"
-    return f"{key}: {told}, found {fault['input']!r:.60}"
+    expectation = fault["msg"] if expected is None else f"expected {expected.format(**fault.get('ctx', {}))}"
+    return f"{key}: {expectation}, found {fault['input']!r:.60}"
+
+
+def _given(fault: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """That the value at fault was given as an override, or below a key of one."""
+    key = ".".join(map(str, fault["loc"])) + "."
+    by = next((one for one in reversed(overrides) if key.startswith(f"{one.partition('=')[0]}.")), None)
+    return "" if by is None else f" (given as {by:.80}, not in the file)"
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -26,7 +26,9 @@ class NetworkSection(Section):
 
     name: NetworkName = Field("lg_vgg11", description=f"family of networks: {', '.join(FAMILIES)}")
     width: float = Field(1.0, ge=0.05, le=4, description="factor on the channels of every layer")
-    depth: int | None = Field(None, ge=1, le=1000, description="as the family counts it; its default when absent")
+    depth: int | None = Field(
+        None, ge=1, le=1000, description="layers as the family counts them, such as 11 or 12; null: its default"
+    )
 
 
 def _shape(value: object) -> object:
@@ -44,7 +46,7 @@ class GeneSection(Section):
         0.45,
         gt=0,
         le=1,
-        description="sets the gene's budget: as many numbers as with this fraction of the channels of every layer",
+        description="budget of the gene: the size it has with this fraction of the channels of every layer",
     )
     shape: Annotated[Literal["evolve", "taper"] | tuple[int, ...], BeforeValidator(_shape)] = Field(
         "taper",
@@ -58,12 +60,10 @@ class GeneSection(Section):
         description="with `shape: taper`, the factor by which the fraction falls from the first layer to the last, "
         "before fractions above 1 are cut to 1; 1 means the same fraction everywhere",
     )
-    cross: Literal["zero", "random"] = Field(
-        "zero", description="weights from non-gene inputs into gene outputs at birth"
-    )
+    cross: Literal["zero", "random"] = Field("zero", description="weights from other channels into the gene at birth")
     dtype: Literal["float32", "float16"] = Field(
         "float32",
-        description="of the kernels in the gene's file; float16 halves it, and rounds after the fitness was measured",
+        description="type of the kernels in the gene's file; float16 halves it; fitness was measured before rounding",
     )
 
 
@@ -73,7 +73,7 @@ class ClassesSection(Section):
     base: Classes = Field(64, description="classes that ancestry networks learn: a number to draw, or a list of names")
     held_out: Classes = Field(16, description="classes that critics score on, likewise")
     novel: Classes = Field(20, description="classes that the evolution never loads, likewise")
-    seed: int = Field(0, description="of the draw of classes that are given as numbers")
+    seed: int = Field(0, description="random seed of the draw of classes that are given as numbers")
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -94,12 +94,14 @@ class DataSection(Section):
     revision: str | None = Field(None, description="branch, tag or commit of a data set on the Hub")
     image_column: str | None = Field(None, description="name of the column of images, if it is unusual")
     label_column: str | None = Field(None, description="name of the column of labels, if it is unusual")
-    image_size: int = Field(32, ge=28, le=224, description="pixels")
-    images_per_class: int | None = Field(None, ge=2, description="images of a class, at most; null: all, or 200 glyphs")
+    image_size: int = Field(32, ge=28, le=224, description="side of the images in pixels")
+    images_per_class: int | None = Field(
+        None, ge=2, description="at most so many images per class; null: all, or 200 glyphs"
+    )
     classes: ClassesSection | None = Field(
         None, description="base, held-out and novel classes; cifar_fs and mini_imagenet have their own"
     )
-    on_corrupt: Literal["refuse", "skip"] = Field("refuse", description="what to do about images that cannot be read")
+    on_corrupt: Literal["refuse", "skip"] = Field("refuse", description="what to do with images that cannot be read")
     crop_padding: int | None = Field(
         None,
         ge=0,
@@ -134,19 +136,25 @@ class EvolutionSection(Section):
         description="gene that the first generation inherits, and whose shape all genes of the line have: a name of "
         "the package, a folder or a Hub id; null: none",
     )
-    generations: Count = Field(10, le=1_000_000, description="generations")
-    population: Count = Field(8, le=4096, description="individuals a generation")
+    generations: Count = Field(10, le=1_000_000, description="number of generations")
+    population: Count = Field(8, le=4096, description="individuals per generation")
     founder_generations: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
         None, description="first generations in which one individual takes all the steps; null: all but the last two"
     )
     selection: Literal["tournament", "none"] = Field(
-        "tournament", description="none: everybody survives and counts alike, and the gene is drawn: an ablation"
+        "tournament",
+        description="how survivors are chosen; none: all survive with equal scores, and the gene is drawn: an ablation",
     )
-    tournament_size: Count = Field(2, description="individuals a group; the best of each group survives")
-    mutation_rate: Fraction = Field(0.02, description="chance of a gene channel to be exchanged, where several compete")
+    tournament_size: Count = Field(2, description="individuals per group; the best of each group survives")
+    mutation_rate: Fraction = Field(
+        0.02, description="probability that a gene channel is exchanged, where several individuals compete"
+    )
     decay: Fraction = Field(0.2, description="factor on the scores of the gene pool, per generation")
     credit: float = Field(
-        0.2, ge=0, lt=1, description="share of its fitness a survivor credits per step up its lineage"
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of its fitness that a survivor adds to its ancestors' scores, per step up the lineage",
     )
     pool_size: Count = Field(16, le=4096, description="learngenes kept, best scores first")
 
@@ -173,18 +181,21 @@ class SearchSection(Section):
         "lower; the shape that is found is scaled to the network's own width",
     )
     ancestor_steps: Count = Field(1500, description="optimiser steps of the network whose slices are compared")
-    population: int = Field(40, ge=2, le=4096, description="shapes that compete in a generation")
+    life_steps: Count = Field(
+        100, description="optimiser steps of the life of each slice before critics score it; all else as in `ancestry`"
+    )
+    population: int = Field(24, ge=2, le=4096, description="shapes that compete in a generation")
     tournament_size: int = Field(3, ge=2, description="shapes a group; the best of each group survives")
     generations: Count = Field(
         1,
         le=10_000,
-        description="generations of shapes; the first is drawn at random, so 1 means a random search; tournaments, "
-        "such as 6 generations of 9, were not ahead of it at equal images",
+        description="generations of shapes; the first is drawn at random, so 1 means a random search; later ones by "
+        "tournaments, recombination and mutation",
     )
-    tasks: Count = Field(3, description="critic tasks that score a shape, the same for all")
+    tasks: Count = Field(4, description="critic tasks that score a shape, the same for all")
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
-    finalists: Count = Field(4, description="best shapes that are scored once more, on fresh tasks of `critic.steps`")
-    final_tasks: Count = Field(8, description="fresh tasks for each finalist; the best of them is the gene's shape")
+    finalists: Count = Field(4, description="best shapes that are raised and scored once more, by other draws")
+    final_tasks: Count = Field(12, description="fresh tasks for each finalist; the best of them is the gene's shape")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
@@ -207,13 +218,13 @@ class OptimisationSection(Section):
     """How a network is trained, common to ancestors and critics."""
 
     steps: Count = Field(description="optimiser steps")
-    batch_size: int = Field(64, ge=2, description="images a step")
+    batch_size: int = Field(64, ge=2, description="images per step")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimiser")
     lr: float = Field(0.05, gt=0, le=10, description="highest learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    weight_decay: float = Field(5e-4, ge=0, le=1, description="of kernels and the classifier's weight")
-    warmup: int = Field(10, ge=0, description="steps of rising learning rate at every birth")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay of kernels and of the classifier's weight")
+    warmup: int = Field(10, ge=0, description="first steps of every training, in which the learning rate rises")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all classes")
     clip_norm: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")
 
     def constants(self) -> "OptimisationSection":
@@ -229,8 +240,8 @@ class AncestrySection(OptimisationSection):
     steps: Count = Field(300, description="optimiser steps of one life; a founder takes those of all")
     schedule: Literal["two-speed", "evolution", "generation"] = Field(
         "two-speed",
-        description="what the falling learning rate spans: the evolution; each generation; two-speed: the evolution "
-        "for what is inherited, each generation for what is newborn",
+        description="how long the learning rate falls: over the evolution; over each generation; two-speed: over the "
+        "evolution for inherited weights, over each generation for newborn ones",
     )
     statistics_batches: Count = Field(30, description="batches that measure the circuit's batch norms at extraction")
 
@@ -238,8 +249,8 @@ class AncestrySection(OptimisationSection):
 class CriticSection(OptimisationSection):
     """A critic's life: small tasks on held-out classes that score a learngene."""
 
-    ways: int = Field(5, ge=2, description="held-out classes a task")
-    shots: Count = Field(20, description="training images a class")
-    queries: Count = Field(50, description="test images a class")
-    steps: Count = Field(40, description="optimiser steps a task")
-    tasks: Count = Field(2, description="tasks a learngene, the same for all")
+    ways: int = Field(5, ge=2, description="held-out classes per task")
+    shots: Count = Field(20, description="training images per class")
+    queries: Count = Field(50, description="test images per class")
+    steps: Count = Field(40, description="optimiser steps per task")
+    tasks: Count = Field(2, description="tasks per learngene, the same for all")

@@ -65,6 +65,7 @@ def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
             fitness=svg_address(draw_evolution(rows, chosen=chosen)),
             tree=tree(rows, chosen),
             generations=_generations(rows),
+            failed=any(row["failed"] for row in rows),
         )
         + "\n"
     )
@@ -131,8 +132,8 @@ def _ancestor_words(ancestor: Record) -> str:
 def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
     individuals = [one for row in rows for one in row["individuals"]]
     survived, failed = sum(one["survived"] for one in individuals), sum(row["failed"] for row in rows)
-    fate = f"individuals in {numbers.count(len(rows))} generation{'s' if len(rows) > 1 else ''}"
-    fate += f", {numbers.count(survived)} survived"
+    fate = f"individual{'s' if len(individuals) > 1 else ''} in {numbers.count(len(rows))} "
+    fate += f"generation{'s' if len(rows) > 1 else ''}, {numbers.count(survived)} survived"
     seconds = max(rows[-1]["seconds"], 0.001)  # what is rounded to
     return [
         (f"{numbers.percent(_find(rows, chosen)[0]['fitness'])} %", "fitness of the learngene"),

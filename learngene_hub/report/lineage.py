@@ -59,7 +59,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Tree:
-    """The drawing: `rows` are names of generations and their height, `left_out` counts who is not drawn."""
+    """The drawing: `rows` are names of generations and their height, `left_out` counts who is not drawn.
+
+    `key` has the kinds of individuals that are drawn, each with what it means.
+    """
 
     width: int
     height: int
@@ -67,6 +70,7 @@ class Tree:
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
     rows: tuple[tuple[str, float], ...]
+    key: tuple[tuple[str, str], ...]
     left_out: int
 
 
@@ -93,8 +97,24 @@ def tree(rows: Sequence[Record], chosen: int) -> Tree:
             _link(parent, one, positions, line) for one in nodes for parent in one.parents if parent in positions
         ),
         rows=tuple((str(row["generation"] + 1), _TOP + _ROW * depth) for depth, (row, _) in enumerate(drawn)),
+        key=_key(nodes),
         left_out=born - len(nodes),
     )
+
+
+_MEANINGS = {
+    "chosen": "result",
+    "line": "its ancestors",
+    "survived": "survived",
+    "eliminated": "eliminated",
+    "failed": "training failed",
+}
+
+
+def _key(nodes: Sequence[Node]) -> tuple[tuple[str, str], ...]:
+    """The kinds of `nodes` that look different from each other, by the first of `_MEANINGS` that they have."""
+    looks = {next(kind for kind in _MEANINGS if kind in node.kinds.split()) for node in nodes}
+    return tuple((kind, words) for kind, words in _MEANINGS.items() if kind in looks)
 
 
 def _shown(rows: Sequence[Record], line: set[int]) -> list[tuple[Record, list[Record]]]:

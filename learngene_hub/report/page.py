@@ -14,7 +14,7 @@ from learngene_hub.core.plain_text import printable
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import find, is_learngene, lead_over, measure_words, ranked, rivals, standing, sweeps
 from learngene_hub.report.plots import draw_curves, draw_starts, draw_sweep, svg_address, write_png
-from learngene_hub.report.results import PROTOTYPE, DescendantResult, Results, StartResult, Summary
+from learngene_hub.report.results import PROTOTYPE, SCRATCH, DescendantResult, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, rates_at_the_edge
 
 REPORT_NAME = "report.html"
@@ -103,6 +103,7 @@ def _judged(results: Results) -> dict[str, Any]:
         "more_genes": [headline(results, first, one.start)[0] for one in results.genes[1:]],
         "tiles": _tiles(results, first, gene),
         "judged": [(one, _rows(one, results.headline)) for one in results.descendants],
+        "with_leads": any(one.start not in {SCRATCH, gene} for one in first.starts),
         "bars": svg_address(draw_starts(first, results.headline)),
         "prototype_bars": svg_address(draw_starts(first, PROTOTYPE)) if is_prototype_more else None,
         "prototype_rows": _rows(first, PROTOTYPE),
@@ -151,7 +152,7 @@ def page_template(name: str, filters: Mapping[str, Callable[..., str]] | None = 
 
     Args:
         name: of the file.
-        filters: more of them than `keep` and those for numbers.
+        filters: more of them than `keep`, `cell` and those for numbers.
     """
     environment = Environment(
         loader=PackageLoader("learngene_hub", "report"),
@@ -162,10 +163,15 @@ def page_template(name: str, filters: Mapping[str, Callable[..., str]] | None = 
         lstrip_blocks=True,
     )
     environment.filters |= {one.__name__: one for one in (*_NUMBERS, numbers.seconds)}
-    environment.filters |= {"keep": _kept_together, **(filters or {})}
+    environment.filters |= {"keep": _kept_together, "cell": _broken_before_interval, **(filters or {})}
     return environment.get_template(name)
 
 
 def _kept_together(sentence: str) -> str:
     """The sentence with no line break inside a number and its interval."""
     return sentence.replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}").replace(" %", f"{_NO_BREAK}%")
+
+
+def _broken_before_interval(number: str) -> str:
+    """The number with its interval, which goes to a second line where a table is narrow."""
+    return number.replace("± ", f"±{_NO_BREAK}")

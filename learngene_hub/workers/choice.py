@@ -17,7 +17,7 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Which engine does the work of a run; none of it is part of a recipe.
+    """Where the networks of a run are trained; none of it is part of a recipe.
 
     Attributes:
         name: `local`: this process or several on this machine; `ray`: a Ray cluster.

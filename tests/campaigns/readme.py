@@ -2,10 +2,11 @@
 
     python tests/campaigns/readme.py --cifar-fs /data/cifar_fs --mini-imagenet /data/mini_imagenet
 
-Commands are taken out of README.md and run one after the other in a new folder, with a home of their own; the Hub is
-the server of the tests. What is changed before a command runs, and what is left out, is printed first and stands in
-`REPLACED`, `APPENDED` and `LEFT_OUT` below; no other text of the README is repeated here. Needs the package index that
-pip is set up for, about 6 GB of disk, and on two cores about ten minutes.
+Commands are taken out of README.md, and out of the sections `SECTIONS` of other documents. They run one after the
+other in a new folder, with a home of their own; the Hub is the server of the tests. What is changed before a command
+runs and what is left out, is printed first and stands in `REPLACED`, `APPENDED` and `LEFT_OUT` below; no other text
+of theirs is repeated here. Needs the package index that pip is set up for, about 6 GB of disk, and on two cores about
+ten minutes.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from learngene_hub.data.rows import open_local
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SECTIONS = {"docs/evolve.md": "The shipped recipes", "docs/hub.md": "Commands"}
 SOMEBODY, TOKEN = "other", "hf_other"  # an account of the test Hub, whose gene is there to be found
 REPLACED = {
     '-e ".': '"{wheel}',
@@ -70,6 +72,14 @@ class Command:
         return first.partition("  #")[0].strip()
 
 
+def journeys() -> str:
+    """The README and the sections of other documents that users copy from."""
+    parts = [(ROOT / "README.md").read_text()]
+    for page, title in SECTIONS.items():
+        parts += re.findall(rf"^## {title}\n.*?(?=^## )", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    return "\n".join(parts)
+
+
 def commands(readme: str) -> Iterator[Command]:
     """All commands of `readme`, in order."""
     for found in BLOCK.finditer(readme):
@@ -87,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, server() as hub:
         stranger = Stranger(Path(folder), data, hub)
         stranger.tells()
-        failed = [one for one in sorted_by_need(commands((ROOT / "README.md").read_text())) if not stranger.tries(one)]
+        failed = [one for one in sorted_by_need(commands(journeys())) if not stranger.tries(one)]
     sys.exit(1 if failed else 0)
 
 

@@ -177,7 +177,6 @@ NAMES = [{"ETag": f'"{ODD}"'}, {"X-Linked-Etag": f'W/"{ODD}"'}, {"X-Repo-Commit"
 NAMES += [{"X-Xet-Hash": ODD, "Link": '<http://127.0.0.1:9>; rel="xet-auth"'}, {"ETag": '"/odd"'}, {"ETag": "odd"}]
 
 
-@pytest.mark.xet
 @pytest.mark.usefixtures("inside")
 @pytest.mark.parametrize("status", [200, 302])
 @pytest.mark.parametrize("odd", NAMES)

@@ -16,6 +16,7 @@ from photo_folders import write_photos
 from quick_evaluation import QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub.core.errors import EngineError
 from learngene_hub.core.rng import generator
 from learngene_hub.data import glyph_classes, sample_task
 from learngene_hub.evaluation import PROTOCOLS, Target, measuring
@@ -23,7 +24,7 @@ from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.measuring import EvaluationData, Unit
 from learngene_hub.evaluation.run import Descendants
-from learngene_hub.evaluation.scoring import TUNING_SEED, Cell, best_rate, networks_left, next_rates
+from learngene_hub.evaluation.scoring import TUNING_SEED, Cell, NetworksLeft, best_rate, networks_left, next_rates
 from learngene_hub.evaluation.sources import sources_of
 from learngene_hub.report.results import Results
 
@@ -74,14 +75,21 @@ def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_pa
 
 @pytest.mark.parametrize(("seeds", "lr", "most"), [((0, 1), None, 12), ((0,), None, 8), ((0,), 0.05, 6)])
 def test_there_are_as_many_workers_as_networks_at_once(tiny_run, monkeypatch, seeds, lr, most):
-    found, real = [], run_module.make_engine
-    monkeypatch.setattr(run_module, "make_engine", lambda *a, most, **k: found.append(most) or real(*a, most=most, **k))
-    evaluate(tiny_run, protocol=replace(QUICK, lr=lr), seeds=seeds)
-    assert found == [most]
+    def make_engine(*_, most, **__):
+        raise EngineError(f"{most} workers at most")
+
+    monkeypatch.setattr(run_module, "make_engine", make_engine)
+    with pytest.raises(EngineError, match=f"^{most} workers at most"):
+        evaluate(tiny_run, protocol=replace(QUICK, lr=lr), seeds=seeds)
 
 
-def test_torchs_default_device_changes_no_result(tiny_run):
-    plain = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+@pytest.fixture(scope="module")
+def plain(tiny_run):
+    """The results of `QUICK` with seed 0."""
+    return evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+
+
+def test_torchs_default_device_changes_no_result(tiny_run, plain):
     with torch.device("meta"):
         results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
     assert accuracies(results, "learngene") == accuracies(plain, "learngene")
@@ -211,11 +219,17 @@ def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
         evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
 
 
+COST = (
+    r"cost: 14 networks of 3 steps, 8 of them to choose learning rates \(--lr sets one\), about .* of one core or GPU, "
+    "more where"
+)
+
+
 def test_the_cost_is_told_before_the_first_network_is_trained(tiny_run, tmp_path):
     listener = Listener()
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "out", reporter=listener)
     # of each start: 3 tasks, and 2 tasks at each of 2 rates
-    assert re.match(r"cost: 14 networks of 3 steps, about .* of one core or GPU, more where", listener.lines[0])
+    assert re.match(COST, listener.lines[0])
     titles = [bar["title"] for bar in listener.bars]
     assert titles.index("measuring a few steps") < titles.index("choosing learning rates, round 1")
     again = Listener()
@@ -227,8 +241,8 @@ def test_networks_that_were_judged_at_any_rate_are_not_left():
     cache = {Unit("novel", 0, 0, 0.2), Unit("novel", 0, 1, 0.1), Unit("held-out", TUNING_SEED, 0, 0.2)}
     protocol = replace(QUICK, tasks=3, rates=(0.1, 0.2), tuning_tasks=2)
     cell = Cell(start=None, body=None, cache=cache)
-    assert networks_left(cell, protocol, [0]) == 1 + 3  # a task of novel classes, and all but one that choose the rate
-    assert networks_left(cell, replace(protocol, lr=0.2), [0]) == 2
+    assert networks_left(cell, protocol, [0]) == NetworksLeft(rates=3, tasks=1)
+    assert networks_left(cell, replace(protocol, lr=0.2), [0]) == NetworksLeft(rates=0, tasks=2)
 
 
 @pytest.mark.parametrize(
@@ -253,10 +267,10 @@ def test_a_transfer_without_the_genes_images_chooses_rates_on_spare_classes_of_i
         sources_of([record], data=None, target=target, protocol=replace(protocol, ways=4), reporter=listener)
 
 
-def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run):
-    first, again, other = (evaluate(tiny_run, protocol=QUICK, seeds=seeds) for seeds in ((0,), (0,), (1,)))
-    assert first == again
-    assert accuracies(first, "scratch") != accuracies(other, "scratch")
+def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run, plain):
+    again, other = (evaluate(tiny_run, protocol=QUICK, seeds=(seed,)) for seed in (0, 1))
+    assert plain == again
+    assert accuracies(plain, "scratch") != accuracies(other, "scratch")
 
 
 def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkeypatch):
@@ -273,12 +287,11 @@ def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkey
     assert {seed for _, seed, _ in born} == {4}
 
 
-def test_instinct_measures_newborns_with_and_without_a_few_steps(tiny_run):
+def test_instinct_measures_newborns_with_and_without_a_few_steps(tiny_run, plain):
     protocol = replace(QUICK, measured_at=(0, 1, 3), prototype=True)
     results = evaluate(tiny_run, protocol=protocol, seeds=(0,))
     for name in ("scratch", "learngene"):
         assert start(results, name).measures.keys() == {"prototype", "0", "1", "3"}
-    plain = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
     tuned = replace(QUICK, lr=start(results, "learngene").lr)
     assert accuracies(evaluate(tiny_run, protocol=tuned, seeds=(0,)), "learngene") == accuracies(results, "learngene")
     assert plain.steps == (3,)

@@ -1,17 +1,17 @@
 """Evaluations that are stopped, killed, resumed, or shared by several processes."""
 
 import json
+import os
 import re
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import timm
 import torch
+from engine_faults import calling
 from quick_evaluation import QUICK
 from safetensors.torch import save_file
 
@@ -56,9 +56,28 @@ def trainings(monkeypatch):
     return trained
 
 
-@pytest.mark.parametrize("after", [1, 7, 11])
-def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(tiny_run, tmp_path, monkeypatch, after):
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tiny_run, tmp_path_factory):
+    """The folder of a finished evaluation, `QUICK` with seed 0; read it, do not change it."""
+    out = tmp_path_factory.mktemp("whole")
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=out)
+    return out
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """A copy of that folder, to be changed."""
+    return shutil.copytree(whole, tmp_path / "copy")
+
+
+def results_of(folder):
+    return (folder / "results.json").read_bytes()
+
+
+@pytest.mark.parametrize("after", [7, 11])
+def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(
+    tiny_run, whole, tmp_path, monkeypatch, after
+):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(after))
     assert not (tmp_path / "cut" / "results.json").exists()
@@ -68,18 +87,16 @@ def test_an_interrupted_evaluation_ends_with_the_same_bytes_and_redoes_nothing(t
     trained = trainings(monkeypatch)
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "cut")
     assert len(trained) == 2 * (2 * 2 + 3) - after
-    whole, mended = ((tmp_path / name / "results.json").read_bytes() for name in ("whole", "cut"))
-    assert mended == whole
+    assert results_of(tmp_path / "cut") == results_of(whole)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [13, 15])
-def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_path, after):
+def test_a_climb_that_was_interrupted_in_its_second_round_goes_on(tiny_run, tmp_path):
     long = replace(QUICK, rates=(0.1, 0.2, 0.4, 0.8, 1.6), tasks=2)  # too high: a start climbs downwards
     whole = evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "whole")
     assert {float(lr) for one in whole.descendants[0].starts for lr in one.tuning} >= {0.1}
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(after))
+        evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "cut", reporter=_Stops(13))
     mended = evaluate(tiny_run, protocol=long, seeds=(0,), out=tmp_path / "cut", engine=EngineOptions(workers=2))
     assert mended == whole
 
@@ -129,33 +146,18 @@ def test_another_protocol_shares_nothing(tmp_path):
     assert unit not in known(Body("lg_vgg11", width=2.0), steps=3)
 
 
-def test_edited_accuracies_are_measured_again(tiny_run, tmp_path, monkeypatch):
-    first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
-    for file in (tmp_path / "tasks").iterdir():
+def test_edited_accuracies_are_measured_again(tiny_run, whole, copy, monkeypatch):
+    for file in (copy / "tasks").iterdir():
         file.write_text(re.sub(r'"measured": {"3": [\d.]+}', '"measured": {"3": 0.987}', file.read_text()))
     trained = trainings(monkeypatch)
-    assert evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path) == first
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=copy)
+    assert results_of(copy) == results_of(whole)
     assert len(trained) == 2 * (2 * 2 + 3)
 
 
-MORE = replace(QUICK, tasks=200, lr=0.05)  # long enough to be killed half-way
-
-
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-sys.path[:0] = sys.argv[3:]
-from learngene_hub import evaluate
-from test_evaluation_resume import MORE
-evaluate(sys.argv[1], protocol=MORE, seeds=(0,), out=sys.argv[2])
-"""
-
-
-def test_two_processes_give_the_bytes_of_one(tiny_run, tmp_path):
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "one")
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "two", engine=EngineOptions(workers=2))
-    one, two = ((tmp_path / name / "results.json").read_bytes() for name in ("one", "two"))
-    assert one == two
+def test_two_processes_give_the_bytes_of_one(tiny_run, whole, tmp_path):
+    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path, engine=EngineOptions(workers=2))
+    assert results_of(tmp_path) == results_of(whole)
 
 
 def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measures_it(monkeypatch):
@@ -181,32 +183,31 @@ def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
     assert (others.moved, apart["novel"] is apart["held-out"]) == (1, False)
 
 
-def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_run, tmp_path, monkeypatch):
-    first = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_run, copy, monkeypatch):
+    first = Results.load(copy)
     monkeypatch.setattr("learngene_hub.evaluation.run.processor_name", lambda: "another")
     monkeypatch.setattr(measuring, "train", lambda *args, **kwargs: pytest.fail("measured again"))
-    second = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path)
+    second = evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=copy)
     assert second.environment == first.environment | {"processor": "another"} != first.environment
     assert second.descendants == first.descendants
 
 
 @pytest.mark.slow
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
-    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=tmp_path / "whole")
+    asked = {"protocol": replace(QUICK, tasks=30, lr=0.05), "seeds": (0,)}
+    evaluate(tiny_run, out=tmp_path / "alone", **asked)
     out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tiny_run), str(out), *map(str, Path(__file__).parents[:2])]
-    )
-    deadline = time.monotonic() + 60
-    while not list(out.glob("tasks/*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert process.poll() is None
+    process = calling(evaluate, tiny_run, out=out, **asked)
+    while process.is_alive() and not list(out.glob("tasks/*")):
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGSTOP)  # that it does not end meanwhile
     with pytest.raises(LearngeneError, match="another process is running here"):
-        evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
+        evaluate(tiny_run, out=out, **asked)
     process.kill()
-    assert process.wait() == -signal.SIGKILL
-    evaluate(tiny_run, protocol=MORE, seeds=(0,), out=out)
-    assert (out / "results.json").read_bytes() == (tmp_path / "whole" / "results.json").read_bytes()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    evaluate(tiny_run, out=out, **asked)
+    assert results_of(out) == results_of(tmp_path / "alone")
 
 
 def test_results_that_are_none_are_refused(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from engine_faults import calling
 from filelock import FileLock
 from listener import Listener
 from PIL import Image
@@ -75,21 +76,16 @@ def test_a_finished_run_that_resumes_keeps_its_card_and_a_longer_one_gets_a_new_
     assert not (tmp_path / "gene/evaluation.png").exists()
 
 
-def start(recipe, out, *more):
-    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), "--out", str(out), *more]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, process, limit=60.0):
+def wait_for(condition, is_running, limit=60.0):
     began = time.monotonic()
     while not condition():
-        assert process.poll() is None, process.stderr.read()
+        assert is_running()
         assert time.monotonic() - began < limit
         time.sleep(0.001)
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny_run, tiny_file, tmp_path):
+def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny, tiny_run, tmp_path):
     moments = [
         lambda: (tmp_path / "recipe.yaml").exists(),  # before the first generation ends
         lambda: (tmp_path / "metrics.jsonl").stat().st_size > 0,  # a row written, its state perhaps not
@@ -97,21 +93,24 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny_run, tiny
         lambda: (tmp_path / "evolution.png").exists(),  # all but the gene folder
     ]
     for moment in moments:
-        process = start(tiny_file, tmp_path, "--resume")
-        wait_for(moment, process)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process.stderr.close()
-    _, errors = start(tiny_file, tmp_path, "--resume").communicate(timeout=60)
-    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes(), errors
+        process = calling(evolve, tiny(), out=tmp_path, resume=True)
+        wait_for(moment, process.is_alive)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    evolve(tiny(), out=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     assert len(rows(tmp_path)) == 3
     assert not list(tmp_path.rglob(".*.tmp"))
 
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_resume_and_exits_130(tiny_file, tmp_path):
-    process = start(tiny_file, tmp_path, "evolution.generations=500")
-    wait_for(lambda: (tmp_path / "state/state.json").exists(), process)
+    command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, "evolution.generations=500"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: (tmp_path / "state/state.json").exists(), lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

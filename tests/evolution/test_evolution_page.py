@@ -97,6 +97,15 @@ def test_the_page_says_what_came_out_what_it_cost_and_that_fitness_is_no_worth()
     assert [row[3] for row in table[1:]] == ["0", "1", "0"]
 
 
+def test_keys_and_columns_are_those_of_what_there_is():
+    assert [words for _, words in tree(FAMILY, 7).key] == ["result", "its ancestors", "eliminated", "training failed"]
+    alone = [generation(0, [person(0)])]
+    assert tree(alone, 0).key == (("chosen", "result"),)
+    page = Page(show(alone, chosen=0))
+    assert "failed" not in page.tables[-1][0]
+    assert "individual in 1 generation, 1 survived" in page.text
+
+
 def test_rows_that_name_an_engine_say_where_it_was_and_what_was_lost():
     assert "400 images per second Fitness" in Page(show()).text
     rows = [row | {"engine": {"place": "2 x cpu", "retried": 1}} for row in FAMILY]

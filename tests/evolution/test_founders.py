@@ -47,11 +47,8 @@ def raised(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_recipe_without_selection_takes_the_founders_of_one_with_it_and_gives_the_same_gene(
-    tiny, tmp_path, raised, workers
-):
-    recipe, engine = tiny(*LINE, "precision=float32"), EngineOptions(workers=workers)
+def test_a_recipe_without_selection_takes_the_founders_of_one_with_it_and_gives_the_same_gene(tiny, tmp_path, raised):
+    recipe, engine = tiny(*LINE, "precision=float32"), EngineOptions(workers=2)
     other = recipe.changed("evolution.selection=none")
     alone = evolve(other, out=tmp_path / "alone")
     evolve(recipe, out=tmp_path / "first", founders=tmp_path / "founders", engine=engine)

@@ -26,6 +26,7 @@ SEARCH = (
     "evolution.generations=2",
     "search.width=0.05",
     "search.ancestor_steps=3",
+    "search.life_steps=2",
     "search.population=4",
     "search.tournament_size=2",
     "search.generations=3",
@@ -212,7 +213,8 @@ def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
     assert bar["total"] == cost.images
     line = evolution_flops(longer.changed("gene.shape=taper"), network_body(longer))
     assert cost.search_flops == pytest.approx(cost.flops - line)
-    ancestor, shape, finalist = (3 + 30) * 8 + 2 * 8, (3 * 2 + 5) * 8, (2 * 2 + 5) * 8
+    ancestor, life = (3 + 3) * 8 + 2 * 8, (2 + 3) * 8
+    shape, finalist = life + 3 * 2 * 8, life + 2 * 2 * 8
     assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 8 * shape + 3 * finalist
 
 
@@ -245,6 +247,18 @@ def test_a_failed_ancestor_ends_the_run_with_what_to_change(recipe, tmp_path, mo
         evolve(recipe(), out=tmp_path / "run")
 
 
+def test_a_shape_whose_life_diverges_has_no_fitness(recipe, tmp_path, monkeypatch):
+    real, lived = search.AncestryTask.live, []
+
+    def sometimes(task, *rest):
+        lived.append(task.plan.generation)
+        return (None, math.nan) if lived.count(-1) == 1 else real(task, *rest)
+
+    monkeypatch.setattr(search.AncestryTask, "live", sometimes)
+    evolve(recipe(), out=tmp_path / "run")
+    assert [one["fitness"] is None for one in first_row(tmp_path / "run")["search"]["shapes"][:2]] == [True, False]
+
+
 def test_shapes_whose_critics_diverge_never_win(recipe, tmp_path, monkeypatch):
     real, calls = search.critic_accuracies, []
 
@@ -264,7 +278,7 @@ def test_shapes_whose_critics_diverge_never_win(recipe, tmp_path, monkeypatch):
 
 def test_a_search_in_which_every_shape_fails_says_what_to_change(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(search, "critic_accuracies", lambda *_, **__: (math.nan,))
-    with pytest.raises(SelectionError, match=r"all 4 shapes failed \(NaN\); lower `critic\.lr`"):
+    with pytest.raises(SelectionError, match=r"all 4 shapes failed \(NaN\); lower `ancestry\.lr` or `critic\.lr`"):
         evolve(recipe(), out=tmp_path / "run")
 
 

@@ -114,4 +114,10 @@ def test_images_on_the_hub_are_not_asked_for_and_built_in_ones_need_no_look(tiny
 
 def test_a_dry_run_of_a_data_set_on_the_hub_says_so():
     shown = words(learngene("evolve", "cifar_fs_vgg11", "network.width=0.05", "--dry-run").stdout)
-    assert "on the Hub, not looked at" in shown
+    assert "on the Hub, not looked at: data.path=" in shown
+
+
+def test_a_dry_run_says_that_the_classes_on_the_hub_are_not_compared_with_what_the_ancestor_has_seen():
+    options = ("network.width=0.5", "evolution.ancestor=gtl/vgg11-mini", "--dry-run")
+    shown = words(learngene("evolve", "cifar_fs_vgg11", *options).stdout)
+    assert "not looked at, nor whether gtl/vgg11-mini has seen these classes: data.path=" in shown

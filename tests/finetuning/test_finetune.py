@@ -13,7 +13,8 @@ from listener import Listener
 from photo_folders import CLASSES, QUICK, write_photos
 from safetensors.torch import load_file
 
-from learngene_hub import LearngeneError
+from learngene_hub import LearngeneError, networks
+from learngene_hub.cli.engines import PIXELS
 from learngene_hub.core.errors import InheritanceError, RunError
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.fit import RATES, Epoch, fit_network
@@ -225,3 +226,17 @@ def test_a_fault_of_the_data_is_one_line(tiny_run, tmp_path):
     done = learngene("finetune", tiny_run, "--data", tmp_path / "absent", "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert done.stderr.startswith("error: No file or folder")
+
+
+def test_the_card_names_the_gene_as_it_was_asked_for(photos, tmp_path):
+    tuned = finetune("gtl/vgg11-mini", photos, out=tmp_path / "out", settings=replace(QUICK, method="probe"))
+    assert "learngene gtl/vgg11-mini (sha256" in (tuned.folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["finetune", "predict"])
+def test_an_image_size_out_of_range_is_answered_with_both_ends(tmp_path, command):
+    options = {"finetune": ("gtl/vgg11-mini", "--data", tmp_path, "--out", tmp_path / "out"), "predict": ("a", "b")}
+    done = learngene(command, *options[command], "--image-size", 20)
+    assert done.exit_code == 2
+    assert "expected 28 to 224 pixels, found 20" in done.stderr
+    assert networks.IMAGE_SIZES == PIXELS

@@ -5,15 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import learngene
 from listener import Listener
 from photo_folders import CLASSES, write_photos
+from rich.console import Console
 
 from learngene_hub import LearngeneError, from_learngene
+from learngene_hub.cli import console
+from learngene_hub.cli import finetune as cli
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.finetuning import Predictor
+from learngene_hub.finetuning import Prediction, Predictor
 from learngene_hub.networks import save_timm_folder
 
 
@@ -92,7 +96,7 @@ def test_a_folder_that_was_not_fine_tuned_is_refused(tiny_run, tmp_path):
         ("classes.json", '["one"]', "tells 3 classes apart, classes.json names 1"),
         ("classes.json", '{"a": 1}', "expected a JSON list of class names"),
         ("config.json", "{}", "found a fault: architecture: Field required"),
-        ("config.json", '{"architecture": "resnet18"}', "found 'resnet18'"),
+        ("config.json", '{"architecture": "resnet50"}', "found 'resnet50'"),
         ("model.safetensors", "cut", "cannot be loaded"),
         ("model.safetensors", None, "found no model.safetensors"),
     ],
@@ -156,3 +160,21 @@ def test_predict_exits_with_1_after_predicting_what_can_be_read(tuned, photos):
     first, second = json.loads(result.stdout)
     assert [len(first["predictions"]), second] == [3, {"file": "absent.jpg", "error": "no such file"}]
     assert "error: absent.jpg: no such file" in result.stderr
+
+
+def test_predict_takes_a_line_a_picture_where_names_are_long(capsys, monkeypatch):
+    monkeypatch.setattr(console, "stdout", Console(width=80))
+    monkeypatch.setattr(cli, "stdout", console.stdout)
+    classes = tuple((f"a class of twenty {number}", 0.2) for number in range(3))
+    predictions = [Prediction(Path(f"photos/picture-{number}.jpg"), classes) for number in range(5)]
+    cli._show_predictions(Path("model"), predictions, fits=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.count("%") for line in shown if "picture" in line] == 5 * [2]
+    assert sum("%" in line for line in shown) == 5
+    long = [Prediction(Path("photos/a picture of thirty letters.jpg"), (("a class of twenty " * 3, 0.2),))]
+    cli._show_predictions(Path("model"), 2 * long, fits=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert sum("20.0% a class of" in line and "letters.jpg" in line for line in shown) == 2
+    assert sum("class" in line for line in shown) == 2
+    cli._show_predictions(Path("model"), predictions, fits=False)
+    assert capsys.readouterr().out.count("%") == 15

@@ -301,7 +301,9 @@ def photos(tmp_path):
 
 def test_the_recipe_beside_the_gene_tells_no_path_of_this_machine(tiny, photos, tmp_path):
     file = tmp_path / "mine.yaml"
-    fields = tiny("data.preset=null", f"data.path={photos}", *SIX_CLASSES).model_dump(mode="json")
+    fields = tiny("data.preset=null", f"data.path={photos}", *SIX_CLASSES, "evolution.generations=1").model_dump(
+        mode="json"
+    )
     file.write_text("# my own\n" + yaml.safe_dump(fields))
     evolve(Recipe.from_file(file), out=tmp_path / "run")
     assert (tmp_path / "run/recipe.yaml").read_text() == file.read_text()
@@ -314,7 +316,7 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     overrides = ["data.preset=null", f"data.path={place.format(photos)}", "data.images_per_class=null"]
-    gene = evolve(tiny(*overrides, *SIX_CLASSES), out=tmp_path / "run")
+    gene = evolve(tiny(*overrides, *SIX_CLASSES, "evolution.generations=1"), out=tmp_path / "run")
     card = (tmp_path / "run/gene/README.md").read_text()
     assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
     assert gene.config.origin.data.source == "photos"

@@ -162,8 +162,15 @@ def test_the_command_takes_a_line_for_each_and_calls_data_sets_by_their_own_name
     shown = CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, ["list"]).stdout
     for one in list_learngenes():
         (line,) = (line for line in shown.splitlines() if one.name in line)
-        assert line.split() == [one.name, one.network, one.data, f"{one.megabytes:.1f}", f"{one.gain:+.1f}"]
+        gain = [f"{one.gain:+.1f}", "±", f"{one.gain_ci95:.1f}"]
+        assert line.split() == [one.name, one.network, one.data, f"{one.megabytes:.1f}", *gain]
     assert {one.data for one in list_learngenes()} == {"CIFAR-FS", "miniImageNet"}
+
+
+def test_info_takes_a_line_for_the_hash_and_gives_the_gain_with_its_interval():
+    shown = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, ["info", "gtl/vgg11-mini"]).stdout
+    assert re.search(r"sha256 +619180f5acef, as recorded \(all of it: --json\)", shown)
+    assert re.search(r"gain over scratch +\+21\.8 ± 1\.8 points", shown)
 
 
 def test_a_very_long_name_leaves_room_for_the_rest(capsys, monkeypatch):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,12 +101,30 @@ def test_equal_parents_have_a_child_that_is_their_like(body):
     assert recombine_shapes(even, even, space, generator=generator(0)) == space.fitted(space.fractions(even))
 
 
-def test_a_child_takes_every_group_from_either_parent_before_it_is_fitted():
+GROUPS = [f"group {number}" for number in range(41)]
+
+
+def test_a_child_has_the_first_groups_of_one_parent_and_the_last_of_the_other_before_it_is_fitted():
     unfitted = SimpleNamespace(fractions=dict, fitted=dict)
-    first, second = ({f"group {i}": side + i for i in range(40)} for side in (0, 100))
-    child = recombine_shapes(first, second, unfitted, generator=generator(0))
-    sides = [{first[name]: 0, second[name]: 1}[value] for name, value in child.items()]
-    assert 5 < sum(sides) < 35
+    first, second = dict.fromkeys(GROUPS, 0), dict.fromkeys(GROUPS, 1)
+    points = set()
+    for seed in range(20):
+        child = list(recombine_shapes(first, second, unfitted, generator=generator(seed)).values())
+        assert child == sorted(child)
+        assert set(child) == {0, 1}
+        points.add(sum(child))
+    assert len(points) > 10
+
+
+def test_random_proportions_and_factors_of_a_mutation_follow_a_curve_of_two_straight_lines():
+    unfitted = SimpleNamespace(fitted=dict, fractions=dict, structure=SimpleNamespace(groups=GROUPS))
+    drawn = random_shape(unfitted, generator=generator(0))
+    assert all(0.01 <= share <= 1 for share in drawn.values())
+    for curve in (drawn, mutate_shape(dict.fromkeys(GROUPS, 1.0), unfitted, generator=generator(0))):
+        steps = torch.tensor(list(curve.values())).log().diff()
+        assert steps[:20].std() < 1e-5
+        assert steps[20:].std() < 1e-5
+        assert abs(steps[0] - steps[-1]) > 1e-3
 
 
 def test_a_shape_found_in_small_networks_keeps_its_proportions_in_large_ones():

@@ -159,16 +159,14 @@ def test_a_cache_of_another_user_is_told(push, load, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("info", REPO), ("verify", REPO)])
-def test_a_warning_is_one_line_at_the_command_line(hub, push, tmp_path, words):
+@pytest.mark.xet
+@pytest.mark.parametrize("hub", ["xet"], indirect=True)
+def test_a_warning_is_one_line_at_the_command_line(hub, push, load, tmp_path):
     push()
-    command, environment = (
-        [sys.executable, "-m", "learngene_hub", *words],
-        os.environ | hub.environment(tmp_path / "hf"),
-    )
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    load(cache_dir=tmp_path / "hf/hub")
+    command, environment = [sys.executable, "-m", "learngene_hub", "info", REPO], hub.environment(tmp_path / "hf")
     hub.faults.append(Fault("HEAD", "/resolve/", "status", status=503))
-    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    said = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True).stderr
     assert said.startswith(f"warning: {REPO}: ")
     assert said.count("\n") == 1
 

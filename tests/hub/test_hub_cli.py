@@ -151,6 +151,8 @@ def test_a_file_of_unusual_size_is_refused_in_one_line_before_it_is_read(run, hu
 
 
 @pytest.mark.slow
+@pytest.mark.xet
+@pytest.mark.parametrize("hub", ["xet"], indirect=True)
 def test_timm_loads_a_pushed_network_by_its_name(run, hub, tuned, tmp_path):
     run("push", tuned, "owner/pets")
     code = (

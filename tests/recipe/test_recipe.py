@@ -254,3 +254,14 @@ def test_retired_fields_that_asked_for_something_are_dropped_with_one_line(tmp_p
         recipe = Recipe.from_file(tmp_path / "old.yaml", ["ancestry.circuit_loss=1"])
     assert recipe.model_dump() == Recipe.from_mapping(MINIMAL).model_dump()
     assert recipe.text == (tmp_path / "old.yaml").read_text()
+
+
+def test_a_fault_of_an_override_is_told_as_one(tiny_file):
+    with pytest.raises(RecipeError) as error:
+        Recipe.from_file(tiny_file, ["evolution.generations=-3", "gene={tapr: 2}"])
+    told = str(error.value).splitlines()
+    assert (
+        "  evolution.generations: expected 1 or more, found -3 (given as evolution.generations=-3, not in the file)"
+        in told
+    )
+    assert "  gene.tapr: no such key; did you mean `gene.taper`? (given as gene={tapr: 2}, not in the file)" in told

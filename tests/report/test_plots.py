@@ -130,7 +130,8 @@ def test_labels_keep_their_order_and_their_distance_and_stay_inside():
     assert all(4 <= place <= 96 for place in found.values())
 
 
-def test_names_in_any_script_are_drawn_without_a_warning(tmp_path):
+def test_names_in_any_script_are_drawn_without_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("learngene_hub.report.plots.finetuning.fonts", lambda: ("DejaVu Sans",))
     names = ["百合", "बैंगन", "каланхоэ", "زهرة", "백합", "rose"]
     figure = draw_confusion([[1] * 6] * 6, names, title="x")
     write_png(figure, tmp_path / "confusion.png")  # warnings are errors
@@ -147,3 +148,20 @@ def test_the_accuracy_on_test_images_is_a_line_where_there_are_any():
         draw_training({"learngene": outcome | {"test_accuracy": 0.625}}, title="x")
     )
     assert "test" not in drawn(draw_training({"learngene": outcome}, title="x"))
+
+
+def test_a_letter_is_drawn_in_an_installed_font_that_has_it(monkeypatch, tmp_path):
+    assert canvas.plain("の") == "no"
+    monkeypatch.setattr(canvas, "_EAST_ASIAN", ("no such font", "STIXGeneral"))  # comes with matplotlib
+    canvas.fonts.cache_clear()
+    figure = draw_confusion([[1]], ["の"], title="x")
+    canvas.fonts.cache_clear()
+    write_png(figure, tmp_path / "confusion.png")  # warnings are errors
+    assert "の" in drawn(figure)
+
+
+def test_one_generation_has_one_tick_and_a_mark_for_its_mean():
+    (axes,) = draw_evolution([row(0, [person(0, [], 0.5)])], chosen=0).axes
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+    assert [line.get_marker() for line in axes.lines if line.get_label() == "mean of the generation"] == ["_"]

@@ -51,6 +51,12 @@ def test_the_table_has_every_start_with_its_numbers_best_first():
     assert {row[4] for row in costs[1:]} == {"3.0e15", "3.1e15", "3.1e14", "1.2e15", "0"}
 
 
+def test_beside_scratch_alone_no_column_repeats_the_gain():
+    worth, *_ = read(example(("learngene", "scratch"))).tables
+    assert worth[0] == ["start", "accuracy, %", "gain over scratch"]
+    assert {len(row) for row in worth} == {3}
+
+
 def test_the_device_is_a_column_where_there_are_several():
     results = example()
     assert "seconds on Intel Xeon, 1 core." in read(results).text

@@ -1,4 +1,4 @@
-"""What docs/experiments.md says of selection is what the individuals of last generations did."""
+"""What docs/log says of selection is what the individuals of last generations did."""
 
 import re
 
@@ -137,7 +137,7 @@ def printed(when):
 
 def test_the_log_says_of_individuals_what_their_results_say(monkeypatch):
     monkeypatch.setattr("docs.selection.SHUFFLES", 1)
-    log = (ROOT / "docs/experiments.md").read_text()
+    log = (ROOT / "docs/log/23-what-there-is-to-select.md").read_text()
     late, early = printed("late"), printed("early")
     names = {
         "individuals differ": "standard deviation of individuals, points",

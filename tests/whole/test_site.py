@@ -38,6 +38,13 @@ def test_every_document_of_the_repository_is_a_page(site):
     assert pages <= {path.stem for path in site.glob("*.html")}
 
 
+def test_the_home_is_the_map_of_the_documents(site):
+    home = (site / "index.html").read_text()
+    assert 'href="first-steps.html"' in home
+    assert 'href="results/index.html"' in home
+    assert "make demo" not in home
+
+
 def test_formulas_are_drawn_and_references_are_made(site):
     method = (site / "method.html").read_text()
     assert method.count("<math") > 50

@@ -3,7 +3,6 @@ import math
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -20,7 +19,6 @@ from learngene_hub import evaluate
 from learngene_hub.core.errors import EngineError
 from learngene_hub.evaluation import Protocol
 from learngene_hub.evolution.run import evolve
-from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import EngineOptions, make_engine, on_ray
 from learngene_hub.workers.on_ray import import_ray
 
@@ -74,14 +72,6 @@ def on(cluster, workers):
 
 
 @needs_ray
-def test_one_actor_gives_the_bytes_of_this_process(tiny, cluster, tiny_run, tmp_path, capfd):
-    evolve(tiny(), out=tmp_path, engine=on(cluster, 1))
-    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
-    assert [row["engine"]["name"] for row in rows(tmp_path)] == ["ray"] * 3
-    assert capfd.readouterr().out == ""
-
-
-@needs_ray
 def test_actors_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(
     tiny, cluster, tiny_run, tmp_path, monkeypatch, capfd
 ):
@@ -98,17 +88,25 @@ def test_actors_that_are_killed_and_run_out_of_memory_cost_nothing_but_time(
 
 
 @needs_ray
-def test_images_of_a_lost_attempt_are_taken_back(cluster, tmp_path):
-    seen, heard = [], tmp_path / "heard"
+def test_images_of_a_lost_attempt_are_taken_back_and_a_fault_of_the_program_ends_all_with_its_traceback(
+    cluster, tmp_path
+):
+    seen, heard, mark, notes = [], tmp_path / "heard", tmp_path / "mark", Listener()
 
     def step(images, doing):
         seen.append(images)
         heard.touch()
 
     engine = make_engine(on(cluster, 1), device="cpu", local_device=torch.device("cpu"), most=1)
-    with engine.pool(Room(10), Listener()) as pool:
+    with engine.pool(Room(10), notes) as pool:
         assert dict(pool.run([Heard(heard)], step)) == {0: None}
-    assert seen == [7, -7, 7]
+        assert seen == [7, -7, 7]
+        notes.warnings.clear()
+        with pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
+            list(pool.run([Raise(LockedError, mark)]))
+    assert mark.read_text() == "tried\n"
+    assert notes.warnings == []
+    assert re.match(r"worker \d raised it:\nTraceback", caught.value.__notes__[0])
 
 
 @pytest.mark.parametrize(
@@ -119,29 +117,6 @@ def test_actors_share_gpus_such_that_all_have_room(workers, gpus, share):
     count = workers or gpus
     assert on_ray.RayEngine("auto", workers, 8, None)._resources(ray) == (count, share)
     assert math.ceil(count / gpus) * share <= 1
-
-
-@needs_ray
-def test_a_fault_of_the_program_ends_the_run_at_once_with_its_traceback(cluster, tmp_path):
-    mark, notes = tmp_path / "mark", Listener()
-    engine = make_engine(on(cluster, 1), device="cpu", local_device=torch.device("cpu"), most=1)
-    with engine.pool(Room(10), notes) as pool, pytest.raises(RuntimeError, match="LockedError: 10 is") as caught:
-        list(pool.run([Raise(LockedError, mark)]))
-    assert mark.read_text() == "tried\n"
-    assert notes.warnings == []
-    assert caught.value.__notes__[0].startswith("worker 1 raised it:\nTraceback")
-
-
-@needs_ray
-def test_a_driver_that_is_killed_resumes_to_the_same_bytes_on_another_engine(tiny_file, cluster, tiny_run, tmp_path):
-    command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), "--out", str(tmp_path)]
-    command += ["--engine", "ray", "--address", cluster.address, "--workers", "1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
-        lines = iter(driver.stderr.readline, "")
-        assert any("generation 1/3" in line for line in lines)
-        driver.kill()
-    evolve(Recipe.from_file(tiny_file), out=tmp_path, resume=True)
-    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 @needs_ray
@@ -202,19 +177,25 @@ def test_a_cluster_that_ray_refuses_is_one_line(tiny, tmp_path, cluster, monkeyp
 
 
 @needs_ray
-def test_a_process_that_uses_ray_goes_on_with_it(tiny, cluster, tiny_run, tmp_path):
+def test_a_process_that_uses_ray_goes_on_with_it_and_another_engine_ends_the_run_with_the_same_bytes(
+    tiny, cluster, tiny_run, tmp_path, capfd
+):
     import ray
 
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     try:
-        evolve(tiny(), out=tmp_path / "reused", engine=EngineOptions("ray", 1))
+        with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+            evolve(tiny(), out=tmp_path / "run", engine=EngineOptions("ray", 1), reporter=Listener(stop_after=2))
         assert ray.is_initialized()
         says = rf"address head:6379: this process uses Ray at {cluster.address} already; leave the address out"
         with pytest.raises(EngineError, match=says):
             evolve(tiny(), out=tmp_path / "other", engine=EngineOptions("ray", 1, "head:6379"))
     finally:
         ray.shutdown()
-    assert (tmp_path / "reused" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    evolve(tiny(), out=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert [row["engine"]["name"] for row in rows(tmp_path / "run")] == ["ray", "ray", "local"]
+    assert capfd.readouterr().out == ""
 
 
 @needs_ray

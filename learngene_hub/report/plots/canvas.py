@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SOUND = re.compile(r"(?:LETTER|VOWEL SIGN|SYLLABLE) (?:\w+ )*?(\w+)$|CHARACTER (?:SARA )?(\w+)")
+_FONT = "DejaVu Sans"  # comes with matplotlib
+_EAST_ASIAN = (  # of Linux, Windows and macOS
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Apple SD Gothic Neo",
+)
 GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
 MANY = 400  # marks from which on an SVG holds them as pixels: one shape each would take megabytes
 
@@ -71,23 +82,31 @@ def svg_address(figure: "Figure") -> str:
     return f"data:image/svg+xml;base64,{b64encode(content.getvalue()).decode('ascii')}"
 
 
-def plain(text: str) -> str:
+@cache
+def fonts() -> tuple[str, ...]:
+    """Families of fonts that draw names: that of matplotlib, then those of East Asia that are installed here."""
+    from matplotlib.font_manager import fontManager
+
+    return (_FONT, *(name for name in _EAST_ASIAN if name in fontManager.get_font_names()))
+
+
+def plain(text: str, families: tuple[str, ...] = (_FONT,)) -> str:
     """Printable text in which a dollar sign is one, not the start of a formula, and all can be drawn.
 
-    Letters that the font of matplotlib lacks, such as those of India and China, are spelt in Latin ones.
+    Letters that the fonts `families` lack, such as those of India, are spelt in Latin ones.
     """
-    known = _characters()
+    known = _characters(families)
     drawn = "".join(char if ord(char) in known or char.isspace() else _spelt(char) for char in printable(text))
     return drawn.replace("$", r"\$")
 
 
 @cache
-def _characters() -> frozenset[int]:
-    """Code points that the font of pictures has."""
+def _characters(families: tuple[str, ...]) -> frozenset[int]:
+    """Code points that one of these fonts has."""
     from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 
-    return frozenset(FT2Font(findfont("DejaVu Sans")).get_charmap())
+    return frozenset().union(*(FT2Font(findfont(family)).get_charmap() for family in families))
 
 
 def _spelt(char: str) -> str:

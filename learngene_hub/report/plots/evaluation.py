@@ -36,7 +36,7 @@ def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") 
         axes.scatter(dots, offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3, rasterized=True)
         if value.ci95 is not None:
             axes.errorbar(100 * value.mean, row, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
-        axes.text(1.01, row, accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+        axes.text(1.03, row, accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
     axes.set(xlabel=f"accuracy {measure_words(measure)}, %", xlim=(0, 100))
     _name(axes, title, [start.start for start in shown])

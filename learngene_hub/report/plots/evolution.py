@@ -45,9 +45,11 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str
     if len(line) > 1:
         axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="result and its ancestors")
     means = [100 * row["mean"] for row in rows]
-    generations, above = [row["generation"] + 1 for row in rows], 3.5 if is_crowded else 2.5
-    axes.plot(generations, means, color=LINE_COLOUR, zorder=above, label="mean of the generation")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    generations = [row["generation"] + 1 for row in rows]
+    look = {"zorder": 3.5} if is_crowded else {"zorder": 0.5, "lw": 4.0, "marker": "_", "ms": 18, "mew": 4.0}
+    axes.plot(generations, means, color=LINE_COLOUR, label="mean of the generation", **look)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(generations[0] - 0.5, generations[-1] + 0.5)
     axes.set(xlabel="generation", ylabel="fitness: accuracy of critics\non held-out classes, %", title=plain(title))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure

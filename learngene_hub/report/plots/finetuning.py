@@ -3,21 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
+from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, fonts, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Figure":
-    """Loss and accuracy by epoch, training dashed, validation solid, test dotted, a dot at the epoch that was kept.
+    """Loss and accuracy by epoch, training dashed, validation solid, test dotted, a dot at the epoch that is kept.
 
     Args:
         starts: start -> `{"best_epoch", "epochs"}`, with rows `{"epoch", "train_loss", "train_accuracy", "val_loss",
             "val_accuracy"}`, accuracies in [0, 1]; with `"test_accuracy"` where there are test images.
         title: above the picture.
     """
-    figure, panels = new_figure(width=9.0, columns=2)
+    figure, panels = new_figure(width=9.0, height=4.4, columns=2)
     from matplotlib.ticker import MaxNLocator
 
     for axes, key, factor in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
@@ -26,7 +26,13 @@ def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Fi
             for part, style, name in (("train", "--", "training"), ("val", "-", "validation")):
                 values = [factor * row[f"{part}_{key}"] for row in outcome["epochs"]]
                 axes.plot(range(1, len(values) + 1), values, style, color=colour, label=f"{start}, {name}", lw=1.5)
-            axes.plot(outcome["best_epoch"], values[outcome["best_epoch"] - 1], "o", color=colour)
+            axes.plot(
+                outcome["best_epoch"],
+                values[outcome["best_epoch"] - 1],
+                "o",
+                color=colour,
+                label=f"{start}, epoch kept",
+            )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for start, outcome in starts.items():
         if (test := outcome.get("test_accuracy")) is not None:
@@ -34,7 +40,9 @@ def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Fi
             panels[1].axhline(100 * test, color=colour, ls=":", lw=1.5, label=f"{start}, test: {100 * test:.1f} %")
     panels[0].set(xlabel="epoch", ylabel="loss: cross-entropy, nats", ylim=(0, None))
     panels[1].set(xlabel="epoch", ylabel="accuracy, %", ylim=(0, 103))
-    panels[1].legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(
+        *panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
+    )
     figure.suptitle(title, fontsize=9)
     return figure
 
@@ -51,9 +59,11 @@ def draw_confusion(counts: Sequence[Sequence[int]], names: Sequence[str], *, tit
     figure, (axes,) = new_figure(width=size + 0.6, height=size)
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     axes.imshow(shares, cmap="Greens", vmin=0, vmax=1)
-    shown = [plain(name if len(name) <= 18 else f"{name[:17]}…") for name in names]
-    axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), shown, fontsize=8)
+    shown = [plain(name if len(name) <= 18 else f"{name[:17]}…", fonts()) for name in names]
+    axes.set_xticks(
+        range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor", family=fonts(), fontsize=8
+    )
+    axes.set_yticks(range(len(names)), shown, family=fonts(), fontsize=8)
     if len(names) <= 30:
         for row, values in enumerate(counts):
             for column, count in enumerate(values):

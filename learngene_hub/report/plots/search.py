@@ -50,9 +50,11 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
     if len(line) > 1:
         axes.plot([], [], color=GENE_COLOUR, lw=1.8, label="the best shape and its ancestors")
     step = -(-last // MOST_TICKS)
-    axes.set_xticks([*range(1, last + 1, step), last + 1], [*map(str, range(1, last + 1, step)), "fresh tasks"])
-    axes.set(xlabel="generation of shapes", ylabel="fitness: accuracy of critics\non held-out classes, %")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    names = [*map(str, range(1, last + 1, step))] if last > 1 else ["all shapes, tasks of the search"]
+    axes.set_xticks([*range(1, last + 1, step), last + 1], [*names, "fresh tasks"])
+    axes.set(xlabel="generation of shapes" if last > 1 else "", xlim=(0.5, last + 1.5))
+    axes.set(ylabel="fitness: accuracy of critics\non held-out classes, %")
+    _legend_above(axes)
 
 
 def _draw_shapes(axes: "Axes", search: Record) -> None:
@@ -70,9 +72,13 @@ def _draw_shapes(axes: "Axes", search: Record) -> None:
     for group, share in enumerate(even):
         axes.hlines(share, group - 0.45, group + 0.45, color=LINE_COLOUR, lw=1.5, label="" if group else "even shape")
     labels = [f"{plain(name)}\n{mine} of {whole}" for name, mine, whole in zip(groups, chosen, full, strict=True)]
-    axes.set_xticks(range(len(groups)), labels, rotation=35 if len(groups) > 8 else 0, fontsize=7)
+    axes.set_xticks(range(len(groups)), labels, rotation=35 if len(groups) > 8 else 0, fontsize=8)
     axes.set(ylabel="channels that are gene, %", ylim=(0, 104))
-    axes.legend(frameon=False, fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _legend_above(axes)
+
+
+def _legend_above(axes: "Axes") -> None:
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _place(shape: Record, shapes: Sequence[Record]) -> float:

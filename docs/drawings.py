@@ -1,0 +1,112 @@
+"""Draws the pictures of README.md and of the documents: white panels, readable on dark pages too, and on a phone.
+
+    python -m docs.drawings
+
+`gene-beside-scratch.png` and `transfer.png` are drawn from the committed results in docs/results, `cycle.png` from the
+words below.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docs.tables import FEW_SHOT, ROOT, gene_results
+from learngene_hub.gene.names import shipped_index
+from learngene_hub.report import numbers
+from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, write_png
+from learngene_hub.report.results import LEARNGENE, SCRATCH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+IMAGES = ROOT / "docs" / "images"
+LARGE, SMALL, HIGH = 15, 13, 0.4  # font sizes, and the height of a bar
+DIGITS = "transfer-digits"
+TARGETS = {"its own data": GENE_COLOUR, "other photos": LINE_COLOUR, "digits": OTHER_COLOUR}
+STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
+    (
+        "shape",
+        "how many channels of each layer\nare gene: a taper, or found by a\nsearch in slices of one ancestor",
+        OTHER_COLOUR,
+    ),
+    ("1  inherit", "newborn networks start\nfrom a gene; the rest\nis random", GENE_COLOUR),
+    ("2  train, extract", "they learn base classes;\nthe gene is cut out\nand mutated", GENE_COLOUR),
+    ("3  critics", "new networks with the gene\nlearn held-out classes:\nthe gene's fitness", LINE_COLOUR),
+    ("4  tournament", "the fittest genes are kept\nfor the next generation", LINE_COLOUR),
+)
+
+
+def draw_gene_beside_scratch(path: Path) -> None:
+    """Accuracy on novel classes of networks from scratch and from each gene of the package, with 95 % CI."""
+    figure, (axes,) = new_figure(7.4, 5.0)
+    names = list(shipped_index())
+    for place, name in enumerate(names):
+        results = gene_results(name)[FEW_SHOT]
+        for start, shift, colour in ((LEARNGENE, -HIGH / 2, GENE_COLOUR), (SCRATCH, HIGH / 2, OTHER_COLOUR)):
+            measured = results.descendants[0].start(start).measures[results.headline]
+            mean, ci = 100 * measured.mean, 100 * (measured.ci95 or 0)
+            label = {LEARNGENE: "with the gene", SCRATCH: "from scratch"}[start] if place == 0 else None
+            axes.barh(place + shift, mean, HIGH, xerr=ci, color=colour, capsize=4, label=label)
+            axes.text(2, place + shift, numbers.percent(measured.mean), va="center", color="white", fontsize=LARGE)
+    _name_rows(axes, names)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy on photos of 5 novel classes, %\n20 images a class, 60 steps", fontsize=LARGE)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=LARGE, frameon=False)
+    write_png(figure, path)
+
+
+def draw_transfer(path: Path) -> None:
+    """Points that each gene of the package gains over scratch on its own data, other photos and digits; 95 % CI."""
+    figure, (axes,) = new_figure(7.4, 5.4)
+    names = list(shipped_index())
+    for place, name in enumerate(names):
+        found = gene_results(name)
+        photos = next(one for one in found if one.startswith("transfer") and one != DIGITS)
+        for row, (key, (label, colour)) in enumerate(zip((FEW_SHOT, photos, DIGITS), TARGETS.items(), strict=True)):
+            gain = found[key].descendants[0].start(LEARNGENE).gain[found[key].headline]
+            mean, ci = 100 * gain.mean, 100 * (gain.ci95 or 0)
+            where = place + (row - 1) * 0.27
+            axes.barh(where, mean, 0.27, xerr=ci, color=colour, capsize=4, label=label if place == 0 else None)
+    _name_rows(axes, names)
+    axes.axvline(0, color="#475569", linewidth=1)
+    axes.set_xlabel("gain over scratch, percentage points", fontsize=LARGE)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
+    write_png(figure, path)
+
+
+def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), [name.removeprefix("gtl/").replace("-", "-\n", 1) for name in names])
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=SMALL)
+
+
+def draw_cycle(path: Path) -> None:
+    """The steps of an evolution, from an ancestor to the genes that the next generation inherits."""
+    figure, (axes,) = new_figure(7.4, 6.4)
+    axes.set(xlim=(0, 10), ylim=(0, 9))
+    axes.axis("off")
+    places = [(5, 7.8), (2.4, 4.9), (7.6, 4.9), (7.6, 1.4), (2.4, 1.4)]
+    for place, (title, text, colour) in zip(places, STEPS, strict=True):
+        _box(axes, place, title, text, colour)
+    arrows = (((3.2, 6.6), (2.6, 6.1)), ((4.65, 4.9), (5.35, 4.9)), ((7.6, 3.7), (7.6, 2.6)))
+    for begin, end in (*arrows, ((5.35, 1.4), (4.65, 1.4)), ((2.4, 2.6), (2.4, 3.7))):
+        axes.annotate("", end, begin, arrowprops={"arrowstyle": "-|>", "lw": 2.5, "color": "#475569"})
+    axes.text(5, 3.15, "each generation", ha="center", va="center", fontsize=LARGE, style="italic", color="#475569")
+    write_png(figure, path)
+
+
+def _box(axes: "Axes", centre: tuple[float, float], title: str, text: str, colour: str) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    x, y = centre
+    wide = 2.15 + 0.5 * (title == STEPS[0][0])
+    style = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": colour, "linewidth": 3}
+    axes.add_patch(FancyBboxPatch((x - wide, y - 1.05), 2 * wide, 2.1, **style))
+    axes.text(x, y + 0.75, title, ha="center", va="center", fontsize=LARGE, weight="bold")
+    axes.text(x, y - 0.3, text, ha="center", va="center", fontsize=SMALL)
+
+
+if __name__ == "__main__":
+    draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
+    draw_transfer(IMAGES / "transfer.png")
+    draw_cycle(IMAGES / "cycle.png")
