@@ -44,7 +44,7 @@ class Settings:
         method: `full`: train all weights; `probe`: keep them as they are born, and find a linear classifier of what
             every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it;
             `auto`: do both, and keep the probe, unless `full` is ahead on the validation images by more than a
-            standard error of the difference.
+            standard error of the difference; of more than 5000 images `full` alone.
         compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
 
     Raises:

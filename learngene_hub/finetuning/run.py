@@ -34,6 +34,7 @@ from learngene_hub.training.fewshot import pick_device
 from learngene_hub.workers import on_cpu
 
 PADDED = 8  # training images are shifted by up to an 8th of their side
+MOST_PROBED = 5000  # images, of which `auto` tries a probe
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
 HELP = {
     "full": "more epochs, another learning rate or more images",
@@ -131,9 +132,8 @@ def _finetune(
             seed=settings.seed,
             reporter=reporter,
         )
-    known = replace(settings, image_size=parts.train.image_size, batch_size=settings.batch(len(parts.train)))
-    job = replace(job, settings=known)
     reporter.line(_described(parts))
+    job = replace(job, settings=_suited(settings, parts, reporter))
     weights = job.descendant(parts.train.num_classes).parameters()
     check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
     outcomes = _fit_all(job, parts, reporter)
@@ -155,6 +155,16 @@ def _finetune(
     with reporter.task(f"writing {folder}", None):
         folder = _written_somewhere(folder, write, reporter)
     return FineTuned(folder, network, parts.train.class_names, record)
+
+
+def _suited(settings: Settings, parts: Parts, reporter: Reporter) -> Settings:
+    """The settings with what the images decide: their size, the batch and, where they are many, the method."""
+    images, method = len(parts.train) + len(parts.val), settings.method
+    if method == "auto" and images > MOST_PROBED:
+        method = "full"
+        reporter.line(f"{images} images: training all weights alone; a probe of over {MOST_PROBED} needs much memory")
+    batch_size, image_size = settings.batch(len(parts.train)), parts.train.image_size
+    return replace(settings, method=method, batch_size=batch_size, image_size=image_size)
 
 
 def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Reporter) -> Path:

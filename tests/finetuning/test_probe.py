@@ -186,3 +186,12 @@ def test_training_is_kept_where_it_is_ahead_by_more_than_a_standard_error(ahead,
     assert outcome.record["compared"].keys() == {"probe", "full"}
     assert listener.lines[0].startswith("learngene: probe 50.0%, full ")
     assert listener.lines[0].endswith(f"of the validation images right; kept: {kept}")
+
+
+def test_many_images_are_not_probed_by_default(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("learngene_hub.finetuning.run.MOST_PROBED", 10)
+    photos, listener = write_photos(tmp_path / "photos", 5), Listener()
+    settings = Settings(epochs=1, lr=0.01)
+    tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
+    assert tuned.record["settings"]["method"] == tuned.record["learngene"]["method"] == "full"
+    assert any(line.startswith("15 images: training all weights alone") for line in listener.lines)
