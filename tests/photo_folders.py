@@ -8,7 +8,7 @@ from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.photos import load_photos
 
-QUICK = Settings(epochs=2, batch_size=8, lr=0.05)
+QUICK = Settings(method="full", epochs=2, batch_size=8, lr=0.05)
 CLASSES = glyph_classes()[:3]
 
 
@@ -38,5 +38,5 @@ def tuned(tiny_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     for number, (role, count) in enumerate({"train": 7, "val": 4, "test": 5}.items()):
         write_photos(folder / "photos" / role, count, seed=number)
-    settings = Settings(epochs=2, batch_size=8, compare="scratch")
+    settings = Settings(method="full", epochs=2, batch_size=8, compare="scratch")
     return finetune(tiny_run, folder / "photos", out=folder / "model", settings=settings)

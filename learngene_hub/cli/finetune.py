@@ -56,11 +56,13 @@ def finetune(
         typer.Option(callback=known_size, help="Side, 28 to 224 pixels. Default: the gene's; probe: up to twice."),
     ] = None,
     method: Annotated[
-        Literal["full", "probe"],
-        typer.Option(metavar="full|probe", help="Train all weights, or a classifier alone: seconds."),
-    ] = "full",
+        Literal["auto", "full", "probe"],
+        typer.Option(metavar="auto|full|probe", help="Train all weights, a classifier (seconds), or the better."),
+    ] = "auto",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all images, at most.")] = 30,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Images a step. Default: a fifth of all, 8 to 64.")
+    ] = None,
     lr: Annotated[
         float | None,
         typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best of a few."),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Literal, Self
@@ -22,6 +22,8 @@ from learngene_hub.training.loop import Batch, Training, best_precision, epochs,
 
 RATES = (0.005, 0.01, 0.03)
 WARMUP = 5  # steps
+STEPS = 5  # an epoch has at least, where the smallest batch leaves as many
+BATCHES = (8, 64)
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,16 @@ class Settings:
         depth: see `from_learngene`.
         image_size: pixels of a side that images are scaled to, from 28 to 224; None: what suits gene and images.
         epochs: passes over the training images, over which the learning rate falls along a cosine; at least 1.
-        batch_size: images a step, at least 2, since batch norm needs more than one.
+        batch_size: images a step, at least 2, since batch norm needs more than one; None: a fifth of the training
+            images, from 8 to 64, so that few images give as many steps as more do.
         lr: highest learning rate; None: the one of `RATES` that is best on the validation images.
         patience: epochs without a better validation accuracy after which training stops; at least 1.
         flip: whether mirrored images are as good as the originals; None: as in the gene's evolution, else yes.
         seed: of the split, the newborn weights, and the batches.
         method: `full`: train all weights; `probe`: keep them as they are born, and find a linear classifier of what
-            every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it.
+            every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it;
+            `auto`: do both, and keep the probe, unless `full` is ahead on the validation images by more than a
+            standard error of the difference; of more than 5000 images `full` alone.
         compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
 
     Raises:
@@ -50,23 +55,23 @@ class Settings:
     depth: int | None = None
     image_size: int | None = None
     epochs: int = 30
-    batch_size: int = 64
+    batch_size: int | None = None
     lr: float | None = None
     patience: int = 15
     flip: bool | None = None
     seed: int = 0
-    method: Literal["full", "probe"] = "full"
+    method: Literal["auto", "full", "probe"] = "auto"
     compare: Literal["scratch"] | None = None
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
-            if (value := getattr(self, name)) < least:
+            if (value := getattr(self, name)) is not None and value < least:
                 raise LearngeneError(f"{name}: expected {least} or more, found {value}")
         if self.lr is not None and not 0 < self.lr <= 10:
             raise LearngeneError(f"lr: expected a learning rate above 0 and up to 10, found {self.lr}")
-        if self.method not in {"full", "probe"}:
-            raise LearngeneError(f"method: expected 'full' or 'probe', found {self.method!r}")
+        if self.method not in {"auto", "full", "probe"}:
+            raise LearngeneError(f"method: expected 'auto', 'full' or 'probe', found {self.method!r}")
         if self.compare not in {None, "scratch"}:
             raise LearngeneError(f"compare: expected 'scratch', found {self.compare!r}")
 
@@ -75,9 +80,13 @@ class Settings:
         """The learning rates to try."""
         return RATES if self.lr is None else (self.lr,)
 
-    def optimisation(self, lr: float, *, steps: int) -> OptimisationSection:
+    def batch(self, images: int) -> int:
+        """Images a step, of so many to train on."""
+        return self.batch_size or min(BATCHES[1], max(BATCHES[0], images // STEPS))
+
+    def optimisation(self, lr: float, *, steps: int, batch_size: int) -> OptimisationSection:
         """What one network is trained by, at the learning rate `lr`, in `steps` steps."""
-        return OptimisationSection(steps=steps, batch_size=self.batch_size, lr=lr, warmup=WARMUP, label_smoothing=0.1)
+        return OptimisationSection(steps=steps, batch_size=batch_size, lr=lr, warmup=WARMUP, label_smoothing=0.1)
 
 
 CHUNK = 500  # images a forward pass of a measurement
@@ -134,6 +143,12 @@ class Loaded:
 
         return cls(load(parts.train), load(parts.val), load(parts.test) if parts.test is not None else None)
 
+    def trained_on_all(self) -> Self:
+        """The same, with the validation images among those to train on."""
+        train, val = self.train.batches, self.val.batches
+        batches = replace(train, padded=torch.cat([train.padded, val.padded]))
+        return replace(self, train=Images(batches, torch.cat([self.train.labels, self.val.labels])))
+
 
 def fit_best_rate(
     newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, *, start: str, reporter: Reporter
@@ -189,6 +204,18 @@ def fit_network(
     return None if best is None else Fit(lr, tuple(log), best, state)
 
 
+def fit_all(
+    network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float, *, start: str, reporter: Reporter
+) -> bool:
+    """Train `network`, in place, on training and validation images, through all epochs; whether it did not diverge."""
+    done = 0
+    with reporter.task(f"training {start} on all images at {lr}", settings.epochs, "epochs") as bar:
+        for row in _train(network, images.trained_on_all(), settings, lr):
+            done = row.epoch
+            bar.advance(1, loss=f"{row.train_loss:.2f}")
+    return done == settings.epochs
+
+
 @torch.no_grad()
 def logits_of(network: nn.Module, images: Images) -> Tensor:
     """Float32 logits `(n, classes)`, on the CPU, of all `images` as they are, by `network` in eval mode.
@@ -212,11 +239,13 @@ def accuracy_of(logits: Tensor, labels: Tensor) -> float:
 def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float) -> Iterator[Epoch]:
     """Epoch after epoch, until the last or until the loss is not finite."""
     count, device = len(images.train.labels), images.train.device
-    steps = max(1, round(count / settings.batch_size))
-    optimisation = settings.optimisation(lr, steps=steps * settings.epochs)
+    batch_size = settings.batch(count)
+    steps = max(1, round(count / batch_size))
+    optimisation = settings.optimisation(lr, steps=steps * settings.epochs, batch_size=batch_size)
     training = Training(optimisation, optimisation.steps, best_precision(device))
     seen = _Seen(optimisation.label_smoothing, device)
-    pace = training_steps(network, _batches(images.train, settings), training, loss=seen)
+    batches = _batches(images.train, batch_size, settings.seed)
+    pace = training_steps(network, batches, training, loss=seen)
     for epoch in range(settings.epochs):
         network.train()
         seen.clear()
@@ -253,8 +282,8 @@ class _Seen:
         return mean_cross_entropy(logits, labels, self.label_smoothing)
 
 
-def _batches(images: Images, settings: Settings) -> Iterator[Batch]:
+def _batches(images: Images, batch_size: int, seed: int) -> Iterator[Batch]:
     """Full batches without end, so that batch norm never meets a last batch of one image."""
-    draws = generator(settings.seed, "fine-tuning batches")
-    for chosen in epochs(len(images.labels), settings.batch_size, draws):
+    draws = generator(seed, "fine-tuning batches")
+    for chosen in epochs(len(images.labels), batch_size, draws):
         yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device, non_blocking=True)

@@ -29,6 +29,7 @@ CLASSES_NAME = "classes.json"
 RECORD_NAME = "finetune.json"
 CONFUSION_NAME = "confusion.png"
 CURVES_NAME = "curves.png"
+STARTS = ("learngene", "scratch")
 
 
 def is_finetuned(folder: Path) -> bool:
@@ -68,8 +69,8 @@ def render_card(record: Mapping[str, Any], *, name: str) -> str:
 
 
 def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -> None:
-    starts = {start: record[start] for start in ("learngene", "scratch") if start in record}
-    if "epochs" in record["learngene"]:  # a probe has none
+    starts = {start: record[start] for start in STARTS if "epochs" in record.get(start, ())}  # a probe has none
+    if "learngene" in starts:
         rates = ", ".join(f"{start} {outcome['lr']}" for start, outcome in starts.items())
         write_png(draw_training(starts, title=f"learning rate: {rates}"), folder / CURVES_NAME)
     ours, counts = record["learngene"], record["data"]["images"]

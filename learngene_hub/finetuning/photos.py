@@ -89,7 +89,7 @@ def load_photos(
     *,
     image_size: int | None,
     gene_size: int,
-    method: Literal["full", "probe"],
+    method: Literal["auto", "full", "probe"],
     seed: int,
     reporter: Reporter,
 ) -> Parts:
@@ -99,7 +99,7 @@ def load_photos(
         photos: where they are.
         image_size: side they are scaled to, in pixels; None: what suits gene, images and method; a line says what.
         gene_size: side of the images the gene was evolved on.
-        method: `full`: the gene's pixels; `probe`: see `probe_size`.
+        method: `probe`: see `probe_size`; else the gene's pixels.
         seed: of a split at random.
         reporter: told of progress and of images left out.
 

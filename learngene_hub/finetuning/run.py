@@ -20,7 +20,7 @@ from learngene_hub.core.errors import LearngeneError, RunError, StorageError
 from learngene_hub.core.files import check_room, claim_new, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation, cache_folder
-from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_best_rate, logits_of
+from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.probe import fit_probe, layer_features
@@ -34,14 +34,17 @@ from learngene_hub.training.fewshot import pick_device
 from learngene_hub.workers import on_cpu
 
 PADDED = 8  # training images are shifted by up to an 8th of their side
+MOST_PROBED = 5000  # images, of which `auto` tries a probe
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
 HELP = {
     "full": "more epochs, another learning rate or more images",
     "probe": "more images, another --image-size, or --method full",
 }
+POOLS = {"full": "avg", "probe": LAYERS}  # method -> what the classifier reads, as timm calls it
+ACCURACIES = ("val_accuracy", "test_accuracy")
 TRAINING = ("epochs", "batch_size", "lr", "patience", "flip")  # settings that a probe has no use for
-Start = Callable[[], LearngeneNetwork]
-"""Makes the same untrained network at every call."""
+Start = Callable[[str], LearngeneNetwork]
+"""Makes the same untrained network at every call, with the pool that it is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class FineTuned:
 
     Attributes:
         folder: what was written; another one than was asked for where that could not be.
-        network: the best epoch's network, in eval mode, on the CPU.
+        network: what is kept, in eval mode, on the CPU.
         class_names: of its outputs.
         record: the content of `finetune.json`.
     """
@@ -85,7 +88,7 @@ def finetune(
     device: str = "auto",
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> FineTuned:
-    """Train a descendant of `gene` on `photos`, keep its best epoch, and write the folder `out`.
+    """Fit a descendant of `gene` to `photos` by the method of `settings`, and write the folder `out`.
 
     Everything written is written at the end, at once: an interruption leaves nothing behind.
 
@@ -129,13 +132,14 @@ def _finetune(
             seed=settings.seed,
             reporter=reporter,
         )
-    job = replace(job, settings=replace(settings, image_size=parts.train.image_size))
     reporter.line(_described(parts))
+    job = replace(job, settings=_suited(settings, parts, reporter))
     weights = job.descendant(parts.train.num_classes).parameters()
     check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
     outcomes = _fit_all(job, parts, reporter)
-    network = job.descendant(parts.train.num_classes).eval()
-    network.load_state_dict(outcomes["learngene"].state)
+    kept = outcomes["learngene"]
+    network = job.descendant(parts.train.num_classes, POOLS[kept.record["method"]]).eval()
+    network.load_state_dict(kept.state)
     record = {
         "gene": {"name": name, "sha256": gene.config.sha256},
         "network": _network_record(network),
@@ -151,6 +155,16 @@ def _finetune(
     with reporter.task(f"writing {folder}", None):
         folder = _written_somewhere(folder, write, reporter)
     return FineTuned(folder, network, parts.train.class_names, record)
+
+
+def _suited(settings: Settings, parts: Parts, reporter: Reporter) -> Settings:
+    """The settings with what the images decide: their size, the batch and, where they are many, the method."""
+    images, method = len(parts.train) + len(parts.val), settings.method
+    if method == "auto" and images > MOST_PROBED:
+        method = "full"
+        reporter.line(f"{images} images: training all weights alone; a probe of over {MOST_PROBED} needs much memory")
+    batch_size, image_size = settings.batch(len(parts.train)), parts.train.image_size
+    return replace(settings, method=method, batch_size=batch_size, image_size=image_size)
 
 
 def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Reporter) -> Path:
@@ -186,12 +200,12 @@ class _Job:
 
     def starts(self, classes: int) -> dict[str, Start]:
         """Name of a start -> how its network is born, on the device; weights not inherited are equal in both."""
-        starts: dict[str, Start] = {"learngene": lambda: placed(self.descendant(classes), self.device)}
+        starts: dict[str, Start] = {"learngene": lambda pool: placed(self.descendant(classes, pool), self.device)}
         if self.settings.compare == "scratch":
-            starts["scratch"] = lambda: placed(self.from_scratch(classes), self.device)
+            starts["scratch"] = lambda pool: placed(self.from_scratch(classes, pool), self.device)
         return starts
 
-    def descendant(self, classes: int) -> LearngeneNetwork:
+    def descendant(self, classes: int, pool: str = "avg") -> LearngeneNetwork:
         chosen = self.settings
         return from_learngene(
             self.gene,
@@ -200,14 +214,14 @@ class _Job:
             depth=chosen.depth,
             image_size=chosen.image_size,
             seed=chosen.seed,
-            global_pool=self.pool,
+            global_pool=pool,
         )
 
-    def from_scratch(self, classes: int) -> LearngeneNetwork:
+    def from_scratch(self, classes: int, pool: str) -> LearngeneNetwork:
         config, chosen = self.gene.config, self.settings
         width = config.width if chosen.width is None else chosen.width
         body = Body(config.network, width, config.depth if chosen.depth is None else chosen.depth)
-        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, global_pool=self.pool)
+        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, global_pool=pool)
 
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg
@@ -225,11 +239,6 @@ class _Job:
         return settings | {"flip": self.flip, "crop_padding": self.settings.image_size // PADDED}
 
     @property
-    def pool(self) -> str:
-        """What the classifier reads, as timm calls it."""
-        return LAYERS if self.settings.method == "probe" else "avg"
-
-    @property
     def flip(self) -> bool:
         """As asked for, else as in the gene's evolution, else yes."""
         origin = self.gene.config.origin
@@ -239,10 +248,18 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """What one start came to: its entry in `finetune.json`, its best network's tensors, and how it went in words."""
+    """What one start came to.
+
+    Attributes:
+        record: its entry in `finetune.json`.
+        state: its best network's tensors.
+        right: (n,) bool, whether each validation image is told rightly.
+        words: how it went.
+    """
 
     record: dict[str, Any]
     state: Mapping[str, Tensor]
+    right: Tensor
     words: str
 
 
@@ -250,35 +267,58 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
     """Start -> its outcome, every start trained in the same way."""
     images, settings, outcomes = job.images(parts), job.settings, {}
     for start, born in job.starts(parts.train.num_classes).items():
-        if settings.method == "probe":
-            outcome = _probed(born(), images, start, reporter)
-        else:
-            outcome = _trained(born, images, settings, start, reporter)
+        outcome = _fitted(born, images, settings, start, reporter)
         record = outcome.record
         test = f" and {record['test_accuracy']:.1%} of the test images" if "test_accuracy" in record else ""
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
         if record["val_accuracy"] <= _by_chance(record["confusion"]):
             reporter.warn(
                 f"{start}: as far as {len(images.val.labels)} validation images can tell, no better than always naming "
-                f"the most frequent class; {HELP[settings.method]} may help"
+                f"the most frequent class; {HELP[record['method']]} may help"
             )
         outcomes[start] = outcome
     return outcomes
 
 
+def _fitted(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
+    fits = {"probe": _probed, "full": _trained}
+    asked = tuple(fits) if settings.method == "auto" else (settings.method,)
+    outcomes = [fits[method](born, images, settings, start, reporter) for method in asked]
+    return _kept(*outcomes, start=start, reporter=reporter) if len(outcomes) > 1 else outcomes[0]
+
+
+def _kept(probe: _Outcome, full: _Outcome, *, start: str, reporter: Reporter) -> _Outcome:
+    """The probe, by which nothing was chosen, unless `full` is ahead by over a standard error of the difference."""
+    gained = full.right.long() - probe.right.long()
+    kept = full if int(gained.sum()) > math.sqrt(int(gained.abs().sum())) else probe
+    both = [one.record for one in (probe, full)]
+    accuracies = ", ".join(f"{one['method']} {one['val_accuracy']:.1%}" for one in both)
+    reporter.line(f"{start}: {accuracies} of the validation images right; kept: {kept.record['method']}")
+    compared = {one["method"]: {name: one[name] for name in ACCURACIES if name in one} for one in both}
+    return replace(kept, record=kept.record | {"compared": compared})
+
+
 def _trained(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
-    fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
-    network = born()
+    """The best rate's best epoch, judged by the validation images; then trained again with them."""
+    newborn = partial(born, POOLS["full"])
+    fit, tried = fit_best_rate(newborn, images, settings, start=start, reporter=reporter)
+    network, again = newborn(), newborn()
     network.load_state_dict(fit.state)
+    logits = logits_of(network, images.val)
+    if fit_all(again, images, settings, fit.lr, start=start, reporter=reporter):
+        network = again
     with reporter.task(f"testing {start}", None):
-        record = _measured(logits_of(network, images.val), images.val.labels) | _tested(network, images)
+        record = {"method": "full"} | _measured(logits, images.val.labels) | _tested(network, images)
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
-    words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}"
-    return _Outcome(record | _fit_record(fit, tried), fit.state, words)
+    kept = ", then trained again with the validation images too" if network is again else ""
+    words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}{kept}"
+    record |= _fit_record(fit, tried) | {"is_trained_on_all": network is again}
+    return _Outcome(record, _on_cpu(network), _right(logits, images.val.labels), words)
 
 
-def _probed(network: LearngeneNetwork, images: Loaded, start: str, reporter: Reporter) -> _Outcome:
+def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The probe, judged by the validation images, then fitted again with them."""
+    network = born(POOLS["probe"])
     assert isinstance(network.head, LayersHead)
     with reporter.task(f"{start}: what its layers compute", 2) as bar:
         train = layer_features(network, images.train)
@@ -289,9 +329,13 @@ def _probed(network: LearngeneNetwork, images: Loaded, start: str, reporter: Rep
     logits = network.head(val.to(images.val.device)).detach().cpu()
     measured = _measured(logits, images.val.labels)
     probe = fit_probe(network.head, torch.cat([train, val]), torch.cat([images.train.labels, images.val.labels]))
-    record = measured | _tested(network, images) | asdict(probe)
+    record = {"method": "probe"} | measured | _tested(network, images) | asdict(probe)
     words = f"then fitted with the validation images too; strength {probe.strength:g} (cross-validated)"
-    return _Outcome(record, {name: tensor.cpu() for name, tensor in network.state_dict().items()}, words)
+    return _Outcome(record, _on_cpu(network), _right(logits, images.val.labels), words)
+
+
+def _on_cpu(network: LearngeneNetwork) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
 def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
@@ -301,6 +345,10 @@ def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
         "rates_tried": {str(lr): accuracy for lr, accuracy in tried.items()},
         "epochs": [asdict(row) for row in fit.log],
     }
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.argmax(dim=1) == labels
 
 
 def _measured(logits: Tensor, labels: Tensor) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def test_the_record_says_what_was_done(tuned, tiny_run):
         assert sum(map(sum, record[start]["test_confusion"])) == 15
 
 
-def test_the_best_epoch_is_the_network_that_is_kept(tuned):
+def test_the_validation_accuracy_is_that_of_the_best_epoch_and_rate(tuned):
     ours = tuned.record["learngene"]
     right = sum(ours["confusion"][label][label] for label in range(3))
     assert right / 12 == pytest.approx(ours["val_accuracy"])
@@ -84,6 +84,22 @@ def test_the_best_epoch_is_the_network_that_is_kept(tuned):
     assert accuracies[ours["best_epoch"] - 1] == max(accuracies) == max(ours["rates_tried"].values())
     assert ours["val_accuracy"] == max(accuracies)
     assert ours["rates_tried"][str(ours["lr"])] == max(accuracies)
+
+
+def test_the_network_that_is_kept_has_learnt_from_the_validation_images_too(tiny_run, photos, tmp_path, monkeypatch):
+    tuned = finetune(tiny_run, photos, out=tmp_path / "both", settings=QUICK)
+    monkeypatch.setattr("learngene_hub.finetuning.run.fit_all", lambda *_, **__: False)  # it diverged
+    other = finetune(tiny_run, photos, out=tmp_path / "train", settings=QUICK)
+    assert [one.record["learngene"]["is_trained_on_all"] for one in (tuned, other)] == [True, False]
+    assert tuned.accuracy == other.accuracy
+    first, second = (one.network.state_dict()["head.fc.weight"] for one in (tuned, other))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("images", "batch"), [(12, 8), (80, 16), (400, 64), (1, 8)])
+def test_few_images_make_small_batches(images, batch):
+    assert Settings().batch(images) == batch
+    assert Settings(batch_size=5).batch(images) == 5
 
 
 def test_the_comparison_is_one_line_on_images_that_chose_nothing(tuned):
@@ -97,6 +113,7 @@ def test_the_card_tells_how_to_use_the_network(tuned):
     assert LOCAL in card  # what a push replaces
     assert PREDICT in card
     assert "Nothing was chosen by the test images" in card
+    assert "The network that was kept was trained once more, with them too." in card
     assert f"{tuned.record['scratch']['test_accuracy']:.1%}" in card
 
 
@@ -117,7 +134,7 @@ def test_equal_seeds_give_equal_weights_whatever_torchs_default_device(tiny_run,
 
 
 def test_a_wider_and_deeper_network_is_loaded_by_timm_too(tiny_run, photos, tmp_path):
-    settings = Settings(epochs=1, batch_size=8, lr=0.05, width=0.08, depth=13)
+    settings = replace(QUICK, epochs=1, width=0.08, depth=13)
     tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings)
     loaded = timm.create_model(f"local-dir:{tuned.folder}", pretrained=True)
     assert (loaded.width, loaded.depth) == (0.08, 13)
@@ -137,7 +154,7 @@ def test_every_batch_is_full_even_when_one_image_is_left_over(count):
 @pytest.mark.parametrize(("lr", "warned"), [(1e-6, 1), (0.02, 0)])
 def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, lr, warned):
     photos, listener = write_photos(tmp_path / "photos", 20), Listener()
-    settings = Settings(epochs=30, batch_size=8, lr=lr, patience=30)
+    settings = replace(QUICK, epochs=30, lr=lr, patience=30)
     tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
     assert (tuned.record["learngene"]["val_accuracy"] < 0.6) == bool(warned)  # 12 images: 1/3 and two of 0.136
     assert sum("as far as 12 validation images can tell, no better" in one for one in listener.warnings) == warned
@@ -161,14 +178,13 @@ def test_an_interruption_leaves_nothing_behind(tiny_run, photos, tmp_path, monke
 
 
 def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp_path):
-    settings, listener = Settings(epochs=1, batch_size=8, compare="scratch"), Listener()
+    settings, listener = Settings(method="full", epochs=1, batch_size=8, compare="scratch"), Listener()
     finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
     bars = [bar for bar in listener.bars if bar["unit"] == "epochs"]
-    assert [bar["title"] for bar in bars] == [
-        f"training {start} at {rate} ({number} of 3)"
-        for start in ("learngene", "scratch")
-        for number, rate in enumerate(RATES, start=1)
-    ]
+    titles = [bar["title"] for bar in bars]
+    assert titles[:3] == [f"training learngene at {rate} ({number} of 3)" for number, rate in enumerate(RATES, start=1)]
+    assert re.fullmatch(r"training learngene on all images at 0\.\d+", titles[3])
+    assert [title.replace("scratch", "learngene") for title in titles[4:7]] == titles[:3]
     assert all(bar["total"] == bar["done"] == 1 for bar in bars)
 
 
@@ -196,7 +212,7 @@ def test_training_that_diverges_is_an_error(tiny_run, photos, tmp_path, monkeypa
 
 
 def test_the_commands_fine_tune_and_predict(tiny_run, photos, tmp_path):
-    options = ("--epochs", 1, "--batch-size", 8, "--lr", 0.05, "--seed", 3)
+    options = ("--method", "full", "--epochs", 1, "--batch-size", 8, "--lr", 0.05, "--seed", 3)
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", *options)
     assert done.exit_code == 0, done.output
     assert re.fullmatch(r"learngene \d+\.\d % \(3 validation images\)\n", done.stdout)
@@ -211,13 +227,13 @@ def test_the_commands_fine_tune_and_predict(tiny_run, photos, tmp_path):
 def test_test_images_are_told_of_where_there_are_any(tiny_run, tmp_path):
     write_photos(tmp_path / "photos/train", 5)
     write_photos(tmp_path / "photos/test", 4, seed=1)
-    options = ("--epochs", 1, "--batch-size", 8, "--lr", 0.05)
+    options = ("--method", "full", "--epochs", 1, "--batch-size", 8, "--lr", 0.05)
     done = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
     assert re.fullmatch(r"learngene \d+\.\d % \(12 test images\)\n", done.stdout)
 
 
 def test_the_record_can_be_printed(tiny_run, photos, tmp_path):
-    options = ("--epochs", 1, "--batch-size", 8, "--lr", 0.05, "--json")
+    options = ("--method", "full", "--epochs", 1, "--batch-size", 8, "--lr", 0.05, "--json")
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", *options)
     assert json.loads(done.stdout)["settings"]["lr"] == 0.05
 

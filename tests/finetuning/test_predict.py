@@ -22,10 +22,10 @@ from learngene_hub.networks import save_timm_folder
 
 
 def test_predictions_are_those_of_training(tuned):
-    places = sorted((tuned.folder.parent / "photos/val").rglob("*.png"))
+    places = sorted((tuned.folder.parent / "photos/test").rglob("*.png"))
     predictions = list(Predictor.load(tuned.folder).predict(places))
     right = sum(one.classes[0][0] == one.path.parent.name for one in predictions)
-    assert right / len(places) == pytest.approx(tuned.accuracy)
+    assert right / len(places) == pytest.approx(tuned.record["learngene"]["test_accuracy"])
     assert all(sum(value for _, value in one.classes) == pytest.approx(1) for one in predictions)
 
 

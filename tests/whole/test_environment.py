@@ -80,7 +80,7 @@ def test_a_cache_on_a_full_disk_costs_a_warning_and_no_result(tiny, tiny_run, tm
         assert [one.partition(":")[0] for one in filling.warnings] == ["decoded images"] * 2
 
 
-SHORT = Settings(epochs=1, lr=0.01)
+SHORT = Settings(method="full", epochs=1, lr=0.01)
 
 
 def test_a_disk_without_room_for_the_network_is_refused_before_any_training(tiny_run, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_a_descendant_trains_and_is_cut_there(gpu):
 
 
 def test_a_fine_tuning_there_finds_what_the_cpu_finds(gpu, photos, tmp_path):
-    settings, found = Settings(epochs=2, batch_size=4, lr=0.01), {}
+    settings, found = Settings(method="full", epochs=2, batch_size=4, lr=0.01), {}
     for device in ("cpu", "cuda"):
         with gpu():
             found[device] = finetune(NAME, photos, out=tmp_path / device, settings=settings, device=device)
@@ -105,7 +105,7 @@ def test_longer_lives_do_not_wait_more_often(gpu, tiny, tmp_path):
 def test_smaller_batches_of_a_fine_tuning_do_not_wait_more_often(gpu, photos, tmp_path):
     waits = []
     for size in (12, 4):
-        settings, before = Settings(epochs=1, batch_size=size, lr=0.01), Pretend.waits
+        settings, before = Settings(method="full", epochs=1, batch_size=size, lr=0.01), Pretend.waits
         with gpu():
             finetune(NAME, photos, out=tmp_path / str(size), settings=settings, device="cuda")
         waits.append(Pretend.waits - before)
