@@ -61,7 +61,7 @@ def finetune(
     ] = "auto",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all images, at most.")] = 30,
     batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Images a step. Default: a fifth of all, 8 to 64.")
+        int | None, typer.Option(min=2, help="Images per step. Default: a fifth of all, 8 to 64.")
     ] = None,
     lr: Annotated[
         float | None,
