@@ -117,7 +117,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
     left_out = _described(reasons, len(wanted)) if reasons else ""
     if reasons and source.on_corrupt == "refuse":
         raise DataError(
-            f"{left_out}. Mend them, or leave them out with data.on_corrupt=skip (fine-tuning: --on-corrupt skip)"
+            f"{left_out}. Mend them, or leave them out: --on-corrupt skip in finetune, data.on_corrupt=skip in a recipe"
         )
     sound = torch.tensor([place not in reasons for place in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]

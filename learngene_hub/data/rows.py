@@ -205,7 +205,7 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     if len(shallow.parts) < len(deep.parts):
         raise DataError(
             f"{path}: images lie at two depths, such as {shallow} and {deep}; put all of a class directly into its "
-            "folder, and the folders of all classes beside each other"
+            "folder, and the folders of all classes beside each other, or all of them into train/, where there is test/"
         )
 
 

@@ -102,9 +102,10 @@ def split_classes(
     counts = [part for part in parts if isinstance(part, int)]
     free = [name for name in available if name not in named]
     if sum(counts) > len(free) or any(count < 0 for count in counts):
+        beside = f", beside {len(named)} that are named" if named else ""
         raise DataError(
-            f"Cannot draw {' + '.join(map(str, counts))} classes of the {len(free)} that the data set has, beside "
-            f"{len(named)} that are named: change data.classes (base, held_out, novel), or add classes"
+            f"Cannot draw {' + '.join(map(str, counts))} classes of the {len(free)} that the data set has{beside}: "
+            "change data.classes (base, held_out, novel), or add classes"
         )
     order = iter(torch.randperm(len(free), generator=generator(seed, "classes")).tolist())
     drawn = (_names(part, free, [next(order) for _ in range(part)] if isinstance(part, int) else []) for part in parts)

@@ -74,9 +74,13 @@ class FineTuned:
         if "scratch" not in self.record:
             return None
         role = "test" if "test" in self.record["data"]["images"] else "val"
-        starts = [f"{start} {100 * self.record[start][f'{role}_accuracy']:.1f} %" for start in ("learngene", "scratch")]
-        images = f"{self.record['data']['images'][role]} {'test' if role == 'test' else 'validation'} images"
-        return f"{', '.join(starts)} ({images})"
+        starts, count = [self.record[start] for start in ("learngene", "scratch")], self.record["data"]["images"][role]
+        rights = [start[f"{role}_accuracy"] for start in starts]
+        by = [f" by {start['method']}" if "compared" in start else "" for start in starts]
+        margin = 196 * max(math.sqrt(right * (1 - right) / count) for right in rights)  # of a 95 % CI, in points
+        shown = (f"{100 * right:.1f} %{how}" for right, how in zip(rights, by, strict=True))
+        images = f"{count} {'test' if role == 'test' else 'validation'} images, each ± {margin:.0f} points"
+        return f"learngene {next(shown)}, scratch {next(shown)} ({images})"
 
 
 def finetune(
