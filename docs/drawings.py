@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docs.tables import FEW_SHOT, ROOT, gene_results
+from docs.tables import FEW_SHOT, ROOT, gene_results, judged_by_all
 from learngene_hub.gene.names import shipped_index
 from learngene_hub.report import numbers
 from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, write_png
@@ -58,7 +58,7 @@ def draw_gene_beside_scratch(path: Path) -> None:
 def draw_transfer(path: Path) -> None:
     """Points that each gene of the package gains over scratch on its own data, other photos and digits; 95 % CI."""
     figure, (axes,) = new_figure(7.4, 5.4)
-    names = list(shipped_index())
+    names = judged_by_all()
     for place, name in enumerate(names):
         found = gene_results(name)
         photos = next(one for one in found if one.startswith("transfer") and one != DIGITS)

@@ -53,6 +53,11 @@ def gene_results(name: str) -> dict[str, Results]:
     return {path.stem: Results.load(path) for path in sorted(folder.glob("*.json"))}
 
 
+def judged_by_all() -> list[str]:
+    """The genes of the package that were judged by other protocols too."""
+    return [name for name in shipped_index() if len(gene_results(name)) > 1]
+
+
 def filled(text: str) -> str:
     """The page `text` with all its tables made anew."""
     return _TABLE.sub(lambda found: f"{found[1]}\n{_table(found[2])}\n\n{found[3]}", text)
@@ -142,7 +147,7 @@ def _starts(name: str) -> Iterable[Sequence[str]]:
 
 def _more(_: str) -> Iterable[Sequence[str]]:
     """What other measurements of every gene say: one row a question, one column a gene."""
-    names = [name.removeprefix(PREFIX) for name in shipped_index()]
+    names = [name.removeprefix(PREFIX) for name in judged_by_all()]
     yield "question", *(f"`{PREFIX}{name}`" for name in names)
     yield "share of the whole pre-trained network's gain", *(_share(name, LEARNGENE) for name in names)
     yield "the same share of a thin network of the gene's shape", *(_share(name, "narrow") for name in names)

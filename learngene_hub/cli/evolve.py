@@ -88,6 +88,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
     from learngene_hub.cli.console import print_pairs
 
     evolution = recipe.evolution
+    founders = min(evolution.founders, evolution.generations)
     print_pairs(
         f"plan of {recipe.name}",
         {
@@ -96,7 +97,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
             "shape of the gene": _shape(recipe, cost),
             **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
             "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
-            + (f", the first {evolution.founders} of one founder" if evolution.founders else ""),
+            + (f", the first {founders} of one founder" if founders else ""),
             "data": _data(recipe, cost),
             "images to train on": f"{cost.images:,}, repeats counted",
             "training FLOPs": f"{cost.flops:.3g}",
