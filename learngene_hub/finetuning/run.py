@@ -27,7 +27,7 @@ from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.inheritance.descendant import from_learngene
-from learngene_hub.networks import LearngeneNetwork
+from learngene_hub.networks import LearngeneNetwork, family
 from learngene_hub.networks.layers import LAYERS, LayersHead
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.training.fewshot import pick_device
@@ -40,7 +40,7 @@ HELP = {
     "full": "more epochs, another learning rate or more images",
     "probe": "more images, another --image-size, or --method full",
 }
-POOLS = {"full": "avg", "probe": LAYERS}  # method -> what the classifier reads, as timm calls it
+ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"full": {}, "probe": {"global_pool": LAYERS}}  # method -> of the network
 ACCURACIES = ("val_accuracy", "test_accuracy")
 TRAINING = ("epochs", "batch_size", "lr", "patience", "flip")  # settings that a probe has no use for
 Start = Callable[[str], LearngeneNetwork]
@@ -137,12 +137,12 @@ def _finetune(
             reporter=reporter,
         )
     reporter.line(_described(parts))
-    job = replace(job, settings=_suited(settings, parts, reporter))
+    job = replace(job, settings=_suited(settings, gene, parts, reporter))
     weights = job.descendant(parts.train.num_classes).parameters()
     check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
     outcomes = _fit_all(job, parts, reporter)
     kept = outcomes["learngene"]
-    network = job.descendant(parts.train.num_classes, POOLS[kept.record["method"]]).eval()
+    network = job.descendant(parts.train.num_classes, kept.record["method"]).eval()
     network.load_state_dict(kept.state)
     record = {
         "gene": {"name": name, "sha256": gene.config.sha256},
@@ -161,10 +161,15 @@ def _finetune(
     return FineTuned(folder, network, parts.train.class_names, record)
 
 
-def _suited(settings: Settings, parts: Parts, reporter: Reporter) -> Settings:
+def _suited(settings: Settings, gene: Learngene, parts: Parts, reporter: Reporter) -> Settings:
     """The settings with what the images decide: their size, the batch and, where they are many, the method."""
     images, method = len(parts.train) + len(parts.val), settings.method
-    if method == "auto" and images > MOST_PROBED:
+    if method == "auto" and family(gene.config.network).timm is not None:
+        method = "full"
+        reporter.line(
+            f"{gene.config.network}: training all weights; a probe needs a head that timm's class does not have"
+        )
+    elif method == "auto" and images > MOST_PROBED:
         method = "full"
         reporter.line(f"{images} images: training all weights alone; a probe of over {MOST_PROBED} needs much memory")
     batch_size, image_size = settings.batch(len(parts.train)), parts.train.image_size
@@ -204,12 +209,12 @@ class _Job:
 
     def starts(self, classes: int) -> dict[str, Start]:
         """Name of a start -> how its network is born, on the device; weights not inherited are equal in both."""
-        starts: dict[str, Start] = {"learngene": lambda pool: placed(self.descendant(classes, pool), self.device)}
+        starts: dict[str, Start] = {"learngene": lambda method: placed(self.descendant(classes, method), self.device)}
         if self.settings.compare == "scratch":
-            starts["scratch"] = lambda pool: placed(self.from_scratch(classes, pool), self.device)
+            starts["scratch"] = lambda method: placed(self.from_scratch(classes, method), self.device)
         return starts
 
-    def descendant(self, classes: int, pool: str = "avg") -> LearngeneNetwork:
+    def descendant(self, classes: int, method: str = "full") -> LearngeneNetwork:
         chosen = self.settings
         return from_learngene(
             self.gene,
@@ -218,14 +223,14 @@ class _Job:
             depth=chosen.depth,
             image_size=chosen.image_size,
             seed=chosen.seed,
-            global_pool=pool,
+            **ARGUMENTS[method],
         )
 
-    def from_scratch(self, classes: int, pool: str) -> LearngeneNetwork:
+    def from_scratch(self, classes: int, method: str) -> LearngeneNetwork:
         config, chosen = self.gene.config, self.settings
         width = config.width if chosen.width is None else chosen.width
         body = Body(config.network, width, config.depth if chosen.depth is None else chosen.depth)
-        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, global_pool=pool)
+        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, **ARGUMENTS[method])
 
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg
@@ -304,7 +309,7 @@ def _kept(probe: _Outcome, full: _Outcome, *, start: str, reporter: Reporter) ->
 
 def _trained(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The best rate's best epoch, judged by the validation images; then trained again with them."""
-    newborn = partial(born, POOLS["full"])
+    newborn = partial(born, "full")
     fit, tried = fit_best_rate(newborn, images, settings, start=start, reporter=reporter)
     network, again = newborn(), newborn()
     network.load_state_dict(fit.state)
@@ -322,7 +327,7 @@ def _trained(born: Start, images: Loaded, settings: Settings, start: str, report
 
 def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The probe, judged by the validation images, then fitted again with them."""
-    network = born(POOLS["probe"])
+    network = born("probe")
     assert isinstance(network.head, LayersHead)
     with reporter.task(f"{start}: what its layers compute", 2) as bar:
         train = layer_features(network, images.train)

@@ -346,8 +346,8 @@ def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, m
             return real(task, shared, on_step)
         return Genome({name: tensor.clone() for name, tensor in task.parent.tensors.items()}, task.parent.sizes), 1.0
 
-    real = AncestryTask._live
-    monkeypatch.setattr(AncestryTask, "_live", clone)
+    real = AncestryTask.live
+    monkeypatch.setattr(AncestryTask, "live", clone)
     evolve(tiny(), out=tmp_path)
     fitness = {}
     for row in rows(tmp_path):

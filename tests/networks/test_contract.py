@@ -304,7 +304,7 @@ def test_in_any_size_weights_are_drawn_as_timm_draws_them(network):
     for key, tensor in expected.items():
         assert found[key].shape == tensor.shape
         spread = [weight.double().std(correction=0) for weight in (found[key], tensor)]
-        torch.testing.assert_close(*spread, rtol=0.2, atol=1e-3)
+        torch.testing.assert_close(*spread, rtol=max(0.2, 4 / tensor.numel() ** 0.5), atol=1e-3)  # of few, by chance
 
 
 @every_network_of_timm
