@@ -42,7 +42,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 @pytest.mark.slow
 @pytest.mark.parametrize("imports", ["import learngene_hub, timm", "import timm, learngene_hub"])
 def test_timm_knows_the_networks_whichever_is_imported_first(imports):
-    code = f"{imports}; assert len(timm.list_models('lg_*')) == 4"
+    code = f"{imports}; assert {{'lg_vgg11', 'lg_resnet12', 'lg_resnet18'}} <= {{*timm.list_models('lg_*')}}"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
