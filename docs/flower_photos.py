@@ -1,4 +1,4 @@
-"""Writes photos of flowers as class folders: those of the tables in finetune.md.
+"""Writes photos of flowers as class folders: those of the tables in log 34.
 
 `python -m docs.flower_photos /data/flowers_102 photos 10 10 0`: 10 classes drawn with seed 0, 10 images of each to
 train on, all of the data set's own test images to test on; then `learngene finetune`.

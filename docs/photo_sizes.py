@@ -1,4 +1,4 @@
-"""Prints the table of image sizes of finetune.md: probes of photos of flowers, each size for three sets of classes.
+"""Prints the table of image sizes of log 34: probes of photos of flowers, each size for three sets of classes.
 
 `python -m docs.photo_sizes /data/flowers_102`; the times are CPU seconds of this process, all images
 included, for two networks where the one without the gene is probed too.
