@@ -10,7 +10,7 @@ bytes (on a CPU, with the same number of threads).
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +44,7 @@ FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10
 FULL, WIDER = "the full network", "a wider network"
 NARROW, NARROW_FLOPS = "narrow", "narrow-flops"
+EACH_SIZE = "each-size"
 TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 TENSORS_NAME, RECORD_NAME = "network.safetensors", "record.json"
 
@@ -116,6 +117,7 @@ class Budget:
         base: images of its base classes, as its ancestors saw them.
         base_hash: their fingerprint, padding included.
         images_hash: of those and of the held-out ones.
+        sizes: the kinds of descendants.
         precision: of its convolutions.
         threads: by which each network is trained, on a CPU; they change the last digits.
         device: as the user named it.
@@ -130,6 +132,7 @@ class Budget:
     base: Images
     base_hash: str
     images_hash: str
+    sizes: Sequence[Body]
     precision: Precision
     threads: int
     device: str
@@ -155,14 +158,17 @@ class Budget:
         return evolution_flops(self.recipe, self.body)
 
 
-def planned(title: str, budget: Budget) -> Pretraining:
-    """The training of the network called `title`, one of `FULL`, `WIDER`, `NARROW` and `NARROW_FLOPS`.
+def planned(title: str, budget: Budget, body: Body) -> Pretraining:
+    """The training of the network called `title`, one of `FULL`, `WIDER`, `NARROW`, `NARROW_FLOPS` and `EACH_SIZE`.
 
-    The last one sees as many images as cost the FLOPs of the evolution, the others as many as the evolution saw.
+    That of `NARROW_FLOPS` sees as many images as cost the FLOPs of the evolution, that of `EACH_SIZE` its share of
+    those that the evolution saw, the others as many as it.
     """
-    body, recipe = budget.body, budget.recipe
+    recipe = budget.recipe
     assert body.depth is not None
     is_narrow, images = title in {NARROW, NARROW_FLOPS}, budget.images
+    if title == EACH_SIZE:
+        images //= len(budget.sizes)
     if title == NARROW_FLOPS:
         thin = gene_network(body, budget.gene.config.channels, num_classes=0)
         images = round(budget.flops / training_flops(thin.to("meta"), recipe.data.image_size))

@@ -164,13 +164,14 @@ BASELINE_NAMES = (
     "weight-selection",
     "narrow",
     "narrow-flops",
+    "each-size",
     "given-taper",
     "even-shape",
     "random-shape",
     "gtl-no-selection",
     "gtl-no-mutation",
 )
-"""What `starts.BASELINES` knows how to make."""
+"""What `starts.make_baselines` knows how to make."""
 
 
 def check_baselines(names: Sequence[str]) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ def evaluate(
         shared = EvaluationData.build(plan, workforce.home, reporter)
         plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
         if wanted:
-            budget = _budget(candidates[0], data, local_device, device, engine, reporter)
+            budget = _budget(candidates[0], bodies, data, local_device, device, engine, reporter)
             _tell_budget(wanted, budget)
             starts += make_baselines(wanted, budget)
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
@@ -261,6 +261,7 @@ def _training_device(local_device: torch.device, device: str, reporter: Reporter
 
 def _budget(
     candidate: Candidate,
+    sizes: Sequence[Body],
     data: str | None,
     local_device: torch.device,
     device: str,
@@ -278,6 +279,7 @@ def _budget(
         base=base,
         base_hash=base.fingerprint(),
         images_hash=seen,
+        sizes=sizes,
         precision=pick_precision(candidate.recipe, trainer),
         threads=torch.get_num_threads(),
         device=device,
@@ -346,6 +348,8 @@ def _pairs(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) 
     """Every start in every kind of descendant that it fits into; genes fit into all."""
     pairs = []
     for body, start in product(bodies, starts):
+        if start.size not in (None, body):
+            continue
         try:
             fit(body, start)
         except InheritanceError as error:

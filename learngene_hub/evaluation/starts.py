@@ -14,6 +14,7 @@ from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation.pretraining import (
+    EACH_SIZE,
     FULL,
     NARROW,
     NARROW_FLOPS,
@@ -30,7 +31,7 @@ from learngene_hub.evolution.critics import measured_alone
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.genome.birth import body_channels
+from learngene_hub.genome.birth import Body, body_channels
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract
@@ -51,12 +52,14 @@ class Start:
         description: what it is, in a few words.
         genome: what a descendant inherits, in the leading channels of its layers; None: nothing.
         cost: of making it.
+        size: the only kind of descendant that it is for; None: for all.
     """
 
     name: str
     description: str
     genome: Genome | None
     cost: Cost
+    size: Body | None = None
 
 
 def scratch() -> Start:
@@ -79,52 +82,62 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     """The alternatives called `names`, made now where they are not in the cache; one that diverges is left out."""
     starts = []
+    more = "" if budget.ancestor is None else "; it began from the same gene"
     for name in names:
         try:
             made = BASELINES[name](name, budget)
-            more = "" if budget.ancestor is None else "; it began from the same gene"
-            starts.append(replace(made, description=made.description + more))
+            starts += [replace(start, description=start.description + more) for start in made]
         except (RecipeError, TrainingError, SelectionError) as error:
             budget.reporter.warn(f"{name} is left out: {error}")
     return starts
 
 
-def _pretrained(name: str, budget: Budget) -> Start:
+def _pretrained(name: str, budget: Budget) -> list[Start]:
     plan, trained = _trained(budget, FULL)
     structure = plan.structure
     genome = extract(trained.state, structure, structure.channels)
     cost = _cost(budget, plan, trained)
-    return Start(name, "the full network trained on the base classes, all of it", genome, cost)
+    return [Start(name, "the full network trained on the base classes, all of it", genome, cost)]
 
 
-def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> Start:
+def _each_size(name: str, budget: Budget) -> list[Start]:
+    """A network for every kind of descendant, each trained on the same share of the images."""
+    description, starts = f"a network of this size, trained on 1 of {len(budget.sizes)} parts of the images", []
+    for size in budget.sizes:
+        plan, trained = _trained(budget, name, size)
+        genome = extract(trained.state, plan.structure, plan.structure.channels)
+        starts.append(Start(name, description, genome, _cost(budget, plan, trained), size))
+    return starts
+
+
+def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> list[Start]:
     plan, trained = _trained(budget, FULL)
     channels = budget.gene.config.channels
     genome = cut(trained.state, plan.structure, channels, ranking, seed=budget.recipe.seed)
-    return Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))
+    return [Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))]
 
 
-def _weight_selection(name: str, budget: Budget) -> Start:
+def _weight_selection(name: str, budget: Budget) -> list[Start]:
     """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
     plan, trained = _trained(budget, WIDER)
     counts = body_channels(budget.body)
     genome = cut(trained.state, plan.structure, counts, evenly, seed=budget.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
-    return Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))
+    return [Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))]
 
 
-def _narrow(name: str, budget: Budget, *, description: str) -> Start:
+def _narrow(name: str, budget: Budget, *, description: str) -> list[Start]:
     plan, trained = _trained(budget, name)
     genome = extract(trained.state, plan.structure, budget.gene.config.channels)
-    return Start(name, description, genome, _cost(budget, plan, trained))
+    return [Start(name, description, genome, _cost(budget, plan, trained))]
 
 
-def _ablation(name: str, budget: Budget, *, description: str, change: str) -> Start:
+def _ablation(name: str, budget: Budget, *, description: str, change: str) -> list[Start]:
     """The gene's own recipe with one `change`; ablations share their founders."""
     return _evolved(name, budget, description=description, recipe=budget.recipe.changed(change))
 
 
-def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> Start:
+def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> list[Start]:
     """The gene's own recipe with another way to its shape, and lives as long as the same FLOPs in all allow.
 
     As many FLOPs, not images, since a search trains narrower networks (ours).
@@ -142,13 +155,13 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
 
 
-def _random_shape(name: str, budget: Budget) -> Start:
+def _random_shape(name: str, budget: Budget) -> list[Start]:
     description = "the gene's recipe with the best of as many shapes drawn at random"
     changes = ("gene.shape=evolve", "search.generations=1", f"search.population={budget.recipe.search.shapes}")
     return _other_shape(name, budget, description=description, changes=changes)
 
 
-def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> Start:
+def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> list[Start]:
     """The gene that `recipe` gives."""
     end = "" if budget.ancestor is None else f"-{budget.ancestor.gene.config.sha256[:12]}"
     out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}{end}"
@@ -167,10 +180,10 @@ def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> 
             reporter=budget.reporter,
         )
     flops = evolution_flops(recipe, budget.body)
-    return Start(name, description, gene.genome, learngene(gene, name, flops=flops).cost)
+    return [Start(name, description, gene.genome, learngene(gene, name, flops=flops).cost)]
 
 
-BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
+BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType(
     {
         "pretrained": _pretrained,
         "random-slice": partial(_slice, description="as many channels as the gene, cut at random", ranking=at_random),
@@ -180,6 +193,7 @@ BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
         "weight-selection": _weight_selection,
         NARROW: partial(_narrow, description="a thin network of the gene's size, trained on as many images"),
         NARROW_FLOPS: partial(_narrow, description="a thin network of the gene's size, trained for as many FLOPs"),
+        EACH_SIZE: _each_size,
         "given-taper": partial(
             _other_shape, description="the gene's recipe with a taper for its shape", changes=("gene.shape=taper",)
         ),
@@ -200,8 +214,8 @@ BASELINES: Mapping[str, Callable[[str, Budget], Start]] = MappingProxyType(
 """Name -> how the alternative called so is made. All slices come from the one pre-trained network of `pretrained`."""
 
 
-def _trained(budget: Budget, title: str) -> tuple[Pretraining, Pretrained]:
-    plan = planned(title, budget)
+def _trained(budget: Budget, title: str, size: Body | None = None) -> tuple[Pretraining, Pretrained]:
+    plan = planned(title, budget, size or budget.body)
     with threads(budget.threads):
         genome = None if budget.ancestor is None else budget.ancestor.gene.genome
         return plan, pretrain(plan, genome, budget.base, budget.folder, title=title, reporter=budget.reporter)

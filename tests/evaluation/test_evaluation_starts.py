@@ -100,7 +100,7 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
     gene = start(results, "learngene")
     for name in made:
         one = start(results, name)
-        share = 1.0 if name in {"pretrained", "weight-selection"} else gene.inherited
+        share = 1.0 if name in {"pretrained", "weight-selection", "each-size"} else gene.inherited
         assert one.inherited == pytest.approx(share)
         if name != "narrow-flops":
             assert one.cost.images == gene.cost.images
@@ -112,6 +112,17 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
 
 
 ONE = replace(QUICK, lr=0.05, tasks=1)
+
+
+def test_each_size_shares_the_images_of_the_gene_and_is_inherited_whole(tiny_run, cache):
+    sizes = Descendants(widths=(0.125, 0.25), depths=(11,))
+    results = evaluate(tiny_run, protocol=ONE, baselines=["each-size"], descendants=sizes, seeds=(0,))
+    for descendant in results.descendants:
+        of_this_size = descendant.start("each-size")
+        assert of_this_size.inherited == 1
+        assert of_this_size.cost.images == descendant.start("learngene").cost.images // 2
+    small, large = results.descendants
+    assert large.start("each-size").cost.flops > 2 * small.start("each-size").cost.flops
 
 
 def kept(folder):
