@@ -126,9 +126,17 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(one) for one in ranked])
         return
-    rows = [(one.name, f"{100 * one.accuracy:.1f}", str(one.image_size)) for one in ranked]
-    title = "learngenes, the best for your images first; accuracy in %, each image left out in turn"
-    print_table(title, ("name", "probe", "pixels"), rows, whole_first=True)
+    rows = [
+        (
+            gene.name,
+            f"{100 * gene.accuracy:.1f}",
+            f"{100 * gene.behind:.1f} ± {100 * gene.behind_ci95:.1f}" if rank else "",
+            str(gene.image_size),
+        )
+        for rank, gene in enumerate(ranked)
+    ]
+    title = "learngenes, the best for your images first; accuracy in %, each image left out in turn; points behind it"
+    print_table(title, ("name", "accuracy", "behind", "pixels"), rows, whole_first=True)
     stderr.print(f"next: learngene finetune {rows[0][0]} --method probe --data {photos} --out DIR", markup=False)
 
 

@@ -1,9 +1,11 @@
 """Which gene suits a user's images: a probe of each, images left out in turn."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import seeded_initialisation
@@ -24,11 +26,15 @@ class Suited:
     Attributes:
         name: of the gene.
         accuracy: top-1, in [0, 1], of its probe on training and validation images, each left out in turn.
+        behind: accuracy of the best gene minus this one's, in [0, 1].
+        behind_ci95: half the width of the 95 % interval of that, over the images.
         image_size: pixels of a side that they were scaled to.
     """
 
     name: str
     accuracy: float
+    behind: float
+    behind_ci95: float
     image_size: int
 
 
@@ -39,7 +45,7 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.
         DataError: the images cannot be read, or are too few; see `load_for_choice`.
     """
-    suited, loaded = [], dict[int, ImageSet]()
+    probed, loaded = [], dict[int, ImageSet]()
     with on_cpu(), reporter.task("probing", len(names), "genes") as bar:
         for name in names:
             gene = Learngene.from_pretrained(name)
@@ -47,12 +53,23 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
             if size not in loaded:  # warnings are the same for every size
                 heard = SilentReporter() if loaded else reporter
                 loaded[size] = load_for_choice(photos, gene_size=size, reporter=heard)
-            suited.append(Suited(name, _left_out_accuracy(gene, loaded[size]), loaded[size].image_size))
+            probed.append((name, _right(gene, loaded[size]), loaded[size].image_size))
             bar.advance()
-    return sorted(suited, key=lambda one: -one.accuracy)
+    probed.sort(key=lambda gene: -int(gene[1].sum()))
+    best = probed[0][1].double()
+    return [
+        Suited(name, float(right.mean()), float((best - right).mean()), _ci95(best - right), pixels)
+        for name, right, pixels in ((name, right.double(), pixels) for name, right, pixels in probed)
+    ]
 
 
-def _left_out_accuracy(gene: Learngene, images: ImageSet) -> float:
+def _ci95(differences: Tensor) -> float:
+    """Half the width of the interval of their mean, by the normal distribution: there are many images."""
+    return 1.96 * float(differences.std()) / math.sqrt(len(differences))
+
+
+def _right(gene: Learngene, images: ImageSet) -> Tensor:
+    """Which images the probe of `gene` gets right, each left out in turn."""
     network = from_learngene(gene, num_classes=0)
     cfg = network.pretrained_cfg
     normalisation = Normalisation.of(cfg["mean"], cfg["std"])
@@ -60,4 +77,4 @@ def _left_out_accuracy(gene: Learngene, images: ImageSet) -> float:
     features = layer_features(network, ready)
     with seeded_initialisation(0, "probe"):
         head = LayersHead(features.shape[1], images.num_classes, drop_rate=0.0)
-    return fit_probe(head, features, ready.labels).left_out_accuracy
+    return fit_probe(head, features, ready.labels).right

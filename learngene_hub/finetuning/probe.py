@@ -21,17 +21,17 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 7))
 MOST_LOGIT = 100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
     """What was found.
 
     Attributes:
         strength: of the regularisation, the one of `STRENGTHS` with the least error, each image left out in turn.
-        left_out_accuracy: top-1, in [0, 1], on the images left out.
+        right: (n,) whether each image was classified correctly when it was left out.
     """
 
     strength: float
-    left_out_accuracy: float
+    right: Tensor
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ def fit_probe(head: LayersHead, features: Tensor, labels: Tensor, *, strengths: 
     scale = _scale(left_out, labels)
     linear.weight.copy_(scale * torch.from_numpy(ridge.coef_))
     linear.bias.copy_(scale * torch.from_numpy(ridge.intercept_))
-    return Probe(float(ridge.alpha_), float((left_out.argmax(dim=1) == labels).double().mean()))
+    return Probe(float(ridge.alpha_), left_out.argmax(dim=1) == labels)
 
 
 def _scale(scores: Tensor, labels: Tensor) -> float:

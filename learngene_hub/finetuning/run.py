@@ -338,7 +338,8 @@ def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporte
     logits = network.head(val.to(images.val.device)).detach().cpu()
     measured = _measured(logits, images.val.labels)
     probe = fit_probe(network.head, torch.cat([train, val]), torch.cat([images.train.labels, images.val.labels]))
-    record = {"method": "probe"} | measured | _tested(network, images) | asdict(probe)
+    record = {"method": "probe"} | measured | _tested(network, images)
+    record |= {"strength": probe.strength, "left_out_accuracy": probe.right.float().mean().item()}
     words = f"then fitted with the validation images too; strength {probe.strength:g} (cross-validated)"
     return _Outcome(record, _on_cpu(network), _right(logits, images.val.labels), words)
 
