@@ -2,12 +2,14 @@
 
     python -m docs.drawings
 
-`gene-beside-scratch.png` and `transfer.png` are drawn from the committed results in docs/results, `cycle.png` from the
-words below.
+`gene-beside-scratch.png` and `transfer.png` are drawn from the committed results in docs/results,
+`worth-over-pixels.png` from the table of image sizes in log 34, `cycle.png` from the words below.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from docs.tables import FEW_SHOT, ROOT, gene_results, judged_by_all
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 IMAGES = ROOT / "docs" / "images"
 LARGE, SMALL, HIGH = 15, 13, 0.4  # font sizes, and the height of a bar
 DIGITS = "transfer-digits"
+PIXELS_PAGE = ROOT / "docs" / "log" / "34-default-of-finetune.md"
+PIXELS = re.compile(r"^\| (\d+) \| ([\d. ]+) \| ([\d. ]*)\| ", re.MULTILINE)  # size, accuracies with the gene, without
 TARGETS = {"its own data": GENE_COLOUR, "other photos": LINE_COLOUR, "digits": OTHER_COLOUR}
 STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
     (
@@ -74,6 +78,25 @@ def draw_transfer(path: Path) -> None:
     write_png(figure, path)
 
 
+def draw_worth_over_pixels(path: Path) -> None:
+    """Accuracy of probes at the image sizes of log 34, with the gene and without: each draw and the mean."""
+    figure, (axes,) = new_figure(7.4, 5.0)
+    rows = PIXELS.findall(PIXELS_PAGE.read_text(encoding="utf-8"))
+    for column, label, colour in ((1, "with the gene", GENE_COLOUR), (2, "without", OTHER_COLOUR)):
+        drawn = {int(row[0]): [float(one) for one in row[column].split()] for row in rows if row[column].strip()}
+        for size, accuracies in drawn.items():
+            axes.plot([size] * len(accuracies), accuracies, "o", color=colour, markersize=8, alpha=0.6)
+        means = [fmean(accuracies) for accuracies in drawn.values()]
+        axes.plot(list(drawn), means, "D-", color=colour, linewidth=3, markersize=10, label=label)
+    axes.set_xticks([int(row[0]) for row in rows])
+    axes.tick_params(labelsize=LARGE)
+    axes.set_ylim(50, 100)
+    axes.set_xlabel("pixels of a side\ndots: draws of 10 classes of flowers; diamonds: means", fontsize=LARGE)
+    axes.set_ylabel("accuracy of a probe, %", fontsize=LARGE)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=LARGE, frameon=False)
+    write_png(figure, path)
+
+
 def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [name.removeprefix("gtl/").replace("-", "-\n", 1) for name in names])
     axes.invert_yaxis()
@@ -109,4 +132,5 @@ def _box(axes: "Axes", centre: tuple[float, float], title: str, text: str, colou
 if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
     draw_transfer(IMAGES / "transfer.png")
+    draw_worth_over_pixels(IMAGES / "worth-over-pixels.png")
     draw_cycle(IMAGES / "cycle.png")

@@ -68,20 +68,16 @@ def _table(name: str) -> str:
     return _grid(TABLES[kind](argument))
 
 
-def _genes(_: str) -> Iterable[Sequence[str]]:
-    """The genes of the package."""
-    yield "gene", "network", "data", "MB", "card"
-    for name in shipped_index():
-        folder = shipped_folder(name)
-        config, card = read_config(folder), f"model_cards/{folder.name}.md"
-        megabytes = (folder / WEIGHTS_NAME).stat().st_size / 1e6
-        yield f"`{name}`", _network(config), _data(config), f"{megabytes:.1f}", f"[card]({card})"
-
-
 def _worth(_: str) -> Iterable[Sequence[str]]:
-    """The rows of the leads that a reader needs first: beside scratch, full and thin pre-training."""
-    head, scratch, *rivals, tasks, _ = _leads("")
-    yield from (head, scratch, *rivals[:2], tasks)
+    """The genes of the package, with the leads that a reader needs first: over scratch, full and thin pre-training."""
+    rivals = dict(list(RIVALS.items())[:2])
+    yield "gene and its card", "evolved on", "MB", *(f"lead over {one}" for one in (SCRATCH, *rivals)), "tasks"
+    for name in shipped_index():
+        folder, found = shipped_folder(name), gene_results(name)[FEW_SHOT]
+        megabytes = (folder / WEIGHTS_NAME).stat().st_size / 1e6
+        leads = (_clear(_mine(found).gain[found.headline]), *(_lead(found, starts) for starts in rivals.values()))
+        link = f"[`{name}`](model_cards/{folder.name}.md)"
+        yield link, _data(read_config(folder)), f"{megabytes:.1f}", *leads, str(found.tasks)
 
 
 def _demo(_: str) -> Iterable[Sequence[str]]:
@@ -103,10 +99,19 @@ def _demo(_: str) -> Iterable[Sequence[str]]:
 
 def _photos(_: str) -> Iterable[Sequence[str]]:
     """Photos of novel classes of CIFAR-FS, fine-tuned with a gene and without."""
-    yield "photos per class", "with the gene, %", "from scratch, %", "test images", "seconds", "all numbers"
+    yield (
+        "photos per class",
+        "with the gene, %",
+        "by the probe alone, %",
+        "from scratch, %",
+        "test images",
+        "seconds",
+        "all numbers",
+    )
     for count in PHOTOS:
         found = json.loads((RESULTS / f"photos-{count}.json").read_text(encoding="utf-8"))
-        accuracies = (numbers.percent(found[start]["test_accuracy"]) for start in (LEARNGENE, SCRATCH))
+        gene, scratch = found[LEARNGENE], found[SCRATCH]
+        accuracies = (numbers.percent(one["test_accuracy"]) for one in (gene, gene["compared"]["probe"], scratch))
         link = f"[photos-{count}.json](results/photos-{count}.json)"
         yield str(count), *accuracies, str(found["data"]["images"]["test"]), f"{found['seconds']:.0f}", link
 
@@ -234,7 +239,6 @@ _PHOTO_TRANSFERS = ("transfer-mini", "transfer-cifar-fs")
 _COSTS = ("images", "FLOPs", "seconds")
 TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyType(
     {
-        "genes": _genes,
         "leads": _leads,
         "worth": _worth,
         "demo": _demo,
@@ -250,11 +254,6 @@ TABLES: Mapping[str, Callable[[str], Iterable[Sequence[str]]]] = MappingProxyTyp
 
 def _mine(results: Results) -> StartResult:
     return results.descendants[0].start(results.genes[0].start)
-
-
-def _network(config: GeneConfig) -> str:
-    width = "" if config.width == 1 else f", {numbers.percent(config.width).removesuffix('.0')} % of the width"
-    return f"{config.network}{width}"
 
 
 def _data(config: GeneConfig) -> str:

@@ -13,7 +13,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Show versions, devices, caches, and whether the Hub answers.
 
     It is for a bug report; exit 1 if something is wrong. Nothing personal is shown: paths begin at the home folder,
-    and a token is only said to be there.
+    and a token's value is left out.
     """
     with importing():
         from learngene_hub.doctor import examine

@@ -37,11 +37,11 @@ def evaluate(
     label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(callback=known_size, help="Of the target, 28 to 224 pixels. Default: the gene's."),
+        typer.Option(callback=known_size, help="Side of its images, 28 to 224. Default: the gene's."),
     ] = None,
     baselines: Annotated[
         str,
-        typer.Option(help="Alternatives, such as narrow,pretrained; or all."),
+        typer.Option(help="Baselines, such as narrow,pretrained; or all."),
     ] = "",
     checkpoint: Annotated[
         list[Path] | None,
@@ -67,7 +67,7 @@ def evaluate(
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Compare genes with networks from scratch, on new classes.
+    """Compare genes with networks from scratch, on novel classes.
 
     Networks from every start are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
     interrupted evaluation goes on where it was.

@@ -35,7 +35,7 @@ def evolve(
     workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
     address: Address = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Look whether the images suffice, say what it would cost, and stop.")
+        bool, typer.Option("--dry-run", help="Check the images, print time, memory and FLOPs, and stop.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")

@@ -57,7 +57,9 @@ def finetune(
     ] = None,
     method: Annotated[
         Literal["auto", "full", "probe"],
-        typer.Option(metavar="auto|full|probe", help="Train all weights, a classifier (seconds), or the better."),
+        typer.Option(
+            metavar="auto|full|probe", help="full: all weights; probe: a classifier (seconds); auto: the better."
+        ),
     ] = "auto",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all images, at most.")] = 30,
     batch_size: Annotated[

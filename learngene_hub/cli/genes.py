@@ -38,11 +38,11 @@ Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE", callbac
 def list_genes(
     hub: Annotated[bool, typer.Option("--hub", help="List genes of the Hub, not those of this package.")] = False,
     author: Annotated[str | None, typer.Option(help="User or organisation of the Hub.")] = None,
-    network: Annotated[str | None, typer.Option(help="Such as lg_vgg11.")] = None,
+    network: Annotated[str | None, typer.Option(help="Family, such as lg_vgg11.")] = None,
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
     photos: Annotated[
         str | None,
-        typer.Option("--for", help="Your images: which gene suits them best.", metavar="PHOTOS"),
+        typer.Option("--for", help="Your images: rank the genes for them by a probe.", metavar="PHOTOS"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -15,9 +15,9 @@ def push(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Gene folder, folder of a run, or of `learngene finetune`.")
     ],
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; made if need be.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; created if needed.")],
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch; made if need be.  [default: main]")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch; created if needed.  [default: main]")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose it as a pull request.")] = False,
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
     overwrite_card: Annotated[
@@ -52,7 +52,7 @@ def push(
 def pull(
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
     out: Annotated[Path | None, typer.Option(help="New folder.  [default: the repository's name]")] = None,
-    force_download: Annotated[bool, typer.Option("--force-download", help="Fetch what is in the cache, too.")] = False,
+    force_download: Annotated[bool, typer.Option("--force-download", help="Fetch again what is in the cache.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fetch a gene from the Hub into a folder of your own.

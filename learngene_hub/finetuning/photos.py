@@ -199,12 +199,13 @@ def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
 
 
 def _tell_shared(parts: Parts, reporter: Reporter) -> None:
-    """Warn where the same picture is trained on and measured on: what is measured flatters then."""
+    """Warn where the same picture is trained on and measured on: what is measured is too high then."""
     trained = _digests(parts.train)
     for role, images in (("validation", parts.val), ("test", parts.test)):
         if images is not None and (known := sum(digest in trained for digest in _digests(images).elements())):
             reporter.warn(
-                f"{known} of {len(images)} {role} images are also trained on, equal in every pixel: accuracies flatter"
+                f"{known} of {len(images)} {role} images are also trained on, equal in every pixel: "
+                "accuracies are too high"
             )
 
 
@@ -273,7 +274,7 @@ def _subfolders(root: Path) -> dict[str, str]:
         if not _folders(Path(roles["train"])):  # tables, of which there may be more
             return {}
         train = Path(roles["train"]).name
-        raise DataError(f"{root}: expected beside {train}/ val/ and test/ alone, found also {shorten(others)}")
+        raise DataError(f"{root}: expected only val/ and test/ beside {train}/, found also {shorten(others)}")
     return roles
 
 
@@ -302,7 +303,7 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     names = available_classes(source, reporter=reporter)
     if deeper := [name for name in names if name not in folders]:
         raise DataError(
-            f"{folder}: images lie in folders below those of the classes, such as {deeper[0]!r}; put them into these"
+            f"{folder}: images lie in subfolders of the classes, such as {deeper[0]!r}; put them into the classes"
         )
     if empty := [name for name in folders if name not in names]:
         raise DataError(f"{folder}: no images in {shorten(empty)}; add images, or remove these folders")
@@ -353,7 +354,7 @@ def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Report
     counts = count_images(source, reporter=reporter)
     present = [name for name in names if counts.get(name)]
     if not present:
-        raise DataError(f"{source.path}: expected images with labels, found none; take the folder away to go without")
+        raise DataError(f"{source.path}: expected images with labels, found none; add images, or remove the folder")
     images = load_classes(source, present, reporter=reporter)
     labels = torch.tensor([names.index(name) for name in present])[images.labels]
     return ImageSet(images.images, labels, tuple(names))

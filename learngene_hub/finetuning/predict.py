@@ -74,7 +74,7 @@ class Predictor:
             )
         if network.num_classes != len(names):
             raise LearngeneError(
-                f"{folder}: the network tells {network.num_classes} classes apart, {CLASSES_NAME} names {len(names)}"
+                f"{folder}: the network has {network.num_classes} classes, {CLASSES_NAME} names {len(names)}"
             )
         return cls(network, names, image_size or network.pretrained_cfg["input_size"][-1])
 

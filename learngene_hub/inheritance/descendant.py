@@ -138,7 +138,7 @@ def from_learngene(
         HubError: it cannot be fetched.
         InheritanceError: it does not fit; where the network is narrower than it, the least width is named. Or an
             argument has no meaning here.
-        NetworkError: there is no such width, depth or image size; those there are are named.
+        NetworkError: there is no such width, depth or image size; the allowed ones are named.
     """
     _check_cross(cross)
     check_image_size(image_size)
@@ -174,7 +174,7 @@ def inherit(
 ) -> InheritanceReport:
     """Put `gene` into the leading channels of `model`, in place; with `cross="random"` no other weight is touched.
 
-    `model.pretrained_cfg` says then, as after `from_learngene`, what images of the gene are normalised with.
+    `model.pretrained_cfg` then has the normalisation of the gene's images, as after `from_learngene`.
 
     Args:
         model: of a family known here: one of this package's networks, or one of timm's own such as `resnet34`.
@@ -224,15 +224,15 @@ def _record(
 def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Learngene:
     """Cut a learngene out of `model`: the leading channels of every layer.
 
-    The gene's images are those that `model.pretrained_cfg` speaks of; set it first where others trained the model.
+    Image size and normalisation are those of `model.pretrained_cfg`; set it first where others trained the model.
 
     Args:
         model: one of the networks registered here, on any device.
         channels: group -> channels (see `model.channel_counts()`), or one fraction for all groups, in (0, 1].
 
     Raises:
-        InheritanceError: there are not as many channels, a fraction or number is none, or the network is beyond what a
-            gene may say of it: wider than 4 times, or of more than 64 channels of an image, for instance.
+        InheritanceError: a group has fewer channels, a fraction or number is out of range, or a gene cannot describe
+            the network, which is wider than 4 or reads images of more than 64 channels, for instance.
         NetworkError: the model is none of the networks registered here, or was not made by timm.
     """
     network = walkable(model)

@@ -33,8 +33,8 @@ def freeze(network: LearngeneNetwork, gene: Genome) -> None:
 def unfreeze(model: nn.Module) -> None:
     """Let everything train again, in place, where `freeze_gene` held what was inherited; else nothing happens.
 
-    A copy of the model, such as the average that an EMA keeps, is held and let go on its own. An optimiser that
-    gathered momentum while the gene was held would move it by that at once: make a new one.
+    A copy of the model, such as the average of an EMA, must be unfrozen too. Make a new optimiser: one that gathered
+    momentum while the gene was held would move it at once.
 
     Raises:
         NetworkError: the model is none of the networks registered here.

@@ -46,12 +46,12 @@ class GeneSection(Section):
         0.45,
         gt=0,
         le=1,
-        description="budget of the gene: the size it has with this fraction of the channels of every layer",
+        description="size of the gene: the parameters it would have with this fraction of the channels of every layer",
     )
     shape: Annotated[Literal["evolve", "taper"] | tuple[int, ...], BeforeValidator(_shape)] = Field(
         "taper",
-        description="channels of every layer that are gene: found by a search (`evolve`), falling by `taper`, or a "
-        "list of numbers, one for each group of channels",
+        description="how many channels of every layer are gene: `taper`: fewer towards the end; `evolve`: found by a "
+        "search; or a list of numbers, one for each group of channels",
     )
     taper: float = Field(
         0.01,
@@ -60,7 +60,7 @@ class GeneSection(Section):
         description="with `shape: taper`, the factor by which the fraction falls from the first layer to the last, "
         "before fractions above 1 are cut to 1; 1 means the same fraction everywhere",
     )
-    cross: Literal["zero", "random"] = Field("zero", description="weights from other channels into the gene at birth")
+    cross: Literal["zero", "random"] = Field("zero", description="weights from random channels into the gene at birth")
     dtype: Literal["float32", "float16"] = Field(
         "float32",
         description="type of the kernels in the gene's file; float16 halves it; fitness was measured before rounding",
@@ -133,13 +133,15 @@ class EvolutionSection(Section):
         None,
         min_length=1,
         max_length=1000,
-        description="gene that the first generation inherits, and whose shape all genes of the line have: a name of "
-        "the package, a folder or a Hub id; null: none",
+        description="gene that the first generation inherits, and whose shape all later genes have: a name of the "
+        "package, a folder or a Hub id; null: none",
     )
     generations: Count = Field(10, le=1_000_000, description="number of generations")
     population: Count = Field(8, le=4096, description="individuals per generation")
     founder_generations: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
-        None, description="first generations in which one individual takes all the steps; null: all but the last two"
+        None,
+        description="first generations, in which one individual is trained for the steps of all; null: all but the "
+        "last two",
     )
     selection: Literal["tournament", "none"] = Field(
         "tournament",
@@ -182,19 +184,19 @@ class SearchSection(Section):
     )
     ancestor_steps: Count = Field(1500, description="optimiser steps of the network whose slices are compared")
     life_steps: Count = Field(
-        100, description="optimiser steps of the life of each slice before critics score it; all else as in `ancestry`"
+        100, description="optimiser steps of each slice before critics score it; all else is as in `ancestry`"
     )
     population: int = Field(24, ge=2, le=4096, description="shapes that compete in a generation")
-    tournament_size: int = Field(3, ge=2, description="shapes a group; the best of each group survives")
+    tournament_size: int = Field(3, ge=2, description="shapes per group; the best of each group survives")
     generations: Count = Field(
         1,
         le=10_000,
-        description="generations of shapes; the first is drawn at random, so 1 means a random search; later ones by "
-        "tournaments, recombination and mutation",
+        description="generations of shapes; the first is drawn at random, so 1 means a random search; tournaments, "
+        "recombination and mutation make the later ones",
     )
     tasks: Count = Field(4, description="critic tasks that score a shape, the same for all")
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
-    finalists: Count = Field(4, description="best shapes that are raised and scored once more, by other draws")
+    finalists: Count = Field(4, description="best shapes that are trained and scored again, with other random draws")
     final_tasks: Count = Field(12, description="fresh tasks for each finalist; the best of them is the gene's shape")
 
     @model_validator(mode="after")
@@ -235,15 +237,19 @@ class OptimisationSection(Section):
 class AncestrySection(OptimisationSection):
     """An ancestry network's life: one k-way task on base classes."""
 
-    ways: int = Field(32, ge=2, description="base classes of the task of one life")
-    images_per_class: Count | None = Field(None, description="images of each base class in one life; null: all")
-    steps: Count = Field(300, description="optimiser steps of one life; a founder takes those of all")
+    ways: int = Field(32, ge=2, description="base classes that one network learns in a generation")
+    images_per_class: Count | None = Field(None, description="images of each of these classes; null: all")
+    steps: Count = Field(
+        300, description="optimiser steps of one network in a generation; a founder takes those of the whole population"
+    )
     schedule: Literal["two-speed", "evolution", "generation"] = Field(
         "two-speed",
         description="how long the learning rate falls: over the evolution; over each generation; two-speed: over the "
-        "evolution for inherited weights, over each generation for newborn ones",
+        "evolution for inherited weights, over each generation for random ones",
     )
-    statistics_batches: Count = Field(30, description="batches that measure the circuit's batch norms at extraction")
+    statistics_batches: Count = Field(
+        30, description="batches that measure the statistics of the gene's batch norms at extraction"
+    )
 
 
 class CriticSection(OptimisationSection):

@@ -90,9 +90,9 @@ def _not_ahead(gene: str, other: str, lead: Summary) -> str:
         case "behind":
             return f"{other} beats {gene} by {size(lead)} points"
         case "level":
-            return f"{other} is within the interval: the lead of {gene} is {points(lead)} points"
+            return f"{other} is level: the lead of {gene} is {points(lead)} points"
         case _:
-            return f"{other} beside {gene}: the lead is {points(lead)} points, without an interval"
+            return f"{other}: the lead of {gene} is {points(lead)} points, without an interval"
 
 
 def limits(results: Results) -> list[str]:
@@ -101,16 +101,16 @@ def limits(results: Results) -> list[str]:
     sentences = [
         "One gene was judged, on one task: no interval can be given."
         if genes == results.tasks == 1
-        else "One gene was judged: the intervals tell how much tasks differ, not how much evolutions do."
+        else "One gene was judged: the intervals say how much tasks differ, not how much evolutions differ."
         if genes == 1
-        else f"{genes} genes were judged: every interval tells how much tasks differ, not how much evolutions do.",
-        f"One data set, {results.data}, and {len(results.classes)} {classes}: the tasks share these classes "
-        "and their images, so they are not fully independent of each other.",
-        "Every interval stands for itself; none is widened for the number of starts that are compared.",
+        else f"{genes} genes were judged: an interval says how much tasks differ, not how much evolutions differ.",
+        f"All tasks are from {len(results.classes)} {classes} of one data set, {results.data}. They share classes and "
+        "images, so they are not fully independent.",
+        "No interval is widened for the number of starts that are compared.",
     ]
     if results.split == HELD_OUT:
         sentences.append(
-            "Held-out classes chose the gene: it compares with genes that were evolved alike, not with other starts."
+            "Held-out classes chose the gene: compare it with genes that were evolved alike, not with other starts."
         )
     if results.protocol.get("transfer"):
         sentences.append("Some classes may show the same things as classes that the gene has seen, under other names.")
@@ -118,13 +118,14 @@ def limits(results: Results) -> list[str]:
         sentences.append("One task only: no interval can be given.")
     if any(one.tuning for one in results.descendants[0].starts):
         sentences.append(
-            "Learning rates were chosen on a few tasks of held-out classes, out of the rates tried; what "
-            "another choice would change is in no interval."
+            "A few tasks of held-out classes chose the learning rates. The intervals do not hold what another choice "
+            "would change."
         )
     edge = rates_at_the_edge(results.descendants[0])
     if edge:
         sentences.append(
-            f"The highest or lowest rate tried was the best for {', '.join(edge)}: another may suit better."
+            f"The best learning rate was the highest or lowest that was tried for {', '.join(edge)}: one beyond it may "
+            "be better."
         )
     if len({one.cost.device for one in results.descendants[0].starts if one.cost.device}) > 1:
         sentences.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")

@@ -113,8 +113,8 @@ def test_the_card_tells_how_to_use_the_network(tuned):
     assert card.index("import learngene_hub") < card.index("import timm")
     assert LOCAL in card  # what a push replaces
     assert PREDICT in card
-    assert "Nothing was chosen by the test images" in card
-    assert "The network that was kept was trained once more, with them too." in card
+    assert "The test images chose nothing" in card
+    assert "The network that was kept was trained once more, on these images too." in card
     assert f"{tuned.record['scratch']['test_accuracy']:.1%}" in card
 
 

@@ -83,7 +83,7 @@ def test_a_class_called_train_is_a_class(tmp_path, photos):
 def test_a_class_folder_beside_train_is_refused(tmp_path):
     write_photos(tmp_path / "train", 2)
     write_photos(tmp_path, 2, classes=CLASSES[:1])
-    with pytest.raises(DataError, match="expected beside train/"):
+    with pytest.raises(DataError, match="expected only val/ and test/ beside train/"):
         load(Photos(tmp_path))
 
 
@@ -164,7 +164,7 @@ def test_folders_below_those_of_the_classes_are_told(tmp_path):
     for name in CLASSES:
         write_photos(tmp_path / "photos" / name, 2, classes=[name])
         (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / f"of {name}")
-    with pytest.raises(DataError, match="images lie in folders below those of the classes, such as 'of "):
+    with pytest.raises(DataError, match="images lie in subfolders of the classes, such as 'of "):
         load(Photos(tmp_path / "photos"))
 
 

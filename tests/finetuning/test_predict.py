@@ -93,7 +93,7 @@ def test_a_folder_that_was_not_fine_tuned_is_refused(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("classes.json", '["one"]', "tells 3 classes apart, classes.json names 1"),
+        ("classes.json", '["one"]', "has 3 classes, classes.json names 1"),
         ("classes.json", '{"a": 1}', "expected a JSON list of class names"),
         ("config.json", "{}", "found a fault: architecture: Field required"),
         ("config.json", '{"architecture": "resnet50"}', "found 'resnet50'"),

@@ -80,7 +80,7 @@ def test_the_card_says_where_the_gene_loses_and_where_it_does_not_clearly_win(ge
     write_evaluation(gene, [judge()])
     told = [line for line in read_evaluation(gene).splitlines() if line.startswith("- ")]
     assert told[0].startswith("- full beats learngene by ")
-    assert told[1].startswith("- narrow is within the interval: ")
+    assert told[1].startswith("- narrow is level: ")
     assert not any("shuffled" in line or "scratch" in line for line in told)
     write_evaluation(gene, [judge("learngene", "scratch", "shuffled")])
     assert "The gene is clearly ahead of every other start that was judged." in read_evaluation(gene)
@@ -154,14 +154,14 @@ def test_a_gene_that_is_the_second_of_its_results_gets_its_own_numbers(gene, jud
     text = read_evaluation(gene)
     assert "| **learngene:b** |" in text
     assert f"reaches {accuracy(mine.measures['60'])} %" in text
-    assert "full beside learngene:b: the lead is" in text
+    assert "full: the lead of learngene:b is" in text
 
 
 def test_results_of_one_task_have_no_interval(gene, judge):
     write_evaluation(gene, [judge(tasks=1)])
     rows = [line for line in read_evaluation(gene).splitlines() if line.startswith("| ") and "±" in line]
     assert rows == []
-    assert "narrow beside learngene: the lead is" in read_evaluation(gene)
+    assert "narrow: the lead of learngene is" in read_evaluation(gene)
 
 
 def test_results_of_another_gene_are_refused_by_name(gene, judge):
@@ -258,5 +258,5 @@ def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):
 def test_a_card_says_that_the_fitness_is_of_the_gene_before_it_was_rounded(tiny_run):
     whole = read_config(tiny_run / "gene")
     half = whole.model_copy(update={"dtype": "float16"})
-    assert "(it was selected by this) |" in render_card(whole, name="whole")
-    assert "(it was selected by this, before its kernels were rounded to float16) |" in render_card(half, name="half")
+    assert "by which it was selected |" in render_card(whole, name="whole")
+    assert "by which it was selected, before its kernels were rounded to float16 |" in render_card(half, name="half")

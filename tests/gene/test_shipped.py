@@ -18,7 +18,7 @@ from learngene_hub.cli.main import app
 from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene import shipping
-from learngene_hub.gene.card import FACTS
+from learngene_hub.gene.card import FACTS, addressed_card
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
 from learngene_hub.gene.names import refuse_unknown, shipped_folder, shipped_index
 from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
@@ -74,10 +74,12 @@ def test_the_code_of_the_card_runs(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_evaluation_in_the_card_is_made_from_the_committed_results(name, tmp_path):
+def test_the_card_is_made_from_its_templates_and_the_committed_results(name, tmp_path):
     copy = shutil.copytree(shipped_folder(name), tmp_path / "copy")
+    (copy / CARD_NAME).unlink()
     results = sorted((RESULTS / name.split("/")[1]).glob("*.json"))
-    assert write_evaluation(copy, results).read_text() == (shipped_folder(name) / CARD_NAME).read_text()
+    made = re.sub("^# .*$", f"# {name}", write_evaluation(copy, results).read_text(), count=1, flags=re.MULTILINE)
+    assert addressed_card(made, name) == (shipped_folder(name) / CARD_NAME).read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
