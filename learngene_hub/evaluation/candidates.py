@@ -1,5 +1,6 @@
 """The genes to be judged, and the check that none of them has seen what it is judged by."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,15 +143,23 @@ def ancestor_of(candidate: Candidate) -> Ancestor | None:
 def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
     """Refuse a gene called `name` that sees images otherwise than the `first` one.
 
+    Means and deviations may differ in their last digits, as those that other processors computed do.
+
     Raises:
         LearngeneError: it is of another network or image size, or normalises otherwise.
     """
     for what in ("network", "image_size", "in_chans", "mean", "std"):
         mine, others = getattr(config, what), getattr(first.gene.config, what)
-        if mine != others:
+        if not _alike(mine, others):
             raise LearngeneError(
                 f"{name}: expected the {what} of {first.start}, {others}, found {mine}; evaluate these genes apart"
             )
+
+
+def _alike(mine: object, others: object) -> bool:
+    if isinstance(mine, tuple) and isinstance(others, tuple):
+        return all(math.isclose(value, other, abs_tol=1e-6) for value, other in zip(mine, others, strict=True))
+    return mine == others
 
 
 def _check(candidate: Candidate, first: Candidate) -> None:

@@ -1,5 +1,6 @@
 """Transfer to other data, baselines, and networks of a user's own."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -235,6 +236,15 @@ def test_a_gene_that_normalises_otherwise_is_no_checkpoint_beside_this_one(tiny_
     other = replace(gene, config=gene.config.model_copy(update={"mean": (0.1, 0.1, 0.1)}))
     with pytest.raises(LearngeneError, match=r"mine: expected the mean of learngene, .*, found \(0\.1, 0\.1, 0\.1\)"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[other.save_pretrained(tmp_path / "mine")])
+
+
+def test_the_last_digit_of_a_mean_that_another_processor_computed_does_not_matter(tiny_run, tmp_path):
+    gene = Learngene.from_pretrained(tiny_run)
+    mean = tuple(math.nextafter(value, 1) for value in gene.config.mean)
+    other = replace(gene, config=gene.config.model_copy(update={"mean": mean}))
+    mine = other.save_pretrained(tmp_path / "mine")
+    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), checkpoints=[mine])
+    assert accuracies(results, "checkpoint") == accuracies(results, "learngene")
 
 
 @pytest.mark.parametrize(
