@@ -24,13 +24,13 @@ from safetensors.torch import save
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.progress import Task as Bar
-from learngene_hub.core.rng import generator
+from learngene_hub.core.rng import derive_seed, generator
 from learngene_hub.core.store import KeyedLines
 from learngene_hub.data import Task
 from learngene_hub.evolution.ancestry import AncestryTask, SharedData
 from learngene_hub.evolution.critics import critic_accuracies
 from learngene_hub.evolution.founders import Founder, Founders
-from learngene_hub.evolution.operators import mutate_shape, random_shape, recombine_shapes, tournament
+from learngene_hub.evolution.operators import mutate_shape, random_shapes, recombine_shapes, tournament
 from learngene_hub.evolution.plan import CriticPlan, SearchPlan, check_precision
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import cut, magnitude
@@ -239,10 +239,11 @@ class ShapeSearch:
         """The shapes of `generation`, new ones if `ATTEMPTS` draws find them."""
         known = {tuple(shape.channels.values()) for shape in before}
         born: list[ScoredShape] = []
+        drawn = random_shapes(space, seed=derive_seed(self.plan.ancestor.seed, "shapes"))
         for number in range(self.plan.born if generation else self.plan.population):
             draws = generator(self.plan.ancestor.seed, "shape", generation, number)
             for _ in range(ATTEMPTS):
-                parents, channels = self._child(space, winners, draws)
+                parents, channels = self._child(space, winners, draws) if winners else ((), next(drawn))
                 if tuple(channels.values()) not in known:
                     break
             known.add(tuple(channels.values()))
@@ -252,9 +253,7 @@ class ShapeSearch:
     def _child(
         self, space: ShapeSpace, winners: Sequence[ScoredShape], draws: torch.Generator
     ) -> tuple[tuple[int, ...], dict[str, int]]:
-        """A shape, and the ids of its parents: two winners, or one, or nobody."""
-        if not winners:
-            return (), random_shape(space, generator=draws)
+        """A shape, and the ids of its parents: two winners, or one."""
         pair = [winners[i] for i in torch.randperm(len(winners), generator=draws)[:2].tolist()]
         child = recombine_shapes(pair[0].channels, pair[-1].channels, space, generator=draws)
         return tuple(parent.id for parent in pair), mutate_shape(child, space, generator=draws)

@@ -196,8 +196,8 @@ class SearchSection(Section):
     )
     tasks: Count = Field(4, description="critic tasks that score a shape, the same for all")
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
-    finalists: Count = Field(4, description="best shapes that are trained and scored again, with other random draws")
-    final_tasks: Count = Field(12, description="fresh tasks for each finalist; the best of them is the gene's shape")
+    finalists: Count = Field(3, description="best shapes that are trained and scored again, with other random draws")
+    final_tasks: Count = Field(24, description="fresh tasks for each finalist; the best of them is the gene's shape")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

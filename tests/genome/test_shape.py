@@ -1,6 +1,7 @@
 """The shape of a gene: how many channels of every group it holds."""
 
 from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from learngene_hub import Learngene, evolve
 from learngene_hub.core.errors import NetworkError, RecipeError
 from learngene_hub.core.rng import generator
-from learngene_hub.evolution.operators import mutate_shape, random_shape, recombine_shapes
+from learngene_hub.evolution.operators import mutate_shape, random_shapes, recombine_shapes
 from learngene_hub.evolution.plan import recipe_channels
 from learngene_hub.genome.birth import Body, body_channels, gene_network
 from learngene_hub.genome.shape import ShapeSpace
@@ -76,7 +77,7 @@ def is_full(space, shape):
 @settings(max_examples=60, deadline=None)
 def test_shapes_that_operators_make_use_the_whole_budget_and_no_more(body, fraction, seed):
     space = ShapeSpace(body, fraction)
-    first, second = (random_shape(space, generator=generator(seed, "shape", number)) for number in (0, 1))
+    first, second = islice(random_shapes(space, seed=seed), 2)
     child = recombine_shapes(first, second, space, generator=generator(seed, "recombine"))
     for shape in (first, second, child, mutate_shape(child, space, generator=generator(seed, "mutate"))):
         assert list(shape) == list(space.structure.groups)
@@ -87,7 +88,7 @@ def test_shapes_that_operators_make_use_the_whole_budget_and_no_more(body, fract
 @every_body
 def test_the_same_draws_make_the_same_shape_and_others_another(body):
     space = ShapeSpace(body, 0.45)
-    shapes = [random_shape(space, generator=generator(seed, "shape")) for seed in (0, 0, 1)]
+    shapes = [next(random_shapes(space, seed=seed)) for seed in (0, 0, 1)]
     assert shapes[0] == shapes[1] != shapes[2]
     changed = [mutate_shape(shapes[0], space, generator=generator(seed, "mutate")) for seed in (0, 0, 1)]
     assert changed[0] == changed[1] != changed[2]
@@ -118,13 +119,20 @@ def test_a_child_has_the_first_groups_of_one_parent_and_the_last_of_the_other_be
 
 def test_random_proportions_and_factors_of_a_mutation_follow_a_curve_of_two_straight_lines():
     unfitted = SimpleNamespace(fitted=dict, fractions=dict, structure=SimpleNamespace(groups=GROUPS))
-    drawn = random_shape(unfitted, generator=generator(0))
-    assert all(0.01 <= share <= 1 for share in drawn.values())
+    drawn = next(random_shapes(unfitted, seed=0))
+    assert all(0.001 <= share / drawn[GROUPS[0]] <= 1000 for share in drawn.values())
     for curve in (drawn, mutate_shape(dict.fromkeys(GROUPS, 1.0), unfitted, generator=generator(0))):
         steps = torch.tensor(list(curve.values())).log().diff()
         assert steps[:20].std() < 1e-5
         assert steps[20:].std() < 1e-5
         assert abs(steps[0] - steps[-1]) > 1e-3
+
+
+def test_any_few_random_shapes_in_a_row_rise_and_fall_alike():
+    unfitted = SimpleNamespace(fitted=dict, structure=SimpleNamespace(groups=GROUPS))
+    drawn = [list(shape.values()) for shape in islice(random_shapes(unfitted, seed=0), 16)]
+    for end in (20, -1):  # the middle, the last
+        assert sum(shape[end] > shape[0] for shape in drawn) == 8
 
 
 def test_a_shape_found_in_small_networks_keeps_its_proportions_in_large_ones():
@@ -141,7 +149,7 @@ def test_groups_are_cut_in_whole_units():
     groups = {name: type(group)(group.size, unit=8) for name, group in space.structure.groups.items()}
     vars(space)["structure"] = replace(space.structure, groups=groups)
     for seed in range(5):
-        shape = random_shape(space, generator=generator(seed, "shape"))
+        shape = next(random_shapes(space, seed=seed))
         assert all(size % 8 == 0 and size for size in shape.values())
         assert is_full(space, shape)
 
