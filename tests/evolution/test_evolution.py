@@ -1,8 +1,6 @@
 import json
 import math
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -99,20 +97,6 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny, tiny_run
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     assert len(rows(tmp_path)) == 3
     assert not list(tmp_path.rglob(".*.tmp"))
-
-
-@pytest.mark.slow
-def test_ctrl_c_says_how_to_resume_and_exits_130(tiny_file, tmp_path):
-    command = [sys.executable, "-m", "learngene_hub", "evolve", str(tiny_file), "--out", str(tmp_path)]
-    process = subprocess.Popen(
-        [*command, "evolution.generations=500"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    wait_for(lambda: (tmp_path / "state/state.json").exists(), lambda: process.poll() is None)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command with --resume goes on" in " ".join(errors.split())
-    assert "Traceback" not in errors
 
 
 def test_a_changed_recipe_is_refused_with_the_keys_that_differ(tiny, tiny_run):
@@ -408,11 +392,3 @@ def test_a_pool_of_old_heroes_still_gives_a_gene(tiny, tmp_path):
 def test_an_evolution_runs_on_cuda(tiny, tmp_path):
     gene = evolve(tiny(), out=tmp_path, device="cuda")
     assert gene.config.origin.cost.device == torch.cuda.get_device_name()
-
-
-@pytest.mark.slow
-def test_the_command_can_be_run_as_a_module():
-    done = subprocess.run(
-        [sys.executable, "-m", "learngene_hub", "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith("learngene-hub ")

@@ -187,6 +187,6 @@ def test_the_ablations_of_an_evaluation_raise_their_founders_once(tiny, tmp_path
     gene = evolve(tiny(*LINE), out=tmp_path / "run")
     raised.clear()
     ablations = ("gtl-no-selection", "gtl-no-mutation")
-    results = evaluate(tmp_path / "run", protocol=QUICK, baselines=ablations, seeds=(0,))
+    results = evaluate(tmp_path / "run", protocol=replace(QUICK, lr=0.05, tasks=1), baselines=ablations, seeds=(0,))
     assert raised == [1, 1, 2, 2]
     assert {start(results, name).cost.images for name in ablations} == {gene.config.origin.cost.images}
