@@ -235,8 +235,7 @@ def test_a_gene_that_was_cut_or_has_no_metrics_is_refused(tiny_run, tmp_path):
 
 @pytest.mark.drawn
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, scheme):
     errors, document = browse(tmp_path, show(), width, scheme, "--dump-dom")
     assert "CONSOLE" not in errors

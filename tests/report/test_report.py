@@ -230,8 +230,7 @@ def test_the_page_and_the_pictures_that_apply_are_written(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, whole, width, scheme):
     _, page = whole
     opened = page.replace("<details>", "<details open>")
