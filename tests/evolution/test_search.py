@@ -313,6 +313,7 @@ def test_a_story_of_a_search_that_contradicts_itself_is_no_row(run, change):
     assert metrics_rows(json.dumps(row).encode()) == []
 
 
+@pytest.mark.drawn
 def test_names_of_groups_are_drawn_as_they_are(run):
     row = first_row(run)
     row["search"]["groups"][0] = r"$\frac{$"
