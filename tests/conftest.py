@@ -2,7 +2,10 @@
 
 import os
 import re
+import shutil
 import tempfile
+from contextlib import nullcontext
+from pathlib import Path
 
 # Read at import by the libraries below, so they are set before any of them is imported.
 os.environ |= {
@@ -24,6 +27,7 @@ from hub_calls import Answer
 from hub_server import HubServer
 from huggingface_hub import constants, hf_api
 from huggingface_hub.utils import _xet
+from matplotlib.figure import Figure
 
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe.recipe import Recipe
@@ -71,6 +75,20 @@ def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if not is_by_xet(item) or item.get_closest_marker("xet")]
 
 
+@pytest.fixture(autouse=True)
+def blank_pictures(request, monkeypatch):
+    """Pictures are written blank, since drawing them is a third of a tiny evolution."""
+    if request.node.get_closest_marker("drawn"):
+        return
+
+    def write(figure, target, *, format, **_):
+        target = target.open("wb") if isinstance(target, Path) else nullcontext(target)
+        with target as file:
+            file.write(b"\x89PNG" if format == "png" else b"<svg/>")
+
+    monkeypatch.setattr(Figure, "savefig", write)
+
+
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory):
     """A recipe file whose evolution takes about a second."""
@@ -91,6 +109,12 @@ def tiny_run(tiny_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "tiny"
     evolve(Recipe.from_file(tiny_file), out=out)
     return out
+
+
+@pytest.fixture
+def tiny_copy(tiny_run, tmp_path):
+    """A copy of the tiny run, to be changed."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "copy"))
 
 
 @pytest.fixture(params=["lfs", "xet"])

@@ -1,8 +1,9 @@
 """`report.html`: one file that needs nothing else, on a phone and on a wide screen."""
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def render_report(results: Results, *, samples: bytes | None) -> str:
     Raises:
         LearngeneError: matplotlib is not installed.
     """
-    template = page_template("report.html.jinja", {one.__name__: one for one in (network_words, measure_words)})
+    template = page_template("report.html.jinja", network_words, measure_words)
     picture = None if samples is None else b64encode(samples).decode("ascii")
     return template.render(results=results, samples=picture, **_about(results), **_judged(results)) + "\n"
 
@@ -147,12 +148,13 @@ def _row(start: StartResult, measure: str) -> Row:
     return Row(start, is_learngene(start.start), start.measures[measure], start.gain.get(measure), lead, side)
 
 
-def page_template(name: str, filters: Mapping[str, Callable[..., str]] | None = None) -> Template:
+@cache
+def page_template(name: str, *filters: Callable[..., str]) -> Template:
     """The template of a page; whatever is put in is text, not markup.
 
     Args:
         name: of the file.
-        filters: more of them than `keep`, `cell` and those for numbers.
+        filters: more of them than `keep`, `cell` and those for numbers, each called as its function.
     """
     environment = Environment(
         loader=PackageLoader("learngene_hub", "report"),
@@ -162,8 +164,8 @@ def page_template(name: str, filters: Mapping[str, Callable[..., str]] | None = 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {one.__name__: one for one in (*_NUMBERS, numbers.seconds)}
-    environment.filters |= {"keep": _kept_together, "cell": _broken_before_interval, **(filters or {})}
+    environment.filters |= {one.__name__: one for one in (*_NUMBERS, numbers.seconds, *filters)}
+    environment.filters |= {"keep": _kept_together, "cell": _broken_before_interval}
     return environment.get_template(name)
 
 

@@ -81,16 +81,6 @@ def test_no_color_is_respected_in_a_terminal(tmp_path):
     assert not COLOUR.search(shown_in_a_terminal(tmp_path, NO_COLOR="1"))
 
 
-@pytest.mark.slow
-def test_a_pipe_gets_no_colours_and_no_bars(tiny_file, tmp_path):
-    code = "from learngene_hub.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "evolve", tiny_file, "evolution.generations=1", "--out", tmp_path / "run"]
-    environment = os.environ | {"TERM": "xterm-256color"}
-    done = subprocess.run(command, capture_output=True, env=environment, check=True)
-    assert b"generation 1/1" in done.stderr
-    assert b"\x1b" not in done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_who_has_seen_enough_is_no_failure(unbuffered):
     command = f"{sys.executable} -m learngene_hub recipes show demo | true"

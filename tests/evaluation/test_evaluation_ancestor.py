@@ -22,9 +22,10 @@ OTHER_SHAPES = ("given-taper", "even-shape", "random-shape")
 
 @pytest.fixture(scope="module")
 def begun_run(tiny_file, tiny_run, tmp_path_factory):
-    """The folder of an evolution that began from the tiny run; read it, do not change it."""
+    """The folder of a short evolution that began from the tiny run; read it, do not change it."""
     out = tmp_path_factory.mktemp("begun") / "run"
-    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}"]), out=out)
+    short = ["evolution.generations=2", "evolution.population=2"]
+    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}", *short]), out=out)
     return out
 
 
@@ -108,7 +109,7 @@ def test_an_ancestor_that_is_not_there_is_asked_for(begun_run, tmp_path, monkeyp
 
 def test_another_gene_in_its_place_is_refused(begun_run, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    evolve(tiny("seed=1"), out=tmp_path / "tiny")
+    evolve(tiny("seed=1", "evolution.generations=1", "evolution.population=2"), out=tmp_path / "tiny")
     (candidate,) = load_candidates([begun_run], data=None)
     with pytest.raises(LearngeneError, match="put that gene into a folder tiny here"):
         ancestor_of(candidate)

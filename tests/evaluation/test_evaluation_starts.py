@@ -13,7 +13,7 @@ from listener import Listener
 from quick_evaluation import QUICK, accuracies, start
 from safetensors.torch import save_file
 
-from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
+from learngene_hub import Learngene, LearngeneError, Recipe, evaluate, evolve, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.core.errors import StorageError
 from learngene_hub.core.rng import generator
@@ -25,6 +25,14 @@ from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cu
 from learngene_hub.evolution import critics
 from learngene_hub.networks import build
 from learngene_hub.report.sentences import limits
+
+
+@pytest.fixture(scope="module")
+def short_run(tiny_file, tmp_path_factory):
+    """The folder of an evolution that costs a third of the tiny one, and so do its baselines; do not change it."""
+    out = tmp_path_factory.mktemp("runs") / "short"
+    evolve(Recipe.from_file(tiny_file, ["evolution.generations=2", "evolution.population=2"]), out=out)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +101,9 @@ LEFT_OUT = {"given-taper", "even-shape", "random-shape"}  # an even taper is the
 
 
 @pytest.mark.slow
-def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, cache, monkeypatch):
+def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(short_run, cache, monkeypatch):
     chosen = replace(QUICK, lr=0.05, tasks=1)
-    results = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
+    results = evaluate(short_run, protocol=chosen, baselines=["all"], seeds=(0,))
     made = [name for name in BASELINES if name not in LEFT_OUT]
     assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *made]
     gene = start(results, "learngene")
@@ -108,16 +116,16 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(tiny_run, 
     assert start(results, "narrow-flops").cost.flops == pytest.approx(gene.cost.flops, rel=0.01)
     assert start(results, "narrow").cost.flops < gene.cost.flops
     monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
-    again = evaluate(tiny_run, protocol=chosen, baselines=["all"], seeds=(0,))
+    again = evaluate(short_run, protocol=chosen, baselines=["all"], seeds=(0,))
     assert again == results
 
 
 ONE = replace(QUICK, lr=0.05, tasks=1)
 
 
-def test_each_size_shares_the_images_of_the_gene_and_is_inherited_whole(tiny_run, cache):
+def test_each_size_shares_the_images_of_the_gene_and_is_inherited_whole(short_run, cache):
     sizes = Descendants(widths=(0.125, 0.25), depths=(11,))
-    results = evaluate(tiny_run, protocol=ONE, baselines=["each-size"], descendants=sizes, seeds=(0,))
+    results = evaluate(short_run, protocol=ONE, baselines=["each-size"], descendants=sizes, seeds=(0,))
     for descendant in results.descendants:
         of_this_size = descendant.start("each-size")
         assert of_this_size.inherited == 1
@@ -132,42 +140,42 @@ def kept(folder):
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_made_costs_a_warning_and_no_result(tiny_run, tmp_path, monkeypatch):
-    whole = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+def test_a_cache_that_cannot_be_made_costs_a_warning_and_no_result(short_run, tmp_path, monkeypatch):
+    whole = evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
     (tmp_path / "file").touch()
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path / "file" / "cache"))
     listener = Listener()
-    again = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
+    again = evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
     assert start(again, "narrow").measures == start(whole, "narrow").measures
     (told,) = (one for one in listener.warnings if one.startswith("narrow"))
     assert re.search("narrow: not kept: .*cannot be written.*Set LEARNGENE_CACHE to another folder", told)
     with pytest.raises(StorageError, match="cache/pretrained: cannot be written"):
-        evaluate(tiny_run, protocol=ONE, baselines=["gtl-no-mutation"], seeds=(0,))
+        evaluate(short_run, protocol=ONE, baselines=["gtl-no-mutation"], seeds=(0,))
 
 
 @pytest.mark.parametrize("name", ["network.safetensors", "record.json"])
-def test_a_damaged_pretrained_network_is_told_and_trained_again(tiny_run, cache, name):
-    whole = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+def test_a_damaged_pretrained_network_is_told_and_trained_again(short_run, cache, name):
+    whole = evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
     (file,), before = cache.glob(f"pretrained/*/{name}"), set(kept(cache).values())
     content = file.read_bytes()
     file.unlink()  # it may be mapped into memory
     file.write_bytes(content.replace(b"CPU", b"GPU") if name == "record.json" else content[:-8] + bytes(8))
     listener = Listener()
-    again = evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
+    again = evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
     assert start(again, "narrow").measures == start(whole, "narrow").measures
     assert f"narrow: made again, since {file.parent} is damaged or was edited" in listener.warnings
     assert set(kept(cache).values()) == before
 
 
-def test_all_weights_of_a_wider_network_come_with_statistics_of_their_own(tiny_run, cache, monkeypatch):
+def test_all_weights_of_a_wider_network_come_with_statistics_of_their_own(short_run, cache, monkeypatch):
     seen, real = [], critics.measure_statistics
     monkeypatch.setattr(critics, "measure_statistics", lambda *args: seen.append(args[0].width) or real(*args))
-    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["weight-selection"], seeds=(0,))
+    evaluate(short_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["weight-selection"], seeds=(0,))
     assert len(seen) == 1
 
 
-def test_an_ablation_that_another_process_is_making_is_waited_for(tiny_run, cache, monkeypatch):
-    made, busy = Learngene.from_pretrained(tiny_run), []
+def test_an_ablation_that_another_process_is_making_is_waited_for(short_run, cache, monkeypatch):
+    made, busy = Learngene.from_pretrained(short_run), []
 
     def evolving(recipe, out, **rest):
         with pytest.raises(Timeout), FileLock(out.with_suffix(".lock"), timeout=0):
@@ -176,7 +184,7 @@ def test_an_ablation_that_another_process_is_making_is_waited_for(tiny_run, cach
         return made
 
     monkeypatch.setattr(starts_module, "evolve", evolving)
-    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["gtl-no-mutation"], seeds=(0,))
+    evaluate(short_run, protocol=replace(QUICK, lr=0.05, tasks=1), baselines=["gtl-no-mutation"], seeds=(0,))
     assert len(busy) == 1
 
 
@@ -187,8 +195,8 @@ def test_baselines_need_the_recipe_of_the_gene(tiny_run):
 
 
 @pytest.mark.slow
-def test_an_interrupted_pretraining_ends_with_the_same_network(tiny_run, cache, monkeypatch):
-    gene, calls, real = str(tiny_run), [], pretraining.train
+def test_an_interrupted_pretraining_ends_with_the_same_network(short_run, cache, monkeypatch):
+    gene, calls, real = str(short_run), [], pretraining.train
     chosen = replace(QUICK, lr=0.05, tasks=1)
     whole = evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
     monkeypatch.setenv("LEARNGENE_CACHE", str(cache / "other"))

@@ -85,6 +85,7 @@ def test_every_child_is_joined_to_its_parents_and_rows_go_down():
     assert all(0 < one.x < drawn.width and 0 < one.y < drawn.height for one in drawn.nodes)
 
 
+@pytest.mark.drawn
 def test_the_page_says_what_came_out_what_it_cost_and_that_fitness_is_no_worth():
     page = Page(show())
     assert "individual 7, born in generation 3, with a fitness of 75.0 %" in page.text
@@ -189,6 +190,7 @@ def test_an_evolution_leaves_its_page(tiny_run):
     assert not (tiny_run / "gene/evolution.html").exists()
 
 
+@pytest.mark.drawn
 def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done(tiny, tiny_run, tmp_path):
     first = (tiny_run / "evolution.html").read_text()
     again = CliRunner().invoke(app, ["report", str(tiny_run), "--out", str(tmp_path / "again.html")])
@@ -231,9 +233,9 @@ def test_a_gene_that_was_cut_or_has_no_metrics_is_refused(tiny_run, tmp_path):
         write_page(str(tmp_path))
 
 
+@pytest.mark.drawn
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, scheme):
     errors, document = browse(tmp_path, show(), width, scheme, "--dump-dom")
     assert "CONSOLE" not in errors

@@ -316,7 +316,9 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     overrides = ["data.preset=null", f"data.path={place.format(photos)}", "data.images_per_class=null"]
-    gene = evolve(tiny(*overrides, *SIX_CLASSES, "evolution.generations=1"), out=tmp_path / "run")
+    gene = evolve(
+        tiny(*overrides, *SIX_CLASSES, "evolution.generations=1", "evolution.population=2"), out=tmp_path / "run"
+    )
     card = (tmp_path / "run/gene/README.md").read_text()
     assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
     assert gene.config.origin.data.source == "photos"

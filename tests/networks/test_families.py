@@ -45,26 +45,28 @@ def test_a_toy_family_is_evolved_loaded_and_judged(toy, tiny, tmp_path):
 VIT = "vit_tiny_patch4_32"
 
 
-@pytest.fixture(params=["lg_resnet12", "resnet18", VIT])
-def residual(request, tiny):
-    width = "network.width=0.4" if request.param == VIT else "network.width=0.06"  # room for two heads
-    return tiny(f"network.name={request.param}", width, "evolution.generations=2", "evolution.population=2")
+def residual(tiny, name):
+    width = "network.width=0.4" if name == VIT else "network.width=0.06"  # room for two heads
+    return tiny(f"network.name={name}", width, "evolution.generations=2", "evolution.population=2")
 
 
 def weights(run):
     return (run / "gene/learngene.safetensors").read_bytes()
 
 
-def test_a_residual_gene_has_the_same_bytes_after_a_stop(residual, tmp_path):
-    evolve(residual, out=tmp_path / "once")
+@pytest.mark.parametrize("name", ["lg_resnet12", "resnet18", VIT])
+def test_a_residual_gene_has_the_same_bytes_after_a_stop(tiny, tmp_path, name):
+    recipe = residual(tiny, name)
+    evolve(recipe, out=tmp_path / "once")
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(residual, out=tmp_path / "stopped", reporter=Listener(stop_after=1))
-    evolve(residual, out=tmp_path / "stopped", resume=True)
+        evolve(recipe, out=tmp_path / "stopped", reporter=Listener(stop_after=1))
+    evolve(recipe, out=tmp_path / "stopped", resume=True)
     assert weights(tmp_path / "stopped") == weights(tmp_path / "once")
 
 
 @pytest.mark.slow
-def test_a_residual_gene_has_the_same_bytes_by_two_workers(residual, tmp_path):
-    evolve(residual, out=tmp_path / "once")
-    evolve(residual, out=tmp_path / "shared", engine=EngineOptions(workers=2))
+def test_a_residual_gene_has_the_same_bytes_by_two_workers(tiny, tmp_path):
+    recipe = residual(tiny, VIT)
+    evolve(recipe, out=tmp_path / "once")
+    evolve(recipe, out=tmp_path / "shared", engine=EngineOptions(workers=2))
     assert weights(tmp_path / "shared") == weights(tmp_path / "once")

@@ -16,6 +16,8 @@ from learngene_hub.report.plots import (
 )
 from learngene_hub.report.plots.evaluation import spread
 
+pytestmark = pytest.mark.drawn
+
 
 def drawn(figure):
     """The texts of a figure that was drawn; a formula in them that is none would be refused."""

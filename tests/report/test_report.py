@@ -15,6 +15,13 @@ SHAPES = ((0.5, 11), (0.25, 11), (1.0, 11), (0.5, 13), (0.5, 16))
 MINUS = "\N{MINUS SIGN}"
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """Results with all that a page can show, and their page, its pictures drawn."""
+    results = example(steps=(5, 10, 20, 40, 60), prototype=True, shapes=SHAPES)
+    return results, render_report(results, samples=None)
+
+
 def read(results, samples=None):
     return Page(render_report(results, samples=samples))
 
@@ -24,9 +31,10 @@ def points(summary):
     return f"{sign}{abs(100 * summary.mean):.1f} ± {100 * summary.ci95:.1f}"
 
 
-def test_the_page_loads_nothing_from_anywhere():
-    text = render_report(example(steps=(5, 60), prototype=True, shapes=SHAPES), samples=PNG)
+def test_the_page_loads_nothing_from_anywhere_and_stays_small(whole):
+    _, text = whole
     page = Page(text)
+    assert len(text.encode()) < 300_000
     assert all(address.startswith("data:") for address in page.addresses)
     assert not re.search(r"https?:|@import|url\(", text)
     assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
@@ -68,8 +76,8 @@ def test_the_device_is_a_column_where_there_are_several():
     assert {row[-1] for row in page.tables[1][1:]} == {"H100", "Intel Xeon, 1 core", ""}
 
 
-def test_every_picture_is_described_and_has_the_names_of_what_it_shows():
-    page = read(example(steps=(5, 60), prototype=True, shapes=SHAPES))
+def test_every_picture_is_described_and_has_the_names_of_what_it_shows(whole):
+    page = Page(whole[1])
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == len(pictures(page)) == 4  # all starts, curves, before training, widths and depths
     assert all(len(one["alt"]) > 30 for one in images)
@@ -77,9 +85,9 @@ def test_every_picture_is_described_and_has_the_names_of_what_it_shows():
         assert STARTS.keys() <= set(picture.itertext())
 
 
-def test_pictures_are_the_same_each_time_without_a_date_and_load_nothing():
-    results = example(steps=(5, 60), prototype=True, shapes=SHAPES)
-    text = render_report(results, samples=None)
+@pytest.mark.drawn
+def test_pictures_are_the_same_each_time_without_a_date_and_load_nothing(whole):
+    results, text = whole
     assert text == render_report(results, samples=None)
     for picture in pictures(Page(text)):
         assert not [one for one in picture.iter() if one.tag.endswith(("}metadata", "}script"))]
@@ -210,11 +218,6 @@ def test_the_samples_are_inside_the_page_and_described():
     assert "image/png" not in " ".join(without.addresses)
 
 
-def test_a_large_report_stays_small():
-    text = render_report(example(steps=(5, 10, 20, 40, 60), prototype=True, shapes=SHAPES), samples=None)
-    assert len(text.encode()) < 300_000
-
-
 def test_the_page_and_the_pictures_that_apply_are_written(tmp_path):
     path = write_report(example(("learngene", "scratch")), tmp_path / "plain", samples=None)
     assert path == tmp_path / "plain/report.html"
@@ -227,10 +230,9 @@ def test_the_page_and_the_pictures_that_apply_are_written(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, scheme):
-    page = render_report(example(steps=(5, 10, 20, 40, 60), prototype=True, shapes=SHAPES), samples=None)
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
+def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, whole, width, scheme):
+    _, page = whole
     opened = page.replace("<details>", "<details open>")
     errors, document = browse(tmp_path, opened, width, scheme, "--dump-dom")
     assert "CONSOLE" not in errors

@@ -51,7 +51,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Ray cluster of two nodes on this machine: one processor on the head, three on the other."""
+    """A Ray cluster of two nodes on this machine, with a processor each."""
     import_ray(is_local=True)  # sets what Ray reads at import
     from ray.cluster_utils import Cluster
 
@@ -59,7 +59,7 @@ def cluster():
     os.environ["PYTHONPATH"] = os.pathsep.join([str(parent) for parent in Path(__file__).parents[:3]])
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
     made = Cluster(initialize_head=True, head_node_args=head)
-    made.add_node(num_cpus=3, object_store_memory=100 << 20)
+    made.add_node(num_cpus=1, object_store_memory=100 << 20)
     yield made
     made.shutdown()
     os.environ.pop("PYTHONPATH")
@@ -120,15 +120,6 @@ def test_actors_share_gpus_such_that_all_have_room(workers, gpus, share):
 
 
 @needs_ray
-def test_an_evaluation_gives_the_same_bytes(tiny_run, cluster, tmp_path):
-    protocol = Protocol("quick", 1, ways=3, shots=4, queries=6, tasks=2, steps=2, measured_at=(0, 2), lr=0.05)
-    for name, engine in (("here", EngineOptions()), ("there", on(cluster, 1))):
-        evaluate(tiny_run, protocol=protocol, seeds=(0,), out=tmp_path / name, engine=engine)
-    here, there = ((tmp_path / name / "results.json").read_bytes() for name in ("here", "there"))
-    assert here == there
-
-
-@needs_ray
 def test_a_cluster_that_is_not_there_is_one_line(tiny, tmp_path):
     with pytest.raises(EngineError, match=r"no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): expected HOST:PORT, as"):
         evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, "127.0.0.1:1"))
@@ -177,15 +168,19 @@ def test_a_cluster_that_ray_refuses_is_one_line(tiny, tmp_path, cluster, monkeyp
 
 
 @needs_ray
-def test_a_process_that_uses_ray_goes_on_with_it_and_another_engine_ends_the_run_with_the_same_bytes(
+def test_a_process_that_uses_ray_goes_on_with_it_and_another_engine_gives_the_same_bytes(
     tiny, cluster, tiny_run, tmp_path, capfd
 ):
     import ray
+
+    protocol = Protocol("quick", 1, ways=3, shots=4, queries=6, tasks=2, steps=2, measured_at=(0, 2), lr=0.05)
+    judged = {"protocol": protocol, "seeds": (0,)}
 
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     try:
         with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
             evolve(tiny(), out=tmp_path / "run", engine=EngineOptions("ray", 1), reporter=Listener(stop_after=2))
+        evaluate(tiny_run, **judged, out=tmp_path / "there", engine=EngineOptions("ray", 1))
         assert ray.is_initialized()
         says = rf"address head:6379: this process uses Ray at {cluster.address} already; leave the address out"
         with pytest.raises(EngineError, match=says):
@@ -193,7 +188,9 @@ def test_a_process_that_uses_ray_goes_on_with_it_and_another_engine_ends_the_run
     finally:
         ray.shutdown()
     evolve(tiny(), out=tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    evaluate(tiny_run, **judged, out=tmp_path / "here")
+    for one, other in (("run/" + WEIGHTS, tiny_run / WEIGHTS), ("there/results.json", tmp_path / "here/results.json")):
+        assert (tmp_path / one).read_bytes() == other.read_bytes()
     assert [row["engine"]["name"] for row in rows(tmp_path / "run")] == ["ray", "ray", "local"]
     assert capfd.readouterr().out == ""
 
@@ -211,9 +208,9 @@ def test_a_lost_node_costs_nothing_but_time(tiny, cluster, tiny_run, tmp_path, m
 
     loser = threading.Thread(target=lose, daemon=True)
     loser.start()
-    evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 4), reporter=notes)
+    evolve(tiny(), out=tmp_path / "run", engine=on(cluster, 2), reporter=notes)
     loser.join()
-    cluster.add_node(num_cpus=3, object_store_memory=100 << 20)
+    cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     moved = re.compile(r"was lost \(.*\): generation 2, individual \d goes to another")
     assert any(map(moved.search, notes.warnings))

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from itertools import takewhile
 
 import pytest
 from engine_faults import WEIGHTS, descendants, put_faults, rows
@@ -71,7 +72,7 @@ from learngene_hub import Recipe, evolve
 
 print("run as", __name__)
 torch.set_num_threads(2)
-evolve(Recipe.from_file(sys.argv[1], ["evolution.generations=1"]), out=sys.argv[2])
+evolve(Recipe.from_file(sys.argv[1], ["evolution.generations=1", "evolution.population=2"]), out=sys.argv[2])
 """
 
 
@@ -129,7 +130,12 @@ def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, tiny
 def start(recipe, out, *more):
     command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), "--out", str(out), *more]
     return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TERM": "xterm-256color"},
     )
 
 
@@ -151,13 +157,14 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_sam
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_run_of_several_workers_in_one_message(tiny_file, tmp_path):
+def test_ctrl_c_ends_a_run_of_several_workers_in_one_message_and_a_pipe_gets_no_colours(tiny_file, tmp_path):
     driver = start(tiny_file, tmp_path, "--workers", "2", "evolution.generations=500")
     with driver.stderr:
-        assert any("generation 1/500" in line for line in iter(driver.stderr.readline, ""))
+        before = list(takewhile(lambda line: "generation 1/500" not in line, iter(driver.stderr.readline, "")))
         os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: workers get it too
         errors = driver.stderr.read()
     assert driver.wait(timeout=240) == 130
+    assert "\x1b" not in "".join(before) + errors
     assert "the same command with --resume goes on" in " ".join(errors.split())
     assert "Traceback" not in errors
 
