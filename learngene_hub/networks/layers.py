@@ -23,9 +23,6 @@ def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: floa
         out_channels: channels of the output.
         kernel: odd side of the kernel, in pixels.
         slope: of the leaky ReLU behind it, 0 for a plain one.
-
-    Returns:
-        Layer with a weight of shape (out_channels, in_channels, kernel, kernel).
     """
     conv = Convolution(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
