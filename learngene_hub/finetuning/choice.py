@@ -19,13 +19,7 @@ from learngene_hub.workers import on_cpu
 
 @dataclass(frozen=True)
 class Suited:
-    """How a gene suits images.
-
-    Attributes:
-        name: of the gene.
-        accuracy: top-1, in [0, 1], of its probe on training and validation images, each left out in turn.
-        image_size: pixels of a side that they were scaled to.
-    """
+    """How a gene suits images: top-1 accuracy of its probe, in [0, 1], each image of `image_size` left out in turn."""
 
     name: str
     accuracy: float
@@ -49,7 +43,7 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
                 loaded[size] = load_for_choice(photos, gene_size=size, reporter=heard)
             suited.append(Suited(name, _left_out_accuracy(gene, loaded[size]), loaded[size].image_size))
             bar.advance()
-    return sorted(suited, key=lambda one: -one.accuracy)
+    return sorted(suited, key=lambda gene: -gene.accuracy)
 
 
 def _left_out_accuracy(gene: Learngene, images: ImageSet) -> float:
