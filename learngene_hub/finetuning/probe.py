@@ -47,7 +47,8 @@ def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
 def fit_probe(head: LayersHead, features: Tensor, labels: Tensor) -> Probe:
     """Set `head`, in place, to the classifier of `features` (n, features) that ridge regression finds for `labels`.
 
-    The scores are scaled so that the probabilities of the images left out are as likely as can be.
+    The labels are (n,) int64. The scores are scaled so that the probabilities of the images left out are as likely as
+    can be.
 
     Raises:
         DataError: scikit-learn is missing.

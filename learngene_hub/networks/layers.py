@@ -16,7 +16,8 @@ def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: floa
     """A convolution of stride 1 that keeps the map's size and has no bias, freshly initialised.
 
     A bias would vanish in the batch norm behind it. Initial weights are normal with the variance that keeps gradients
-    in scale (fan-out), as in timm's VGG (attested in its source), drawn from the global CPU generator.
+    in scale (fan-out), as in timm's VGG (attested in its source), drawn from the global CPU generator. The weight is
+    (out_channels, in_channels, kernel, kernel).
 
     Args:
         in_channels: channels of the input.

@@ -205,7 +205,10 @@ ZERO_NORM = Birth("zero norm", make=_zero_the_norm)
 def normed_convolution(
     conv: str, norm: str, *, reads: str, writes: str, kernel: int, if_absent: Birth = REFUSE
 ) -> Layer:
-    """The `Layer` of two modules: a convolution without a bias, kernels of side `kernel`, and its batch norm."""
+    """The `Layer` of two modules: a convolution without a bias and its batch norm.
+
+    The convolution's weight is (out_channels, in_channels, kernel, kernel).
+    """
     tensors = (
         Axes(f"{conv}.weight", (writes, reads, kernel, kernel)),
         Axes(f"{norm}.weight", (writes,)),
