@@ -4,7 +4,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Annotated, Any
@@ -35,9 +35,9 @@ class _Printable(RenderHook):
     """Every text that a console prints, whoever wrote it; tables see to their cells themselves."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        for one in renderables:
-            if isinstance(one, Text):
-                one.plain = printable(one.plain)
+        for renderable in renderables:
+            if isinstance(renderable, Text):
+                renderable.plain = printable(renderable.plain)
         return renderables
 
 
@@ -59,11 +59,11 @@ def show_warnings_as_lines() -> None:
     """Have each warning of ours printed as one line, without its place in the source."""
     shown = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:  # noqa: ANN401
+    def show(message: Warning | str, category: type[Warning], *position: Any, **more: Any) -> None:  # noqa: ANN401
         if issubclass(category, LearngeneWarning):
             stderr.print(f"warning: {message}", style="yellow", markup=False)
         else:
-            shown(message, category, *place, **more)
+            shown(message, category, *position, **more)
 
     warnings.showwarning = show
 
@@ -74,26 +74,21 @@ class _Pace:
     def __init__(self, total: float | None) -> None:
         self.total, self.done = total, 0.0
         self.began = self.moved = time.monotonic()
-        self._from: tuple[float, float] | None = None
+        self.first: tuple[float, float] | None = None  # what was done at the first step, and when
 
     def advance(self, amount: float) -> None:
         """Move on."""
         self.done += amount
         self.moved = time.monotonic()
-        if self._from is None and amount:
-            self._from = self.done, self.moved
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether it has moved."""
-        return self._from is not None
+        if self.first is None and amount:
+            self.first = self.done, self.moved
 
     @property
     def speed(self) -> float:
         """Steps a second; 0 while it is not known."""
-        if self._from is None or self.moved <= self._from[1]:
+        if self.first is None or self.moved <= self.first[1]:
             return 0.0
-        return (self.done - self._from[0]) / (self.moved - self._from[1])
+        return (self.done - self.first[0]) / (self.moved - self.first[1])
 
     @property
     def left(self) -> float | None:
@@ -163,24 +158,20 @@ class _LineTask:
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move on; what a resumed task begins with counts for no speed."""
-        had_begun, now = self._pace.has_begun, time.monotonic()
+        is_first, now = self._pace.first is None, time.monotonic()
         self._pace.advance(amount)
-        if not had_begun:
+        if is_first:
             self._spoke = now
         elif now - self._spoke >= SILENCE:
             self._spoke = now
             stderr.print(self._line(), markup=False)
 
     def _line(self) -> str:
-        pace, words = self._pace, [f"{self._title}: {self._pace.done:,.0f}"]
-        if pace.total is not None:
-            words += [f"of {pace.total:,.0f}"]
-        words += [self._unit]
-        if pace.speed:
-            words += [f"at {rate_words(pace.speed, self._unit)}"]
-        if pace.left is not None:
-            words += [f"({pace.left / 60:,.0f} min left)"]
-        return " ".join(words)
+        pace = self._pace
+        total = "" if pace.total is None else f" of {pace.total:,.0f}"
+        speed = f" at {rate_words(pace.speed, self._unit)}" if pace.speed else ""
+        left = "" if pace.left is None else f" ({pace.left / 60:,.0f} min left)"
+        return f"{self._title}: {pace.done:,.0f}{total} {self._unit}{speed}{left}"
 
 
 class TerminalReporter:
@@ -227,11 +218,6 @@ def importing() -> Iterator[None]:
 
 
 MOST_WHOLE = 40  # characters
-
-
-def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
-    """Print names and values, one pair a line."""
-    print_table(title, (), pairs.items())
 
 
 def print_table(

@@ -21,9 +21,9 @@ def doctor(as_json: AsJson = False) -> None:
     with TerminalReporter().task("looking at devices, caches and the Hub", None):
         findings = examine()
     if as_json:
-        print_json([asdict(one) for one in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
-        rows = [(one.check, f"{one.found}. FAULT: {one.fault}" if one.fault else one.found) for one in findings]
+        rows = [(each.check, f"{each.found}. FAULT: {each.fault}" if each.fault else each.found) for each in findings]
         print_table("learngene doctor", ("check", "found"), rows, whole_first=True)
-    if any(one.fault for one in findings):
+    if any(finding.fault for finding in findings):
         raise typer.Exit(1)

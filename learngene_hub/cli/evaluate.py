@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,17 +19,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", int, float)
 
-
-def known_genes(genes: list[str]) -> list[str]:
-    """The same names, unless one is that of no gene; see `known_gene`."""
-    return [known_gene(gene) for gene in genes]
-
-
 EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
 
 
 def evaluate(
-    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=known_genes)],
+    genes: Annotated[
+        list[str],
+        typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=lambda genes: [known_gene(gene) for gene in genes]),
+    ],
     data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
     protocol: Annotated[str, typer.Option(help="few-shot, short, transfer...")] = "few-shot",
     target: Annotated[str | None, typer.Option(help="transfer: image folder, preset or Hub id.")] = None,
@@ -44,8 +41,7 @@ def evaluate(
         typer.Option(help="Baselines, such as narrow,pretrained; or all."),
     ] = "",
     checkpoint: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PATH", help="A network or gene of your own; repeatable."),
+        list[Path] | None, typer.Option(metavar="PATH", help="A network or gene of your own; repeatable.")
     ] = None,
     network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
     width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",
@@ -56,8 +52,7 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="Tasks per seed.")] = None,
     lr: Annotated[
-        float | None,
-        typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best."),
+        float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
@@ -84,7 +79,7 @@ def evaluate(
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     given = {key: value for key, value in changes.items() if value is not None}
     chosen = chosen.with_changes(given)
-    asked = {
+    asked: dict[str, Any] = {
         "data": data,
         "target": _target(target, image_column, label_column, image_size),
         "baselines": wanted,
@@ -92,25 +87,24 @@ def evaluate(
         "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
     }
     out = out or _own_folder(genes, chosen, asked)
-    results = _resumable(
-        run,
-        genes,
-        **asked,
-        protocol=chosen,
-        seeds=range(seeds),
-        out=out,
-        engine=engine_options(engine, workers, address),
-        device=device,
-        reporter=TerminalReporter(),
-    )
+    with interruptible(f"interrupted; the same command goes on from what is finished, kept in {out}"):
+        results = run(
+            genes,
+            **asked,
+            protocol=chosen,
+            seeds=range(seeds),
+            out=out,
+            engine=engine_options(engine, workers, address),
+            device=device,
+            reporter=TerminalReporter(),
+        )
     if as_json:
         print_json(results.model_dump(mode="json"))
     else:
         _show(results)
     is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
     after = f"; next: learngene card {genes[0]} --results {out}" if is_for_a_card else ""
-    line = f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}"
-    stderr.print(line, markup=False, soft_wrap=True)
+    stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}", markup=False)
 
 
 def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, object]) -> Path:
@@ -120,12 +114,6 @@ def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, obje
     identity = repr((genes, replace(protocol, tasks=1), sorted(asked.items())))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:6]
     return Path(RUNS) / f"{Path(genes[0].partition('@')[0]).resolve().name}-{protocol.name}-{digest}"
-
-
-def _resumable(run: "Callable[..., Results]", *arguments: object, **options: object) -> "Results":
-    """Run an evaluation; on Ctrl-C say what becomes of what was done."""
-    with interruptible(f"interrupted; the same command goes on from what is finished, kept in {options['out']}"):
-        return run(*arguments, **options)
 
 
 def _target(
@@ -153,32 +141,28 @@ def _show(results: "Results") -> None:
     from learngene_hub.report.findings import is_learngene
     from learngene_hub.report.sentences import network_words, tasks_words
 
-    rivals = any(not is_learngene(one.start) and one.gain for one in results.descendants[0].starts)
+    measures = list(results.descendants[0].starts[0].measures)
+    rivals = any(not is_learngene(result.start) and result.gain for result in results.descendants[0].starts)
     for descendant in results.descendants:
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
             f"{tasks_words(results.tasks)}",
             ("start", "accuracy", "gain over scratch", *(["lead of learngene"] if rivals else []), "rate", "inherited"),
-            [_row(one, results.headline, rivals=rivals) for one in descendant.starts],
+            [_row(result, results.headline, rivals=rivals) for result in descendant.starts],
             whole_first=True,
         )
-        if len(_measures(results)) > 1:
-            columns = ("start", *(f"{name}{' steps' if name.isdigit() else ''}" for name in _measures(results)))
-            print_table("", columns, [_curve(one, results) for one in descendant.starts], whole_first=True)
+        if len(measures) > 1:
+            columns = ("start", *(f"{name}{' steps' if name.isdigit() else ''}" for name in measures))
+            curves = [
+                (start.start, *(_percent(start.measures[name]) for name in measures)) for start in descendant.starts
+            ]
+            print_table("", columns, curves, whole_first=True)
 
 
-def _measures(results: "Results") -> list[str]:
-    return list(results.descendants[0].starts[0].measures)
-
-
-def _row(one: "StartResult", headline: str, *, rivals: bool) -> tuple[str, ...]:
-    lead = (_percent(one.lead.get(headline), sign=True),) * rivals
-    gain = _percent(one.gain.get(headline), sign=True)
-    return (one.start, _percent(one.measures[headline]), gain, *lead, f"{one.lr:g}", f"{one.inherited:.1%}")
-
-
-def _curve(one: "StartResult", results: "Results") -> tuple[str, ...]:
-    return (one.start, *(_percent(one.measures[name]) for name in _measures(results)))
+def _row(result: "StartResult", headline: str, *, rivals: bool) -> tuple[str, ...]:
+    lead = (_percent(result.lead.get(headline), sign=True),) * rivals
+    gain = _percent(result.gain.get(headline), sign=True)
+    return (result.start, _percent(result.measures[headline]), gain, *lead, f"{result.lr:g}", f"{result.inherited:.1%}")
 
 
 def _percent(summary: "Summary | None", *, sign: bool = False) -> str:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, importing, print_json, stderr, stdout
+from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.recipes import Source, read_recipe
-from learngene_hub.core.errors import LearngeneError, StorageError
+from learngene_hub.core.errors import StorageError
 
 if TYPE_CHECKING:
     from learngene_hub.evolution.dry_run import Forecast
@@ -67,46 +67,42 @@ def evolve(
                 raise
             more = "then the same command with --resume goes on after the last generation that was saved"
             raise StorageError(f"{error}; {more}") from None
-    if gene.config.origin is None:
-        raise LearngeneError(f"{folder}: the gene has no origin")
-    share = f"{gene.config.parameters:,} parameters"
+    origin = gene.config.origin
+    assert origin is not None
     if as_json:
         print_json({"gene": str(folder / "gene")} | gene.config.model_dump(mode="json"))
     else:
-        line = f"{folder / 'gene'}: learngene of {share}, fitness {gene.config.origin.fitness:.3f}"
-        stdout.print(line, markup=False)
+        made = f"learngene of {gene.config.parameters:,} parameters, fitness {origin.fitness:.3f}"
+        stdout.print(f"{folder / 'gene'}: {made}", markup=False)
     from learngene_hub.evaluation.protocols import find_protocol
 
     data = f" --data {chosen.data.path}" if chosen.data.path else ""
-    novel = len(gene.config.origin.data.novel)
+    novel = len(origin.data.novel)
     ways = f" --ways {novel}" if 1 < novel < (find_protocol("few-shot").ways or 0) else ""
     after = f"learngene evaluate {folder}{data}{ways} --out {folder}"
-    stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False, soft_wrap=True)
+    stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False)
 
 
 def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
-    from learngene_hub.cli.console import print_pairs
-
     evolution = recipe.evolution
     founders = min(evolution.founders, evolution.generations)
-    print_pairs(
-        f"plan of {recipe.name}",
-        {
-            "network": f"{recipe.network.name}, {cost.network_parameters:,} parameters without the classifier",
-            "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
-            "shape of the gene": _shape(recipe, cost),
-            **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
-            "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
-            + (f", the first {founders} of one founder" if founders else ""),
-            "data": _data(recipe, cost),
-            "images to train on": f"{cost.images:,}, repeats counted",
-            "training FLOPs": f"{cost.flops:.3g}",
-            "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
-            "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",
-            "speed": f"{cost.images_per_second:,.0f} images/s in {cost.precision} on {cost.device}, from 3 steps",
-            "estimated time": f"{_duration(cost.seconds)}, without loading the images",
-        },
-    )
+    duration = f"{cost.seconds / 60:.1f} minutes" if cost.seconds < 7200 else f"{cost.seconds / 3600:,.1f} hours"
+    pairs = {
+        "network": f"{recipe.network.name}, {cost.network_parameters:,} parameters without the classifier",
+        "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
+        "shape of the gene": _shape(recipe, cost),
+        **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
+        "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
+        + (f", the first {founders} of one founder" if founders else ""),
+        "data": _data(recipe, cost),
+        "images to train on": f"{cost.images:,}, repeats counted",
+        "training FLOPs": f"{cost.flops:.3g}",
+        "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
+        "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",
+        "speed": f"{cost.images_per_second:,.0f} images/s in {cost.precision} on {cost.device}, from 3 steps",
+        "estimated time": f"{duration}, without loading the images",
+    }
+    print_table(f"plan of {recipe.name}", (), pairs.items())
 
 
 def _shape(recipe: "Recipe", cost: "Forecast") -> str:
@@ -116,11 +112,8 @@ def _shape(recipe: "Recipe", cost: "Forecast") -> str:
     match recipe.gene.shape:
         case "evolve":
             width = min(recipe.search.width, recipe.network.width)
-            share = cost.search_flops / cost.flops
-            return (
-                f"found by a search of {cost.search_images:,} images in networks of width {width:g}, "
-                f"{share:.1%} of all FLOPs"
-            )
+            searched = f"a search of {cost.search_images:,} images in networks of width {width:g}"
+            return f"found by {searched}, {cost.search_flops / cost.flops:.1%} of all FLOPs"
         case "taper":
             return f"a taper of {recipe.gene.taper:g}"
         case channels:
@@ -141,7 +134,3 @@ def _data(recipe: "Recipe", cost: "Forecast") -> str:
         return f"on the Hub, not looked at{seen}: data.path= names a copy of yours"
     images = f"{data.fewest:,}" if data.fewest == data.most else f"{data.fewest:,} to {data.most:,}"
     return f"{data.base} base, {data.held_out} held-out, {data.novel} novel classes; {images} images a class"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"

@@ -40,16 +40,13 @@ def finetune(
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
-        str | None,
-        typer.Option(help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2."),
+        str | None, typer.Option(help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2.")
     ] = None,
     width: Annotated[
-        float | None,
-        typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's."),
+        float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")
     ] = None,
     depth: Annotated[
-        int | None,
-        typer.Option(min=11, help="Such as 13 (VGG) or 15 (ResNet). Default: the gene's."),
+        int | None, typer.Option(min=11, help="Such as 13 (VGG) or 15 (ResNet). Default: the gene's.")
     ] = None,
     image_size: Annotated[
         int | None,
@@ -66,8 +63,7 @@ def finetune(
         int | None, typer.Option(min=2, help="Images per step. Default: a fifth of all, 8 to 64.")
     ] = None,
     lr: Annotated[
-        float | None,
-        typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best of a few."),
+        float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best of a few.")
     ] = None,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one before it stops.")] = 15,
     flip: Annotated[
@@ -92,8 +88,10 @@ def finetune(
     from learngene_hub.core.files import refuse_occupied
     from learngene_hub.hub.address import refuse_unknown_data
 
-    if method == "probe":
-        _refuse_training_options(context)
+    sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
+    given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if method == "probe" and given:
+        raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains no weights")
     refuse_unknown_data(data)
     refuse_occupied(out)
     with importing():
@@ -144,22 +142,16 @@ def predict(
 
     shown = top or (None if as_json else TOP)
     whole = Predictor.load(folder, image_size=image_size).predict(images, reporter=TerminalReporter())
-    predictions = [replace(one, classes=one.classes[:shown]) for one in whole]  # keeps memory small
+    predictions = [replace(image, classes=image.classes[:shown]) for image in whole]  # keeps memory small
     if as_json:
-        print_json([_as_json(one) for one in predictions])
+        print_json([_as_json(image) for image in predictions])
     else:
-        _show_predictions(folder, [one for one in predictions if one.fault is None], fits=top is None)
-    faults = [one for one in predictions if one.fault is not None]
-    for one in faults:
-        stderr.print(f"error: {one.path}: {one.fault}", markup=False)
+        _show_predictions(folder, [image for image in predictions if image.fault is None], fits=top is None)
+    faults = [f"error: {image.path}: {image.fault}" for image in predictions if image.fault is not None]
+    for fault in faults:
+        stderr.print(fault, markup=False)
     if faults:
         raise typer.Exit(1)
-
-
-def _refuse_training_options(context: typer.Context) -> None:
-    sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
-    if given := [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
-        raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains no weights")
 
 
 def _show(tuned: "FineTuned") -> None:
@@ -170,20 +162,19 @@ def _show(tuned: "FineTuned") -> None:
 
 
 def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits: bool) -> None:
-    """A row a picture: the file, without the folder that all have in common, and its likeliest classes.
+    """A row an image: the file, without the folder that all have in common, and its likeliest classes.
 
-    Args:
-        folder: of the network.
-        predictions: without those that failed.
-        fits: show fewer classes, and cut their names, where a row would take two lines.
+    With `fits`, fewer classes are shown, and their names are cut, where a row would take two lines.
     """
     if not predictions:
         return
-    common = _common([one.path.parent for one in predictions])
-    names = [os.path.relpath(one.path, common) if common else str(one.path) for one in predictions]
+    common = _common([image.path.parent for image in predictions])
     rows = [
-        (name, *(f"{100 * probability:.1f}% {label}" for label, probability in one.classes))
-        for name, one in zip(names, predictions, strict=True)
+        (
+            os.path.relpath(image.path, common) if common else str(image.path),
+            *(f"{100 * probability:.1f}% {label}" for label, probability in image.classes),
+        )
+        for image in predictions
     ]
     title = f"{folder} of {common}" if common else str(folder)
     while fits and len(rows[0]) > 2 and table_width(rows) > stdout.width:

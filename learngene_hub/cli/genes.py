@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_pairs, print_table, stderr
+from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_table, stderr
 
 if TYPE_CHECKING:
     from learngene_hub.gene.config import GeneConfig, Origin
@@ -62,11 +62,11 @@ def list_genes(
     with TerminalReporter().task("asking the Hub" if hub else "reading genes", None):
         genes = list_learngenes(hub=hub, author=author, network=network, search=search)
     if photos is not None and genes:
-        _show_suited([one.name for one in genes], photos, as_json=as_json)
+        _show_suited([gene.name for gene in genes], photos, as_json=as_json)
     elif as_json:
-        print_json([asdict(one) for one in genes])
+        print_json([asdict(gene) for gene in genes])
     elif genes:
-        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(one, hub=hub) for one in genes], whole_first=True)
+        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(gene, hub=hub) for gene in genes], whole_first=True)
     else:
         stderr.print("no such gene" + ("" if hub else "; --hub looks on the Hub"), markup=False)
 
@@ -98,7 +98,7 @@ def info(gene: Source, as_json: AsJson = False) -> None:
             pairs["gain over scratch"] = f"{_signed(gain.points, gain.ci95)} points, as its card says"
         if located.revision is not None:
             pairs["revision"] = located.revision
-        print_pairs(gene, pairs)
+        print_table(gene, (), pairs.items())
 
 
 def verify(gene: Source, as_json: AsJson = False) -> None:
@@ -124,7 +124,7 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
 
     ranked = rank_genes(names, Photos(photos), reporter=TerminalReporter())
     if as_json:
-        print_json([asdict(one) for one in ranked])
+        print_json([asdict(gene) for gene in ranked])
         return
     rows = [
         (
@@ -140,14 +140,14 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
     stderr.print(f"next: learngene finetune {rows[0][0]} --method probe --data {photos} --out DIR", markup=False)
 
 
-def _row(one: "GeneSummary", *, hub: bool) -> tuple[str, ...]:
+def _row(gene: "GeneSummary", *, hub: bool) -> tuple[str, ...]:
     return (
-        one.name,
-        one.network or "",
-        one.data or "",
-        "" if one.megabytes is None else f"{one.megabytes:.1f}",
-        "" if one.gain is None else _signed(one.gain, one.gain_ci95),
-        *(("" if one.downloads is None else f"{one.downloads:,}",) if hub else ()),
+        gene.name,
+        gene.network or "",
+        gene.data or "",
+        "" if gene.megabytes is None else f"{gene.megabytes:.1f}",
+        "" if gene.gain is None else _signed(gene.gain, gene.gain_ci95),
+        *(("" if gene.downloads is None else f"{gene.downloads:,}",) if hub else ()),
     )
 
 
@@ -166,9 +166,9 @@ def _named(source: str) -> str:
 def _ancestors(origin: "Origin") -> str:
     """The gene that a line began from, with its own cost, the one that that began from, and so on."""
     return "; it began from ".join(
-        f"{one.name} (sha256 {one.sha256[:12]})"
-        + (f": {one.images:,} images of {_named(one.origin.data.source)}, not in the cost" if one.origin else "")
-        for one in origin.ancestors
+        f"{gene.name} (sha256 {gene.sha256[:12]})"
+        + (f": {gene.images:,} images of {_named(gene.origin.data.source)}, not in the cost" if gene.origin else "")
+        for gene in origin.ancestors
     )
 
 
@@ -179,8 +179,8 @@ def _search(origin: "Origin") -> dict[str, str]:
         return {}
     even = "" if search.even_fitness is None else f", an even shape {search.even_fitness:.3f}"
     how = "found by tournaments" if search.generations > 1 else "drawn at random"
-    found = f"the best of {search.shapes} {how} at width {search.width:g}"
-    return {"shape": f"{found}: fitness {search.fitness:.3f} on fresh tasks{even}; {search.images:,} of the images"}
+    best = f"the best of {search.shapes} {how} at width {search.width:g}"
+    return {"shape": f"{best}: fitness {search.fitness:.3f} on fresh tasks{even}; {search.images:,} of the images"}
 
 
 def _describe(config: "GeneConfig") -> dict[str, str]:
@@ -203,7 +203,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this"
         f"{config.rounded_later})",
         **_search(origin),
-        "lineage": " <- ".join(str(one.id) for one in origin.lineage[:12]),
+        "lineage": " <- ".join(str(individual.id) for individual in origin.lineage[:12]),
         **({"begins from": _ancestors(origin)} if origin.ancestor else {}),
         "cost": f"{origin.cost.images:,} images, {origin.cost.seconds:,.0f} s on {origin.cost.device}",
         "seed": str(origin.seed),

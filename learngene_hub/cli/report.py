@@ -14,8 +14,7 @@ EXAMPLE = "Example: learngene report runs/demo"
 def report(
     run: Annotated[str, typer.Argument(help=f"Run, finished or not. {SOURCE_HELP}", metavar="RUN")],
     out: Annotated[
-        Path | None,
-        typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if it is one]"),
+        Path | None, typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if it is one]")
     ] = None,
 ) -> None:
     """Write the page of an evolution.

@@ -35,11 +35,8 @@ def markdown_template(
 ) -> Template:
     """A template of `package` whose values are `escaped`, numbers and Markup aside.
 
-    Args:
-        package: where it lies.
-        name: of the file.
-        filters: more of them than `code`, `escaped` and `quote`, which makes one word of a shell's command.
-        is_trimmed: leave out the line of a tag, and what stands before it.
+    Filters, beside `filters`: `code`, `escaped`, and `quote`, which makes one word of a shell's command. `is_trimmed`
+    leaves out the line of a tag, and what stands before it.
     """
     environment = Environment(
         undefined=StrictUndefined,

@@ -73,17 +73,14 @@ def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except _UNFIT as error:
-        fault = _where(error) if isinstance(error, yaml.MarkedYAMLError) else str(error)
+        fault = str(error)
+        if isinstance(error, yaml.MarkedYAMLError):  # without its picture of the line, which takes several to draw
+            mark = error.problem_mark or error.context_mark
+            position = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+            fault = position + ", ".join(filter(None, (error.context, error.problem)))
         fault = " ".join(fault.split()) or type(error).__name__
         hint = "; write a backslash in single quotes, or none" if "unknown escape" in fault else ""
         raise ValueError(f"{fault}{hint}") from None
-
-
-def _where(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong and where, without a picture of the line, which takes several to draw."""
-    mark = error.problem_mark or error.context_mark
-    position = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-    return position + ", ".join(filter(None, (error.context, error.problem)))
 
 
 def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], str]) -> str:

@@ -163,11 +163,7 @@ class KeyedStore(Generic[Value]):
 class KeyedLines:
     """Results appended one by one to a file of their key, each line with a checksum of its own.
 
-    Args:
-        folder: of the file; None: nothing is kept.
-        name: begins the file's.
-        key: what shapes all of them.
-        reporter: told of damage.
+    The `name` begins the file's; without a `folder` nothing is kept.
     """
 
     def __init__(self, folder: Path | None, name: str, key: Key, reporter: Reporter) -> None:
@@ -220,9 +216,8 @@ class KeyedLines:
     def _content(self, line: bytes) -> dict[str, Any] | None:
         try:
             content = parse_json(line.decode())
-            is_whole = isinstance(content, dict) and is_sealed(content, self._salt)
         except ValueError:
             return None
-        if not is_whole:
+        if not isinstance(content, dict) or not is_sealed(content, self._salt):
             return None
         return {key: value for key, value in content.items() if key != CHECKSUM}

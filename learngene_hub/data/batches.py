@@ -55,8 +55,8 @@ class ImageBatches:
             DataError: the tensor has another shape or type, or the padding is negative.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8 or padding < 0:
-            found = f"{tuple(images.shape)} {images.dtype}, padding {padding}"
-            raise DataError(f"Batches need (n, 3, size, size) torch.uint8 images and padding >= 0, got {found}")
+            got = f"{tuple(images.shape)} {images.dtype}, padding {padding}"
+            raise DataError(f"Batches need (n, 3, size, size) torch.uint8 images and padding >= 0, got {got}")
         colour_last = images.to(device).permute(0, 2, 3, 1)  # (n, size, size, 3)
         padded = F.pad(colour_last, [0, 0, padding, padding, padding, padding]).contiguous()
         mean, std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)

@@ -40,10 +40,10 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("LEARNGENE_CACHE"):
         return expanded(chosen)
     shared = os.environ.get("XDG_CACHE_HOME")
-    place = (Path(shared) if shared else expanded("~/.cache")) / "learngene"
-    if place.parts[0] == "~":
+    folder = (Path(shared) if shared else expanded("~/.cache")) / "learngene"
+    if folder.parts[0] == "~":
         raise DataError("There is no home folder to keep images in: set LEARNGENE_CACHE to a folder")
-    return place
+    return folder
 
 
 def image_store(folder: Path, reporter: Reporter) -> KeyedStore[Decoded]:

@@ -21,10 +21,6 @@ def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tupl
 
     They come in the order in which the source numbers them; labels that are texts or bare numbers are sorted.
 
-    Args:
-        source: the images.
-        reporter: told how large a data set of the Hub is, and how far its download is.
-
     Raises:
         DataError: the source cannot be read.
     """
@@ -33,17 +29,13 @@ def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tupl
     names: dict[str, None] = {}
     with opened(source, reporter) as parts:
         for part in parts:
-            found = part.class_names or sorted({name for name in part.classes() if name is not None}, key=_by_number)
-            names |= dict.fromkeys(found)
+            named = part.class_names or sorted({name for name in part.classes() if name is not None}, key=_by_number)
+            names |= dict.fromkeys(named)
     return tuple(names)
 
 
 def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str, int]:
     """Class -> how many of its images `load_classes` would load, those that cannot be decoded among them.
-
-    Args:
-        source: the images.
-        reporter: as of `available_classes`.
 
     Raises:
         DataError: the source cannot be read.

@@ -21,22 +21,7 @@ MOST_ENCODED = 200_000_000  # bytes of the file of one image
 LARGE = 16_000_000  # pixels of an image that is decoded while no other large one is
 FINE = 4_000_000  # pixels up to which a JPEG is decoded whole
 # Formats that Pillow decodes itself. PostScript, for one, it would hand to a program that runs it.
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "MPO",
-    "GIF",
-    "BMP",
-    "DIB",
-    "WEBP",
-    "TIFF",
-    "PPM",
-    "TGA",
-    "ICO",
-    "PCX",
-    "JPEG2000",
-    "AVIF",
-)
+FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "TGA", "ICO", "PCX", "JPEG2000", "AVIF")
 # What Pillow raises for a file that is damaged, cut short, or not an image.
 _DAMAGE = (
     OSError,
@@ -130,8 +115,8 @@ def _turn(size: tuple[int, int]) -> AbstractContextManager[object]:
     return _large if pixels > LARGE else nullcontext()
 
 
-def _too_large(found: str) -> str:
-    return f"too large, {found}, at most {MOST_PIXELS / 1e6:.0f} million are read: scale it down"
+def _too_large(size: str) -> str:
+    return f"too large, {size}, at most {MOST_PIXELS / 1e6:.0f} million are read: scale it down"
 
 
 def _to_rgb(picture: "Image") -> "Image":
@@ -140,12 +125,7 @@ def _to_rgb(picture: "Image") -> "Image":
     if picture.mode.startswith("I"):
         return picture.convert("I").point(lambda level: level * (1 / 257)).convert("L").convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        return _on_white(picture.convert("RGBA"))
+        white: Image = optional_module("PIL.Image").new("RGBA", picture.size, (255, 255, 255, 255))
+        white.alpha_composite(picture.convert("RGBA"))
+        return white.convert("RGB")
     return picture.convert("RGB")
-
-
-def _on_white(picture: "Image") -> "Image":
-    image = optional_module("PIL.Image")
-    paper: Image = image.new("RGBA", picture.size, (255, 255, 255, 255))
-    paper.alpha_composite(picture)
-    return paper.convert("RGB")

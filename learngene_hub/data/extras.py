@@ -7,10 +7,7 @@ from learngene_hub.core.errors import DataError
 
 
 def optional_module(name: str) -> Any:  # noqa: ANN401 - a module has no better static type
-    """The imported module `name`, one of those that the extra `evolve` installs.
-
-    Args:
-        name: dotted name, such as `"PIL.Image"`.
+    """The imported module `name`, such as `"PIL.Image"`, one of those that the extra `evolve` installs.
 
     Raises:
         DataError: the library is not installed.

@@ -51,13 +51,9 @@ class _Chosen:
 
 
 def fetched(datasets: ModuleType, hub_id: str, revision: str | None, reporter: Reporter) -> Any:  # noqa: ANN401
-    """The builder of a data set, whose files are on this machine.
+    """The builder of a data set of the library `datasets`, whose files are on this machine.
 
-    Args:
-        datasets: the library.
-        hub_id: such as `"uoft-cs/cifar100"`.
-        revision: branch, tag or commit; None: the newest.
-        reporter: told how large it is before it is fetched, and how far that is.
+    `reporter` is told how large they are before they are fetched, and how far that is.
 
     Raises:
         DataError: the Hub does not list a file of it.
@@ -160,8 +156,8 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                             chosen.hub_id, name, repo_type="dataset", revision=chosen.listing.commit, tqdm_class=Watched
                         )
                         if Path(paths[name]).stat().st_size != chosen.listing.files[name].size:
-                            told = f"{name} has another size than the Hub lists; remove {Path(paths[name]).resolve()}"
-                            raise HubError(f"{chosen.hub_id}: {told}")
+                            fault = f"{name} has another size than the Hub lists; remove {Path(paths[name]).resolve()}"
+                            raise HubError(f"{chosen.hub_id}: {fault}")
 
         try:
             workers = [begun(work) for _ in names[:WORKERS]]
@@ -175,8 +171,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
 def _names_checked(hub_id: str) -> Iterator[None]:
     """Refuse, in all threads, odd names in what a server says of files of data sets, until the last one leaves.
 
-    Args:
-        hub_id: the data set that is fetched, by its commit alone.
+    The data set `hub_id` is fetched by its commit alone.
     """
     with _lock:
         _inside.append(hub_id)
@@ -196,10 +191,10 @@ def _checked_metadata(url: str, **more: Any) -> HfFileMetadata:  # noqa: ANN401 
     Raises:
         HubError: of a file of a data set, it says a name that is no hash.
     """
-    found = _RESOLVED.search(url)
-    if found is None:
+    resolved = _RESOLVED.search(url)
+    if resolved is None:
         return _ask(url, **more)
-    if found[1] in _inside and not COMMIT.fullmatch(found[2]):  # as asked for, unless the server said otherwise
+    if resolved[1] in _inside and not COMMIT.fullmatch(resolved[2]):  # as asked for, unless the server said otherwise
         raise HubError(_odd(url))
     try:
         said = _ask(url, **more)

@@ -65,7 +65,9 @@ def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: in
         raise DataError(f"Glyphs need image_size >= 8 and images_per_class >= 1, got {image_size}, {images_per_class}")
     images = torch.empty(len(classes), images_per_class, 3, image_size, image_size, dtype=torch.uint8)
     for position, name in enumerate(classes):
-        masks = _masks(chr(int(name[2:], 16)), side=2 * image_size)
+        character = chr(int(name[2:], 16))
+        fonts = [path for path, have in _fonts().items() if ord(character) in have]
+        masks = torch.stack([_mask(path, character, 2 * image_size) for path in fonts])
         images[position] = _draw(masks, images_per_class, image_size, generator(seed, "glyphs", name))
     labels = torch.arange(len(classes)).repeat_interleave(images_per_class)
     return ImageSet(images.flatten(0, 1), labels, tuple(classes))
@@ -109,8 +111,8 @@ def _colours(count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 def _light(count: int, size: int, rng: torch.Generator) -> Tensor:
     """(count, 1, size, size) change of brightness along a random direction."""
     slope = GRADIENT / 2 * _signed((count, 2, 1, 1), rng)
-    place = torch.linspace(-1, 1, size)
-    return (slope[:, 0] * place[:, None] + slope[:, 1] * place)[:, None]
+    position = torch.linspace(-1, 1, size)
+    return (slope[:, 0] * position[:, None] + slope[:, 1] * position)[:, None]
 
 
 def _signed(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
@@ -122,12 +124,8 @@ def _between(limits: tuple[float, float], shape: tuple[int, ...], rng: torch.Gen
     return low + (high - low) * torch.rand(shape, generator=rng)
 
 
-def _masks(character: str, *, side: int) -> Tensor:
-    """(fonts, side, side) float32 ink in [0, 1], the longer side of the glyph filling the square."""
-    return torch.stack([_mask(path, character, side) for path, have in _fonts().items() if ord(character) in have])
-
-
 def _mask(font_path: str, character: str, side: int) -> Tensor:
+    """(side, side) float32 ink in [0, 1], the longer side of the glyph filling the square."""
     image, draw = optional_module("PIL.Image"), optional_module("PIL.ImageDraw")
     page = image.new("L", (4 * _EM, 4 * _EM))
     draw.Draw(page).text((2 * _EM, 2 * _EM), character, fill=255, font=_font(font_path), anchor="ms")

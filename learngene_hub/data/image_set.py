@@ -150,14 +150,13 @@ def _channels(values: Tensor) -> Channels:
 def _check_images(images: Tensor) -> None:
     square = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
     if not square or images.dtype != torch.uint8:
-        found = f"{tuple(images.shape)} {images.dtype}"
-        raise DataError(f"Images must be (n, 3, size, size) torch.uint8, got {found}")
+        raise DataError(f"Images must be (n, 3, size, size) torch.uint8, got {tuple(images.shape)} {images.dtype}")
 
 
 def _check_labels(labels: Tensor, *, images: int, classes: int) -> None:
     if labels.shape != (images,) or labels.dtype != torch.int64:
-        found = f"{tuple(labels.shape)} {labels.dtype}"
-        raise DataError(f"Labels of {images} images must be ({images},) torch.int64, got {found}")
+        got = f"{tuple(labels.shape)} {labels.dtype}"
+        raise DataError(f"Labels of {images} images must be ({images},) torch.int64, got {got}")
     if images and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        found = f"{int(labels.min())} to {int(labels.max())}"
-        raise DataError(f"Labels must lie in 0 to {classes - 1} for {classes} class names, got {found}")
+        got = f"{int(labels.min())} to {int(labels.max())}"
+        raise DataError(f"Labels must lie in 0 to {classes - 1} for {classes} class names, got {got}")

@@ -103,23 +103,27 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
     with opened(source, reporter) as parts:
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
-        reasons: dict[int, str] = {}  # place in `wanted` -> where and why
+        reasons: dict[int, str] = {}  # position in `wanted` -> where and why
         with reporter.task("decoding", len(wanted), "images") as bar, ThreadPoolExecutor(_threads()) as pool:
-            for homes, places, cells in _encoded(parts, wanted):
+            for homes, positions, cells in _encoded(parts, wanted):
                 chunks = [cells[start : start + _CHUNK] for start in range(0, len(cells), _CHUNK)]
                 done = pool.map(partial(_attempt_each, size=source.image_size, homes=homes), chunks)
-                for place, cell, result in zip(places, cells, chain.from_iterable(done), strict=True):
+                for position, cell, result in zip(positions, cells, chain.from_iterable(done), strict=True):
                     if isinstance(result, str):
-                        reasons[place] = _complaint(parts, wanted[place], names, cell, result)
+                        reasons[position] = _complaint(parts, wanted[position], names, cell, result)
                     else:
-                        images[place] = result
-                bar.advance(len(places))
-    left_out = _described(reasons, len(wanted)) if reasons else ""
+                        images[position] = result
+                bar.advance(len(positions))
+    left_out = ""
+    if reasons:
+        first = "; ".join(reasons[position] for position in sorted(reasons)[:_NAMED])
+        more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+        left_out = f"{len(reasons)} of {len(wanted)} images cannot be decoded: {first}{more}"
     if reasons and source.on_corrupt == "refuse":
         raise DataError(
             f"{left_out}. Mend them, or leave them out: --on-corrupt skip in finetune, data.on_corrupt=skip in a recipe"
         )
-    sound = torch.tensor([place not in reasons for place in range(len(wanted))], dtype=torch.bool)
+    sound = torch.tensor([position not in reasons for position in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]
     _refuse_empty(labels, names, left_out)
     return Decoded(ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out)
@@ -140,23 +144,23 @@ def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource) -> 
         return rows
     kept: list[int] = []
     for label, name in enumerate(names):
-        places = (labels == label).nonzero().flatten()
-        order = torch.randperm(len(places), generator=generator(source.seed, "images", name))
-        kept += places[order[: source.images_per_class]].tolist()
-    return [rows[place] for place in sorted(kept)]
+        members = (labels == label).nonzero().flatten()
+        order = torch.randperm(len(members), generator=generator(source.seed, "images", name))
+        kept += members[order[: source.images_per_class]].tolist()
+    return [rows[position] for position in sorted(kept)]
 
 
 def _encoded(
     parts: Sequence[Part], wanted: Sequence[_Wanted]
 ) -> Iterator[tuple[tuple[Path, ...], list[int], list[Any]]]:
-    """Batches of (folders of their files, places in `wanted`, encoded images)."""
-    place_of = {(row.part, row.row): place for place, row in enumerate(wanted)}
+    """Batches of (folders of their files, positions in `wanted`, encoded images)."""
+    positions = {(row.part, row.row): position for position, row in enumerate(wanted)}
     for number, part in enumerate(parts):
         start = 0
         for batch in part.batches(part.image_column, _BATCH):
-            rows = [row for row in range(len(batch)) if (number, start + row) in place_of]
+            rows = [row for row in range(len(batch)) if (number, start + row) in positions]
             if rows:
-                yield part.homes, [place_of[number, start + row] for row in rows], batch.take(rows).to_pylist()
+                yield part.homes, [positions[number, start + row] for row in rows], batch.take(rows).to_pylist()
             start += len(batch)
 
 
@@ -193,13 +197,6 @@ def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: 
         return f"{path}: {reason}"
     file = f", path {path}" if path else ""
     return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
-
-
-def _described(reasons: dict[int, str], total: int) -> str:
-    """What cannot be decoded, in words."""
-    first = "; ".join(reasons[place] for place in sorted(reasons)[:_NAMED])
-    more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
-    return f"{len(reasons)} of {total} images cannot be decoded: {first}{more}"
 
 
 def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import atomic_path
@@ -52,19 +51,13 @@ def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) ->
         members = (image_set.labels == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=rng)[:columns]]
         for column, example in enumerate(image_set.images[members]):
-            sheet.paste(_picture(example).resize((shown, shown), 0), (_GAP + column * step, top + _TEXT))
+            picture = image.fromarray(example.permute(1, 2, 0).cpu().numpy())
+            sheet.paste(picture.resize((shown, shown), 0), (_GAP + column * step, top + _TEXT))
     return sheet
 
 
 def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: int, seed: int) -> None:
-    """Write `contact_sheet` as a PNG; a reader never sees half a file.
-
-    Args:
-        image_set: where the examples come from.
-        path: the file to write; it is replaced, and its folder made, if need be.
-        rows: as in `contact_sheet`.
-        columns: as in `contact_sheet`.
-        seed: as in `contact_sheet`.
+    """Write a `contact_sheet` to the file `path` as PNG, atomically; its folder is made if need be.
 
     Raises:
         DataError: as in `contact_sheet`, or the file cannot be written.
@@ -88,8 +81,3 @@ def _font() -> Any:  # noqa: ANN401 - PIL is optional
     matplotlib = optional_module("matplotlib")
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return optional_module("PIL.ImageFont").truetype(str(path), _TEXT - 3)
-
-
-def _picture(pixels: Tensor) -> "Image":
-    picture: Image = optional_module("PIL.Image").fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-    return picture

@@ -30,11 +30,7 @@ from learngene_hub.hub.fetch import time_limit, within
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
 ANSWER_SECONDS = 5.0  # that the Hub may take to answer at all
-ROLES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
+ROLES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 """Role -> names a folder, file or split of it goes by, whatever their case."""
 
 METADATA = "metadata"  # what a file of labels beside images is called, before its ending
@@ -87,12 +83,8 @@ class Part:
 def open_local(path: Path, *, image_column: str | None, label_column: str | None) -> Iterator[list[Part]]:
     """The parts of a Parquet or Arrow file, of a folder of those, or of a folder of class folders of images.
 
-    Each table file is a part of its own, since label numbers may mean other names in each.
-
-    Args:
-        path: an existing file or folder.
-        image_column: its column of images; None: found among `IMAGE_COLUMNS`.
-        label_column: its column of labels; None: found among `LABEL_COLUMNS`.
+    Each table file is a part of its own, since label numbers may mean other names in each. A column that is not given
+    is found among `IMAGE_COLUMNS` or `LABEL_COLUMNS`.
 
     Raises:
         DataError: nothing there can be read, or a column is missing or of another type.
@@ -116,14 +108,7 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
 def open_hub(
     hub_id: str, *, revision: str | None, image_column: str | None, label_column: str | None, reporter: Reporter
 ) -> Iterator[list[Part]]:
-    """The splits of a data set on the Hugging Face Hub, downloaded if need be.
-
-    Args:
-        hub_id: such as `"uoft-cs/cifar100"`.
-        revision: branch, tag or commit; None: the newest.
-        image_column: its column of images; None: found among `IMAGE_COLUMNS`.
-        label_column: its column of labels; None: found among `LABEL_COLUMNS`.
-        reporter: told how large it is, and how far the download is.
+    """The splits of a data set on the Hugging Face Hub, downloaded if need be; columns as of `open_local`.
 
     Raises:
         DataError: it cannot be downloaded or read, or a column is missing or of another type.
@@ -140,11 +125,8 @@ def open_hub(
                 f"{silence or error}. Without a connection, point data.path= (`learngene evaluate`: --data) at a local "
                 "copy (Parquet files, or class folders of images); data.preset=glyphs needs no download"
             ) from error
-        homes = tuple(Path(one).resolve() for one in (constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE))
-        parts = [
-            _part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()
-        ]
-        yield parts
+        homes = tuple(Path(home).resolve() for home in (constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE))
+        yield [_part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()]
 
 
 def _splits(datasets: ModuleType, hub_id: str, revision: str | None, reporter: Reporter) -> dict[str, Any]:
@@ -196,8 +178,8 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     for folder in {path / file.parent for file in images} - {path}:
         above.setdefault(folder.name, set()).add(folder.parent)
     for name, parents in sorted(above.items()):
-        if len(parents) > 1 and not all(_is_of_a_split(one.relative_to(path)) for one in parents - {path}):
-            shown = " and ".join(str((one / name).relative_to(path)) for one in sorted(parents)[:2])
+        if len(parents) > 1 and not all(_is_of_a_split(parent.relative_to(path)) for parent in parents - {path}):
+            shown = " and ".join(str((parent / name).relative_to(path)) for parent in sorted(parents)[:2])
             raise DataError(
                 f"{path}: {shown} would be one class {name!r}; put images into the folders of their classes"
             )
@@ -232,7 +214,7 @@ def _readable(path: Path) -> list[tuple[Path, str, str]]:
         return [(path, "imagefolder", f"{glob.escape(str(path.resolve()))}/**")]
     if not path.is_dir():
         raise ValueError(f"{path.suffix!r} files are not supported")
-    links = any(one.is_symlink() and one.is_dir() for one in path.iterdir())
+    links = any(entry.is_symlink() and entry.is_dir() for entry in path.iterdir())
     raise ValueError("there is no data file" + (", and folders that are links are not followed" if links else ""))
 
 
@@ -252,14 +234,13 @@ def _part(
 
 def _column(features: dict[str, Any], given: str | None, usual: tuple[str, ...], what: str, key: str) -> str:
     names = (given,) if given is not None else usual
-    for name in names:
-        if name in features:
-            return name
-    wanted, found = " or ".join(map(repr, names)), ", ".join(map(repr, features)) or "none"
+    if (name := next((name for name in names if name in features), None)) is not None:
+        return name
+    wanted, columns = " or ".join(map(repr, names)), ", ".join(map(repr, features)) or "none"
     option = key.removeprefix("data.").replace("_", "-")
     hint = ", or images in class folders all at one depth" if given is None else ""
     raise DataError(
-        f"No column of {what}: expected {wanted}{hint}; columns found: {found}. Name one with {key}= (or --{option})"
+        f"No column of {what}: expected {wanted}{hint}; columns found: {columns}. Name one with {key}= (or --{option})"
     )
 
 

@@ -59,8 +59,8 @@ class DataSource:
         if self.preset == GLYPHS and self.path is not None:
             raise DataError(f"Preset {GLYPHS!r} is drawn, not read: leave out data.path={self.path}")
         if self.image_size < 1 or (self.images_per_class is not None and self.images_per_class < 1):
-            found = f"{self.image_size} and {self.images_per_class}"
-            raise DataError(f"data.image_size and data.images_per_class must be at least 1, got {found}")
+            got = f"{self.image_size} and {self.images_per_class}"
+            raise DataError(f"data.image_size and data.images_per_class must be at least 1, got {got}")
         if self.on_corrupt not in ("refuse", "skip"):
             raise DataError(f"data.on_corrupt must be 'refuse' or 'skip', got {self.on_corrupt!r}")
 
@@ -74,9 +74,7 @@ def source_of(section: Any, *, path: str | None, seed: int) -> DataSource:  # no
 def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[list[Part]]:
     """The files or splits of a `source` that is not drawn, with labels and encoded images.
 
-    Args:
-        source: where they are.
-        reporter: told how large a data set of the Hub is, and how far its download is.
+    `reporter` is told how large a data set of the Hub is, and how far its download is.
 
     Raises:
         DataError: they cannot be had or read.
@@ -85,11 +83,13 @@ def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[lis
     local, hub_id = _place(source)
     if local is not None:
         return open_local(local, image_column=source.image_column, label_column=source.label_column)
-    preset = find_preset(source.preset) if source.preset is not None else None
-    image_column = source.image_column or (preset.image_column if preset else None)
-    label_column = source.label_column or (preset.label_column if preset else None)
+    preset = None if source.preset is None else find_preset(source.preset)
     return open_hub(
-        hub_id, revision=source.revision, image_column=image_column, label_column=label_column, reporter=reporter
+        hub_id,
+        revision=source.revision,
+        image_column=source.image_column or (preset.image_column if preset else None),
+        label_column=source.label_column or (preset.label_column if preset else None),
+        reporter=reporter,
     )
 
 

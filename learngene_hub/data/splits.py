@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 
 import torch
 
@@ -108,8 +109,12 @@ def split_classes(
             "change data.classes (base, held_out, novel), or add classes"
         )
     order = iter(torch.randperm(len(free), generator=generator(seed, "classes")).tolist())
-    drawn = (_names(part, free, [next(order) for _ in range(part)] if isinstance(part, int) else []) for part in parts)
-    return ClassSplit(*drawn)
+    return ClassSplit(
+        *(
+            tuple(free[position] for position in sorted(islice(order, part))) if isinstance(part, int) else tuple(part)
+            for part in parts
+        )
+    )
 
 
 def preset_split(name: str) -> ClassSplit:
@@ -147,9 +152,3 @@ def title_of(source: str) -> str:
 def class_file(name: str) -> str:
     """The text of a class list shipped with the package."""
     return files("learngene_hub.data").joinpath("classes", name).read_text(encoding="utf-8")
-
-
-def _names(part: int | Sequence[str], free: Sequence[str], drawn: Sequence[int]) -> tuple[str, ...]:
-    if isinstance(part, int):
-        return tuple(free[position] for position in sorted(drawn))
-    return tuple(part)

@@ -24,16 +24,10 @@ Measured = dict[str, float]
 
 
 class ResultsCache:
-    """The measured units of one start in one kind of descendant.
+    """The measured units of one `start` in one kind of descendant, `body`; without a `folder` nothing is kept.
 
-    Args:
-        folder: of the evaluation; None: nothing is kept.
-        start: what was inherited.
-        body: what inherited it.
-        constants: all else that shapes an outcome.
-        images: role -> hash of its images.
-        measures: what every line must tell.
-        reporter: told of damaged lines.
+    `constants`, and for each role a hash of its `images`, are all else that shapes an outcome; every line must tell the
+    `measures`.
     """
 
     def __init__(
@@ -51,17 +45,17 @@ class ResultsCache:
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in start.name)
         self._lines = KeyedLines(None if folder is None else folder / FOLDER, name, key, reporter)
         known = dict(entry for line in self._lines.read() if (entry := _entry(line)) is not None)
-        self._found = {unit: measured for unit, measured in known.items() if measured.keys() >= set(measures)}
+        self._kept = {unit: measured for unit, measured in known.items() if measured.keys() >= set(measures)}
 
     def __contains__(self, unit: Unit) -> bool:
-        return unit in self._found
+        return unit in self._kept
 
     def __getitem__(self, unit: Unit) -> Measured:
-        return self._found[unit]
+        return self._kept[unit]
 
     def enter(self, unit: Unit, measured: Measured) -> None:
         """Keep what was measured on `unit`."""
-        self._found[unit] = measured
+        self._kept[unit] = measured
         self._lines.append(asdict(unit) | {"measured": measured})
 
 

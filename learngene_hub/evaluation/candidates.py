@@ -21,17 +21,11 @@ from learngene_hub.report.results import LEARNGENE
 
 @dataclass(frozen=True)
 class Candidate:
-    """One gene.
-
-    Attributes:
-        start: its name in tables.
-        gene: the gene.
-        recipe: it was evolved by; None for a gene that lies nowhere, or beside a recipe of another.
-    """
+    """One gene, and its name in tables."""
 
     start: str
     gene: Learngene
-    recipe: Recipe | None
+    recipe: Recipe | None  # None for a gene that lies nowhere, or beside a recipe of another
 
     @property
     def data(self) -> DataRecord:
@@ -72,7 +66,7 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
     for candidate in candidates:
         _check(candidate, candidates[0])
     if len({candidate.start for candidate in candidates}) < len(candidates):
-        return [replace(one, start=f"{one.start}-{number}") for number, one in enumerate(candidates, start=1)]
+        return [replace(gene, start=f"{gene.start}-{number}") for number, gene in enumerate(candidates, start=1)]
     return candidates
 
 
@@ -135,8 +129,8 @@ def ancestor_of(candidate: Candidate) -> Ancestor | None:
     except LearngeneError as error:
         raise LearngeneError(f"{need}: {error}") from None
     if ancestor is None or ancestor.gene.config.sha256 != record.sha256:
-        found = "none" if ancestor is None else ancestor.gene.config.sha256[:12]
-        raise LearngeneError(f"{need}; found {found}: put that gene into a folder {record.name} here")
+        other = "none" if ancestor is None else ancestor.gene.config.sha256[:12]
+        raise LearngeneError(f"{need}; found {other}: put that gene into a folder {record.name} here")
     return ancestor
 
 

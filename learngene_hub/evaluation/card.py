@@ -43,11 +43,8 @@ class _Judgement:
 def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     """Put results into the card of the gene in `folder`, in place of those that are there; the card's path.
 
-    A card that is missing is made. The pictures are drawn anew from the results, and older ones removed.
-
-    Args:
-        folder: of the gene.
-        paths: `results.json` files or their folders, at least one.
+    `paths` are `results.json` files or their folders, at least one. A card that is missing is made. The pictures are
+    drawn anew from the results, and older ones removed.
 
     Raises:
         GeneFileError: results are about another gene or on held-out classes, the metadata of the card cannot be read,
@@ -156,16 +153,16 @@ def _section(judgements: Iterable[_Judgement]) -> str:
 
 
 def _values(judgement: _Judgement) -> Mapping[str, object]:
-    results, first = judgement.results, judgement.results.descendants[0]
+    results, first, measure = judgement.results, judgement.results.descendants[0], judgement.results.headline
     return {
         "results": results,
         "judgement": judgement,
-        "measure": results.headline,
-        "when": measure_words(results.headline),
+        "measure": measure,
+        "when": measure_words(measure),
         "headline": headline(results, first, judgement.gene),
         "starts": [
-            (one, None if one.start == judgement.gene else lead_over(first, judgement.gene, one, results.headline))
-            for one in ranked(first, results.headline)
+            (start, None if start.start == judgement.gene else lead_over(first, judgement.gene, start, measure))
+            for start in ranked(first, measure)
         ],
         "not_won": not_won(results, judgement.gene),
         "limits": limits(results),

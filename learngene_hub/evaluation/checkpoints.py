@@ -20,10 +20,7 @@ from learngene_hub.report.results import Cost
 def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> list[Start]:
     """The networks, whole, or genes at `paths`: safetensors files, folders with one, or folders of runs.
 
-    Args:
-        paths: where they lie.
-        body: of a descendant, whose family they must be of.
-        first: the gene they stand beside, as whose their images are normalised.
+    They must be of the family of `body`, a descendant; their images are normalised as those of the `first` gene.
 
     Raises:
         LearngeneError: there is none, it lacks a part of a layer, or it is a gene that sees images otherwise.

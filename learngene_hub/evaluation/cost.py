@@ -17,20 +17,14 @@ def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int
     """Say how many networks are still to be trained, and how long that takes one core or GPU.
 
     The time is that of short trainings in this process, on the device of the images.
-
-    Args:
-        cells: what is measured, and what is known of it.
-        shared: the images, with the plan.
-        seeds: of the tasks.
-        reporter: told in one line.
     """
     protocol = shared.plan.protocol
     left = [networks_left(cell, protocol, seeds) for cell in cells]
-    rates, tasks = sum(one.rates for one in left), sum(one.tasks for one in left)
+    rates, tasks = sum(networks.rates for networks in left), sum(networks.tasks for networks in left)
     if not rates + tasks:
         return
     with reporter.task("measuring a few steps", None):
-        counts = [one.rates + one.tasks for one in left]
+        counts = [networks.rates + networks.tasks for networks in left]
         seconds = sum(count * _seconds(cell, shared) for cell, count in zip(cells, counts, strict=True) if count)
     chosen = f", {rates:,} of them to choose learning rates (--lr sets one)" if rates else ""
     more = "" if protocol.lr is not None else ", more where the best learning rate is not soon found"

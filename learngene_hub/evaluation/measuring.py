@@ -26,12 +26,7 @@ THREADS = 1  # of every network, however many workers there are, since they chan
 
 @dataclass(frozen=True)
 class Source:
-    """The images of one role.
-
-    Attributes:
-        data: where they come from.
-        classes: their names, at least one.
-    """
+    """Where the images of one role come from, and the names of their classes, at least one."""
 
     data: DataSource
     classes: tuple[str, ...]
@@ -86,10 +81,7 @@ class Unit:
 class EvaluationData:
     """What all networks of an evaluation look at; the data that workers share.
 
-    Attributes:
-        plan: what the networks have in common.
-        images: role -> its images.
-        pairs: every start with the kind of network that inherits it.
+    `pairs` are every start with every kind of network that inherits it.
     """
 
     plan: Plan
@@ -177,10 +169,7 @@ class EvaluationData:
 class MeasureTask:
     """One network to be measured, by one thread: a task for whatever engine there is.
 
-    Attributes:
-        pair: its index in the pairs of the shared data.
-        unit: its task and learning rate.
-        precision: of convolutions and products, whatever is best where it is measured.
+    `pair` is its index in the pairs of the shared data; `precision` holds, whatever is best where it is measured.
     """
 
     pair: int

@@ -30,15 +30,9 @@ def make_results(
     seeds: Sequence[int],
     environment: Mapping[str, str | int],
 ) -> Results:
-    """The results of an evaluation.
+    """The results of an evaluation on classes of the data set `data`; leads are those of the first candidate.
 
-    Args:
-        candidates: the genes; leads are those of the first.
-        judged: every start in every kind of descendant, with its score.
-        plan: what all had in common.
-        data: name of the data set of the classes that judge.
-        seeds: of the tasks.
-        environment: versions and hardware, of whoever measured.
+    `judged` is every start in every kind of descendant, with its score; `environment` tells versions and hardware.
     """
     protocol = plan.protocol
     bodies = dict.fromkeys(cell.body for cell, _ in judged)
@@ -115,6 +109,8 @@ def _start_result(cell: Cell, score: Scored, *, scratch: Scored, gene: Scored, f
     state, accuracies = network.state_dict(), score.accuracies
     parts = {} if start.genome is None else inherited_parts(state, network.structure, start.genome)
     inherited = sum(part.numel() for part in parts.values())
+    gain = {name: paired(values, scratch.accuracies[name]) for name, values in accuracies.items()}
+    lead = {name: paired(gene.accuracies[name], values) for name, values in accuracies.items()}
     return StartResult(
         start=start.name,
         description=start.description,
@@ -123,10 +119,6 @@ def _start_result(cell: Cell, score: Scored, *, scratch: Scored, gene: Scored, f
         inherited=inherited / network.structure.parameters(in_chans=network.in_chans),
         cost=start.cost,
         measures={name: measure(values) for name, values in accuracies.items()},
-        gain={}
-        if start.name == SCRATCH
-        else {name: paired(values, scratch.accuracies[name]) for name, values in accuracies.items()},
-        lead={}
-        if start.name == first_gene
-        else {name: paired(gene.accuracies[name], values) for name, values in accuracies.items()},
+        gain={} if start.name == SCRATCH else gain,
+        lead={} if start.name == first_gene else lead,
     )

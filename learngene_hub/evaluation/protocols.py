@@ -105,16 +105,7 @@ class Protocol:
         return replace(self, **changes, changed=tuple(sorted({*self.changed, *changes} - {"tasks"})))
 
 
-_FEW_SHOT = Protocol(
-    name="few-shot",
-    version=3,
-    ways=5,
-    shots=20,
-    queries=100,
-    tasks=34,
-    steps=60,
-    measured_at=(60,),
-)
+_FEW_SHOT = Protocol(name="few-shot", version=3, ways=5, shots=20, queries=100, tasks=34, steps=60, measured_at=(60,))
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
@@ -180,9 +171,7 @@ def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         LearngeneError: there is no such baseline.
     """
-    wanted = tuple(
-        dict.fromkeys(baseline for name in names for baseline in (BASELINE_NAMES if name == "all" else (name,)))
-    )
+    wanted = tuple(dict.fromkeys(each for name in names for each in (BASELINE_NAMES if name == "all" else (name,))))
     for name in wanted:
         if name not in BASELINE_NAMES:
             expected = f"expected all, or some of {', '.join(BASELINE_NAMES)}{did_you_mean(name, BASELINE_NAMES)}"

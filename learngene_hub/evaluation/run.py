@@ -41,10 +41,7 @@ PRETRAINED_FOLDER = "pretrained"
 class Descendants:
     """Which networks inherit: every combination; an empty field stands for the gene's own.
 
-    Attributes:
-        networks: names of the gene's family.
-        widths: factors on the channels of every layer.
-        depths: as the network counts them.
+    Widths are factors on the channels of every layer.
     """
 
     networks: tuple[str, ...] = ()
@@ -113,10 +110,8 @@ def evaluate(
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     target = Target(str(target)) if isinstance(target, str | Path) else target
-    wanted, local_device = (
-        check_baselines(baselines),
-        pick_device(device) if engine.name == "local" else torch.device("cpu"),
-    )
+    wanted = check_baselines(baselines)
+    local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
@@ -127,10 +122,7 @@ def evaluate(
         )
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
-    starts = [
-        scratch(),
-        *(learngene(candidate.gene, candidate.start, flops=candidate.flops) for candidate in candidates),
-    ]
+    starts = [scratch(), *(learngene(gene.gene, gene.start, flops=gene.flops) for gene in candidates)]
     for body, start in product(bodies, starts):
         fit(body, start)  # before long work: a gene that does not fit is an error
     own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
@@ -141,11 +133,8 @@ def evaluate(
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        old = (
-            None
-            if folder is None
-            else _earlier(folder, name, candidates, protocol, {*(one.name for one in starts), *wanted})
-        )
+        names = {*(start.name for start in starts), *wanted}
+        old = None if folder is None else _earlier(folder, name, candidates, protocol, names)
         with reporter.task("looking for images", None):
             plan = _plan(candidates, protocol, data, target, local_device, reporter)
         if old is not None:
@@ -307,13 +296,11 @@ def _checked(plan: Plan, reporter: Reporter) -> Protocol:
         LearngeneError: there are too few classes or images.
     """
     _check_ways(plan, reporter)
-    counts = [
-        (found.get(name, 0), name)
-        for source in plan.sources.values()
-        if is_at_hand(source.data)
-        for found in [count_images(source.data, reporter=reporter)]
-        for name in source.classes
-    ]
+    counts: list[tuple[int, str]] = []
+    for source in plan.sources.values():
+        if is_at_hand(source.data):
+            images = count_images(source.data, reporter=reporter)
+            counts += [(images.get(name, 0), name) for name in source.classes]
     return _with_room(plan.protocol, *min(counts), reporter) if counts else plan.protocol
 
 

@@ -28,17 +28,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Scored:
-    """What was found of one cell.
-
-    Attributes:
-        lr: learning rate it was measured at.
-        tuning: learning rate -> mean accuracy on held-out classes.
-        accuracies: measure -> accuracies on the classes that judge, one a task, seed by seed.
-    """
+    """What was measured of one cell, and at which learning rate."""
 
     lr: float
-    tuning: Mapping[float, float]
-    accuracies: Mapping[str, list[float]]
+    tuning: Mapping[float, float]  # learning rate -> mean accuracy on held-out classes
+    accuracies: Mapping[str, list[float]]  # measure -> those on the classes that judge, one a task, seed by seed
 
 
 Job = tuple[Cell, Unit]
@@ -96,10 +90,7 @@ def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[flo
     """Learning rates to try next, in a climb from the middle one: the neighbours of the best; none, once it beats them.
 
     Where accuracy has one peak over the rates, the climb ends there; where it has several, at one of them (ours).
-
-    Args:
-        tried: learning rate -> accuracy.
-        rates: those there are, in any order.
+    `tried` has the accuracy at each rate so far.
 
     >>> next_rates({}, [0.1, 0.2, 0.4, 0.8, 1.6])
     [0.2, 0.4, 0.8]

@@ -73,12 +73,7 @@ def shown(record: DataRecord, target: Target | None) -> DataRecord:
 
 
 def sources_of(
-    records: Sequence[DataRecord],
-    *,
-    data: str | None,
-    target: Target | None,
-    protocol: Protocol,
-    reporter: Reporter,
+    records: Sequence[DataRecord], *, data: str | None, target: Target | None, protocol: Protocol, reporter: Reporter
 ) -> dict[Role, Source]:
     """Role -> source of its images.
 
@@ -151,7 +146,7 @@ def _spared(source: Source, protocol: Protocol, target: Target, reporter: Report
             f"rates on others: give --lr, such as {SOUND_RATE}, or the gene's own images with --data, or lower --ways"
         )
     order = torch.randperm(len(names), generator=generator(0, "spared classes")).tolist()
-    chosen = {names[place] for place in order[:spare]}
+    chosen = {names[position] for position in order[:spare]}
     reporter.line(
         f"learning rates are chosen on {spare} of the {len(names)} classes of {target.name}, on which nothing is judged"
     )

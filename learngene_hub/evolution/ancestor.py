@@ -23,17 +23,11 @@ from learngene_hub.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A gene that an evolution begins from.
+    """A gene that an evolution begins from."""
 
-    Attributes:
-        name: of the gene, without the path to it.
-        gene: the gene.
-        sizes: group -> channels of all genes of the line.
-    """
-
-    name: str
+    name: str  # without the path to it
     gene: Learngene
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, int]  # group -> channels of all genes of the line
 
     @property
     def normalisation(self) -> Normalisation:
@@ -49,8 +43,8 @@ class Ancestor:
     @property
     def record(self) -> AncestorRecord:
         """What a gene of its line says of it."""
-        config, place = self.gene.config, self.gene.place
-        revision = None if place is None else place.revision
+        config, located = self.gene.config, self.gene.place
+        revision = None if located is None else located.revision
         return AncestorRecord(name=self.name, revision=revision, sha256=config.sha256, origin=config.origin)
 
     def refuse_seen(self, split: ClassSplit) -> None:

@@ -30,12 +30,7 @@ from learngene_hub.workers import Step, threads
 
 @dataclass(frozen=True)
 class SharedData:
-    """What all workers of a run look at.
-
-    Attributes:
-        environment: the images.
-        critic_tasks: what critics learn, the same in every generation.
-    """
+    """What all workers of a run look at: the images, and what critics learn in every generation."""
 
     environment: Environment
     critic_tasks: tuple[Task, ...]
@@ -56,13 +51,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class AncestryTask:
-    """One individual to be raised and scored, as a task for a worker.
+    """Individual `number`, from 0, of a generation, to be raised and scored, as a task for a worker.
 
-    Attributes:
-        plan: of its generation.
-        number: of the individual in it, from 0.
-        parent: gene that it inherits; None: nothing.
-        sizes: group -> channels of its own gene.
+    Its own gene has `sizes`, group -> channels; it inherits the gene `parent`, if any.
     """
 
     plan: GenerationPlan
@@ -119,7 +110,9 @@ class AncestryTask:
         )
         network = self._newborn(shared, len(task.classes))
         batches = support_batches(base, task, plan.training.optimisation.batch_size, self._draws("ancestry batches"))
-        inherited = _inherited(network, self.parent)
+        inherited: list[Tensor] = []  # views of what the weights have from the parent
+        if self.parent is not None:
+            inherited += inherited_parts(dict(network.named_parameters()), network.structure, self.parent).values()
         loss = train(network, batches, plan.training, inherited=inherited, on_step=on_step)
         if math.isnan(loss):
             return None, loss
@@ -153,10 +146,3 @@ class AncestryTask:
 
     def _draws(self, purpose: str) -> torch.Generator:
         return generator(self.plan.seed, purpose, self.plan.generation, self.number)
-
-
-def _inherited(network: LearngeneNetwork, parent: Genome | None) -> list[Tensor]:
-    """Views of what the weights of `network` have from `parent`."""
-    if parent is None:
-        return []
-    return list(inherited_parts(dict(network.named_parameters()), network.structure, parent).values())

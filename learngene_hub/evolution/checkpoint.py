@@ -29,7 +29,7 @@ from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import ancestor_body, gene_shape, network_body, recipe_channels
 from learngene_hub.gene.config import MOST_WIDTH
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
-from learngene_hub.genome.birth import Body, body_channels
+from learngene_hub.genome.birth import body_channels
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
@@ -127,21 +127,21 @@ class _SearchRow(_Part):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         everyone = (*self.shapes, *self.finalists, self.even, self.best)
-        if {len(one.channels) for one in everyone} | {len(self.channels)} != {len(self.groups)}:
+        if {len(shape.channels) for shape in everyone} | {len(self.channels)} != {len(self.groups)}:
             raise ValueError("a shape has not one number for each group")
         if self.best.fitness is None or self.best not in (*self.finalists, self.even):
             raise ValueError("the best shape is none of the finalists")
-        born = [one.generation for one in self.shapes]
+        born = [shape.generation for shape in self.shapes]
         if born[0] != 0 or not all(later - earlier in {0, 1} for earlier, later in pairwise(born)):
             raise ValueError("the generations of the shapes are not 0, 1, 2...")
-        if all(one.fitness is None for one in self.shapes if one.generation == 0):
+        if all(shape.fitness is None for shape in self.shapes if shape.generation == 0):
             raise ValueError("every shape of the first generation failed")
         known = {self.even.id}
-        for one in self.shapes:
-            if not known.issuperset(one.parents):
-                raise ValueError(f"shape {one.id} descends from none that was there before")
-            known.add(one.id)
-        if self.even.parents or not known.issuperset(one.id for one in self.finalists):
+        for shape in self.shapes:
+            if not known.issuperset(shape.parents):
+                raise ValueError(f"shape {shape.id} descends from none that was there before")
+            known.add(shape.id)
+        if self.even.parents or not known.issuperset(shape.id for shape in self.finalists):
             raise ValueError("a finalist is none of the shapes")
         return self
 
@@ -195,35 +195,27 @@ class RunInputs:
 def check_room_for(out: Path, recipe: Recipe, ancestor: Ancestor | None = None) -> None:
     """Do nothing, unless the disk of `out` has no room for a run of `recipe`, less what is there of it already.
 
-    Args:
-        out: folder of the run.
-        recipe: of it.
-        ancestor: gene that the line begins from.
-
     Raises:
         StorageError: it has not.
     """
     gene = sum(tensor.nbytes for tensor in gene_shape(recipe, line_channels(recipe, ancestor)).values())
-    searched = _whole_bytes(ancestor_body(recipe)) if recipe.gene.shape == "evolve" else 0
+    searched = 0  # bytes of the whole network whose slices are compared
+    if recipe.gene.shape == "evolve":
+        body = ancestor_body(recipe)
+        structure = plan_structure(body.network, width=body.width, depth=body.depth)
+        searched = 4 * structure.parameters(in_chans=body.in_chans)
     there = sum(file.lstat().st_size for file in (out / STATE_FOLDER).rglob("*"))
     needed = (POOLS * recipe.evolution.pool_size + 1) * gene + searched + MORE_ROOM
     files.check_room(out, needed - there, "the run")
-
-
-def _whole_bytes(body: Body) -> int:
-    """Of all kernels of a network."""
-    structure = plan_structure(body.network, width=body.width, depth=body.depth)
-    return 4 * structure.parameters(in_chans=body.in_chans)
 
 
 def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inputs: RunInputs) -> None:
     """Save `state` with the dumped `recipe` and the inputs it belongs to; those of the generation before stay."""
     folder = out / STATE_FOLDER
     pool = folder / _pool_name(state.generation)
+    tensors = {f"{member.id}/{name}": t for member in state.pool for name, t in member.genome.tensors.items()}
     with atomic_path(pool) as path:
-        sha256 = write_tensors(
-            path, {f"{one.id}/{name}": t for one in state.pool for name, t in one.genome.tensors.items()}
-        )
+        sha256 = write_tensors(path, tensors)
     record = {
         "generation": state.generation,
         "next_id": state.next_id,
@@ -248,16 +240,12 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inpu
 
 @dataclass(frozen=True)
 class Saved:
-    """A state with the dumped recipe and the inputs that it belongs to.
-
-    Attributes:
-        is_checked: whether it carries its checksum, as those of older versions do not.
-    """
+    """A state with the dumped recipe and the inputs that it belongs to."""
 
     state: EvolutionState
     recipe: dict[str, Any]
     inputs: RunInputs
-    is_checked: bool
+    is_checked: bool  # whether it carries its checksum, as those of older versions do not
 
 
 def load_state(out: Path) -> Saved:
@@ -303,7 +291,7 @@ def _is_checked(content: bytes) -> bool:
 def _pool_content(
     record: _StateRecord, shapes: Sequence[Mapping[str, tuple[int, ...]]], folder: Path, out: Path
 ) -> bytes:
-    most = sum(MOST_HEADER + 4 * sum(map(math.prod, one.values())) for one in shapes)
+    most = sum(MOST_HEADER + 4 * sum(map(math.prod, gene.values())) for gene in shapes)
     content = _own_file(folder / record.pool_file, out, most=most)
     if hashlib.sha256(content).hexdigest() != record.pool_sha256:
         raise ValueError(f"{record.pool_file} was altered since it was saved")
@@ -312,11 +300,10 @@ def _pool_content(
 
 def _go_on(folder: Path) -> str:
     """What to do about a damaged state."""
-    anew = "start again with another --out"
-    before = folder / BEFORE_NAME
-    return (
-        f"go on from the generation before: mv {before} {folder / STATE_NAME}; or {anew}" if before.exists() else anew
-    )
+    anew, before = "start again with another --out", folder / BEFORE_NAME
+    if not before.exists():
+        return anew
+    return f"go on from the generation before: mv {before} {folder / STATE_NAME}; or {anew}"
 
 
 def _pool_name(generation: int) -> str:
@@ -384,10 +371,10 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Seque
     known: set[int] = set()
     for row in rows:
         born = everyone(row)
-        parents = {parent for one in row["individuals"] for parent in one["parents"]}
+        parents = {parent for record in row["individuals"] for parent in record["parents"]}
         recombined = set(row["recombinant"]["parents"]) if row.get("recombinant") else set()
         missing = parents - known
-        known |= {one["id"] for one in born if one["fitness"] is not None}
+        known |= {record["id"] for record in born if record["fitness"] is not None}
         if missing := missing | (({row["best_id"]} | recombined) - known):
             raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
     if missing := set(members) - known:
@@ -396,7 +383,10 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Seque
 
 def _own_file(path: Path, out: Path, *, most: int) -> bytes:
     """Content of a file of the run."""
-    _check_own(path, out)
+    if leads_out(path, out):
+        raise ValueError(f"{path.name} is a link out of {out}, or is not there")
+    if not path.is_file():
+        raise ValueError(f"{path.name}: expected a file, found a folder, pipe or device")
     return read_file(path, most=most)
 
 
@@ -404,7 +394,7 @@ def _shapes(record: _StateRecord) -> list[dict[str, tuple[int, ...]]]:
     """For each member of the pool, tensor name -> shape."""
     recipe = Recipe.from_mapping(record.recipe)
     body, given = network_body(recipe), recipe_channels(recipe)
-    most, pool = body_channels(body), [one.sizes or given for one in record.pool]
+    most, pool = body_channels(body), [member.sizes or given for member in record.pool]
     for sizes in pool:
         for group, size in sizes.items():
             if size > most.get(group, 0):
@@ -412,13 +402,6 @@ def _shapes(record: _StateRecord) -> list[dict[str, tuple[int, ...]]]:
     return [
         plan_structure(body.network, depth=body.depth, channels=sizes).shapes(in_chans=body.in_chans) for sizes in pool
     ]
-
-
-def _check_own(path: Path, out: Path) -> None:
-    if leads_out(path, out):
-        raise ValueError(f"{path.name} is a link out of {out}, or is not there")
-    if not path.is_file():
-        raise ValueError(f"{path.name}: expected a file, found a folder, pipe or device")
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
@@ -451,13 +434,13 @@ def _members(
     Raises:
         ValueError: a gene has other tensors, or values that are not finite; or two members are one.
     """
-    if len({one.id for one in record.pool}) < len(record.pool):
+    if len({member.id for member in record.pool}) < len(record.pool):
         raise ValueError("two members of the pool have one id")
     for tensor in tensors.values():
         if tensor.dtype != torch.float32 or not math.isfinite(tensor.sum()):
             raise ValueError("a gene of the pool has values that are not finite numbers")
     sizes = recipe_channels(Recipe.from_mapping(record.recipe))
-    return tuple(_individual(one, expected, tensors, sizes) for one, expected in zip(record.pool, shapes, strict=True))
+    return tuple(_individual(member, gene, tensors, sizes) for member, gene in zip(record.pool, shapes, strict=True))
 
 
 def _individual(

@@ -18,14 +18,9 @@ from learngene_hub.training.loop import Precision, Training, measure_statistics,
 def measured_alone(
     gene: Genome, body: Body, images: Iterable[Tensor], precision: Precision, device: torch.device
 ) -> Genome:
-    """The same gene with batch norms that know what it computes alone, since that is what is handed on (ours).
+    """The same `gene`, of networks of `body`, with batch norms that know what it computes alone on `images` (ours).
 
-    Args:
-        gene: its kernels.
-        body: of the networks it comes from.
-        images: batches over which the norms are measured.
-        precision: of convolutions.
-        device: of the images.
+    That is what is handed on.
     """
     thin = placed(gene_network(body, gene.sizes, num_classes=0), device)
     thin.load_state_dict(thin.state_dict() | dict(gene.tensors))

@@ -19,7 +19,7 @@ from learngene_hub.evolution.plan import (
     gene_shape,
     network_body,
     pick_precision,
-    plan_generation,
+    plan_line,
     plan_search,
 )
 from learngene_hub.gene.config import Dtype
@@ -94,7 +94,7 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     full = _full_network(body)
     with torch.device("meta"):
         thin = gene_network(body, channels, num_classes=0)
-    plans, size = _plans(recipe, precision), recipe.data.image_size
+    plans, size = plan_line(recipe, precision=precision), recipe.data.image_size
     line = sum(plan.images for plan in plans)
     rate = _images_per_second(plans[-1], size, device)
     search = _search(recipe, precision)
@@ -123,12 +123,12 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
 def evolution_images(recipe: Recipe) -> int:
     """Training images of `recipe`, those of its search and of all critics included."""
     search = _search(recipe, "float32")
-    return sum(plan.images for plan in _plans(recipe, "float32")) + (search.images if search else 0)
+    return sum(plan.images for plan in plan_line(recipe, precision="float32")) + (search.images if search else 0)
 
 
 def evolution_flops(recipe: Recipe, body: Body) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
-    images = sum(plan.images for plan in _plans(recipe, "float32"))
+    images = sum(plan.images for plan in plan_line(recipe, precision="float32"))
     return images * training_flops(_full_network(body), recipe.data.image_size) + _search_flops(recipe)
 
 
@@ -137,13 +137,6 @@ def _search_flops(recipe: Recipe) -> float:
     if search is None:
         return 0.0
     return search.images * training_flops(_full_network(search.ancestor.body), recipe.data.image_size)
-
-
-def _plans(recipe: Recipe, precision: Precision) -> list[GenerationPlan]:
-    return [
-        plan_generation(recipe, generation, precision=precision, threads=torch.get_num_threads())
-        for generation in range(recipe.evolution.generations)
-    ]
 
 
 def _search(recipe: Recipe, precision: Precision) -> SearchPlan | None:

@@ -67,15 +67,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Supply:
-    """The images of a recipe, counted without decoding one.
-
-    Attributes:
-        base: number of base classes.
-        held_out: number of held-out classes.
-        novel: number of novel classes.
-        fewest: images of the smallest base or held-out class.
-        most: images of the largest of them.
-    """
+    """How many classes a recipe has, and images their smallest and largest that is not novel; none is decoded."""
 
     base: int
     held_out: int
@@ -94,16 +86,7 @@ def load_environment(
     reporter: Reporter,
     normalisation: Normalisation | None = None,
 ) -> Environment:
-    """Load base and held-out images onto `device`.
-
-    Args:
-        source: where they are.
-        split: their classes.
-        padding: pixels of it, of batches.
-        flip: whether these are mirrored.
-        device: that they are put on.
-        reporter: told of progress.
-        normalisation: theirs; None: measured on the base images.
+    """Load base and held-out images onto `device`; the `normalisation`, if none is given, is measured on base images.
 
     Raises:
         DataError: the source cannot be read, or lacks classes of the split.
@@ -135,10 +118,6 @@ def data_source(recipe: Recipe) -> DataSource:
 def class_split(recipe: Recipe, reporter: Reporter) -> ClassSplit:
     """The base, held-out and novel classes of `recipe`: the published ones of a preset that has them, else its own.
 
-    Args:
-        recipe: that says where the images are.
-        reporter: told how large a data set of the Hub is, and how far its download is.
-
     Raises:
         DataError: the source cannot be read, or lacks these classes, or as many.
     """
@@ -155,11 +134,7 @@ def class_split(recipe: Recipe, reporter: Reporter) -> ClassSplit:
 
 
 def take_stock(recipe: Recipe, ancestor: Ancestor | None = None) -> Supply | None:
-    """What there is for `recipe`; None if its images are on the Hub, which is not asked.
-
-    Args:
-        recipe: what needs them.
-        ancestor: gene that its line begins from.
+    """What there is for `recipe`, whose line begins from `ancestor`; None if it is on the Hub, which is not asked.
 
     Raises:
         DataError: the images cannot be read, or do not suffice; or the gene knows classes that are to be new to it.
@@ -176,12 +151,7 @@ def take_stock(recipe: Recipe, ancestor: Ancestor | None = None) -> Supply | Non
 
 
 def check_supply(recipe: Recipe, split: ClassSplit, images: Mapping[str, int]) -> None:
-    """Do nothing, unless a class has too few images.
-
-    Args:
-        recipe: what needs them.
-        split: its classes.
-        images: class -> its images; a class that is not named has none.
+    """Do nothing, unless a class of `split` has too few `images` for `recipe`; one that is not named has none.
 
     Raises:
         DataError: a base or held-out class has too few images; it names the keys of the recipe.
@@ -207,10 +177,10 @@ def _require(
     if not short:
         return
     fewest = sorted(short, key=lambda name: short[name])[:NAMED]
-    found = ", ".join(f"{short[name]} of {name!r}" for name in fewest)
+    few = ", ".join(f"{short[name]} of {name!r}" for name in fewest)
     more = f" and fewer than {least} of {len(short) - NAMED} other classes" if len(short) > NAMED else ""
     remedy = f"raise data.images_per_class={cap}" if cap in short.values() else "add images"
     raise DataError(
-        f"{asked} {least} image{'s' if least > 1 else ''} of every {role} class, found {found}{more}: "
+        f"{asked} {least} image{'s' if least > 1 else ''} of every {role} class, found {few}{more}: "
         f"{remedy}, lower these numbers, or choose other classes with data.classes"
     )

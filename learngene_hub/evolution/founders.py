@@ -24,13 +24,7 @@ MOST_GENE, MOST_RECORD = 10**9, 10**5  # bytes
 
 @dataclass(frozen=True)
 class Founder:
-    """A founder, and what it took.
-
-    Attributes:
-        outcome: its gene, loss and fitness.
-        seconds: wall time of the run that raised it.
-        engine: of that run, as a row of its metrics says.
-    """
+    """A founder, and what it took: wall time, and the engine as a row of the metrics of its run says it."""
 
     outcome: Outcome
     seconds: float

@@ -74,10 +74,7 @@ def next_generation(
 
 
 def _raised(
-    tasks: Sequence[AncestryTask],
-    workers: Pool[SharedData],
-    bar: Bar,
-    founders: Founders | None,
+    tasks: Sequence[AncestryTask], workers: Pool[SharedData], bar: Bar, founders: Founders | None
 ) -> tuple[list[Outcome], Mapping[str, Any], float]:
     """What the `tasks` leave, the engine that did them, and the seconds that another run spent on a kept founder."""
     plan = tasks[0].plan
@@ -112,8 +109,8 @@ def _parents(pool: Sequence[Individual], plan: GenerationPlan) -> Sequence[Indiv
     if not pool:
         return [None] * plan.individuals
     if plan.generation <= plan.selection.founders:
-        return [max(pool, key=lambda one: one.id)] * plan.individuals
-    scores = torch.tensor([max(one.score, 1e-9) for one in pool])
+        return [max(pool, key=lambda member: member.id)] * plan.individuals
+    scores = torch.tensor([max(member.score, 1e-9) for member in pool])
     draws = generator(plan.seed, "parents", plan.generation)
     return [pool[int(i)] for i in torch.multinomial(scores, plan.individuals, replacement=True, generator=draws)]
 
@@ -130,7 +127,7 @@ def _individual(id_: int, parent: Individual | None, outcome: Outcome, generatio
 def _select(born: Sequence[Individual], plan: GenerationPlan) -> list[Individual]:
     """The survivors: winners of tournaments, or everybody alive where the recipe wants no selection."""
     winners = tournament(
-        torch.tensor([one.fitness for one in born]),
+        torch.tensor([individual.fitness for individual in born]),
         size=plan.selection.tournament_size,
         generator=generator(plan.seed, "tournament", plan.generation),
     )
@@ -142,46 +139,46 @@ def _update_pool(
 ) -> tuple[Individual, ...]:
     """The gene pool with its new scores, best first, cut to size; ancestors that left it are forgotten."""
     scores = update_scores(
-        {one.id: one.score for one in pool},
-        {one.id: one.fitness if selection.by_fitness else 1.0 for one in survivors},
-        {one.id: one.ancestors for one in survivors},
+        {member.id: member.score for member in pool},
+        {winner.id: winner.fitness if selection.by_fitness else 1.0 for winner in survivors},
+        {winner.id: winner.ancestors for winner in survivors},
         decay=selection.decay,
         credit=selection.credit,
     )
-    founders = {one.id for one in survivors if one.generation < selection.founders}
-    ranked = sorted((*pool, *survivors), key=lambda one: (-scores[one.id], -one.id))
+    founders = {winner.id for winner in survivors if winner.generation < selection.founders}
+    ranked = sorted((*pool, *survivors), key=lambda member: (-scores[member.id], -member.id))
     # a founder enters whatever its score, else its line would break
-    kept = {one.id for one in sorted(ranked, key=lambda one: one.id not in founders)[: selection.pool_size]}
+    kept = {member.id for member in sorted(ranked, key=lambda each: each.id not in founders)[: selection.pool_size]}
     return tuple(
-        replace(one, score=scores[one.id], ancestors={i: s for i, s in one.ancestors.items() if i in kept})
-        for one in ranked
-        if one.id in kept
+        replace(member, score=scores[member.id], ancestors={i: s for i, s in member.ancestors.items() if i in kept})
+        for member in ranked
+        if member.id in kept
     )
 
 
 def _metrics_row(
     after: EvolutionState, born: Sequence[Individual], outcomes: Sequence[Outcome], survivors: Sequence[Individual]
 ) -> dict[str, Any]:
-    alive = [one for one in born if not math.isnan(one.fitness)]
-    surviving = {one.id for one in survivors}
-    best = max(alive, key=lambda one: one.fitness)
+    alive = [individual for individual in born if not math.isnan(individual.fitness)]
+    surviving = {individual.id for individual in survivors}
+    best = max(alive, key=lambda individual: individual.fitness)
     return {
         "generation": after.generation - 1,
         "best": best.fitness,
-        "mean": sum(one.fitness for one in alive) / len(alive),
+        "mean": sum(individual.fitness for individual in alive) / len(alive),
         "best_id": best.id,
         "failed": len(born) - len(alive),
         "individuals": [
             {
-                "id": one.id,
-                "parents": list(one.parents),
-                "fitness": _or_none(one.fitness),
-                "survived": one.id in surviving,
+                "id": individual.id,
+                "parents": list(individual.parents),
+                "fitness": _or_none(individual.fitness),
+                "survived": individual.id in surviving,
                 "loss": _or_none(outcome.loss),
             }
-            for one, outcome in zip(born, outcomes, strict=True)
+            for individual, outcome in zip(born, outcomes, strict=True)
         ],
-        "pool": [one.id for one in after.pool],
+        "pool": [member.id for member in after.pool],
         "images": after.images,
         "seconds": round(after.seconds, 3),
     }

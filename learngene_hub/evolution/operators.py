@@ -1,4 +1,4 @@
-"""The genetic operators: pure functions from tensors, shapes and numbers to new ones."""
+"""The genetic operators: pure functions from tensors, shapes and numbers to new ones; generators are on the CPU."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,11 +40,7 @@ def exchange(
 ) -> dict[str, Tensor]:
     """The orders that `mutate` draws: group -> `(channels,)` int64, in which some gene channels are no longer gene's.
 
-    Args:
-        groups: all channels, in forward order.
-        sizes: group -> channels that are gene.
-        rate: see `mutate`.
-        generator: see `mutate`.
+    All arguments are those of `mutate`; `groups` are in forward order.
     """
     return {
         name: group.channels_of(_exchange(group.size // group.unit, sizes[name] // group.unit, rate, generator))
@@ -72,13 +68,7 @@ def random_shapes(space: ShapeSpace, *, seed: int) -> Iterator[dict[str, int]]:
 
 
 def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
-    """The same shape with its fractions multiplied by a random curve, then fitted to the budget (ours).
-
-    Args:
-        shape: to be changed.
-        space: of shapes, with their budget.
-        generator: source of the draws, on the CPU.
-    """
+    """The same shape with its fractions multiplied by a random curve, then fitted to the budget (ours)."""
     fractions = space.fractions(shape)
     heights = SPREAD * torch.randn(KNOTS, generator=generator, dtype=torch.float64)
     factors = _curve(heights.tolist(), list(fractions))
@@ -86,19 +76,13 @@ def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator)
 
 
 def recombine_shapes(first: Shape, second: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
-    """A child of two shapes: the fractions of one up to a random group, then those of the other, fitted to the budget.
+    """A child of two shapes: the fractions of `first` up to a random group, then those of `second`, one or more.
 
-    One-point crossover (ours).
-
-    Args:
-        first: gives the first groups.
-        second: gives the others, at least one.
-        space: of shapes, with their budget.
-        generator: source of the draws, on the CPU.
+    They are fitted to the budget. One-point crossover (ours).
     """
     mine, theirs = space.fractions(first), space.fractions(second)
     point = int(torch.randint(1, max(2, len(mine)), (), generator=generator))
-    return space.fitted({name: mine[name] if place < point else theirs[name] for place, name in enumerate(mine)})
+    return space.fitted({name: mine[name] if number < point else theirs[name] for number, name in enumerate(mine)})
 
 
 def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Tensor:
@@ -171,8 +155,8 @@ def _exchange(total: int, kept: int, rate: float, generator: torch.Generator) ->
 def _curve(heights: Sequence[float], names: Sequence[str]) -> dict[str, float]:
     """Exponentials of the straight lines between `heights`, which stand at equal distances along `names`."""
     values = {}
-    for place, name in enumerate(names):
-        at = place * (len(heights) - 1) / max(len(names) - 1, 1)
+    for number, name in enumerate(names):
+        at = number * (len(heights) - 1) / max(len(names) - 1, 1)
         left = min(int(at), len(heights) - 2)
         values[name] = math.exp(heights[left] + (at - left) * (heights[left + 1] - heights[left]))
     return values

@@ -112,10 +112,10 @@ def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
 def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord, ...]:
     """The individual `id_` and all its ancestors, youngest first."""
     line = line_of(id_, rows)
-    found = [
-        LineageRecord(generation=row["generation"], **{key: one[key] for key in ("id", "parents", "fitness")})
+    members = [
+        LineageRecord(generation=row["generation"], **{key: record[key] for key in ("id", "parents", "fitness")})
         for row in rows
-        for one in everyone(row)
-        if one["id"] in line
+        for record in everyone(row)
+        if record["id"] in line
     ]
-    return tuple(sorted(found, key=lambda one: -one.id))
+    return tuple(sorted(members, key=lambda member: -member.id))

@@ -17,14 +17,11 @@ from learngene_hub.report.lineage import everyone
 
 
 def write_page(source: str, page: Path | None = None) -> Path:
-    """Write the page of a run, also of one that is not done, or of the evolution that made a gene.
+    """Write the page of a run, also of one that is not done, or of the evolution that made a gene; its path.
 
     Args:
         source: folder of a run, or a gene as `Learngene.from_pretrained` takes it.
         page: HTML file to write; None: `evolution.html` in the run, or here for a gene.
-
-    Returns:
-        Path of the page.
 
     Raises:
         RunError: nothing is known of the evolution.
@@ -36,7 +33,7 @@ def write_page(source: str, page: Path | None = None) -> Path:
     if not past.rows:
         raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
     check_lineages(past.rows, Path(source) / METRICS_NAME)
-    alive = {one["id"] for row in past.rows for one in everyone(row) if one["fitness"] is not None}
+    alive = {record["id"] for row in past.rows for record in everyone(row) if record["fitness"] is not None}
     if past.chosen not in alive:
         raise RunError(f"{source}: expected a row of {METRICS_NAME} that tells of individual {past.chosen}, found none")
     page = page or past.page
@@ -70,9 +67,10 @@ def _run(folder: Path) -> _Past | None:
 
 def _gene(source: str) -> _Past:
     """The evolution of a gene, as its folder tells it."""
-    place = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME,))
-    folder, origin = place.folder, read_config(place.folder, place.files).origin
+    located = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME,))
+    folder, files = located.folder, located.files
+    origin = read_config(folder, files).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved")
-    rows = read_metrics(folder) if place.files is None else metrics_rows(place.files.get(METRICS_NAME, b""))
+    rows = read_metrics(folder) if files is None else metrics_rows(files.get(METRICS_NAME, b""))
     return _Past(rows, origin.recipe, origin, Path(EVOLUTION_NAME))

@@ -26,15 +26,9 @@ STATISTICS_BATCHES = 5  # at most, in the life of a shape: those of the line get
 
 @dataclass(frozen=True)
 class AncestryPlan:
-    """How the ancestry networks of one generation live.
+    """How the ancestry networks of one generation live: see `AncestrySection`; `threads` of torch are for one network.
 
-    Attributes:
-        ways: base classes of the task of one life.
-        images_per_class: images of each class in it; None: all.
-        training: optimiser, steps, rates.
-        mutation_rate: see `learngene_hub.evolution.operators.mutate`.
-        statistics_batches: over which the gene's batch norms are measured at extraction.
-        threads: torch's, for one network.
+    `statistics_batches` are those over which the gene's batch norms are measured at extraction.
     """
 
     ways: int
@@ -47,15 +41,9 @@ class AncestryPlan:
 
 @dataclass(frozen=True)
 class CriticPlan:
-    """How critics live, the same in every generation, so that fitness is a function of the gene.
+    """How critics live, the same in every generation, so that fitness is a function of the gene: see `CriticSection`.
 
-    Attributes:
-        ways: held-out classes of a task.
-        shots: training images of each class.
-        queries: test images of each class.
-        tasks: for each learngene.
-        training: optimiser and steps.
-        threads: torch's, for one network.
+    `tasks` are for each learngene, `threads` of torch for one network.
     """
 
     ways: int
@@ -73,15 +61,12 @@ class CriticPlan:
 
 @dataclass(frozen=True)
 class SelectionPlan:
-    """Who survives, and who is inherited from.
+    """Who survives, and who is inherited from: see `EvolutionSection`.
 
     Attributes:
         founders: first generations that raise a single line.
         by_fitness: False: everybody survives and counts alike, an ablation.
         tournament_size: individuals a group, at most as many as are born.
-        decay: factor on the scores of the gene pool.
-        credit: share of its fitness a survivor credits per step up its lineage.
-        pool_size: learngenes kept.
     """
 
     founders: int
@@ -102,9 +87,6 @@ class GenerationPlan:
         body: what every network is built as.
         individuals: born in it.
         cross: see `learngene_hub.genome.surgery.inherit`.
-        ancestry: how ancestry networks live.
-        critics: how critics live.
-        selection: who survives.
         needs_native_precision: refuse workers that would only emulate the run's precision.
     """
 
@@ -134,14 +116,12 @@ class SearchPlan:
         ancestor: the whole network whose slices are compared.
         life: of each slice, before critics inherit it.
         fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
-        generations: of shapes.
         population: shapes that compete in a generation.
         born: shapes that are born in each generation after the first, whoever won.
         shapes: that are scored, without the finals.
         tournament_size: shapes a group.
-        critics: how critics of a shape live.
+        critics: of a shape; `final_critics` are those of a finalist.
         finalists: shapes that are raised again and scored on fresh tasks.
-        final_critics: how critics live there.
     """
 
     ancestor: GenerationPlan
@@ -172,13 +152,8 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
 
     A founder takes the steps of a whole population, so that generations cost the same, and all threads; the threads of
     a later generation are shared out among its individuals, those of critics in every generation as if the whole
-    population were there (ours). So a gene depends on the recipe and on `threads`, not on who does the work.
-
-    Args:
-        recipe: the constants.
-        generation: from 0.
-        precision: of convolutions, the same in the whole run.
-        threads: torch's on a worker's machine, to be shared out, >= 1.
+    population were there (ours). So a gene depends on the recipe and on `threads` of a worker's machine, not on who
+    does the work. The `precision` of convolutions is the same in the whole run.
     """
     evolution, is_founding = recipe.evolution, generation < recipe.evolution.founders
     individuals = 1 if is_founding else evolution.population
@@ -222,15 +197,14 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
     )
 
 
-def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: int) -> SearchPlan | None:
-    """The plan of the search for the gene's shape; None where the recipe gives the shape.
+def plan_line(recipe: Recipe, *, precision: Precision, begin: int = 0) -> list[GenerationPlan]:
+    """The plans of all generations from `begin` on, for as many threads as torch has in this process."""
+    generations, threads = range(begin, recipe.evolution.generations), torch.get_num_threads()
+    return [plan_generation(recipe, number, precision=precision, threads=threads) for number in generations]
 
-    Args:
-        recipe: the constants.
-        classes: base classes, all of which the ancestor learns.
-        precision: see `plan_generation`.
-        threads: see `plan_generation`.
-    """
+
+def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: int) -> SearchPlan | None:
+    """The plan of the search for the gene's shape, whose ancestor learns all base `classes`; None if it is given."""
     if recipe.gene.shape != "evolve":
         return None
     search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)

@@ -34,14 +34,7 @@ from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.origin import gene_config
-from learngene_hub.evolution.plan import (
-    GenerationPlan,
-    SearchPlan,
-    network_body,
-    plan_generation,
-    plan_search,
-    settle_precision,
-)
+from learngene_hub.evolution.plan import network_body, plan_line, plan_search, settle_precision
 from learngene_hub.evolution.search import FoundShape, ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
@@ -110,10 +103,13 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     ancestor = find_ancestor(recipe)
-    place = pick_device(device) if engine.name == "local" else torch.device("cpu")
+    local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
     most = max(recipe.evolution.population, recipe.search.population if recipe.gene.shape == "evolve" else 1)
-    workforce = make_engine(engine, device=device, local_device=place, most=most)
-    _tell_of_idle_workers(engine, most, reporter)
+    workforce = make_engine(engine, device=device, local_device=local_device, most=most)
+    if engine.workers is not None and engine.workers > most:
+        reporter.warn(
+            f"{most} of {engine.workers} workers will have work: one for each individual, or shape, of a generation"
+        )
     with claim(out), on_cpu():
         saved = _saved(recipe, out, resume=resume, reporter=reporter)
         recipe = recipe if saved is None else _as_begun(recipe, saved)
@@ -126,24 +122,28 @@ def evolve(
         with workforce.pool(shared, reporter) as workers:
             state = EvolutionState() if saved is None else saved.state
             with reporter.task("starting workers", None):
-                state = replace(state, precision=state.precision or settle_precision(recipe, workers))
-            truncate_metrics(out, state.generation, members=[one.id for one in state.pool])
+                precision = state.precision or settle_precision(recipe, workers)
+            state = replace(state, precision=precision)
+            truncate_metrics(out, state.generation, members=[member.id for member in state.pool])
             write_text(out / RECIPE_NAME, recipe.text)
             images = _images_hash(inputs, flip=shared.environment.base.batches.flip)
             kept = None if founders is None else Founders(Path(founders), images, reporter)
-            plans, search = _plans(recipe, state), _search_plan(recipe, state, shared)
+            plans, search = plan_line(recipe, precision=precision, begin=state.generation), None
+            if not state.generation:
+                classes, threads = len(shared.environment.split.base), torch.get_num_threads()
+                search = plan_search(recipe, classes=classes, precision=precision, threads=threads)
             total = sum(plan.images for plan in plans) + (search.images if search else 0)
             with reporter.task("evolving", total, "images") as bar:
-                found, sizes = None, line_channels(recipe, ancestor)
+                shape, sizes = None, line_channels(recipe, ancestor)
                 if search:
                     ancestors = kept or Founders(out / STATE_FOLDER, images, reporter)
-                    found = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
-                    sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(found.fractions)
-                    state = replace(state, images=found.row["images"], seconds=found.row["seconds"])
+                    shape = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
+                    sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(shape.fractions)
+                    state = replace(state, images=shape.row["images"], seconds=shape.row["seconds"])
                 genome = None if ancestor is None else ancestor.gene.genome
                 for plan in plans:
                     state, row = next_generation(state, plan, sizes, workers, bar, kept, genome)
-                    append_metrics(out, row if plan.generation else row | _first_row(found, ancestor))
+                    append_metrics(out, row if plan.generation else row | _first_row(shape, ancestor))
                     save_state(out, state, recipe.model_dump(mode="json"), inputs)
                     reporter.line(_summary(row, recipe.evolution.generations))
                     bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
@@ -151,49 +151,18 @@ def evolve(
             return _finish(state, recipe, shared, out, ancestor)
 
 
-def _first_row(found: FoundShape | None, ancestor: Ancestor | None) -> dict[str, Any]:
+def _first_row(shape: FoundShape | None, ancestor: Ancestor | None) -> dict[str, Any]:
     """What the row of the first generation tells of what came before it."""
-    entries: dict[str, Any] = {} if found is None else {"search": found.row}
+    entries: dict[str, Any] = {} if shape is None else {"search": shape.row}
     if ancestor is not None:
         entries["ancestor"] = {"name": ancestor.name, "images": ancestor.record.images}
     return entries
 
 
-def _plans(recipe: Recipe, state: EvolutionState) -> list[GenerationPlan]:
-    """Those of all generations that are left."""
-    assert state.precision is not None
-    threads = torch.get_num_threads()
-    return [
-        plan_generation(recipe, generation, precision=state.precision, threads=threads)
-        for generation in range(state.generation, recipe.evolution.generations)
-    ]
-
-
-def _search_plan(recipe: Recipe, state: EvolutionState, shared: SharedData) -> SearchPlan | None:
-    """That of the search that comes before the first generation; None if there is none, or it is done."""
-    assert state.precision is not None
-    classes, threads = len(shared.environment.split.base), torch.get_num_threads()
-    plan = plan_search(recipe, classes=classes, precision=state.precision, threads=threads)
-    return None if state.generation else plan
-
-
-def _tell_of_idle_workers(engine: EngineOptions, most: int, reporter: Reporter) -> None:
-    if engine.workers is not None and engine.workers > most:
-        reporter.warn(
-            f"{most} of {engine.workers} workers will have work: one for each individual, or shape, of a generation"
-        )
-
-
 def prepare(
     recipe: Recipe, *, device: torch.device, reporter: Reporter, ancestor: Ancestor | None = None
 ) -> SharedData:
-    """What the workers of an evolution of `recipe` look at; loads the images.
-
-    Args:
-        recipe: of the evolution.
-        device: for the images.
-        reporter: told of progress.
-        ancestor: gene that the line begins from.
+    """What the workers of an evolution of `recipe`, whose line begins from `ancestor`, look at; loads the images.
 
     Raises:
         DataError: the images cannot be had, or do not suffice; or the gene knows some that are to be new to it.
@@ -227,7 +196,7 @@ def prepare(
 
 def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
     origin = ancestor.gene.config.origin
-    if origin is None or not all(one.origin for one in origin.ancestors):
+    if origin is None or not all(gene.origin for gene in origin.ancestors):
         reporter.warn(
             f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; held-out and novel "
             "ones must not be among them, or accuracy on them is too high"
@@ -242,15 +211,15 @@ def _inputs(shared: SharedData) -> RunInputs:
 
 
 def _images_hash(inputs: RunInputs, *, flip: bool) -> str:
-    told: list[Any] = [inputs.classes, inputs.fingerprints, flip]
-    told += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    facts: list[Any] = [inputs.classes, inputs.fingerprints, flip]
+    facts += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
     """Refuse to go on with another ancestor or other images than `before`; warn of another number of threads."""
     if before.ancestor != now.ancestor:
-        was, here = (str((one.ancestor or {}).get("sha256"))[:12] for one in (before, now))
+        was, here = (str((inputs.ancestor or {}).get("sha256"))[:12] for inputs in (before, now))
         raise RunError(
             f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor has changed since, sha256 {here}: "
             "restore it, or give another --out"
@@ -342,8 +311,8 @@ def _finish(
 
 def _chosen(state: EvolutionState, recipe: Recipe) -> Individual:
     """The individual whose gene is the result: the fittest of the youngest, or any of them without selection."""
-    youngest = max(one.generation for one in state.pool)
-    among = sorted((one for one in state.pool if one.generation == youngest), key=lambda one: one.id)
+    last = max(member.generation for member in state.pool)
+    youngest = sorted((member for member in state.pool if member.generation == last), key=lambda member: member.id)
     if recipe.evolution.selection == "none":
-        return among[int(torch.randint(len(among), (), generator=generator(recipe.seed, "chosen")))]
-    return max(among, key=lambda one: (one.fitness, -one.id))
+        return youngest[int(torch.randint(len(youngest), (), generator=generator(recipe.seed, "chosen")))]
+    return max(youngest, key=lambda member: (member.fitness, -member.id))

@@ -155,12 +155,7 @@ def fit_best_rate(
 ) -> tuple[Fit, dict[float, float]]:
     """The best of the trainings with each of `settings.rates`, and the validation accuracy each reached.
 
-    Args:
-        newborn: makes the same untrained network at every call, on the device.
-        images: to train and to validate on.
-        settings: epochs, batches, rates, seed.
-        start: what the network starts from, as the bars say.
-        reporter: shows a bar for each rate.
+    `newborn` makes the same untrained network at every call, on the device; `start` is what it starts from, in words.
 
     Raises:
         LearngeneError: training diverged at every rate.
@@ -198,8 +193,7 @@ def fit_network(
         on_epoch(row)
         if best is None or row.val_accuracy >= best.val_accuracy:
             best, state = row, {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
-        first_best = max(log, key=lambda one: (one.val_accuracy, -one.epoch))
-        if row.epoch - first_best.epoch >= settings.patience:
+        if row.epoch - max(log, key=lambda epoch: (epoch.val_accuracy, -epoch.epoch)).epoch >= settings.patience:
             break
     return None if best is None else Fit(lr, tuple(log), best, state)
 
@@ -244,8 +238,7 @@ def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: fl
     optimisation = settings.optimisation(lr, steps=steps * settings.epochs, batch_size=batch_size)
     training = Training(optimisation, optimisation.steps, best_precision(device))
     seen = _Seen(optimisation.label_smoothing, device)
-    batches = _batches(images.train, batch_size, settings.seed)
-    pace = training_steps(network, batches, training, loss=seen)
+    pace = training_steps(network, _batches(images.train, batch_size, settings.seed), training, loss=seen)
     for epoch in range(settings.epochs):
         network.train()
         seen.clear()

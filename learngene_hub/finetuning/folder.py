@@ -40,14 +40,7 @@ def is_finetuned(folder: Path) -> bool:
 def write_folder(
     out: Path, network: LearngeneNetwork, *, class_names: Sequence[str], record: Mapping[str, Any]
 ) -> None:
-    """Write the whole folder `out`, or nothing.
-
-    Args:
-        out: a new or empty folder.
-        network: on the CPU.
-        class_names: of its outputs.
-        record: what `finetune.json` holds.
-    """
+    """Write the whole folder `out`, which is new or empty, or nothing; `record` is what `finetune.json` holds."""
     with atomic_path(out, is_new=True) as folder:
         folder.mkdir()
         save_timm_folder(network, folder, class_names=class_names)
@@ -60,9 +53,7 @@ def write_folder(
 def render_card(record: Mapping[str, Any], *, name: str) -> str:
     """The README.md of a fine-tuned network, with the Hub's metadata on top; all numbers are those of `record`."""
     data = ModelCardData(
-        library_name="timm",
-        pipeline_tag="image-classification",
-        tags=["image-classification", "timm", "learngene"],
+        library_name="timm", pipeline_tag="image-classification", tags=["image-classification", "timm", "learngene"]
     )
     template = markdown_template("learngene_hub.finetuning", "card.md.jinja")
     return template.render(card_data=Markup(data.to_yaml()), name=name, **record)

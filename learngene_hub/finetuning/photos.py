@@ -6,7 +6,7 @@ has no validation images of its own gives up a share of each class.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -74,12 +74,12 @@ class Parts:
 
     def record(self, photos: Photos) -> dict[str, Any]:
         """What to keep of them in a file."""
-        sets = {"train": self.train, "val": self.val, "test": self.test}
+        sets = {"train": self.train, "val": self.val} | ({} if self.test is None else {"test": self.test})
         return {
             "source": public_name(photos.path),
             "split": self.split,
-            "images": {role: len(images) for role, images in sets.items() if images is not None},
-            "images_per_class": {role: _counts(images) for role, images in sets.items() if images is not None},
+            "images": {role: len(images) for role, images in sets.items()},
+            "images_per_class": {role: _counts(images) for role, images in sets.items()},
             "on_corrupt": photos.on_corrupt,
         }
 
@@ -97,11 +97,11 @@ def load_photos(
 
     Args:
         photos: where they are.
-        image_size: side they are scaled to, in pixels; None: what suits gene, images and method; a line says what.
+        image_size: side they are scaled to, in pixels; None: of a probe see `probe_size`, else the gene's.
         gene_size: side of the images the gene was evolved on.
-        method: `probe`: see `probe_size`; else the gene's pixels.
+        method: of the fine-tuning.
         seed: of a split at random.
-        reporter: told of progress and of images left out.
+        reporter: told of progress, the size that is taken, and images left out.
 
     Raises:
         DataError: the images cannot be read, there are too few of them or of classes, or the parts do not agree.
@@ -150,7 +150,6 @@ def _checked(
     sources = {role: _source(path, photos, image_size) for role, path in roles.items()}
     names = _classes(sources["train"], reporter)
     for role in sources.keys() - {"train"}:
-        _refuse_no_folders(sources[role])
         _refuse_strangers(sources[role], names, role, reporter)
     for source in sources.values():
         tell_left_out(source, reporter)
@@ -242,15 +241,11 @@ def _roles(photos: Photos) -> tuple[dict[str, str], float]:
         share = _share(val)
         if not share:
             roles["val"] = str(val)
-    for path in roles.values():
-        _refuse_empty(expanded(path))
+    for folder in map(expanded, roles.values()):
+        if folder.is_dir() and not visible_files(folder):
+            example = folder / "cat" / "1.jpg"
+            raise DataError(f"{folder}: no images; put them into one folder a class, such as {example}")
     return roles, share or SHARE
-
-
-def _refuse_empty(folder: Path) -> None:
-    """A folder without any file, whatever folders it has."""
-    if folder.is_dir() and not visible_files(folder):
-        raise DataError(f"{folder}: no images; put them into one folder a class, such as {folder / 'cat' / '1.jpg'}")
 
 
 def _share(val: str | Path | float) -> float:
@@ -310,15 +305,11 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     return names
 
 
-def _inside(source: DataSource) -> Iterable[Path]:
-    folder = local_path(source)
-    return () if folder is None or not folder.is_dir() else folder.iterdir()
-
-
 def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
     if len(names) < 2:
-        expected = "Expected images of 2 or more classes, in a folder each"
-        lone = ", but files; give the folder above it" if not names and any(map(Path.is_file, _inside(source))) else ""
+        expected, folder = "Expected images of 2 or more classes, in a folder each", local_path(source)
+        is_lone = not names and folder is not None and folder.is_dir() and any(map(Path.is_file, folder.iterdir()))
+        lone = ", but files; give the folder above it" if is_lone else ""
         raise DataError(f"{expected}, found {len(names)} in {source.path}: {shorten(names) or 'none'}{lone}")
     return tuple(names)
 
@@ -331,17 +322,15 @@ def _refuse_strays(folder: Path) -> None:
         raise DataError(f"{folder}: expected one folder of images a class, found images outside: {shorten(strays, 3)}")
 
 
-def _refuse_no_folders(source: DataSource) -> None:
-    folder = expanded(str(source.path))
-    if folder.is_dir() and not _has_tables(folder) and not _folders(folder):
-        raise DataError(f"{folder}: expected one folder of images a class, found none")
-
-
 def _has_tables(folder: Path) -> bool:
     return any(file.suffix in TABLE_FORMATS for file in folder.rglob("*"))
 
 
 def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:
+    """Images to validate or test on must be of the training classes."""
+    folder = expanded(str(source.path))
+    if folder.is_dir() and not _has_tables(folder) and not _folders(folder):
+        raise DataError(f"{folder}: expected one folder of images a class, found none")
     if strangers := [name for name in available_classes(source, reporter=reporter) if name not in names]:
         raise DataError(
             f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "

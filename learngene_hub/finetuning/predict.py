@@ -40,13 +40,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A fine-tuned network with the names of its classes; `Predictor.load` reads one.
-
-    Attributes:
-        network: in eval mode, on the CPU.
-        class_names: of its outputs.
-        image_size: side that images are scaled to, in pixels.
-    """
+    """A fine-tuned network, the names of its outputs, and the side in pixels that images are scaled to; see `load`."""
 
     network: LearngeneNetwork
     class_names: tuple[str, ...]

@@ -23,7 +23,7 @@ MOST_LOGIT = 100.0
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What was found.
+    """A classifier that was found.
 
     Attributes:
         strength: of the regularisation, the one of `STRENGTHS` with the least error, each image left out in turn.
@@ -44,16 +44,11 @@ def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
 
 
 @torch.no_grad()
-def fit_probe(head: LayersHead, features: Tensor, labels: Tensor, *, strengths: tuple[float, ...] = STRENGTHS) -> Probe:
-    """Set `head` to the classifier of `features` (n, features) that ridge regression finds, with probabilities.
+def fit_probe(head: LayersHead, features: Tensor, labels: Tensor) -> Probe:
+    """Set `head`, in place, to the classifier of `features` (n, features) that ridge regression finds for `labels`.
 
-    The scores are scaled so that the probabilities of the images left out are as likely as can be.
-
-    Args:
-        head: changed in place.
-        features: of the images, (n, features).
-        labels: (n,) int64.
-        strengths: of the regularisation, to choose from.
+    The labels are (n,) int64. The scores are scaled so that the probabilities of the images left out are as likely as
+    can be.
 
     Raises:
         DataError: scikit-learn is missing.
@@ -66,8 +61,8 @@ def fit_probe(head: LayersHead, features: Tensor, labels: Tensor, *, strengths: 
     inputs = head.eval()(features.to(norm.running_mean.device), pre_logits=True).cpu().double().numpy()
     targets = 2.0 * nn.functional.one_hot(labels, linear.out_features).double().numpy() - 1
     solver = optional_module("sklearn.linear_model").RidgeCV
-    ridge = solver(list(strengths), scoring="neg_mean_squared_error", store_cv_results=True).fit(inputs, targets)
-    left_out = torch.from_numpy(ridge.cv_results_[:, :, strengths.index(ridge.alpha_)])  # (n, classes)
+    ridge = solver(list(STRENGTHS), scoring="neg_mean_squared_error", store_cv_results=True).fit(inputs, targets)
+    left_out = torch.from_numpy(ridge.cv_results_[:, :, STRENGTHS.index(ridge.alpha_)])  # (n, classes)
     scale = _scale(left_out, labels)
     linear.weight.copy_(scale * torch.from_numpy(ridge.coef_))
     linear.bias.copy_(scale * torch.from_numpy(ridge.intercept_))

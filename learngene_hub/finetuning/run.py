@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -20,7 +20,7 @@ from learngene_hub.core.errors import LearngeneError, RunError, StorageError
 from learngene_hub.core.files import check_room, claim_new, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation, cache_folder
-from learngene_hub.finetuning.fit import Fit, Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
+from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.probe import fit_probe, layer_features
@@ -53,8 +53,7 @@ class FineTuned:
 
     Attributes:
         folder: what was written; another one than was asked for where that could not be.
-        network: what is kept, in eval mode, on the CPU.
-        class_names: of its outputs.
+        network: what is kept, in eval mode, on the CPU, with `class_names` for outputs.
         record: the content of `finetune.json`.
     """
 
@@ -257,19 +256,12 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """What one start came to.
+    """What one start came to."""
 
-    Attributes:
-        record: its entry in `finetune.json`.
-        state: its best network's tensors.
-        right: (n,) bool, whether each validation image is told rightly.
-        words: how it went.
-    """
-
-    record: dict[str, Any]
-    state: Mapping[str, Tensor]
-    right: Tensor
-    words: str
+    record: dict[str, Any]  # its entry in `finetune.json`
+    state: Mapping[str, Tensor]  # of its best network
+    right: Tensor  # (n,) bool, whether each validation image is told rightly
+    words: str  # how it went
 
 
 def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]:
@@ -300,10 +292,10 @@ def _kept(probe: _Outcome, full: _Outcome, *, start: str, reporter: Reporter) ->
     """The probe, by which nothing was chosen, unless `full` is ahead by over a standard error of the difference."""
     gained = full.right.long() - probe.right.long()
     kept = full if int(gained.sum()) > math.sqrt(int(gained.abs().sum())) else probe
-    both = [one.record for one in (probe, full)]
-    accuracies = ", ".join(f"{one['method']} {one['val_accuracy']:.1%}" for one in both)
+    both = [probe.record, full.record]
+    accuracies = ", ".join(f"{record['method']} {record['val_accuracy']:.1%}" for record in both)
     reporter.line(f"{start}: {accuracies} of the validation images right; kept: {kept.record['method']}")
-    compared = {one["method"]: {name: one[name] for name in ACCURACIES if name in one} for one in both}
+    compared = {record["method"]: {name: record[name] for name in ACCURACIES if name in record} for record in both}
     return replace(kept, record=kept.record | {"compared": compared})
 
 
@@ -321,8 +313,14 @@ def _trained(born: Start, images: Loaded, settings: Settings, start: str, report
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
     kept = ", then trained again with the validation images too" if network is again else ""
     words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}{kept}"
-    record |= _fit_record(fit, tried) | {"is_trained_on_all": network is again}
-    return _Outcome(record, _on_cpu(network), _right(logits, images.val.labels), words)
+    record |= {
+        "best_epoch": fit.best.epoch,
+        "lr": fit.lr,
+        "rates_tried": {str(lr): accuracy for lr, accuracy in tried.items()},
+        "epochs": [asdict(row) for row in fit.log],
+        "is_trained_on_all": network is again,
+    }
+    return _Outcome(record, _on_cpu(network), logits.argmax(dim=1) == images.val.labels, words)
 
 
 def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
@@ -341,24 +339,11 @@ def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporte
     record = {"method": "probe"} | measured | _tested(network, images)
     record |= {"strength": probe.strength, "left_out_accuracy": probe.right.float().mean().item()}
     words = f"then fitted with the validation images too; strength {probe.strength:g} (cross-validated)"
-    return _Outcome(record, _on_cpu(network), _right(logits, images.val.labels), words)
+    return _Outcome(record, _on_cpu(network), logits.argmax(dim=1) == images.val.labels, words)
 
 
 def _on_cpu(network: LearngeneNetwork) -> dict[str, Tensor]:
     return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-
-
-def _fit_record(fit: Fit, tried: Mapping[float, float]) -> dict[str, Any]:
-    return {
-        "best_epoch": fit.best.epoch,
-        "lr": fit.lr,
-        "rates_tried": {str(lr): accuracy for lr, accuracy in tried.items()},
-        "epochs": [asdict(row) for row in fit.log],
-    }
-
-
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    return logits.argmax(dim=1) == labels
 
 
 def _measured(logits: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -377,7 +362,7 @@ def _tested(network: LearngeneNetwork, images: Loaded) -> dict[str, Any]:
 def _confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
     classes = logits.shape[1]
     cells = torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
-    return [[int(count) for count in row] for row in cells.view(classes, classes).tolist()]
+    return cast("list[list[int]]", cells.view(classes, classes).tolist())
 
 
 def _by_chance(confusion: Sequence[Sequence[int]]) -> float:

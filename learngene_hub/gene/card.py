@@ -28,11 +28,7 @@ _LOAD = re.compile(r'from_learngene\("([^"]*)", num_classes=5\)(  # "\.": this f
 def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: bool = True) -> str:
     """The README.md of a gene folder, with the Hub's metadata on top.
 
-    Args:
-        config: of the gene.
-        name: what a user would type into `from_learngene`.
-        picture: whether the picture of the evolution stands beside it.
-        recipe: whether the recipe does.
+    `name` is what a user would type into `from_learngene`; `picture` and `recipe` say whether these stand beside it.
     """
     facts: dict[str, Any] = {FACTS: card_facts(config)}
     source = config.origin.data.source if config.origin else ""
@@ -51,12 +47,7 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
 
 
 def check_card(content: bytes, path: Path, *, library: str | None = None) -> str:
-    """The text of a card, if the Hub would take it and a search would find it.
-
-    Args:
-        content: of the file.
-        path: of the file, for messages.
-        library: that its metadata must name; None: any, or none.
+    """The text of a card, if the Hub would take it and, by the `library` that it must name, find it.
 
     Raises:
         GeneFileError: it is not UTF-8 or too long, or its metadata is not YAML between two lines of `---`, or names

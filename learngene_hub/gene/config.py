@@ -132,7 +132,7 @@ class Origin(_Part):
     @property
     def all_data(self) -> tuple[DataRecord, ...]:
         """What the gene was evolved on, then what its ancestors were, as far as they say."""
-        return (self.data, *(one.origin.data for one in self.ancestors if one.origin))
+        return (self.data, *(ancestor.origin.data for ancestor in self.ancestors if ancestor.origin))
 
 
 class GeneConfig(_Part):

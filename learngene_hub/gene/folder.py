@@ -39,7 +39,7 @@ MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
 LARGEST = 10.0**4  # of a weight: times a normalised input, at most 6 or so, it is a number in float16 (65,504) too
 MOST_BESIDE = 50 * 10**6  # bytes of a file of `MORE_FILES`
-Files = Mapping[str, bytes]  # name -> content
+Files = Mapping[str, bytes]  # name -> content of a gene's files that were read already: its folder is for messages only
 DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
@@ -128,11 +128,7 @@ def find_gene(path: Path) -> Path:
 
 
 def read_config(folder: Path, files: Files | None = None) -> GeneConfig:
-    """`config.json` of a gene folder, checked.
-
-    Args:
-        folder: of the gene.
-        files: content of its files, where they were read already; then `folder` is only named in messages.
+    """`config.json` of a gene folder, or of the `files` of one, checked.
 
     Raises:
         GeneFileError: absent, not JSON, of a newer schema, or with missing or malformed fields.
@@ -167,11 +163,7 @@ def _read(folder: Path, name: str, files: Files | None, *, most: int) -> bytes:
 
 
 def read_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, Tensor], GeneConfig]:
-    """Tensors, in float32, and config of a gene folder that passes every check.
-
-    Args:
-        folder: of the gene.
-        files: content of its files, where they were read already; then `folder` is only named in messages.
+    """Tensors, in float32, and config of a gene folder, or of the `files` of one, that passes every check.
 
     Raises:
         GeneFileError: the first check that fails, with the file or tensor, what was expected and what was found.
@@ -205,11 +197,7 @@ def read_beside(folder: Path, files: Files | None = None) -> dict[str, bytes]:
 
 
 def read_files(folder: Path, most: Mapping[str, int]) -> dict[str, bytes]:
-    """Name -> content of those files of a `folder` that are there.
-
-    Args:
-        folder: that holds them.
-        most: name -> bytes that such a file has at most.
+    """Name -> content of those files of a `folder` that are there; `most` has names and bytes they may have at most.
 
     Raises:
         GeneFileError: one is too large, is a link out of the folder, or cannot be read.
@@ -245,12 +233,7 @@ def carry_card(old: Path, new: Path, config: GeneConfig) -> None:
 
 
 def verify(folder: Path, files: Files | None = None) -> list[Check]:
-    """Every check of a gene folder in order; after a fault, those that do not need what failed are still made.
-
-    Args:
-        folder: of the gene.
-        files: content of its files, where they were read already; then `folder` is only named in messages.
-    """
+    """Every check of a gene folder in order; after a fault, those that do not need what failed are still made."""
     results: list[Check] = []
     for name, check in _Reader(folder, files).checks():
         try:

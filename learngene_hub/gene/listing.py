@@ -80,18 +80,16 @@ def list_learngenes(
         tags = [LIBRARY_NAME, *([network] if network else [])]
         options = HubOptions(token=token, endpoint=endpoint)
         models = find_models(tags, author=author, search=search, options=options)
-        return [_of_hub(one) for one in models if one.card_data and one.card_data.get("library_name") == LIBRARY_NAME]
+        ours = [model for model in models if model.card_data and model.card_data.get("library_name") == LIBRARY_NAME]
+        return [_of_hub(model) for model in ours]
     genes = [_shipped(name) for name in shipped_index() if search is None or search.lower() in name]
-    return [one for one in genes if network in {None, one.network} and author in {None, PREFIX.rstrip("/")}]
+    return [gene for gene in genes if network in {None, gene.network} and author in {None, PREFIX.rstrip("/")}]
 
 
 def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Gain | None:
     """The gain over scratch that the card of a gene states; None where it states none.
 
-    Args:
-        folder: of the gene.
-        files: content of its files, where they were read already; then `folder` is only named in messages.
-        warn: told why a card is not read, such as one that is too long.
+    `warn` is told why a card is not read, such as one that is too long.
     """
     path = folder / CARD_NAME
     try:
@@ -108,11 +106,10 @@ def _shipped(name: str) -> GeneSummary:
     folder = shipped_folder(name)
     config = read_config(folder)
     data = title_of(config.origin.data.source) if config.origin else None
-    size = config.parameters * BYTES_A_PARAMETER[config.dtype] / 1e6
+    size = round(config.parameters * BYTES_A_PARAMETER[config.dtype] / 1e6, 2)
     gain = read_gain(folder)
-    return GeneSummary(
-        name, config.network, data, round(size, 2), gain.points if gain else None, gain.ci95 if gain else None
-    )
+    points, ci95 = (gain.points, gain.ci95) if gain else (None, None)
+    return GeneSummary(name, config.network, data, size, points, ci95)
 
 
 def _of_hub(info: ModelInfo) -> GeneSummary:
@@ -142,12 +139,9 @@ def _text(value: object) -> str | None:
 def _gain(data: CardData) -> Gain | None:
     """The first gain of a card, its interval as the end of its name, which is how `evaluation.card` writes it."""
     results = data.get("eval_results")
-    for one in results if isinstance(results, list) else ():
-        if isinstance(one, EvalResult) and one.metric_type == GAIN_METRIC and isinstance(one.metric_value, float | int):
-            ci95 = INTERVAL.search(str(one.metric_name))
-            return (
-                Gain(float(one.metric_value), float(ci95[1]) if ci95 else None)
-                if abs(one.metric_value) <= 100
-                else None
-            )
+    for result in results if isinstance(results, list) else ():
+        value = result.metric_value if isinstance(result, EvalResult) and result.metric_type == GAIN_METRIC else None
+        if isinstance(value, float | int):
+            ci95 = INTERVAL.search(str(result.metric_name))
+            return Gain(float(value), float(ci95[1]) if ci95 else None) if abs(value) <= 100 else None
     return None

@@ -64,16 +64,14 @@ def hub_address(name: str) -> Address:
 def hint(name: str) -> str:
     """Folders and shipped genes that `name` may have been meant for."""
     path = Path(name.removeprefix(HUB_PREFIX))
-    near = _near_folders(path)
-    near += difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)
-    if near:
+    if near := [*_near_folders(path), *difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)]:
         return f"; did you mean `{'` or `'.join(near)}`?"
     return f"; nor is there such a folder in {path.parent}/" if _folders_beside(path) else ""
 
 
 def _not_there(name: str) -> GeneFileError:
     named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_index()}
-    near = [named[one] for one in difflib.get_close_matches(name, named, n=1)]
+    near = [named[close] for close in difflib.get_close_matches(name, named, n=1)]
     if near := [*_near_folders(Path(name)), *_near_folders(Path(RUNS, name)), *near]:
         return GeneFileError(f"{name:.200}: no such folder or gene; did you mean `{'` or `'.join(near)}`?")
     return GeneFileError(

@@ -5,14 +5,7 @@ from pathlib import Path
 from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import atomic_path, claim_new, refuse_unmakeable
 from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
-from learngene_hub.gene.folder import (
-    CARD_NAME,
-    MORE_FILES,
-    PICTURE_NAME,
-    RECIPE_NAME,
-    find_gene,
-    read_whole_gene,
-)
+from learngene_hub.gene.folder import CARD_NAME, MORE_FILES, PICTURE_NAME, RECIPE_NAME, find_gene, read_whole_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions

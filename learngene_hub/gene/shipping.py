@@ -66,7 +66,11 @@ def ship(run: Path, name: str) -> None:
         raise GeneFileError(f"{name!r}: expected {PREFIX} and small letters, digits and -, such as gtl/vgg11-cifar-fs")
     source = find_gene(run)
     _, config = read_gene(source)
-    config = config.model_copy(update={"version": _version(name, config.sha256)})
+    version = 1
+    if shipped_folder(name).is_dir():
+        before = read_config(shipped_folder(name))
+        version = before.version + (before.sha256 != config.sha256)
+    config = config.model_copy(update={"version": version})
     with atomic_path(shipped_folder(name)) as staged:
         staged.mkdir()
         for file in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
@@ -76,15 +80,6 @@ def ship(run: Path, name: str) -> None:
         card = ModelCard((source / CARD_NAME).read_text(encoding="utf-8"))
         card.data[FACTS] = card_facts(config)
         write_text(staged / CARD_NAME, addressed_card(_TITLE.sub(f"# {name}", str(card), count=1), name))
-
-
-def _version(name: str, sha256: str) -> int:
-    """Of the gene with this `sha256` as `name`."""
-    folder = shipped_folder(name)
-    if not folder.is_dir():
-        return 1
-    before = read_config(folder)
-    return before.version + (before.sha256 != sha256)
 
 
 def write_index() -> None:

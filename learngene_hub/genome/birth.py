@@ -16,14 +16,7 @@ from learngene_hub.networks import LearngeneNetwork, build, plan_structure
 
 @dataclass(frozen=True)
 class Body:
-    """What a network is built as, apart from its classes.
-
-    Attributes:
-        network: one of `learngene_hub.families.FAMILIES`.
-        width: factor on the channels of every layer.
-        depth: as the network counts it; None: its default.
-        in_chans: channels of an image.
-    """
+    """What a network is built as, apart from its classes; see `learngene_hub.networks.build`."""
 
     network: str
     width: float = 1.0

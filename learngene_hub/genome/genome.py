@@ -26,10 +26,5 @@ class Genome:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], structure: Structure) -> "Genome":
-        """The genome of `tensors` whose sizes nobody told: those that their kernels have.
-
-        Args:
-            tensors: of some or all layers of `structure`, each whole.
-            structure: of a network that has all these layers.
-        """
+        """The genome of `tensors`, of some or all layers of `structure`, each whole; their kernels tell its sizes."""
         return cls(tensors, structure.sizes_in(tensors))

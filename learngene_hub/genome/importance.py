@@ -20,8 +20,13 @@ Ranking = Callable[[State, Sequence[Axes], Group, int, int], Tensor]
 
 def magnitude(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
     """Sum of the absolute weights of the kernels that make the channel (Li 2017, arXiv:1608.08710)."""
-    kernels = [_by_channel(state[axes.name], axes) for axes in writers if len(axes.dims) > 1]
-    return sum((kernel.abs().sum(dim=1) for kernel in kernels), torch.tensor(0.0))
+    worth = torch.tensor(0.0)
+    for axes in writers:
+        if len(axes.dims) > 1:
+            kernel = in_blocks(state[axes.name], axes)
+            shift = kernel.ndim - len(axes.dims)
+            worth = worth + kernel.movedim(axes.place + shift, 0).flatten(1).abs().sum(dim=1)
+    return worth
 
 
 def batch_norm(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
@@ -53,12 +58,7 @@ def evenly(state: State, writers: Sequence[Axes], group: Group, wanted: int, see
 def cut(state: State, structure: Structure, sizes: Mapping[str, int], ranking: Ranking, *, seed: int) -> Genome:
     """The best channels of every group by `ranking`, chained like a gene, under the network's names.
 
-    Args:
-        state: of the trained network, with or without its classifier.
-        structure: of the network.
-        sizes: group -> channels to keep.
-        ranking: worth of the channels.
-        seed: of random rankings.
+    `sizes` are the channels of each group to keep, `seed` is that of random rankings.
     """
     orders = {}
     for name, wanted in sizes.items():
@@ -68,9 +68,3 @@ def cut(state: State, structure: Structure, sizes: Mapping[str, int], ranking: R
         worth = ranking(state, writers, group, wanted, seed).reshape(-1, group.unit).sum(dim=1)
         orders[name] = group.channels_of(worth.argsort(descending=True, stable=True))
     return extract(reorder(state, structure, orders), structure, sizes)
-
-
-def _by_channel(kernel: Tensor, axes: Axes) -> Tensor:
-    """`(channels, numbers)`: what of `kernel` writes each channel."""
-    view = in_blocks(kernel, axes)
-    return view.movedim(axes.place + view.ndim - kernel.ndim, 0).flatten(1)

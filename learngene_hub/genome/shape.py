@@ -63,9 +63,8 @@ class ShapeSpace:
     def tapering(self, taper: float) -> dict[str, int]:
         """A shape whose fraction falls geometrically from the first group to the last.
 
-        Args:
-            taper: the last fraction over the first, in (0, 1], before fractions above 1 are cut to 1. The first is the
-                highest that the budget allows, in steps of 0.001.
+        `taper` is the last fraction over the first, in (0, 1], before fractions above 1 are cut to 1. The first is the
+        highest that the budget allows, in steps of 0.001.
         """
         if taper == 1:
             return self.even()
@@ -93,8 +92,7 @@ class ShapeSpace:
     def fitted(self, proportions: Mapping[str, float]) -> dict[str, int]:
         """The largest shape of about these proportions that the budget allows: no group can have one unit more.
 
-        Args:
-            proportions: group -> its fraction of channels over that of the others, above 0; only ratios count.
+        They are fractions of the channels of each group, above 0, of which only ratios count.
         """
         low, high = math.log(1e-6), math.log(1 / min(proportions.values()))
         for _ in range(HALVINGS):
@@ -131,6 +129,6 @@ class ShapeSpace:
         groups = self.structure.groups
         ratio = taper ** (1 / max(len(groups) - 1, 1))
         return {
-            name: group.unit * max(1, round(group.size * min(1.0, first * ratio**place) / group.unit))
-            for place, (name, group) in enumerate(groups.items())
+            name: group.unit * max(1, round(group.size * min(1.0, first * ratio**number) / group.unit))
+            for number, (name, group) in enumerate(groups.items())
         }

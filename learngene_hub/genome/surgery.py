@@ -26,7 +26,12 @@ def extract(state: State, structure: Structure, sizes: Mapping[str, int]) -> Gen
         structure: of the network.
         sizes: group -> channels that are gene, 1 <= size <= the group's channels.
     """
-    return Genome({axes.name: _cut(state[axes.name], axes, sizes) for axes in structure.tensors}, dict(sizes))
+    tensors = {}
+    for axes in structure.tensors:
+        tensor = state[axes.name]
+        leading = joined(part(tensor, axes, sizes), axes).detach().clone(memory_format=torch.contiguous_format)
+        tensors[axes.name] = refitted(leading, axes, before=tensor.shape, after=leading.shape)
+    return Genome(tensors, dict(sizes))
 
 
 def carried_channels(structure: Structure, gene: Genome) -> dict[str, int]:
@@ -78,11 +83,7 @@ def inherit(state: State, structure: Structure, gene: Genome, *, cross: str) -> 
 def inherit_into(newborn: State, structure: Structure, gene: Genome, *, cross: str) -> None:
     """What `inherit` does, in the tensors of a network that nobody has seen yet: no second copy of it is made.
 
-    Args:
-        newborn: the tensors of a freshly initialised network; changed in place, in part even where an error is raised.
-        structure: see `inherit`.
-        gene: see `inherit`; left alone.
-        cross: see `inherit`.
+    They are changed in place, in part even where an error is raised.
 
     Raises:
         InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
@@ -96,12 +97,9 @@ def inherit_into(newborn: State, structure: Structure, gene: Genome, *, cross: s
 
 
 def reorder(state: State, structure: Structure, orders: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same network with the channels of every group in another order; it computes what it did.
+    """The same network, with or without its classifier, its channels in another order; it computes what it did.
 
-    Args:
-        state: the network's tensors, with or without its classifier.
-        structure: of the network.
-        orders: group -> `(channels,)` int64, which channel comes first, second...
+    `orders` are, for each group, `(channels,)` int64: which channel comes first, second...
     """
     tensors = (*structure.tensors, structure.classifier)
     moved = {axes.name: reordered(state[axes.name], axes, orders) for axes in tensors if axes.name in state}
@@ -109,13 +107,7 @@ def reorder(state: State, structure: Structure, orders: Mapping[str, Tensor]) ->
 
 
 def inherited_parts(state: State, structure: Structure, gene: Genome) -> dict[str, Tensor]:
-    """Parameter -> the view of what a network has of it from `gene`; a kernel on the image has all of its inputs.
-
-    Args:
-        state: the network's parameters, or all its tensors.
-        structure: of the network.
-        gene: that it inherited.
-    """
+    """Parameter -> the view of what a network has of it from `gene`; a kernel on the image has all of its inputs."""
     carried = carried_channels(structure, gene)
     return {
         axes.name: part(state[axes.name], axes, carried)
@@ -124,17 +116,12 @@ def inherited_parts(state: State, structure: Structure, gene: Genome) -> dict[st
     }
 
 
-def _cut(tensor: Tensor, axes: Axes, sizes: Mapping[str, int]) -> Tensor:
-    leading = joined(part(tensor, axes, sizes), axes).detach().clone(memory_format=torch.contiguous_format)
-    return refitted(leading, axes, before=tensor.shape, after=leading.shape)
-
-
 def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, int], *, cross: str) -> None:
     for axes in layer.tensors:
         target, source = newborn[axes.name], gene.tensors[axes.name]
         if IMAGE in axes.dims and source.ndim == len(axes.dims):
-            place = axes.dims.index(IMAGE)
-            source = _for_image_channels(source, place, target.shape[place], layer.name)
+            dim = axes.dims.index(IMAGE)
+            source = _for_image_channels(source, dim, target.shape[dim], layer.name)
         _check_fits(target, source, axes, carried, layer)
         view = part(target, axes, carried)
         view.copy_(in_blocks(refitted(source, axes, before=source.shape, after=target.shape), axes))
@@ -153,9 +140,9 @@ def _cut_off(newborn: State, layer: Layer, carried: Mapping[str, int]) -> None:
             _rest(tensor, axes.place, written).zero_()
 
 
-def _rest(tensor: Tensor, place: int, count: int) -> Tensor:
+def _rest(tensor: Tensor, dim: int, count: int) -> Tensor:
     """The view of `tensor` behind the first `count` of a dimension."""
-    return tensor.narrow(place, count, tensor.shape[place] - count)
+    return tensor.narrow(dim, count, tensor.shape[dim] - count)
 
 
 def _check_fits(target: Tensor, source: Tensor, axes: Axes, carried: Mapping[str, int], layer: Layer) -> None:
@@ -174,15 +161,15 @@ def _check_fits(target: Tensor, source: Tensor, axes: Axes, carried: Mapping[str
     )
 
 
-def _for_image_channels(kernel: Tensor, place: int, wanted: int, layer: str) -> Tensor:
+def _for_image_channels(kernel: Tensor, dim: int, wanted: int, layer: str) -> Tensor:
     """The first kernel for images of `wanted` channels: RGB sums into gray, gray spreads over any number (ours)."""
-    found = kernel.shape[place]
-    if found == wanted:
+    known = kernel.shape[dim]
+    if known == wanted:
         return kernel
     if wanted == 1:
-        return kernel.sum(dim=place, keepdim=True)
-    if found == 1:
-        return kernel.repeat_interleave(wanted, dim=place) / wanted
+        return kernel.sum(dim=dim, keepdim=True)
+    if known == 1:
+        return kernel.repeat_interleave(wanted, dim=dim) / wanted
     raise InheritanceError(
-        f"layer {layer}: the gene reads images of {found} channels, the network {wanted}; use in_chans={found} or 1"
+        f"layer {layer}: the gene reads images of {known} channels, the network {wanted}; use in_chans={known} or 1"
     )

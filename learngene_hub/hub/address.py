@@ -11,8 +11,7 @@ from learngene_hub.core.files import expanded, is_there
 
 PREFIX = "hf-hub:"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-_ADDRESS = re.compile(r"(hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
-
+_ADDRESS = re.compile(r"(?:hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
 _DATA = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
@@ -34,7 +33,14 @@ class Address:
         Raises:
             HubError: it is not `owner/name`, or the Hub would not allow it; or a revision is no printable text.
         """
-        check_repo_id(self.repo_id)
+        if not isinstance(self.repo_id, str):
+            raise HubError(f"expected the name of a repository, owner/name, found a {type(self.repo_id).__name__}")
+        try:
+            validate_repo_id(self.repo_id)
+        except HFValidationError as error:
+            raise HubError(f"{self.repo_id!r}: the Hub does not allow this name: {error}") from None
+        if self.repo_id.count("/") != 1:
+            raise HubError(f"{self.repo_id!r}: expected owner/name, such as you/your-gene")
         if not isinstance(self.revision, str | None):
             raise HubError(f"revision: expected a branch, tag or commit, found a {type(self.revision).__name__}")
         if self.revision is not None and not self.revision.isprintable():
@@ -61,29 +67,10 @@ def parse_address(text: str) -> Address | None:
     Raises:
         HubError: it looks like one, but the Hub would not allow the name.
     """
-    found = _ADDRESS.fullmatch(text)
-    if found is None:
-        if text.startswith(PREFIX):
-            raise HubError(f"{text!r}: expected {PREFIX}owner/name or {PREFIX}owner/name@revision")
-        return None
-    _, repo_id, revision = found.groups()
-    return Address(repo_id, revision)
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Do nothing, unless the Hub would not allow `repo_id`.
-
-    Raises:
-        HubError: it is not `owner/name`, or has other characters than letters, digits, `-`, `_` and `.`.
-    """
-    if not isinstance(repo_id, str):
-        raise HubError(f"expected the name of a repository, owner/name, found a {type(repo_id).__name__}")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise HubError(f"{repo_id!r}: the Hub does not allow this name: {error}") from None
-    if repo_id.count("/") != 1:
-        raise HubError(f"{repo_id!r}: expected owner/name, such as you/your-gene")
+    match = _ADDRESS.fullmatch(text)
+    if match is None and text.startswith(PREFIX):
+        raise HubError(f"{text!r}: expected {PREFIX}owner/name or {PREFIX}owner/name@revision")
+    return None if match is None else Address(match[1], match[2])
 
 
 def is_hub_id(text: str) -> bool:

@@ -105,11 +105,7 @@ def check_reachable(options: HubOptions) -> None:
 def receive(url: str, options: HubOptions, *, most: int, until: float) -> bytes:
     """The body of the answer to a GET request, or the first `most` + 1 bytes of one that is longer.
 
-    Args:
-        url: that is asked for, redirections included; the token stays with the first host.
-        options: how.
-        most: bytes that are expected at most.
-        until: when to give up, of `time.monotonic`.
+    Redirections are followed; the token stays with the first host. `until`, of `time.monotonic`, is when to give up.
 
     Raises:
         TimeoutError: it was not complete then.
@@ -133,29 +129,25 @@ def receive(url: str, options: HubOptions, *, most: int, until: float) -> bytes:
     return again(attempt)
 
 
-def again(attempt: Callable[[], _T], *, retry: Callable[[BaseException], bool] | None = None) -> _T:
-    """What `attempt` gives, called up to `ATTEMPTS` times while its failure is one that may pass.
-
-    Args:
-        attempt: called without arguments.
-        retry: tells whether a failure may pass; None: `may_pass`.
-    """
-    return Retrying(
-        retry=retry_if_exception(retry or may_pass), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True
-    )(attempt)
-
-
 def may_pass(error: BaseException) -> bool:
     """Whether the same request may succeed soon: the server is busy, or was lost on the way."""
     return is_busy(error) or isinstance(error, LOST)
 
 
+def again(attempt: Callable[[], _T], *, retry: Callable[[BaseException], bool] = may_pass) -> _T:
+    """What `attempt` gives, called up to `ATTEMPTS` times while its failure is one that may pass, by `retry`."""
+    attempts = Retrying(retry=retry_if_exception(retry), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True)
+    return attempts(attempt)
+
+
 def is_busy(error: BaseException) -> bool:
     """Whether the server answered that it has trouble, or too much to do, and may be asked again soon."""
-    if not isinstance(error, HfHubHTTPError):
-        return False
-    status = error.response.status_code
-    return (status == 429 or status >= 500) and _asked_pause(error) <= MOST_PAUSE
+    has_trouble = isinstance(error, HfHubHTTPError) and _has_trouble(error.response.status_code)
+    return has_trouble and _asked_pause(error) <= MOST_PAUSE
+
+
+def _has_trouble(status: int) -> bool:
+    return status == 429 or status >= 500
 
 
 def _pause(state: RetryCallState) -> float:
@@ -193,11 +185,7 @@ def asked(label: object, options: HubOptions) -> Iterator[None]:
 
 @contextmanager
 def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
-    """Turn every failure of the client into one message that says what to do.
-
-    Args:
-        address: what the client is asked for; None: the list of all repositories.
-        options: how.
+    """Turn every failure of the client, asked for `address` or all repositories, into one message: what to do.
 
     Raises:
         HubUnreachableError: there was no answer, or one that says to try again later.
@@ -308,7 +296,7 @@ def _by_status(status: int, said: str, address: Address | None, options: HubOpti
             )
         case status if status == STALE_PARENT:
             return HubError(f"{label}: changed on the Hub meanwhile; run the same command again")
-        case status if status == 429 or status >= 500:
+        case status if _has_trouble(status):
             later = f"in {pause:g} seconds" if pause else "later"
             return HubUnreachableError(f"{label}: {site} is in trouble ({status}: {said}): try again {later}")
         case status:

@@ -56,12 +56,7 @@ class Snapshot:
 
 
 def fetch(
-    address: Address,
-    required: Sequence[str],
-    *,
-    wanted: Sequence[str] = (),
-    is_all: bool = True,
-    options: HubOptions,
+    address: Address, required: Sequence[str], *, wanted: Sequence[str] = (), is_all: bool = True, options: HubOptions
 ) -> Snapshot:
     """The files `required`, and those of `wanted` that there are, at one commit.
 
@@ -93,7 +88,7 @@ def fetch(
     until = time.monotonic() + seconds
     try:
         with explained(address, options):
-            found = within(seconds, address, lambda: _newest(address, required, wanted, options, until, at_hand))
+            newest = within(seconds, address, lambda: _newest(address, required, wanted, options, until, at_hand))
     except HubUnreachableError as error:
         if at_hand is None:
             raise
@@ -102,8 +97,8 @@ def fetch(
         return at_hand
     is_known = _noted(options, address, "refs", _branch(address)) is not None
     if not address.is_pinned and (is_all or not is_known):  # where huggingface_hub looks without a connection
-        _note(options, address, "refs", _branch(address), found.commit)
-    return found
+        _note(options, address, "refs", _branch(address), newest.commit)
+    return newest
 
 
 def time_limit() -> float:
@@ -148,13 +143,12 @@ def _offline(address: Address, required: Sequence[str], wanted: Sequence[str], o
     why = "local_files_only" if options.local_files_only else "HF_HUB_OFFLINE"
     if options.force_download:
         raise HubError(f"{address}: force_download and {why} exclude each other; leave out one of them")
-    found = _at_hand(address, required, wanted, options)
-    if found is None:
+    if (at_hand := _at_hand(address, required, wanted, options)) is None:
         raise HubError(
             f"{address}: not in the cache {options.cache}, or damaged there, and {why} forbids to fetch it: load it "
             "once with a connection and without that, or give the path of a folder"
         )
-    return found
+    return at_hand
 
 
 def _at_hand(address: Address, required: Sequence[str], wanted: Sequence[str], options: HubOptions) -> Snapshot | None:
@@ -188,13 +182,9 @@ def _newest(
 
 
 def _commit_of(address: Address, file: str, options: HubOptions, *, patient: bool) -> str:
-    """The commit that is meant, by one HEAD request; none if it is said in full.
+    """The commit that is meant, by one HEAD request for `file`; by none if it is said in full.
 
-    Args:
-        address: of the repository.
-        file: path in it.
-        options: how the Hub is reached.
-        patient: ask again where the Hub is busy.
+    Whoever is `patient` asks again where the Hub is busy.
     """
     if address.is_pinned:
         return cast(str, address.revision)
@@ -225,7 +215,11 @@ def _complete(
     if listing.commit != address.revision:
         raise HubError(not_a_hub(address.repo_id, options))
     if absent := [name for name in required if name not in listing.files]:
-        raise HubError(f"{address.repo_id}: expected {', '.join(absent)}, found {_some(sorted(listing.files))}")
+        there = sorted(listing.files)
+        more = f" and {len(there) - 6} more" if len(there) > 6 else ""
+        raise HubError(
+            f"{address.repo_id}: expected {', '.join(absent)}, found {', '.join(there[:6]) or 'no file'}{more}"
+        )
     chosen = [listing.files[name] for name in (*required, *wanted) if name in listing.files]
     files = {} if options.force_download else _kept(address, [file.name for file in chosen], listing, options)
     folder, missing = _folder(address, options), [file for file in chosen if file.name not in files]
@@ -255,27 +249,27 @@ def _fetched(address: Address, file: ListedFile, options: HubOptions, until: flo
 
 def _kept(address: Address, names: Iterable[str], listing: Listing | None, options: HubOptions) -> dict[str, bytes]:
     """Those of the files `names` that the cache holds for a commit; with a listing, only as it has them."""
-    found = {}
+    contents = {}
     for name in names if listing is None else [name for name in names if name in listing.files]:
         with suppress(OSError):  # of another user, perhaps
             path = try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=address.revision)
             if isinstance(path, str):
                 content = read_file(Path(path), most=MOST_UNLISTED if listing is None else listing.files[name].size)
                 if listing is None or listing.files[name].fits(content):
-                    found[name] = content
-    return found
+                    contents[name] = content
+    return contents
 
 
 def _of_other_commits(snapshots: Path, files: Sequence[ListedFile]) -> dict[str, bytes]:
     """Those of `files` that any commit of the repository has in the cache, byte for byte."""
-    found = {}
+    contents = {}
     for file in files:
         for path in snapshots.glob(f"*/{file.name}"):
             with suppress(OSError):
                 if path.stat().st_size == file.size and file.fits(content := read_file(path, most=file.size)):
-                    found[file.name] = content
+                    contents[file.name] = content
                     break
-    return found
+    return contents
 
 
 def _keep(folder: Path, name: str, content: bytes) -> None:
@@ -303,9 +297,9 @@ def _sweep(folder: Path) -> None:
 def _warn_of_others(folder: Path) -> None:
     """Warn, once for each `folder`, that others than its user can change what is in it."""
     with suppress(OSError):
-        found = folder.stat()
-        if os.name == "posix" and (found.st_mode & WRITABLE_BY_ALL or found.st_uid not in {os.geteuid(), 0}):
-            who = "anybody can write" if found.st_mode & WRITABLE_BY_ALL else "belongs to another user"
+        status = folder.stat()
+        if os.name == "posix" and (status.st_mode & WRITABLE_BY_ALL or status.st_uid not in {os.geteuid(), 0}):
+            who = "anybody can write" if status.st_mode & WRITABLE_BY_ALL else "belongs to another user"
             warning = f"{folder}: a cache that {who}: what lies there may be altered; set cache_dir or HF_HUB_CACHE"
             warnings.warn(warning, LearngeneWarning, stacklevel=3)
 
@@ -346,9 +340,3 @@ def _home(address: Address, options: HubOptions) -> Path:
 def _folder(address: Address, options: HubOptions) -> Path:
     """The folder of a commit in the cache."""
     return _home(address, options) / "snapshots" / cast(str, address.revision)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return ", ".join(names[:6]) + more or "no file"

@@ -46,13 +46,7 @@ class ListedFile(_Part):
 
 
 class Listing(_Part):
-    """All files of one commit.
-
-    Attributes:
-        commit: its sha1.
-        private: whether the repository is.
-        siblings: the files.
-    """
+    """All files (`siblings`) of one commit, and whether the repository is private."""
 
     commit: str = Field(alias="sha", pattern=SHA1)
     private: bool = False
@@ -72,14 +66,7 @@ def fetch_listing(
     kind: Literal["models", "datasets"] = "models",
     most: int = MOST_LISTING,
 ) -> Listing:
-    """What the repository holds at the revision of `address`.
-
-    Args:
-        address: of the repository.
-        options: how the Hub is reached.
-        until: when to give up, of `time.monotonic`.
-        kind: of the repository.
-        most: bytes that are read.
+    """What the repository holds at the revision of `address`: an answer of at most `most` bytes.
 
     Raises:
         HubError: the answer is none of a Hub's.

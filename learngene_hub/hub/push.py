@@ -97,19 +97,19 @@ def _plain(card: bytes) -> str:
 def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions) -> Listing:
     """What the branch holds; repository and branch are made if need be."""
     try:
-        found = _listing(address, options)
+        listing = _listing(address, options)
     except RepositoryNotFoundError:
         with asked(address, options):
             api.create_repo(address.repo_id, private=terms.private, exist_ok=True)
     except RevisionNotFoundError:
         pass
     else:
-        if terms.private and not found.private:
+        if terms.private and not listing.private:
             raise HubError(
                 f"{address}: is public already, so nothing was pushed; leave out --private, or make it private in its "
                 "settings first"
             )
-        return found
+        return listing
     if address.revision is not None:
         with asked(address, options):
             api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
@@ -162,15 +162,7 @@ def _commit(
 
 @dataclass(frozen=True)
 class _Change:
-    """A commit to be made.
-
-    Attributes:
-        files: name -> content of all that is pushed.
-        additions: those of them that are new or different.
-        address: of the branch.
-        before: what the branch held.
-        options: how the Hub is reached.
-    """
+    """A commit to be made on a branch: `files` are all that is pushed, `additions` those that `before` lacks."""
 
     files: Mapping[str, bytes]
     additions: list[CommitOperationAdd]

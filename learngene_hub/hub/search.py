@@ -37,18 +37,18 @@ def find_models(tags: Sequence[str], *, author: str | None, search: str | None, 
         raise HubError("the Hub cannot be searched: HF_HUB_OFFLINE forbids it")
     query = {"filter": list(tags), "author": author, "search": search, "sort": "downloads", "limit": LIMIT}
     query |= {"expand": ["cardData", "downloads"]}
-    url = f"{options.site}/api/models?{urlencode({key: one for key, one in query.items() if one}, doseq=True)}"
+    url = f"{options.site}/api/models?{urlencode({key: value for key, value in query.items() if value}, doseq=True)}"
     seconds = time_limit()
     until = time.monotonic() + seconds
     with explained(None, options):
         content = within(seconds, LABEL, lambda: receive(url, options, most=MOST_FOUND, until=until))
     try:
-        found = TypeAdapter(list[_Listed]).validate_json(content)
+        listed = TypeAdapter(list[_Listed]).validate_json(content)
     except ValidationError:
         raise HubError(not_a_hub(LABEL, options)) from None
     with asked(LABEL, options):
         models = [
-            ModelInfo(id=one.id, downloads=one.downloads, cardData=one.card)  # type: ignore[no-untyped-call]
-            for one in found
+            ModelInfo(id=model.id, downloads=model.downloads, cardData=model.card)  # type: ignore[no-untyped-call]
+            for model in listed
         ]
-    return [one for one in models if isinstance(one.card_data, ModelCardData | None)]
+    return [model for model in models if isinstance(model.card_data, ModelCardData | None)]

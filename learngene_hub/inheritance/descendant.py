@@ -194,17 +194,13 @@ def inherit(
     try:
         state = inherit_genome(network.state_dict(), network.structure, gene.genome, cross=cross)
     except InheritanceError as error:
+        cfg = getattr(model, "pretrained_cfg", None) or {}
+        name = cfg.get("architecture") or type(model).__name__
         gene_is = f"the gene is of {gene.config.network}, width {gene.config.width:g}"
-        raise InheritanceError(f"{error} ({gene_is}, the model is {_named(model)})") from None
+        raise InheritanceError(f"{error} ({gene_is}, the model is {name})") from None
     unfreeze(network)
     network.load_state_dict(state)
     return _record(network, gene, freeze_gene=freeze_gene)
-
-
-def _named(model: nn.Module) -> str:
-    """The model's name in timm, or its class."""
-    cfg = getattr(model, "pretrained_cfg", None) or {}
-    return str(cfg.get("architecture") or type(model).__name__)
 
 
 def _record(

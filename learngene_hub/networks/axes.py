@@ -21,12 +21,7 @@ CLASSES = "classes"
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that are kept or cut together.
-
-    Attributes:
-        size: of them, >= 1.
-        unit: they are cut in multiples of it, such as the channels of one head of attention.
-    """
+    """Channels, at least 1, that are kept or cut together, in multiples of a unit such as one head of attention."""
 
     size: int
     unit: int = 1
@@ -60,7 +55,7 @@ class Axes:
     @property
     def place(self) -> int:
         """Of the first dimension that is a group's: what the tensor writes, or what it is the norm of."""
-        return next(place for place, dim in enumerate(self.dims) if isinstance(dim, str))
+        return next(number for number, dim in enumerate(self.dims) if isinstance(dim, str))
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Shape of the tensor where the groups have these `sizes`."""
@@ -95,12 +90,9 @@ def joined(view: Tensor, axes: Axes) -> Tensor:
 
 
 def reordered(tensor: Tensor, axes: Axes, orders: Mapping[str, Tensor]) -> Tensor:
-    """A copy of `tensor` with the channels of every group in another order.
+    """A copy of `tensor` with the channels of every group in another order; groups without one stay as they are.
 
-    Args:
-        tensor: to be copied.
-        axes: its dimensions.
-        orders: group -> `(channels,)` int64, which channel comes first, second...; other groups stay as they are.
+    An order is `(channels,)` int64: which channel comes first, second...
     """
     view = in_blocks(tensor, axes).detach().clone()
     shift = view.ndim - tensor.ndim
@@ -117,11 +109,7 @@ def refitted(tensor: Tensor, axes: Axes, *, before: Sequence[int], after: Sequen
     away the mean, so what is added to the group may lack it, which leaves a mean of zero over any number of channels;
     and the variance is that over the part alone times the part's share, whose root goes into the norm's weight.
 
-    Args:
-        tensor: a part of one, see `part`, without a dimension for blocks.
-        axes: its dimensions.
-        before: shape of the tensor it was a part of.
-        after: shape of the tensor it becomes a part of.
+    `before` and `after` are shapes of whole tensors; `tensor` is a part of one, without a dimension for blocks.
     """
     match axes.layer_norm:
         case "summand":

@@ -16,16 +16,14 @@ def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: floa
     """A convolution of stride 1 that keeps the map's size and has no bias, freshly initialised.
 
     A bias would vanish in the batch norm behind it. Initial weights are normal with the variance that keeps gradients
-    in scale (fan-out), as in timm's VGG (attested in its source), drawn from the global CPU generator.
+    in scale (fan-out), as in timm's VGG (attested in its source), drawn from the global CPU generator. The weight is
+    (out_channels, in_channels, kernel, kernel).
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel: odd side of the kernel, in pixels.
         slope: of the leaky ReLU behind it, 0 for a plain one.
-
-    Returns:
-        Layer with a weight of shape (out_channels, in_channels, kernel, kernel).
     """
     conv = Convolution(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from learngene_hub.networks.axes import IMAGE
 from learngene_hub.networks.layers import HalvingPool, convolution
-from learngene_hub.networks.network import StagedNetwork, create
+from learngene_hub.networks.network import UNPUBLISHED_CFG, StagedNetwork, create
 from learngene_hub.networks.structure import (
     RANDOM,
     REFUSE,
@@ -49,11 +49,8 @@ def blocks_per_stage(depth: int) -> tuple[int, ...]:
     >>> blocks_per_stage(12), blocks_per_stage(18), blocks_per_stage(27)
     ((1, 1, 1, 1), (1, 1, 2, 2), (2, 2, 2, 3))
 
-    Args:
-        depth: number of 3x3 convolutions, one of `RESNET12_DEPTHS`.
-
     Raises:
-        NetworkError: `depth` is not allowed.
+        NetworkError: `depth` is none of `RESNET12_DEPTHS`.
     """
     extra = (check_depth(depth, allowed=RESNET12_DEPTHS, name="lg_resnet12") - 12) // 3
     # The last stage gets the 1st, 5th, 9th ... extra block, the stage before it the 2nd, 6th, 10th ...
@@ -69,11 +66,8 @@ def resnet12_structure(
 ) -> Structure:
     """Layers and channels of a ResNet12; all outputs of a stage's blocks are one group (ours).
 
-    Args:
-        depth: one of `RESNET12_DEPTHS`.
-        width: factor on the number of channels, above 0.
-        channels: number of channels of every group instead, or None.
-        stage_widths: channels of the four stages at width 1.
+    It has one of `RESNET12_DEPTHS`, and `width` times the channels of `stage_widths`, or exactly `channels` in every
+    group.
 
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
@@ -195,24 +189,12 @@ class _ExtraBlock(_ConvStack):
 
 
 def lg_resnet12(pretrained: bool = False, **kwargs: object) -> nn.Module:
-    """An `LgResNet12` of 64-128-256-512 channels; called by `timm.create_model("lg_resnet12")`.
-
-    Args:
-        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: arguments of `LgResNet12` and of timm's builder, `device` and `dtype`; with `features_only` timm's
-            wrapper comes back.
-    """
+    """An `LgResNet12` of 64-128-256-512 channels; called by `timm.create_model("lg_resnet12")`, see `create`."""
     return create(LgResNet12, "lg_resnet12", pretrained, stages=_STAGES, stage_widths=_NARROW, **kwargs)
 
 
 def lg_resnet12_wide(pretrained: bool = False, **kwargs: object) -> nn.Module:
-    """An `LgResNet12` of 64-160-320-640 channels; called by `timm.create_model("lg_resnet12_wide")`.
-
-    Args:
-        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: arguments of `LgResNet12` and of timm's builder, `device` and `dtype`; with `features_only` timm's
-            wrapper comes back.
-    """
+    """An `LgResNet12` of 64-160-320-640 channels; called by `timm.create_model("lg_resnet12_wide")`, see `create`."""
     return create(LgResNet12, "lg_resnet12_wide", pretrained, stages=_STAGES, stage_widths=_WIDE, **kwargs)
 
 
@@ -251,11 +233,9 @@ FAMILY = Family(RESNET12_DEPTHS, resnet12_structure)
 WIDE = Family(RESNET12_DEPTHS, partial(resnet12_structure, stage_widths=_WIDE))
 
 _CFG = {
-    "num_classes": 1000,
+    **UNPUBLISHED_CFG,
     "input_size": (3, 32, 32),
     "pool_size": (2, 2),
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.5, 0.5, 0.5),
     "first_conv": ("stages.0.0.conv1", "stages.0.0.shortcut.conv"),  # both see the image
     "classifier": "head.fc",
 }

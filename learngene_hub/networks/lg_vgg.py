@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learngene_hub.core.errors import InheritanceError
-from learngene_hub.networks.axes import IMAGE, Axes, part
+from learngene_hub.networks.axes import IMAGE, part
 from learngene_hub.networks.layers import HalvingPool, convolution
-from learngene_hub.networks.network import StagedNetwork, create
+from learngene_hub.networks.network import UNPUBLISHED_CFG, StagedNetwork, create
 from learngene_hub.networks.structure import (
     NORM_EPS,
     REFUSE,
@@ -45,10 +45,7 @@ VGG_DEPTHS: tuple[int, ...] = tuple(_CONVS_PER_STAGE)
 def vgg_structure(*, depth: int = 11, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Structure:
     """Layers and channels of a VGG, one channel group per convolution (ours).
 
-    Args:
-        depth: one of `VGG_DEPTHS`.
-        width: factor on the number of channels, above 0.
-        channels: number of channels of every group instead, or None.
+    It has one of `VGG_DEPTHS`, and `width` times the channels, or exactly `channels` in every group.
 
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
@@ -122,12 +119,7 @@ class _ConvNormRelu(nn.Module):
 
 
 def lg_vgg11(pretrained: bool = False, **kwargs: object) -> nn.Module:
-    """An `LgVgg`, or timm's wrapper around one with `features_only`; called by `timm.create_model("lg_vgg11")`.
-
-    Args:
-        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: arguments of `LgVgg` and of timm's builder, `device` and `dtype`.
-    """
+    """An `LgVgg`; called by `timm.create_model("lg_vgg11")`, see `create`."""
     return create(LgVgg, "lg_vgg11", pretrained, stages=len(_STAGE_WIDTHS), **kwargs)
 
 
@@ -177,7 +169,10 @@ def _born_as_identity(
             f"layer {layer.name}: expected at least the gene's {count} channels to carry on, found "
             f"{tuple(kernel.shape)}; make the network at least as wide as the gene"
         )
-    _, weight, bias, *_ = (gene[axes.name].to(kernel) for axes in _last_of_the_gene(structure, layer, gene))
+    last = layer  # of the layers before this one that the gene has
+    while last.kernel.name not in gene:
+        last = structure.writers(last.reads)[0]
+    _, weight, bias, *_ = (gene[axes.name].to(kernel) for axes in last.tensors)
     channels = torch.arange(count, device=kernel.device)
     kernel[:count, :count] = 0
     kernel[channels, channels, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1
@@ -187,13 +182,6 @@ def _born_as_identity(
     scale = (variance + NORM_EPS).sqrt()
     for axes, value in zip(layer.tensors[1:], (scale, mean, mean, variance), strict=True):
         part(newborn[axes.name], axes, carried).copy_(value)
-
-
-def _last_of_the_gene(structure: Structure, layer: Layer, gene: Mapping[str, Tensor]) -> tuple[Axes, ...]:
-    """Tensors of the last layer before `layer` that the gene has."""
-    while layer.kernel.name not in gene:
-        layer = structure.writers(layer.reads)[0]
-    return layer.tensors
 
 
 def _rectified_moments(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,11 +202,9 @@ FAMILY = Family(VGG_DEPTHS, vgg_structure)
 default_cfgs = generate_default_cfgs(
     {
         "lg_vgg11": {
-            "num_classes": 1000,
+            **UNPUBLISHED_CFG,
             "input_size": (3, 32, 32),
             "pool_size": (1, 1),
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.5, 0.5, 0.5),
             "first_conv": "stages.0.0.conv",
             "classifier": "head.fc",
         }

@@ -15,6 +15,9 @@ from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.layers import LAYERS, LayersHead, pooled_layers
 from learngene_hub.networks.structure import Structure
 
+UNPUBLISHED_CFG: dict[str, Any] = {"num_classes": 1000, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+"""What timm is told of every network here, none of which has published weights."""
+
 
 class LearngeneNetwork(nn.Module):
     """A timm model that knows its structure, what it inherited, and which inherited values are held.

@@ -15,6 +15,7 @@ from torch import nn
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.axes import IMAGE
+from learngene_hub.networks.network import UNPUBLISHED_CFG
 from learngene_hub.networks.structure import (
     RANDOM,
     REFUSE,
@@ -40,10 +41,8 @@ _STAGES = ("layer1", "layer2", "layer3", "layer4")
 def resnet_structure(*, depth: int = 18, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Structure:
     """Layers and channels of a ResNet of basic blocks; stem and blocks of a stage write one group (ours).
 
-    Args:
-        depth: 18, 10 or 34: stem, two convolutions a block, classifier.
-        width: factor on the number of channels, above 0.
-        channels: number of channels of every group instead, or None.
+    The depth, 18, 10 or 34, counts the stem, two convolutions a block and the classifier. It has `width` times the
+    channels, or exactly `channels` in every group.
 
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
@@ -111,12 +110,7 @@ FAMILY = Family(tuple(_BLOCKS), resnet_structure, _TIMM)
 
 
 def lg_resnet18(pretrained: bool = False, **kwargs: object) -> nn.Module:
-    """A `ResNet` of timm's own in any width; called by `timm.create_model("lg_resnet18", width=0.5)`.
-
-    Args:
-        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: see `timm_class.create_of_sizes`.
-    """
+    """A `ResNet` of timm's own in any width; called by `timm.create_model("lg_resnet18", width=0.5)`."""
     return create_of_sizes("resnet18", FAMILY, pretrained, **kwargs)
 
 
@@ -124,11 +118,9 @@ def lg_resnet18(pretrained: bool = False, **kwargs: object) -> nn.Module:
 default_cfgs = generate_default_cfgs(
     {
         "lg_resnet18": {
-            "num_classes": 1000,
+            **UNPUBLISHED_CFG,
             "input_size": (3, 64, 64),
             "pool_size": (2, 2),
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.5, 0.5, 0.5),
             "first_conv": "conv1",
             "classifier": "fc",
         }

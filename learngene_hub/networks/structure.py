@@ -37,14 +37,14 @@ class MakeLayer(Protocol):
         structure: "Structure",
         cross: str,
     ) -> None:
-        """Change the tensors of `layer` in `newborn` in place.
+        """Change the tensors of `layer`, which the gene lacks, in `newborn` in place; layers before it are born.
 
         Args:
-            newborn: the tensors of a freshly initialised network, the layers before this one born already.
-            layer: that the gene lacks.
+            newborn: the tensors of a network of this `structure`.
+            layer: to be born.
             gene: what is inherited.
             carried: group -> leading channels that carry the gene's circuit.
-            structure: of the newborn network.
+            structure: of the network.
             cross: `zero`: what the gene's outputs read from other channels is to be zero; `random`: it stays.
         """
 
@@ -205,15 +205,9 @@ ZERO_NORM = Birth("zero norm", make=_zero_the_norm)
 def normed_convolution(
     conv: str, norm: str, *, reads: str, writes: str, kernel: int, if_absent: Birth = REFUSE
 ) -> Layer:
-    """A convolution without a bias and the batch norm behind it.
+    """The `Layer` of two modules: a convolution without a bias and its batch norm.
 
-    Args:
-        conv: module of the convolution, whose kernel is (out_channels, in_channels, kernel, kernel).
-        norm: module of the batch norm.
-        reads: group of its inputs.
-        writes: group of its outputs.
-        kernel: side of the kernel, in pixels.
-        if_absent: see `Layer`.
+    The convolution's weight is (out_channels, in_channels, kernel, kernel).
     """
     tensors = (
         Axes(f"{conv}.weight", (writes, reads, kernel, kernel)),

@@ -30,14 +30,9 @@ _SIZES_OF: dict[type[nn.Module], tuple[str, ...]] = {
 
 
 def described(model: nn.Module, network: str, structure: Structure) -> LearngeneNetwork:
-    """The same `model` of timm's own class, with the attributes that a `LearngeneNetwork` has.
+    """The same `model` of timm's own class, given the attributes that a `LearngeneNetwork` has.
 
     They are plain ones, of which timm knows nothing: it saves and loads the model as before.
-
-    Args:
-        model: changed in place.
-        network: name of its family.
-        structure: of the model.
     """
     vars(model).update(
         structure=structure,
@@ -65,23 +60,23 @@ def structure_of(model: nn.Module, network: str, family: Family) -> Structure:
     Raises:
         NetworkError: the model is built in a way that the family does not know.
     """
-    told = _timm_class(family).describe(model)
+    arguments = _timm_class(family).describe(model)
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    structure = family.structure(**told)
+    structure = family.structure(**arguments)
     sizes = {**structure.channels, **structure.sizes_in(tensors)}
-    structure = family.structure(**told, channels=sizes)
+    structure = family.structure(**arguments, channels=sizes)
     head, _, _ = structure.classifier.name.rpartition(".")
-    found = {
+    shapes = {
         name: tuple(tensor.shape)
         for name, tensor in tensors.items()
         if not name.startswith(f"{head}.") and not name.endswith("num_batches_tracked")
     }
     expected = structure.shapes(in_chans=cast("LearngeneNetwork", model).in_chans)
-    for name in {**expected, **found}:
-        if expected.get(name) != found.get(name):
+    for name in {**expected, **shapes}:
+        if expected.get(name) != shapes.get(name):
             raise NetworkError(
                 f"{name}: expected a network built as timm's {network}, with {expected.get(name, 'no such tensor')} "
-                f"there, found {found.get(name, 'none')}"
+                f"there, found {shapes.get(name, 'none')}"
             )
     return structure
 
@@ -99,15 +94,7 @@ def of_sizes(
 ) -> nn.Module:
     """A network of timm's own class in any size, its weights drawn from the global CPU generator as timm draws them.
 
-    Args:
-        network: name of the family.
-        family: whose networks are timm's own.
-        width: factor on the number of channels, above 0.
-        depth: one that the family has; its default if None.
-        channels: number of channels of every group, instead of `width`.
-        num_classes: outputs of the classifier; 0 for none.
-        in_chans: channels of the image.
-        **timm_kwargs: further arguments of timm's own class.
+    `network` is the name of the `family`; sizes are as of `learngene_hub.networks.build`, all else is for timm's class.
 
     Raises:
         NetworkError: one of the numbers is out of range.
@@ -136,24 +123,14 @@ def of_sizes(
 
 
 def create_of_sizes(network: str, family: Family, pretrained: bool, **kwargs: Any) -> nn.Module:  # noqa: ANN401
-    """What timm's entry point `lg_...` of a family gives: see `of_sizes`; with `features_only` timm's wrapper.
-
-    Args:
-        network: name of the family.
-        family: whose networks are timm's own.
-        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: arguments of `of_sizes` and of timm's builder, `device` and `dtype`.
-    """
+    """What timm's entry point `lg_...` of a family gives: see `of_sizes` and `create`."""
     return create(partial(of_sizes, network, family), f"{OURS}{network}", pretrained, **kwargs)
 
 
 def published_as(network: str, family: Family, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The name by which timm makes a network of a `family` called `network`, and the arguments of `create_model`.
 
-    Args:
-        network: name of the family.
-        family: whose networks are timm's own.
-        arguments: `width`, `depth`, `channels` as in `of_sizes`, and any others.
+    `arguments` are those of `of_sizes`.
 
     Raises:
         NetworkError: one of the numbers is out of range.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.axes import IMAGE, Axes
+from learngene_hub.networks.network import UNPUBLISHED_CFG
 from learngene_hub.networks.structure import (
     RANDOM,
     REFUSE,
@@ -43,10 +44,7 @@ _TOKENS = 1 + (_SIZE // _PATCH) ** 2  # the first is that of the class
 def vit_structure(*, depth: int = 6, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Structure:
     """Layers and channels of a vision transformer: the stream, and the heads and hidden units of every block (ours).
 
-    Args:
-        depth: blocks, 6, 4, 9 or 12.
-        width: factor on the number of channels, above 0.
-        channels: number of channels of every group instead, or None.
+    It has 6, 4, 9 or 12 blocks, and `width` times the channels, or exactly `channels` in every group.
 
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
@@ -83,7 +81,7 @@ def _embedding() -> Layer:
         f"{conv}.weight": (_STREAM, IMAGE, _PATCH, _PATCH),
         f"{conv}.bias": (_STREAM,),
     }
-    return Layer(conv, tuple(Axes(*one, layer_norm="summand") for one in dims.items()), IMAGE, _STREAM)
+    return Layer(conv, tuple(Axes(*tensor, layer_norm="summand") for tensor in dims.items()), IMAGE, _STREAM)
 
 
 def _block_layers(block: int) -> tuple[Layer, ...]:
@@ -165,12 +163,7 @@ FAMILY = Family(_DEPTHS, vit_structure, _TIMM)
 
 
 def lg_vit_tiny_patch4_32(pretrained: bool = False, **kwargs: object) -> nn.Module:
-    """A `VisionTransformer` of timm's own in any width; called by `timm.create_model("lg_vit_tiny_patch4_32")`.
-
-    Args:
-        pretrained: load weights; timm refuses unless the caller names a source, since none are published.
-        **kwargs: see `timm_class.create_of_sizes`.
-    """
+    """A `VisionTransformer` of timm's own in any width; called by `timm.create_model("lg_vit_tiny_patch4_32")`."""
     if kwargs.get("features_only"):
         kwargs = {"feature_cls": "getter", "out_indices": 3, **kwargs}  # as for timm's own: the last three blocks
     return create_of_sizes(_NAME, FAMILY, pretrained, **kwargs)
@@ -180,10 +173,8 @@ def lg_vit_tiny_patch4_32(pretrained: bool = False, **kwargs: object) -> nn.Modu
 default_cfgs = generate_default_cfgs(
     {
         f"lg_{_NAME}": {
-            "num_classes": 1000,
+            **UNPUBLISHED_CFG,
             "input_size": (3, _SIZE, _SIZE),
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.5, 0.5, 0.5),
             "first_conv": "patch_embed.proj",
             "classifier": "head",
         }

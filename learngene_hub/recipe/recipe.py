@@ -37,11 +37,7 @@ from learngene_hub.recipe.sections import (
 MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
 TOLD = 20  # faults listed
 RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
-    {
-        "backend": ("auto", "loop"),
-        "ancestry.circuit_loss": (0,),
-        "evolution.recombination": ("none",),
-    }
+    {"backend": ("auto", "loop"), "ancestry.circuit_loss": (0,), "evolution.recombination": ("none",)}
 )
 """Key of older recipes that is dropped -> the values with which nothing is lost."""
 EXPECTED: Mapping[str, str] = MappingProxyType(
@@ -138,12 +134,7 @@ class Recipe(Section):
 
     @classmethod
     def from_content(cls, written: bytes, overrides: Sequence[str] = (), *, file: Path) -> "Recipe":
-        """The recipe of a `file` that was read already, with overrides; everything is checked.
-
-        Args:
-            written: content of the file.
-            overrides: see `from_file`.
-            file: for messages only.
+        """The recipe of a `file` whose content was read already, with overrides; everything is checked.
 
         Raises:
             RecipeError: it is too long or not YAML, or any number of faults in it, all listed.
@@ -180,11 +171,11 @@ class Recipe(Section):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            found = error.errors()
-            faults = [f"{_describe(fault)}{_given(fault, overrides)}" for fault in found[:TOLD]]
-            count = "1 fault" if len(found) == 1 else f"{len(found)} faults"
-            count += f", {TOLD} of them" if len(found) > TOLD else ""
-            raise RecipeError(f"{where}: {count}\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+            faults = error.errors()
+            lines = [f"\n  {_describe(fault)}{_given(fault, overrides)}" for fault in faults[:TOLD]]
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            count += f", {TOLD} of them" if len(faults) > TOLD else ""
+            raise RecipeError(f"{where}: {count}{''.join(lines)}") from None
 
     def changed(self, *overrides: str) -> "Recipe":
         """The same recipe with further `key=value` overrides.
@@ -239,7 +230,7 @@ class Recipe(Section):
         A key that `other` does not know yet, as it was dumped by an older version, has its default there.
         """
         known = type(self).from_mapping(other, where="the recipe of the run")
-        here, there = (dict(_flatten(one.model_dump(mode="json"))) for one in (self, known))
+        here, there = (dict(_flatten(recipe.model_dump(mode="json"))) for recipe in (self, known))
         return {
             key: (here.get(key), there.get(key)) for key in sorted({*here, *there}) if here.get(key) != there.get(key)
         }
@@ -256,17 +247,14 @@ def name_of(file: Path) -> str:
 
 def shipped_recipes() -> dict[str, Path]:
     """Name -> file of every recipe that comes with the package, found by looking into its folder."""
-    return {path.stem: path for path in sorted(_recipe_folder().glob("*.yaml"))}
+    installed = Path(__file__).parents[1] / "recipes"
+    folder = installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def recipe_fields() -> dict[str, FieldInfo]:
     """Dotted key -> field, of every key a recipe may have."""
     return dict(_fields_of(Recipe))
-
-
-def _recipe_folder() -> Path:
-    installed = Path(__file__).parents[1] / "recipes"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
 
 
 def _locate(path: str | Path) -> Path:
@@ -325,16 +313,11 @@ def _without_retired(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], lis
 def _near(key: str) -> list[str]:
     """The fields and sections whose last part is most like that of `key`: those of its own section, if any."""
     section, _, leaf = key.rpartition(".")
-    known = list(
-        dict.fromkeys(
-            ".".join(parts[:end])
-            for parts in (field.split(".") for field in recipe_fields())
-            for end in range(1, len(parts) + 1)
-        )
-    )
-    like = difflib.get_close_matches(leaf, {one.rpartition(".")[2] for one in known}, n=1)
-    near = [one for one in known if one.rpartition(".")[2] in like]
-    return [one for one in near if section and one.rpartition(".")[0] == section] or near
+    paths = [field.split(".") for field in recipe_fields()]
+    known = [*dict.fromkeys(".".join(path[:end]) for path in paths for end in range(1, len(path) + 1))]
+    like = difflib.get_close_matches(leaf, {name.rpartition(".")[2] for name in known}, n=1)
+    near = [name for name in known if name.rpartition(".")[2] in like]
+    return [name for name in near if section and name.rpartition(".")[0] == section] or near
 
 
 def _describe(fault: Mapping[str, Any]) -> str:
@@ -355,7 +338,7 @@ def _describe(fault: Mapping[str, Any]) -> str:
 def _given(fault: Mapping[str, Any], overrides: Sequence[str]) -> str:
     """That the value at fault was given as an override, or below a key of one."""
     key = ".".join(map(str, fault["loc"])) + "."
-    by = next((one for one in reversed(overrides) if key.startswith(f"{one.partition('=')[0]}.")), None)
+    by = next((change for change in reversed(overrides) if key.startswith(f"{change.partition('=')[0]}.")), None)
     return "" if by is None else f" (given as {by:.80}, not in the file)"
 
 
@@ -369,13 +352,9 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def _fields_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        inner = next((kind for kind in _types(field.annotation) if issubclass(kind, BaseModel)), None)
+        kinds = getattr(field.annotation, "__args__", (field.annotation,))
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
         if inner is None:
             yield prefix + name, field
         else:
             yield from _fields_of(inner, f"{prefix}{name}.")
-
-
-def _types(annotation: Any) -> tuple[type, ...]:  # noqa: ANN401
-    parts = getattr(annotation, "__args__", (annotation,))
-    return tuple(part for part in parts if isinstance(part, type))

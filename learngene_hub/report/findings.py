@@ -20,14 +20,13 @@ class Sweep:
 
     def values(self) -> list[float]:
         """Width or depth of each descendant."""
-        return [float(getattr(one, self.axis)) for one in self.descendants]
+        return [float(getattr(descendant, self.axis)) for descendant in self.descendants]
 
     def starts(self) -> list[str]:
         """Scratch and the learngenes, as far as every descendant has them."""
-        names = [[start.start for start in one.starts] for one in self.descendants]
-        return [
-            name for name in names[0] if (name == SCRATCH or is_learngene(name)) and all(name in more for more in names)
-        ]
+        names = [[start.start for start in descendant.starts] for descendant in self.descendants]
+        bold = [name for name in names[0] if name == SCRATCH or is_learngene(name)]
+        return [name for name in bold if all(name in more for more in names)]
 
 
 def is_learngene(start: str) -> bool:
@@ -48,18 +47,18 @@ def measure_words(measure: str) -> str:
 
 def ranked(descendant: DescendantResult, measure: str) -> list[StartResult]:
     """The starts that have this measure, highest mean first."""
-    having = [one for one in descendant.starts if measure in one.measures]
-    return sorted(having, key=lambda one: -one.measures[measure].mean)
+    having = [start for start in descendant.starts if measure in start.measures]
+    return sorted(having, key=lambda start: -start.measures[measure].mean)
 
 
 def find(descendant: DescendantResult, name: str) -> StartResult | None:
     """The start called `name`, if this descendant has it."""
-    return next((one for one in descendant.starts if one.start == name), None)
+    return next((start for start in descendant.starts if start.start == name), None)
 
 
 def rivals(descendant: DescendantResult, measure: str) -> list[StartResult]:
     """All starts but scratch and the learngenes, highest mean first."""
-    return [one for one in ranked(descendant, measure) if one.start != SCRATCH and not is_learngene(one.start)]
+    return [start for start in ranked(descendant, measure) if start.start != SCRATCH and not is_learngene(start.start)]
 
 
 def standing(difference: Summary) -> Standing:

@@ -19,13 +19,13 @@ def everyone(row: Record) -> list[Record]:
 
 def line_of(id_: int, rows: Sequence[Record]) -> set[int]:
     """The individual `id_` and all its ancestors."""
-    parents = {one["id"]: one["parents"] for row in rows for one in everyone(row)}
-    waiting, found = [id_], set[int]()
+    parents = {record["id"]: record["parents"] for row in rows for record in everyone(row)}
+    waiting, line = [id_], set[int]()
     while waiting:
-        if (one := waiting.pop()) not in found:
-            found.add(one)
-            waiting.extend(parents[one])
-    return found
+        if (member := waiting.pop()) not in line:
+            line.add(member)
+            waiting.extend(parents[member])
+    return line
 
 
 MOST = 400  # individuals drawn
@@ -74,35 +74,7 @@ class Tree:
     left_out: int
 
 
-def tree(rows: Sequence[Record], chosen: int) -> Tree:
-    """The tree of an evolution, the line of the individual `chosen` marked.
-
-    Where there are more than `MOST` individuals, those that were eliminated are left out. If that is not enough, so are
-    all but the line of the chosen one, of which the youngest `MOST` are drawn.
-    """
-    line, born = line_of(chosen, rows), sum(len(everyone(row)) for row in rows)
-    children = Counter(parent for row in rows for one in everyone(row) for parent in set(one["parents"]))
-    drawn, positions = _placed(_shown(rows, line))
-    nodes = [
-        _node(one, row["generation"], positions[one["id"]], line, chosen, children[one["id"]])
-        for row, shown in drawn
-        for one in shown
-    ]
-    return Tree(
-        width=_LEFT + _COLUMN * max(len(shown) for _, shown in drawn) + 8,
-        height=_TOP + _ROW * (len(drawn) - 1) + 48,
-        radius=_RADIUS,
-        nodes=tuple(nodes),
-        links=tuple(
-            _link(parent, one, positions, line) for one in nodes for parent in one.parents if parent in positions
-        ),
-        rows=tuple((str(row["generation"] + 1), _TOP + _ROW * depth) for depth, (row, _) in enumerate(drawn)),
-        key=_key(nodes),
-        left_out=born - len(nodes),
-    )
-
-
-_MEANINGS = {
+_MEANINGS = {  # the first that fits is how an individual looks
     "chosen": "result",
     "line": "its ancestors",
     "survived": "survived",
@@ -111,10 +83,33 @@ _MEANINGS = {
 }
 
 
-def _key(nodes: Sequence[Node]) -> tuple[tuple[str, str], ...]:
-    """The kinds of `nodes` that look different from each other, by the first of `_MEANINGS` that they have."""
+def tree(rows: Sequence[Record], chosen: int) -> Tree:
+    """The tree of an evolution, the line of the individual `chosen` marked.
+
+    Where there are more than `MOST` individuals, those that were eliminated are left out. If that is not enough, so are
+    all but the line of the chosen one, of which the youngest `MOST` are drawn.
+    """
+    line, born = line_of(chosen, rows), sum(len(everyone(row)) for row in rows)
+    children = Counter(parent for row in rows for record in everyone(row) for parent in set(record["parents"]))
+    drawn, positions = _placed(_shown(rows, line))
+    nodes = [
+        _node(record, row["generation"], positions[record["id"]], line, chosen, children[record["id"]])
+        for row, shown in drawn
+        for record in shown
+    ]
     looks = {next(kind for kind in _MEANINGS if kind in node.kinds.split()) for node in nodes}
-    return tuple((kind, words) for kind, words in _MEANINGS.items() if kind in looks)
+    return Tree(
+        width=_LEFT + _COLUMN * max(len(shown) for _, shown in drawn) + 8,
+        height=_TOP + _ROW * (len(drawn) - 1) + 48,
+        radius=_RADIUS,
+        nodes=tuple(nodes),
+        links=tuple(
+            _link(parent, node, positions, line) for node in nodes for parent in node.parents if parent in positions
+        ),
+        rows=tuple((str(row["generation"] + 1), _TOP + _ROW * depth) for depth, (row, _) in enumerate(drawn)),
+        key=tuple((kind, words) for kind, words in _MEANINGS.items() if kind in looks),
+        left_out=born - len(nodes),
+    )
 
 
 def _shown(rows: Sequence[Record], line: set[int]) -> list[tuple[Record, list[Record]]]:
@@ -122,14 +117,14 @@ def _shown(rows: Sequence[Record], line: set[int]) -> list[tuple[Record, list[Re
 
     The ancestors of a survivor all survived, so no line leads to nowhere.
     """
-    born = [(one, row) for row in rows for one in everyone(row)]
+    born = [(record, row) for row in rows for record in everyone(row)]
     if len(born) > MOST:
-        born = [(one, row) for one, row in born if one["survived"] or one["id"] in line]
+        born = [(record, row) for record, row in born if record["survived"] or record["id"] in line]
     if len(born) > MOST:
-        born = [(one, row) for one, row in born if one["id"] in line][-MOST:]
+        born = [(record, row) for record, row in born if record["id"] in line][-MOST:]
     shown: dict[int, tuple[Record, list[Record]]] = {}
-    for one, row in born:
-        shown.setdefault(row["generation"], (row, []))[1].append(one)
+    for record, row in born:
+        shown.setdefault(row["generation"], (row, []))[1].append(record)
     return list(shown.values())
 
 
@@ -141,9 +136,9 @@ def _placed(
     ordered, widest = [], max(len(individuals) for _, individuals in drawn)
     for depth, (row, individuals) in enumerate(drawn):
         ordered.append((row, _ordered(individuals, positions)))
-        for slot, one in enumerate(ordered[-1][1]):
+        for slot, record in enumerate(ordered[-1][1]):
             x = _LEFT + _COLUMN * (slot + (widest - len(individuals)) // 2 + 0.5)
-            positions[one["id"]] = x, _TOP + _ROW * depth
+            positions[record["id"]] = x, _TOP + _ROW * depth
     return ordered, positions
 
 

@@ -16,19 +16,18 @@ def percent(value: float) -> str:
 
 def accuracy(summary: Summary) -> str:
     """A mean accuracy in percent, with its interval if it has one: `73.2 ± 1.5`."""
-    return percent(summary.mean) + _interval(summary)
+    return percent(summary.mean) + ("" if summary.ci95 is None else f" ± {percent(summary.ci95)}")
 
 
 def points(summary: Summary) -> str:
     """A difference of accuracies in percentage points, signed, with its interval: `+17.5 ± 1.5`."""
     value = _rounded(summary.mean)
-    sign = "+" if value > 0 else MINUS if value < 0 else ""
-    return f"{sign}{abs(value):.1f}{_interval(summary)}"
+    return ("+" if value > 0 else MINUS if value < 0 else "") + size(summary)
 
 
 def size(summary: Summary) -> str:
     """A difference of accuracies without its sign, with its interval: `17.5 ± 1.5`."""
-    return f"{abs(_rounded(summary.mean)):.1f}{_interval(summary)}"
+    return accuracy(Summary(mean=abs(summary.mean), ci95=summary.ci95))
 
 
 def rate(value: float) -> str:
@@ -53,7 +52,3 @@ def seconds(value: float) -> str:
 
 def _rounded(value: float) -> float:
     return round(100 * value, 1) + 0.0
-
-
-def _interval(summary: Summary) -> str:
-    return "" if summary.ci95 is None else f" ± {percent(summary.ci95)}"

@@ -21,15 +21,10 @@ from learngene_hub.report.sentences import constants, headline, limits, network_
 REPORT_NAME = "report.html"
 COMPARISON_NAME, CURVES_NAME, SWEEP_NAME = "comparison.png", "curves.png", "sweep.png"
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-_NUMBERS = (numbers.percent, numbers.accuracy, numbers.points, numbers.rate, numbers.count, numbers.flops)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One figure at the top of the page and what it says."""
-
-    figure: str
-    words: str
+_NUMBERS = (
+    *(numbers.percent, numbers.accuracy, numbers.points),
+    *(numbers.rate, numbers.count, numbers.flops, numbers.seconds),
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ def _about(results: Results) -> dict[str, Any]:
         "limits": limits(results),
         "protocol": constants(results.protocol),
         "edge": rates_at_the_edge(results.descendants[0]),
-        "rates": sorted({lr for one in results.descendants[0].starts for lr in one.tuning}, key=float),
+        "rates": sorted({lr for start in results.descendants[0].starts for lr in start.tuning}, key=float),
     }
 
 
@@ -101,10 +96,10 @@ def _judged(results: Results) -> dict[str, Any]:
     is_prototype_more = results.headline != PROTOTYPE and bool(ranked(first, PROTOTYPE))
     return {
         "sentences": headline(results, first, gene),
-        "more_genes": [headline(results, first, one.start)[0] for one in results.genes[1:]],
+        "more_genes": [headline(results, first, other.start)[0] for other in results.genes[1:]],
         "tiles": _tiles(results, first, gene),
-        "judged": [(one, _rows(one, results.headline)) for one in results.descendants],
-        "with_leads": any(one.start not in {SCRATCH, gene} for one in first.starts),
+        "judged": [(descendant, _rows(descendant, results.headline)) for descendant in results.descendants],
+        "with_leads": any(start.start not in {SCRATCH, gene} for start in first.starts),
         "bars": svg_address(draw_starts(first, results.headline)),
         "prototype_bars": svg_address(draw_starts(first, PROTOTYPE)) if is_prototype_more else None,
         "prototype_rows": _rows(first, PROTOTYPE),
@@ -117,7 +112,7 @@ def _judged(results: Results) -> dict[str, Any]:
 def _has_curves(results: Results) -> bool:
     """Whether a start was measured at all of several steps."""
     steps = {str(step) for step in results.steps}
-    return len(steps) > 1 and any(steps <= one.measures.keys() for one in results.descendants[0].starts)
+    return len(steps) > 1 and any(steps <= start.measures.keys() for start in results.descendants[0].starts)
 
 
 def _picture_title(results: Results) -> str:
@@ -125,27 +120,27 @@ def _picture_title(results: Results) -> str:
     return f"{results.data}, {results.judged_by}, {tasks}\n{results.setting}"
 
 
-def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[Tile]:
+def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[tuple[str, str]]:
+    """Figures for the top of the page, each with what it says."""
     mine, measure = find(descendant, gene), results.headline
     if mine is None or measure not in mine.measures:
         return []
-    tiles = [Tile(f"{numbers.accuracy(mine.measures[measure])} %", f"accuracy of {gene}")]
+    tiles = [(f"{numbers.accuracy(mine.measures[measure])} %", f"accuracy of {gene}")]
     if measure in mine.gain:
-        tiles.append(Tile(numbers.points(mine.gain[measure]), "points over scratch"))
+        tiles.append((numbers.points(mine.gain[measure]), "points over scratch"))
     for rival in rivals(descendant, measure)[:1]:
         if lead := lead_over(descendant, gene, rival, measure):
-            tiles.append(Tile(numbers.points(lead), f"points over {rival.start}, the best other start"))
-    return [*tiles, Tile(f"{numbers.percent(mine.inherited)} %", "of the parameters are inherited")]
+            tiles.append((numbers.points(lead), f"points over {rival.start}, the best other start"))
+    return [*tiles, (f"{numbers.percent(mine.inherited)} %", "of the parameters are inherited")]
 
 
 def _rows(descendant: DescendantResult, measure: str) -> list[Row]:
-    return [_row(one, measure) for one in ranked(descendant, measure)]
-
-
-def _row(start: StartResult, measure: str) -> Row:
-    lead = start.lead.get(measure)
-    side = standing(lead) if lead else ""
-    return Row(start, is_learngene(start.start), start.measures[measure], start.gain.get(measure), lead, side)
+    rows = []
+    for start in ranked(descendant, measure):
+        gain, lead = start.gain.get(measure), start.lead.get(measure)
+        side = standing(lead) if lead else ""
+        rows.append(Row(start, is_learngene(start.start), start.measures[measure], gain, lead, side))
+    return rows
 
 
 @cache
@@ -164,16 +159,9 @@ def page_template(name: str, *filters: Callable[..., str]) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {one.__name__: one for one in (*_NUMBERS, numbers.seconds, *filters)}
-    environment.filters |= {"keep": _kept_together, "cell": _broken_before_interval}
+    environment.filters |= {words.__name__: words for words in (*_NUMBERS, numbers.seconds, *filters)}
+    environment.filters |= {
+        "keep": lambda text: text.replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}").replace(" %", f"{_NO_BREAK}%"),
+        "cell": lambda number: number.replace("± ", f"±{_NO_BREAK}"),
+    }
     return environment.get_template(name)
-
-
-def _kept_together(sentence: str) -> str:
-    """The sentence with no line break inside a number and its interval."""
-    return sentence.replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}").replace(" %", f"{_NO_BREAK}%")
-
-
-def _broken_before_interval(number: str) -> str:
-    """The number with its interval, which goes to a second line where a table is narrow."""
-    return number.replace("± ", f"±{_NO_BREAK}")

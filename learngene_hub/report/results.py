@@ -88,7 +88,7 @@ class DescendantResult(_Part):
 
     def start(self, name: str) -> StartResult:
         """The start called `name`."""
-        return next(one for one in self.starts if one.start == name)
+        return next(start for start in self.starts if start.start == name)
 
 
 class GeneRecord(_Part):
@@ -142,10 +142,10 @@ class Results(_Part):
             raise ValueError("protocol: expected a name")
         if any(not math.isfinite(value) for value in _numbers(self.protocol)):
             raise ValueError("protocol: expected finite numbers")
-        for one in (start for descendant in self.descendants for start in descendant.starts):
-            if self.headline not in one.measures:
-                raise ValueError(f"{one.start}: expected the measure {self.headline!r}, found none")
-            for rate in one.tuning:
+        for start in (start for descendant in self.descendants for start in descendant.starts):
+            if self.headline not in start.measures:
+                raise ValueError(f"{start.start}: expected the measure {self.headline!r}, found none")
+            for rate in start.tuning:
                 float(rate)
         return self
 

@@ -43,7 +43,7 @@ def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> lis
     others = rivals(descendant, measure)
     if not others:
         return ["No other start was judged beside scratch."]
-    leads = [lead for one in others if (lead := lead_over(descendant, gene, one, measure))]
+    leads = [lead for other in others if (lead := lead_over(descendant, gene, other, measure))]
     standings = Counter(standing(lead) for lead in leads)
     if standings["unknown"]:  # a single task, or another gene than the first
         return [_best(others[0], leads[0])]
@@ -52,11 +52,7 @@ def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> lis
     return [_best(others[0], leads[0]), *all_in_all]
 
 
-_SIDES: dict[Standing, str] = {
-    "ahead": "ahead of",
-    "level": "level with",
-    "behind": "behind",
-}
+_SIDES: dict[Standing, str] = {"ahead": "ahead of", "level": "level with", "behind": "behind"}
 
 
 def _best(rival: StartResult, lead: Summary) -> str:
@@ -78,10 +74,10 @@ def not_won(results: Results, gene: str) -> list[str]:
     """A sentence for every start, in every descendant, that the learngene called `gene` is not clearly ahead of."""
     sentences = []
     for descendant in results.descendants:
-        for one in ranked(descendant, results.headline):
-            lead = lead_over(descendant, gene, one, results.headline)
-            if one.start != gene and lead is not None and standing(lead) != "ahead":
-                sentences.append(f"{_not_ahead(gene, one.start, lead)} ({network_words(descendant)}).")
+        for other in ranked(descendant, results.headline):
+            lead = lead_over(descendant, gene, other, results.headline)
+            if other.start != gene and lead is not None and standing(lead) != "ahead":
+                sentences.append(f"{_not_ahead(gene, other.start, lead)} ({network_words(descendant)}).")
     return sentences
 
 
@@ -116,26 +112,26 @@ def limits(results: Results) -> list[str]:
         sentences.append("Some classes may show the same things as classes that the gene has seen, under other names.")
     if results.tasks == 1 < genes:
         sentences.append("One task only: no interval can be given.")
-    if any(one.tuning for one in results.descendants[0].starts):
+    starts = results.descendants[0].starts
+    if any(start.tuning for start in starts):
         sentences.append(
             "A few tasks of held-out classes chose the learning rates. The intervals do not hold what another choice "
             "would change."
         )
-    edge = rates_at_the_edge(results.descendants[0])
-    if edge:
+    if edge := rates_at_the_edge(results.descendants[0]):
         sentences.append(
             f"The best learning rate was the highest or lowest that was tried for {', '.join(edge)}: one beyond it may "
             "be better."
         )
-    if len({one.cost.device for one in results.descendants[0].starts if one.cost.device}) > 1:
+    if len({start.cost.device for start in starts if start.cost.device}) > 1:
         sentences.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")
     return sentences
 
 
 def rates_at_the_edge(descendant: DescendantResult) -> list[str]:
     """Starts whose learning rate is the highest or the lowest of those that were tried."""
-    tried = [(one, [float(lr) for lr in one.tuning]) for one in descendant.starts if len(one.tuning) > 1]
-    return [one.start for one, rates in tried if one.lr in {min(rates), max(rates)}]
+    tried = [(start, [float(lr) for lr in start.tuning]) for start in descendant.starts if len(start.tuning) > 1]
+    return [start.start for start, rates in tried if start.lr in {min(rates), max(rates)}]
 
 
 def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -149,7 +145,7 @@ def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             texts |= constants(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
-            texts[prefix + key] = ", ".join(str(one) for one in value) or "none"
+            texts[prefix + key] = ", ".join(map(str, value)) or "none"
         else:
             texts[prefix + key] = "none" if value is None else str(value)
     return texts

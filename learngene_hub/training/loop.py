@@ -87,12 +87,8 @@ def training_steps(
 ) -> Iterator[tuple[Tensor, int]]:
     """Train `network` in place step by step; each gives its loss, on the device, and its number of images.
 
-    Args:
-        network: in train mode whenever the next step is asked for.
-        batches: see `train`.
-        training: see `train`.
-        loss: of logits `(batch, classes)` and labels `(batch,)`.
-        inherited: see `train`.
+    The network must be in train mode whenever the next step is asked for. `loss` is that of logits `(batch, classes)`
+    and labels `(batch,)`; for all else see `train`.
     """
     optimisation = training.optimisation
     optimizer = make_optimizer(network, optimisation)
@@ -167,11 +163,6 @@ def best_precision(device: torch.device) -> Precision:
     return "bfloat16" if cpu_has_bfloat16() else "float32"
 
 
-def at_least_float32(logits: Tensor) -> Tensor:
-    """`logits` in float32, or as they are where they are float64: losses are never computed in less."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
 def make_optimizer(network: nn.Module, optimisation: OptimisationSection) -> torch.optim.Optimizer:
     """The optimiser of all trainable weights of `network`; only kernels and the classifier's weight decay."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]
@@ -186,7 +177,9 @@ def make_optimizer(network: nn.Module, optimisation: OptimisationSection) -> tor
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     """Mean over the batch, in nats, of `logits` `(batch, classes)` and `labels` `(batch,)`."""
-    return nn.functional.cross_entropy(at_least_float32(logits), labels, label_smoothing=label_smoothing)
+    # In float32, or as they are where they are float64: losses are never computed in less.
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -51,11 +51,9 @@ def rate_factor(step: int, steps: int, rate: Rate, warmup: int) -> float:
 
 
 class Slow:
-    """Weights inside a network that move by a part of every step, whatever optimiser takes it (ours).
+    """Weights inside a network, as views, that move by a part of every step, whatever optimiser takes it (ours).
 
-    Args:
-        weights: views into the network's parameters.
-        rate: theirs, at most that of the other weights.
+    Their rate is at most that of the other weights.
     """
 
     def __init__(self, weights: Sequence[Tensor], rate: Rate) -> None:

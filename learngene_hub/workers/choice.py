@@ -45,13 +45,10 @@ class EngineOptions:
 
 
 def make_engine(options: EngineOptions, *, device: str, local_device: torch.device, most: int) -> Engine:
-    """The engine that `options` ask for.
+    """The engine that `options` ask for, for as many as `most` tasks at once, >= 1.
 
-    Args:
-        options: name, workers and more.
-        device: as the user named it; `auto` on Ray stands for GPUs where the cluster has any.
-        local_device: what it stands for on this machine.
-        most: tasks that there will be at once, >= 1.
+    `device` is as the user named it, `auto` on Ray stands for GPUs where the cluster has any; `local_device` is what it
+    stands for on this machine.
 
     Raises:
         EngineError: Ray is not installed, the cluster cannot be reached, `device` is not one for Ray, or this process
@@ -61,24 +58,14 @@ def make_engine(options: EngineOptions, *, device: str, local_device: torch.devi
         if device not in {"auto", "cpu", "cuda"}:
             raise EngineError(f"device {device!r}: expected auto, cpu or cuda, as Ray picks the GPUs")
         return RayEngine(device, options.workers, most, options.address)
-    devices = _devices(local_device)
-    workers = options.workers or min(most, _room(devices))
-    if workers > 1 and current_process().daemon:
+    devices, is_daemonic = [local_device], current_process().daemon
+    if str(local_device) == "cuda":  # all GPUs, unless the user named one
+        devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    room = torch.get_num_threads() if local_device.type == "cpu" else len(devices)
+    workers = options.workers or (1 if is_daemonic else min(most, room))
+    if workers > 1 and is_daemonic:
         raise EngineError(
             f"workers: expected 1, found {workers}: this process is a daemonic one, as those of multiprocessing.Pool "
             "are, and may start none"
         )
     return Alone(local_device) if workers == 1 else Processes(devices, workers)
-
-
-def _devices(device: torch.device) -> list[torch.device]:
-    """All GPUs, unless the user named one, or the CPU."""
-    if str(device) == "cuda":
-        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
-    return [device]
-
-
-def _room(devices: list[torch.device]) -> int:
-    if current_process().daemon:
-        return 1
-    return torch.get_num_threads() if devices[0].type == "cpu" else len(devices)

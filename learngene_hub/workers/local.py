@@ -41,11 +41,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Alone:
-    """The engine of this process: no worker, nothing to be lost.
-
-    Attributes:
-        device: where tasks are done.
-    """
+    """The engine of this process, which computes on `device`: no worker, nothing to be lost."""
 
     device: torch.device
 
@@ -80,12 +76,7 @@ class OwnProcess(Generic[S]):
 
 @dataclass(frozen=True)
 class Processes:
-    """The engine of several processes on this machine, which end with this one.
-
-    Attributes:
-        devices: where they compute, in turn.
-        count: processes at most; they are started as there is work for them.
-    """
+    """The engine of up to `count` processes on this machine, on `devices` in turn, which end with this one."""
 
     devices: Sequence[torch.device]
     count: int

@@ -41,15 +41,7 @@ LOCAL = {  # and a cluster that is started here
 
 @dataclass(frozen=True)
 class RayEngine:
-    """The engine of a Ray cluster.
-
-    Attributes:
-        device: `auto`, `cpu` or `cuda`; `auto`: GPUs where the cluster has any.
-        workers: actors at most, which share the GPUs; None: one a GPU, or one a processor.
-        most: tasks that there will be at once.
-        address: of the cluster; None: the one that this process uses already, else one on this machine, for the time of
-            the pool.
-    """
+    """The engine of a Ray cluster, for `most` tasks at once; see `EngineOptions` and `make_engine`."""
 
     device: str
     workers: int | None

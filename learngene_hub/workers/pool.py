@@ -108,13 +108,9 @@ class _Run:
 
 
 class WorkerPool:
-    """The pool of several workers, which are started as there is work for them, and end when it is closed.
+    """The pool of up to `count` workers, which are started as there is work for them, and end when it is closed.
 
-    Args:
-        name: of the engine.
-        count: workers at most.
-        start: begins to start a worker, 0 <= index < count, in place of an earlier one, if any.
-        reporter: told of workers that are lost.
+    `start` begins to start a worker, 0 <= index < count, in place of an earlier one, if any.
     """
 
     def __init__(self, name: str, count: int, start: Callable[[int], Handle], reporter: Reporter) -> None:
@@ -218,9 +214,12 @@ class WorkerPool:
         losses, label = run.losses.setdefault(number, []), run.tasks[number].label
         losses.append(f"worker {index + 1} {why}")
         if len(losses) == ATTEMPTS:
+            advice = "mend what ended them, which they may have written above"
+            if any("memory" in loss or "SIGKILL" in loss for loss in losses):  # a system without memory kills processes
+                advice = "give the workers more memory, or use fewer of them (--workers)"
             raise EngineError(
                 f"{label}: given up after {ATTEMPTS} attempts: {'; '.join(losses)}. What was saved is kept: "
-                f"{_advice(losses)}, and run the same again (evolve: with --resume)"
+                f"{advice}, and run the same again (evolve: with --resume)"
             )
         run.waiting.appendleft(number)
         self._reporter.warn(f"{losses[-1]}: {label} goes to another worker, attempt {len(losses) + 1}")
@@ -233,9 +232,3 @@ def _wait_for_room(since: float) -> None:
             f"no worker was ready within {STARTUP:g} s: does the cluster have a free GPU or processor? See `ray status`"
         )
     time.sleep(POLL)
-
-
-def _advice(losses: Sequence[str]) -> str:
-    if any("memory" in loss or "SIGKILL" in loss for loss in losses):  # a system without memory left kills processes
-        return "give the workers more memory, or use fewer of them (--workers)"
-    return "mend what ended them, which they may have written above"

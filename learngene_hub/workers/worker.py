@@ -92,13 +92,7 @@ Answer = Done | Failed | OutOfMemory
 
 
 class Worker:
-    """Does one task after another.
-
-    Args:
-        payload: the shared data.
-        device: that it computes on.
-        images: where it counts the images of a task's steps; None: in its own memory.
-    """
+    """Does one task after another, and counts in `images`, or in its own memory, what the steps of each took."""
 
     def __init__(self, payload: Payload, device: str, images: c_longlong | None = None) -> None:
         self._payload, self._device = payload, torch.device(device)

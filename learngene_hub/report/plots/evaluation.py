@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from learngene_hub.core.errors import LearngeneError
+from learngene_hub.report import numbers
 from learngene_hub.report.findings import Sweep, is_learngene, measure_words, ranked, sweeps
-from learngene_hub.report.numbers import accuracy
 from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
 from learngene_hub.report.results import SCRATCH, DescendantResult, Results, Summary
 
@@ -32,14 +32,16 @@ def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") 
         value = start.measures[measure]
         axes.barh(row, 100 * value.mean, 0.68, color=_colour(start.start), alpha=0.85, zorder=2)
         offsets = [row - 0.24 + 0.48 * (i + 0.5) / len(value.accuracies) for i in range(len(value.accuracies))]
-        dots = [100 * one for one in value.accuracies]
+        dots = [100 * accuracy for accuracy in value.accuracies]
         axes.scatter(dots, offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3, rasterized=True)
         if value.ci95 is not None:
             axes.errorbar(100 * value.mean, row, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
-        axes.text(1.03, row, accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+        axes.text(1.03, row, numbers.accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [_short(start.start) for start in shown])
     axes.set(xlabel=f"accuracy {measure_words(measure)}, %", xlim=(0, 100))
-    _name(axes, title, [start.start for start in shown])
+    axes.set_title(plain(title), fontsize=10)
+    for label, start in zip(axes.get_yticklabels(), shown, strict=True):
+        label.set(color=_ink(start.start), weight="bold" if is_learngene(start.start) else "normal")
     return figure
 
 
@@ -53,9 +55,9 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], *, title: st
     """
     figure, (axes,) = new_figure(width=6.8, height=4.4)
     lines = {
-        one.start: [one.measures[str(step)] for step in steps]
-        for one in descendant.starts
-        if all(str(step) in one.measures for step in steps)
+        start.start: [start.measures[str(step)] for step in steps]
+        for start in descendant.starts
+        if all(str(step) in start.measures for step in steps)
     }
     for start, values in lines.items():
         _line(axes, start, steps, values)
@@ -105,7 +107,7 @@ def spread(heights: Mapping[str, float], *, gap: float, high: float) -> dict[str
             (middle, count), (before, more) = groups.pop(), groups.pop()
             mean = (middle * count + before * more) / (count + more)
             groups.append((_inside(mean, gap * (count + more), high), count + more))
-    spread_out = [middle + gap * (one - (count - 1) / 2) for middle, count in groups for one in range(count)]
+    spread_out = [middle + gap * (label - (count - 1) / 2) for middle, count in groups for label in range(count)]
     return dict(zip(names, spread_out, strict=True))
 
 
@@ -115,7 +117,7 @@ def _inside(middle: float, height: float, high: float) -> float:
 
 def _draw_gains(axes: "Axes", sweep: Sweep, measure: str) -> None:
     for start in sweep.starts():
-        gains = [one.start(start).gain.get(measure) for one in sweep.descendants]
+        gains = [descendant.start(start).gain.get(measure) for descendant in sweep.descendants]
         _line(axes, start, sweep.values(), gains)
     axes.axhline(0, color="black", lw=0.8)
     _finish_sweep(axes, sweep, "gain over scratch, points")
@@ -123,7 +125,8 @@ def _draw_gains(axes: "Axes", sweep: Sweep, measure: str) -> None:
 
 def _draw_accuracies(axes: "Axes", sweep: Sweep, measure: str) -> None:
     for start in sweep.starts():
-        _line(axes, start, sweep.values(), [one.start(start).measures.get(measure) for one in sweep.descendants])
+        accuracies = [descendant.start(start).measures.get(measure) for descendant in sweep.descendants]
+        _line(axes, start, sweep.values(), accuracies)
     axes.legend(frameon=False, fontsize=8)
     _finish_sweep(axes, sweep, "accuracy, %")
 
@@ -162,13 +165,13 @@ def _label_ends(axes: "Axes", ends: Mapping[str, float], last: float) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     fractions = {start: (end - low) / (high - low) for start, end in ends.items()}
-    for start, place in spread(fractions, gap=0.05, high=1.0).items():
+    for start, height in spread(fractions, gap=0.05, high=1.0).items():
         weight = "bold" if is_learngene(start) or start == SCRATCH else "normal"
         arrow = {"arrowstyle": "-", "color": OTHER_COLOUR, "lw": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4}
         axes.annotate(
             _short(start),
             (last, ends[start]),
-            xytext=(1.05, place),
+            xytext=(1.05, height),
             xycoords="data",
             textcoords="axes fraction",
             va="center",
@@ -177,12 +180,6 @@ def _label_ends(axes: "Axes", ends: Mapping[str, float], last: float) -> None:
             color=_ink(start),
             weight=weight,
         )
-
-
-def _name(axes: "Axes", title: str, starts: Sequence[str]) -> None:
-    axes.set_title(plain(title), fontsize=10)
-    for label, start in zip(axes.get_yticklabels(), starts, strict=True):
-        label.set(color=_ink(start), weight="bold" if is_learngene(start) else "normal")
 
 
 def _colour(start: str) -> str:

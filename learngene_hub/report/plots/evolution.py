@@ -24,20 +24,22 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str
     from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator
 
-    born = [(row["generation"] + 1, one) for row in rows for one in everyone(row) if one["fitness"] is not None]
-    points = {one["id"]: (generation, 100 * one["fitness"]) for generation, one in born}
+    born = [
+        (row["generation"] + 1, record) for row in rows for record in everyone(row) if record["fitness"] is not None
+    ]
+    points = {record["id"]: (generation, 100 * record["fitness"]) for generation, record in born}
     line = line_of(chosen, rows)
-    pairs = [(parent, one["id"]) for _, one in born for parent in one["parents"]]
+    pairs = [(parent, record["id"]) for _, record in born for parent in record["parents"]]
     is_crowded = len(points) > MANY
     if is_crowded:
         axes.set_rasterization_zorder(4)  # below it is all that has a mark for each individual
     for is_line, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8))[is_crowded:]:
-        ends = [[points[one] for one in pair] for pair in pairs if line.issuperset(pair) is is_line]
+        ends = [[points[id_] for id_ in pair] for pair in pairs if line.issuperset(pair) is is_line]
         lines = LineCollection(ends, colors=colour, linewidths=width, zorder=1 + is_line)
         axes.add_collection(lines, autolim=True)
     size = 4 if is_crowded else 36
     for survived, face, label in ((False, "white", "eliminated"), (True, GENE_COLOUR, "survives its tournament")):
-        shown = [points[one["id"]] for _, one in born if one["survived"] is survived]
+        shown = [points[record["id"]] for _, record in born if record["survived"] is survived]
         if not shown:
             continue
         x, y = zip(*shown, strict=True)

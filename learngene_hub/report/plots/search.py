@@ -62,11 +62,11 @@ def _draw_shapes(axes: "Axes", search: Record) -> None:
     groups, full, chosen = search["groups"], search["channels"], search["best"]["channels"]
     drawn = [*_beside_the_chosen(search), ("chosen", chosen)]
     width = 0.85 / len(drawn)
-    for place, (name, channels) in enumerate(drawn):
-        at = [group + (place - (len(drawn) - 1) / 2) * width for group in range(len(groups))]
+    for number, (name, channels) in enumerate(drawn):
+        at = [group + (number - (len(drawn) - 1) / 2) * width for group in range(len(groups))]
         shares = [100 * mine / whole for mine, whole in zip(channels, full, strict=True)]
         is_chosen = name == "chosen"
-        alpha = 1.0 if is_chosen else 0.25 + 0.5 * place / len(drawn)
+        alpha = 1.0 if is_chosen else 0.25 + 0.5 * number / len(drawn)
         axes.bar(at, shares, width, color=GENE_COLOUR if is_chosen else OTHER_COLOUR, alpha=alpha, label=name)
     even = [100 * mine / whole for mine, whole in zip(search["even"]["channels"], full, strict=True)]
     for group, share in enumerate(even):
@@ -83,7 +83,7 @@ def _legend_above(axes: "Axes") -> None:
 
 def _place(shape: Record, shapes: Sequence[Record]) -> float:
     """Where on the axis of generations, from 1, those of one generation side by side."""
-    together = [one["id"] for one in shapes if one["generation"] == shape["generation"]]
+    together = [other["id"] for other in shapes if other["generation"] == shape["generation"]]
     return 1 + float(shape["generation"]) + SPREAD * ((together.index(shape["id"]) + 0.5) / len(together) - 0.5)
 
 
@@ -92,17 +92,13 @@ def _beside_the_chosen(search: Record) -> list[tuple[str, Sequence[int]]]:
     best = _best_so_far(search["shapes"])
     if len(best) > 1:
         return [(f"best after generation {i + 1}", best[i]) for i in range(0, len(best), -(-len(best) // MOST_BARS))]
-    others = [one["channels"] for one in search["finalists"] if one["id"] != search["best"]["id"]]
+    others = [shape["channels"] for shape in search["finalists"] if shape["id"] != search["best"]["id"]]
     return [(f"finalist {number}", channels) for number, channels in enumerate(others[:MOST_BARS], start=1)]
 
 
 def _best_so_far(shapes: Sequence[Record]) -> list[Sequence[int]]:
     """The channels of the fittest shape up to each generation."""
     alive = [shape for shape in shapes if shape["fitness"] is not None]
+    alive.sort(key=lambda shape: (shape["fitness"], -shape["id"]), reverse=True)
     ends = range(1 + max(shape["generation"] for shape in alive))
-    return [
-        max((one for one in alive if one["generation"] <= end), key=lambda one: (one["fitness"], -one["id"]))[
-            "channels"
-        ]
-        for end in ends
-    ]
+    return [next(shape["channels"] for shape in alive if shape["generation"] <= end) for end in ends]
