@@ -159,7 +159,7 @@ def page_template(name: str, *filters: Callable[..., str]) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {words.__name__: words for words in (*_NUMBERS, numbers.seconds, *filters)}
+    environment.filters |= {words.__name__: words for words in (*_NUMBERS, *filters)}
     environment.filters |= {
         "keep": lambda text: text.replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}").replace(" %", f"{_NO_BREAK}%"),
         "cell": lambda number: number.replace("± ", f"±{_NO_BREAK}"),
