@@ -2,7 +2,7 @@
 
     python -m docs.drawings
 
-`gene-beside-scratch.png` and `transfer.png` are drawn from the committed results in docs/results,
+`gene-beside-scratch.png`, `transfer.png` and `worth-over-sizes.png` are drawn from the results in docs/results,
 `worth-over-pixels.png` from the table of image sizes in log 34, `cycle.png` from the words below.
 """
 
@@ -16,7 +16,7 @@ from docs.tables import FEW_SHOT, ROOT, gene_results, judged_by_all
 from learngene_hub.gene.names import shipped_index
 from learngene_hub.report import numbers
 from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, write_png
-from learngene_hub.report.results import LEARNGENE, SCRATCH
+from learngene_hub.report.results import LEARNGENE, SCRATCH, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +27,13 @@ DIGITS = "transfer-digits"
 PIXELS_PAGE = ROOT / "docs" / "log" / "34-default-of-finetune.md"
 PIXELS = re.compile(r"^\| (\d+) \| ([\d. ]+) \| ([\d. ]*)\| ", re.MULTILINE)  # size, accuracies with the gene, without
 TARGETS = {"its own data": GENE_COLOUR, "other photos": LINE_COLOUR, "digits": OTHER_COLOUR}
+SIZES = ROOT / "docs" / "results" / "sizes" / "vgg11-cifar-fs-depths.json"
+SIZE_STARTS = {
+    LEARNGENE: ("one gene for all depths", GENE_COLOUR),
+    "narrow": ("one thin network for all", LINE_COLOUR),
+    "each-size": ("pre-trained for each depth", "#0369a1"),
+    SCRATCH: ("from scratch", OTHER_COLOUR),
+}
 STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
     (
         "shape",
@@ -97,6 +104,25 @@ def draw_worth_over_pixels(path: Path) -> None:
     write_png(figure, path)
 
 
+def draw_worth_over_sizes(path: Path) -> None:
+    """Accuracy in networks of three depths: one start for all, and networks pre-trained for each depth; 95 % CI."""
+    figure, (axes,) = new_figure(7.4, 5.8)
+    results = Results.load(SIZES)
+    for place, descendant in enumerate(results.descendants):
+        for row, (start, (label, colour)) in enumerate(SIZE_STARTS.items()):
+            measured = descendant.start(start).measures[results.headline]
+            mean, ci, where = 100 * measured.mean, 100 * (measured.ci95 or 0), place + (row - 1.5) * 0.2
+            axes.barh(where, mean, 0.2, xerr=ci, color=colour, capsize=3, label=label if place == 0 else None)
+            axes.text(2, where, numbers.percent(measured.mean), va="center", color="white", fontsize=SMALL)
+    axes.set_yticks(range(len(results.descendants)), [f"depth {one.depth}" for one in results.descendants])
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=LARGE)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy on photos of 5 novel classes, %", fontsize=LARGE)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=SMALL, frameon=False)
+    write_png(figure, path)
+
+
 def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [name.removeprefix("gtl/").replace("-", "-\n", 1) for name in names])
     axes.invert_yaxis()
@@ -133,4 +159,5 @@ if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
     draw_transfer(IMAGES / "transfer.png")
     draw_worth_over_pixels(IMAGES / "worth-over-pixels.png")
+    draw_worth_over_sizes(IMAGES / "worth-over-sizes.png")
     draw_cycle(IMAGES / "cycle.png")

@@ -18,6 +18,7 @@ from docs.drawings import (
     draw_gene_beside_scratch,
     draw_transfer,
     draw_worth_over_pixels,
+    draw_worth_over_sizes,
 )
 from docs.joined import joined
 from docs.paired import difference
@@ -121,7 +122,7 @@ def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
 
 @pytest.mark.slow
 def test_the_pictures_of_the_documents_are_drawn(tmp_path):
-    for draw in (draw_gene_beside_scratch, draw_transfer, draw_worth_over_pixels, draw_cycle):
+    for draw in (draw_gene_beside_scratch, draw_transfer, draw_worth_over_pixels, draw_worth_over_sizes, draw_cycle):
         draw(tmp_path / "picture.png")
         with Image.open(tmp_path / "picture.png") as image:
             assert image.width < 1000  # readable on a phone
