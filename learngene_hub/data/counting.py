@@ -9,7 +9,7 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import METADATA, TABLE_FORMATS
+from learngene_hub.data.rows import METADATA, ROLES, TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
 
 IMAGE_FOLDER = "datasets.packaged_modules.imagefolder.imagefolder"  # knows which files `datasets` takes for images
@@ -49,7 +49,9 @@ def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str,
 
 
 def tell_left_out(source: DataSource, reporter: Reporter) -> None:
-    """Warn of class folders without images, and of files in others whose names do not end as an image's do.
+    """Warn of class folders without images, of `train/`, `test/` and the like, and of files that are no images.
+
+    A file is none if its name does not end as an image's does. Roles such as `train/` and `test/` are read as one set.
 
     Raises:
         DataError: the source is a path, and nothing is there.
@@ -65,6 +67,9 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     others = [file for file in inside if file.suffix.lower() not in known]
     if empty := class_folders(folder) - {file.relative_to(folder).parts[0] for file in set(inside) - set(others)}:
         reporter.warn(f"{folder}: no images in {shorten(sorted(empty))}; left out")
+    deep = {file.relative_to(folder).parts[0] for file in inside if len(file.relative_to(folder).parts) > 2}
+    if roles := sorted(deep & {name for names in ROLES.values() for name in names}):
+        reporter.warn(f"{folder}: the images in {', '.join(roles)} are one set here; to keep one apart, give its path")
     warn_of_others(folder, others, reporter)
 
 

@@ -125,7 +125,7 @@ def _finetune(
 ) -> FineTuned:
     began = time.monotonic()
     job = _Job(gene, settings, pick_device(device))
-    job.descendant(0)  # made early, since the gene may not fit
+    job.descendant(0, "probe" if settings.method == "probe" else "full")  # made early, since the gene may not fit
     with reporter.task(f"reading {photos.path}", None):
         parts = load_photos(
             photos,

@@ -194,6 +194,16 @@ def test_an_empty_class_folder_is_named(photos):
     assert listener.warnings == [f"{photos}: no images in '51', 'nothing'; left out"]
 
 
+def test_an_evolution_says_that_it_reads_the_images_for_tests_too(tmp_path):
+    for role in ("train", "test"):
+        write_photos(tmp_path / role, 1)
+    listener = Listener()
+    tell_left_out(DataSource(None, str(tmp_path), 8), listener)
+    assert listener.warnings == [
+        f"{tmp_path}: the images in test, train are one set here; to keep one apart, give its path"
+    ]
+
+
 def test_images_at_two_depths_are_named(photos):
     (photos / CLASSES[0] / "more").mkdir()
     shutil.copy(photos / CLASSES[0] / "0.png", photos / CLASSES[0] / "more" / "z.png")

@@ -150,7 +150,7 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     assert {one["image_size"] for one in ranked} == {32, 42}
     shown = learngene("list", "--for", photos, "--search", "vgg11-mini")
     assert "gtl/vgg11-mini" in shown.stdout
-    assert "next: learngene finetune gtl/vgg11-mini --method probe" in " ".join(shown.stderr.split())
+    assert "next: learngene finetune gtl/vgg11-mini --data" in " ".join(shown.stderr.split())
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
 
 
@@ -167,8 +167,8 @@ def test_a_gene_of_timms_own_network_is_ranked_too_but_its_class_cannot_be_probe
     photos = write_photos(tmp_path / "photos", 4)
     (ranked,) = rank_genes([str(gene_of_timm)], Photos(photos), reporter=Listener())
     assert 0 <= ranked.accuracy <= 1
-    with pytest.raises(NetworkError, match=r"found 'layers', which its class does not know; .* --method full"):
-        finetune(gene_of_timm, photos, out=tmp_path / "out", settings=Settings(method="probe"))
+    with pytest.raises(NetworkError, match="'layers', which a probe needs and timm's class lacks; use --method full"):
+        finetune(gene_of_timm, tmp_path / "nowhere", out=tmp_path / "out", settings=Settings(method="probe"))
 
 
 def test_a_network_of_timms_own_is_fine_tuned_and_kept_under_timms_own_name(gene_of_timm, tmp_path):
