@@ -121,6 +121,7 @@ def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
 
 
 @pytest.mark.slow
+@pytest.mark.drawn
 def test_the_pictures_of_the_documents_are_drawn(tmp_path):
     for draw in (draw_gene_beside_scratch, draw_transfer, draw_worth_over_pixels, draw_worth_over_sizes, draw_cycle):
         draw(tmp_path / "picture.png")
