@@ -162,7 +162,7 @@ BASELINE_NAMES = (
     "gtl-no-selection",
     "gtl-no-mutation",
 )
-"""What `starts.make_baselines` knows how to make."""
+"""What `starts.make_baselines` makes."""
 
 
 def check_baselines(names: Sequence[str]) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def evaluate(
         )
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
-    starts = [scratch(), *(learngene(gene.gene, gene.start, flops=gene.flops) for gene in candidates)]
+    starts = [scratch(), *(learngene(each.gene, each.start, flops=each.flops) for each in candidates)]
     for body, start in product(bodies, starts):
         fit(body, start)  # before long work: a gene that does not fit is an error
     own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
