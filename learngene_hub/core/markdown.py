@@ -3,7 +3,8 @@
 import html
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined, Template
@@ -30,13 +31,12 @@ def code(text: str) -> Markup:
     return Markup(one_line(text).replace("`", "'"))
 
 
-def markdown_template(
-    package: str, name: str, *, filters: Mapping[str, Callable[..., str]] | None = None, is_trimmed: bool = False
-) -> Template:
+@cache
+def markdown_template(package: str, name: str, *filters: Callable[..., str], is_trimmed: bool = False) -> Template:
     """A template of `package` whose values are `escaped`, numbers and Markup aside.
 
-    Filters, beside `filters`: `code`, `escaped`, and `quote`, which makes one word of a shell's command. `is_trimmed`
-    leaves out the line of a tag, and what stands before it.
+    Filters, beside `filters`, each called as its function: `code`, `escaped`, and `quote`, which makes one word of a
+    shell's command. `is_trimmed` leaves out the line of a tag, and what stands before it.
     """
     environment = Environment(
         undefined=StrictUndefined,
@@ -44,5 +44,6 @@ def markdown_template(
         trim_blocks=is_trimmed,
         lstrip_blocks=is_trimmed,
     )
-    environment.filters |= {"code": code, "quote": shlex.quote, "escaped": escaped, **(filters or {})}
+    environment.filters |= {"code": code, "quote": shlex.quote, "escaped": escaped}
+    environment.filters |= {words.__name__: words for words in filters}
     return environment.from_string(files(package).joinpath(name).read_text(encoding="utf-8"))

@@ -147,8 +147,7 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
 
 def _section(judgements: Iterable[_Judgement]) -> str:
     shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
-    filters = {function.__name__: function for function in shown}
-    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", filters=filters, is_trimmed=True)
+    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, is_trimmed=True)
     return "\n\n".join(template.render(_values(judgement)).strip() for judgement in judgements)
 
 
