@@ -33,8 +33,7 @@ from learngene_hub.networks import (
 BODIES = [Body(network, 0.1) for network in FAMILIES]
 SAME = [(body, body) for body in BODIES]
 WIDER = [(body, Body(body.network, 0.3)) for body in BODIES]
-DEEPER = [(Body(name, 0.1), Body(name, 0.14, deeper(name))) for name in FAMILIES]
-DEEPER += [(Body(name, 0.1), Body(name, 0.1, sorted(family(name).depths)[:6][-1])) for name in FAMILIES]
+DEEPER = [(Body(name, 0.1), Body(name, 0.14, sorted(family(name).depths)[:6][-1])) for name in FAMILIES]
 
 
 @pytest.fixture
