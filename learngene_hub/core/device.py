@@ -18,7 +18,7 @@ def on_cpu() -> AbstractContextManager[object]:
 
 @contextmanager
 def at_work_on(device: torch.device) -> Iterator[None]:
-    """Let what names no GPU, such as a new stream, or a wait for all kernels, mean `device` inside."""
+    """Inside, calls that name no GPU, such as for a new stream, mean `device`."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             yield
@@ -32,7 +32,7 @@ def chip_name(device: torch.device) -> str:
 
 
 def chip_kind(device: torch.device) -> str:
-    """All of a chip that rounding, and the precision that is best there, depend on."""
+    """What of a chip decides rounding and the best precision there."""
     if device.type == "cuda":
         return chip_name(device)
     bfloat16 = "with bfloat16" if cpu_has_bfloat16() else "without bfloat16"

@@ -128,7 +128,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
 
         class Watched(tqdm):
-            """What huggingface_hub tells of each piece that came; by Xet, which cannot be stopped, that was written."""
+            """Hears from huggingface_hub of each piece that came, or by Xet, which cannot be stopped, was written."""
 
             def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
                 super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]
@@ -143,7 +143,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                     raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
 
             def update_transfer(self, n: float = 1) -> None:
-                """By Xet, for what came; `update` is for what was written of it."""
+                """Called by Xet for what came; for what is written, Xet calls `update`."""
 
             def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
                 """Likewise."""

@@ -35,7 +35,7 @@ class Candidate:
 
     @property
     def all_data(self) -> tuple[DataRecord, ...]:
-        """That, and what the genes before it were evolved on."""
+        """What it, and the genes that it began from, were evolved on."""
         assert self.gene.config.origin is not None
         return self.gene.config.origin.all_data
 

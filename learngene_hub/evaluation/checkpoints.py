@@ -18,7 +18,7 @@ from learngene_hub.report.results import Cost
 
 
 def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> list[Start]:
-    """The networks, whole, or genes at `paths`: safetensors files, folders with one, or folders of runs.
+    """Whole networks, or genes, at `paths`: safetensors files, folders with one, or folders of runs.
 
     They must be of the family of `body`, a descendant; their images are normalised as those of the `first` gene.
 

@@ -167,7 +167,7 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """One network to be measured, by one thread: a task for whatever engine there is.
+    """One network to be measured, by one thread: a task for any engine.
 
     `pair` is its index in the pairs of the shared data; `precision` holds, whatever is best where it is measured.
     """

@@ -161,8 +161,8 @@ class Budget:
 def planned(title: str, budget: Budget, body: Body) -> Pretraining:
     """The training of the network called `title`, one of `FULL`, `WIDER`, `NARROW`, `NARROW_FLOPS` and `EACH_SIZE`.
 
-    That of `NARROW_FLOPS` sees as many images as cost the FLOPs of the evolution, that of `EACH_SIZE` its share of
-    those that the evolution saw, the others as many as it.
+    `NARROW_FLOPS` sees as many images as cost the FLOPs of the evolution. `EACH_SIZE` sees its share of
+    the evolution's images. The others see as many images as the evolution.
     """
     recipe = budget.recipe
     assert body.depth is not None
@@ -199,7 +199,7 @@ class Pretrained:
     """A trained network, or one whose training goes on.
 
     Attributes:
-        chapters: of its training that are done.
+        chapters: number of parts of its training that are done.
         state: its tensors, classifier included, on the CPU.
         seconds: of its training.
         device: it was trained on.

@@ -72,27 +72,27 @@ def evaluate(
     device: str = "auto",
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Results:
-    """Accuracy of descendants of `genes` on classes they never trained on, beside scratch and other alternatives.
+    """Accuracy of descendants of `genes` on classes they never trained on, beside scratch and baselines.
 
     On a CPU, a run that was interrupted and goes on by the same kind of processor ends with the same results, byte for
-    byte, as one that was left alone; only the seconds that the training of an alternative took may differ.
+    byte, as one that was left alone; only the seconds that the training of a baseline took may differ.
 
     Args:
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
-            says which classes are novel and held-out, and what alternatives may cost.
+            says which classes are novel and held-out, and what baselines may cost.
         data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns
             and an image size.
         protocol: how every network is trained and tested, or the name of a shipped protocol.
         baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
-        checkpoints: safetensors files of networks of the same family, whole ones or genes, folders with one, or of
-            runs, each a start of its own. They see images normalised as the first gene does.
+        checkpoints: further starts, whole networks or genes of the same family: safetensors files, folders with one,
+            or folders of runs. They see images normalised as the first gene does.
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
         engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster; by as
-            many workers as there are cores, or one a GPU, unless it says otherwise. What alternatives to a gene need of
-            other training is done by this process, one after the other, with all its threads.
+            many workers as there are cores, or one a GPU, unless it says otherwise. Baselines that need training are
+            trained by this process, one after the other, with all its threads.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 
@@ -244,7 +244,7 @@ def _training_device(local_device: torch.device, device: str, reporter: Reporter
     if torch.cuda.is_available():
         return torch.device("cuda")
     if device == "cuda":
-        reporter.warn("alternatives are pre-trained by this process, on its CPU: this machine has no GPU")
+        reporter.warn("baselines are pre-trained by this process, on its CPU: this machine has no GPU")
     return local_device
 
 
@@ -283,9 +283,9 @@ def _tell_budget(names: Sequence[str], budget: Budget) -> None:
     assert budget.gene.config.origin is not None
     cost = budget.gene.config.origin.cost
     budget.reporter.line(
-        f"cost: {len(names)} alternatives are made first, if they are not kept from before, each from as many images "
-        f"or FLOPs as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; slices "
-        "share one network"
+        f"cost: {len(names)} baselines are made first, unless they are in the cache, each for as many images or FLOPs "
+        f"as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; slices share one "
+        "network"
     )
 
 

@@ -128,7 +128,7 @@ class _SearchRow(_Part):
     def _agrees(self) -> Self:
         everyone = (*self.shapes, *self.finalists, self.even, self.best)
         if {len(shape.channels) for shape in everyone} | {len(self.channels)} != {len(self.groups)}:
-            raise ValueError("a shape has not one number for each group")
+            raise ValueError("expected one number for each group in every shape")
         if self.best.fitness is None or self.best not in (*self.finalists, self.even):
             raise ValueError("the best shape is none of the finalists")
         born = [shape.generation for shape in self.shapes]
@@ -435,7 +435,7 @@ def _members(
         ValueError: a gene has other tensors, or values that are not finite; or two members are one.
     """
     if len({member.id for member in record.pool}) < len(record.pool):
-        raise ValueError("two members of the pool have one id")
+        raise ValueError("two members of the pool have the same id")
     for tensor in tensors.values():
         if tensor.dtype != torch.float32 or not math.isfinite(tensor.sum()):
             raise ValueError("a gene of the pool has values that are not finite numbers")

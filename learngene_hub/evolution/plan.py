@@ -304,9 +304,9 @@ def gene_shape(recipe: Recipe, channels: Mapping[str, int]) -> Mapping[str, Tens
 
 @dataclass(frozen=True)
 class Looking:
-    """The question which precision is best, as a task."""
+    """The task of saying which precision is best."""
 
-    label = "the question which precision is best"
+    label = "the choice of a precision"
 
     def __call__(self, shared: Any, step: Step) -> Precision:  # noqa: ANN401 - whatever holds an environment
         """The best on the worker's device."""

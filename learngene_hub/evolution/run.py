@@ -82,11 +82,11 @@ def evolve(
             `evolution.html` and `gene/`.
         resume: go on after the last saved generation, if there is one.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        engine: where networks are trained: in this process, in several, or on a Ray cluster. As torch's threads are
-            shared out among the individuals of a generation, it takes several workers to use several cores: as many as
-            there are, or one a GPU, unless it says otherwise. They do not run the calling script again.
-        founders: folder in which lone founders, and ancestors of searches, are kept and looked for: recipes that
-            differ in selection or mutation alone share theirs. None: nowhere, but for the ancestor, in `out`.
+        engine: where networks are trained: in this process, in several, or on a Ray cluster. There are as
+            many workers as cores, or one a GPU, unless it says otherwise. An individual of a population trains on its
+            share of torch's threads, so one worker does not use all cores. Workers do not run the calling script again.
+        founders: folder that keeps lone founders and ancestors of searches for other runs: recipes that differ only
+            in selection or mutation share them. None: none is kept, but the ancestor of a search, in `out`.
         reporter: told of progress.
 
     Raises:

@@ -213,7 +213,7 @@ def _digests(images: ImageSet) -> Counter[bytes]:
 
 
 def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
-    """The images without, and with, a `share` of each class drawn at random: at least one image a class on each side.
+    """Two sets of images: without and with a random `share` of each class, at least one image a class in each.
 
     Raises:
         DataError: a class has a single image.

@@ -89,7 +89,7 @@ def card_data(text: str, *, lenient: bool = False) -> ModelCardData:
 
 
 def addressed_card(card: str, name: str) -> str:
-    """The card with snippets that call the gene `name`, where they gave it another name, or said "this folder"."""
+    """The card whose snippets call the gene `name`, in place of another name or of "this folder"."""
     snippet = _LOAD.search(card)
     if snippet is None:
         return card

@@ -104,8 +104,8 @@ class Origin(_Part):
     """How the gene came to be; absent when it was cut from a network that this package did not evolve.
 
     Attributes:
-        fitness: mean top-1 accuracy of its critics, in [0, 1]; of the gene as it evolved, in float32, whatever its
-            kernels were rounded to in the file.
+        fitness: mean top-1 accuracy of its critics, in [0, 1]; of the gene in float32, before its kernels were
+            rounded for the file.
         search: how its shape was found; None: the recipe, or the ancestor, gave it.
         ancestor: gene that the line began from; None: nothing.
         cost: of the evolution alone, not of the ancestor.

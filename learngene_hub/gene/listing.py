@@ -69,7 +69,7 @@ def list_learngenes(
         hub: ask the Hub.
         author: user or organisation of the Hub.
         network: such as `lg_vgg11`.
-        search: part of the name, in either case.
+        search: part of the name, in upper or lower case.
         token: of a user of the Hub, who sees her private genes too.
         endpoint: URL of the Hub.
 

@@ -31,7 +31,7 @@ def freeze(network: LearngeneNetwork, gene: Genome) -> None:
 
 
 def unfreeze(model: nn.Module) -> None:
-    """Let everything train again, in place, where `freeze_gene` held what was inherited; else nothing happens.
+    """Let all weights train again, in place, after `freeze_gene`; does nothing if none are held.
 
     A copy of the model, such as the average of an EMA, must be unfrozen too. Make a new optimiser: one that gathered
     momentum while the gene was held would move it at once.
@@ -64,7 +64,7 @@ class _Hold:
             self.hooks = [network.register_forward_pre_hook(self), layer.register_forward_pre_hook(hook)]
 
     def release(self, network: nn.Module) -> None:
-        """Put values back a last time, and hold none."""
+        """Put the held values back a last time, and stop holding them."""
         self(network)
         self.values = {}
         for hook in self.hooks:
@@ -73,7 +73,7 @@ class _Hold:
 
     def __call__(self, module: nn.Module, *unused: object) -> None:
         if self.values and torch.compiler.is_exporting():
-            raise NetworkError("expected a network without held values to export; call `unfreeze` first")
+            raise NetworkError("expected an unfrozen network to export; call `unfreeze` first")
         for name in self.values:
             parameter = _held_tensor(module, name).data  # past autograd, for which an earlier forward pass saw another
             if parameter.is_meta or self.values[name].is_meta:
@@ -102,5 +102,5 @@ def _held_tensor(module: nn.Module, name: str) -> Tensor:
             tensor: Tensor = getattr(owner, leaf)
             return tensor
     raise NetworkError(
-        f"{name}: expected a parameter whose values are held, found none; call `unfreeze` before it goes"
+        f"{name}: expected a parameter whose values are held, found none; call `unfreeze` before you replace it"
     )

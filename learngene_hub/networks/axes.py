@@ -54,7 +54,7 @@ class Axes:
 
     @property
     def place(self) -> int:
-        """Of the first dimension that is a group's: what the tensor writes, or what it is the norm of."""
+        """Number of the first dimension that is a group's: the one it writes, or of a norm the one it normalises."""
         return next(number for number, dim in enumerate(self.dims) if isinstance(dim, str))
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:

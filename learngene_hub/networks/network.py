@@ -66,7 +66,7 @@ class LearngeneNetwork(nn.Module):
             NetworkError: the head reads every layer.
         """
         if self.reads_layers:
-            raise NetworkError("TorchScript has no way to read every layer; use torch.export, or torch.jit.trace")
+            raise NetworkError("TorchScript cannot read every layer; use torch.export, or torch.jit.trace")
         if self.hold is None:
             return self
         twin = deepcopy(self)

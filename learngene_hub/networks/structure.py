@@ -133,7 +133,7 @@ class Structure:
         return {axes.name: axes.shape(sizes) for axes in self.tensors}
 
     def parameters(self, *, in_chans: int) -> int:
-        """How many numbers are trained, the classifier's left out; so many a gene of all these channels has."""
+        """Number of trained parameters without the classifier's; a gene of all these channels has as many."""
         sizes = {IMAGE: in_chans, **self.channels}
         return sum(math.prod(axes.shape(sizes)) for axes in self.tensors if not axes.is_statistic)
 

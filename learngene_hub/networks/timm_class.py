@@ -48,7 +48,7 @@ def described(model: nn.Module, network: str, structure: Structure) -> Learngene
 
 
 def is_described(model: nn.Module) -> bool:
-    """Whether `described` was here."""
+    """Whether `described` has changed this model."""
     return "network_name" in vars(model)
 
 

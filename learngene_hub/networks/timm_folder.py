@@ -161,7 +161,7 @@ def _checked(folder: Path) -> None:
             f"{config}: expected the config of a fine-tuned network, found a fault: {first_fault(error)}"
         ) from None
     except (OSError, ValueError) as error:
-        raise NetworkError(f"{config}: expected JSON, found none: {error}") from None
+        raise NetworkError(f"{config}: expected JSON, found something else: {error}") from None
     _check_size(folder / WEIGHTS_NAME, checked)
 
 

@@ -27,7 +27,7 @@ def headline(results: Results, descendant: DescendantResult, gene: str) -> list[
     body = f"{descendant.network} of width {descendant.width:g} and depth {descendant.depth}"
     sentence = f"Started from {gene}, {body} reaches {accuracy(mine.measures[measure])} % {measure_words(measure)}"
     if measure in mine.gain:
-        sentence += f": {_gain(mine.gain[measure])}"
+        sentence += f". That is {_gain(mine.gain[measure])}"
     return [f"{sentence} ({tasks_words(results.tasks)}).", *_beside_rivals(descendant, gene, measure)]
 
 

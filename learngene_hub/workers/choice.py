@@ -28,7 +28,7 @@ class EngineOptions:
             one on this machine, for the time of the run.
 
     Raises:
-        EngineError: a value is out of range, or a local engine is to have an address.
+        EngineError: a value is out of range, or a local engine is given an address.
     """
 
     name: str = "local"

@@ -1,4 +1,4 @@
-"""Every way a Hub can fail, tried by a process of its own; prints the table of docs/hub.md.
+"""Every way a Hub can fail, tried by a process of its own; prints the table of docs/hub-trials.md.
 
     python tests/campaigns/hub_faults.py [--lane LANE] [--rows WORDS] [RUN]
 

@@ -1,4 +1,4 @@
-"""A gene's way to the Hub and back, by the commands a user would type; prints the transcript of docs/hub.md.
+"""A gene's way to the Hub and back, by the commands a user would type; prints the transcript of docs/hub-trials.md.
 
     python tests/campaigns/hub_story.py [LANE]
 

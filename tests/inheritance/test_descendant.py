@@ -352,7 +352,7 @@ def test_a_model_that_was_frozen_goes_into_torchscript_and_export(tiny_run):
         model.stages[0][0].conv.weight.add_(1)  # as an optimiser would
     scripted = torch.jit.script(model)
     assert torch.equal(scripted(x), model(x))
-    with pytest.raises(NetworkError, match="without held values to export; call `unfreeze`"):
+    with pytest.raises(NetworkError, match="expected an unfrozen network to export; call `unfreeze`"):
         torch.export.export(model, (x,))
     unfreeze(model)
     assert torch.equal(torch.export.export(model, (x,)).module()(x), model(x))

@@ -244,7 +244,7 @@ def test_a_descendant_gives_features_and_scores_and_is_exported(network, gene):
     model, x = from_learngene(gene, num_classes=5, freeze_gene=True).eval(), images(64)
     pooled = model.forward_head(model.forward_features(x), pre_logits=True)
     torch.testing.assert_close(model.get_classifier()(pooled), model(x))
-    with pytest.raises(NetworkError, match="without held values to export; call `unfreeze`"):
+    with pytest.raises(NetworkError, match="expected an unfrozen network to export; call `unfreeze`"):
         torch.export.export(model, (x,))
     unfreeze(model)
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
