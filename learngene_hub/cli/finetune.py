@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
 TOP = 3  # classes in a row of the table
+FIRST = ("first choice", "second choice", "third choice")  # heads of its columns; then "choice 4"
 TRAINING = {name: f"--{name.replace('_', '-')}" for name in ("epochs", "batch_size", "lr", "patience", "flip")}
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
 
@@ -169,7 +170,9 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits
     if not predictions:
         return
     common = _common([image.path.parent for image in predictions])
-    rows = [
+    choices = [*FIRST, *(f"choice {number + 1}" for number in range(len(FIRST), len(predictions[0].classes)))]
+    rows = [("file", *choices[: len(predictions[0].classes)])]
+    rows += [
         (
             os.path.relpath(image.path, common) if common else str(image.path),
             *(f"{100 * probability:.1f}% {label}" for label, probability in image.classes),
@@ -179,7 +182,7 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits
     title = f"{folder} of {common}" if common else str(folder)
     while fits and len(rows[0]) > 2 and table_width(rows) > stdout.width:
         rows = [row[:-1] for row in rows]
-    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True, cuts=fits)
+    print_table(title, rows[0], rows[1:], whole_first=True, cuts=fits)
 
 
 def _common(folders: "Sequence[Path]") -> str:

@@ -124,6 +124,8 @@ def test_predict_shows_a_row_a_picture_in_the_order_in_which_people_count(tuned,
     rows = [line.split() for line in shown.splitlines() if "%" in line]
     assert [row[0] for row in rows] == [f"{number}.png" for number in range(11)]
     assert {sum("%" in one for one in row) for row in rows} == {2}
+    assert "first choice" in shown
+    assert "second choice" in shown
     told = json.loads(learngene("predict", tuned.folder, folder, "--json").stdout)
     assert {len(one["predictions"]) for one in told} == {len(CLASSES)}
 
