@@ -17,7 +17,7 @@ from learngene_hub.cli.console import (
     stdout,
     table_width,
 )
-from learngene_hub.cli.engines import AUTO, Device, known_size
+from learngene_hub.cli.engines import AUTO, Device, known_data, known_size
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
 
@@ -33,15 +33,30 @@ TRAINING = {name: f"--{name.replace('_', '-')}" for name in ("epochs", "batch_si
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
 
 
+def _known_val(val: str | None) -> str | None:
+    """The same share or path, unless nothing is at that path, which is told before torch is imported."""
+    try:
+        float(val or "0")
+    except ValueError:
+        return known_data(val)
+    return val
+
+
 def finetune(
     context: typer.Context,
     gene: Source,
     data: Annotated[
-        str, typer.Option(help="Image folder (train/ and val/, or one per class), Parquet folder or Hub id.")
+        str,
+        typer.Option(
+            callback=known_data, help="Image folder (train/ and val/, or one per class), Parquet folder or Hub id."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
-        str | None, typer.Option(help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2.")
+        str | None,
+        typer.Option(
+            callback=_known_val, help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2."
+        ),
     ] = None,
     width: Annotated[
         float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")
@@ -86,15 +101,14 @@ def finetune(
 
     OUT is a folder that timm loads.
     """
-    from learngene_hub.core.files import refuse_occupied
-    from learngene_hub.hub.address import refuse_unknown_data
+    from learngene_hub.core.files import refuse_occupied, refuse_unmakeable
 
     sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
     given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if method == "probe" and given:
         raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains no weights")
-    refuse_unknown_data(data)
     refuse_occupied(out)
+    refuse_unmakeable(out)
     with importing():
         from learngene_hub.finetuning import Photos, Settings
         from learngene_hub.finetuning import finetune as run
@@ -138,6 +152,9 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Name the classes of images; exit 1 if one cannot be read."""
+    from learngene_hub.core.files import refuse_missing
+
+    refuse_missing(folder, "a folder made by `learngene finetune`", lambda entry: (entry / "finetune.json").is_file())
     with importing():
         from learngene_hub.finetuning import Predictor
 

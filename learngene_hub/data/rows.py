@@ -25,6 +25,7 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
+from learngene_hub.hub.address import near_data
 from learngene_hub.hub.fetch import time_limit, within
 
 IMAGE_COLUMNS = ("image", "img")
@@ -121,9 +122,10 @@ def open_hub(
             splits = _splits(datasets, hub_id, revision, reporter)
         except (OSError, ValueError, RuntimeError, httpx2.HTTPError, *odd, datasets.exceptions.DatasetsError) as error:
             raise DataError(
-                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: "
-                f"{silence or error}. Without a connection, point data.path= (`learngene evaluate`: --data) at a local "
-                "copy (Parquet files, or class folders of images); data.preset=glyphs needs no download"
+                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named"
+                f"{near_data(hub_id) or ':'} {silence or error}. Without a connection, point data.path= (`learngene "
+                "evaluate`: --data) at a local copy (Parquet files, or class folders of images); data.preset=glyphs "
+                "needs no download"
             ) from error
         homes = tuple(Path(home).resolve() for home in (constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE))
         yield [_part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()]
@@ -160,6 +162,20 @@ def _is_of_a_split(folder: Path) -> bool:
 def _is_derived(file: Path) -> bool:
     """Whether `datasets` left it beside a data set that it saved: the same rows once more, or numbers of rows."""
     return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
+
+
+def _refuse_others(path: Path, files: Sequence[Path]) -> None:
+    """Files none of which is an image have no column of images, which would be said of them.
+
+    Raises:
+        DataError: it is so.
+    """
+    if not any(file.suffix.lower() in image_suffixes() for file in files):
+        example = files[0].relative_to(path)
+        raise DataError(
+            f"{path}: expected images, found only files that are none by their names, such as {example}; save them as "
+            "PNG or JPEG"
+        )
 
 
 def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
@@ -208,14 +224,12 @@ def _readable(path: Path) -> list[tuple[Path, str, str]]:
         raise ValueError(f"{outside[0].name} is a link out of the folder; put the file itself there")
     if tables:
         return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
-    if path.is_dir() and files:
+    if path.is_dir():
+        _refuse_others(path, files)
         _refuse_deeper(path, files)
         # One pattern for all: else a class folder named "test tube" would pass for a test split.
         return [(path, "imagefolder", f"{glob.escape(str(path.resolve()))}/**")]
-    if not path.is_dir():
-        raise ValueError(f"{path.suffix!r} files are not supported")
-    links = any(entry.is_symlink() and entry.is_dir() for entry in path.iterdir())
-    raise ValueError("there is no data file" + (", and folders that are links are not followed" if links else ""))
+    raise ValueError(f"{path.suffix!r} files are not supported")
 
 
 def _part(

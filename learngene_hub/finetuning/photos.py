@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.core.files import expanded, public_name, visible_files
+from learngene_hub.core.files import expanded, public_name
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data import (
@@ -31,6 +31,7 @@ from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
 from learngene_hub.data.source import local_path, opened
+from learngene_hub.hub.address import refuse_unknown_data
 from learngene_hub.networks import IMAGE_SIZES
 
 SHARE = 0.2
@@ -241,10 +242,8 @@ def _roles(photos: Photos) -> tuple[dict[str, str], float]:
         share = _share(val)
         if not share:
             roles["val"] = str(val)
-    for folder in map(expanded, roles.values()):
-        if folder.is_dir() and not visible_files(folder):
-            example = folder / "cat" / "1.jpg"
-            raise DataError(f"{folder}: no images; put them into one folder a class, such as {example}")
+    for path in roles.values():
+        refuse_unknown_data(path)
     return roles, share or SHARE
 
 

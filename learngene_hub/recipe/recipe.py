@@ -19,8 +19,8 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from learngene_hub.core.errors import LearngeneWarning, RecipeError
-from learngene_hub.core.files import is_there, public_name, read_file
+from learngene_hub.core.errors import LearngeneWarning, RecipeError, asked
+from learngene_hub.core.files import is_there, near_paths, public_name, read_file
 from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
 from learngene_hub.recipe.sections import (
     AncestrySection,
@@ -263,9 +263,13 @@ def _locate(path: str | Path) -> Path:
     shipped = shipped_recipes()
     if str(path) in shipped:
         return shipped[str(path)]
-    near = difflib.get_close_matches(Path(path).stem, shipped, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "`learngene recipes list` shows what is shipped"
-    raise RecipeError(f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found neither; {hint}")
+    near = near_paths(path, lambda entry: entry.suffix in {".yaml", ".yml"})
+    hint = asked([*near, *difflib.get_close_matches(Path(path).stem, shipped, n=1)])
+    found = "a folder" if is_there(path) else "neither"
+    raise RecipeError(
+        f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found {found}"
+        f"{hint or '; `learngene recipes list` shows what is shipped'}"
+    )
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
@@ -324,7 +328,7 @@ def _describe(fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "tuple")))
     if fault["type"] == "extra_forbidden":
         near = _near(key)
-        return f"{key}: no such key" + (f"; did you mean `{'` or `'.join(near)}`?" if near else "")
+        return f"{key}: no such key{asked(near)}"
     if fault["type"] == "missing":
         return f"{key}: missing"
     if fault["type"] == "value_error":  # ours, which say themselves what was found

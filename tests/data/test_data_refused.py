@@ -38,7 +38,7 @@ def test_a_preset_with_a_missing_copy_does_not_go_to_the_hub():
 
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="there is no data file"):
+    with pytest.raises(DataError, match=r"expected images in one folder per class, such as \S+jpg, .*; found no file"):
         available_classes(local(tmp_path / "empty"))
 
 

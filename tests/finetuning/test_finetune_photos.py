@@ -59,7 +59,7 @@ def test_validation_images_are_listed_no_more_often_for_more_classes(photos, tmp
 def test_folders_without_any_image_are_told_alike(tmp_path, folders):
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
-    with pytest.raises(DataError, match=r"no images; put them into one folder a class, such as .*cat.1\.jpg"):
+    with pytest.raises(DataError, match=r"expected images in one folder per class, such as .*cat.1\.jpg"):
         load(Photos(tmp_path))
 
 
