@@ -346,7 +346,7 @@ def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
 def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path, command, told):
     (tmp_path / "photo.png").touch()
     (tmp_path / "empty").mkdir()
-    (tmp_path / "my.yaml").write_text("name: my\ndata: {path: emtpy/, classes: {base: 9, held_out: 9, novel: 9}}\n")
+    (tmp_path / "my.yaml").write_text("name: my\ndata: {path: emtpy/, classes: {base: 32, held_out: 9, novel: 9}}\n")
     code = (
         "import sys; sys.modules['torch'] = None\n"  # whose import is an error then
         f"sys.argv = ['learngene', *{command.split()!r}]\n"
