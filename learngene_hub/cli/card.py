@@ -27,8 +27,9 @@ def card(
     """
     from learngene_hub.core.errors import GeneFileError
     from learngene_hub.core.files import is_there
-    from learngene_hub.gene.names import shipped_index
+    from learngene_hub.gene.names import refuse_unknown, shipped_index
 
+    refuse_unknown(gene)
     if not is_there(gene) and gene not in shipped_index():
         raise GeneFileError(f"{gene}: no such folder; expected a gene folder, the folder of a run, or a shipped gene")
     with importing():

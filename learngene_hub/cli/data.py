@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, importing, stdout
+from learngene_hub.cli.engines import known_data, known_source
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets.", epilog="Example: learngene data preview glyphs")
 
@@ -17,8 +18,10 @@ def _group() -> None:
 
 @app.command(epilog="Example: learngene data preview cifar_fs --path ~/cifar_fs")
 def preview(
-    source: Annotated[str, typer.Argument(help="Preset, image folder, Parquet folder or Hub id.")],
-    path: Annotated[str | None, typer.Option(help="Local copy of a preset.")] = None,
+    source: Annotated[
+        str, typer.Argument(callback=known_source, help="Preset, image folder, Parquet folder or Hub id.")
+    ],
+    path: Annotated[str | None, typer.Option(callback=known_data, help="Local copy of a preset.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Name of the column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Name of the column of labels, if it is unusual.")] = None,
     image_size: Annotated[int, typer.Option(min=8, max=512, help="Pixels.")] = 32,

@@ -35,6 +35,29 @@ def known_size(pixels: int | None) -> int | None:
     return pixels
 
 
+def known_data(path: str | None) -> str | None:
+    """The same path or Hub id of images, unless it is that of none, which is told before torch is imported.
+
+    Raises:
+        DataError: see `refuse_unknown_data`.
+    """
+    from learngene_hub.hub.address import refuse_unknown_data
+
+    if path is not None:
+        refuse_unknown_data(path)
+    return path
+
+
+def known_source(source: str | None) -> str | None:
+    """Likewise; it may be a preset."""
+    from learngene_hub.hub.address import refuse_unknown_data
+    from learngene_hub.recipe.sections import PRESET_NAMES
+
+    if source is not None and source not in PRESET_NAMES:
+        refuse_unknown_data(source, presets=PRESET_NAMES)
+    return source
+
+
 def _count(workers: str) -> int | None:
     if workers == AUTO:
         return None

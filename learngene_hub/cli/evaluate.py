@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options, known_size
+from learngene_hub.cli.engines import (
+    AUTO,
+    WORKERS_HELP,
+    Address,
+    Device,
+    Engine,
+    engine_options,
+    known_data,
+    known_size,
+    known_source,
+)
 from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
 
@@ -22,14 +32,27 @@ T = TypeVar("T", int, float)
 EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out evidence"
 
 
+def _known_paths(paths: list[Path] | None) -> list[Path] | None:
+    """The same paths, unless nothing is at one of them, which is told before torch is imported."""
+    from learngene_hub.core.files import refuse_missing
+
+    for path in paths or ():
+        refuse_missing(path, "a safetensors file, or a folder with one", Path.exists)
+    return paths
+
+
 def evaluate(
     genes: Annotated[
         list[str],
         typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=lambda genes: [known_gene(gene) for gene in genes]),
     ],
-    data: Annotated[str | None, typer.Option(help="Local copy of the gene's data set, or its Hub id.")] = None,
+    data: Annotated[
+        str | None, typer.Option(callback=known_data, help="Local copy of the gene's data set, or its Hub id.")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="few-shot, short, transfer...")] = "few-shot",
-    target: Annotated[str | None, typer.Option(help="transfer: image folder, preset or Hub id.")] = None,
+    target: Annotated[
+        str | None, typer.Option(callback=known_source, help="transfer: image folder, preset or Hub id.")
+    ] = None,
     image_column: Annotated[str | None, typer.Option(help="The target's column of images, if it is unusual.")] = None,
     label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
     image_size: Annotated[
@@ -41,7 +64,8 @@ def evaluate(
         typer.Option(help="Baselines, such as narrow,pretrained; or all."),
     ] = "",
     checkpoint: Annotated[
-        list[Path] | None, typer.Option(metavar="PATH", help="A network or gene of your own; repeatable.")
+        list[Path] | None,
+        typer.Option(metavar="PATH", callback=_known_paths, help="A network or gene of your own; repeatable."),
     ] = None,
     network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
     width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr, stdout
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options, known_data
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.recipes import Source, read_recipe
 from learngene_hub.core.errors import StorageError
@@ -48,6 +48,8 @@ def evolve(
     from learngene_hub.gene.names import RUNS
 
     chosen = read_recipe(recipe, overrides or ())
+    if not resume:  # a run that is done needs no images
+        known_data(chosen.data.path)
     with importing():
         from learngene_hub.evolution.checkpoint import has_state
         from learngene_hub.evolution.dry_run import forecast

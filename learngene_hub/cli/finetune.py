@@ -17,7 +17,7 @@ from learngene_hub.cli.console import (
     stdout,
     table_width,
 )
-from learngene_hub.cli.engines import AUTO, Device, known_size
+from learngene_hub.cli.engines import AUTO, Device, known_data, known_size
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
 
@@ -28,19 +28,35 @@ if TYPE_CHECKING:
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
 TOP = 3  # classes in a row of the table
+FIRST = ("first choice", "second choice", "third choice")  # heads of its columns; then "choice 4"
 TRAINING = {name: f"--{name.replace('_', '-')}" for name in ("epochs", "batch_size", "lr", "patience", "flip")}
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
+
+
+def _known_val(val: str | None) -> str | None:
+    """The same share or path, unless nothing is at that path, which is told before torch is imported."""
+    try:
+        float(val or "0")
+    except ValueError:
+        return known_data(val)
+    return val
 
 
 def finetune(
     context: typer.Context,
     gene: Source,
     data: Annotated[
-        str, typer.Option(help="Image folder (train/ and val/, or one per class), Parquet folder or Hub id.")
+        str,
+        typer.Option(
+            callback=known_data, help="Image folder (train/ and val/, or one per class), Parquet folder or Hub id."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
-        str | None, typer.Option(help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2.")
+        str | None,
+        typer.Option(
+            callback=_known_val, help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2."
+        ),
     ] = None,
     width: Annotated[
         float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")
@@ -85,15 +101,14 @@ def finetune(
 
     OUT is a folder that timm loads.
     """
-    from learngene_hub.core.files import refuse_occupied
-    from learngene_hub.hub.address import refuse_unknown_data
+    from learngene_hub.core.files import refuse_occupied, refuse_unmakeable
 
     sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
     given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if method == "probe" and given:
         raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains no weights")
-    refuse_unknown_data(data)
     refuse_occupied(out)
+    refuse_unmakeable(out)
     with importing():
         from learngene_hub.finetuning import Photos, Settings
         from learngene_hub.finetuning import finetune as run
@@ -137,6 +152,9 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Name the classes of images; exit 1 if one cannot be read."""
+    from learngene_hub.core.files import refuse_missing
+
+    refuse_missing(folder, "a folder made by `learngene finetune`", lambda entry: (entry / "finetune.json").is_file())
     with importing():
         from learngene_hub.finetuning import Predictor
 
@@ -169,7 +187,9 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits
     if not predictions:
         return
     common = _common([image.path.parent for image in predictions])
-    rows = [
+    choices = [*FIRST, *(f"choice {number + 1}" for number in range(len(FIRST), len(predictions[0].classes)))]
+    rows = [("file", *choices[: len(predictions[0].classes)])]
+    rows += [
         (
             os.path.relpath(image.path, common) if common else str(image.path),
             *(f"{100 * probability:.1f}% {label}" for label, probability in image.classes),
@@ -179,7 +199,7 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits
     title = f"{folder} of {common}" if common else str(folder)
     while fits and len(rows[0]) > 2 and table_width(rows) > stdout.width:
         rows = [row[:-1] for row in rows]
-    print_table(title, ("file", *map(str, range(1, len(rows[0])))), rows, whole_first=True, cuts=fits)
+    print_table(title, rows[0], rows[1:], whole_first=True, cuts=fits)
 
 
 def _common(folders: "Sequence[Path]") -> str:

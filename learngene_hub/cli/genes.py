@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_table, stderr
+from learngene_hub.cli.engines import known_data
 
 if TYPE_CHECKING:
     from learngene_hub.gene.config import GeneConfig, Origin
@@ -42,7 +43,9 @@ def list_genes(
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
     photos: Annotated[
         str | None,
-        typer.Option("--for", help="Your images: rank the genes for them by a probe.", metavar="PHOTOS"),
+        typer.Option(
+            "--for", callback=known_data, help="Your images: rank the genes for them by a probe.", metavar="PHOTOS"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,12 +53,8 @@ def list_genes(
 
     At most the 200 most downloaded genes of the Hub are listed.
     """
-    from learngene_hub.hub.address import refuse_unknown_data
-
     if photos is not None and hub:
         raise typer.BadParameter("--for probes the genes of this package; leave out --hub")
-    if photos is not None:
-        refuse_unknown_data(photos)
     with importing():
         from learngene_hub.gene.listing import list_learngenes
 

@@ -30,6 +30,9 @@ def push(
     That is one commit, or none if nothing has changed. Everything is checked first. Log in with `hf auth login`, or
     set HF_TOKEN to a token that may write.
     """
+    from learngene_hub.core.files import refuse_missing
+
+    refuse_missing(folder, "a gene folder, the folder of a run, or one of `learngene finetune`")
     with importing():
         from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
         from learngene_hub.gene.sharing import push_gene

@@ -6,7 +6,7 @@ message, without a traceback, and exits with status 1.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from learngene_hub.core.plain_text import printable
@@ -103,8 +103,16 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     >>> did_you_mean("narow", ["narrow", "pretrained"])
     '; did you mean `narrow`?'
     """
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""
+    return asked(difflib.get_close_matches(name, list(names), n=1))
+
+
+def asked(near: Sequence[str]) -> str:
+    """The question whether one of the names `near` was meant; empty where there are none.
+
+    >>> asked(["cats", "runs/cats"])
+    '; did you mean `cats` or `runs/cats`?'
+    """
+    return f"; did you mean `{'` or `'.join(near)}`?" if near else ""
 
 
 def first_fault(error: "ValidationError") -> str:

@@ -1,5 +1,6 @@
 """Files that are either there in full or not there at all."""
 
+import difflib
 import errno
 import glob
 import hashlib
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from learngene_hub.core.errors import BusyError, RunError, StorageError
+from learngene_hub.core.errors import BusyError, LearngeneError, RunError, StorageError, asked
 
 LOCK_NAME = ".lock"
 ZIP_LEFTOVER = "__MACOSX"  # a folder that macOS puts into zip files
@@ -50,6 +51,35 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def near_paths(path: str | Path, suits: Callable[[Path], bool] = Path.is_dir) -> list[str]:
+    """What `suits` and has the name most like that of `path`, at which there is nothing; empty where none is like it.
+
+    It lies beside `path` or, where that folder is missing too, in the one whose name is most like that folder's.
+    """
+    path = Path(path)
+    if path.parent != path and not is_there(path.parent):
+        homes = [Path(near) for near in near_paths(path.parent)]
+    else:
+        homes = [path.parent]
+    try:
+        beside = {entry.name: str(entry) for home in homes for entry in home.iterdir() if suits(entry)}
+    except (OSError, ValueError):  # it may not be read, and a hint must not hide what it is for
+        return []
+    return [beside[name] for name in difflib.get_close_matches(path.name, beside, n=1)]
+
+
+def refuse_missing(path: str | Path, expected: str, suits: Callable[[Path], bool] = Path.is_dir) -> None:
+    """Do nothing, unless there is nothing at `path`.
+
+    Raises:
+        LearngeneError: it is so; a path like it that `suits` is named, or else what is `expected` there.
+    """
+    if not is_there(path):
+        raise LearngeneError(
+            f"{path!s:.200}: no such file or folder{asked(near_paths(path, suits)) or f'; expected {expected}'}"
+        )
 
 
 def public_name(path: str | Path) -> str:

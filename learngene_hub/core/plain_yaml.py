@@ -5,12 +5,28 @@ constructors that fail in ways of their own.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import yaml
 from yaml.composer import Composer
+
+# What PyYAML says of a fault -> the same in plain words, and what to write; the first that fits.
+_PLAIN_WORDS = {
+    r"found character '\\t'": "a tab before the text; indent with spaces",
+    "cannot start any token": "a value begins with a sign that means something in YAML; write the value in quotes",
+    "escape": "a backslash in double quotes, an unknown escape; write a backslash in single quotes, or none",
+    "quoted scalar": "a quote that is not closed; write the same quote behind the text",
+    "flow (mapping|sequence)": "a bracket that is not closed, or a comma that is missing; write } or ], or the comma",
+    "found '[]}]'": "a closing bracket without an opening one; leave it out",
+    "expected <block end>": "it does not go with the lines above; begin it in the same column as those it belongs to",
+    "could not find expected ':'": "a key without a colon; write a colon behind it",
+    "sequence entries are not allowed": "a dash behind a key; write the list as [a, b]",
+}
+_AT_THE_BEGINNING = ("escape", "quoted scalar", "flow (mapping|sequence)", "could not find expected ':'")  # of those
+_NO_SPACE = re.compile(r"\s*[\w-]+:[^\s/\\].*")  # `name:photos`, but no `https://...`
 
 # What YAML's constructors raise for a value that does not fit its tag, such as the date 2024-99-99.
 _UNFIT = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
@@ -73,14 +89,44 @@ def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except _UNFIT as error:
-        fault = str(error)
-        if isinstance(error, yaml.MarkedYAMLError):  # without its picture of the line, which takes several to draw
-            mark = error.problem_mark or error.context_mark
-            position = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-            fault = position + ", ".join(filter(None, (error.context, error.problem)))
-        fault = " ".join(fault.split()) or type(error).__name__
-        hint = "; write a backslash in single quotes, or none" if "unknown escape" in fault else ""
-        raise ValueError(f"{fault}{hint}") from None
+        is_marked = isinstance(error, yaml.MarkedYAMLError)  # str would draw a picture of the line, of several lines
+        fault = _explained(error, text.splitlines()) if is_marked else str(error)  # type: ignore[arg-type]
+        raise ValueError(" ".join(fault.split()) or type(error).__name__) from None
+
+
+def _explained(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> str:
+    """Where a fault of these `lines` is and what to write instead; in PyYAML's words, unless people often make it."""
+    words = ", ".join(filter(None, (error.context, error.problem)))
+    known = next((part for part in _PLAIN_WORDS if re.search(part, words)), None)
+    marks = (error.context_mark, error.problem_mark)
+    mark = next(filter(None, marks if known in _AT_THE_BEGINNING else reversed(marks)), None)
+    if mark is None:
+        return words
+    if "mapping values are not allowed" in words:
+        return _second_colon(lines, mark.line)
+    return _at(lines, mark.line, words if known is None else _PLAIN_WORDS[known])
+
+
+def _second_colon(lines: Sequence[str], number: int) -> str:
+    """Why a colon may not be in the line of this `number`, counted from 0."""
+    above = next((place for place in reversed(range(number)) if lines[place].split("#")[0].strip()), number)
+    for place in (above, number):
+        if _NO_SPACE.fullmatch(lines[place]):
+            key, _, value = lines[place].strip().partition(":")
+            return _at(lines, place, f"no space behind the colon; write `{key}: {value}`")
+    if above != number and _indent(lines[number]) > _indent(lines[above]):
+        return _at(lines, number, f"it begins farther right than line {above + 1}; begin both in the same column")
+    return _at(lines, number, "a colon too many; write one key a line, and a text that holds a colon in quotes")
+
+
+def _at(lines: Sequence[str], number: int, fault: str) -> str:
+    """What is wrong in the line of this `number`, which is shown."""
+    shown = lines[number].strip() if number < len(lines) else ""
+    return f"line {number + 1}{f', `{shown:.60}`' if shown else ''}: {fault}"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], str]) -> str:

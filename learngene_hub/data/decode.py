@@ -71,7 +71,7 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
         raise DataError(_too_large(str(error).partition("(")[2].partition(")")[0] or "more pixels")) from error
     except _DAMAGE as error:
         reason = str(error).split(" <_io")[0]  # not where in memory the bytes were
-        raise DataError(f"{type(error).__name__}: {reason}") from error
+        raise DataError(f"damaged, or no image ({type(error).__name__}: {reason})") from error
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(size, size, 3).permute(2, 0, 1)  # (3, size, size)
 

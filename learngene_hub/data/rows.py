@@ -25,6 +25,7 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
+from learngene_hub.hub.address import near_data
 from learngene_hub.hub.fetch import time_limit, within
 
 IMAGE_COLUMNS = ("image", "img")
@@ -121,9 +122,10 @@ def open_hub(
             splits = _splits(datasets, hub_id, revision, reporter)
         except (OSError, ValueError, RuntimeError, httpx2.HTTPError, *odd, datasets.exceptions.DatasetsError) as error:
             raise DataError(
-                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named: "
-                f"{silence or error}. Without a connection, point data.path= (`learngene evaluate`: --data) at a local "
-                "copy (Parquet files, or class folders of images); data.preset=glyphs needs no download"
+                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named"
+                f"{near_data(hub_id) or ':'} {silence or error}. Without a connection, point data.path= (`learngene "
+                "evaluate`: --data) at a local copy (Parquet files, or class folders of images); data.preset=glyphs "
+                "needs no download"
             ) from error
         homes = tuple(Path(home).resolve() for home in (constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE))
         yield [_part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()]
@@ -162,8 +164,22 @@ def _is_derived(file: Path) -> bool:
     return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
 
 
+def _refuse_others(path: Path, files: Sequence[Path]) -> None:
+    """Files none of which is an image have no column of images, which would be said of them.
+
+    Raises:
+        DataError: it is so.
+    """
+    if not any(file.suffix.lower() in image_suffixes() for file in files):
+        example = files[0].relative_to(path)
+        raise DataError(
+            f"{path}: expected images, found only files that are none by their names, such as {example}; save them as "
+            "PNG or JPEG"
+        )
+
+
 def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
-    """Images at two depths have no labels, and folders of one name in several others are no classes.
+    """Images in no folder or at two depths have no labels, and folders of one name in several others are no classes.
 
     The others may be, unless these are splits.
 
@@ -175,6 +191,8 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
         return
     suffixes = image_suffixes()
     images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
+    if all(file.parent == Path() for file in images):
+        raise no_class_folders(path)
     for folder in {path / file.parent for file in images} - {path}:
         above.setdefault(folder.name, set()).add(folder.parent)
     for name, parents in sorted(above.items()):
@@ -189,6 +207,14 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
             f"{path}: images lie at two depths, such as {shallow} and {deep}; put all of a class directly into its "
             "folder, and the folders of all classes beside each other, or all of them into train/, where there is test/"
         )
+
+
+def no_class_folders(path: Path) -> DataError:
+    """What is said where all files lie in `path` itself."""
+    return DataError(
+        f"{path}: expected one folder of images per class, found files outside of any; put them into folders of their "
+        "classes, or give the folder above"
+    )
 
 
 def _labels(path: Path, kind: str) -> dict[str, bool]:
@@ -208,14 +234,12 @@ def _readable(path: Path) -> list[tuple[Path, str, str]]:
         raise ValueError(f"{outside[0].name} is a link out of the folder; put the file itself there")
     if tables:
         return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
-    if path.is_dir() and files:
+    if path.is_dir():
+        _refuse_others(path, files)
         _refuse_deeper(path, files)
         # One pattern for all: else a class folder named "test tube" would pass for a test split.
         return [(path, "imagefolder", f"{glob.escape(str(path.resolve()))}/**")]
-    if not path.is_dir():
-        raise ValueError(f"{path.suffix!r} files are not supported")
-    links = any(entry.is_symlink() and entry.is_dir() for entry in path.iterdir())
-    raise ValueError("there is no data file" + (", and folders that are links are not followed" if links else ""))
+    raise ValueError(f"{path.suffix!r} files are not supported")
 
 
 def _part(

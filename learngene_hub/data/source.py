@@ -127,9 +127,7 @@ def _place(source: DataSource) -> tuple[Path | None, str]:
         assert source.preset not in (None, GLYPHS)  # DataSource sees to the one, our callers to the other
         return None, PRESETS[source.preset].hub_id or ""
     path = expanded(source.path)
-    if is_there(path):
-        return path, ""
-    if source.preset is not None:
+    if not is_there(path) and source.preset is not None:
         raise no_data(source.path)
     refuse_unknown_data(source.path)
-    return None, source.path
+    return (path, "") if is_there(path) else (None, source.path)

@@ -7,6 +7,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.files import refuse_missing
 from learngene_hub.evaluation.candidates import Candidate, check_images
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
@@ -52,6 +53,7 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
 
 
 def _file_at(path: Path) -> Path:
+    refuse_missing(path, f"a safetensors file, or a folder with {TIMM_WEIGHTS} or {WEIGHTS_NAME}", Path.exists)
     if not path.is_dir():
         return path
     for name in (TIMM_WEIGHTS, WEIGHTS_NAME, f"{GENE_FOLDER}/{WEIGHTS_NAME}"):

@@ -332,7 +332,7 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     """The rows of `metrics.jsonl`, a last line cut short by a kill left out.
 
     Raises:
-        RunError: the file cannot be read.
+        RunError: the file cannot be read, or a line is no row, or one of another version.
     """
     path = out / METRICS_NAME
     if not path.exists():
@@ -341,12 +341,25 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
         content = _own_file(path, out, most=MOST_METRICS)
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore the file") from None
-    return metrics_rows(content)
+    return metrics_rows(content, path)
 
 
-def metrics_rows(content: bytes) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl` with this `content`; lines that are none are left out."""
-    return [row for row in map(_row, content.splitlines()) if row is not None]
+def metrics_rows(content: bytes, path: Path) -> list[dict[str, Any]]:
+    """The rows of the `metrics.jsonl` at `path` with this `content`, a last line that was cut short left out.
+
+    Raises:
+        RunError: a line is no row, or one of another version.
+    """
+    lines = content.splitlines(keepends=True)
+    rows = [_row(line) for line in lines]
+    if lines and rows[-1] is None and not lines[-1].endswith(b"\n"):
+        rows.pop()
+    if None in rows:
+        raise RunError(
+            f"{path}, line {rows.index(None) + 1}: expected the row of a generation, found one of another version of "
+            "learngene-hub, or damage; use that version, or restore the file"
+        )
+    return [row for row in rows if row is not None]
 
 
 def truncate_metrics(out: Path, generation: int, *, members: Sequence[int] = ()) -> None:

@@ -72,5 +72,5 @@ def _gene(source: str) -> _Past:
     origin = read_config(folder, files).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved")
-    rows = read_metrics(folder) if files is None else metrics_rows(files.get(METRICS_NAME, b""))
+    rows = read_metrics(folder) if files is None else metrics_rows(files.get(METRICS_NAME, b""), folder / METRICS_NAME)
     return _Past(rows, origin.recipe, origin, Path(EVOLUTION_NAME))

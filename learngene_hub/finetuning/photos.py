@@ -6,7 +6,7 @@ has no validation images of its own gives up a share of each class.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.core.files import expanded, public_name, visible_files
+from learngene_hub.core.files import expanded, public_name
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data import (
@@ -29,8 +29,9 @@ from learngene_hub.data import (
 from learngene_hub.data.counting import class_folders
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
+from learngene_hub.data.rows import ROLES, TABLE_FORMATS, no_class_folders, role_of
 from learngene_hub.data.source import local_path, opened
+from learngene_hub.hub.address import refuse_unknown_data
 from learngene_hub.networks import IMAGE_SIZES
 
 SHARE = 0.2
@@ -122,6 +123,7 @@ def load_photos(
         split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
     parts = Parts(train, val, test, split)
     _tell_shared(parts, reporter)
+    _tell_contradictions([images for images in (train, val, test) if images is not None], reporter)
     return parts
 
 
@@ -138,8 +140,10 @@ def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> Im
     sources = _scaled(sources, probe_size(side, gene_size))
     train = load_classes(sources["train"], names, reporter=reporter)
     if "val" not in sources:
+        _tell_contradictions([train], reporter)
         return train
     val = _with_all_classes(sources["val"], names, reporter)
+    _tell_contradictions([train, val], reporter)
     return ImageSet(torch.cat([train.images, val.images]), torch.cat([train.labels, val.labels]), names)
 
 
@@ -208,8 +212,26 @@ def _tell_shared(parts: Parts, reporter: Reporter) -> None:
             )
 
 
+def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
+    """Warn where the same picture is in two classes: nothing can tell both rightly."""
+    homes: dict[bytes, set[str]] = {}
+    for images in sets:
+        for digest, label in zip(_digest_each(images), images.labels.tolist(), strict=True):
+            homes.setdefault(digest, set()).add(images.class_names[label])
+    if several := [sorted(names) for names in homes.values() if len(names) > 1]:
+        count = "1 picture is" if len(several) == 1 else f"{len(several)} pictures are"
+        reporter.warn(
+            f"{count} in more than one class, equal in every pixel, such as in {' and '.join(map(repr, several[0]))}; "
+            "keep each in one"
+        )
+
+
 def _digests(images: ImageSet) -> Counter[bytes]:
-    return Counter(hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.images)
+    return Counter(_digest_each(images))
+
+
+def _digest_each(images: ImageSet) -> Iterator[bytes]:
+    return (hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.images)
 
 
 def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -241,10 +263,8 @@ def _roles(photos: Photos) -> tuple[dict[str, str], float]:
         share = _share(val)
         if not share:
             roles["val"] = str(val)
-    for folder in map(expanded, roles.values()):
-        if folder.is_dir() and not visible_files(folder):
-            example = folder / "cat" / "1.jpg"
-            raise DataError(f"{folder}: no images; put them into one folder a class, such as {example}")
+    for path in roles.values():
+        refuse_unknown_data(path)
     return roles, share or SHARE
 
 
@@ -263,6 +283,12 @@ def _subfolders(root: Path) -> dict[str, str]:
     """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders or tables."""
     folders = _folders(root)
     roles = {role: str(path) for role, names in ROLES.items() for path in folders if path.name.lower() in names}
+    lone = [Path(path).name for role, path in roles.items() if role != "train" and _folders(Path(path))]
+    if lone and "train" not in roles:
+        raise DataError(
+            f"{root}: found {' and '.join(f'{name}/' for name in lone)}, expected train/ beside it; put the folders of "
+            "the classes to train on into train/"
+        )
     if "train" not in roles or not (_folders(Path(roles["train"])) or _has_tables(Path(roles["train"]))):
         return {}
     if others := [path.name for path in folders if str(path) not in roles.values()]:
@@ -307,10 +333,13 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
 
 def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
     if len(names) < 2:
-        expected, folder = "Expected images of 2 or more classes, in a folder each", local_path(source)
-        is_lone = not names and folder is not None and folder.is_dir() and any(map(Path.is_file, folder.iterdir()))
-        lone = ", but files; give the folder above it" if is_lone else ""
-        raise DataError(f"{expected}, found {len(names)} in {source.path}: {shorten(names) or 'none'}{lone}")
+        folder = local_path(source)
+        if not names and folder is not None and folder.is_dir() and any(map(Path.is_file, folder.iterdir())):
+            raise no_class_folders(folder)
+        raise DataError(
+            f"Expected images of 2 or more classes, in a folder each, found {len(names)} in {source.path}: "
+            f"{shorten(names) or 'none'}"
+        )
     return tuple(names)
 
 
@@ -319,7 +348,10 @@ def _refuse_strays(folder: Path) -> None:
     suffixes = image_suffixes()
     strays = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
     if strays:
-        raise DataError(f"{folder}: expected one folder of images a class, found images outside: {shorten(strays, 3)}")
+        raise DataError(
+            f"{folder}: expected one folder of images a class, found images outside: {shorten(strays, 3)}; "
+            "move them into the folders of their classes"
+        )
 
 
 def _has_tables(folder: Path) -> bool:

@@ -9,8 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from learngene_hub.core.errors import DataError, LearngeneError
-from learngene_hub.core.files import is_hidden, read_file, read_json
+from learngene_hub.core.errors import DataError, LearngeneError, asked
+from learngene_hub.core.files import is_hidden, near_paths, read_file, read_json, refuse_missing
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import ImageBatches, Normalisation
 from learngene_hub.data.counting import warn_of_others
@@ -111,7 +111,7 @@ class Predictor:
         try:
             return decode_image(read_file(file, most=MOST_ENCODED), self.image_size)
         except FileNotFoundError:
-            return "no such file"
+            return f"no such file{asked(near_paths(file, Path.exists))}"
         except (DataError, OSError) as error:
             return str(error)
 
@@ -123,9 +123,8 @@ class Predictor:
 def _class_names(folder: Path) -> tuple[str, ...]:
     path = folder / CLASSES_NAME
     if not path.is_file() or not (folder / RECORD_NAME).is_file():
-        fault = "there is no such folder"
-        if folder.exists():
-            fault = "found neither" if folder.is_dir() else "it is a file"
+        refuse_missing(folder, "a folder made by `learngene finetune`")
+        fault = "found neither" if folder.is_dir() else "it is a file"
         raise LearngeneError(
             f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {fault}"
         )

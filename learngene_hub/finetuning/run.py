@@ -69,17 +69,23 @@ class FineTuned:
 
     @property
     def comparison(self) -> str | None:
-        """The one line that sets the learngene beside scratch; None where there was no comparison."""
+        """The one line that sets the learngene beside scratch, and says how far chance may have moved both; else None.
+
+        That is half the width of a 95 % interval (Agresti & Coull: two more right and two more wrong), since other
+        images of the same kind might be easier or harder.
+        """
         if "scratch" not in self.record:
             return None
         role = "test" if "test" in self.record["data"]["images"] else "val"
         starts, count = [self.record[start] for start in ("learngene", "scratch")], self.record["data"]["images"][role]
         rights = [start[f"{role}_accuracy"] for start in starts]
         by = [f" by {start['method']}" if "compared" in start else "" for start in starts]
-        margin = 196 * max(math.sqrt(right * (1 - right) / count) for right in rights)  # of a 95 % CI, in points
+        shares = [(right * count + 2) / (count + 4) for right in rights]
+        margin = 196 * max(math.sqrt(share * (1 - share) / (count + 4)) for share in shares)  # in points
         shown = (f"{100 * right:.1f} %{how}" for right, how in zip(rights, by, strict=True))
-        images = f"{count} {'test' if role == 'test' else 'validation'} images, each ± {margin:.0f} points"
-        return f"learngene {next(shown)}, scratch {next(shown)} ({images})"
+        images = f"{count} {'test' if role == 'test' else 'validation'} images"
+        chance = f"with other images of these classes each may be about {margin:.0f} points higher or lower"
+        return f"learngene {next(shown)}, scratch {next(shown)} ({images}; {chance})"
 
 
 def finetune(

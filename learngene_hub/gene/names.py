@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from learngene_hub.core.errors import GeneFileError, did_you_mean
-from learngene_hub.core.files import expanded, is_there
+from learngene_hub.core.errors import GeneFileError, asked, did_you_mean
+from learngene_hub.core.files import expanded, is_there, near_paths
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
 
@@ -64,16 +64,15 @@ def hub_address(name: str) -> Address:
 def hint(name: str) -> str:
     """Folders and shipped genes that `name` may have been meant for."""
     path = Path(name.removeprefix(HUB_PREFIX))
-    if near := [*_near_folders(path), *difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)]:
-        return f"; did you mean `{'` or `'.join(near)}`?"
-    return f"; nor is there such a folder in {path.parent}/" if _folders_beside(path) else ""
+    near = [*near_paths(path), *difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)]
+    return asked(near) or (f"; nor is there such a folder in {path.parent}/" if is_there(path.parent) else "")
 
 
 def _not_there(name: str) -> GeneFileError:
     named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_index()}
     near = [named[close] for close in difflib.get_close_matches(name, named, n=1)]
-    if near := [*_near_folders(Path(name)), *_near_folders(Path(RUNS, name)), *near]:
-        return GeneFileError(f"{name:.200}: no such folder or gene; did you mean `{'` or `'.join(near)}`?")
+    if near := [*near_paths(name), *near_paths(Path(RUNS, name)), *near]:
+        return GeneFileError(f"{name:.200}: no such folder or gene{asked(near)}")
     return GeneFileError(
         f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
         f"or one of {', '.join(shipped_index())}"
@@ -88,23 +87,11 @@ def _not_shipped(name: str) -> GeneFileError:
 
 
 def _no_run(name: str) -> GeneFileError:
-    near = _near_folders(Path(name))
-    meant = f"did you mean `{near[0]}`?" if near else "expected a run of `learngene evolve`"
+    near = near_paths(name)
+    meant = asked(near) or "; expected a run of `learngene evolve`"
     asks = f"{'' if near else ';'} {_asks(name)}" if name.count("/") == 1 else ""
-    return GeneFileError(f"{name}: no such folder; {meant}{asks}")
+    return GeneFileError(f"{name}: no such folder{meant}{asks}")
 
 
 def _asks(name: str) -> str:
     return f"{HUB_PREFIX}{name} asks the Hub, where anyone may own that account"
-
-
-def _near_folders(path: Path) -> list[str]:
-    return [str(path.parent / name) for name in difflib.get_close_matches(path.name, _folders_beside(path), n=1)]
-
-
-def _folders_beside(path: Path) -> list[str]:
-    """Names to hint at; none where they may not be read, since a hint must not hide what it is for."""
-    try:
-        return [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
-    except (OSError, ValueError):  # there is no such folder, for instance
-        return []

@@ -1,13 +1,14 @@
 """What names a repository: `[hf-hub:]owner/name[@revision]`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from learngene_hub.core.errors import DataError, HubError
-from learngene_hub.core.files import expanded, is_there
+from learngene_hub.core.errors import DataError, HubError, asked, did_you_mean
+from learngene_hub.core.files import expanded, is_hidden, is_there, near_paths
 
 PREFIX = "hf-hub:"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -82,19 +83,32 @@ def is_hub_id(text: str) -> bool:
     return _DATA.fullmatch(text) is not None
 
 
-def refuse_unknown_data(path: str) -> None:
-    """Do nothing, unless `path` can be told to be no data set without asking the Hub.
+def refuse_unknown_data(path: str, *, presets: Sequence[str] = ()) -> None:
+    """Do nothing, unless `path` can be told to be no data set without asking the Hub; `presets` could be meant too.
 
     Raises:
-        DataError: it is neither a file or folder nor the name of a data set of the Hub.
+        DataError: it is neither a file or folder nor the name of a data set of the Hub, or a folder without a file.
     """
-    if not is_there(expanded(path)) and not is_hub_id(path):
-        raise no_data(path)
+    if not is_there(folder := expanded(path)) and not is_hub_id(path):
+        raise no_data(path, presets=presets)
+    if folder.is_dir() and not any(file.is_file() and not is_hidden(file, folder) for file in folder.rglob("*")):
+        links = any(entry.is_symlink() for entry in folder.iterdir())
+        raise DataError(
+            f"{path}: expected images in one folder per class, such as {folder / 'cat' / '1.jpg'}, or Parquet files; "
+            f"found no file{', and folders that are links are not followed' if links else ''}. Put the images there"
+        )
 
 
-def no_data(path: str) -> DataError:
+def no_data(path: str, *, presets: Sequence[str] = ()) -> DataError:
     """What is said of a `path` at which there is nothing."""
+    if near := near_data(path) or did_you_mean(path, presets):
+        return DataError(f"No file or folder {path}{near}")
     return DataError(
         f"No file or folder {path}. Expected a Parquet or Arrow file, a folder of those, a folder of class "
         "folders of images, or the name of a data set on the Hugging Face Hub, such as uoft-cs/cifar100"
     )
+
+
+def near_data(path: str) -> str:
+    """The question whether a folder or table like `path`, at which there is nothing, was meant; empty where none is."""
+    return asked(near_paths(expanded(path), lambda entry: entry.is_dir() or entry.suffix in {".parquet", ".arrow"}))

@@ -19,8 +19,8 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from learngene_hub.core.errors import LearngeneWarning, RecipeError
-from learngene_hub.core.files import is_there, public_name, read_file
+from learngene_hub.core.errors import LearngeneWarning, RecipeError, asked
+from learngene_hub.core.files import is_there, near_paths, public_name, read_file
 from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
 from learngene_hub.recipe.sections import (
     AncestrySection,
@@ -36,6 +36,9 @@ from learngene_hub.recipe.sections import (
 
 MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
 TOLD = 20  # faults listed
+NO_SECTIONS: Mapping[type, str] = MappingProxyType(
+    {str: "text without a key; write a space behind each colon", list: "a list", type(None): "nothing"}
+)
 RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {"backend": ("auto", "loop"), "ancestry.circuit_loss": (0,), "evolution.recombination": ("none",)}
 )
@@ -171,7 +174,12 @@ class Recipe(Section):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            faults = error.errors()
+            # A number out of range is no list either, which needs no line of its own.
+            faults = [
+                fault
+                for fault in error.errors()
+                if fault["type"] != "tuple_type" or not isinstance(fault["input"], int)
+            ]
             lines = [f"\n  {_describe(fault)}{_given(fault, overrides)}" for fault in faults[:TOLD]]
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
             count += f", {TOLD} of them" if len(faults) > TOLD else ""
@@ -263,9 +271,13 @@ def _locate(path: str | Path) -> Path:
     shipped = shipped_recipes()
     if str(path) in shipped:
         return shipped[str(path)]
-    near = difflib.get_close_matches(Path(path).stem, shipped, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "`learngene recipes list` shows what is shipped"
-    raise RecipeError(f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found neither; {hint}")
+    near = near_paths(path, lambda entry: entry.suffix in {".yaml", ".yml"})
+    hint = asked([*near, *difflib.get_close_matches(Path(path).stem, shipped, n=1)])
+    found = "a folder" if is_there(path) else "neither"
+    raise RecipeError(
+        f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found {found}"
+        f"{hint or '; `learngene recipes list` shows what is shipped'}"
+    )
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
@@ -274,7 +286,8 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RecipeError(f"{file}: expected YAML, found: {error}") from None
     if not isinstance(content, dict):
-        raise RecipeError(f"{file}: expected sections such as `network:` and `data:`, found {type(content).__name__}")
+        found = NO_SECTIONS.get(type(content), "a single value")
+        raise RecipeError(f"{file}: expected sections such as `network:` and `data:`, found {found}")
     return content
 
 
@@ -323,8 +336,11 @@ def _near(key: str) -> list[str]:
 def _describe(fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "tuple")))
     if fault["type"] == "extra_forbidden":
+        name, *value = re.split(r"[:\s]\s*", str(fault["loc"][-1]), maxsplit=1)
+        if value:  # YAML takes {width:0.5} and {width 0.5} for keys of these names
+            return f"{key}: no such key; write a colon and a space behind the key, `{name}: {value[0]}`"
         near = _near(key)
-        return f"{key}: no such key" + (f"; did you mean `{'` or `'.join(near)}`?" if near else "")
+        return f"{key}: no such key{asked(near)}"
     if fault["type"] == "missing":
         return f"{key}: missing"
     if fault["type"] == "value_error":  # ours, which say themselves what was found

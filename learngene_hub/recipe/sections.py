@@ -4,7 +4,7 @@ All defaults live here and are ours, since the hyper-parameters of the paper are
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -12,6 +12,8 @@ from learngene_hub.families import FAMILIES, NetworkName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+PresetName = Literal["glyphs", "cifar_fs", "mini_imagenet"]
+PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)
 Classes = Annotated[int, Field(ge=1)] | tuple[str, ...]
 
 
@@ -87,7 +89,7 @@ class ClassesSection(Section):
 class DataSection(Section):
     """Where the images come from and how they are shown."""
 
-    preset: Literal["glyphs", "cifar_fs", "mini_imagenet"] | None = Field(None, description="a data set known by name")
+    preset: PresetName | None = Field(None, description="a data set known by name")
     path: str | None = Field(
         None, description="image folder, parquet folder or Hub id; with a preset: a local copy of it"
     )

@@ -324,6 +324,21 @@ NAMED_WRONGLY = {
     "evaluate gtl/vgg11-minni": "did you mean `gtl/vgg11-mini`?",
     "evaluate gtl/vgg11-mini --baselines narow": "did you mean `narrow`?",
     "evaluate gtl/vgg11-mini --protocol sort": "did you mean `short`?",
+    "evolve my.yml": "did you mean `my.yaml`?",
+    "evolve empty": "found a folder",
+    "evolve my.yaml": "No file or folder emtpy/; did you mean `empty`?",
+    "evolve my.yaml data.path=empty/": "expected images in one folder per class, such as empty/cat/1.jpg",
+    "list --for emtpy/": "did you mean `empty`?",
+    "finetune gtl/vgg11-mini --data empty --out new": "found no file. Put the images there",
+    "finetune gtl/vgg11-mini --data photo.png --val emtpy --out new": "did you mean `empty`?",
+    "evaluate gtl/vgg11-mini --data emtpy/": "did you mean `empty`?",
+    "evaluate gtl/vgg11-mini --target glyhps": "did you mean `glyphs`?",
+    "evaluate gtl/vgg11-mini --checkpoint emtpy": "did you mean `empty`?",
+    "predict emtpy photo.png": "no such file or folder; expected a folder made by `learngene finetune`",
+    "data preview emtpy": "did you mean `empty`?",
+    "report emtpy": "did you mean `empty`?",
+    "card emtpy": "did you mean `empty`?",
+    "push emtpy you/x": "did you mean `empty`?",
 }
 IN_ONE_PROCESS = """
 import os, sys
@@ -340,6 +355,8 @@ for command in sys.argv[1:]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that can fork")
 def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path):
     (tmp_path / "photo.png").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "my.yaml").write_text("name: my\ndata: {path: emtpy/, classes: {base: 32, held_out: 9, novel: 9}}\n")
     command = [sys.executable, "-c", IN_ONE_PROCESS, *NAMED_WRONGLY]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == ""

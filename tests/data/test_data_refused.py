@@ -36,9 +36,18 @@ def test_a_preset_with_a_missing_copy_does_not_go_to_the_hub():
         available_classes(DataSource("cifar_fs", "some/copy", 32))
 
 
+def test_a_folder_of_files_that_are_no_images_is_refused(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/IMG_1.HEIC").write_bytes(b"?")
+    with pytest.raises(
+        DataError, match=r"only files that are none by their names, such as cat.IMG_1\.HEIC; save them as"
+    ):
+        available_classes(local(tmp_path))
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="there is no data file"):
+    with pytest.raises(DataError, match=r"expected images in one folder per class, such as \S+jpg, .*; found no file"):
         available_classes(local(tmp_path / "empty"))
 
 

@@ -308,9 +308,10 @@ HOSTILE = {
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_story_of_a_search_that_contradicts_itself_is_no_row(run, change):
     row = first_row(run)
-    assert metrics_rows(json.dumps(row).encode()) == [row]
+    assert metrics_rows(json.dumps(row).encode() + b'\n{"generation": 1, "be', run) == [row]  # cut short by a kill
     change(row["search"])
-    assert metrics_rows(json.dumps(row).encode()) == []
+    with pytest.raises(RunError, match="line 1: expected the row of a generation"):
+        metrics_rows(json.dumps(row).encode() + b"\n", run)
 
 
 @pytest.mark.drawn

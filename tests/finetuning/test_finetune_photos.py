@@ -59,12 +59,14 @@ def test_validation_images_are_listed_no_more_often_for_more_classes(photos, tmp
 def test_folders_without_any_image_are_told_alike(tmp_path, folders):
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
-    with pytest.raises(DataError, match=r"no images; put them into one folder a class, such as .*cat.1\.jpg"):
+    with pytest.raises(DataError, match=r"expected images in one folder per class, such as .*cat.1\.jpg"):
         load(Photos(tmp_path))
 
 
 def test_a_folder_that_holds_images_instead_of_classes_is_told(photos):
-    with pytest.raises(DataError, match=r"found 0 in .*: none, but files; give the folder above it"):
+    with pytest.raises(
+        DataError, match=r"found files outside of any; put them into folders of their classes, or give the"
+    ):
         load(Photos(photos / CLASSES[0]))
 
 
@@ -117,7 +119,7 @@ def test_tables_in_folders_of_splits_are_kept_apart(tmp_path):
     for shift, role in enumerate(("train", "val", "test")):
         write_parquet(
             tmp_path / role / "0.parquet",
-            [(level + shift, name) for level, name in rows[: 12 - 4 * shift]],
+            [(level + shift + 5 * (name == "bee"), name) for level, name in rows[: 12 - 4 * shift]],
             names=("ant", "bee"),
         )
     parts, warnings = heard(Photos(tmp_path))
@@ -150,7 +152,7 @@ def test_pictures_that_are_trained_and_measured_on_are_told(tmp_path):
     assert heard(Photos(tmp_path / "photos"))[1] == []
     trained = next((tmp_path / "photos" / "train" / CLASSES[0]).iterdir())
     shutil.copy(trained, tmp_path / "photos" / "val" / CLASSES[1] / "again.png")
-    (warning,) = heard(Photos(tmp_path / "photos"))[1]
+    warning, _ = heard(Photos(tmp_path / "photos"))[1]  # it is in two classes, too
     assert warning.startswith("1 of 10 validation images are also trained on")
 
 
@@ -234,6 +236,25 @@ def test_a_class_of_one_image_is_named(photos):
         file.unlink()
     with pytest.raises(DataError, match=rf"Class '{re.escape(CLASSES[1])}' has 1 image; expected 2 or more"):
         load(Photos(photos))
+
+
+def test_a_picture_in_two_classes_is_told(photos):
+    shutil.copy(photos / CLASSES[0] / "0.png", photos / CLASSES[1] / "twin.png")
+    listener = Listener()
+    load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
+    told = (
+        f"1 picture is in more than one class, equal in every pixel, such as in {CLASSES[0]!r} and {CLASSES[1]!r}; keep"
+    )
+    assert any(told in warning for warning in listener.warnings)
+
+
+@pytest.mark.parametrize("classes", [[], CLASSES])
+def test_test_images_without_a_folder_to_train_on_are_told(photos, tmp_path, classes):
+    shutil.copytree(photos, tmp_path / "all/test")
+    for name in classes:
+        shutil.copytree(photos / name, tmp_path / "all" / name)
+    with pytest.raises(DataError, match=r"found test/, expected train/ beside it; put the folders of the classes"):
+        load(Photos(tmp_path / "all"))
 
 
 def test_an_image_outside_the_class_folders_is_named(photos):

@@ -86,8 +86,16 @@ def test_a_fine_tuned_network_is_not_taken_for_a_broken_gene(tuned):
 def test_a_folder_that_was_not_fine_tuned_is_refused(tiny_run, tmp_path):
     with pytest.raises(LearngeneError, match=r"made by `learngene finetune`.*found neither"):
         Predictor.load(tiny_run)
-    with pytest.raises(LearngeneError, match="no such folder"):
+    with pytest.raises(LearngeneError, match="no such file or folder; expected a folder made by"):
         Predictor.load(tmp_path / "absent")
+
+
+def test_a_name_of_a_folder_or_image_that_is_nearly_right_is_answered_with_the_right_one(tuned, photos):
+    name = next((photos / CLASSES[0]).iterdir()).name
+    (wrong,) = Predictor.load(tuned.folder).predict([photos / CLASSES[0] / f"{name}g"])
+    assert wrong.fault == f"no such file; did you mean `{photos / CLASSES[0] / name}`?"
+    told = " ".join(learngene("predict", f"{tuned.folder}l", photos).stderr.split())
+    assert f"no such file or folder; did you mean `{tuned.folder}`?" in told
 
 
 @pytest.mark.parametrize(
@@ -124,6 +132,8 @@ def test_predict_shows_a_row_a_picture_in_the_order_in_which_people_count(tuned,
     rows = [line.split() for line in shown.splitlines() if "%" in line]
     assert [row[0] for row in rows] == [f"{number}.png" for number in range(11)]
     assert {sum("%" in one for one in row) for row in rows} == {2}
+    assert "first choice" in shown
+    assert "second choice" in shown
     told = json.loads(learngene("predict", tuned.folder, folder, "--json").stdout)
     assert {len(one["predictions"]) for one in told} == {len(CLASSES)}
 

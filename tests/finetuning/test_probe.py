@@ -89,6 +89,7 @@ def test_without_a_method_both_are_tried_and_one_is_kept(tiny_run, tmp_path):
 
 
 def test_options_of_training_are_refused(tiny_run, tmp_path):
+    (tmp_path / "photo.png").touch()
     options = ("--data", tmp_path, "--out", tmp_path / "out", "--method", "probe", "--batch-size", 64, "--no-flip")
     done = learngene("finetune", tiny_run, *options)
     assert done.exit_code == 2

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -192,6 +193,46 @@ def test_yaml_that_would_surprise_is_refused_as_a_recipe_and_as_an_override(tmp_
     (tmp_path / "r.yaml").write_bytes(f"name: x\n{line}\n".encode("utf-8", errors="surrogatepass"))
     with pytest.raises(RecipeError, match=message):
         Recipe.from_file(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name:x\nseed: 1", "line 1, `name:x`: no space behind the colon; write `name: x`"),
+        ("name: x\nnetwork:\n  width:0.5\n  depth: 11", "line 3, `width:0.5`: no space behind the colon"),
+        ("data: {path: x}: y", "line 1, `data: {path: x}: y`: a colon too many; write one key a line"),
+        (
+            "data:\n  path: x\n   seed: 1",
+            "line 3, `seed: 1`: it begins farther right than line 2; begin both in the same",
+        ),
+        ("data:\n\tpath: x", "line 2, `path: x`: a tab before the text; indent with spaces"),
+        ("data: {path: x\nseed: 1", "line 1, `data: {path: x`: a bracket that is not closed"),
+        ("data: {path: x}}", "a closing bracket without an opening one"),
+        ("name: 'x\nseed: 1", "line 1, `name: 'x`: a quote that is not closed"),
+        ("name: x\nevolution\n  generations: 3", "line 2, `evolution`: a key without a colon"),
+        ("name: @x", "line 1, `name: @x`: a value begins with a sign that means something in YAML"),
+        ("name: x\n- y", "line 2, `- y`: it does not go with the lines above"),
+        ("name:x", "found text without a key; write a space behind each colon"),
+        (
+            "network: {width:0.5}",
+            "network.width:0.5: no such key; write a colon and a space behind the key, `width: 0.5`",
+        ),
+        (
+            "network: {width 0.5}",
+            "network.width 0.5: no such key; write a colon and a space behind the key, `width: 0.5`",
+        ),
+    ],
+)
+def test_a_fault_of_yaml_is_told_in_plain_words_with_its_line(text, told):
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_content(text.encode(), file=Path("my.yaml"))
+    assert told in str(caught.value)
+
+
+def test_a_number_out_of_range_is_told_once():
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_file("demo", ["data.classes.novel=0"])
+    assert "1 fault\n  data.classes.novel: expected 1 or more, found 0" in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["2024-99-99", "!!float oops", "[" * 5000, "&a [*a]"])
