@@ -142,8 +142,9 @@ def _spared(source: Source, protocol: Protocol, target: Target, reporter: Report
     spare = max(ways, len(names) // SPARED)
     if len(names) < spare + ways:
         raise LearngeneError(
-            f"{target.path}: {len(names)} classes are too few to judge on {ways}-way tasks and to choose learning "
-            f"rates on others: give --lr, such as {SOUND_RATE}, or the gene's own images with --data, or lower --ways"
+            f"{target.path}: expected {spare + ways} or more classes, {ways} for each task and others to choose "
+            f"learning rates on, found {len(names)}: give --lr, such as {SOUND_RATE}, or the gene's own images with "
+            "--data, or lower --ways"
         )
     order = torch.randperm(len(names), generator=generator(0, "spared classes")).tolist()
     chosen = {names[position] for position in order[:spare]}

@@ -43,8 +43,8 @@ class Settings:
         seed: of the split, the newborn weights, and the batches.
         method: `full`: train all weights; `probe`: keep them as they are born, and find a linear classifier of what
             every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it;
-            `auto`: do both, and keep the probe, unless `full` is ahead on the validation images by more than a
-            standard error of the difference; of more than 5000 images `full` alone.
+            `auto`: do both, and keep the better one on the validation images, `full` if they are equal; of more
+            than 5000 images `full` alone.
         compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
 
     Raises:

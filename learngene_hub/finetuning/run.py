@@ -266,7 +266,6 @@ class _Outcome:
 
     record: dict[str, Any]  # its entry in `finetune.json`
     state: Mapping[str, Tensor]  # of its best network
-    right: Tensor  # (n,) bool, whether each validation image is told rightly
     words: str  # how it went
 
 
@@ -295,10 +294,9 @@ def _fitted(born: Start, images: Loaded, settings: Settings, start: str, reporte
 
 
 def _kept(probe: _Outcome, full: _Outcome, *, start: str, reporter: Reporter) -> _Outcome:
-    """The probe, by which nothing was chosen, unless `full` is ahead by over a standard error of the difference."""
-    gained = full.right.long() - probe.right.long()
-    kept = full if int(gained.sum()) > math.sqrt(int(gained.abs().sum())) else probe
+    """The one that is right on more validation images; of equals `full`, which gains more by training on them (ours)."""
     both = [probe.record, full.record]
+    kept = probe if probe.record["val_accuracy"] > full.record["val_accuracy"] else full
     accuracies = ", ".join(f"{record['method']} {record['val_accuracy']:.1%}" for record in both)
     reporter.line(f"{start}: {accuracies} of the validation images right; kept: {kept.record['method']}")
     compared = {record["method"]: {name: record[name] for name in ACCURACIES if name in record} for record in both}
@@ -326,7 +324,7 @@ def _trained(born: Start, images: Loaded, settings: Settings, start: str, report
         "epochs": [asdict(row) for row in fit.log],
         "is_trained_on_all": network is again,
     }
-    return _Outcome(record, _on_cpu(network), logits.argmax(dim=1) == images.val.labels, words)
+    return _Outcome(record, _on_cpu(network), words)
 
 
 def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
@@ -345,7 +343,7 @@ def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporte
     record = {"method": "probe"} | measured | _tested(network, images)
     record |= {"strength": probe.strength, "left_out_accuracy": probe.right.float().mean().item()}
     words = f"then fitted with the validation images too; strength {probe.strength:g} (cross-validated)"
-    return _Outcome(record, _on_cpu(network), logits.argmax(dim=1) == images.val.labels, words)
+    return _Outcome(record, _on_cpu(network), words)
 
 
 def _on_cpu(network: LearngeneNetwork) -> dict[str, Tensor]:
