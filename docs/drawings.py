@@ -2,8 +2,8 @@
 
     python -m docs.drawings
 
-`gene-beside-scratch.png`, `transfer.png` and `worth-over-sizes.png` are drawn from the results in docs/results,
-`worth-over-pixels.png` from the table of image sizes in log 34, `cycle.png` from the words below.
+`worth-over-pixels.png` is drawn from the table of image sizes in log 34, `cycle.png` from the words below, all others
+from the results in docs/results.
 """
 
 import re
@@ -34,6 +34,8 @@ SIZE_STARTS = {
     "each-size": ("pre-trained for each depth", "#0369a1"),
     SCRATCH: ("from scratch", OTHER_COLOUR),
 }
+FRACTIONS = SIZES.with_name("vgg11-cifar-fs-fractions.json")
+TAPER = re.compile(r"learngene:curve-[\d.]+-0\.01")  # genes of all sizes in the same taper
 STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
     (
         "shape",
@@ -123,6 +125,33 @@ def draw_worth_over_sizes(path: Path) -> None:
     write_png(figure, path)
 
 
+def draw_worth_over_fractions(path: Path) -> None:
+    """Accuracy over the share of a network's parameters that are gene: tapers, other shapes, and all of them."""
+    figure, (axes,) = new_figure(7.4, 5.4)
+    results = Results.load(FRACTIONS)
+    starts = {start.start: start for start in results.descendants[0].starts}
+    tapers = sorted((start for name, start in starts.items() if TAPER.fullmatch(name)), key=lambda one: one.inherited)
+    for label, drawn, style, colour in (
+        ("tapers", tapers, "D-", GENE_COLOUR),
+        ("found by a search", [starts["learngene:curve-sobol-0"]], "s", LINE_COLOUR),
+        ("even shape", [starts["learngene:curve-0.45-1"]], "o", OTHER_COLOUR),
+        ("the whole network", [starts["pretrained"]], "*", "#0f172a"),
+    ):
+        means = [100 * start.measures[results.headline].mean for start in drawn]
+        shares = [100 * start.inherited for start in drawn]
+        axes.plot(shares, means, style, color=colour, linewidth=3, markersize=11, label=label)
+    axes.axhline(100 * starts[SCRATCH].measures[results.headline].mean, color=OTHER_COLOUR, label="from scratch")
+    axes.set_xscale("log")
+    axes.set_xticks([2, 5, 10, 20, 40, 100], [f"{share} %" for share in (2, 5, 10, 20, 40, 100)])
+    axes.minorticks_off()
+    axes.set_yticks(range(60, 85, 5))
+    axes.tick_params(labelsize=LARGE)
+    axes.set_xlabel("parameters that are gene", fontsize=LARGE)
+    axes.set_ylabel("accuracy on 5 novel classes, %", fontsize=LARGE)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=SMALL, frameon=False)
+    write_png(figure, path)
+
+
 def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [name.removeprefix("gtl/").replace("-", "-\n", 1) for name in names])
     axes.invert_yaxis()
@@ -160,4 +189,5 @@ if __name__ == "__main__":
     draw_transfer(IMAGES / "transfer.png")
     draw_worth_over_pixels(IMAGES / "worth-over-pixels.png")
     draw_worth_over_sizes(IMAGES / "worth-over-sizes.png")
+    draw_worth_over_fractions(IMAGES / "worth-over-fractions.png")
     draw_cycle(IMAGES / "cycle.png")

@@ -17,6 +17,7 @@ from docs.drawings import (
     draw_cycle,
     draw_gene_beside_scratch,
     draw_transfer,
+    draw_worth_over_fractions,
     draw_worth_over_pixels,
     draw_worth_over_sizes,
 )
@@ -123,7 +124,8 @@ def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
 @pytest.mark.slow
 @pytest.mark.drawn
 def test_the_pictures_of_the_documents_are_drawn(tmp_path):
-    for draw in (draw_gene_beside_scratch, draw_transfer, draw_worth_over_pixels, draw_worth_over_sizes, draw_cycle):
+    over = (draw_worth_over_pixels, draw_worth_over_sizes, draw_worth_over_fractions)
+    for draw in (draw_gene_beside_scratch, draw_transfer, *over, draw_cycle):
         draw(tmp_path / "picture.png")
         with Image.open(tmp_path / "picture.png") as image:
             assert image.width < 1000  # readable on a phone
