@@ -135,12 +135,14 @@ def evolve(
             total = sum(plan.images for plan in plans) + (search.images if search else 0)
             with reporter.task("evolving", total, "images") as bar:
                 shape, sizes = None, line_channels(recipe, ancestor)
+                genome = None if ancestor is None else ancestor.gene.genome
                 if search:
                     ancestors = kept or Founders(out / STATE_FOLDER, images, reporter)
                     shape = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
                     sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(shape.fractions)
                     state = replace(state, images=shape.row["images"], seconds=shape.row["seconds"])
-                genome = None if ancestor is None else ancestor.gene.genome
+                    if search.ancestor.body == network_body(recipe):  # else the line's networks are wider (ours)
+                        genome = shape.gene
                 for plan in plans:
                     state, row = next_generation(state, plan, sizes, workers, bar, kept, genome)
                     append_metrics(out, row if plan.generation else row | _first_row(shape, ancestor))

@@ -87,11 +87,13 @@ class FoundShape:
 
     Attributes:
         fractions: group -> fraction of its channels, of the best shape.
+        gene: the slice of the ancestor in that shape.
         row: the story of the search, in JSON types; its `images` are those that it took, its `seconds` the wall time,
             that of another run on its ancestor and of starts that were stopped included.
     """
 
     fractions: Mapping[str, float]
+    gene: Genome
     row: Mapping[str, Any]
 
 
@@ -195,7 +197,7 @@ class ShapeSearch:
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),
         }
-        return FoundShape(space.fractions(best.channels), row)
+        return FoundShape(space.fractions(best.channels), extract(whole.tensors, structure, best.channels), row)
 
     def _ancestor(self, space: ShapeSpace) -> Founder:
         """The whole network, trained now or before."""

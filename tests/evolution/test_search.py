@@ -8,6 +8,7 @@ import pytest
 import torch
 from listener import Listener
 from quick_evaluation import QUICK, start
+from safetensors.torch import load_file
 
 from learngene_hub import Learngene, evaluate, evolve
 from learngene_hub.core import files
@@ -70,6 +71,15 @@ def test_the_gene_has_the_shape_that_was_found_scaled_to_the_width_of_its_networ
     space = ShapeSpace(network_body(recipe()), recipe().gene.fraction)
     assert gene.config.channels == space.fitted(fractions)
     assert space.numbers(gene.config.channels) <= space.budget
+
+
+@pytest.mark.parametrize(("width", "begins_from_it"), [(0.06, True), (0.05, False)])
+def test_a_line_of_networks_as_wide_begins_from_the_slice_of_the_ancestor(recipe, tmp_path, width, begins_from_it):
+    gene = evolve(recipe(f"search.width={width}", "ancestry.lr=1e-9", "evolution.mutation_rate=0"), out=tmp_path)
+    (ancestor,) = (tmp_path / "state").rglob("gene.safetensors")
+    name = next(iter(gene.tensors))
+    kernels, whole = gene.tensors[name].flatten(1), load_file(ancestor)[name].flatten(1)
+    assert (torch.cdist(kernels, whole).amin(dim=1).max() < 1e-4) == begins_from_it
 
 
 def test_shapes_descend_from_winners_and_none_is_scored_twice(run):
