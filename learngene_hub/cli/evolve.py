@@ -51,12 +51,15 @@ def evolve(
     if not resume:  # a run that is done needs no images
         known_data(chosen.data.path)
     with importing():
+        from learngene_hub.data import tell_left_out
         from learngene_hub.evolution.checkpoint import has_state
         from learngene_hub.evolution.dry_run import forecast
+        from learngene_hub.evolution.environment import data_source
         from learngene_hub.evolution.run import evolve as run
         from learngene_hub.training.fewshot import pick_device
     if dry_run:
         with TerminalReporter().task("looking at images and measuring a few steps", None):
+            tell_left_out(data_source(chosen), TerminalReporter())
             cost = forecast(chosen, device=pick_device(device))
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
@@ -79,9 +82,10 @@ def evolve(
     from learngene_hub.evaluation.protocols import find_protocol
 
     data = f" --data {chosen.data.path}" if chosen.data.path else ""
-    novel = len(origin.data.novel)
-    ways = f" --ways {novel}" if 1 < novel < (find_protocol("few-shot").ways or 0) else ""
-    after = f"learngene evaluate {folder}{data}{ways} --out {folder}"
+    novel, shots, protocol = len(origin.data.novel), chosen.critic.shots, find_protocol("few-shot")
+    ways = f" --ways {novel}" if 1 < novel < (protocol.ways or 0) else ""
+    few = f" --shots {shots}" if shots < (protocol.shots or 0) else ""  # there may be no more images
+    after = f"learngene evaluate {folder}{data}{ways}{few} --out {folder}"
     stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False)
 
 
@@ -97,7 +101,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
         + (f", the first {founders} of one founder" if founders else ""),
         "data": _data(recipe, cost),
-        "images to train on": f"{cost.images:,}, repeats counted",
+        "images to train on": f"{cost.images:,}, repeats and those of critics counted",
         "training FLOPs": f"{cost.flops:.3g}",
         "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
         "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",

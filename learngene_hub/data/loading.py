@@ -121,7 +121,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         left_out = f"{len(reasons)} of {len(wanted)} images cannot be decoded: {first}{more}"
     if reasons and source.on_corrupt == "refuse":
         raise DataError(
-            f"{left_out}. Mend them, or leave them out: --on-corrupt skip in finetune, data.on_corrupt=skip in a recipe"
+            f"{left_out}. Repair them, or skip them: --on-corrupt skip in finetune, data.on_corrupt=skip in a recipe"
         )
     sound = torch.tensor([position not in reasons for position in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]

@@ -12,7 +12,7 @@ from itertools import islice
 
 import torch
 
-from learngene_hub.core.errors import DataError
+from learngene_hub.core.errors import DataError, did_you_mean
 from learngene_hub.core.rng import generator
 from learngene_hub.data.image_set import refuse_repeated, shorten
 
@@ -99,7 +99,8 @@ def split_classes(
     parts = (base, held_out, novel)
     named = {name for part in parts if not isinstance(part, int) for name in part}
     if unknown := sorted(named - set(available)):
-        raise DataError(f"No such class: {shorten(unknown)}. The data set has {shorten(available)}")
+        found = f"{shorten(unknown)}{did_you_mean(unknown[0], available)}"
+        raise DataError(f"data.classes: no such class: {found}; the data set has {shorten(available)}")
     counts = [part for part in parts if isinstance(part, int)]
     free = [name for name in available if name not in named]
     if sum(counts) > len(free) or any(count < 0 for count in counts):

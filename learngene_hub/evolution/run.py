@@ -244,6 +244,8 @@ def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Sa
         raise RunError(f"{folder}: a link out of {out}; put the folder itself there, or give another --out")
     sweep(out)
     if not has_state(out):
+        if resume:
+            reporter.line(f"{out}: nothing to resume; begins at generation 1")
         foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")
         if foreign:
             raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")

@@ -181,9 +181,8 @@ def _tell_size(side: int, gene_size: int, taken: int, reporter: Reporter) -> Non
     if taken > small:
         hint = f"; --image-size {small} is {(taken / small) ** 2:.2g} times as fast"
     elif taken < large:
-        times = (large / taken) ** 2
-        hint = f"; --image-size {large} is {times:.2g} times as slow, and may be better with many photos a class"
-    reporter.line(f"photos are {side} pixels, the gene is of {gene_size}, taking {taken}{hint}")
+        hint = f"; --image-size {large} is {(large / taken) ** 2:.2g} times as slow"
+    reporter.line(f"photos of {side} pixels are scaled to {taken} (the gene was made at {gene_size}){hint}")
 
 
 def _tell_pooled(source: DataSource, reporter: Reporter) -> None:

@@ -294,7 +294,7 @@ def _fitted(born: Start, images: Loaded, settings: Settings, start: str, reporte
 
 
 def _kept(probe: _Outcome, full: _Outcome, *, start: str, reporter: Reporter) -> _Outcome:
-    """The one that is right on more validation images; of equals `full`, which gains more by training on them (ours)."""
+    """The one that is right on more validation images; of equals `full`, which gains more by training on them."""
     both = [probe.record, full.record]
     kept = probe if probe.record["val_accuracy"] > full.record["val_accuracy"] else full
     accuracies = ", ".join(f"{record['method']} {record['val_accuracy']:.1%}" for record in both)
@@ -342,7 +342,7 @@ def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporte
     probe = fit_probe(network.head, torch.cat([train, val]), torch.cat([images.train.labels, images.val.labels]))
     record = {"method": "probe"} | measured | _tested(network, images)
     record |= {"strength": probe.strength, "left_out_accuracy": probe.right.float().mean().item()}
-    words = f"then fitted with the validation images too; strength {probe.strength:g} (cross-validated)"
+    words = f"then fitted with the validation images too; regularisation strength {probe.strength:g}"
     return _Outcome(record, _on_cpu(network), words)
 
 

@@ -32,6 +32,7 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
     """
     facts: dict[str, Any] = {FACTS: card_facts(config)}
     source = config.origin.data.source if config.origin else ""
+    is_local = config.origin is not None and config.origin.data.preset is None and not is_hub_id(source)
     data_tag = [one_line(source.rsplit("/", 1)[-1])] if config.origin else []  # as a user would search it
     data = ModelCardData(
         library_name=LIBRARY_NAME,
@@ -41,7 +42,7 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
         **facts,
     )
     values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name}
-    values |= {"begin": Markup(BEGIN), "end": Markup(END), "picture": picture, "recipe": recipe}
+    values |= {"begin": Markup(BEGIN), "end": Markup(END), "picture": picture, "recipe": recipe, "is_local": is_local}
     template = markdown_template("learngene_hub.gene", "card.md.jinja")
     return template.render(card_data=Markup(data.to_yaml()), **values)
 

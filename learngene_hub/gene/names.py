@@ -94,4 +94,4 @@ def _no_run(name: str) -> GeneFileError:
 
 
 def _asks(name: str) -> str:
-    return f"{HUB_PREFIX}{name} asks the Hub, where anyone may own that account"
+    return f"to ask the Hub, where anyone may own that account, write {HUB_PREFIX}{name}"

@@ -130,7 +130,16 @@ def test_a_tiny_evolution_from_the_command_line(tiny_file, tmp_path):
     result = learngene("evolve", tiny_file, "evolution.generations=1", few, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     after = re.search(r"next: learngene (evaluate .*)", result.stderr)[1]
-    assert after.split() == ["evaluate", str(tmp_path / "run"), "--ways", "4", "--out", str(tmp_path / "run")]
+    assert after.split() == [
+        "evaluate",
+        str(tmp_path / "run"),
+        "--ways",
+        "4",
+        "--shots",
+        "4",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     cheap = ("--shots", 3, "--queries", 4, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05)
     judged = learngene(*after.split(), *cheap)
     assert judged.exit_code == 0, judged.output

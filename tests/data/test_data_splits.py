@@ -63,7 +63,7 @@ def test_an_impossible_split_is_refused_by_name(parts, message):
 
 
 def test_unknown_classes_are_named():
-    with pytest.raises(DataError, match="No such class: 'wolf'"):
+    with pytest.raises(DataError, match=r"data\.classes: no such class: 'wolf'"):
         split_classes(TEN, base=["wolf"], held_out=1, novel=1, seed=0)
 
 

@@ -99,7 +99,7 @@ def test_a_probe_has_images_scaled_to_twice_the_genes_pixels_where_they_have_the
     listener = Listener()
     parts = load_photos(Photos(photos), image_size=None, gene_size=gene_size, method="probe", seed=0, reporter=listener)
     assert parts.train.image_size == parts.val.image_size == taken
-    assert f"photos are 30 pixels, the gene is of {gene_size}, taking {taken}" in listener.lines[0]
+    assert f"photos of 30 pixels are scaled to {taken} (the gene was made at {gene_size})" in listener.lines[0]
 
 
 def test_the_line_on_the_size_says_what_is_faster(tmp_path):
@@ -108,9 +108,8 @@ def test_the_line_on_the_size_says_what_is_faster(tmp_path):
     for method in ("probe", "full"):
         load_photos(photos, image_size=None, gene_size=42, method=method, seed=0, reporter=listener)
     assert listener.lines == [
-        "photos are 120 pixels, the gene is of 42, taking 84; --image-size 42 is 4 times as fast",
-        "photos are 120 pixels, the gene is of 42, taking 42; --image-size 84 is 4 times as slow, and may be better "
-        "with many photos a class",
+        "photos of 120 pixels are scaled to 84 (the gene was made at 42); --image-size 42 is 4 times as fast",
+        "photos of 120 pixels are scaled to 42 (the gene was made at 42); --image-size 84 is 4 times as slow",
     ]
 
 

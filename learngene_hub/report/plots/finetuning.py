@@ -31,7 +31,7 @@ def draw_training(starts: Mapping[str, Mapping[str, Any]], *, title: str) -> "Fi
                 values[outcome["best_epoch"] - 1],
                 "o",
                 color=colour,
-                label=f"{start}, epoch kept",
+                label=f"{start}, epoch chosen",
             )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for start, outcome in starts.items():
