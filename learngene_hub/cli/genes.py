@@ -135,7 +135,7 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
         for rank, gene in enumerate(ranked)
     ]
     title = "the best gene for your images first; accuracy in %, each image left out in turn; points behind the first"
-    print_table(title, ("name", "accuracy", "behind", "pixels"), rows, whole_first=True)
+    print_table(title, ("name", "accuracy", "behind", "probe's pixels"), rows, whole_first=True)
     stderr.print(f"next: learngene finetune {rows[0][0]} --data {photos} --out DIR", markup=False)
 
 
