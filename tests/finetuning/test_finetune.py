@@ -255,6 +255,7 @@ def test_the_card_names_the_gene_as_it_was_asked_for(photos, tmp_path):
 
 @pytest.mark.parametrize("command", ["finetune", "predict"])
 def test_an_image_size_out_of_range_is_answered_with_both_ends(tmp_path, command):
+    (tmp_path / "photo.png").touch()
     options = {"finetune": ("gtl/vgg11-mini", "--data", tmp_path, "--out", tmp_path / "out"), "predict": ("a", "b")}
     done = learngene(command, *options[command], "--image-size", 20)
     assert done.exit_code == 2

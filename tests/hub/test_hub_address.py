@@ -70,7 +70,7 @@ def test_two_revisions_at_once_are_refused():
 
 def test_a_name_of_the_package_that_is_not_there_never_reaches_the_hub():
     with pytest.raises(
-        GeneFileError, match=r"gtl/no-such-gene: no gene of this package, expected gtl/.*; hf-hub:gtl/no-such-gene"
+        GeneFileError, match=r"gtl/no-such-gene: no gene of this package, expected gtl/.*, write hf-hub:gtl/no-such-gene"
     ):
         locate("gtl/no-such-gene")
 
@@ -83,9 +83,9 @@ def test_what_is_neither_folder_nor_repository_says_what_was_expected():
 @pytest.mark.parametrize(
     ("name", "after"),
     [
-        ("runs/demo", "; hf-hub:runs/demo asks"),
-        ("runs/a--b", "; hf-hub"),
-        ("runs/it@v1", "; hf-hub"),
+        ("runs/demo", "; to ask the Hub, .* write hf-hub:runs/demo"),
+        ("runs/a--b", "; to ask the Hub"),
+        ("runs/it@v1", "; to ask the Hub"),
         ("runs/a/b", "$"),
     ],
 )
