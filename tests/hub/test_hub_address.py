@@ -70,7 +70,8 @@ def test_two_revisions_at_once_are_refused():
 
 def test_a_name_of_the_package_that_is_not_there_never_reaches_the_hub():
     with pytest.raises(
-        GeneFileError, match=r"gtl/no-such-gene: no gene of this package, expected gtl/.*, write hf-hub:gtl/no-such-gene"
+        GeneFileError,
+        match=r"gtl/no-such-gene: no gene of this package, expected gtl/.*, write hf-hub:gtl/no-such-gene",
     ):
         locate("gtl/no-such-gene")
 
