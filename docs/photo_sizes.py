@@ -14,7 +14,7 @@ from learngene_hub import Learngene
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.finetuning import Settings, finetune
 
-SIZES = (42, 64, 84, 128)
+SIZES = (42, 64, 84, 112, 128)
 SEEDS = (0, 1, 2)
 COMPARED = (42, 84)  # also a probe of the network without the gene
 

@@ -137,6 +137,7 @@ def test_the_picture_of_image_sizes_has_the_rows_of_its_table():
         ("42", True),
         ("64", False),
         ("84", True),
+        ("112", False),
         ("128", False),
     ]
 
