@@ -20,6 +20,7 @@ from learngene_hub.report.results import LEARNGENE, SCRATCH, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 IMAGES = ROOT / "docs" / "images"
 LARGE, SMALL, HIGH = 15, 13, 0.4  # font sizes, and the height of a bar
@@ -64,8 +65,7 @@ def draw_gene_beside_scratch(path: Path) -> None:
     _name_rows(axes, names)
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy on photos of 5 novel classes, %\n20 images a class, 60 steps", fontsize=LARGE)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=LARGE, frameon=False)
-    write_png(figure, path)
+    _finish(figure, path, ncols=2, fontsize=LARGE)
 
 
 def draw_transfer(path: Path) -> None:
@@ -83,8 +83,7 @@ def draw_transfer(path: Path) -> None:
     _name_rows(axes, names)
     axes.axvline(0, color="#475569", linewidth=1)
     axes.set_xlabel("gain over scratch, percentage points", fontsize=LARGE)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
-    write_png(figure, path)
+    _finish(figure, path, ncols=3, fontsize=SMALL)
 
 
 def draw_worth_over_pixels(path: Path) -> None:
@@ -102,8 +101,7 @@ def draw_worth_over_pixels(path: Path) -> None:
     axes.set_ylim(50, 100)
     axes.set_xlabel("pixels of a side\ndots: draws of 10 classes of flowers; diamonds: means", fontsize=LARGE)
     axes.set_ylabel("accuracy of a probe, %", fontsize=LARGE)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=LARGE, frameon=False)
-    write_png(figure, path)
+    _finish(figure, path, ncols=2, fontsize=LARGE)
 
 
 def draw_worth_over_sizes(path: Path) -> None:
@@ -121,8 +119,7 @@ def draw_worth_over_sizes(path: Path) -> None:
     axes.tick_params(labelsize=LARGE)
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy on photos of 5 novel classes, %", fontsize=LARGE)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=SMALL, frameon=False)
-    write_png(figure, path)
+    _finish(figure, path, ncols=2, fontsize=SMALL)
 
 
 def draw_worth_over_fractions(path: Path) -> None:
@@ -148,7 +145,12 @@ def draw_worth_over_fractions(path: Path) -> None:
     axes.tick_params(labelsize=LARGE)
     axes.set_xlabel("parameters that are gene", fontsize=LARGE)
     axes.set_ylabel("accuracy on 5 novel classes, %", fontsize=LARGE)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=SMALL, frameon=False)
+    _finish(figure, path, ncols=2, fontsize=SMALL)
+
+
+def _finish(figure: "Figure", path: Path, *, ncols: int, fontsize: int) -> None:
+    """Put the legend above the panel, and write the picture."""
+    figure.legend(loc="outside upper center", ncols=ncols, fontsize=fontsize, frameon=False)
     write_png(figure, path)
 
 

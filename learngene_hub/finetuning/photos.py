@@ -5,7 +5,6 @@ has no validation images of its own gives up a share of each class.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,9 +201,9 @@ def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
 
 def _tell_shared(parts: Parts, reporter: Reporter) -> None:
     """Warn where the same picture is trained on and measured on: what is measured is too high then."""
-    trained = _digests(parts.train)
+    trained = set(_digests(parts.train))
     for role, images in (("validation", parts.val), ("test", parts.test)):
-        if images is not None and (known := sum(digest in trained for digest in _digests(images).elements())):
+        if images is not None and (known := sum(digest in trained for digest in _digests(images))):
             reporter.warn(
                 f"{known} of {len(images)} {role} images are also trained on, equal in every pixel: "
                 "accuracies are too high"
@@ -215,7 +214,7 @@ def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
     """Warn where the same picture is in two classes: nothing can tell both rightly."""
     homes: dict[bytes, set[str]] = {}
     for images in sets:
-        for digest, label in zip(_digest_each(images), images.labels.tolist(), strict=True):
+        for digest, label in zip(_digests(images), images.labels.tolist(), strict=True):
             homes.setdefault(digest, set()).add(images.class_names[label])
     if several := [sorted(names) for names in homes.values() if len(names) > 1]:
         count = "1 picture is" if len(several) == 1 else f"{len(several)} pictures are"
@@ -225,11 +224,7 @@ def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
         )
 
 
-def _digests(images: ImageSet) -> Counter[bytes]:
-    return Counter(_digest_each(images))
-
-
-def _digest_each(images: ImageSet) -> Iterator[bytes]:
+def _digests(images: ImageSet) -> Iterator[bytes]:
     return (hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.images)
 
 

@@ -294,7 +294,7 @@ def _fitted(born: Start, images: Loaded, settings: Settings, start: str, reporte
 
 
 def _kept(probe: _Outcome, full: _Outcome, *, start: str, reporter: Reporter) -> _Outcome:
-    """The one that is right on more validation images; of equals `full`, which gains more by training on them."""
+    """The one that is right on more validation images; of equals `full`, which gains more by them (ours)."""
     both = [probe.record, full.record]
     kept = probe if probe.record["val_accuracy"] > full.record["val_accuracy"] else full
     accuracies = ", ".join(f"{record['method']} {record['val_accuracy']:.1%}" for record in both)
