@@ -121,6 +121,7 @@ class _SearchRow(_Part):
     finalists: list[_ShapeRow] = Field(max_length=MOST_FINALISTS)
     even: _ShapeRow
     best: _ShapeRow
+    begins_line: bool = False
     images: Number
     seconds: float = Field(ge=0)
 

@@ -71,6 +71,7 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
         shapes=len(row["shapes"]),
         fitness=row["best"]["fitness"],
         is_even=row["best"] == row["even"],
+        begins_line=row.get("begins_line", False),
         even_fitness=row["even"]["fitness"],
         images=row["images"],
         seconds=row["seconds"],

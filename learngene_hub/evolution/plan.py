@@ -122,6 +122,7 @@ class SearchPlan:
         tournament_size: shapes a group.
         critics: of a shape; `final_critics` are those of a finalist.
         finalists: shapes that are raised again and scored on fresh tasks.
+        begins_line: whether the line goes on from the best slice: its networks are as large as the ancestor (ours).
     """
 
     ancestor: GenerationPlan
@@ -135,6 +136,7 @@ class SearchPlan:
     critics: CriticPlan
     finalists: int
     final_critics: CriticPlan
+    begins_line: bool
 
     def images_a_shape(self, critics: CriticPlan) -> int:
         """Training images that it takes to raise one shape and to score it by `critics`."""
@@ -237,6 +239,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
         replace(critics, tasks=search.tasks),
         search.finalists,
         replace(critics, tasks=search.final_tasks),
+        line.body == ancestor.body,
     )
 
 

@@ -141,8 +141,7 @@ def evolve(
                     shape = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
                     sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(shape.fractions)
                     state = replace(state, images=shape.row["images"], seconds=shape.row["seconds"])
-                    if search.ancestor.body == network_body(recipe):  # else the line's networks are wider (ours)
-                        genome = shape.gene
+                    genome = shape.gene if search.begins_line else None
                 for plan in plans:
                     state, row = next_generation(state, plan, sizes, workers, bar, kept, genome)
                     append_metrics(out, row if plan.generation else row | _first_row(shape, ancestor))

@@ -193,6 +193,7 @@ class ShapeSearch:
             "finalists": [shape.row for shape in finalists],
             "even": even.row,
             "best": best.row,
+            "begins_line": plan.begins_line,
             "images": plan.images - left_out * plan.images_a_shape(plan.final_critics),
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),

@@ -80,6 +80,9 @@ def test_a_line_of_networks_as_wide_begins_from_the_slice_of_the_ancestor(recipe
     name = next(iter(gene.tensors))
     kernels, whole = gene.tensors[name].flatten(1), load_file(ancestor)[name].flatten(1)
     assert (torch.cdist(kernels, whole).amin(dim=1).max() < 1e-4) == begins_from_it
+    assert gene.config.origin.search.begins_line == begins_from_it
+    assert ("went on from what the search" in (tmp_path / "gene/README.md").read_text()) == begins_from_it
+    assert ("inherits the slice of that shape" in (tmp_path / "evolution.html").read_text()) == begins_from_it
 
 
 def test_shapes_descend_from_winners_and_none_is_scored_twice(run):
