@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 
 import torch
@@ -129,14 +130,20 @@ def evolution_images(recipe: Recipe) -> int:
 def evolution_flops(recipe: Recipe, body: Body) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
     images = sum(plan.images for plan in plan_line(recipe, precision="float32"))
-    return images * training_flops(_full_network(body), recipe.data.image_size) + _search_flops(recipe)
+    return images * _flops(body, recipe.data.image_size) + _search_flops(recipe)
 
 
 def _search_flops(recipe: Recipe) -> float:
     search = _search(recipe, "float32")
     if search is None:
         return 0.0
-    return search.images * training_flops(_full_network(search.ancestor.body), recipe.data.image_size)
+    return search.images * _flops(search.ancestor.body, recipe.data.image_size)
+
+
+@cache
+def _flops(body: Body, image_size: int) -> float:
+    """Of one image through an ancestry network; it takes a tenth of a second to count."""
+    return training_flops(_full_network(body), image_size)
 
 
 def _search(recipe: Recipe, precision: Precision) -> SearchPlan | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from learngene_hub.core.device import on_cpu
 from learngene_hub.core.errors import InheritanceError
 from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.genome.genome import Genome
@@ -49,7 +50,7 @@ def newborn(
         InheritanceError: the gene does not fit; where the body is too narrow, the least width that works is named.
         NetworkError: the body cannot be built.
     """
-    with torch.device("cpu"), seeded_initialisation(seed, "birth", *path):
+    with on_cpu(), seeded_initialisation(seed, "birth", *path):
         network = build(
             body.network,
             num_classes=num_classes,
