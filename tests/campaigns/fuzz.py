@@ -21,6 +21,7 @@ os.environ |= {
 }
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import datasets  # noqa: F401  # once, instead of in every process that reads a folder of images
 from attacks import engine, genes, images, networks, recipes, results, runs
 from huggingface_hub import logging
 
@@ -39,6 +40,7 @@ TINY = {
     "search": {
         "width": 0.05,
         "ancestor_steps": 1,
+        "life_steps": 1,
         "population": 3,
         "generations": 2,
         "tasks": 1,

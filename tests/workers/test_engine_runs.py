@@ -7,28 +7,29 @@ import select
 import signal
 import subprocess
 import sys
-from itertools import takewhile
+import time
 
 import pytest
-from engine_faults import WEIGHTS, descendants, put_faults, rows
+from engine_faults import WEIGHTS, calling, descendants, put_faults, rows
 from listener import Listener
 
+from learngene_hub.cli.main import main
 from learngene_hub.core.errors import EngineError
 from learngene_hub.evolution import plan
 from learngene_hub.evolution.run import evolve
-from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import EngineOptions
 from learngene_hub.workers import local as local_engine
 
 
 @pytest.mark.slow
-def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_bytes(
-    tiny, tiny_run, tmp_path, monkeypatch
-):
+def test_where_processes_cannot_be_forked_they_are_spawned_and_give_the_same_bytes(tiny, tmp_path, monkeypatch):
+    founder = tiny("evolution.generations=1", "evolution.founder_generations=1")  # one worker is enough
+    evolve(founder, out=tmp_path / "here")
     monkeypatch.setattr(local_engine, "get_all_start_methods", lambda: ["spawn"])
     assert local_engine._context().get_start_method() == "spawn"
-    evolve(tiny(), out=tmp_path, engine=EngineOptions(workers=2))
-    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    evolve(founder, out=tmp_path / "there", engine=EngineOptions(workers=2))
+    assert rows(tmp_path / "there")[0]["engine"]["workers"] == 1
+    assert (tmp_path / "there" / WEIGHTS).read_bytes() == (tmp_path / "here" / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(("platform", "folder"), [("darwin", "/tmp"), ("linux", "/" + 80 * "t")])
@@ -93,15 +94,14 @@ def begin(recipe, out, monkeypatch, best):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, tiny_run, tmp_path, monkeypatch, workers):
+def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, tiny_run, tmp_path, monkeypatch):
     recipe = tiny("precision=auto")
     begin(recipe, tmp_path, monkeypatch, "float32")
     assert json.loads((tmp_path / "state/state.json").read_text())["precision"] == "float32"
     monkeypatch.undo()
     monkeypatch.setattr("learngene_hub.evolution.run.settle_precision", lambda *_: pytest.fail("asked again"))
     monkeypatch.setattr(plan, "best_precision", lambda device: "bfloat16")
-    evolve(recipe, out=tmp_path, resume=True, engine=EngineOptions(workers=workers))
+    evolve(recipe, out=tmp_path, resume=True, engine=EngineOptions(workers=2))
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
@@ -127,56 +127,65 @@ def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, tiny
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
-def start(recipe, out, *more):
-    command = [sys.executable, "-m", "learngene_hub", "evolve", str(recipe), "--out", str(out), *more]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"TERM": "xterm-256color"},
-    )
+def command_line(log, *arguments):
+    """What a process does that is made to be interrupted: the command, with what it says in a file."""
+    os.setsid()  # as a terminal does: Ctrl-C goes to workers too
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which workers, made likewise, leave to this process
+    os.environ["TERM"] = "xterm-256color"
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    sys.argv = ["learngene", *map(str, arguments)]
+    main()
+
+
+@pytest.fixture
+def driver(tiny_file, tmp_path):
+    """Begins an evolution by two workers, and gives its process, and a function that reads what it has said."""
+    log = tmp_path / "log"
+
+    def begin(*more):
+        log.touch()
+        arguments = ("evolve", tiny_file, "--out", tmp_path / "run", "--workers", "2", *more)
+        return calling(command_line, log, *arguments), log.read_text
+
+    return begin
+
+
+def wait_for(happened, process):
+    while not happened():
+        assert process.is_alive()
+        time.sleep(0.005)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_same_bytes(tiny_file, tiny_run, tmp_path):
-    driver = start(tiny_file, tmp_path, "--workers", "2")
-    with driver.stderr:
-        assert any("generation 1/3" in line for line in iter(driver.stderr.readline, ""))
-        handles = [os.pidfd_open(pid) for pid in descendants(driver.pid)]
-        driver.kill()
-        driver.wait()
+def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_same_bytes(
+    driver, tiny, tiny_run, tmp_path
+):
+    process, said = driver()
+    wait_for(lambda: "generation 1/3" in said(), process)
+    handles = [os.pidfd_open(pid) for pid in descendants(process.pid)]
+    process.kill()
+    process.join()
     assert len(handles) >= 3  # two workers and what they are copies of
     for handle in handles:
         assert select.select([handle], [], [], 30)[0], "a worker outlived its driver"
         os.close(handle)
-    evolve(Recipe.from_file(tiny_file), out=tmp_path, resume=True)
-    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_run_of_several_workers_in_one_message_and_a_pipe_gets_no_colours(tiny_file, tmp_path):
-    driver = start(tiny_file, tmp_path, "--workers", "2", "evolution.generations=500")
-    with driver.stderr:
-        before = list(takewhile(lambda line: "generation 1/500" not in line, iter(driver.stderr.readline, "")))
-        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: workers get it too
-        errors = driver.stderr.read()
-    assert driver.wait(timeout=240) == 130
-    assert "\x1b" not in "".join(before) + errors
-    assert "the same command with --resume goes on" in " ".join(errors.split())
-    assert "Traceback" not in errors
+    evolve(tiny(), out=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_ctrl_c_while_workers_start_is_one_message(tiny_file, tmp_path):
-    driver = start(tiny_file, tmp_path, "--workers", "2")
-    while not any(map(descendants, descendants(driver.pid))):  # the first copy of the fork server
-        assert driver.poll() is None
-    os.killpg(driver.pid, signal.SIGINT)
-    _, errors = driver.communicate(timeout=240)
-    assert driver.returncode == 130
-    assert "the same command with --resume goes on" in " ".join(errors.split())
-    assert "Traceback" not in errors
+@pytest.mark.parametrize("when", ["workers start", "they work"])
+def test_ctrl_c_ends_a_run_of_several_workers_in_one_message_and_a_file_gets_no_colours(driver, when):
+    process, said = driver("evolution.generations=500")
+    if when == "workers start":
+        wait_for(lambda: any(map(descendants, descendants(process.pid))), process)  # the first copy of the fork server
+    else:
+        wait_for(lambda: "generation 1/500" in said(), process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.join(240)
+    assert process.exitcode == 130
+    assert "\x1b" not in said()
+    assert "the same command with --resume goes on" in " ".join(said().split())
+    assert "Traceback" not in said()
