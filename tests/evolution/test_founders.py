@@ -100,9 +100,9 @@ def test_founders_taken_over_cost_what_they_cost(tiny, tmp_path):
 def test_a_founder_of_other_images_is_not_taken(tiny, tmp_path, raised, monkeypatch):
     recipe = tiny("evolution.founder_generations=1", "evolution.generations=1", "evolution.population=2")
     evolve(recipe, out=tmp_path / "first", founders=tmp_path / "founders")
-    real = run_module._inputs
+    real = run_module.run_inputs
     other = {"base": "other pixels", "held_out": "other pixels"}
-    monkeypatch.setattr(run_module, "_inputs", lambda setting: replace(real(setting), fingerprints=other))
+    monkeypatch.setattr(run_module, "run_inputs", lambda *setting: replace(real(*setting), fingerprints=other))
     evolve(recipe, out=tmp_path / "second", founders=tmp_path / "founders")
     assert raised == [1, 1]
 
