@@ -193,7 +193,7 @@ def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_r
 
 @pytest.mark.slow
 def test_a_killed_evaluation_is_resumed_and_its_folder_is_not_shared(tiny_run, tmp_path):
-    asked = {"protocol": replace(QUICK, tasks=30, lr=0.05), "seeds": (0,)}
+    asked = {"protocol": replace(QUICK, tasks=10, lr=0.05), "seeds": (0,)}
     evaluate(tiny_run, out=tmp_path / "alone", **asked)
     out = tmp_path / "killed"
     process = calling(evaluate, tiny_run, out=out, **asked)

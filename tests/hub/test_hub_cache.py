@@ -3,16 +3,16 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import warnings
 
 import pytest
+from command_line import learngene
 from hub_genes import ALL_FILES, REPO, asked
 from hub_server import Fault
 from huggingface_hub import constants, scan_cache_dir, snapshot_download
 from typer.testing import CliRunner
 
+from learngene_hub.cli.console import show_warnings_as_lines
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import HubError, LearngeneWarning, RunError
 from learngene_hub.core.files import read_file
@@ -158,17 +158,19 @@ def test_a_cache_of_another_user_is_told(push, load, options):
         load()
 
 
-@pytest.mark.slow
 @pytest.mark.xet
-@pytest.mark.parametrize("hub", ["xet"], indirect=True)
-def test_a_warning_is_one_line_at_the_command_line(hub, push, load, tmp_path):
+def test_a_warning_is_one_line_at_the_command_line(hub, push, load, options, monkeypatch):
     push()
-    load(cache_dir=tmp_path / "hf/hub")
-    command, environment = [sys.executable, "-m", "learngene_hub", "info", REPO], hub.environment(tmp_path / "hf")
+    load()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(options.cache))
     hub.faults.append(Fault("HEAD", "/resolve/", "status", status=503))
-    said = subprocess.run(command, env=os.environ | environment, check=True, capture_output=True, text=True).stderr
-    assert said.startswith(f"warning: {REPO}: ")
-    assert said.count("\n") == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        show_warnings_as_lines()
+        done = learngene("info", REPO)
+    assert done.exit_code == 0
+    assert done.stderr.startswith(f"warning: {REPO}: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_no_more_of_a_cached_file_is_read_than_its_listing_says(push, load, home):
