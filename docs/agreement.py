@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import correlation
 
-from learngene_hub.evolution.checkpoint import read_metrics
+from learngene_hub.evolution.metrics import read_metrics
 
 BEST = 4
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.files import atomic_path
-from learngene_hub.evolution.checkpoint import load_state, read_metrics
+from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.metrics import read_metrics
 from learngene_hub.evolution.origin import lineage
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, write_gene

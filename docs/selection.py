@@ -19,7 +19,7 @@ from torch import Tensor
 
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation.statistics import summarise
-from learngene_hub.evolution.checkpoint import read_metrics
+from learngene_hub.evolution.metrics import read_metrics
 from learngene_hub.report.numbers import percent
 from learngene_hub.report.results import LEARNGENE, Results
 

@@ -15,8 +15,7 @@ from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, Lineag
 from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.report.lineage import everyone, line_of
-from learngene_hub.workers import device_name
+from learngene_hub.report.lineage import line_of
 
 PATHS = {"data.path": (), "data": ("path",), "evolution.ancestor": (), "evolution": ("ancestor",)}
 """Key of an override -> keys inside its value that lead to what may be a path."""
@@ -55,7 +54,7 @@ def gene_config(
             lineage=lineage(best.id, rows),
             search=_search_record(recipe, rows[0].get("search")),
             ancestor=None if ancestor is None else ancestor.record,
-            cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=_place(rows, environment)),
+            cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=rows[-1]["engine"]["place"]),
             data=_data_record(recipe, environment),
         ),
     )
@@ -76,12 +75,6 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
         images=row["images"],
         seconds=row["seconds"],
     )
-
-
-def _place(rows: Sequence[Mapping[str, Any]], environment: Environment) -> str:
-    """What the last generation ran on; rows from before there were engines do not say."""
-    engine = rows[-1].get("engine")
-    return str(engine["place"]) if engine else device_name(environment.base.device)
 
 
 def _without_place(override: str) -> str:
@@ -116,7 +109,7 @@ def lineage(id_: int, rows: Sequence[Mapping[str, Any]]) -> tuple[LineageRecord,
     members = [
         LineageRecord(generation=row["generation"], **{key: record[key] for key in ("id", "parents", "fitness")})
         for row in rows
-        for record in everyone(row)
+        for record in row["individuals"]
         if record["id"] in line
     ]
     return tuple(sorted(members, key=lambda member: -member.id))

@@ -7,13 +7,13 @@ from typing import Any
 
 from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import write_text
-from learngene_hub.evolution.checkpoint import check_lineages, has_state, load_state, metrics_rows, read_metrics
+from learngene_hub.evolution.checkpoint import has_state, load_state
+from learngene_hub.evolution.metrics import check_lineages, metrics_rows, read_metrics
 from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
-from learngene_hub.report.lineage import everyone
 
 
 def write_page(source: str, page: Path | None = None) -> Path:
@@ -33,7 +33,7 @@ def write_page(source: str, page: Path | None = None) -> Path:
     if not past.rows:
         raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
     check_lineages(past.rows, Path(source) / METRICS_NAME)
-    alive = {record["id"] for row in past.rows for record in everyone(row) if record["fitness"] is not None}
+    alive = {record["id"] for row in past.rows for record in row["individuals"] if record["fitness"] is not None}
     if past.chosen not in alive:
         raise RunError(f"{source}: expected a row of {METRICS_NAME} that tells of individual {past.chosen}, found none")
     page = page or past.page

@@ -43,8 +43,6 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
     if not resume:
         raise RunError(f"{out}: holds an evolution already; add --resume to go on with it, or give another --out")
     saved = load_state(out)
-    if not saved.is_checked:
-        reporter.warn(f"{out}: its state is of an older version, without a checksum: edits would not be seen")
     _check_recipe(recipe, saved, out, reporter)
     return saved
 
@@ -107,9 +105,9 @@ def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter)
         )
     if before.classes != now.classes:
         raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
-    if before.fingerprints and before.fingerprints != now.fingerprints:
+    if before.fingerprints != now.fingerprints:
         raise RunError(f"{out}: was run with other images; the data set has changed since: give another --out")
-    if before.threads not in {None, now.threads}:
+    if before.threads != now.threads:
         reporter.warn(
             f"{out}: was run with {before.threads} threads, goes on with {now.threads}: the gene may differ in its "
             "last digits from one that was left alone; OMP_NUM_THREADS sets them"

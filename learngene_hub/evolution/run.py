@@ -16,16 +16,14 @@ from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
     RunInputs,
-    append_metrics,
     check_room_for,
-    read_metrics,
     save_state,
-    truncate_metrics,
 )
 from learngene_hub.evolution.environment import check_supply, class_split, data_source, load_environment
 from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import EvolutionState, Individual
+from learngene_hub.evolution.metrics import append_metrics, read_metrics, truncate_metrics
 from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.plan import (
     GenerationPlan,

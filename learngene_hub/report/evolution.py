@@ -7,7 +7,7 @@ from hashlib import sha256
 from importlib.resources import files
 
 from learngene_hub.report import numbers
-from learngene_hub.report.lineage import Record, everyone, line_of, tree
+from learngene_hub.report.lineage import Record, line_of, tree
 from learngene_hub.report.page import page_template
 from learngene_hub.report.plots import draw_evolution, draw_search, svg_address
 
@@ -93,7 +93,7 @@ def _generations(rows: Sequence[Record]) -> list[Generation]:
 
 
 def _find(rows: Sequence[Record], id_: int) -> tuple[Record, Record]:
-    return next((record, row) for row in rows for record in everyone(row) if record["id"] == id_)
+    return next((record, row) for row in rows for record in row["individuals"] if record["id"] == id_)
 
 
 def _sentences(rows: Sequence[Record], chosen: int) -> list[str]:
@@ -132,8 +132,7 @@ def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
 
 
 def _workers(rows: Sequence[Record]) -> str:
-    """Who trained, as far as the rows say: those of older versions do not."""
-    engines = [row["engine"] for row in rows if row.get("engine")]
-    retried = sum(engine.get("retried", 0) for engine in engines)
+    """Who trained."""
+    retried = sum(row["engine"]["retried"] for row in rows)
     again = f"; work of lost workers done again {numbers.count(retried)} times" if retried else ""
-    return f"; {engines[-1]['place']}{again}" if engines else ""
+    return f"; {rows[-1]['engine']['place']}{again}"

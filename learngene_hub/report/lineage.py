@@ -1,6 +1,5 @@
 """Who descends from whom, by the rows of `metrics.jsonl`, and where each lies in the tree: a row a generation."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,9 @@ Record = Mapping[str, Any]
 """A row, or an individual in it."""
 
 
-def everyone(row: Record) -> list[Record]:
-    """The individuals of a generation; last, in a run of an older version, the average of its survivors."""
-    return [*row["individuals"], *([row["recombinant"]] if row.get("recombinant") else [])]
-
-
 def line_of(id_: int, rows: Sequence[Record]) -> set[int]:
     """The individual `id_` and all its ancestors."""
-    parents = {record["id"]: record["parents"] for row in rows for record in everyone(row)}
+    parents = {record["id"]: record["parents"] for row in rows for record in row["individuals"]}
     waiting, line = [id_], set[int]()
     while waiting:
         if (member := waiting.pop()) not in line:
@@ -89,8 +83,8 @@ def tree(rows: Sequence[Record], chosen: int) -> Tree:
     Where there are more than `MOST` individuals, those that were eliminated are left out. If that is not enough, so are
     all but the line of the chosen one, of which the youngest `MOST` are drawn.
     """
-    line, born = line_of(chosen, rows), sum(len(everyone(row)) for row in rows)
-    children = Counter(parent for row in rows for record in everyone(row) for parent in set(record["parents"]))
+    line, born = line_of(chosen, rows), sum(len(row["individuals"]) for row in rows)
+    children = Counter(parent for row in rows for record in row["individuals"] for parent in set(record["parents"]))
     drawn, positions = _placed(_shown(rows, line))
     nodes = [
         _node(record, row["generation"], positions[record["id"]], line, chosen, children[record["id"]])
@@ -117,7 +111,7 @@ def _shown(rows: Sequence[Record], line: set[int]) -> list[tuple[Record, list[Re
 
     The ancestors of a survivor all survived, so no line leads to nowhere.
     """
-    born = [(record, row) for row in rows for record in everyone(row)]
+    born = [(record, row) for row in rows for record in row["individuals"]]
     if len(born) > MOST:
         born = [(record, row) for record, row in born if record["survived"] or record["id"] in line]
     if len(born) > MOST:
@@ -143,16 +137,11 @@ def _placed(
 
 
 def _ordered(individuals: Sequence[Record], positions: Mapping[int, tuple[float, float]]) -> list[Record]:
-    """From left to right as their parents are, so that few lines cross; a recombinant comes last."""
+    """From left to right as their parents are, so that few lines cross."""
 
     def position(record: Record) -> tuple[float, int]:
-        match record["parents"]:
-            case []:
-                return 0.0, record["id"]
-            case [parent]:
-                return positions.get(parent, (0.0, 0.0))[0], record["id"]
-            case _:
-                return math.inf, record["id"]
+        parents = record["parents"]
+        return positions.get(parents[0], (0.0, 0.0))[0] if parents else 0.0, record["id"]
 
     return sorted(individuals, key=position)
 
@@ -170,13 +159,7 @@ def _node(
 def _words(record: Record, generation: int, children: int) -> str:
     fitness = "its training failed" if record["fitness"] is None else f"fitness {percent(record['fitness'])} %"
     loss = f", training loss {record['loss']:.2f}" if record.get("loss") is not None else ""
-    match record["parents"]:
-        case []:
-            birth = "inherited nothing"
-        case [parent]:
-            birth = f"child of {parent}"
-        case parents:
-            birth = f"the average of {', '.join(map(str, parents[:-1]))} and {parents[-1]}"
+    birth = f"child of {record['parents'][0]}" if record["parents"] else "inherited nothing"
     fate = "survived" if record["survived"] else "did not survive"
     offspring = f"{children or 'no'} {'child' if children == 1 else 'children'}"
     return f"Individual {record['id']}, generation {generation + 1}: {birth}; {fitness}{loss}; {fate}; {offspring}."
@@ -186,9 +169,7 @@ def _link(parent: int, child: Node, positions: Mapping[int, tuple[float, float]]
     """A line that begins below the parent's caption, and passes between the individuals of generations between."""
     (above, top), (below, bottom) = positions[parent], (child.x, child.y)
     top, bottom, free = top + _CAPTION, bottom - _RADIUS, _ROW - _CAPTION - _RADIUS
-    if top > bottom:  # a recombinant and its parents
-        path = f"Q{(above + below) / 2:g} {top + 2 * _RADIUS:g} {below:g} {top:g}"
-    elif bottom - top == free:
+    if bottom - top == free:
         path = _curve(above, below, top, bottom)
     else:
         lane = below + (_COLUMN / 2 if above > below else -_COLUMN / 2)

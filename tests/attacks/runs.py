@@ -20,7 +20,8 @@ from learngene_hub.data import DataSource, load_classes
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import scratch
-from learngene_hub.evolution.checkpoint import load_state, read_metrics, save_state, truncate_metrics
+from learngene_hub.evolution.checkpoint import load_state, save_state
+from learngene_hub.evolution.metrics import read_metrics, truncate_metrics
 from learngene_hub.evolution.origin import lineage
 from learngene_hub.evolution.page import write_page
 from learngene_hub.genome.birth import Body

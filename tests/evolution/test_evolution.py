@@ -217,18 +217,6 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
         evolve(recipe, out=tmp_path / "run", resume=True)
 
 
-@pytest.mark.slow
-def test_a_run_from_before_images_were_known_goes_on(tiny, tiny_run, tmp_path):
-    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(tiny(), out=tmp_path, reporter=Listener(stop_after=1))
-    state = json.loads((tmp_path / "state/state.json").read_text())
-    for key in ("fingerprints", "threads", "sha256", "metrics_sha256"):
-        del state[key]
-    (tmp_path / "state/state.json").write_text(json.dumps(state))
-    evolve(tiny(), out=tmp_path, resume=True)
-    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
-
-
 def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, tmp_path):
     founders = ["evolution.generations=4", "evolution.founder_generations=4", *TWO]
     evolve(tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"), out=tmp_path)

@@ -15,8 +15,9 @@ from learngene_hub import Learngene, evaluate, evolve
 from learngene_hub.core import files
 from learngene_hub.core.errors import RunError, SelectionError, StorageError
 from learngene_hub.evolution import search
-from learngene_hub.evolution.checkpoint import check_room_for, metrics_rows
+from learngene_hub.evolution.checkpoint import check_room_for
 from learngene_hub.evolution.dry_run import evolution_flops, forecast
+from learngene_hub.evolution.metrics import metrics_rows
 from learngene_hub.evolution.page import write_page
 from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.genome.shape import ShapeSpace

@@ -29,20 +29,20 @@ def person(id_, parents, fitness, *, survived=True):
     return {"id": id_, "parents": parents, "fitness": fitness, "survived": survived}
 
 
-def row(generation, people, recombinant=None):
-    return {"generation": generation, "mean": 0.5, "individuals": people, "recombinant": recombinant}
+def row(generation, people):
+    return {"generation": generation, "mean": 0.5, "individuals": people}
 
 
-def test_an_evolution_is_drawn_in_percent_failed_individuals_and_recombinants_included():
+def test_an_evolution_is_drawn_in_percent_failed_individuals_included():
     rows = [
         row(0, [person(0, [], 0.5), person(1, [], None, survived=False)]),
-        row(1, [person(2, [0], 0.4, survived=False), person(3, [0], 0.6)], person(4, [3, 2], 0.7)),
+        row(1, [person(2, [0], 0.4, survived=False), person(3, [0], 0.6), person(4, [0], 0.7)]),
     ]
     figure = draw_evolution(rows, chosen=4)
     others, line, eliminated, survivors = figure.axes[0].collections
     assert sorted(map(tuple, survivors.get_offsets().tolist())) == [(1, 50), (2, 60), (2, 70)]
     assert eliminated.get_offsets().tolist() == [[2, 40]]
-    assert (len(line.get_segments()), len(others.get_segments())) == (4, 0)  # all are ancestors of the average
+    assert (len(line.get_segments()), len(others.get_segments())) == (1, 2)
     assert {"eliminated", "result and its ancestors"} <= drawn(figure)
 
 

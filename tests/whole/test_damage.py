@@ -18,13 +18,16 @@ from learngene_hub.core.store import sealed
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import scratch
-from learngene_hub.evolution.checkpoint import _metrics_sha256, load_state
+from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.metrics import metrics_sha256
 from learngene_hub.evolution.page import write_page
+from learngene_hub.evolution.plan import recipe_channels
 from learngene_hub.gene.card import check_card
 from learngene_hub.gene.listing import read_gain
 from learngene_hub.genome.birth import Body
 from learngene_hub.hub.push import marked
 from learngene_hub.networks import load_timm_folder, save_timm_folder
+from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import Results
 
 STATE = "state/state.json"
@@ -45,7 +48,7 @@ def change(path, **changes):
 def write_metrics(run, content):
     (run / "metrics.jsonl").write_bytes(content)
     generation = json.loads((run / STATE).read_text())["generation"]
-    change(run / STATE, metrics_sha256=_metrics_sha256(run, generation))
+    change(run / STATE, metrics_sha256=metrics_sha256(run, generation))
 
 
 @pytest.mark.parametrize(
@@ -120,9 +123,9 @@ def test_a_gene_larger_than_its_network_is_refused_before_the_pool_is_read(run):
 
 def test_a_pool_may_be_as_large_as_genes_of_its_recipe(run):
     state = json.loads((run / STATE).read_text())
-    for one in state["pool"]:
-        del one["sizes"]  # as a run of an older version: they follow from the recipe
     recipe = state["recipe"] | {"network": state["recipe"]["network"] | {"width": 2.0, "depth": 19}}
+    for one in state["pool"]:
+        one["sizes"] = recipe_channels(Recipe.from_mapping(recipe))
     change(run / STATE, recipe=recipe, pool=state["pool"])
     pool = max((run / "state").glob("pool-*"))
     os.truncate(pool, 60_000_000)  # one such gene has 65 MB
@@ -191,9 +194,7 @@ def test_an_edited_fitness_of_a_state_is_refused_and_the_generation_before_gives
     gene = (run / "gene/learngene.safetensors").read_bytes()
     fitness = json.loads((run / STATE).read_text())["pool"][0]["fitness"]
     edited(run / STATE, f'"fitness": {fitness}', '"fitness": 0.99')
-    with pytest.raises(
-        RunError, match=r"state\.json was edited, or damaged.*mv (\S+before\.json) (\S+state\.json); or"
-    ):
+    with pytest.raises(RunError, match=r"state\.json was edited, damaged.*mv (\S+before\.json) (\S+state\.json); or"):
         evolve(tiny(), out=run, resume=True)
     os.replace(run / "state/before.json", run / STATE)
     again = evolve(tiny(), out=run, resume=True)
@@ -212,7 +213,9 @@ def test_a_run_whose_state_is_gone_is_not_begun_anew_while_the_one_before_is_the
 def test_a_damaged_state_without_one_before_needs_another_folder(tiny, tmp_path):
     evolve(tiny("evolution.generations=1", "evolution.population=2"), out=tmp_path)
     edited(tmp_path / STATE, '"next_id": ', '"next_id": 1')
-    with pytest.raises(RunError, match=r"edited, or damaged, since it was saved\); start again with another --out"):
+    with pytest.raises(
+        RunError, match=r"edited, damaged, or saved by another version\); start again with another --out"
+    ):
         load_state(tmp_path)
 
 
@@ -221,15 +224,6 @@ def test_an_edited_fitness_of_the_metrics_is_refused(tiny, run):
     edited(run / "metrics.jsonl", f'"fitness": {fitness}', '"fitness": 0.99')
     with pytest.raises(RunError, match=r"metrics\.jsonl: altered since the state was saved"):
         evolve(tiny(), out=run, resume=True)
-
-
-def test_a_state_of_a_version_without_checksums_is_taken_with_a_warning(tiny, run):
-    state = json.loads((run / STATE).read_text())
-    del state["sha256"], state["metrics_sha256"]
-    (run / STATE).write_text(json.dumps(state))
-    listener = Listener()
-    evolve(tiny(), out=run, resume=True, reporter=listener)
-    assert [one for one in listener.warnings if "older version, without a checksum" in one]
 
 
 BODY = Body("lg_vgg11", 0.1, 11)

@@ -10,7 +10,7 @@ from docs.selection import DIFFERENCES, Generation, correlation, read_generation
 from docs.tables import RESULTS, ROOT
 from learngene_hub import Learngene, evaluate
 from learngene_hub.evaluation.protocols import find_protocol
-from learngene_hub.evolution.checkpoint import read_metrics
+from learngene_hub.evolution.metrics import read_metrics
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.numbers import MINUS

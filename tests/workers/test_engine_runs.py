@@ -115,18 +115,6 @@ def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_pat
         evolve(recipe, out=tmp_path, resume=True)
 
 
-@pytest.mark.slow
-def test_a_run_from_before_precision_was_kept_settles_it_when_resumed(tiny, tiny_run, tmp_path, monkeypatch):
-    recipe, state = tiny("precision=auto"), tmp_path / "state/state.json"
-    begin(recipe, tmp_path, monkeypatch, "float32")
-    old = json.loads(state.read_text())
-    del old["precision"], old["sha256"]
-    state.write_text(json.dumps(old))
-    evolve(recipe, out=tmp_path, resume=True)
-    assert json.loads(state.read_text())["precision"] == "float32"
-    assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
-
-
 def command_line(log, *arguments):
     """What a process does that is made to be interrupted: the command, with what it says in a file."""
     os.setsid()  # as a terminal does: Ctrl-C goes to workers too

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from learngene_hub.report.lineage import everyone, line_of
+from learngene_hub.report.lineage import line_of
 from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure, plain
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str
     from matplotlib.ticker import MaxNLocator
 
     born = [
-        (row["generation"] + 1, record) for row in rows for record in everyone(row) if record["fitness"] is not None
+        (row["generation"] + 1, record)
+        for row in rows
+        for record in row["individuals"]
+        if record["fitness"] is not None
     ]
     points = {record["id"]: (generation, 100 * record["fitness"]) for generation, record in born}
     line = line_of(chosen, rows)

@@ -1,0 +1,210 @@
+"""`metrics.jsonl`: a row for every generation, and for what came before the first."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.files import append_line, leads_out, read_file, write_text
+from learngene_hub.gene.config import MOST_WIDTH
+from learngene_hub.gene.folder import METRICS_NAME
+
+MOST_GROUPS = 200  # channel groups of a network
+MOST_FINALISTS = 1000  # of a search
+MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
+Number = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Part(BaseModel):
+    """Of what a run keeps as JSON: strict, and blind to what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
+
+
+class _BirthRow(Part):
+    """What the metrics say of an individual."""
+
+    id: Number
+    parents: list[Number]
+    fitness: float | None = Field(ge=0, le=1)
+    survived: bool
+    loss: float | None = None
+
+
+class _EngineRow(Part):
+    """What they say of the engine."""
+
+    place: str
+    retried: Number
+
+
+class _ShapeRow(Part):
+    """What they say of a shape."""
+
+    id: Number
+    generation: Number
+    parents: list[Number] = Field(max_length=2)
+    channels: list[Annotated[int, Field(ge=1, le=2**14)]] = Field(max_length=MOST_GROUPS)
+    fitness: float | None = Field(ge=0, le=1)
+
+
+class _SearchRow(Part):
+    """What they say of the search for the gene's shape."""
+
+    width: float = Field(gt=0, le=MOST_WIDTH)
+    groups: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=MOST_GROUPS)
+    channels: list[Annotated[int, Field(ge=1, le=2**14)]]
+    shapes: list[_ShapeRow] = Field(min_length=1)
+    finalists: list[_ShapeRow] = Field(max_length=MOST_FINALISTS)
+    even: _ShapeRow
+    best: _ShapeRow
+    begins_line: bool = False
+    images: Number
+    seconds: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        everyone = (*self.shapes, *self.finalists, self.even, self.best)
+        if {len(shape.channels) for shape in everyone} | {len(self.channels)} != {len(self.groups)}:
+            raise ValueError("expected one number for each group in every shape")
+        if self.best.fitness is None or self.best not in (*self.finalists, self.even):
+            raise ValueError("the best shape is none of the finalists")
+        born = [shape.generation for shape in self.shapes]
+        if born[0] != 0 or not all(later - earlier in {0, 1} for earlier, later in pairwise(born)):
+            raise ValueError("the generations of the shapes are not 0, 1, 2...")
+        if all(shape.fitness is None for shape in self.shapes if shape.generation == 0):
+            raise ValueError("every shape of the first generation failed")
+        known = {self.even.id}
+        for shape in self.shapes:
+            if not known.issuperset(shape.parents):
+                raise ValueError(f"shape {shape.id} descends from none that was there before")
+            known.add(shape.id)
+        if self.even.parents or not known.issuperset(shape.id for shape in self.finalists):
+            raise ValueError("a finalist is none of the shapes")
+        return self
+
+
+class _AncestorRow(Part):
+    """What they say of the gene that the line began from."""
+
+    name: str
+    images: Number | None
+
+
+class _Row(Part):
+    """One line of `metrics.jsonl`, as far as anything depends on it."""
+
+    generation: Number
+    best: float = Field(ge=0, le=1)
+    mean: float = Field(ge=0, le=1)
+    failed: Number
+    images: Number
+    seconds: float = Field(ge=0)
+    engine: _EngineRow
+    best_id: Number
+    individuals: list[_BirthRow]
+    search: _SearchRow | None = None
+    ancestor: _AncestorRow | None = None
+
+
+def append_metrics(out: Path, row: Mapping[str, Any]) -> None:
+    """Add the row of one generation to `metrics.jsonl`."""
+    append_line(out / METRICS_NAME, json.dumps(row))
+
+
+def read_metrics(out: Path) -> list[dict[str, Any]]:
+    """The rows of `metrics.jsonl`, a last line cut short by a kill left out.
+
+    Raises:
+        RunError: the file cannot be read, or a line is no row, or one of another version.
+    """
+    path = out / METRICS_NAME
+    if not path.exists():
+        return []
+    try:
+        content = read_own(path, out, most=MOST_METRICS)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); restore the file") from None
+    return metrics_rows(content, path)
+
+
+def metrics_rows(content: bytes, path: Path) -> list[dict[str, Any]]:
+    """The rows of the `metrics.jsonl` at `path` with this `content`, a last line that was cut short left out.
+
+    Raises:
+        RunError: a line is no row, or one of another version.
+    """
+    lines = content.splitlines(keepends=True)
+    rows = [_row(line) for line in lines]
+    if lines and rows[-1] is None and not lines[-1].endswith(b"\n"):
+        rows.pop()
+    if None in rows:
+        raise RunError(
+            f"{path}, line {rows.index(None) + 1}: expected the row of a generation, found one of another version of "
+            "learngene-hub, or damage; use that version, or restore the file"
+        )
+    return [row for row in rows if row is not None]
+
+
+def truncate_metrics(out: Path, generation: int, *, members: Sequence[int] = ()) -> None:
+    """Keep the rows of generations before `generation`: the others will be run again.
+
+    Raises:
+        RunError: a row before `generation` is missing, or in them an ancestor, or one of `members` of the pool.
+    """
+    rows = [row for row in read_metrics(out) if row["generation"] < generation]
+    if [row["generation"] for row in rows] != list(range(generation)):
+        raise RunError(f"{out / METRICS_NAME}: expected a row for each of {generation} generations; restore the file")
+    check_lineages(rows, out / METRICS_NAME, members)
+    write_text(out / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Sequence[int] = ()) -> None:
+    """Do nothing, unless `rows` of the file `path` lack somebody: every parent is born before its children.
+
+    Raises:
+        RunError: a parent, the best of a generation, or one of `members`, is in none of the rows.
+    """
+    known: set[int] = set()
+    for row in rows:
+        missing = {parent for record in row["individuals"] for parent in record["parents"]} - known
+        known |= {record["id"] for record in row["individuals"] if record["fitness"] is not None}
+        if missing := missing | ({row["best_id"]} - known):
+            raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
+    if missing := set(members) - known:
+        raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
+
+
+def metrics_sha256(out: Path, generation: int) -> str:
+    """Hash of the rows before `generation`."""
+    path = out / METRICS_NAME
+    lines = read_own(path, out, most=MOST_METRICS).splitlines()[:generation] if path.exists() else []
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What a line says, all keys kept; None if it is damaged."""
+    try:
+        _Row.model_validate_json(line)
+        row: dict[str, Any] = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row
+
+
+def read_own(path: Path, out: Path, *, most: int) -> bytes:
+    """Content of a file of the run in `out`.
+
+    Raises:
+        ValueError: it is none, lies elsewhere, or has more than `most` bytes.
+    """
+    if leads_out(path, out):
+        raise ValueError(f"{path.name} is a link out of {out}, or is not there")
+    if not path.is_file():
+        raise ValueError(f"{path.name}: expected a file, found a folder, pipe or device")
+    return read_file(path, most=most)
