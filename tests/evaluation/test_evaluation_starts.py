@@ -29,9 +29,10 @@ from learngene_hub.report.sentences import limits
 
 @pytest.fixture(scope="module")
 def short_run(tiny_file, tmp_path_factory):
-    """The folder of an evolution that costs a third of the tiny one, and so do its baselines; do not change it."""
+    """The folder of an evolution that costs a fifth of the tiny one, and so do its baselines; do not change it."""
     out = tmp_path_factory.mktemp("runs") / "short"
-    evolve(Recipe.from_file(tiny_file, ["evolution.generations=2", "evolution.population=2"]), out=out)
+    short = ["evolution.generations=2", "evolution.population=2", "ancestry.steps=2", "ancestry.statistics_batches=1"]
+    evolve(Recipe.from_file(tiny_file, short), out=out)
     return out
 
 
