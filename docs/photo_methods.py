@@ -29,7 +29,7 @@ from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.workers import on_cpu
 
 SILENT = SilentReporter()
-METHODS = ("default", "seconds", "kept", "probe", "seconds", "full", "probe without the gene")
+METHODS = ("full", "seconds", "probe", "seconds", "probe without the gene")
 RIVALS = ("the same network", "seconds", "resnet18", "seconds")
 TRAININGS = 4  # of a fine-tuning: three rates, and once more on all images
 
@@ -37,15 +37,13 @@ TRAININGS = 4  # of a fine-tuning: three rates, and once more on all images
 def methods(gene: Learngene, photos: Path, out: Path) -> list[str]:
     """Cells of `METHODS`: test accuracies in percent, and CPU seconds."""
     began = process_time()
-    ours = finetune(gene, photos, out=out / "default", settings=Settings(), reporter=SILENT).record["learngene"]
+    full = finetune(gene, photos, out=out / "full", settings=Settings(), reporter=SILENT).record["learngene"]
     taken, began = process_time() - began, process_time()
     settings = Settings(method="probe", image_size=gene.config.image_size, compare="scratch")
     probes = finetune(gene, photos, out=out / "probe", settings=settings, reporter=SILENT).record
     probing = (process_time() - began) / 2
-    full, scratch = ours["compared"]["full"], probes["scratch"]
-    first = [_percent(ours["test_accuracy"]), f"{taken:.0f}", ours["method"]]
-    second = [_percent(probes["learngene"]["test_accuracy"]), f"{probing:.1f}"]
-    return [*first, *second, _percent(full["test_accuracy"]), _percent(scratch["test_accuracy"])]
+    probe, scratch = (_percent(probes[start]["test_accuracy"]) for start in ("learngene", "scratch"))
+    return [_percent(full["test_accuracy"]), f"{taken:.0f}", probe, f"{probing:.1f}", scratch]
 
 
 def rivals(gene: Learngene, photos: Path) -> list[str]:

@@ -102,7 +102,6 @@ def _photos(_: str) -> Iterable[Sequence[str]]:
     yield (
         "photos per class",
         "with the gene, %",
-        "by the probe alone, %",
         "from scratch, %",
         "test images",
         "seconds",
@@ -110,8 +109,7 @@ def _photos(_: str) -> Iterable[Sequence[str]]:
     )
     for count in PHOTOS:
         found = json.loads((RESULTS / f"photos-{count}.json").read_text(encoding="utf-8"))
-        gene, scratch = found[LEARNGENE], found[SCRATCH]
-        accuracies = (numbers.percent(one["test_accuracy"]) for one in (gene, gene["compared"]["probe"], scratch))
+        accuracies = (numbers.percent(found[start]["test_accuracy"]) for start in (LEARNGENE, SCRATCH))
         link = f"[photos-{count}.json](results/photos-{count}.json)"
         yield str(count), *accuracies, str(found["data"]["images"]["test"]), f"{found['seconds']:.0f}", link
 

@@ -8,7 +8,7 @@ from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.photos import load_photos
 
-QUICK = Settings(method="full", epochs=2, batch_size=8, lr=0.05)
+QUICK = Settings(method="full", epochs=1, batch_size=8, lr=0.05)
 CLASSES = glyph_classes()[:3]
 
 

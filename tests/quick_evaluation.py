@@ -1,5 +1,7 @@
 """An evaluation of a second, and how its results are read."""
 
+from dataclasses import replace
+
 from learngene_hub.evaluation import Protocol
 
 QUICK = Protocol(
@@ -16,6 +18,7 @@ QUICK = Protocol(
     batch_size=8,
     warmup=1,
 )
+ONE = replace(QUICK, lr=0.05, tasks=1)  # a network a start
 
 
 def start(results, name, body=0):

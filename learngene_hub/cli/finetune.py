@@ -69,11 +69,9 @@ def finetune(
         typer.Option(callback=known_size, help="Side, 28 to 224 pixels. Default: the gene's; probe: up to twice."),
     ] = None,
     method: Annotated[
-        Literal["auto", "full", "probe"],
-        typer.Option(
-            metavar="auto|full|probe", help="full: all weights; probe: a classifier (seconds); auto: the better."
-        ),
-    ] = "auto",
+        Literal["full", "probe"],
+        typer.Option(metavar="full|probe", help="full: train all weights; probe: a classifier alone, in seconds."),
+    ] = "full",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over all images, at most.")] = 30,
     batch_size: Annotated[
         int | None, typer.Option(min=2, help="Images per step. Default: a fifth of all, 8 to 64.")

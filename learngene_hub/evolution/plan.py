@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.errors import EngineError
-from learngene_hub.genome.birth import Body, gene_network
+from learngene_hub.genome.birth import Body
 from learngene_hub.genome.shape import ShapeSpace
+from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
@@ -300,9 +301,9 @@ def gene_shape(recipe: Recipe, channels: Mapping[str, int]) -> Mapping[str, Tens
     Raises:
         NetworkError: the network cannot be built.
     """
-    with torch.device("meta"):
-        thin = gene_network(network_body(recipe), channels, num_classes=0)
-    return {name: tensor for name, tensor in thin.state_dict().items() if "num_batches" not in name}
+    body = network_body(recipe)
+    shapes = plan_structure(body.network, depth=body.depth, channels=channels).shapes(in_chans=body.in_chans)
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True)

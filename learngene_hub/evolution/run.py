@@ -1,32 +1,25 @@
 """`evolve`: a recipe in, a gene folder out; interrupted at any moment, it goes on where it was."""
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import LOCK_NAME, atomic_path, claim, leads_out, write_text
+from learngene_hub.core.files import atomic_path, claim, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter
+from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
 from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
     RunInputs,
-    Saved,
     append_metrics,
     check_room_for,
-    has_state,
-    load_state,
     read_metrics,
     save_state,
-    sweep,
     truncate_metrics,
 )
 from learngene_hub.evolution.environment import check_supply, class_split, data_source, load_environment
@@ -34,8 +27,16 @@ from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.origin import gene_config
-from learngene_hub.evolution.plan import network_body, plan_line, plan_search, settle_precision
-from learngene_hub.evolution.search import FoundShape, ShapeSearch
+from learngene_hub.evolution.plan import (
+    GenerationPlan,
+    SearchPlan,
+    network_body,
+    plan_line,
+    plan_search,
+    settle_precision,
+)
+from learngene_hub.evolution.resume import as_begun, check_same, find_saved, images_hash, run_inputs
+from learngene_hub.evolution.search import ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -49,15 +50,14 @@ from learngene_hub.gene.folder import (
 )
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
+from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.report.plots import check_can_draw, draw_evolution, write_png
 from learngene_hub.training.fewshot import draw_tasks, pick_device
-from learngene_hub.workers import EngineOptions, make_engine, on_cpu
-
-GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
-STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
+from learngene_hub.training.loop import Precision
+from learngene_hub.workers import Engine, EngineOptions, Pool, make_engine, on_cpu
 
 
 def evolve(
@@ -103,6 +103,24 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
     ancestor = find_ancestor(recipe)
+    workforce = _workforce(recipe, engine, device, reporter)
+    with claim(out), on_cpu():
+        saved = find_saved(recipe, out, resume=resume, reporter=reporter)
+        recipe = recipe if saved is None else as_begun(recipe, saved)
+        check_room_for(out, recipe, ancestor)
+        with reporter.task("reading images", None):
+            shared = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
+        inputs = run_inputs(shared, ancestor)
+        if saved is not None:
+            check_same(saved.inputs, inputs, out, reporter)
+        with workforce.pool(shared, reporter) as workers:
+            run = _Run(recipe, out, ancestor, shared, inputs, workers, reporter, founders)
+            state = run.evolve(EvolutionState() if saved is None else saved.state)
+        with reporter.task(f"writing {out / GENE_FOLDER}", None):
+            return _finish(state, recipe, shared, out, ancestor)
+
+
+def _workforce(recipe: Recipe, engine: EngineOptions, device: str, reporter: Reporter) -> Engine:
     local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
     most = max(recipe.evolution.population, recipe.search.population if recipe.gene.shape == "evolve" else 1)
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
@@ -110,54 +128,86 @@ def evolve(
         reporter.warn(
             f"{most} of {engine.workers} workers will have work: one for each individual, or shape, of a generation"
         )
-    with claim(out), on_cpu():
-        saved = _saved(recipe, out, resume=resume, reporter=reporter)
-        recipe = recipe if saved is None else _as_begun(recipe, saved)
-        check_room_for(out, recipe, ancestor)
-        with reporter.task("reading images", None):
-            shared = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
-        inputs = replace(_inputs(shared), ancestor=None if ancestor is None else ancestor.key)
-        if saved is not None:
-            _check_same(saved.inputs, inputs, out, reporter)
-        with workforce.pool(shared, reporter) as workers:
-            state = EvolutionState() if saved is None else saved.state
-            with reporter.task("starting workers", None):
-                precision = state.precision or settle_precision(recipe, workers)
-            state = replace(state, precision=precision)
-            truncate_metrics(out, state.generation, members=[member.id for member in state.pool])
-            write_text(out / RECIPE_NAME, recipe.text)
-            images = _images_hash(inputs, flip=shared.environment.base.batches.flip)
-            kept = None if founders is None else Founders(Path(founders), images, reporter)
-            plans, search = plan_line(recipe, precision=precision, begin=state.generation), None
-            if not state.generation:
-                classes, threads = len(shared.environment.split.base), torch.get_num_threads()
-                search = plan_search(recipe, classes=classes, precision=precision, threads=threads)
-            total = sum(plan.images for plan in plans) + (search.images if search else 0)
-            with reporter.task("evolving", total, "images") as bar:
-                shape, sizes = None, line_channels(recipe, ancestor)
-                genome = None if ancestor is None else ancestor.gene.genome
-                if search:
-                    ancestors = kept or Founders(out / STATE_FOLDER, images, reporter)
-                    shape = ShapeSearch(search, shared, workers, bar, ancestors, out / STATE_FOLDER, reporter).run()
-                    sizes = ShapeSpace(network_body(recipe), recipe.gene.fraction).fitted(shape.fractions)
-                    state = replace(state, images=shape.row["images"], seconds=shape.row["seconds"])
-                    genome = shape.gene if search.begins_line else None
-                for plan in plans:
-                    state, row = next_generation(state, plan, sizes, workers, bar, kept, genome)
-                    append_metrics(out, row if plan.generation else row | _first_row(shape, ancestor))
-                    save_state(out, state, recipe.model_dump(mode="json"), inputs)
-                    reporter.line(_summary(row, recipe.evolution.generations))
-                    bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
-        with reporter.task(f"writing {out / GENE_FOLDER}", None):
-            return _finish(state, recipe, shared, out, ancestor)
+    return workforce
 
 
-def _first_row(shape: FoundShape | None, ancestor: Ancestor | None) -> dict[str, Any]:
-    """What the row of the first generation tells of what came before it."""
-    entries: dict[str, Any] = {} if shape is None else {"search": shape.row}
-    if ancestor is not None:
-        entries["ancestor"] = {"name": ancestor.name, "images": ancestor.record.images}
-    return entries
+@dataclass(frozen=True)
+class _Beginning:
+    """What the first generation has before it trains.
+
+    Attributes:
+        sizes: group -> channels of its genes.
+        genome: gene that it inherits; None: nothing.
+        story: what its row of `metrics.jsonl` tells of that.
+    """
+
+    sizes: Mapping[str, int]
+    genome: Genome | None
+    story: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """An evolution in its folder, and what it works with; for `founders` see `evolve`."""
+
+    recipe: Recipe
+    out: Path
+    ancestor: Ancestor | None
+    shared: SharedData
+    inputs: RunInputs
+    workers: Pool[SharedData]
+    reporter: Reporter
+    founders: str | Path | None
+
+    def evolve(self, state: EvolutionState) -> EvolutionState:
+        """Go on from `state`, generation after generation, and save each."""
+        with self.reporter.task("starting workers", None):
+            precision = state.precision or settle_precision(self.recipe, self.workers)
+        state = replace(state, precision=precision)
+        truncate_metrics(self.out, state.generation, members=[member.id for member in state.pool])
+        write_text(self.out / RECIPE_NAME, self.recipe.text)
+        plans = plan_line(self.recipe, precision=precision, begin=state.generation)
+        search = None if state.generation else self._plan_search(precision)
+        total = sum(plan.images for plan in plans) + (search.images if search else 0)
+        with self.reporter.task("evolving", total, "images") as bar:
+            begin = self._search(search, bar) if search else self._given()
+            if search:
+                row = begin.story["search"]
+                state = replace(state, images=row["images"], seconds=row["seconds"])
+            for plan in plans:
+                state = self._generation(state, plan, begin, bar)
+        return state
+
+    def _plan_search(self, precision: Precision) -> SearchPlan | None:
+        classes, threads = len(self.shared.environment.split.base), torch.get_num_threads()
+        return plan_search(self.recipe, classes=classes, precision=precision, threads=threads)
+
+    def _given(self) -> _Beginning:
+        channels, ancestor = line_channels(self.recipe, self.ancestor), self.ancestor
+        if ancestor is None:
+            return _Beginning(channels, None, {})
+        told = {"name": ancestor.name, "images": ancestor.record.images}
+        return _Beginning(channels, ancestor.gene.genome, {"ancestor": told})
+
+    def _search(self, plan: SearchPlan, bar: Bar) -> _Beginning:
+        state = self.out / STATE_FOLDER
+        ancestors = self._founders(self.founders or state)
+        found = ShapeSearch(plan, self.shared, self.workers, bar, ancestors, state, self.reporter).run()
+        sizes = ShapeSpace(network_body(self.recipe), self.recipe.gene.fraction).fitted(found.fractions)
+        return _Beginning(sizes, found.gene if plan.begins_line else None, {"search": found.row})
+
+    def _founders(self, folder: str | Path) -> Founders:
+        images = images_hash(self.inputs, flip=self.shared.environment.base.batches.flip)
+        return Founders(Path(folder), images, self.reporter)
+
+    def _generation(self, state: EvolutionState, plan: GenerationPlan, begin: _Beginning, bar: Bar) -> EvolutionState:
+        kept = None if self.founders is None else self._founders(self.founders)
+        state, row = next_generation(state, plan, begin.sizes, self.workers, bar, kept, begin.genome)
+        append_metrics(self.out, row if plan.generation else row | begin.story)
+        save_state(self.out, state, self.recipe.model_dump(mode="json"), self.inputs)
+        self.reporter.line(_summary(row, self.recipe.evolution.generations))
+        bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
+        return state
 
 
 def prepare(
@@ -201,85 +251,6 @@ def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
         reporter.warn(
             f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; held-out and novel "
             "ones must not be among them, or accuracy on them is too high"
-        )
-
-
-def _inputs(shared: SharedData) -> RunInputs:
-    environment = shared.environment
-    fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
-    classes = {role: list(names) for role, names in asdict(environment.split).items()}
-    return RunInputs(classes, fingerprints, torch.get_num_threads())
-
-
-def _images_hash(inputs: RunInputs, *, flip: bool) -> str:
-    facts: list[Any] = [inputs.classes, inputs.fingerprints, flip]
-    facts += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
-    """Refuse to go on with another ancestor or other images than `before`; warn of another number of threads."""
-    if before.ancestor != now.ancestor:
-        was, here = (str((inputs.ancestor or {}).get("sha256"))[:12] for inputs in (before, now))
-        raise RunError(
-            f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor has changed since, sha256 {here}: "
-            "restore it, or give another --out"
-        )
-    if before.classes != now.classes:
-        raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
-    if before.fingerprints and before.fingerprints != now.fingerprints:
-        raise RunError(f"{out}: was run with other images; the data set has changed since: give another --out")
-    if before.threads not in {None, now.threads}:
-        reporter.warn(
-            f"{out}: was run with {before.threads} threads, goes on with {now.threads}: the gene may differ in its "
-            "last digits from one that was left alone; OMP_NUM_THREADS sets them"
-        )
-
-
-def _saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
-    """What is to be resumed; None for a fresh start in an empty folder, or after a kill in the first generation."""
-    folder = out / STATE_FOLDER
-    if os.path.lexists(folder) and leads_out(folder, out):
-        raise RunError(f"{folder}: a link out of {out}; put the folder itself there, or give another --out")
-    sweep(out)
-    if not has_state(out):
-        if resume:
-            reporter.line(f"{out}: nothing to resume; begins at generation 1")
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")
-        if foreign:
-            raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
-        return None
-    if not resume:
-        raise RunError(f"{out}: holds an evolution already; add --resume to go on with it, or give another --out")
-    saved = load_state(out)
-    if not saved.is_checked:
-        reporter.warn(f"{out}: its state is of an older version, without a checksum: edits would not be seen")
-    changed = recipe.differences(saved.recipe)
-    longer = changed.pop(GROWING_KEY, None)
-    if recipe.evolution.founder_generations is None:
-        changed.pop(FOUNDERS_KEY, None)  # those it began with, see `_as_begun`
-    if changed:
-        faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
-        raise RunError(f"{out}: was run with another recipe; give another --out, or undo:\n" + "\n".join(faults))
-    if longer is not None:
-        _check_growth(longer, saved.state, recipe, reporter)
-    return saved
-
-
-def _as_begun(recipe: Recipe, saved: Saved) -> Recipe:
-    """The recipe with as many founders as the run began with, since more generations raise no more of them."""
-    begun = Recipe.from_mapping(saved.recipe).evolution.founders
-    return recipe if recipe.evolution.founders == begun else recipe.changed(f"{FOUNDERS_KEY}={begun}")
-
-
-def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe, reporter: Reporter) -> None:
-    now, before = longer
-    if now < before:
-        raise RunError(f"{GROWING_KEY} may only grow: {before} in the run, {now} now")
-    if recipe.ancestry.schedule != "generation":
-        reporter.warn(
-            f"{GROWING_KEY} grew from {before} to {now}: the learning rate spans the whole evolution, so it rises "
-            f"again at generation {state.generation + 1}; a run of {now} from the start would give another gene"
         )
 
 

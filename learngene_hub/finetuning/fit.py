@@ -42,9 +42,7 @@ class Settings:
         flip: whether mirrored images are as good as the originals; None: as in the gene's evolution, else yes.
         seed: of the split, the newborn weights, and the batches.
         method: `full`: train all weights; `probe`: keep them as they are born, and find a linear classifier of what
-            every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it;
-            `auto`: do both, and keep the better one on the validation images, `full` if they are equal; of more
-            than 5000 images `full` alone.
+            every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it.
         compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
 
     Raises:
@@ -60,7 +58,7 @@ class Settings:
     patience: int = 15
     flip: bool | None = None
     seed: int = 0
-    method: Literal["auto", "full", "probe"] = "auto"
+    method: Literal["full", "probe"] = "full"
     compare: Literal["scratch"] | None = None
 
     def __post_init__(self) -> None:
@@ -70,8 +68,8 @@ class Settings:
                 raise LearngeneError(f"{name}: expected {least} or more, found {value}")
         if self.lr is not None and not 0 < self.lr <= 10:
             raise LearngeneError(f"lr: expected a learning rate above 0 and up to 10, found {self.lr}")
-        if self.method not in {"auto", "full", "probe"}:
-            raise LearngeneError(f"method: expected 'auto', 'full' or 'probe', found {self.method!r}")
+        if self.method not in {"full", "probe"}:
+            raise LearngeneError(f"method: expected 'full' or 'probe', found {self.method!r}")
         if self.compare not in {None, "scratch"}:
             raise LearngeneError(f"compare: expected 'scratch', found {self.compare!r}")
 

@@ -89,7 +89,7 @@ def load_photos(
     *,
     image_size: int | None,
     gene_size: int,
-    method: Literal["auto", "full", "probe"],
+    method: Literal["full", "probe"],
     seed: int,
     reporter: Reporter,
 ) -> Parts:

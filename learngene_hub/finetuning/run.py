@@ -27,24 +27,22 @@ from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.inheritance.descendant import from_learngene
-from learngene_hub.networks import LearngeneNetwork, family
+from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LAYERS, LayersHead
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.training.fewshot import pick_device
 from learngene_hub.workers import on_cpu
 
 PADDED = 8  # training images are shifted by up to an 8th of their side
-MOST_PROBED = 5000  # images, of which `auto` tries a probe
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
 HELP = {
     "full": "more epochs, another learning rate or more images",
     "probe": "more images, another --image-size, or --method full",
 }
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"full": {}, "probe": {"global_pool": LAYERS}}  # method -> of the network
-ACCURACIES = ("val_accuracy", "test_accuracy")
 TRAINING = ("epochs", "batch_size", "lr", "patience", "flip")  # settings that a probe has no use for
-Start = Callable[[str], LearngeneNetwork]
-"""Makes the same untrained network at every call, with the pool that it is told."""
+Start = Callable[[], LearngeneNetwork]
+"""Makes the same untrained network at every call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +77,9 @@ class FineTuned:
         role = "test" if "test" in self.record["data"]["images"] else "val"
         starts, count = [self.record[start] for start in ("learngene", "scratch")], self.record["data"]["images"][role]
         rights = [start[f"{role}_accuracy"] for start in starts]
-        by = [f" by {start['method']}" if "compared" in start else "" for start in starts]
         shares = [(right * count + 2) / (count + 4) for right in rights]
         margin = 196 * max(math.sqrt(share * (1 - share) / (count + 4)) for share in shares)  # in points
-        shown = (f"{100 * right:.1f} %{how}" for right, how in zip(rights, by, strict=True))
+        shown = (f"{100 * right:.1f} %" for right in rights)
         images = f"{count} {'test' if role == 'test' else 'validation'} images"
         chance = f"with other images of these classes each may be about {margin:.0f} points higher or lower"
         return f"learngene {next(shown)}, scratch {next(shown)} ({images}; {chance})"
@@ -131,7 +128,7 @@ def _finetune(
 ) -> FineTuned:
     began = time.monotonic()
     job = _Job(gene, settings, pick_device(device))
-    job.descendant(0, "probe" if settings.method == "probe" else "full")  # made early, since the gene may not fit
+    job.descendant(0)  # made early, since the gene may not fit
     with reporter.task(f"reading {photos.path}", None):
         parts = load_photos(
             photos,
@@ -142,12 +139,13 @@ def _finetune(
             reporter=reporter,
         )
     reporter.line(_described(parts))
-    job = replace(job, settings=_suited(settings, gene, parts, reporter))
+    batch_size, image_size = settings.batch(len(parts.train)), parts.train.image_size
+    job = replace(job, settings=replace(settings, batch_size=batch_size, image_size=image_size))
     weights = job.descendant(parts.train.num_classes).parameters()
     check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
     outcomes = _fit_all(job, parts, reporter)
     kept = outcomes["learngene"]
-    network = job.descendant(parts.train.num_classes, kept.record["method"]).eval()
+    network = job.descendant(parts.train.num_classes).eval()
     network.load_state_dict(kept.state)
     record = {
         "gene": {"name": name, "sha256": gene.config.sha256},
@@ -164,21 +162,6 @@ def _finetune(
     with reporter.task(f"writing {folder}", None):
         folder = _written_somewhere(folder, write, reporter)
     return FineTuned(folder, network, parts.train.class_names, record)
-
-
-def _suited(settings: Settings, gene: Learngene, parts: Parts, reporter: Reporter) -> Settings:
-    """The settings with what the images decide: their size, the batch and, where they are many, the method."""
-    images, method = len(parts.train) + len(parts.val), settings.method
-    if method == "auto" and family(gene.config.network).timm is not None:
-        method = "full"
-        reporter.line(
-            f"{gene.config.network}: training all weights; a probe needs a head that timm's class does not have"
-        )
-    elif method == "auto" and images > MOST_PROBED:
-        method = "full"
-        reporter.line(f"{images} images: training all weights alone; a probe of over {MOST_PROBED} needs much memory")
-    batch_size, image_size = settings.batch(len(parts.train)), parts.train.image_size
-    return replace(settings, method=method, batch_size=batch_size, image_size=image_size)
 
 
 def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Reporter) -> Path:
@@ -214,12 +197,12 @@ class _Job:
 
     def starts(self, classes: int) -> dict[str, Start]:
         """Name of a start -> how its network is born, on the device; weights not inherited are equal in both."""
-        starts: dict[str, Start] = {"learngene": lambda method: placed(self.descendant(classes, method), self.device)}
+        starts: dict[str, Start] = {"learngene": lambda: placed(self.descendant(classes), self.device)}
         if self.settings.compare == "scratch":
-            starts["scratch"] = lambda method: placed(self.from_scratch(classes, method), self.device)
+            starts["scratch"] = lambda: placed(self.from_scratch(classes), self.device)
         return starts
 
-    def descendant(self, classes: int, method: str = "full") -> LearngeneNetwork:
+    def descendant(self, classes: int) -> LearngeneNetwork:
         chosen = self.settings
         return from_learngene(
             self.gene,
@@ -228,14 +211,14 @@ class _Job:
             depth=chosen.depth,
             image_size=chosen.image_size,
             seed=chosen.seed,
-            **ARGUMENTS[method],
+            **ARGUMENTS[chosen.method],
         )
 
-    def from_scratch(self, classes: int, method: str) -> LearngeneNetwork:
+    def from_scratch(self, classes: int) -> LearngeneNetwork:
         config, chosen = self.gene.config, self.settings
         width = config.width if chosen.width is None else chosen.width
         body = Body(config.network, width, config.depth if chosen.depth is None else chosen.depth)
-        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, **ARGUMENTS[method])
+        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, **ARGUMENTS[chosen.method])
 
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg
@@ -271,9 +254,10 @@ class _Outcome:
 
 def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]:
     """Start -> its outcome, every start trained in the same way."""
+    fit = _probed if job.settings.method == "probe" else _trained
     images, settings, outcomes = job.images(parts), job.settings, {}
     for start, born in job.starts(parts.train.num_classes).items():
-        outcome = _fitted(born, images, settings, start, reporter)
+        outcome = fit(born, images, settings, start, reporter)
         record = outcome.record
         test = f" and {record['test_accuracy']:.1%} of the test images" if "test_accuracy" in record else ""
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
@@ -286,28 +270,10 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
     return outcomes
 
 
-def _fitted(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
-    fits = {"probe": _probed, "full": _trained}
-    asked = tuple(fits) if settings.method == "auto" else (settings.method,)
-    outcomes = [fits[method](born, images, settings, start, reporter) for method in asked]
-    return _kept(*outcomes, start=start, reporter=reporter) if len(outcomes) > 1 else outcomes[0]
-
-
-def _kept(probe: _Outcome, full: _Outcome, *, start: str, reporter: Reporter) -> _Outcome:
-    """The one that is right on more validation images; of equals `full`, which gains more by them (ours)."""
-    both = [probe.record, full.record]
-    kept = probe if probe.record["val_accuracy"] > full.record["val_accuracy"] else full
-    accuracies = ", ".join(f"{record['method']} {record['val_accuracy']:.1%}" for record in both)
-    reporter.line(f"{start}: {accuracies} of the validation images right; kept: {kept.record['method']}")
-    compared = {record["method"]: {name: record[name] for name in ACCURACIES if name in record} for record in both}
-    return replace(kept, record=kept.record | {"compared": compared})
-
-
 def _trained(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The best rate's best epoch, judged by the validation images; then trained again with them."""
-    newborn = partial(born, "full")
-    fit, tried = fit_best_rate(newborn, images, settings, start=start, reporter=reporter)
-    network, again = newborn(), newborn()
+    fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
+    network, again = born(), born()
     network.load_state_dict(fit.state)
     logits = logits_of(network, images.val)
     if fit_all(again, images, settings, fit.lr, start=start, reporter=reporter):
@@ -329,7 +295,7 @@ def _trained(born: Start, images: Loaded, settings: Settings, start: str, report
 
 def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The probe, judged by the validation images, then fitted again with them."""
-    network = born("probe")
+    network = born()
     assert isinstance(network.head, LayersHead)
     with reporter.task(f"{start}: what its layers compute", 2) as bar:
         train = layer_features(network, images.train)

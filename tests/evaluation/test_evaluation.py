@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from listener import Listener
 from photo_folders import write_photos
-from quick_evaluation import QUICK, accuracies, start
+from quick_evaluation import ONE, QUICK, accuracies, start
 
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.core.errors import EngineError
@@ -27,6 +27,8 @@ from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.scoring import TUNING_SEED, Cell, NetworksLeft, best_rate, networks_left, next_rates
 from learngene_hub.evaluation.sources import sources_of
 from learngene_hub.report.results import Results
+
+RATES = replace(QUICK, tasks=1, tuning_tasks=1)
 
 
 def test_at_full_size_a_protocol_of_small_tasks_has_a_hundred_of_them():
@@ -58,9 +60,16 @@ def test_tasks_replay_and_never_test_on_what_they_trained_on(seed, number, ways,
     assert len(set(task.classes)) == ways
 
 
-def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_path):
-    results = evaluate(tiny_run, protocol=QUICK, seeds=(0, 1), out=tmp_path)
-    assert results.tasks == len(accuracies(results, "scratch")) == len(accuracies(results, "learngene")) == 6
+@pytest.fixture(scope="module")
+def plain(tiny_run, tmp_path_factory):
+    """The results of `QUICK` with seed 0, and the folder they were written to."""
+    out = tmp_path_factory.mktemp("plain")
+    return evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=out), out
+
+
+def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, plain):
+    results, out = plain
+    assert results.tasks == len(accuracies(results, "scratch")) == len(accuracies(results, "learngene")) == 3
     for name in ("scratch", "learngene"):
         measure = start(results, name).measures["3"]
         assert measure.mean == pytest.approx(statistics.fmean(measure.accuracies))
@@ -70,7 +79,7 @@ def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, tmp_pa
     assert start(results, "scratch").lead["3"].mean == pytest.approx(statistics.fmean(gains))
     assert 0.15 < start(results, "learngene").inherited < 0.25
     assert start(results, "learngene").cost.images == Learngene.from_pretrained(tiny_run).config.origin.cost.images
-    assert Results.load(tmp_path) == results
+    assert Results.load(out) == results
 
 
 @pytest.mark.parametrize(("seeds", "lr", "most"), [((0, 1), None, 12), ((0,), None, 8), ((0,), 0.05, 6)])
@@ -83,34 +92,32 @@ def test_there_are_as_many_workers_as_networks_at_once(tiny_run, monkeypatch, se
         evaluate(tiny_run, protocol=replace(QUICK, lr=lr), seeds=seeds)
 
 
-@pytest.fixture(scope="module")
-def plain(tiny_run):
-    """The results of `QUICK` with seed 0."""
-    return evaluate(tiny_run, protocol=QUICK, seeds=(0,))
-
-
-def test_torchs_default_device_changes_no_result(tiny_run, plain):
-    with torch.device("meta"):
-        results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
-    assert accuracies(results, "learngene") == accuracies(plain, "learngene")
-
-
-def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, monkeypatch):
-    loaded, real = [], measuring.load_classes
+@pytest.fixture
+def loaded(monkeypatch):
+    """The names of all classes whose images are loaded from now on, one tuple a load."""
+    names_of, real = [], measuring.load_classes
 
     def spy(source, names, **kwargs):
-        loaded.append(tuple(names))
+        names_of.append(tuple(names))
         return real(source, names, **kwargs)
 
     monkeypatch.setattr(measuring, "load_classes", spy)
+    return names_of
+
+
+def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, loaded):
     data = Learngene.from_pretrained(tiny_run).config.origin.data
-    results = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    results = evaluate(tiny_run, protocol=RATES, seeds=(0,))
     assert loaded == [data.novel, data.held_out]
     assert set(results.classes) == set(data.novel)
     assert not set(results.classes) & {*data.base, *data.held_out}
-    loaded.clear()
-    evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
-    assert loaded == [data.novel]
+
+
+def test_one_learning_rate_for_all_needs_no_choice_and_no_images_for_it(tiny_run, loaded):
+    results = evaluate(tiny_run, protocol=ONE, seeds=(0,))
+    assert {one.lr for one in results.descendants[0].starts} == {0.05}
+    assert start(results, "scratch").tuning == {}
+    assert loaded == [Learngene.from_pretrained(tiny_run).config.origin.data.novel]
 
 
 def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_run, monkeypatch, tmp_path):
@@ -122,7 +129,7 @@ def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_
 
     data = Learngene.from_pretrained(tiny_run).config.origin.data
     monkeypatch.setattr(measuring, "generator", spy)
-    results = evaluate(tiny_run, protocol=replace(QUICK, name="held-out", split="held-out"), seeds=(0,), out=tmp_path)
+    results = evaluate(tiny_run, protocol=replace(RATES, name="held-out", split="held-out"), seeds=(0,), out=tmp_path)
     assert set(results.classes) == set(data.held_out)
     assert results.judged_by == "held-out classes"
     seeds = [seed for seed, what, _ in drawn if what == "evaluation task"]
@@ -175,7 +182,7 @@ def test_a_climb_ends_where_trying_every_rate_did_in_the_evaluations_that_tried_
 
 def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
     rates = (0.001, 0.003, 0.01, 0.03, 0.1)
-    results = evaluate(tiny_run, protocol=replace(QUICK, rates=rates), seeds=(0,))
+    results = evaluate(tiny_run, protocol=replace(RATES, rates=rates), seeds=(0,))
     for one in results.descendants[0].starts:
         tried = {float(lr): accuracy for lr, accuracy in one.tuning.items()}
         assert list(tried) == sorted(tried)
@@ -202,15 +209,9 @@ def test_a_protocol_that_contradicts_itself_is_refused(changes, message):
         replace(QUICK, **changes)
 
 
-def test_one_learning_rate_for_all_needs_no_choice(tiny_run):
-    results = evaluate(tiny_run, protocol=replace(QUICK, lr=0.03), seeds=(0,))
-    assert {one.lr for one in results.descendants[0].starts} == {0.03}
-    assert start(results, "scratch").tuning == {}
-
-
 def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
     listener = Listener()
-    results = evaluate(tiny_run, protocol=replace(QUICK, queries=100, lr=0.05), seeds=(0,), reporter=listener)
+    results = evaluate(tiny_run, protocol=replace(ONE, queries=100), seeds=(0,), reporter=listener)
     (warning,) = listener.warnings
     assert re.fullmatch(r"tested on 8 images a class instead of 100: the class 'U.*' has 12 in all", warning)
     assert results.protocol["queries"] == 8
@@ -220,20 +221,21 @@ def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
 
 
 COST = (
-    r"cost: 14 networks of 3 steps, 8 of them to choose learning rates \(--lr sets one\), about .* of one core or GPU, "
+    r"cost: 6 networks of 3 steps, 4 of them to choose learning rates \(--lr sets one\), about .* of one core or GPU, "
     "more where"
 )
 
 
+@pytest.mark.timed
 def test_the_cost_is_told_before_the_first_network_is_trained(tiny_run, tmp_path):
     listener = Listener()
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "out", reporter=listener)
-    # of each start: 3 tasks, and 2 tasks at each of 2 rates
+    evaluate(tiny_run, protocol=RATES, seeds=(0,), out=tmp_path / "out", reporter=listener)
+    # of each start: 1 task, and 1 task at each of 2 rates
     assert re.match(COST, listener.lines[0])
     titles = [bar["title"] for bar in listener.bars]
     assert titles.index("measuring a few steps") < titles.index("choosing learning rates, round 1")
     again = Listener()
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=tmp_path / "out", reporter=again)
+    evaluate(tiny_run, protocol=RATES, seeds=(0,), out=tmp_path / "out", reporter=again)
     assert not any(line.startswith("cost") for line in again.lines)
 
 
@@ -269,10 +271,13 @@ def test_a_transfer_without_the_genes_images_chooses_rates_on_spare_classes_of_i
         sources_of([record], data=None, target=target, protocol=replace(protocol, ways=4), reporter=listener)
 
 
-def test_the_same_seeds_give_the_same_numbers_and_others_do_not(tiny_run, plain):
-    again, other = (evaluate(tiny_run, protocol=QUICK, seeds=(seed,)) for seed in (0, 1))
-    assert plain == again
-    assert accuracies(plain, "scratch") != accuracies(other, "scratch")
+def test_the_same_seeds_give_the_same_numbers_whatever_torchs_default_device_and_others_do_not(tiny_run, plain):
+    first, _ = plain
+    with torch.device("meta"):
+        again = evaluate(tiny_run, protocol=QUICK, seeds=(0,))
+    assert again == first
+    other = evaluate(tiny_run, protocol=replace(QUICK, lr=start(first, "scratch").lr), seeds=(1,))
+    assert accuracies(other, "scratch") != accuracies(first, "scratch")
 
 
 def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkeypatch):
@@ -283,25 +288,23 @@ def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkey
         return real(*args, gene=gene, **kwargs)
 
     monkeypatch.setattr(measuring, "newborn", spy)
-    monkeypatch.setattr(run_module, "tell_cost", lambda *_: None)  # which times two more networks a start
-    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(4,))
+    evaluate(tiny_run, protocol=replace(ONE, tasks=2), seeds=(4,))
     assert [path for path, _, nothing in born if nothing] == [path for path, _, nothing in born if not nothing]
     assert {seed for _, seed, _ in born} == {4}
 
 
 def test_instinct_measures_newborns_with_and_without_a_few_steps(tiny_run, plain):
-    protocol = replace(QUICK, measured_at=(0, 1, 3), prototype=True)
-    results = evaluate(tiny_run, protocol=protocol, seeds=(0,))
+    usual, _ = plain
+    tuned = replace(QUICK, lr=start(usual, "learngene").lr)
+    results = evaluate(tiny_run, protocol=replace(tuned, measured_at=(0, 1, 3), prototype=True), seeds=(0,))
     for name in ("scratch", "learngene"):
         assert start(results, name).measures.keys() == {"prototype", "0", "1", "3"}
-    tuned = replace(QUICK, lr=start(results, "learngene").lr)
-    assert accuracies(evaluate(tiny_run, protocol=tuned, seeds=(0,)), "learngene") == accuracies(results, "learngene")
-    assert plain.steps == (3,)
-    assert results.steps == (0, 1, 3)
+    assert accuracies(results, "learngene") == accuracies(usual, "learngene")
+    assert (usual.steps, results.steps) == ((3,), (0, 1, 3))
 
 
 def test_all_classes_and_all_images_are_one_task(tiny_run):
-    protocol = replace(QUICK, ways=None, shots=None, queries=5, tasks=1, measured_at=(1, 3), lr=0.05)
+    protocol = replace(ONE, ways=None, shots=None, queries=5, measured_at=(1, 3))
     results = evaluate(tiny_run, protocol=protocol, seeds=(0, 1))
     assert results.tasks == 2
     assert start(results, "learngene").measures["1"].ci95 is not None
@@ -310,7 +313,7 @@ def test_all_classes_and_all_images_are_one_task(tiny_run):
 def test_a_training_that_diverges_has_learned_nothing(tiny_run, tmp_path):
     gene = Learngene.from_pretrained(tiny_run)
     huge = Learngene({name: tensor * 1e30 for name, tensor in gene.tensors.items()}, gene.config)
-    protocol = replace(QUICK, lr=0.05, steps=25, measured_at=(0, 5, 25))
+    protocol = replace(ONE, steps=25, measured_at=(0, 5, 25))
     results = evaluate(huge, protocol=protocol, seeds=(0,), out=tmp_path)
     assert set(accuracies(results, "learngene", "25")) == {0.0}
     assert set(accuracies(results, "learngene", "5")) == {0.0}
@@ -322,7 +325,7 @@ def test_several_genes_are_judged_side_by_side(tiny_run, tmp_path):
     other = tmp_path / "other"
     gene = Learngene.from_pretrained(tiny_run)
     Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config).save_pretrained(other)
-    results = evaluate([tiny_run, other], protocol=replace(QUICK, lr=0.05), seeds=(0,))
+    results = evaluate([tiny_run, other], protocol=ONE, seeds=(0,))
     assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene:tiny", "learngene:other"]
     assert [one.start for one in results.genes] == ["learngene:tiny", "learngene:other"]
     assert start(results, "learngene:tiny").lead == {}
@@ -453,7 +456,7 @@ def test_a_gene_of_a_local_folder_asks_where_the_images_are(tiny_run):
 def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(tiny_run):
     results = evaluate(
         tiny_run,
-        protocol=replace(QUICK, lr=0.05),
+        protocol=ONE,
         seeds=(0,),
         descendants=Descendants(widths=(0.06, 0.12), depths=(11, 13)),
     )

@@ -1,12 +1,13 @@
 """A gene that began from another one beside alternatives that did, too."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from listener import Listener
 from PIL import Image
-from quick_evaluation import QUICK, start
+from quick_evaluation import ONE, start
 
 from learngene_hub import Learngene, evaluate
 from learngene_hub.core.errors import LearngeneError
@@ -16,7 +17,7 @@ from learngene_hub.evolution.run import evolve
 from learngene_hub.genome.surgery import extract
 from learngene_hub.recipe.recipe import Recipe
 
-ONE = replace(QUICK, lr=0.05, tasks=1)
+SHORT = ("evolution.generations=1", "evolution.population=2", "ancestry.statistics_batches=1")
 OTHER_SHAPES = ("given-taper", "even-shape", "random-shape")
 
 
@@ -24,8 +25,7 @@ OTHER_SHAPES = ("given-taper", "even-shape", "random-shape")
 def begun_run(tiny_file, tiny_run, tmp_path_factory):
     """The folder of a short evolution that began from the tiny run; read it, do not change it."""
     out = tmp_path_factory.mktemp("begun") / "run"
-    short = ["evolution.generations=2", "evolution.population=2"]
-    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}", *short]), out=out)
+    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}", *SHORT]), out=out)
     return out
 
 
@@ -50,33 +50,32 @@ def begins(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("name", ["narrow", "pretrained"])
-def test_a_network_that_is_trained_as_usual_begins_from_the_same_gene(begun_run, tiny_run, beside, begins, name):
-    results = evaluate(begun_run, protocol=ONE, baselines=[name], seeds=(0,))
+def test_networks_that_are_trained_as_usual_begin_from_the_same_gene(begun_run, tiny_run, beside, begins):
+    names = ("narrow", "pretrained")
+    results = evaluate(begun_run, protocol=ONE, baselines=names, seeds=(0,))
     gene = Learngene.from_pretrained(tiny_run)
-    structure, tensors = begins[0]
-    born = extract(tensors, structure, gene.config.channels).tensors
-    assert all(torch.equal(born[name], tensor) for name, tensor in gene.tensors.items())
-    assert len(begins) == pretraining.CHAPTERS
-    assert start(results, name).cost.images == start(results, "learngene").cost.images
-    assert start(results, name).description.endswith("; it began from the same gene")
+    assert len(begins) == 2 * pretraining.CHAPTERS
     images = f"{gene.config.origin.cost.images:,}"
     assert f"; it began from tiny, whose {images} images are not counted" in start(results, "learngene").description
+    for (structure, tensors), name in zip(begins[:: pretraining.CHAPTERS], names, strict=True):
+        born = extract(tensors, structure, gene.config.channels).tensors
+        assert all(torch.equal(born[name], tensor) for name, tensor in gene.tensors.items())
+        assert start(results, name).cost.images == start(results, "learngene").cost.images
+        assert start(results, name).description.endswith("; it began from the same gene")
 
 
-def test_a_network_that_began_from_nothing_is_another_in_the_cache(begun_run, tiny_run, beside):
-    for run in (begun_run, tiny_run, begun_run):
-        evaluate(run, protocol=ONE, baselines=["narrow"], seeds=(0,))
-    assert len(list(beside.glob("*/network.safetensors"))) == 2
-
-
-def test_the_key_of_one_that_began_from_nothing_is_as_it_was(tiny_run, beside, monkeypatch):
+def test_a_network_that_began_from_nothing_has_the_key_it_always_had_and_is_another_in_the_cache(
+    begun_run, tiny, tmp_path, beside, monkeypatch
+):
     keys, real = [], pretraining.pretrain
     monkeypatch.setattr(
         "learngene_hub.evaluation.starts.pretrain", lambda plan, *a, **k: keys.append(plan.key) or real(plan, *a, **k)
     )
-    evaluate(tiny_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
-    assert keys[0].keys().isdisjoint({"ancestor", "cross"})
+    evolve(tiny(*SHORT), out=tmp_path / "from nothing")
+    for run in (begun_run, tmp_path / "from nothing", begun_run):
+        evaluate(run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    assert len(list(beside.glob("*/network.safetensors"))) == 2
+    assert [key.keys() & {"ancestor", "cross"} for key in keys] == [{"ancestor", "cross"}, set(), {"ancestor", "cross"}]
 
 
 def test_an_ablation_begins_from_the_same_gene_and_other_shapes_are_left_out(begun_run, tiny_run, beside):
@@ -107,9 +106,9 @@ def test_an_ancestor_that_is_not_there_is_asked_for(begun_run, tmp_path, monkeyp
         evaluate(begun_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
 
 
-def test_another_gene_in_its_place_is_refused(begun_run, tiny, tmp_path, monkeypatch):
+def test_another_gene_in_its_place_is_refused(begun_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    evolve(tiny("seed=1", "evolution.generations=1", "evolution.population=2"), out=tmp_path / "tiny")
+    shutil.copytree(begun_run, tmp_path / "tiny")
     (candidate,) = load_candidates([begun_run], data=None)
     with pytest.raises(LearngeneError, match="put that gene into a folder tiny here"):
         ancestor_of(candidate)

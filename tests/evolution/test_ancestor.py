@@ -24,20 +24,21 @@ from learngene_hub.recipe.recipe import Recipe
 
 WEIGHTS = "gene/learngene.safetensors"
 SIZE = "data.image_size=30"  # another one than the ancestor's
-SMALL = ("evolution.generations=1", "evolution.population=2")
+TWO = ("evolution.population=2", "ancestry.steps=1", "ancestry.statistics_batches=1", "critic.steps=1")
+SMALL = ("evolution.generations=1", *TWO)
 
 
 @pytest.fixture
 def begun(tiny, tiny_run):
     """The tiny recipe that begins from the tiny run, on larger images, with overrides."""
-    return lambda *more: tiny(f"evolution.ancestor={tiny_run}", SIZE, *more)
+    return lambda *more: tiny(f"evolution.ancestor={tiny_run}", SIZE, *TWO, *more)
 
 
 @pytest.fixture(scope="session")
 def begun_run(tiny_file, tiny_run, tmp_path_factory):
     """The folder of a finished evolution that began from the tiny run; read it, do not change it."""
     out = tmp_path_factory.mktemp("begun") / "run"
-    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}", SIZE]), out=out)
+    evolve(Recipe.from_file(tiny_file, [f"evolution.ancestor={tiny_run}", SIZE, *TWO]), out=out)
     return out
 
 
@@ -59,7 +60,7 @@ def births(monkeypatch):
 
 @pytest.mark.parametrize("founders", [0, 1])
 def test_all_of_the_first_generation_are_born_with_the_bytes_of_the_gene(begun, tiny_run, tmp_path, births, founders):
-    evolve(begun(*SMALL, f"evolution.founder_generations={founders}"), out=tmp_path)
+    evolve(begun("evolution.generations=1", f"evolution.founder_generations={founders}"), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     assert len(births) == (1 if founders else 2)
     for _, structure, tensors in births:
@@ -69,7 +70,7 @@ def test_all_of_the_first_generation_are_born_with_the_bytes_of_the_gene(begun, 
 
 
 def test_later_generations_inherit_from_their_own(begun, tiny_run, tmp_path, births):
-    evolve(begun("evolution.population=2"), out=tmp_path)
+    evolve(begun("evolution.generations=2"), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     for generation, structure, tensors in births:
         born = extract_genome(tensors, structure, gene.config.channels).tensors
@@ -128,11 +129,6 @@ def test_a_run_stopped_twice_and_resumed_ends_with_the_same_bytes(begun, begun_r
     assert (tmp_path / WEIGHTS).read_bytes() == (begun_run / WEIGHTS).read_bytes()
 
 
-def test_without_an_ancestor_the_gene_is_another(begun, tiny, tmp_path):
-    one = evolve(begun(*SMALL), out=tmp_path / "one")
-    assert evolve(tiny(SIZE, *SMALL), out=tmp_path / "other").config.sha256 != one.config.sha256
-
-
 def altered(gene):
     name, tensor = next(iter(gene.tensors.items()))
     return replace(gene, tensors={**gene.tensors, name: tensor + 0.5})
@@ -142,27 +138,27 @@ def renormalised(gene):
     return replace(gene, config=gene.config.model_copy(update={"mean": (0.1, 0.2, 0.3)}))
 
 
-@pytest.mark.parametrize("change", [altered, renormalised])
-def test_a_resume_from_a_gene_that_has_changed_is_refused(tiny, tiny_run, tmp_path, change):
+def test_a_resume_from_a_gene_that_has_changed_is_refused(tiny, tiny_run, tmp_path):
     gene = Learngene.from_pretrained(tiny_run)
-    recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", "evolution.generations=2", SMALL[1])
+    recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", "evolution.generations=2", *TWO)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=tmp_path / "run", reporter=Listener(stop_after=1))
-    change(gene).save_pretrained(tmp_path / "first")
-    with pytest.raises(RunError, match=rf"begun from another gene, sha256 {gene.config.sha256[:12]}; evolution\.ance"):
-        evolve(recipe, out=tmp_path / "run", resume=True)
+    refused = rf"begun from another gene, sha256 {gene.config.sha256[:12]}; evolution\.ance"
+    for change in (altered, renormalised):
+        change(gene).save_pretrained(tmp_path / "first")
+        with pytest.raises(RunError, match=refused):
+            evolve(recipe, out=tmp_path / "run", resume=True)
     gene.save_pretrained(tmp_path / "first")
     assert evolve(recipe, out=tmp_path / "run", resume=True).config.origin.ancestor.sha256 == gene.config.sha256
 
 
-@pytest.mark.parametrize("change", [altered, renormalised])
-def test_a_founder_that_began_from_another_gene_is_not_taken(tiny, tiny_run, tmp_path, change):
+def test_a_founder_that_began_from_another_gene_is_not_taken(tiny, tiny_run, tmp_path):
     gene, line = Learngene.from_pretrained(tiny_run), ("evolution.founder_generations=1", *SMALL)
     recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", *line)
-    for number, one in enumerate((gene, change(gene), gene)):
+    for number, one in enumerate((gene, altered(gene), renormalised(gene), gene)):
         one.save_pretrained(tmp_path / "first")
         evolve(recipe, out=tmp_path / f"run{number}", founders=tmp_path / "founders")
-    assert len([folder for folder in (tmp_path / "founders").iterdir() if folder.is_dir()]) == 2
+    assert len([folder for folder in (tmp_path / "founders").iterdir() if folder.is_dir()]) == 3
 
 
 def test_a_resume_with_another_ancestor_in_the_recipe_is_refused(tiny, begun_run):
@@ -175,7 +171,7 @@ def test_the_gene_its_card_and_its_page_tell_of_both(begun_run, tiny_run):
     (ancestor,) = second.origin.ancestors
     assert (ancestor.name, ancestor.revision, ancestor.sha256) == ("tiny", None, first.sha256)
     assert ancestor.origin == first.origin
-    assert second.origin.cost.images == first.origin.cost.images  # its own alone, of the same budget
+    assert second.origin.cost.images < first.origin.cost.images  # its own alone
     assert second.origin.all_data == (second.origin.data, first.origin.data)
     card = (begun_run / "gene/README.md").read_text()
     assert f"| begins from | `tiny` (sha256 `{first.sha256[:12]}`), evolved on glyphs, 8 base and 6 held-out" in card

@@ -25,6 +25,9 @@ from learngene_hub.evolution.run import evolve
 from learngene_hub.genome.genome import Genome
 
 WEIGHTS = "gene/learngene.safetensors"
+STEPS = ("ancestry.steps=1", "ancestry.statistics_batches=1", "critic.steps=1")
+TWO = ("evolution.population=2", *STEPS)
+SMALL = ("evolution.generations=1", *TWO)
 
 
 def rows(out):
@@ -39,9 +42,13 @@ def untimed(row):
     return {key: value for key, value in row.items() if key not in {"seconds", "engine"}}
 
 
-def test_the_same_recipe_gives_the_same_bytes_also_when_resumed_and_another_seed_others(tiny, tiny_run, tmp_path):
+def test_the_same_recipe_gives_the_same_bytes_whatever_torchs_default_device_and_another_seed_others(
+    tiny, tiny_run, tmp_path
+):
     for more in ({}, {"resume": True}):  # resumed when it is finished
-        evolve(tiny(), out=tmp_path / "same", **more)
+        with torch.device("meta"):
+            gene = evolve(tiny(), out=tmp_path / "same", **more)
+        assert gene.place.folder == tmp_path / "same/gene"
         assert (tmp_path / "same" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
         assert len(rows(tmp_path / "same")) == 3
     evolve(tiny("seed=1", "evolution.generations=1"), out=tmp_path / "other")
@@ -59,14 +66,13 @@ def test_a_run_stopped_twice_and_resumed_ends_with_the_same_bytes_and_metrics(ti
 
 
 def test_a_finished_run_that_resumes_keeps_its_card_and_a_longer_one_gets_a_new_one(tiny, tmp_path):
-    two = "evolution.population=2"
-    evolve(tiny(two, "evolution.generations=1"), out=tmp_path)
+    evolve(tiny(*SMALL), out=tmp_path)
     (tmp_path / "gene/README.md").write_text("my own words")
     (tmp_path / "gene/evaluation.png").write_bytes(b"a picture")
-    evolve(tiny(two, "evolution.generations=1"), out=tmp_path, resume=True)
+    evolve(tiny(*SMALL), out=tmp_path, resume=True)
     assert (tmp_path / "gene/README.md").read_text() == "my own words"
     assert (tmp_path / "gene/evaluation.png").read_bytes() == b"a picture"
-    evolve(tiny(two, "evolution.generations=2"), out=tmp_path, resume=True)
+    evolve(tiny(*TWO, "evolution.generations=2"), out=tmp_path, resume=True)
     assert "# tiny" in (tmp_path / "gene/README.md").read_text()
     assert not (tmp_path / "gene/evaluation.png").exists()
 
@@ -145,7 +151,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"gene", "thesis.txt", ".DS_Store", ".lock"}
     (tmp_path / "gene").rmdir()
     (tmp_path / "thesis.txt").unlink()
-    assert evolve(tiny("evolution.generations=1", "evolution.population=2"), out=tmp_path).config.channels
+    assert evolve(tiny(*SMALL), out=tmp_path).config.channels
 
 
 @pytest.mark.slow
@@ -192,7 +198,8 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
         "data.preset=null",
         f"data.path={photos(tmp_path / 'photos', 9)}",
         "data.images_per_class=null",
-        "evolution.population=2",
+        "evolution.generations=2",
+        *TWO,
     ]
     classes = ["data.classes.base=2", "data.classes.held_out=2", "data.classes.novel=2"]
     recipe = tiny(*places, *classes, "ancestry.ways=2", "critic.ways=2")
@@ -223,7 +230,7 @@ def test_a_run_from_before_images_were_known_goes_on(tiny, tiny_run, tmp_path):
 
 
 def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, tmp_path):
-    founders = ["evolution.generations=4", "evolution.founder_generations=4", "evolution.population=2"]
+    founders = ["evolution.generations=4", "evolution.founder_generations=4", *TWO]
     evolve(tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"), out=tmp_path)
     assert [row["individuals"][0]["parents"] for row in rows(tmp_path)] == [[], [0], [1], [2]]
 
@@ -231,7 +238,7 @@ def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, 
 def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_path, monkeypatch):
     calls, real = [], critics.measure_statistics
     monkeypatch.setattr(critics, "measure_statistics", lambda *args: calls.append(1) or real(*args))
-    recipe = tiny("gene.cross=random", "evolution.generations=1", "evolution.population=2")
+    recipe = tiny("gene.cross=random", *SMALL)
     counter = Counter()
     evolve(recipe, out=tmp_path, reporter=counter)
     assert len(calls) == len(rows(tmp_path)[0]["individuals"])
@@ -273,7 +280,7 @@ def fail(numbers):
 def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(AncestryTask, "__call__", fail({0, 2}))
     notes = Listener()
-    evolve(tiny(), out=tmp_path, reporter=notes)
+    evolve(tiny("evolution.generations=2", *STEPS), out=tmp_path, reporter=notes)
     for row in rows(tmp_path):
         assert row["failed"] == 2
         assert [one["fitness"] is None for one in row["individuals"]] == [True, False, True, False]
@@ -282,7 +289,7 @@ def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypat
 
 
 def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):
-    recipe = tiny("evolution.population=2")
+    recipe = tiny(*TWO)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=tmp_path, reporter=Listener(stop_after=1))
     monkeypatch.setattr(AncestryTask, "__call__", fail({0, 1}))
@@ -299,29 +306,21 @@ def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
         return load_classes(source, names, **kwargs)
 
     monkeypatch.setattr("learngene_hub.evolution.environment.load_classes", spy)
-    gene = evolve(tiny("evolution.generations=1", "evolution.population=2"), out=tmp_path)
+    gene = evolve(tiny(*SMALL), out=tmp_path)
     data = gene.config.origin.data
     assert set(loaded) == {*data.base, *data.held_out}
     assert not set(loaded) & set(data.novel)
 
 
 def test_a_run_that_grows_raises_no_more_founders_than_it_began_with(tiny, tmp_path):
-    two, founders, long = "evolution.population=2", "evolution.founder_generations=null", "evolution.generations=5"
-    evolve(tiny(two, founders), out=tmp_path)
+    founders, long = "evolution.founder_generations=null", "evolution.generations=5"
+    evolve(tiny(*TWO, founders), out=tmp_path)
     for generations in (long, long, "evolution.generations=6"):
-        evolve(tiny(two, founders, generations), out=tmp_path, resume=True)
+        evolve(tiny(*TWO, founders, generations), out=tmp_path, resume=True)
     assert [len(row["individuals"]) for row in rows(tmp_path)] == [1, 2, 2, 2, 2, 2]
     assert Learngene.from_pretrained(tmp_path).config.origin.overrides[-1] == "evolution.founder_generations=1"
     with pytest.raises(RunError, match=r"evolution\.founder_generations: 1 in the run, 4 now"):
-        evolve(tiny(two, "evolution.founder_generations=4", "evolution.generations=6"), out=tmp_path, resume=True)
-
-
-def test_the_gene_knows_where_it_lies_and_torchs_default_device_changes_nothing(tiny, tmp_path):
-    recipe = tiny("evolution.generations=1", "evolution.population=2")
-    with torch.device("meta"):
-        gene = evolve(recipe, out=tmp_path / "run")
-    assert gene.place.folder == tmp_path / "run/gene"
-    assert gene.config.sha256 == evolve(recipe, out=tmp_path / "other").config.sha256
+        evolve(tiny(*TWO, "evolution.founder_generations=4", "evolution.generations=6"), out=tmp_path, resume=True)
 
 
 def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):
@@ -332,7 +331,7 @@ def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, m
 
     real = AncestryTask.live
     monkeypatch.setattr(AncestryTask, "live", clone)
-    evolve(tiny(), out=tmp_path)
+    evolve(tiny("evolution.generations=2", "critic.steps=1"), out=tmp_path)
     fitness = {}
     for row in rows(tmp_path):
         for one in row["individuals"]:
@@ -342,7 +341,7 @@ def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, m
 
 
 def test_a_founder_takes_the_steps_of_a_whole_population(tiny, tmp_path):
-    recipe = tiny("evolution.founder_generations=2")
+    recipe = tiny("evolution.founder_generations=2", *STEPS)
     evolve(recipe, out=tmp_path)
     assert [len(row["individuals"]) for row in rows(tmp_path)] == [1, 1, 4]
     assert [[one["parents"] for one in row["individuals"]] for row in rows(tmp_path)] == [[[]], [[0]], [[1]] * 4]
@@ -350,14 +349,14 @@ def test_a_founder_takes_the_steps_of_a_whole_population(tiny, tmp_path):
 
 
 def test_a_lone_individual_is_not_mutated(tiny, tmp_path):
-    founders = ("evolution.founder_generations=3", "evolution.population=2")
+    founders = ("evolution.founder_generations=2", "evolution.generations=2", *TWO)
     for rate in (0, 1):
         evolve(tiny(*founders, f"evolution.mutation_rate={rate}"), out=tmp_path / str(rate))
     assert (tmp_path / "0" / WEIGHTS).read_bytes() == (tmp_path / "1" / WEIGHTS).read_bytes()
 
 
 def test_a_gene_kept_in_float16_is_the_one_that_evolved_rounded(tiny, tmp_path):
-    recipe = tiny("evolution.generations=1", "evolution.population=2")
+    recipe = tiny(*SMALL)
     whole = evolve(recipe, out=tmp_path / "whole")
     half = evolve(recipe.changed("gene.dtype=float16"), out=tmp_path / "half")
     kept = Learngene.from_pretrained(tmp_path / "half")
@@ -367,14 +366,10 @@ def test_a_gene_kept_in_float16_is_the_one_that_evolved_rounded(tiny, tmp_path):
         assert torch.equal(half.tensors[name], tensor.half().float() if tensor.ndim > 1 else tensor)
 
 
-def test_files_do_not_pile_up_over_the_generations(tiny, tmp_path):
-    evolve(tiny("evolution.generations=4", "evolution.population=2"), out=tmp_path)
+def test_over_the_generations_files_do_not_pile_up_and_the_pool_is_bounded(tiny, tmp_path):
+    evolve(tiny("evolution.generations=5", "evolution.pool_size=3", *TWO), out=tmp_path)
     assert len(list((tmp_path / "state").iterdir())) == 4  # two states and their pools
     assert not list(tmp_path.rglob("*.tmp"))
-
-
-def test_the_pool_is_bounded(tiny, tmp_path):
-    evolve(tiny("evolution.generations=5", "evolution.population=2", "evolution.pool_size=3"), out=tmp_path)
     state = load_state(tmp_path).state
     assert len(state.pool) == 3
     ids = {one.id for one in state.pool}
@@ -382,7 +377,7 @@ def test_the_pool_is_bounded(tiny, tmp_path):
 
 
 def test_a_pool_of_old_heroes_still_gives_a_gene(tiny, tmp_path):
-    old = ("evolution.pool_size=1", "evolution.decay=1", "evolution.credit=0.9", "evolution.population=2")
+    old = ("evolution.pool_size=1", "evolution.decay=1", "evolution.credit=0.9", *TWO)
     gene = evolve(tiny(*old), out=tmp_path)
     assert gene.config.origin.lineage[0].generation < 3
 

@@ -173,7 +173,7 @@ def test_the_work_of_a_page_is_in_proportion_to_its_generations():
         return count
 
     calls(10)  # what is imported and kept once
-    few, more = calls(1500), calls(3000)
+    few, more = calls(600), calls(1200)
     assert more < 2.2 * few
 
 
@@ -204,7 +204,7 @@ def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done
                 raise KeyboardInterrupt("by hand")
 
     with pytest.raises(KeyboardInterrupt, match="by hand"):
-        evolve(tiny(), out=tmp_path / "run", reporter=StopsAt2())
+        evolve(tiny("evolution.population=2"), out=tmp_path / "run", reporter=StopsAt2())
     page = write_page(str(tmp_path / "run"))
     assert page == tmp_path / "run/evolution.html"
     assert "in 2 generations" in Page(page.read_text()).text

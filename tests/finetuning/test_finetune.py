@@ -87,8 +87,16 @@ def test_the_validation_accuracy_is_that_of_the_best_epoch_and_rate(tuned):
     assert ours["rates_tried"][str(ours["lr"])] == max(accuracies)
 
 
-def test_the_network_that_is_kept_has_learnt_from_the_validation_images_too(tiny_run, photos, tmp_path, monkeypatch):
-    tuned = finetune(tiny_run, photos, out=tmp_path / "both", settings=QUICK)
+@pytest.fixture(scope="module")
+def quick(tiny_run, tmp_path_factory):
+    """A finished fine-tuning by `QUICK`, and the photos it was given; read them, do not change them."""
+    folder = tmp_path_factory.mktemp("quick")
+    photos = write_photos(folder / "photos", 5)
+    return finetune(tiny_run, photos, out=folder / "model", settings=QUICK), photos
+
+
+def test_the_network_that_is_kept_has_learnt_from_the_validation_images_too(tiny_run, quick, tmp_path, monkeypatch):
+    tuned, photos = quick
     monkeypatch.setattr("learngene_hub.finetuning.run.fit_all", lambda *_, **__: False)  # it diverged
     other = finetune(tiny_run, photos, out=tmp_path / "train", settings=QUICK)
     assert [one.record["learngene"]["is_trained_on_all"] for one in (tuned, other)] == [True, False]
@@ -129,16 +137,16 @@ def test_the_code_of_the_card_runs(tuned, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in CLASSES
 
 
-def test_equal_seeds_give_equal_weights_whatever_torchs_default_device(tiny_run, photos, tmp_path):
-    for name, default in (("one", "cpu"), ("two", "meta")):
-        with torch.device(default):
-            finetune(tiny_run, photos, out=tmp_path / name, settings=QUICK)
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+def test_equal_seeds_give_equal_weights_whatever_torchs_default_device(tiny_run, quick, tmp_path):
+    tuned, photos = quick
+    with torch.device("meta"):
+        again = finetune(tiny_run, photos, out=tmp_path / "again", settings=QUICK)
+    first, second = (load_file(one.folder / "model.safetensors") for one in (tuned, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_wider_and_deeper_network_is_loaded_by_timm_too(tiny_run, photos, tmp_path):
-    settings = replace(QUICK, epochs=1, width=0.08, depth=13)
+    settings = replace(QUICK, width=0.08, depth=13)
     tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings)
     loaded = timm.create_model(f"local-dir:{tuned.folder}", pretrained=True)
     assert (loaded.width, loaded.depth) == (0.08, 13)
@@ -155,10 +163,9 @@ def test_every_batch_is_full_even_when_one_image_is_left_over(count):
     assert {len(next(batches)) for _ in range(9)} == {4}
 
 
-@pytest.mark.parametrize(("lr", "epochs", "warned"), [(1e-6, 3, 1), (0.02, 30, 0)])
-def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, lr, epochs, warned):
+@pytest.mark.parametrize(("settings", "warned"), [(replace(QUICK, lr=1e-6), 1), (Settings(method="probe"), 0)])
+def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, settings, warned):
     photos, listener = write_photos(tmp_path / "photos", 20), Listener()
-    settings = replace(QUICK, epochs=epochs, lr=lr, patience=30)
     tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
     assert (tuned.record["learngene"]["val_accuracy"] < 0.6) == bool(warned)  # 12 images: 1/3 and two of 0.136
     assert sum("as far as 12 validation images can tell, no better" in one for one in listener.warnings) == warned
@@ -249,7 +256,7 @@ def test_a_fault_of_the_data_is_one_line(tiny_run, tmp_path):
 
 
 def test_the_card_names_the_gene_as_it_was_asked_for(photos, tmp_path):
-    tuned = finetune("gtl/vgg11-mini", photos, out=tmp_path / "out", settings=replace(QUICK, method="probe"))
+    tuned = finetune("gtl/vgg11-mini", photos, out=tmp_path / "out", settings=Settings(method="probe", image_size=28))
     assert "learngene gtl/vgg11-mini (sha256" in (tuned.folder / "README.md").read_text()
 
 

@@ -1,9 +1,9 @@
 """What a fine-tuned network says of images, by Python and by the command."""
 
+import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from learngene_hub import LearngeneError, from_learngene
 from learngene_hub.cli import console
 from learngene_hub.cli import finetune as cli
+from learngene_hub.cli.main import main
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.finetuning import Prediction, Predictor
 from learngene_hub.networks import save_timm_folder
@@ -55,14 +56,18 @@ def test_a_folder_without_images_is_told(tuned, tmp_path):
     assert one.fault == "no images in this folder"
 
 
-def test_the_name_of_a_file_that_is_no_text_can_be_printed(tuned, tmp_path):
+def test_the_name_of_a_file_that_is_no_text_can_be_printed(tuned, tmp_path, monkeypatch):
     (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no image")
-    command = [sys.executable, "-m", "learngene_hub", "predict", str(tuned.folder), str(tmp_path)]
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 1
-    assert r"caf\udce9.png" in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    written = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for name in ("stdout", "stderr")}
+    for name, stream in written.items():
+        monkeypatch.setattr(sys, name, stream)
+    monkeypatch.setattr(sys, "argv", ["learngene", "predict", str(tuned.folder), str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    for stream in written.values():
+        stream.flush()
+    assert rb"caf\udce9.png" in b"".join(stream.buffer.getvalue() for stream in written.values())
 
 
 def test_what_is_hidden_or_no_image_in_a_folder_is_passed_over(tuned, photos):

@@ -16,7 +16,6 @@ from learngene_hub import extract, from_learngene
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.finetuning import Photos, Predictor, Settings, finetune, rank_genes
 from learngene_hub.finetuning.probe import STRENGTHS, fit_probe
-from learngene_hub.finetuning.run import _kept, _Outcome
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.layers import LayersHead
 
@@ -70,22 +69,6 @@ def test_the_command_takes_it(tiny_run, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", "--method", "probe")
     assert done.exit_code == 0, done.output
-
-
-def test_without_a_method_both_are_tried_and_one_is_kept(tiny_run, tmp_path):
-    photos, out = write_photos(tmp_path / "photos", 5), tmp_path / "out"
-    done = learngene("finetune", tiny_run, "--data", photos, "--out", out, "--epochs", 1, "--compare", "scratch")
-    assert done.exit_code == 0, done.output
-    record = json.loads((out / "finetune.json").read_text())
-    assert record["settings"]["method"] == "auto"
-    for start in ("learngene", "scratch"):
-        ours = record[start]
-        assert ours["compared"].keys() == {"probe", "full"}
-        assert ours["compared"][ours["method"]]["val_accuracy"] == ours["val_accuracy"]
-        assert f"of the validation images right; kept: {ours['method']}" in words(done.stderr)
-        assert f"| {ours['method']}" in (out / "README.md").read_text()
-    loaded = timm.create_model(f"local-dir:{out}", pretrained=True)
-    assert isinstance(loaded.head, LayersHead) == (record["learngene"]["method"] == "probe")
 
 
 def test_options_of_training_are_refused(tiny_run, tmp_path):
@@ -199,26 +182,3 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     assert 0 <= other.behind_ci95 < 1
     assert len(listener.warnings) == 1
     rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)  # one image a class
-
-
-@pytest.mark.parametrize(("full", "kept"), [(0.45, "probe"), (0.5, "full"), (0.55, "full")])
-def test_the_probe_is_kept_where_it_is_ahead(full, kept):
-    outcomes = [
-        _Outcome({"method": method, "val_accuracy": accuracy}, {}, "")
-        for method, accuracy in (("probe", 0.5), ("full", full))
-    ]
-    listener = Listener()
-    outcome = _kept(*outcomes, start="learngene", reporter=listener)
-    assert outcome.record["method"] == kept
-    assert outcome.record["compared"].keys() == {"probe", "full"}
-    assert listener.lines[0].startswith("learngene: probe 50.0%, full ")
-    assert listener.lines[0].endswith(f"of the validation images right; kept: {kept}")
-
-
-def test_many_images_are_not_probed_by_default(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("learngene_hub.finetuning.run.MOST_PROBED", 10)
-    photos, listener = write_photos(tmp_path / "photos", 5), Listener()
-    settings = Settings(epochs=1, lr=0.01)
-    tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
-    assert tuned.record["settings"]["method"] == tuned.record["learngene"]["method"] == "full"
-    assert any(line.startswith("15 images: training all weights alone") for line in listener.lines)

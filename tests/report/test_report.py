@@ -170,8 +170,9 @@ def test_steps_that_no_start_was_measured_at_have_no_curves(tmp_path):
 
 
 def test_the_measure_before_training_has_bars_of_its_own():
-    assert "Before any training" in read(example(prototype=True)).text
-    assert "Before any training" not in read(example()).text
+    two = ("learngene", "scratch")
+    assert "Before any training" in read(example(two, prototype=True)).text
+    assert "Before any training" not in read(example(two)).text
 
 
 def test_sweeps_show_the_gain_from_zero_and_every_other_network_has_a_table():

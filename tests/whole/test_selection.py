@@ -92,19 +92,24 @@ def test_what_fitness_tells_has_a_small_p_and_what_it_does_not_a_large_one(monke
 def run(tiny_file, tmp_path_factory):
     """A tiny run whose gene pool holds the whole last generation."""
     out = tmp_path_factory.mktemp("selection") / "many"
-    evolve(Recipe.from_file(tiny_file, ["evolution.tournament_size=1"]), out=out)
+    evolve(Recipe.from_file(tiny_file, ["evolution.tournament_size=1", "evolution.generations=2"]), out=out)
     return out
 
 
-def test_every_individual_becomes_a_gene_of_its_own(run, tmp_path):
-    folders = write_individuals(run, tmp_path)
-    assert [folder.name for folder in folders] == [f"many-{name}" for name in (8, 9, 10, 11, "average")]
+@pytest.fixture(scope="module")
+def folders(run, tmp_path_factory):
+    """The genes of its individuals, and of their average."""
+    return write_individuals(run, tmp_path_factory.mktemp("individuals"))
+
+
+def test_every_individual_becomes_a_gene_of_its_own(run, folders):
+    assert [folder.name for folder in folders] == [f"many-{name}" for name in (4, 5, 6, 7, "average")]
     *each, average = [Learngene.from_pretrained(folder) for folder in folders]
     for name, tensor in average.tensors.items():
         assert torch.equal(tensor, torch.stack([one.tensors[name] for one in each]).mean(dim=0))
     best = max(each, key=lambda one: one.config.origin.fitness)
     assert best.config == Learngene.from_pretrained(run).config
-    assert [one.config.origin.lineage[0].id for one in each] == [8, 9, 10, 11]
+    assert [one.config.origin.lineage[0].id for one in each] == [4, 5, 6, 7]
 
 
 def test_individuals_that_left_the_gene_pool_are_missed(tiny_run, tmp_path):
@@ -112,9 +117,8 @@ def test_individuals_that_left_the_gene_pool_are_missed(tiny_run, tmp_path):
         write_individuals(tiny_run, tmp_path)
 
 
-def test_the_individuals_of_a_run_are_judged(run, tmp_path):
-    short = {"ways": 3, "shots": 2, "queries": 5, "tasks": 4, "steps": 2, "lr": 0.05}
-    folders = write_individuals(run, tmp_path)
+def test_the_individuals_of_a_run_are_judged(run, folders):
+    short = {"ways": 3, "shots": 2, "queries": 5, "tasks": 2, "steps": 2, "lr": 0.05}
     results = evaluate(folders, protocol=find_protocol("held-out").with_changes(short), seeds=[0])
     found, (judged,) = read_generation(results, run), results.descendants
     for place, row in enumerate(read_metrics(run)[-1]["individuals"]):

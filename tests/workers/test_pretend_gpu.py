@@ -20,7 +20,7 @@ SHORT = (
     "precision=float32",
     "evolution.generations=2",
     "evolution.population=2",
-    "ancestry.steps=2",
+    "ancestry.steps=1",
     "ancestry.statistics_batches=1",
 )
 
@@ -35,7 +35,7 @@ def test_what_lies_on_the_gpu_meets_nothing_of_the_cpu(gpu):
 
 
 def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path):
-    recipe = tiny("network.name=lg_resnet12", *SHORT)
+    recipe = tiny("network.name=lg_resnet12", "evolution.founder_generations=1", *SHORT)
     here = evolve(recipe, out=tmp_path / "here", device="cpu")
     with gpu():
         there = evolve(recipe, out=tmp_path / "there", device="cuda")
@@ -44,6 +44,7 @@ def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_an_evaluation_there_finds_what_the_cpu_finds(gpu, tiny, tmp_path, monkeypatch):
     evolve(tiny(*SHORT), out=(run := tmp_path / "run"), device="cpu")
     chosen, wanted, found = replace(QUICK, tasks=1, lr=0.05), ["weight-selection"], {}
@@ -69,11 +70,14 @@ def test_a_descendant_trains_and_is_cut_there(gpu):
     assert all(tensor.device == torch.device("cpu") for tensor in gene.tensors.values())
 
 
-def test_a_fine_tuning_there_finds_what_the_cpu_finds(gpu, photos, tmp_path):
-    settings, found = Settings(method="full", epochs=2, batch_size=4, lr=0.01), {}
+TUNING = Settings(method="full", epochs=1, batch_size=4, lr=0.01)
+
+
+def test_a_fine_tuning_there_finds_what_the_cpu_finds(gpu, tiny_run, photos, tmp_path):
+    found = {}
     for device in ("cpu", "cuda"):
         with gpu():
-            found[device] = finetune(NAME, photos, out=tmp_path / device, settings=settings, device=device)
+            found[device] = finetune(tiny_run, photos, out=tmp_path / device, settings=TUNING, device=device)
     assert found["cuda"].record["device"] == "cuda"
     for name, tensor in found["cpu"].network.state_dict().items():
         assert torch.equal(found["cuda"].network.state_dict()[name], tensor), name
@@ -84,8 +88,8 @@ def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
         network = build("lg_vgg11", num_classes=2, width=0.06).to("cuda")
         batch = torch.zeros(4, 3, 28, 28, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
         before = Pretend.waits
-        train(network, iter([batch] * 40), Training(CriticSection(), 40, "float32"))
-        assert Pretend.waits - before == 40 / CHECK_EVERY
+        train(network, iter([batch] * (CHECK_EVERY + 1)), Training(CriticSection(), CHECK_EVERY + 1, "float32"))
+        assert Pretend.waits - before == 2  # the last step is looked at, too
         before = Pretend.waits
         measure_statistics(network, [batch[0]] * 5, "float32")
         assert Pretend.waits == before
@@ -94,18 +98,19 @@ def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
 def test_longer_lives_do_not_wait_more_often(gpu, tiny, tmp_path):
     waits = []
     for steps in (1, 3):
-        recipe, before = tiny(*SHORT, f"ancestry.steps={steps}"), Pretend.waits
+        recipe = tiny(*SHORT, "evolution.founder_generations=1", "evolution.generations=1", f"ancestry.steps={steps}")
+        before = Pretend.waits
         with gpu():
             evolve(recipe, out=tmp_path / str(steps), device="cuda")
         waits.append(Pretend.waits - before)
     assert waits[0] == waits[1] > 0
 
 
-def test_smaller_batches_of_a_fine_tuning_do_not_wait_more_often(gpu, photos, tmp_path):
+def test_smaller_batches_of_a_fine_tuning_do_not_wait_more_often(gpu, tiny_run, photos, tmp_path):
     waits = []
     for size in (12, 4):
-        settings, before = Settings(method="full", epochs=1, batch_size=size, lr=0.01), Pretend.waits
+        settings, before = replace(TUNING, batch_size=size), Pretend.waits
         with gpu():
-            finetune(NAME, photos, out=tmp_path / str(size), settings=settings, device="cuda")
+            finetune(tiny_run, photos, out=tmp_path / str(size), settings=settings, device="cuda")
         waits.append(Pretend.waits - before)
     assert waits[0] == waits[1] > 0

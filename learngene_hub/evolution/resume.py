@@ -1,0 +1,116 @@
+"""What a run goes on from: its saved state, if recipe, classes and images are still the same."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.files import LOCK_NAME, leads_out
+from learngene_hub.core.progress import Reporter
+from learngene_hub.evolution.ancestor import Ancestor
+from learngene_hub.evolution.ancestry import SharedData
+from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state, sweep
+from learngene_hub.evolution.individual import EvolutionState
+from learngene_hub.gene.folder import METRICS_NAME, RECIPE_NAME
+from learngene_hub.recipe.recipe import Recipe
+
+GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
+STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
+
+
+def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
+    """What is to be resumed; None for a fresh start in an empty folder, or after a kill in the first generation.
+
+    Raises:
+        RunError: `out` holds something else, or a run of another recipe, or its state is damaged.
+    """
+    folder = out / STATE_FOLDER
+    if os.path.lexists(folder) and leads_out(folder, out):
+        raise RunError(f"{folder}: a link out of {out}; put the folder itself there, or give another --out")
+    sweep(out)
+    if not has_state(out):
+        if resume:
+            reporter.line(f"{out}: nothing to resume; begins at generation 1")
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")
+        if foreign:
+            raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
+        return None
+    if not resume:
+        raise RunError(f"{out}: holds an evolution already; add --resume to go on with it, or give another --out")
+    saved = load_state(out)
+    if not saved.is_checked:
+        reporter.warn(f"{out}: its state is of an older version, without a checksum: edits would not be seen")
+    _check_recipe(recipe, saved, out, reporter)
+    return saved
+
+
+def _check_recipe(recipe: Recipe, saved: Saved, out: Path, reporter: Reporter) -> None:
+    changed = recipe.differences(saved.recipe)
+    longer = changed.pop(GROWING_KEY, None)
+    if recipe.evolution.founder_generations is None:
+        changed.pop(FOUNDERS_KEY, None)  # those it began with, see `as_begun`
+    if changed:
+        faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
+        raise RunError(f"{out}: was run with another recipe; give another --out, or undo:\n" + "\n".join(faults))
+    if longer is not None:
+        _check_growth(longer, saved.state, recipe, reporter)
+
+
+def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe, reporter: Reporter) -> None:
+    now, before = longer
+    if now < before:
+        raise RunError(f"{GROWING_KEY} may only grow: {before} in the run, {now} now")
+    if recipe.ancestry.schedule != "generation":
+        reporter.warn(
+            f"{GROWING_KEY} grew from {before} to {now}: the learning rate spans the whole evolution, so it rises "
+            f"again at generation {state.generation + 1}; a run of {now} from the start would give another gene"
+        )
+
+
+def as_begun(recipe: Recipe, saved: Saved) -> Recipe:
+    """The recipe with as many founders as the run began with, since more generations raise no more of them."""
+    begun = Recipe.from_mapping(saved.recipe).evolution.founders
+    return recipe if recipe.evolution.founders == begun else recipe.changed(f"{FOUNDERS_KEY}={begun}")
+
+
+def run_inputs(shared: SharedData, ancestor: Ancestor | None) -> RunInputs:
+    """What must be the same when the run goes on."""
+    environment = shared.environment
+    fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
+    classes = {role: list(names) for role, names in asdict(environment.split).items()}
+    return RunInputs(classes, fingerprints, torch.get_num_threads(), None if ancestor is None else ancestor.key)
+
+
+def images_hash(inputs: RunInputs, *, flip: bool) -> str:
+    """Tells what networks learn from: equal for runs that can share founders."""
+    facts: list[Any] = [inputs.classes, inputs.fingerprints, flip]
+    facts += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
+    """Refuse to go on with another ancestor or other images than `before`; warn of another number of threads.
+
+    Raises:
+        RunError: they are others.
+    """
+    if before.ancestor != now.ancestor:
+        was, here = (str((inputs.ancestor or {}).get("sha256"))[:12] for inputs in (before, now))
+        raise RunError(
+            f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor has changed since, sha256 {here}: "
+            "restore it, or give another --out"
+        )
+    if before.classes != now.classes:
+        raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
+    if before.fingerprints and before.fingerprints != now.fingerprints:
+        raise RunError(f"{out}: was run with other images; the data set has changed since: give another --out")
+    if before.threads not in {None, now.threads}:
+        reporter.warn(
+            f"{out}: was run with {before.threads} threads, goes on with {now.threads}: the gene may differ in its "
+            "last digits from one that was left alone; OMP_NUM_THREADS sets them"
+        )
