@@ -98,6 +98,7 @@ def test_finetune_interrupted_inside_a_library_says_that_nothing_was_written(tin
     monkeypatch.setattr("learngene_hub.finetuning.folder.draw_confusion", as_a_library_in_c)
     out = tmp_path / "network"
     command = ["finetune", str(tiny_run), "--data", str(tmp_path / "photos"), "--out", str(out), "--epochs", "1"]
+    command += ["--method", "full", "--lr", "0.05"]
     found = CliRunner().invoke(app, command)
     assert (found.exit_code, out.exists()) == (130, False)
     assert "interrupted; nothing was written" in found.stderr

@@ -310,7 +310,7 @@ def test_the_recipe_beside_the_gene_tells_no_path_of_this_machine(tiny, photos, 
     assert (tmp_path / "run/gene/recipe.yaml").read_text() == file.read_text().replace(str(photos), "photos")
 
 
-@pytest.mark.parametrize("place", ["{}", "~/photos", "'{}'", ' "{}"'])
+@pytest.mark.parametrize("place", ["~/photos", ' "{}"'])
 def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machine(
     tiny, photos, tmp_path, monkeypatch, place
 ):

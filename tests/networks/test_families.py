@@ -46,8 +46,8 @@ VIT = "vit_tiny_patch4_32"
 
 
 def residual(tiny, name):
-    width = "network.width=0.4" if name == VIT else "network.width=0.06"  # room for two heads
-    return tiny(f"network.name={name}", width, "evolution.generations=2", "evolution.population=2")
+    size = ("network.width=0.4", "network.depth=4") if name == VIT else ("network.width=0.06",)  # room for two heads
+    return tiny(f"network.name={name}", *size, "evolution.generations=2", "evolution.population=2")
 
 
 def weights(run):
