@@ -18,7 +18,7 @@ from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_can
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.cost import tell_cost
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
-from learngene_hub.evaluation.outcome import describe_environment, fit, make_results
+from learngene_hub.evaluation.outcome import Judged, describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
 from learngene_hub.evaluation.scoring import Cell, measure_with, score_all
@@ -32,7 +32,7 @@ from learngene_hub.report.plots import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.training.fewshot import pick_device
 from learngene_hub.training.loop import best_precision
-from learngene_hub.workers import EngineOptions, Step, make_engine, on_cpu, processor_name, threads
+from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, on_cpu, processor_name, threads
 
 PRETRAINED_FOLDER = "pretrained"
 
@@ -122,13 +122,7 @@ def evaluate(
         )
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
-    starts = [scratch(), *(learngene(each.gene, each.start, flops=each.flops) for each in candidates)]
-    for body, start in product(bodies, starts):
-        fit(body, start)  # before long work: a gene that does not fit is an error
-    own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
-    for start in own:
-        _check_fits(start, bodies)
-    starts += own
+    starts = _starts(candidates, checkpoints, bodies)
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     name = candidates[0].data.source if target is None else target.name
@@ -147,20 +141,38 @@ def evaluate(
             _tell_budget(wanted, budget)
             starts += make_baselines(wanted, budget)
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
-        with workforce.pool(shared, reporter) as workers:
-            with reporter.task("starting workers", None):
-                ((_, (worker_plan, environment)),) = workers.run([Look()])
-            cells = _cells(shared, worker_plan, environment, folder, reporter)
-            tell_cost(cells, shared, seeds, reporter)
-            measure = measure_with(workers, cells, worker_plan.precision)
-            scores = score_all(cells, plan.protocol, seeds, measure=measure, reporter=reporter)
-        judged = list(zip(cells, scores, strict=True))
+        judged, environment = _judged(shared, workforce, seeds, folder, reporter)
         results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             with reporter.task(f"writing {folder / REPORT_NAME}", None):
                 write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
     return results
+
+
+def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], bodies: Sequence[Body]) -> list[Start]:
+    """Scratch, the genes and the user's own starts; before long work, one that does not fit is an error."""
+    starts = [scratch(), *(learngene(each.gene, each.start, flops=each.flops) for each in candidates)]
+    for body, start in product(bodies, starts):
+        fit(body, start)
+    own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
+    for start in own:
+        _check_fits(start, bodies)
+    return [*starts, *own]
+
+
+def _judged(
+    shared: EvaluationData, workforce: Engine, seeds: Sequence[int], folder: Path | None, reporter: Reporter
+) -> tuple[Judged, Mapping[str, str | int]]:
+    """Every start in every network with its scores, and versions and hardware of who measured them."""
+    with workforce.pool(shared, reporter) as workers:
+        with reporter.task("starting workers", None):
+            ((_, (plan, environment)),) = workers.run([Look()])
+        cells = _cells(shared, plan, environment, folder, reporter)
+        tell_cost(cells, shared, seeds, reporter)
+        measure = measure_with(workers, cells, plan.precision)
+        scores = score_all(cells, shared.plan.protocol, seeds, measure=measure, reporter=reporter)
+    return list(zip(cells, scores, strict=True)), environment
 
 
 def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
