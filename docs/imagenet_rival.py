@@ -21,7 +21,7 @@ from docs.flower_photos import SIDE, write_photos
 from learngene_hub.data import DataSource, available_classes, load_classes
 from learngene_hub.finetuning.probe import STRENGTHS
 
-SIZES = ((42, 42), (42, SIDE), (SIDE, SIDE))  # pixels of the photos; pixels that they are scaled up to
+SIZES = ((42, 42), (42, SIDE), (42, 224), (SIDE, SIDE))  # pixels of the photos; pixels that they are scaled up to
 MEAN, STD = 127 / 255, 128 / 255  # of the network's images
 
 

@@ -1,4 +1,4 @@
-"""Prints the table of methods of log 34: what a few photos are told apart by, for several sets of classes.
+"""Prints what log 34 compares: how well a few photos are told apart by two methods, for several sets of classes.
 
 `python -m docs.photo_methods /data/flowers_102 10 10 3 4 5`: 10 classes, 10 images a class to train and to validate
 on, classes drawn with seeds 3, 4 and 5. The images are of the gene's pixels; the times are CPU seconds of this process.
