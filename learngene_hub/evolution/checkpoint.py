@@ -22,7 +22,7 @@ from torch import Tensor
 from learngene_hub.core import files
 from learngene_hub.core.errors import NetworkError, RecipeError, RunError, first_fault
 from learngene_hub.core.files import atomic_path, parse_json, write_text
-from learngene_hub.core.store import is_sealed, sealed
+from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.evolution.ancestor import Ancestor, line_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.metrics import Number, Part, metrics_sha256, read_own
@@ -155,13 +155,18 @@ def load_state(out: Path) -> Saved:
     """The saved state and what it belongs to.
 
     Raises:
-        RunError: the state is damaged.
+        RunError: the state is damaged, or of another version.
     """
     folder = out / STATE_FOLDER
     try:
         content = read_own(folder / STATE_NAME, out, most=MOST_STATE)
-        if not is_sealed(parse_json(content.decode())):
-            raise ValueError(f"{STATE_NAME} was edited, damaged, or saved by another version")
+        state = parse_json(content.decode())
+        if isinstance(state, dict) and "pool" in state and CHECKSUM not in state:
+            raise RunError(
+                f"{folder}: saved by another version of learngene-hub; go on with that one, or give another --out"
+            )
+        if not isinstance(state, dict) or not is_sealed(state):
+            raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
         record = _StateRecord.model_validate_json(content)
         shapes = _shapes(record)
         members = _members(record, shapes, read_tensors(_pool_content(record, shapes, folder, out)))

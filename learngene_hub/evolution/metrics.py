@@ -21,13 +21,13 @@ Number = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Part(BaseModel):
-    """Of what a run keeps as JSON: strict, and blind to what it does not know."""
+    """Part of a file of a run, in JSON: checked strictly; keys that are not known are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, strict=True)
 
 
 class _BirthRow(Part):
-    """What the metrics say of an individual."""
+    """What a row says of an individual."""
 
     id: Number
     parents: list[Number]
@@ -37,14 +37,14 @@ class _BirthRow(Part):
 
 
 class _EngineRow(Part):
-    """What they say of the engine."""
+    """What a row says of the workers."""
 
     place: str
     retried: Number
 
 
 class _ShapeRow(Part):
-    """What they say of a shape."""
+    """What a row says of a shape."""
 
     id: Number
     generation: Number
@@ -54,7 +54,7 @@ class _ShapeRow(Part):
 
 
 class _SearchRow(Part):
-    """What they say of the search for the gene's shape."""
+    """What the first row says of the search for the gene's shape."""
 
     width: float = Field(gt=0, le=MOST_WIDTH)
     groups: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=MOST_GROUPS)
@@ -90,7 +90,7 @@ class _SearchRow(Part):
 
 
 class _AncestorRow(Part):
-    """What they say of the gene that the line began from."""
+    """What the first row says of the gene that the line began from."""
 
     name: str
     images: Number | None
@@ -201,7 +201,8 @@ def read_own(path: Path, out: Path, *, most: int) -> bytes:
     """Content of a file of the run in `out`.
 
     Raises:
-        ValueError: it is none, lies elsewhere, or has more than `most` bytes.
+        ValueError: it is none, or lies elsewhere.
+        OSError: it cannot be read, or has more than `most` bytes.
     """
     if leads_out(path, out):
         raise ValueError(f"{path.name} is a link out of {out}, or is not there")

@@ -240,7 +240,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
         replace(critics, tasks=search.tasks),
         search.finalists,
         replace(critics, tasks=search.final_tasks),
-        line.body == ancestor.body,
+        begins_line=line.body == ancestor.body,
     )
 
 

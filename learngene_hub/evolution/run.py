@@ -136,12 +136,12 @@ class _Beginning:
     Attributes:
         sizes: group -> channels of its genes.
         genome: gene that it inherits; None: nothing.
-        story: what its row of `metrics.jsonl` tells of that.
+        told: what its row of `metrics.jsonl` says of that.
     """
 
     sizes: Mapping[str, int]
     genome: Genome | None
-    story: dict[str, Any]
+    told: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,11 @@ class _Run:
         with self.reporter.task("evolving", total, "images") as bar:
             begin = self._search(search, bar) if search else self._given()
             if search:
-                row = begin.story["search"]
+                row = begin.told["search"]
                 state = replace(state, images=row["images"], seconds=row["seconds"])
+            kept = None if self.founders is None else self._founders(self.founders)
             for plan in plans:
-                state = self._generation(state, plan, begin, bar)
+                state = self._generation(state, plan, begin, kept, bar)
         return state
 
     def _plan_search(self, precision: Precision) -> SearchPlan | None:
@@ -184,8 +185,8 @@ class _Run:
         channels, ancestor = line_channels(self.recipe, self.ancestor), self.ancestor
         if ancestor is None:
             return _Beginning(channels, None, {})
-        told = {"name": ancestor.name, "images": ancestor.record.images}
-        return _Beginning(channels, ancestor.gene.genome, {"ancestor": told})
+        row = {"name": ancestor.name, "images": ancestor.record.images}
+        return _Beginning(channels, ancestor.gene.genome, {"ancestor": row})
 
     def _search(self, plan: SearchPlan, bar: Bar) -> _Beginning:
         state = self.out / STATE_FOLDER
@@ -198,10 +199,11 @@ class _Run:
         images = images_hash(self.inputs, flip=self.shared.environment.base.batches.flip)
         return Founders(Path(folder), images, self.reporter)
 
-    def _generation(self, state: EvolutionState, plan: GenerationPlan, begin: _Beginning, bar: Bar) -> EvolutionState:
-        kept = None if self.founders is None else self._founders(self.founders)
+    def _generation(
+        self, state: EvolutionState, plan: GenerationPlan, begin: _Beginning, kept: Founders | None, bar: Bar
+    ) -> EvolutionState:
         state, row = next_generation(state, plan, begin.sizes, self.workers, bar, kept, begin.genome)
-        append_metrics(self.out, row if plan.generation else row | begin.story)
+        append_metrics(self.out, row if plan.generation else row | begin.told)
         save_state(self.out, state, self.recipe.model_dump(mode="json"), self.inputs)
         self.reporter.line(_summary(row, self.recipe.evolution.generations))
         bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")

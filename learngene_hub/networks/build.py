@@ -72,8 +72,8 @@ def build(
     if chosen.timm is not None:
         if timm_kwargs.get("global_pool") == LAYERS:
             raise NetworkError(
-                f"{network}: expected a pool of timm's, found 'layers', which a probe needs and timm's class lacks; "
-                "use --method full in a fine-tuning, or global_pool='avg'"
+                f"{network}: timm's class lacks the pool 'layers', which a probe needs; use --method full in a "
+                "fine-tuning, or global_pool='avg'"
             )
         network, arguments = published_as(network, chosen, arguments)
     return walkable(timm.create_model(network, **arguments))

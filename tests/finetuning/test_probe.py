@@ -151,7 +151,7 @@ def test_a_gene_of_timms_own_network_is_ranked_too_but_its_class_cannot_be_probe
     photos = write_photos(tmp_path / "photos", 4)
     (ranked,) = rank_genes([str(gene_of_timm)], Photos(photos), reporter=Listener())
     assert 0 <= ranked.accuracy <= 1
-    with pytest.raises(NetworkError, match="'layers', which a probe needs and timm's class lacks; use --method full"):
+    with pytest.raises(NetworkError, match="lacks the pool 'layers', which a probe needs; use --method full"):
         finetune(gene_of_timm, tmp_path / "nowhere", out=tmp_path / "out", settings=Settings(method="probe"))
 
 

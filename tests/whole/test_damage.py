@@ -194,7 +194,9 @@ def test_an_edited_fitness_of_a_state_is_refused_and_the_generation_before_gives
     gene = (run / "gene/learngene.safetensors").read_bytes()
     fitness = json.loads((run / STATE).read_text())["pool"][0]["fitness"]
     edited(run / STATE, f'"fitness": {fitness}', '"fitness": 0.99')
-    with pytest.raises(RunError, match=r"state\.json was edited, damaged.*mv (\S+before\.json) (\S+state\.json); or"):
+    with pytest.raises(
+        RunError, match=r"state\.json was edited, or damaged.*mv (\S+before\.json) (\S+state\.json); or"
+    ):
         evolve(tiny(), out=run, resume=True)
     os.replace(run / "state/before.json", run / STATE)
     again = evolve(tiny(), out=run, resume=True)
@@ -210,12 +212,18 @@ def test_a_run_whose_state_is_gone_is_not_begun_anew_while_the_one_before_is_the
         evolve(tiny(), out=run, resume=True)
 
 
+def test_a_state_of_another_version_is_told(run):
+    state = json.loads((run / STATE).read_text())
+    del state["sha256"]
+    (run / STATE).write_text(json.dumps(state))
+    with pytest.raises(RunError, match="saved by another version of learngene-hub; go on with that one"):
+        load_state(run)
+
+
 def test_a_damaged_state_without_one_before_needs_another_folder(tiny, tmp_path):
     evolve(tiny("evolution.generations=1", "evolution.population=2"), out=tmp_path)
     edited(tmp_path / STATE, '"next_id": ', '"next_id": 1')
-    with pytest.raises(
-        RunError, match=r"edited, damaged, or saved by another version\); start again with another --out"
-    ):
+    with pytest.raises(RunError, match=r"edited, or damaged, since it was saved\); start again with another --out"):
         load_state(tmp_path)
 
 
