@@ -63,7 +63,7 @@ class _SearchRow(Part):
     finalists: list[_ShapeRow] = Field(max_length=MOST_FINALISTS)
     even: _ShapeRow
     best: _ShapeRow
-    begins_line: bool = False
+    begins_line: bool
     images: Number
     seconds: float = Field(ge=0)
 

@@ -70,7 +70,7 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
         shapes=len(row["shapes"]),
         fitness=row["best"]["fitness"],
         is_even=row["best"] == row["even"],
-        begins_line=row.get("begins_line", False),
+        begins_line=row["begins_line"],
         even_fitness=row["even"]["fitness"],
         images=row["images"],
         seconds=row["seconds"],

@@ -67,7 +67,7 @@ def _search_words(search: Record) -> str:
     else:
         beside = "" if even["fitness"] is None else f"; an even shape has {numbers.percent(even['fitness'])} %"
         outcome = f"The best has a fitness of {fitness}{beside}."
-    after = " The first generation inherits the slice of that shape." if search.get("begins_line") else ""
+    after = " The first generation inherits the slice of that shape." if search["begins_line"] else ""
     return (
         f"{numbers.count(len(search['shapes']))} shapes were compared, in networks of width {search['width']:g}, with "
         f"{numbers.count(search['images'])} training images in all. {outcome}{after}"
