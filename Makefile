@@ -9,7 +9,9 @@ STAMP := .venv/installed
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# --no-compile: Python compiles what it imports, and pip takes half the time.
+# --no-compile: Python compiles what it imports, once, and pip takes half the time. Where an environment forbids Python to
+# keep what it compiled, every process would compile torch anew, for 11 seconds; so that is undone here.
+unexport PYTHONDONTWRITEBYTECODE
 $(STAMP): pyproject.toml
 	@echo "installing into .venv: about 1.9 GB, some minutes"
 	$(PYTHON) -m venv .venv
