@@ -3,14 +3,18 @@
     python -m docs.paired NEW/few-shot.json learngene 60 OLD/few-shot.json narrow 60
 
 A start is given by its file, its name and when it was measured. Both files need tasks of the same kind and classes.
-Six more arguments, and so on, are another such pair, of another draw of the genes: then all tasks are taken together.
+Six more arguments, and so on, are another such pair, of another draw of the genes. Then the interval is one over
+draws and tasks, of the tasks that all draws share: see `over_draws`.
 """
 
+import math
 import sys
+from collections.abc import Sequence
+from statistics import fmean, variance
 
-from learngene_hub.evaluation.statistics import paired
+from learngene_hub.evaluation.statistics import paired, student_quantile, summarise
 from learngene_hub.report.numbers import points
-from learngene_hub.report.results import Results
+from learngene_hub.report.results import Results, Summary
 
 SHAPE = ("ways", "shots", "queries")
 
@@ -21,18 +25,36 @@ def difference(first: Results, start: str, at: str, second: Results, other: str,
     Raises:
         ValueError: the tasks are not of the same kind.
     """
-    mine, theirs = zip(*_pairs(first, start, at, second, other, other_at), strict=True)
+    mine, theirs = zip(*_pairs(first, start, at, second, other, other_at).values(), strict=True)
     return points(paired(mine, theirs)), len(mine)
+
+
+def over_draws(leads: Sequence[Sequence[float]]) -> Summary:
+    """Mean of `leads`, at least two draws x two tasks, with a 95 % interval for other draws and other tasks.
+
+    Draws and tasks are crossed random effects of a mixed model. Their variances are estimated as in an analysis of
+    variance, those below zero as zero. The degrees of freedom are Satterthwaite's, rounded down, but no fewer than
+    those of the scarcer one.
+    """
+    draws, tasks = len(leads), len(leads[0])
+    by_draw, by_task = [fmean(row) for row in leads], [fmean(column) for column in zip(*leads, strict=True)]
+    mean, free = fmean(by_draw), (draws - 1) * (tasks - 1)
+    rest = sum((leads[d][t] - by_draw[d] - by_task[t] + mean) ** 2 for d in range(draws) for t in range(tasks)) / free
+    of_draws, of_tasks = max(rest, tasks * variance(by_draw)), max(rest, draws * variance(by_task))
+    whole = of_draws + of_tasks - rest
+    freedom = whole**2 / (of_draws**2 / (draws - 1) + of_tasks**2 / (tasks - 1) + rest**2 / free)
+    quantile = student_quantile(max(min(draws, tasks) - 1, math.floor(freedom)))
+    return Summary(mean=mean, ci95=quantile * math.sqrt(whole / (draws * tasks)))
 
 
 def _pairs(
     first: Results, start: str, at: str, second: Results, other: str, other_at: str
-) -> list[tuple[float, float]]:
+) -> dict[tuple[int, int], tuple[float, float]]:
     """The accuracies of both on every task that they share."""
     if first.classes != second.classes or any(first.protocol[key] != second.protocol[key] for key in SHAPE):
         raise ValueError("expected tasks of the same classes, ways and images in both files, found others")
     mine, theirs = by_task(first, start, at), by_task(second, other, other_at)
-    return [(mine[task], theirs[task]) for task in sorted(mine.keys() & theirs.keys())]
+    return {task: (mine[task], theirs[task]) for task in sorted(mine.keys() & theirs.keys())}
 
 
 def by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], float]:
@@ -43,9 +65,12 @@ def by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], floa
 
 
 if __name__ == "__main__":
-    pairs = []
+    draws = []
     for place in range(1, len(sys.argv), 6):
         file, start, at, other_file, other, other_at = sys.argv[place : place + 6]
-        pairs += _pairs(Results.load(file), start, at, Results.load(other_file), other, other_at)
-    found = points(paired(*zip(*pairs, strict=True)))
-    sys.stdout.write(f"{start} minus {other}: {found} points on {len(pairs)} tasks\n")
+        draws.append(_pairs(Results.load(file), start, at, Results.load(other_file), other, other_at))
+    shared = sorted(set(draws[0]).intersection(*draws))
+    leads = [[draw[task][0] - draw[task][1] for task in shared] for draw in draws]
+    found = over_draws(leads) if len(leads) > 1 else summarise(leads[0])
+    of_draws = f" in {len(leads)} draws" if len(leads) > 1 else ""
+    sys.stdout.write(f"{start} minus {other}: {points(found)} points on {len(shared)} tasks{of_draws}\n")

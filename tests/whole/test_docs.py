@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import random
 import re
 import sys
 from types import SimpleNamespace
@@ -22,8 +23,9 @@ from docs.drawings import (
     draw_worth_over_sizes,
 )
 from docs.joined import joined
-from docs.paired import difference
+from docs.paired import difference, over_draws
 from docs.tables import PAGES, PHOTOS, RESULTS, ROOT, filled
+from learngene_hub.evaluation.statistics import summarise
 from learngene_hub.gene.folder import read_config
 from learngene_hub.gene.names import shipped_folder
 from learngene_hub.recipe.recipe import Recipe
@@ -113,6 +115,23 @@ def test_differences_between_files_are_those_of_the_pages(first, second, said):
     found, tasks = difference(results(first[0]), *first[1:], results(second[0]), *second[1:])
     assert re.fullmatch(rf"\D?{re.escape(said)}", found)  # with any sign
     assert tasks in {15, 30}
+
+
+def test_where_draws_or_tasks_do_not_differ_the_interval_is_that_of_the_others():
+    values = [0.1, 0.15, 0.3]
+    once = summarise(values)
+    assert over_draws([values, values]) == pytest.approx(once)
+    assert over_draws([[value] * 5 for value in values]) == pytest.approx(once)
+
+
+def test_the_interval_over_draws_holds_the_truth_in_19_of_20_cases():
+    noise = random.Random(0)
+    held = 0
+    for _ in range(500):
+        of_draws, of_tasks = ([noise.gauss(0, 0.02) for _ in range(count)] for count in (3, 10))
+        found = over_draws([[draw + task + noise.gauss(0, 0.02) for task in of_tasks] for draw in of_draws])
+        held += abs(found.mean) <= found.ci95
+    assert 0.93 <= held / 500 <= 0.99
 
 
 @pytest.mark.parametrize("count", PHOTOS)
