@@ -176,10 +176,9 @@ def _search(origin: "Origin") -> dict[str, str]:
     search = origin.search
     if search is None:
         return {}
-    even = "" if search.even_fitness is None else f", an even shape {search.even_fitness:.3f}"
-    how = "found by tournaments" if search.generations > 1 else "drawn at random"
-    best = f"the best of {search.shapes} {how} at width {search.width:g}"
-    return {"shape": f"{best}: fitness {search.fitness:.3f} on fresh tasks{even}; {search.images:,} of the images"}
+    even = "" if search.even_fitness is None or search.is_even else f", an even shape {search.even_fitness:.3f}"
+    fitness = f"fitness {search.fitness:.3f} on fresh tasks{even}; {search.images:,} of the images"
+    return {"shape": f"{search.words}: {fitness}"}
 
 
 def _describe(config: "GeneConfig") -> dict[str, str]:

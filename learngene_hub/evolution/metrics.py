@@ -15,7 +15,7 @@ from learngene_hub.gene.config import MOST_WIDTH
 from learngene_hub.gene.folder import METRICS_NAME
 
 MOST_GROUPS = 200  # channel groups of a network
-MOST_FINALISTS = 1000  # of a search
+MOST_PARENTS = 4096  # of the mean of a search
 MOST_METRICS = 10**9  # bytes of `metrics.jsonl`: a million rows of a small population
 Number = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -48,7 +48,7 @@ class _ShapeRow(Part):
 
     id: Number
     generation: Number
-    parents: list[Number] = Field(max_length=2)
+    parents: list[Number] = Field(max_length=MOST_PARENTS)
     channels: list[Annotated[int, Field(ge=1, le=2**14)]] = Field(max_length=MOST_GROUPS)
     fitness: float | None = Field(ge=0, le=1)
 
@@ -60,7 +60,7 @@ class _SearchRow(Part):
     groups: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=MOST_GROUPS)
     channels: list[Annotated[int, Field(ge=1, le=2**14)]]
     shapes: list[_ShapeRow] = Field(min_length=1)
-    finalists: list[_ShapeRow] = Field(max_length=MOST_FINALISTS)
+    mean: _ShapeRow
     even: _ShapeRow
     best: _ShapeRow
     begins_line: bool
@@ -69,23 +69,23 @@ class _SearchRow(Part):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        everyone = (*self.shapes, *self.finalists, self.even, self.best)
+        everyone = (*self.shapes, self.mean, self.even, self.best)
         if {len(shape.channels) for shape in everyone} | {len(self.channels)} != {len(self.groups)}:
             raise ValueError("expected one number for each group in every shape")
-        if self.best.fitness is None or self.best not in (*self.finalists, self.even):
-            raise ValueError("the best shape is none of the finalists")
+        if self.best.fitness is None or self.best not in (self.mean, self.even):
+            raise ValueError("the best shape is neither the mean nor the even one")
         born = [shape.generation for shape in self.shapes]
         if born[0] != 0 or not all(later - earlier in {0, 1} for earlier, later in pairwise(born)):
             raise ValueError("the generations of the shapes are not 0, 1, 2...")
         if all(shape.fitness is None for shape in self.shapes if shape.generation == 0):
             raise ValueError("every shape of the first generation failed")
         known = {self.even.id}
-        for shape in self.shapes:
+        for shape in (*self.shapes, self.mean):
             if not known.issuperset(shape.parents):
                 raise ValueError(f"shape {shape.id} descends from none that was there before")
             known.add(shape.id)
-        if self.even.parents or not known.issuperset(shape.id for shape in self.finalists):
-            raise ValueError("a finalist is none of the shapes")
+        if self.even.parents or self.mean.generation != born[-1] + 1:
+            raise ValueError("the mean is not of the generation after the last, or the even shape has parents")
         return self
 
 

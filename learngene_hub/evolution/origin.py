@@ -68,6 +68,7 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
         generations=recipe.search.generations,
         width=row["width"],
         shapes=len(row["shapes"]),
+        parents=len(row["mean"]["parents"]),
         fitness=row["best"]["fitness"],
         is_even=row["best"] == row["even"],
         begins_line=row["begins_line"],

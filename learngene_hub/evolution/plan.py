@@ -121,8 +121,8 @@ class SearchPlan:
         born: shapes that are born in each generation after the first, whoever won.
         shapes: that are scored, without the finals.
         tournament_size: shapes a group.
-        critics: of a shape; `final_critics` are those of a finalist.
-        finalists: shapes that are raised again and scored on fresh tasks.
+        critics: of a shape; `final_critics` are those of the finals, on fresh tasks.
+        parents: shapes whose mean is in the finals, beside an even shape.
         begins_line: whether the line goes on from the best slice: its networks are as large as the ancestor (ours).
     """
 
@@ -135,7 +135,7 @@ class SearchPlan:
     shapes: int
     tournament_size: int
     critics: CriticPlan
-    finalists: int
+    parents: int
     final_critics: CriticPlan
     begins_line: bool
 
@@ -145,8 +145,8 @@ class SearchPlan:
 
     @property
     def images(self) -> int:
-        """Training images that the search costs at most; an even shape is in the finals beside the finalists."""
-        finals = (self.finalists + 1) * self.images_a_shape(self.final_critics)
+        """Training images that the search costs."""
+        finals = 2 * self.images_a_shape(self.final_critics)
         return self.ancestor.images + self.shapes * self.images_a_shape(self.critics) + finals
 
 
@@ -238,7 +238,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
         search.shapes,
         search.tournament_size,
         replace(critics, tasks=search.tasks),
-        search.finalists,
+        search.parents,
         replace(critics, tasks=search.final_tasks),
         begins_line=line.body == ancestor.body,
     )

@@ -3,8 +3,8 @@
 One whole network is trained, the ancestor, and its channels are ordered by importance. A shape is a leading slice of
 that one network. A slice lives one short life inside another network of the search, as a gene does in the line, then
 critics score it: what a slice is worth at once says little of what it is worth after the lives that follow. Shapes
-compete in tournaments; the winners live on and have children by recombination and mutation. The best ones are raised
-and scored once more, by other draws and on fresh tasks, beside a gene with the same fraction of every group.
+compete in tournaments; the winners live on and have children by recombination and mutation. The mean of the best ones
+is raised and scored on fresh tasks, by other draws, beside a gene with the same fraction of every group.
 Tournaments and mutation of learngenes: attested, Feng 2024 (arXiv:2401.08139, abstract). That shapes are what evolves,
 and all of the rest: ours.
 """
@@ -30,7 +30,7 @@ from learngene_hub.data import Task
 from learngene_hub.evolution.ancestry import AncestryTask, SharedData
 from learngene_hub.evolution.critics import critic_accuracies
 from learngene_hub.evolution.founders import Founder, Founders
-from learngene_hub.evolution.operators import mutate_shape, random_shapes, recombine_shapes, tournament
+from learngene_hub.evolution.operators import mean_shape, mutate_shape, random_shapes, recombine_shapes, tournament
 from learngene_hub.evolution.plan import CriticPlan, SearchPlan, check_precision
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import cut, magnitude
@@ -175,26 +175,25 @@ class ShapeSearch:
         whole = cut(ancestor.outcome.genome.tensors, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
         sha256 = hashlib.sha256(save(dict(whole.tensors))).hexdigest()
         everyone = self._compete(space, _Scorer(self, structure, whole, sha256, plan.critics, "shape", draw=0))
-        *finalists, even = self._finals(
-            space, everyone, _Scorer(self, structure, whole, sha256, plan.final_critics, "finalist", draw=1)
+        mean, even = self._finals(
+            space, everyone, _Scorer(self, structure, whole, sha256, plan.final_critics, "final", draw=1)
         )
-        best = _fittest((*finalists, even))[0]
+        best = _fittest((mean, even))[0]
         self.reporter.line(
             f"shape {', '.join(map(str, best.channels.values()))}: fitness {best.fitness:.3f} on fresh tasks, "
             f"an even shape {even.fitness:.3f}"
         )
-        seconds = ancestor.seconds + sum(shape.seconds for shape in (*everyone, *finalists, even))
-        left_out = plan.finalists - len(finalists)
+        seconds = ancestor.seconds + sum(shape.seconds for shape in (*everyone, mean, even))
         row = {
             "width": plan.ancestor.body.width,
             "groups": list(structure.groups),
             "channels": list(structure.channels.values()),
             "shapes": [shape.row for shape in everyone],
-            "finalists": [shape.row for shape in finalists],
+            "mean": mean.row,
             "even": even.row,
             "best": best.row,
             "begins_line": plan.begins_line,
-            "images": plan.images - left_out * plan.images_a_shape(plan.final_critics),
+            "images": plan.images,
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),
         }
@@ -262,13 +261,16 @@ class ShapeSearch:
         return tuple(parent.id for parent in pair), mutate_shape(child, space, generator=draws)
 
     def _finals(self, space: ShapeSpace, everyone: Sequence[ScoredShape], score: "_Scorer") -> list[ScoredShape]:
-        """The best shapes, and an even one as the last, scored on fresh tasks."""
+        """The mean of the best shapes, and an even one, scored on fresh tasks."""
         distinct = {tuple(shape.channels.values()): shape for shape in reversed(everyone)}
-        finalists = _fittest(list(distinct.values()))[: self.plan.finalists]
-        even = ScoredShape(len(everyone), self.plan.generations, (), space.even())
-        scored = score([*finalists, even])
+        best = _fittest(list(distinct.values()))[: self.plan.parents]
+        mean, ids = mean_shape([shape.channels for shape in best], space), tuple(shape.id for shape in best)
+        number, generation = len(everyone), self.plan.generations
+        scored = score(
+            [ScoredShape(number, generation, ids, mean), ScoredShape(number + 1, generation, (), space.even())]
+        )
         if all(shape.has_failed for shape in scored):
-            raise SelectionError("every finalist failed (NaN); lower `ancestry.lr` or `critic.lr`")
+            raise SelectionError("both shapes of the finals failed (NaN); lower `ancestry.lr` or `critic.lr`")
         return scored
 
 

@@ -62,7 +62,8 @@ class SearchRecord(_Part):
         generations: of shapes; 1: all were drawn at random.
         width: of the networks that were trained for it.
         shapes: that were compared.
-        fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that chose it among the finalists.
+        parents: best shapes whose mean this is, unless it is an even one.
+        fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that chose it before an even one.
         even_fitness: the same, of an even shape: the same fraction of every group of channels; None: it diverged.
         is_even: whether the even shape was the best.
         begins_line: whether the evolution went on from what the search had trained.
@@ -73,12 +74,20 @@ class SearchRecord(_Part):
     generations: int = Field(ge=1)
     width: float = Field(gt=0, le=MOST_WIDTH)
     shapes: int = Field(ge=1)
+    parents: int = Field(ge=1)
     fitness: float = Field(ge=0, le=1)
     even_fitness: float | None = Field(ge=0, le=1)
     is_even: bool
     begins_line: bool = False
     images: int = Field(ge=1)
     seconds: float = Field(ge=0)
+
+    @property
+    def words(self) -> str:
+        """What the shape is, in words."""
+        how = "found by tournaments" if self.generations > 1 else "drawn at random"
+        even = "an even one, better than " if self.is_even else ""
+        return f"{even}the mean of the best {self.parents} of {self.shapes} {how} in networks of width {self.width:g}"
 
 
 class AncestorRecord(_Part):

@@ -188,7 +188,7 @@ class SearchSection(Section):
     life_steps: Count = Field(
         100, description="optimiser steps of each slice before critics score it; all else is as in `ancestry`"
     )
-    population: int = Field(24, ge=2, le=4096, description="shapes that compete in a generation")
+    population: int = Field(16, ge=2, le=4096, description="shapes that compete in a generation")
     tournament_size: int = Field(3, ge=2, description="shapes per group; the best of each group survives")
     generations: Count = Field(
         1,
@@ -198,8 +198,10 @@ class SearchSection(Section):
     )
     tasks: Count = Field(4, description="critic tasks that score a shape, the same for all")
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
-    finalists: Count = Field(3, description="best shapes that are trained and scored again, with other random draws")
-    final_tasks: Count = Field(24, description="fresh tasks for each finalist; the best of them is the gene's shape")
+    parents: Count = Field(4, description="best shapes whose mean is the gene's shape; 1: the best one")
+    final_tasks: Count = Field(
+        24, description="fresh tasks, on which that mean is scored beside an even shape; the better of the two is taken"
+    )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

@@ -63,10 +63,10 @@ def _search_words(search: Record) -> str:
     best, even = search["best"], search["even"]
     fitness = f"{numbers.percent(best['fitness'])} % on fresh tasks, by which it was selected"
     if best == even:
-        outcome = f"The even shape, the same share of every group, was the best: {fitness}."
+        outcome = f"The even shape, the same share of every group, is better than the mean of the best: {fitness}."
     else:
         beside = "" if even["fitness"] is None else f"; an even shape has {numbers.percent(even['fitness'])} %"
-        outcome = f"The best has a fitness of {fitness}{beside}."
+        outcome = f"The mean of the best {len(best['parents'])} has a fitness of {fitness}{beside}."
     after = " The first generation inherits the slice of that shape." if search["begins_line"] else ""
     return (
         f"{numbers.count(len(search['shapes']))} shapes were compared, in networks of width {search['width']:g}, with "

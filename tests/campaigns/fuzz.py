@@ -45,7 +45,7 @@ TINY = {
         "generations": 2,
         "tasks": 1,
         "steps": 1,
-        "finalists": 1,
+        "parents": 1,
         "final_tasks": 1,
     },
     "evolution": {"generations": 2, "population": 2},

@@ -33,7 +33,7 @@ network: {name: lg_vgg11, width: 0.06}
 data: {preset: glyphs, image_size: 28, images_per_class: 12, classes: {base: 8, held_out: 4, novel: 4}}
 gene: {shape: evolve}
 search:
-  {width: 0.05, ancestor_steps: 2, life_steps: 2, population: 3, generations: 2, steps: 1, finalists: 1, final_tasks: 1}
+  {width: 0.05, ancestor_steps: 2, life_steps: 2, population: 3, generations: 2, steps: 1, parents: 1, final_tasks: 1}
 evolution: {generations: 3, population: 2, founder_generations: 0}
 ancestry: {ways: 4, steps: 2, batch_size: 8, warmup: 0, statistics_batches: 1}
 critic: {ways: 3, shots: 4, queries: 6, steps: 1, tasks: 1, batch_size: 8, warmup: 0}

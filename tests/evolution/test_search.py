@@ -18,6 +18,7 @@ from learngene_hub.evolution import search
 from learngene_hub.evolution.checkpoint import check_room_for
 from learngene_hub.evolution.dry_run import evolution_flops, forecast
 from learngene_hub.evolution.metrics import metrics_rows
+from learngene_hub.evolution.operators import mean_shape
 from learngene_hub.evolution.page import write_page
 from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.genome.shape import ShapeSpace
@@ -37,11 +38,11 @@ SEARCH = (
     "search.generations=2",
     "search.tasks=1",
     "search.steps=1",
-    "search.finalists=2",
+    "search.parents=2",
     "search.final_tasks=2",
     "ancestry.statistics_batches=1",
 )
-FEW = ("search.generations=1", "search.population=2", "search.finalists=1")
+FEW = ("search.generations=1", "search.population=2", "search.parents=1")
 WEIGHTS = "gene/learngene.safetensors"
 
 
@@ -113,9 +114,15 @@ def test_shapes_descend_from_winners_and_none_is_scored_twice(run):
         assert len(shape["parents"]) == (0 if shape["generation"] == 0 else 2)
         assert all(parent < shape["id"] for parent in shape["parents"])
     best = sorted(shapes, key=lambda shape: (-shape["fitness"], shape["id"]))[:2]
-    assert [shape["id"] for shape in row["finalists"]] == [shape["id"] for shape in best]
-    finals = [*row["finalists"], row["even"]]
-    assert row["best"] == max(finals, key=lambda shape: (shape["fitness"], -shape["id"]))
+    assert row["mean"]["parents"] == [shape["id"] for shape in best]
+    assert row["best"] == max((row["mean"], row["even"]), key=lambda shape: shape["fitness"])
+
+
+def test_the_mean_of_the_best_shapes_is_what_the_operator_makes_of_them(recipe, run):
+    row = first_row(run)["search"]
+    space = ShapeSpace(replace(network_body(recipe()), width=row["width"]), recipe().gene.fraction)
+    shapes = {shape["id"]: dict(zip(row["groups"], shape["channels"], strict=True)) for shape in row["shapes"]}
+    assert row["mean"]["channels"] == [*mean_shape([shapes[id_] for id_ in row["mean"]["parents"]], space).values()]
 
 
 def test_random_shapes_have_no_parents_and_are_as_many(recipe, run, tmp_path):
@@ -141,7 +148,7 @@ def scored(monkeypatch):
 
 
 def test_a_search_that_was_stopped_again_and_again_ends_with_the_same_bytes(recipe, run, stopped, scored):
-    for line, left in ((4, 2), (5, 3)):  # a resume begins with two lines of its own
+    for line, left in ((4, 2), (5, 2)):  # a resume begins with two lines of its own
         with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
             evolve(recipe(), out=stopped, resume=True, reporter=Listener(line))
         assert len(scored) == left
@@ -227,7 +234,7 @@ def test_a_disk_needs_room_for_the_ancestor_too(recipe, tiny, tmp_path, monkeypa
 
 
 def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
-    few = ("search.population=2", "search.finalists=1", "search.final_tasks=1")
+    few = ("search.population=2", "search.parents=1", "search.final_tasks=1")
     longer, heard = recipe(*few, "critic.tasks=2", "search.tasks=2", "search.steps=2"), Listener()
     gene = evolve(longer, out=tmp_path / "run", reporter=heard)
     (bar,) = (bar for bar in heard.bars if bar["title"] == "evolving")
@@ -237,17 +244,17 @@ def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
     line = evolution_flops(longer.changed("gene.shape=taper"), network_body(longer))
     assert cost.search_flops == pytest.approx(cost.flops - line)
     ancestor, life = (3 + 1) * 8 + 2 * 8, (1 + 1) * 8
-    shape, finalist = life + 2 * 2 * 8, life + 2 * 8
-    assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 3 * shape + 2 * finalist
+    shape, final = life + 2 * 2 * 8, life + 2 * 8
+    assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 3 * shape + 2 * final
 
 
 def test_config_and_card_tell_how_the_shape_was_found(run, tiny_run):
     record = Learngene.from_pretrained(run).config.origin.search
     row = first_row(run)["search"]
     assert (record.generations, record.width, record.shapes, record.images) == (2, 0.05, 6, row["images"])
-    assert record.fitness == max(shape["fitness"] for shape in (*row["finalists"], row["even"]))
+    assert record.fitness == max(row["mean"]["fitness"], row["even"]["fitness"])
     assert (
-        f"of 6 found by tournaments in networks of width 0.05: {record.fitness:.1%}"
+        f"the mean of the best 2 of 6 found by tournaments in networks of width 0.05: {record.fitness:.1%}"
         in (run / "gene/README.md").read_text()
     )
     table = (run / "gene/README.md").read_text().split("| generations |")[1].split("| seed |")[0].splitlines()
@@ -287,8 +294,8 @@ def test_shapes_whose_lives_or_critics_diverge_never_win(recipe, tmp_path, monke
     row = first_row(tmp_path / "run")["search"]
     assert [shape["id"] for shape in row["shapes"] if shape["fitness"] is None] == [1, 4]
     assert not {1, 4} & {parent for shape in row["shapes"] for parent in shape["parents"]}
-    assert row["finalists"][0]["fitness"] is None
-    assert row["best"]["fitness"] is not None
+    assert row["mean"]["fitness"] is None
+    assert row["best"] == row["even"]
 
 
 def test_a_search_in_which_every_shape_fails_says_what_to_change(recipe, tmp_path, monkeypatch):
@@ -305,7 +312,8 @@ HOSTILE = {
     "a generation that is far away": lambda row: row["shapes"][-1].update(generation=10**12),
     "nobody alive at first": _nobody_alive,
     "a parent that is unknown": lambda row: row["shapes"][0].update(parents=[99]),
-    "a finalist that is unknown": lambda row: row["finalists"][0].update(id=99),
+    "a parent of the mean that is unknown": lambda row: row["mean"]["parents"].append(99),
+    "a mean that is far away": lambda row: row["mean"].update(generation=10**12),
     "a best that was not in the finals": lambda row: row["best"].update(fitness=0.123),
     "too few channels": lambda row: row["even"]["channels"].pop(),
     "no fitness of the best": lambda row: row["best"].update(fitness=None),

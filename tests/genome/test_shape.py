@@ -1,5 +1,6 @@
 """The shape of a gene: how many channels of every group it holds."""
 
+import math
 from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from learngene_hub import Learngene, evolve
 from learngene_hub.core.errors import NetworkError, RecipeError
 from learngene_hub.core.rng import generator
-from learngene_hub.evolution.operators import mutate_shape, random_shapes, recombine_shapes
+from learngene_hub.evolution.operators import mean_shape, mutate_shape, random_shapes, recombine_shapes
 from learngene_hub.evolution.plan import recipe_channels
 from learngene_hub.genome.birth import Body, body_channels, gene_network
 from learngene_hub.genome.shape import ShapeSpace
@@ -79,7 +80,8 @@ def test_shapes_that_operators_make_use_the_whole_budget_and_no_more(body, fract
     space = ShapeSpace(body, fraction)
     first, second = islice(random_shapes(space, seed=seed), 2)
     child = recombine_shapes(first, second, space, generator=generator(seed, "recombine"))
-    for shape in (first, second, child, mutate_shape(child, space, generator=generator(seed, "mutate"))):
+    mutant, mean = mutate_shape(child, space, generator=generator(seed, "mutate")), mean_shape((first, second), space)
+    for shape in (first, second, child, mutant, mean):
         assert list(shape) == list(space.structure.groups)
         assert all(1 <= shape[name] <= group.size for name, group in space.structure.groups.items())
         assert is_full(space, shape)
@@ -115,6 +117,15 @@ def test_a_child_has_the_first_groups_of_one_parent_and_the_last_of_the_other_be
         assert set(child) == {0, 1}
         points.add(sum(child))
     assert len(points) > 10
+
+
+def test_the_mean_of_shapes_is_geometric_and_nearest_to_the_fittest():
+    unfitted = SimpleNamespace(fractions=dict, fitted=dict, structure=SimpleNamespace(groups=("one",)))
+    mean = mean_shape([{"one": 0.1}, {"one": 0.2}, {"one": 0.8}], unfitted)["one"]
+    ranks = [math.log(3.5) - math.log(rank) for rank in (1, 2, 3)]
+    shares = [rank / sum(ranks) for rank in ranks]
+    assert mean == pytest.approx(0.1 ** shares[0] * 0.2 ** shares[1] * 0.8 ** shares[2])
+    assert mean_shape([{"one": 0.3}], unfitted)["one"] == pytest.approx(0.3)
 
 
 def test_random_proportions_and_factors_of_a_mutation_follow_a_curve_of_two_straight_lines():

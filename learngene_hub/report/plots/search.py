@@ -30,20 +30,18 @@ def draw_search(search: Record) -> "Figure":
 def _draw_fitness(axes: "Axes", search: Record) -> None:
     from matplotlib.collections import LineCollection
 
-    shapes = {shape["id"]: shape for shape in search["shapes"] if shape["fitness"] is not None}
-    points = {id_: (_place(shape, search["shapes"]), 100 * shape["fitness"]) for id_, shape in shapes.items()}
-    line = line_of(search["best"]["id"], [{"individuals": [*search["shapes"], search["even"]]}])
+    everyone, last = (*search["shapes"], search["mean"]), search["mean"]["generation"]
+    shapes = {shape["id"]: shape for shape in everyone if shape["fitness"] is not None}
+    points = {id_: (_place(shape, everyone), 100 * shape["fitness"]) for id_, shape in shapes.items()}
+    line = line_of(search["best"]["id"], [{"individuals": [*everyone, search["even"]]}])
     pairs = [(parent, id_) for id_, shape in shapes.items() for parent in shape["parents"] if parent in shapes]
     for is_line, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8))[len(points) > MANY :]:
         ends = [[points[id_] for id_ in pair] for pair in pairs if line.issuperset(pair) is is_line]
         axes.add_collection(LineCollection(ends, colors=colour, linewidths=width, zorder=1 + is_line))
     x, y = zip(*points.values(), strict=True)
     axes.scatter(x, y, s=18, c="white", edgecolors=GENE_COLOUR, zorder=3, label="a shape", rasterized=len(x) > MANY)
-    last = 1 + max(shape["generation"] for shape in shapes.values())
-    fresh = [100 * shape["fitness"] for shape in search["finalists"] if shape["fitness"] is not None]
-    axes.scatter(
-        [last + 1] * len(fresh), fresh, s=36, c=GENE_COLOUR, marker="D", zorder=3, label="finalist, fresh tasks"
-    )
+    if at := points.get(search["mean"]["id"]):
+        axes.scatter(*at, s=36, c=GENE_COLOUR, marker="D", zorder=4, label="mean of the best, fresh tasks")
     if search["even"]["fitness"] is not None:
         even = 100 * search["even"]["fitness"]
         axes.scatter([last + 1], [even], s=48, c=LINE_COLOUR, marker="X", zorder=4, label="even shape, fresh tasks")
@@ -58,7 +56,7 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
 
 
 def _draw_shapes(axes: "Axes", search: Record) -> None:
-    """For every group a cluster of bars: what was chosen, after the finalists, or the best shape of each generation."""
+    """For every group a cluster of bars: what was chosen, after its parents, or the best shape of each generation."""
     groups, full, chosen = search["groups"], search["channels"], search["best"]["channels"]
     drawn = [*_beside_the_chosen(search), ("chosen", chosen)]
     width = 0.85 / len(drawn)
@@ -88,12 +86,13 @@ def _place(shape: Record, shapes: Sequence[Record]) -> float:
 
 
 def _beside_the_chosen(search: Record) -> list[tuple[str, Sequence[int]]]:
-    """Other shapes, with their names: the best ones up to some generations, or finalists if there is one generation."""
+    """Other shapes, with their names: the best ones up to some generations, or those of all if there is only one."""
     best = _best_so_far(search["shapes"])
     if len(best) > 1:
         return [(f"best after generation {i + 1}", best[i]) for i in range(0, len(best), -(-len(best) // MOST_BARS))]
-    others = [shape["channels"] for shape in search["finalists"] if shape["id"] != search["best"]["id"]]
-    return [(f"finalist {number}", channels) for number, channels in enumerate(others[:MOST_BARS], start=1)]
+    channels = {shape["id"]: shape["channels"] for shape in search["shapes"]}
+    parents = search["mean"]["parents"][:MOST_BARS]
+    return [(f"best {number}", channels[id_]) for number, id_ in enumerate(parents, start=1)]
 
 
 def _best_so_far(shapes: Sequence[Record]) -> list[Sequence[int]]:
