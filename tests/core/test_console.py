@@ -88,7 +88,7 @@ def test_what_is_printed_beside_a_bar_goes_where_results_go(monkeypatch, capsys)
 def test_a_bar_is_one_line_of_a_terminal_that_never_cuts_the_time_left(clock, monkeypatch, title):
     monkeypatch.setattr(console, "stderr", Console(file=io.StringIO(), force_terminal=True, width=80))
     bar = console._BarTask(title, 100_000, "images")
-    bar.advance(1_000, loss="1.23", now="final 1/2")
+    bar.advance(1_000, loss="1.23", now="critics 12/16")
     clock.now += 10
     bar.advance(2_000)
     shown = bar.__rich__().plain
@@ -99,7 +99,7 @@ def test_a_bar_is_one_line_of_a_terminal_that_never_cuts_the_time_left(clock, mo
     assert "3% 0:08:05 left" in shown
     clock.now += 30
     assert "0:07:35 left" in bar.__rich__().plain  # goes on while nothing moves
-    assert shown.endswith("  loss 1.23  now final 1/2" if title == "evolving" else "left")
+    assert shown.endswith("  loss 1.23  now critics 12/16" if title == "evolving" else "left")
 
 
 def test_work_of_unknown_length_tells_how_long_it_takes_so_far(clock, monkeypatch):
