@@ -1,7 +1,7 @@
 """Prints the table of image sizes of log 34: probes of photos of flowers, each size for three sets of classes.
 
-`python -m docs.photo_sizes /data/flowers_102`; the times are CPU seconds of this process, all images
-included, for two networks where the one without the gene is probed too.
+`python -m docs.photo_sizes /data/flowers_102`, with another gene as a second word; the times are CPU seconds of this
+process, all images included, for two networks where the one without the gene is probed too.
 """
 
 import sys
@@ -44,4 +44,5 @@ def _measured(folder: Path, gene: Learngene, size: int, seed: int) -> tuple[floa
 
 
 if __name__ == "__main__":
-    print_sizes(Path(sys.argv[1]), Learngene.from_pretrained("gtl/resnet12-mini"), classes=10, count=10)
+    source, name = (*sys.argv[1:], "gtl/resnet12-mini")[:2]
+    print_sizes(Path(source), Learngene.from_pretrained(name), classes=10, count=10)
