@@ -200,7 +200,7 @@ class SearchSection(Section):
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
     parents: Count = Field(4, description="best shapes whose mean is the gene's shape; 1: the best one")
     final_tasks: Count = Field(
-        24, description="fresh tasks, on which that mean is scored beside an even shape; the better of the two is taken"
+        12, description="fresh tasks, on which that mean is scored beside an even shape; the better of the two is taken"
     )
 
     @model_validator(mode="after")
