@@ -63,7 +63,6 @@ class _SearchRow(Part):
     mean: _ShapeRow
     even: _ShapeRow
     best: _ShapeRow
-    begins_line: bool
     images: Number
     seconds: float = Field(ge=0)
 

@@ -71,7 +71,6 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
         parents=len(row["mean"]["parents"]),
         fitness=row["best"]["fitness"],
         is_even=row["best"] == row["even"],
-        begins_line=row["begins_line"],
         even_fitness=row["even"]["fitness"],
         images=row["images"],
         seconds=row["seconds"],

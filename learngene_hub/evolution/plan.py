@@ -123,7 +123,6 @@ class SearchPlan:
         tournament_size: shapes a group.
         critics: of a shape; `final_critics` are those of the finals, on fresh tasks.
         parents: shapes whose mean is in the finals, beside an even shape.
-        begins_line: whether the line goes on from the best slice: its networks are as large as the ancestor (ours).
     """
 
     ancestor: GenerationPlan
@@ -137,7 +136,6 @@ class SearchPlan:
     critics: CriticPlan
     parents: int
     final_critics: CriticPlan
-    begins_line: bool
 
     def images_a_shape(self, critics: CriticPlan) -> int:
         """Training images that it takes to raise one shape and to score it by `critics`."""
@@ -240,7 +238,6 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
         replace(critics, tasks=search.tasks),
         search.parents,
         replace(critics, tasks=search.final_tasks),
-        begins_line=line.body == ancestor.body,
     )
 
 

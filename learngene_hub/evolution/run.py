@@ -193,7 +193,7 @@ class _Run:
         ancestors = self._founders(self.founders or state)
         found = ShapeSearch(plan, self.shared, self.workers, bar, ancestors, state, self.reporter).run()
         sizes = ShapeSpace(network_body(self.recipe), self.recipe.gene.fraction).fitted(found.fractions)
-        return _Beginning(sizes, found.gene if plan.begins_line else None, {"search": found.row})
+        return _Beginning(sizes, found.gene, {"search": found.row})
 
     def _founders(self, folder: str | Path) -> Founders:
         images = images_hash(self.inputs, flip=self.shared.environment.base.batches.flip)

@@ -192,7 +192,6 @@ class ShapeSearch:
             "mean": mean.row,
             "even": even.row,
             "best": best.row,
-            "begins_line": plan.begins_line,
             "images": plan.images,
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),

@@ -66,7 +66,6 @@ class SearchRecord(_Part):
         fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that chose it before an even one.
         even_fitness: the same, of an even shape: the same fraction of every group of channels; None: it diverged.
         is_even: whether the even shape was the best.
-        begins_line: whether the evolution went on from what the search had trained.
         images: training images of the search; the evolution's cost holds them too.
         seconds: wall time of the search, likewise.
     """
@@ -78,7 +77,6 @@ class SearchRecord(_Part):
     fitness: float = Field(ge=0, le=1)
     even_fitness: float | None = Field(ge=0, le=1)
     is_even: bool
-    begins_line: bool = False
     images: int = Field(ge=1)
     seconds: float = Field(ge=0)
 

@@ -67,10 +67,10 @@ def _search_words(search: Record) -> str:
     else:
         beside = "" if even["fitness"] is None else f"; an even shape has {numbers.percent(even['fitness'])} %"
         outcome = f"The mean of the best {len(best['parents'])} has a fitness of {fitness}{beside}."
-    after = " The first generation inherits the slice of that shape." if search["begins_line"] else ""
     return (
         f"{numbers.count(len(search['shapes']))} shapes were compared, in networks of width {search['width']:g}, with "
-        f"{numbers.count(search['images'])} training images in all. {outcome}{after}"
+        f"{numbers.count(search['images'])} training images in all. {outcome} The first "
+        "generation inherits the slice of that shape."
     )
 
 
