@@ -113,9 +113,9 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
 
 def _shape(recipe: "Recipe", cost: "Forecast") -> str:
     """Where it comes from."""
-    if recipe.evolution.ancestor is not None:
-        return f"that of {recipe.evolution.ancestor}"
     match recipe.gene.shape:
+        case "taper" if recipe.evolution.ancestor is not None:
+            return f"that of {recipe.evolution.ancestor}"
         case "evolve":
             width = min(recipe.search.width, recipe.network.width)
             searched = f"a search of {cost.search_images:,} images in networks of width {width:g}"

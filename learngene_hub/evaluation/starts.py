@@ -143,7 +143,7 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     As many FLOPs, not images, since a search trains narrower networks (ours).
     """
     if budget.ancestor is not None:
-        raise TrainingError(f"the gene began from {budget.ancestor.name}, so its shape is that of this gene")
+        raise TrainingError(f"the gene began from {budget.ancestor.name}, which has a shape of its own")
     recipe = budget.recipe.changed(*changes)
     if recipe.sha256 == budget.recipe.sha256:
         raise TrainingError("this is the gene's own recipe")

@@ -89,8 +89,19 @@ def line_channels(recipe: Recipe, ancestor: Ancestor | None) -> Mapping[str, int
 
     Raises:
         NetworkError: as for `recipe_channels`.
+        RecipeError: the recipe gives fewer channels of a group than the ancestor has.
     """
-    return recipe_channels(recipe) if ancestor is None else ancestor.sizes
+    if ancestor is None:
+        return recipe_channels(recipe)
+    if recipe.gene.shape == "taper":
+        return ancestor.sizes
+    grown = recipe_channels(recipe)
+    if any(grown[name] < size for name, size in ancestor.sizes.items()):
+        raise RecipeError(
+            f"gene.shape: expected at least the channels of evolution.ancestor={ancestor.name}, "
+            f"{[*ancestor.sizes.values()]}; found {[*grown.values()]}"
+        )
+    return grown
 
 
 def _check_fits(gene: Learngene, name: str, body: Body) -> None:

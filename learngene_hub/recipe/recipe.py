@@ -108,10 +108,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
-        if self.evolution.ancestor is not None and self.gene.shape != "taper":
+        if self.evolution.ancestor is not None and self.gene.shape == "evolve":
             raise ValueError(
-                f"gene.shape: found {self.gene.shape!r:.60}, but a line that begins from evolution.ancestor has "
-                "the shape of that gene; leave one of them out"
+                "gene.shape: found 'evolve', but a line that begins from evolution.ancestor has the shape of that gene "
+                "or channels that are given: leave one of them out, or list the channels"
             )
         return self
 

@@ -135,8 +135,8 @@ class EvolutionSection(Section):
         None,
         min_length=1,
         max_length=1000,
-        description="gene that the first generation inherits, and whose shape all later genes have: a name of the "
-        "package, a folder or a Hub id; null: none",
+        description="gene that the first generation inherits, and whose shape all later genes have unless "
+        "`gene.shape` lists channels: a name of the package, a folder or a Hub id; null: none",
     )
     generations: Count = Field(10, le=1_000_000, description="number of generations")
     population: Count = Field(8, le=4096, description="individuals per generation")

@@ -239,10 +239,26 @@ def test_a_gene_of_grey_images_is_refused(tiny, tmp_path):
         find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
 
 
-@pytest.mark.parametrize("shape", ["evolve", "[1, 2, 3]"])
-def test_a_shape_of_its_own_is_refused_by_the_recipe(begun, shape):
+def test_a_search_for_another_shape_is_refused_by_the_recipe(begun):
     with pytest.raises(RecipeError, match=r"a line that begins from evolution\.ancestor has the shape of that gene"):
-        begun(f"gene.shape={shape}")
+        begun("gene.shape=evolve")
+
+
+def test_a_gene_grows_into_the_channels_that_are_given(begun, tiny_run, births, tmp_path):
+    before = Learngene.from_pretrained(tiny_run)
+    channels = [2 * size for size in before.config.channels.values()]
+    recipe = begun("network.width=0.2", f"gene.shape={channels}", "evolution.generations=1")
+    assert [*evolve(recipe, out=tmp_path).config.channels.values()] == channels
+    _, structure, tensors = births[0]
+    inherited = extract_genome(tensors, structure, before.config.channels)
+    assert all(torch.equal(tensor, before.tensors[name]) for name, tensor in inherited.tensors.items())
+
+
+def test_a_gene_does_not_shrink(begun, tiny_run):
+    channels = [*Learngene.from_pretrained(tiny_run).config.channels.values()]
+    recipe = begun(f"gene.shape={[*channels[:-1], channels[-1] - 1]}")
+    with pytest.raises(RecipeError, match=r"gene\.shape: expected at least the channels of evolution\.ancestor="):
+        line_channels(recipe, find_ancestor(recipe))
 
 
 @pytest.mark.parametrize(
