@@ -9,8 +9,8 @@ STAMP := .venv/installed
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# --no-compile: Python compiles what it imports, once, and pip takes half the time. Where an environment forbids Python to
-# keep what it compiled, every process would compile torch anew, for 11 seconds; so that is undone here.
+# --no-compile: Python compiles what it imports, once, and pip takes half the time. Some environments set
+# PYTHONDONTWRITEBYTECODE; then every process would compile torch again, which takes 11 seconds. So it is unset here.
 unexport PYTHONDONTWRITEBYTECODE
 $(STAMP): pyproject.toml
 	@echo "installing into .venv: about 1.9 GB, some minutes"

@@ -33,15 +33,22 @@ def over_draws(leads: Sequence[Sequence[float]]) -> Summary:
     """Mean of `leads`, at least two draws x two tasks, with a 95 % interval for other draws and other tasks.
 
     Draws and tasks are crossed random effects of a mixed model. Their variances are estimated as in an analysis of
-    variance, those below zero as zero. The degrees of freedom are Satterthwaite's, rounded down, but no fewer than
-    those of the scarcer one.
+    variance, those below zero as zero: there the interval is too wide. The degrees of freedom are Satterthwaite's,
+    rounded down, but no fewer than those of the scarcer one.
+
+    Raises:
+        ValueError: there are fewer.
     """
     draws, tasks = len(leads), len(leads[0])
+    if min(draws, tasks) < 2:
+        raise ValueError(f"expected at least two draws and two tasks that all share, found {draws} and {tasks}")
     by_draw, by_task = [fmean(row) for row in leads], [fmean(column) for column in zip(*leads, strict=True)]
     mean, free = fmean(by_draw), (draws - 1) * (tasks - 1)
     rest = sum((leads[d][t] - by_draw[d] - by_task[t] + mean) ** 2 for d in range(draws) for t in range(tasks)) / free
     of_draws, of_tasks = max(rest, tasks * variance(by_draw)), max(rest, draws * variance(by_task))
     whole = of_draws + of_tasks - rest
+    if whole == 0:
+        return Summary(mean=mean, ci95=0.0)
     freedom = whole**2 / (of_draws**2 / (draws - 1) + of_tasks**2 / (tasks - 1) + rest**2 / free)
     quantile = student_quantile(max(min(draws, tasks) - 1, math.floor(freedom)))
     return Summary(mean=mean, ci95=quantile * math.sqrt(whole / (draws * tasks)))
@@ -65,12 +72,17 @@ def by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], floa
 
 
 if __name__ == "__main__":
-    draws = []
+    draws, names, kinds = [], [], set()
     for place in range(1, len(sys.argv), 6):
         file, start, at, other_file, other, other_at = sys.argv[place : place + 6]
-        draws.append(_pairs(Results.load(file), start, at, Results.load(other_file), other, other_at))
+        first = Results.load(file)
+        draws.append(_pairs(first, start, at, Results.load(other_file), other, other_at))
+        names.append(f"{start} minus {other}")
+        kinds.add((first.classes, *(first.protocol[key] for key in SHAPE)))
+    if len(kinds) > 1:
+        raise SystemExit("expected tasks of the same classes, ways and images in all draws, found others")
     shared = sorted(set(draws[0]).intersection(*draws))
     leads = [[draw[task][0] - draw[task][1] for task in shared] for draw in draws]
     found = over_draws(leads) if len(leads) > 1 else summarise(leads[0])
     of_draws = f" in {len(leads)} draws" if len(leads) > 1 else ""
-    sys.stdout.write(f"{start} minus {other}: {points(found)} points on {len(shared)} tasks{of_draws}\n")
+    sys.stdout.write(f"{', '.join(names)}: {points(found)} points on {len(shared)} tasks{of_draws}\n")

@@ -176,9 +176,7 @@ def _search(origin: "Origin") -> dict[str, str]:
     search = origin.search
     if search is None:
         return {}
-    even = "" if search.even_fitness is None or search.is_even else f", an even shape {search.even_fitness:.3f}"
-    fitness = f"fitness {search.fitness:.3f} on fresh tasks{even}; {search.images:,} of the images"
-    return {"shape": f"{search.words}: {fitness}"}
+    return {"shape": f"{search.words}; {search.images:,} of the images"}
 
 
 def _describe(config: "GeneConfig") -> dict[str, str]:

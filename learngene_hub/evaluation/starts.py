@@ -143,7 +143,9 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     As many FLOPs, not images, since a search trains narrower networks (ours).
     """
     if budget.ancestor is not None:
-        raise TrainingError(f"the gene began from {budget.ancestor.name}, which has a shape of its own")
+        raise TrainingError(
+            f"the gene began from {budget.ancestor.name}, beside which genes of other shapes are not grown"
+        )
     recipe = budget.recipe.changed(*changes)
     if recipe.sha256 == budget.recipe.sha256:
         raise TrainingError("this is the gene's own recipe")
@@ -156,7 +158,7 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
 
 
 def _random_shape(name: str, budget: Budget) -> list[Start]:
-    description = "the gene's recipe with the best of as many shapes drawn at random"
+    description = "the gene's recipe with the shape that a search among as many random shapes finds"
     changes = ("gene.shape=evolve", "search.generations=1", f"search.population={budget.recipe.search.shapes}")
     return _other_shape(name, budget, description=description, changes=changes)
 

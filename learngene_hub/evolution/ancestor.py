@@ -89,17 +89,17 @@ def line_channels(recipe: Recipe, ancestor: Ancestor | None) -> Mapping[str, int
 
     Raises:
         NetworkError: as for `recipe_channels`.
-        RecipeError: the recipe gives fewer channels of a group than the ancestor has.
+        RecipeError: the recipe gives fewer channels of a group than those of the `ancestor`.
     """
     if ancestor is None:
         return recipe_channels(recipe)
     if recipe.gene.shape == "taper":
         return ancestor.sizes
     grown = recipe_channels(recipe)
-    if any(grown[name] < size for name, size in ancestor.sizes.items()):
+    if few := [name for name, size in ancestor.sizes.items() if grown[name] < size]:
         raise RecipeError(
-            f"gene.shape: expected at least the channels of evolution.ancestor={ancestor.name}, "
-            f"{[*ancestor.sizes.values()]}; found {[*grown.values()]}"
+            f"gene.shape: expected at least {ancestor.sizes[few[0]]} channels of {few[0]}, since the gene "
+            f"evolution.ancestor={ancestor.name} grows; found {grown[few[0]]}"
         )
     return grown
 

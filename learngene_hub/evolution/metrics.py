@@ -78,13 +78,15 @@ class _SearchRow(Part):
             raise ValueError("the generations of the shapes are not 0, 1, 2...")
         if all(shape.fitness is None for shape in self.shapes if shape.generation == 0):
             raise ValueError("every shape of the first generation failed")
-        known = {self.even.id}
-        for shape in (*self.shapes, self.mean):
-            if not known.issuperset(shape.parents):
-                raise ValueError(f"shape {shape.id} descends from none that was there before")
+        known = set[int]()
+        for shape in (*self.shapes, self.mean, self.even):
+            if shape.id in known or not known.issuperset(shape.parents):
+                raise ValueError(f"shape {shape.id} is there twice, or descends from none that was there before")
             known.add(shape.id)
-        if self.even.parents or self.mean.generation != born[-1] + 1:
-            raise ValueError("the mean is not of the generation after the last, or the even shape has parents")
+        if self.even.parents or not self.mean.parents or self.mean.generation != born[-1] + 1:
+            raise ValueError(
+                "expected parents of the mean and none of the even shape, and the mean in a last generation"
+            )
         return self
 
 

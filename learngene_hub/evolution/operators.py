@@ -89,8 +89,8 @@ def mean_shape(shapes: Sequence[Shape], space: ShapeSpace) -> dict[str, int]:
     """A shape with the geometric mean of the fractions of `shapes`, the fittest first, fitted to the budget.
 
     Weights fall with the logarithm of the rank, as in evolution strategies: attested for vectors, Hansen and Ostermeier
-    2001 (doi:10.1162/106365601750190398). That shapes are so recombined: ours. It varies half as
-    much as the fittest shape alone (docs/log, entry 41).
+    2001 (doi:10.1162/106365601750190398). That shapes are so recombined: ours. Of equal
+    shapes the first has the larger weight.
     """
     weights = [math.log(len(shapes) + 0.5) - math.log(rank) for rank in range(1, len(shapes) + 1)]
     fractions = [space.fractions(shape) for shape in shapes]

@@ -69,7 +69,7 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
         width=row["width"],
         shapes=len(row["shapes"]),
         parents=len(row["mean"]["parents"]),
-        fitness=row["best"]["fitness"],
+        mean_fitness=row["mean"]["fitness"],
         is_even=row["best"] == row["even"],
         even_fitness=row["even"]["fitness"],
         images=row["images"],

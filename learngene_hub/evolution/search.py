@@ -180,8 +180,8 @@ class ShapeSearch:
         )
         best = _fittest((mean, even))[0]
         self.reporter.line(
-            f"shape {', '.join(map(str, best.channels.values()))}: fitness {best.fitness:.3f} on fresh tasks, "
-            f"an even shape {even.fitness:.3f}"
+            f"fitness on fresh tasks: mean of the best {len(mean.parents)} shapes {mean.fitness:.3f}, even shape "
+            f"{even.fitness:.3f}; shape of the gene: {', '.join(map(str, best.channels.values()))}"
         )
         seconds = ancestor.seconds + sum(shape.seconds for shape in (*everyone, mean, even))
         row = {

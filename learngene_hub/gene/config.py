@@ -62,10 +62,10 @@ class SearchRecord(_Part):
         generations: of shapes; 1: all were drawn at random.
         width: of the networks that were trained for it.
         shapes: that were compared.
-        parents: best shapes whose mean this is, unless it is an even one.
-        fitness: mean top-1 accuracy of critics of this shape, in [0, 1], on tasks that chose it before an even one.
-        even_fitness: the same, of an even shape: the same fraction of every group of channels; None: it diverged.
-        is_even: whether the even shape was the best.
+        parents: best shapes, whose mean was scored once more.
+        mean_fitness: mean top-1 accuracy of critics of that mean, in [0, 1], on fresh tasks; None: it diverged.
+        even_fitness: the same, of an even shape: the same fraction of every group of channels.
+        is_even: whether the even shape was the better one, so that the gene has it.
         images: training images of the search; the evolution's cost holds them too.
         seconds: wall time of the search, likewise.
     """
@@ -74,7 +74,7 @@ class SearchRecord(_Part):
     width: float = Field(gt=0, le=MOST_WIDTH)
     shapes: int = Field(ge=1)
     parents: int = Field(ge=1)
-    fitness: float = Field(ge=0, le=1)
+    mean_fitness: float | None = Field(ge=0, le=1)
     even_fitness: float | None = Field(ge=0, le=1)
     is_even: bool
     images: int = Field(ge=1)
@@ -82,10 +82,13 @@ class SearchRecord(_Part):
 
     @property
     def words(self) -> str:
-        """What the shape is, in words."""
-        how = "found by tournaments" if self.generations > 1 else "drawn at random"
-        even = "an even one, better than " if self.is_even else ""
-        return f"{even}the mean of the best {self.parents} of {self.shapes} {how} in networks of width {self.width:g}"
+        """What the shape is, and what it was ahead of."""
+        how = "shapes found by tournaments" if self.generations > 1 else "random shapes"
+        best = f"{'the best' if self.parents == 1 else f'the mean of the best {self.parents}'} of {self.shapes} {how}"
+        scores = [(best, self.mean_fitness), ("an even shape", self.even_fitness)]
+        (taken, score), (other, behind) = scores[::-1] if self.is_even else scores
+        failed = "failed" if behind is None else f"{behind:.1%}"
+        return f"{taken} ({score:.1%} on fresh tasks, in networks of width {self.width:g}), ahead of {other} ({failed})"
 
 
 class AncestorRecord(_Part):

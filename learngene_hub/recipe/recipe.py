@@ -110,8 +110,8 @@ class Recipe(Section):
     def _one_shape(self) -> Self:
         if self.evolution.ancestor is not None and self.gene.shape == "evolve":
             raise ValueError(
-                "gene.shape: found 'evolve', but a line that begins from evolution.ancestor has the shape of that gene "
-                "or channels that are given: leave one of them out, or list the channels"
+                "gene.shape: found 'evolve', but no shape is searched where evolution.ancestor is given: leave "
+                "gene.shape out for the shape of that gene, or list channels to have it grow"
             )
         return self
 

@@ -198,7 +198,12 @@ class SearchSection(Section):
     )
     tasks: Count = Field(4, description="critic tasks that score a shape, the same for all")
     steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
-    parents: Count = Field(4, description="best shapes whose mean is the gene's shape; 1: the best one")
+    parents: int = Field(
+        4,
+        ge=1,
+        le=4096,
+        description="best shapes, whose mean is scored once more and becomes the gene's shape; 1: the best one",
+    )
     final_tasks: Count = Field(
         12, description="fresh tasks, on which that mean is scored beside an even shape; the better of the two is taken"
     )
@@ -207,6 +212,8 @@ class SearchSection(Section):
     def _sizes_fit(self) -> Self:
         if self.tournament_size > self.population:
             raise ValueError(f"tournament_size {self.tournament_size} is larger than the population {self.population}")
+        if self.parents > self.shapes:
+            raise ValueError(f"parents {self.parents} are more than the {self.shapes} shapes that are compared")
         return self
 
     @property

@@ -60,13 +60,15 @@ def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
 
 def _search_words(search: Record) -> str:
     """What the search found, in a sentence."""
-    best, even = search["best"], search["even"]
+    best, mean, even = search["best"], search["mean"], search["even"]
+    parents = len(mean["parents"])
+    name = f"mean of the best {parents}" if parents > 1 else "best"
     fitness = f"{numbers.percent(best['fitness'])} % on fresh tasks, by which it was selected"
     if best == even:
-        outcome = f"The even shape, the same share of every group, is better than the mean of the best: {fitness}."
+        outcome = f"The even shape, the same share of every group, is better than the {name}: {fitness}."
     else:
         beside = "" if even["fitness"] is None else f"; an even shape has {numbers.percent(even['fitness'])} %"
-        outcome = f"The mean of the best {len(best['parents'])} has a fitness of {fitness}{beside}."
+        outcome = f"The {name} has a fitness of {fitness}{beside}."
     return (
         f"{numbers.count(len(search['shapes']))} shapes were compared, in networks of width {search['width']:g}, with "
         f"{numbers.count(search['images'])} training images in all. {outcome} The first "

@@ -376,22 +376,24 @@ def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path):
         assert told in answer, command
 
 
-def test_info_tells_of_the_search_for_a_shape():
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"generations": 3},
+            "the mean of the best 4 of 45 shapes found by tournaments (61.0% on fresh tasks, in networks of width "
+            "0.25), ahead of an even shape (55.0%); 12,000 of the images",
+        ),
+        ({"parents": 1}, "the best of 45 random shapes (61.0% "),
+        ({"is_even": True, "mean_fitness": None}, "an even shape (55.0% "),
+        ({"is_even": True, "mean_fitness": None}, "ahead of the mean of the best 4 of 45 random shapes (failed)"),
+    ],
+)
+def test_info_tells_of_the_search_for_a_shape(changes, told):
     from learngene_hub.cli.genes import _search
     from learngene_hub.gene.config import SearchRecord
 
-    record = SearchRecord(
-        generations=3,
-        width=0.25,
-        shapes=45,
-        fitness=0.61,
-        is_even=False,
-        even_fitness=0.55,
-        images=12_000,
-        seconds=9.0,
-    )
-    told = _search(SimpleNamespace(search=record))["shape"]
-    assert told.startswith(
-        "the best of 45 found by tournaments at width 0.25: fitness 0.610 on fresh tasks, an even shape 0.55"
-    )
+    found = {"generations": 1, "width": 0.25, "shapes": 45, "parents": 4, "mean_fitness": 0.61, "even_fitness": 0.55}
+    record = SearchRecord(**found | {"is_even": False, "images": 12_000, "seconds": 9.0} | changes)
+    assert told in _search(SimpleNamespace(search=record))["shape"]
     assert _search(SimpleNamespace(search=None)) == {}

@@ -253,9 +253,10 @@ def test_config_and_card_tell_how_the_shape_was_found(run, tiny_run):
     record = Learngene.from_pretrained(run).config.origin.search
     row = first_row(run)["search"]
     assert (record.generations, record.width, record.shapes, record.images) == (2, 0.05, 6, row["images"])
-    assert record.fitness == max(row["mean"]["fitness"], row["even"]["fitness"])
+    assert (record.mean_fitness, record.even_fitness) == (row["mean"]["fitness"], row["even"]["fitness"])
+    assert record.is_even == (row["best"] == row["even"])
     assert (
-        f"the mean of the best 2 of 6 found by tournaments in networks of width 0.05: {record.fitness:.1%}"
+        f"the mean of the best 2 of 6 shapes found by tournaments ({record.mean_fitness:.1%}"
         in (run / "gene/README.md").read_text()
     )
     table = (run / "gene/README.md").read_text().split("| generations |")[1].split("| seed |")[0].splitlines()
@@ -309,12 +310,20 @@ def _nobody_alive(row):
     row["shapes"] = [shape | {"fitness": None} if shape["generation"] == 0 else shape for shape in row["shapes"]]
 
 
+def _with_mean(row, **changes):
+    row["mean"].update(changes)
+    row["best"] = row["mean"]
+
+
 HOSTILE = {
     "a generation that is far away": lambda row: row["shapes"][-1].update(generation=10**12),
     "nobody alive at first": _nobody_alive,
     "a parent that is unknown": lambda row: row["shapes"][0].update(parents=[99]),
-    "a parent of the mean that is unknown": lambda row: row["mean"]["parents"].append(99),
-    "a mean that is far away": lambda row: row["mean"].update(generation=10**12),
+    "a parent of the mean that is unknown": lambda row: _with_mean(row, parents=[99]),
+    "a mean of the even shape": lambda row: _with_mean(row, parents=[row["even"]["id"]]),
+    "a mean of nothing": lambda row: _with_mean(row, parents=[]),
+    "a mean that is far away": lambda row: _with_mean(row, generation=10**12),
+    "an id that is there twice": lambda row: _with_mean(row, id=0),
     "a best that was not in the finals": lambda row: row["best"].update(fitness=0.123),
     "too few channels": lambda row: row["even"]["channels"].pop(),
     "no fitness of the best": lambda row: row["best"].update(fitness=None),

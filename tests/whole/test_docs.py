@@ -30,7 +30,7 @@ from learngene_hub.gene.folder import read_config
 from learngene_hub.gene.names import shipped_folder
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.numbers import accuracy
-from learngene_hub.report.results import Results
+from learngene_hub.report.results import Results, Summary
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -120,8 +120,11 @@ def test_differences_between_files_are_those_of_the_pages(first, second, said):
 def test_where_draws_or_tasks_do_not_differ_the_interval_is_that_of_the_others():
     values = [0.1, 0.15, 0.3]
     once = summarise(values)
-    assert over_draws([values, values]) == pytest.approx(once)
-    assert over_draws([[value] * 5 for value in values]) == pytest.approx(once)
+    for leads in ([values, values], [[value] * 5 for value in values]):
+        assert over_draws(leads).model_dump() == pytest.approx(once.model_dump())
+    assert over_draws([[0, 0], [0, 0]]) == Summary(mean=0, ci95=0)
+    with pytest.raises(ValueError, match="expected at least two draws and two tasks that all share, found 2 and 1"):
+        over_draws([[0.1], [0.2]])
 
 
 def test_the_interval_over_draws_holds_the_truth_in_19_of_20_cases():

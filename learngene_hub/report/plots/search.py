@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_BARS = 6  # generations that are drawn as bars
+MOST_BARS = 6  # shapes or generations that are drawn as bars
 MOST_TICKS = 12
 SPREAD = 0.6  # of a generation's shapes along the axis of generations
 
@@ -56,7 +56,7 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
 
 
 def _draw_shapes(axes: "Axes", search: Record) -> None:
-    """For every group a cluster of bars: what was chosen, after its parents, or the best shape of each generation."""
+    """For every group a cluster of bars: what was chosen, after the best shapes of all or of each generation."""
     groups, full, chosen = search["groups"], search["channels"], search["best"]["channels"]
     drawn = [*_beside_the_chosen(search), ("chosen", chosen)]
     width = 0.85 / len(drawn)
