@@ -173,11 +173,9 @@ class ShapeSearch:
         structure, ancestor = space.structure, self._ancestor(space)
         assert ancestor.outcome.genome is not None
         whole = cut(ancestor.outcome.genome.tensors, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
-        sha256 = hashlib.sha256(save(dict(whole.tensors))).hexdigest()
-        everyone = self._compete(space, _Scorer(self, structure, whole, sha256, plan.critics, "shape", draw=0))
-        mean, even = self._finals(
-            space, everyone, _Scorer(self, structure, whole, sha256, plan.final_critics, "final", draw=1)
-        )
+        scorer = partial(_Scorer, self, structure, whole, hashlib.sha256(save(dict(whole.tensors))).hexdigest())
+        everyone = self._compete(space, scorer(plan.critics, "shape", draw=0))
+        mean, even = self._finals(space, everyone, scorer(plan.final_critics, "final", draw=1))
         best = _fittest((mean, even))[0]
         self.reporter.line(
             f"fitness on fresh tasks: mean of the best {len(mean.parents)} shapes {mean.fitness:.3f}, even shape "
