@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -89,19 +90,12 @@ def mean_shape(shapes: Sequence[Shape], space: ShapeSpace) -> dict[str, int]:
     """A shape with the geometric mean of the fractions of `shapes`, the fittest first, fitted to the budget.
 
     Weights fall with the logarithm of the rank, as in evolution strategies: attested for vectors, Hansen and Ostermeier
-    2001 (doi:10.1162/106365601750190398). That shapes are so recombined: ours. Of equal
-    shapes the first has the larger weight.
+    2001 (doi:10.1162/106365601750190398). That shapes are so recombined: ours.
     """
     weights = [math.log(len(shapes) + 0.5) - math.log(rank) for rank in range(1, len(shapes) + 1)]
     fractions = [space.fractions(shape) for shape in shapes]
-    return space.fitted(
-        {
-            name: math.exp(
-                sum(weight * math.log(one[name]) for weight, one in zip(weights, fractions, strict=True)) / sum(weights)
-            )
-            for name in space.structure.groups
-        }
-    )
+    logs = {name: [math.log(one[name]) for one in fractions] for name in space.structure.groups}
+    return space.fitted({name: math.exp(fmean(values, weights)) for name, values in logs.items()})
 
 
 def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Tensor:
