@@ -58,10 +58,14 @@ def _pairs(
     first: Results, start: str, at: str, second: Results, other: str, other_at: str
 ) -> dict[tuple[int, int], tuple[float, float]]:
     """The accuracies of both on every task that they share."""
-    if first.classes != second.classes or any(first.protocol[key] != second.protocol[key] for key in SHAPE):
-        raise ValueError("expected tasks of the same classes, ways and images in both files, found others")
+    _check_alike(first, second)
     mine, theirs = by_task(first, start, at), by_task(second, other, other_at)
     return {task: (mine[task], theirs[task]) for task in sorted(mine.keys() & theirs.keys())}
+
+
+def _check_alike(first: Results, second: Results) -> None:
+    if first.classes != second.classes or any(first.protocol[key] != second.protocol[key] for key in SHAPE):
+        raise ValueError("expected tasks of the same classes, ways and images in all files, found others")
 
 
 def by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], float]:
@@ -72,15 +76,13 @@ def by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], floa
 
 
 if __name__ == "__main__":
-    draws, names, kinds = [], [], set()
+    draws, names = [], []
     for place in range(1, len(sys.argv), 6):
         file, start, at, other_file, other, other_at = sys.argv[place : place + 6]
         first = Results.load(file)
+        _check_alike(Results.load(sys.argv[1]), first)
         draws.append(_pairs(first, start, at, Results.load(other_file), other, other_at))
         names.append(f"{start} minus {other}")
-        kinds.add((first.classes, *(first.protocol[key] for key in SHAPE)))
-    if len(kinds) > 1:
-        raise SystemExit("expected tasks of the same classes, ways and images in all draws, found others")
     shared = sorted(set(draws[0]).intersection(*draws))
     leads = [[draw[task][0] - draw[task][1] for task in shared] for draw in draws]
     found = over_draws(leads) if len(leads) > 1 else summarise(leads[0])
