@@ -27,6 +27,7 @@ from learngene_hub.core.store import KeyedStore
 from learngene_hub.data import sample_task
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
+from learngene_hub.evolution.plan import recipe_channels
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, gene_network, placed
@@ -43,7 +44,8 @@ from learngene_hub.workers import EngineOptions, device_name
 FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10
 FULL, WIDER = "the full network", "a wider network"
-NARROW, NARROW_FLOPS = "narrow", "narrow-flops"
+NARROW, NARROW_FLOPS, NARROW_EVEN = "narrow", "narrow-flops", "narrow-even"
+EVEN = "gene.shape=taper", "gene.taper=1"  # changes of a recipe: as many numbers, the same fraction of every layer
 EACH_SIZE = "each-size"
 TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 TENSORS_NAME, RECORD_NAME = "network.safetensors", "record.json"
@@ -159,25 +161,29 @@ class Budget:
 
 
 def planned(title: str, budget: Budget, body: Body) -> Pretraining:
-    """The training of the network called `title`, one of `FULL`, `WIDER`, `NARROW`, `NARROW_FLOPS` and `EACH_SIZE`.
+    """The training of the network called `title`: `FULL`, `WIDER`, `EACH_SIZE`, or one of the thin ones.
 
     `NARROW_FLOPS` sees as many images as cost the FLOPs of the evolution. `EACH_SIZE` sees its share of
     the evolution's images. The others see as many images as the evolution.
     """
     recipe = budget.recipe
     assert body.depth is not None
-    is_narrow, images = title in {NARROW, NARROW_FLOPS}, budget.images
+    images, channels = budget.images, None
+    if title in {NARROW, NARROW_FLOPS}:
+        channels = budget.gene.config.channels
+    if title == NARROW_EVEN:
+        channels = recipe_channels(recipe.changed(*EVEN))
     if title == EACH_SIZE:
         images //= len(budget.sizes)
     if title == NARROW_FLOPS:
-        thin = gene_network(body, budget.gene.config.channels, num_classes=0)
+        thin = gene_network(body, channels, num_classes=0)
         images = round(budget.flops / training_flops(thin.to("meta"), recipe.data.image_size))
     return Pretraining(
         network=body.network,
         width=body.width * (TEACHER if title == WIDER else 1),
         depth=body.depth,
         in_chans=body.in_chans,
-        channels=budget.gene.config.channels if is_narrow else None,
+        channels=channels,
         images=images,
         optimisation=recipe.ancestry.constants(),
         data=budget.base_hash,

@@ -155,6 +155,7 @@ BASELINE_NAMES = (
     "weight-selection",
     "narrow",
     "narrow-flops",
+    "narrow-even",
     "each-size",
     "given-taper",
     "even-shape",

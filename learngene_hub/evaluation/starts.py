@@ -15,8 +15,10 @@ from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
 from learngene_hub.evaluation.pretraining import (
     EACH_SIZE,
+    EVEN,
     FULL,
     NARROW,
+    NARROW_EVEN,
     NARROW_FLOPS,
     TEACHER,
     WIDER,
@@ -92,22 +94,24 @@ def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     return starts
 
 
-def _pretrained(name: str, budget: Budget) -> list[Start]:
-    plan, trained = _trained(budget, FULL)
-    structure = plan.structure
-    genome = extract(trained.state, structure, structure.channels)
-    cost = _cost(budget, plan, trained)
-    return [Start(name, "the full network trained on the base classes, all of it", genome, cost)]
+def _network(
+    name: str, budget: Budget, *, description: str, title: str | None = None, size: Body | None = None
+) -> list[Start]:
+    """All of a network that was trained as usual, called `title` there; for descendants of one `size`, or of all."""
+    plan, trained = _trained(budget, title or name, size)
+    genome = extract(trained.state, plan.structure, plan.structure.channels)
+    return [Start(name, description, genome, _cost(budget, plan, trained), size)]
 
 
 def _each_size(name: str, budget: Budget) -> list[Start]:
     """A network for every kind of descendant, each trained on the same share of the images."""
-    description, starts = f"a network of this size, trained on 1 of {len(budget.sizes)} parts of the images", []
-    for size in budget.sizes:
-        plan, trained = _trained(budget, name, size)
-        genome = extract(trained.state, plan.structure, plan.structure.channels)
-        starts.append(Start(name, description, genome, _cost(budget, plan, trained), size))
-    return starts
+    description = f"a network of this size, trained on 1 of {len(budget.sizes)} parts of the images"
+    return [start for size in budget.sizes for start in _network(name, budget, description=description, size=size)]
+
+
+def _narrow_even(name: str, budget: Budget) -> list[Start]:
+    _refuse_ancestor(budget)
+    return _network(name, budget, description="a thin network of as many parameters, the same fraction of every layer")
 
 
 def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> list[Start]:
@@ -126,12 +130,6 @@ def _weight_selection(name: str, budget: Budget) -> list[Start]:
     return [Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))]
 
 
-def _narrow(name: str, budget: Budget, *, description: str) -> list[Start]:
-    plan, trained = _trained(budget, name)
-    genome = extract(trained.state, plan.structure, budget.gene.config.channels)
-    return [Start(name, description, genome, _cost(budget, plan, trained))]
-
-
 def _ablation(name: str, budget: Budget, *, description: str, change: str) -> list[Start]:
     """The gene's own recipe with one `change`; ablations share their founders."""
     return _evolved(name, budget, description=description, recipe=budget.recipe.changed(change))
@@ -142,10 +140,7 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
 
     As many FLOPs, not images, since a search trains narrower networks (ours).
     """
-    if budget.ancestor is not None:
-        raise TrainingError(
-            f"the gene began from {budget.ancestor.name}, beside which genes of other shapes are not grown"
-        )
+    _refuse_ancestor(budget)
     recipe = budget.recipe.changed(*changes)
     if recipe.sha256 == budget.recipe.sha256:
         raise TrainingError("this is the gene's own recipe")
@@ -155,6 +150,13 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     if steps < 1:
         raise TrainingError(f"its search would take all of the {budget.flops:.3g} FLOPs that the gene took")
     return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
+
+
+def _refuse_ancestor(budget: Budget) -> None:
+    if budget.ancestor is not None:
+        raise TrainingError(
+            f"the gene began from {budget.ancestor.name}, beside which genes of other shapes are not grown"
+        )
 
 
 def _random_shape(name: str, budget: Budget) -> list[Start]:
@@ -187,14 +189,17 @@ def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> 
 
 BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType(
     {
-        "pretrained": _pretrained,
+        "pretrained": partial(
+            _network, title=FULL, description="the full network trained on the base classes, all of it"
+        ),
         "random-slice": partial(_slice, description="as many channels as the gene, cut at random", ranking=at_random),
         "magnitude-slice": partial(_slice, description="the channels of the largest kernels", ranking=magnitude),
         "bn-slice": partial(_slice, description="the channels of the largest batch-norm weights", ranking=batch_norm),
         "even-slice": partial(_slice, description="evenly spaced channels", ranking=evenly),
         "weight-selection": _weight_selection,
-        NARROW: partial(_narrow, description="a thin network of the gene's size, trained on as many images"),
-        NARROW_FLOPS: partial(_narrow, description="a thin network of the gene's size, trained for as many FLOPs"),
+        NARROW: partial(_network, description="a thin network of the gene's size, trained on as many images"),
+        NARROW_FLOPS: partial(_network, description="a thin network of the gene's size, trained for as many FLOPs"),
+        NARROW_EVEN: _narrow_even,
         EACH_SIZE: _each_size,
         "given-taper": partial(
             _other_shape, description="the gene's recipe with a taper for its shape", changes=("gene.shape=taper",)
@@ -202,7 +207,7 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
         "even-shape": partial(
             _other_shape,
             description="the gene's recipe with the same fraction of every layer",
-            changes=("gene.shape=taper", "gene.taper=1"),
+            changes=EVEN,
         ),
         "random-shape": _random_shape,
         "gtl-no-selection": partial(

@@ -357,8 +357,10 @@ def test_a_gene_whose_shape_was_found_is_evaluated_beside_its_baselines(run, tmp
 def test_genes_of_other_shapes_cost_as_much_arithmetic_in_all(run, tmp_path, monkeypatch):
     monkeypatch.setenv("LEARNGENE_CACHE", str(tmp_path))
     names = ("given-taper", "even-shape", "random-shape")
-    results = evaluate(run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=names)
-    gene, *others = (start(results, name) for name in ("learngene", *names))
+    results = evaluate(run, protocol=replace(QUICK, lr=0.01), seeds=(0,), baselines=("narrow-even", *names))
+    gene, thin, *others = (start(results, name) for name in ("learngene", "narrow-even", *names))
+    assert thin.cost.images == gene.cost.images
+    assert thin.inherited == pytest.approx(gene.inherited, rel=0.05)
     for other in others:
         assert other.cost.flops == pytest.approx(gene.cost.flops, rel=0.05)
     assert others[0].cost.images < gene.cost.images  # of which the search saw some in narrower networks
