@@ -1,7 +1,7 @@
 """Writes five novel classes of CIFAR-FS as class folders: the pictures of the fine-tuning table in README.md.
 
 `python -m docs.novel_photos /data/cifar_fs photos 20`, then
-`learngene finetune gtl/vgg11-cifar-fs --data photos --out photos-model --compare scratch`.
+`learngene finetune gtl/vgg11-cifar-fs-half --data photos --out photos-model --compare scratch`.
 """
 
 import sys

@@ -90,7 +90,7 @@ def _print_row(cells: Sequence[object]) -> None:
 if __name__ == "__main__":
     is_rivals = sys.argv[-1] == "rivals"
     source, classes, count, *seeds = sys.argv[1:-1] if is_rivals else sys.argv[1:]
-    gene = Learngene.from_pretrained("gtl/resnet12-mini")
+    gene = Learngene.from_pretrained("gtl/resnet12-mini-half")
     _print_row(["draw", *(RIVALS if is_rivals else METHODS)])
     for seed in seeds:
         with TemporaryDirectory() as folder:

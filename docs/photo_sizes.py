@@ -44,5 +44,5 @@ def _measured(folder: Path, gene: Learngene, size: int, seed: int) -> tuple[floa
 
 
 if __name__ == "__main__":
-    source, name = (*sys.argv[1:], "gtl/resnet12-mini")[:2]
+    source, name = (*sys.argv[1:], "gtl/resnet12-mini-half")[:2]
     print_sizes(Path(source), Learngene.from_pretrained(name), classes=10, count=10)

@@ -24,7 +24,7 @@ learngene-hub {__version__}: evolve, share and inherit learngenes
 see it work, without data or GPU
   learngene evolve demo && learngene evaluate runs/demo
 a network for your own images
-  learngene finetune gtl/vgg11-cifar-fs --data photos/ --out photos-model
+  learngene finetune gtl/vgg11-cifar-fs-half --data photos/ --out photos-model
 evolve on a real data set
   learngene evolve cifar_fs_vgg11 --dry-run
 genes that are there

@@ -316,33 +316,33 @@ def test_a_fault_of_a_recipe_is_told_in_our_own_words(override, told):
     assert told in words(learngene("recipes", "validate", "demo", override).stderr)
 
 
-@pytest.mark.parametrize("name", ["vgg11-mini", "vgg11-minni", "gtl/vgg11-minni"])
+@pytest.mark.parametrize("name", ["vgg11-mini-half", "vgg11-minni", "gtl/vgg11-minni"])
 def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
-    assert "did you mean `gtl/vgg11-mini`?" in words(learngene("info", name).stderr)
+    assert "did you mean `gtl/vgg11-mini-half`?" in words(learngene("info", name).stderr)
 
 
 NAMED_WRONGLY = {
     "evolve demo evolutoin.generations=3": "did you mean `evolution`?",
     "evolve dmeo": "did you mean `demo`?",
-    "evolve demo evolution.ancestor=gtl/vgg11-minni": "did you mean `gtl/vgg11-mini`?",
-    "recipes validate demo evolution.ancestor=gtl/vgg11-minni": "did you mean `gtl/vgg11-mini`?",
+    "evolve demo evolution.ancestor=gtl/vgg11-minni": "did you mean `gtl/vgg11-mini-half`?",
+    "recipes validate demo evolution.ancestor=gtl/vgg11-minni": "did you mean `gtl/vgg11-mini-half`?",
     "list --for nowhere": "No file or folder nowhere",
-    "info vgg11-mini": "did you mean `gtl/vgg11-mini`?",
-    "finetune gtl/vgg11-mini --data nowhere --out new": "No file or folder nowhere",
-    "finetune gtl/vgg11-mini --data . --out .": "expected a new or empty folder",
-    "evaluate gtl/vgg11-minni": "did you mean `gtl/vgg11-mini`?",
-    "evaluate gtl/vgg11-mini --baselines narow": "did you mean `narrow`?",
-    "evaluate gtl/vgg11-mini --protocol sort": "did you mean `short`?",
+    "info vgg11-mini-half": "did you mean `gtl/vgg11-mini-half`?",
+    "finetune gtl/vgg11-mini-half --data nowhere --out new": "No file or folder nowhere",
+    "finetune gtl/vgg11-mini-half --data . --out .": "expected a new or empty folder",
+    "evaluate gtl/vgg11-minni": "did you mean `gtl/vgg11-mini-half`?",
+    "evaluate gtl/vgg11-mini-half --baselines narow": "did you mean `narrow`?",
+    "evaluate gtl/vgg11-mini-half --protocol sort": "did you mean `short`?",
     "evolve my.yml": "did you mean `my.yaml`?",
     "evolve empty": "found a folder",
     "evolve my.yaml": "No file or folder emtpy/; did you mean `empty`?",
     "evolve my.yaml data.path=empty/": "expected images in one folder per class, such as empty/cat/1.jpg",
     "list --for emtpy/": "did you mean `empty`?",
-    "finetune gtl/vgg11-mini --data empty --out new": "found no file. Put the images there",
-    "finetune gtl/vgg11-mini --data photo.png --val emtpy --out new": "did you mean `empty`?",
-    "evaluate gtl/vgg11-mini --data emtpy/": "did you mean `empty`?",
-    "evaluate gtl/vgg11-mini --target glyhps": "did you mean `glyphs`?",
-    "evaluate gtl/vgg11-mini --checkpoint emtpy": "did you mean `empty`?",
+    "finetune gtl/vgg11-mini-half --data empty --out new": "found no file. Put the images there",
+    "finetune gtl/vgg11-mini-half --data photo.png --val emtpy --out new": "did you mean `empty`?",
+    "evaluate gtl/vgg11-mini-half --data emtpy/": "did you mean `empty`?",
+    "evaluate gtl/vgg11-mini-half --target glyhps": "did you mean `glyphs`?",
+    "evaluate gtl/vgg11-mini-half --checkpoint emtpy": "did you mean `empty`?",
     "predict emtpy photo.png": "no such file or folder; expected a folder made by `learngene finetune`",
     "data preview emtpy": "did you mean `empty`?",
     "report emtpy": "did you mean `empty`?",

@@ -113,7 +113,7 @@ class Press:
         if name == {module!r}:
             signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Press())
-sys.argv = ["learngene", "verify", "gtl/vgg11-mini"]
+sys.argv = ["learngene", "verify", "gtl/vgg11-mini-half"]
 runpy.run_module("learngene_hub", run_name="__main__", alter_sys=True)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -439,7 +439,7 @@ def test_a_gene_in_memory_has_the_recipe_that_lies_where_it_was_loaded_from(tiny
 
 
 def test_a_preset_is_read_from_where_it_is_whatever_was_left_of_the_path_it_was_evolved_from():
-    (one,) = load_candidates(["gtl/vgg11-cifar-fs"], data=None)
+    (one,) = load_candidates(["gtl/vgg11-cifar-fs-half"], data=None)
     assert one.gene.config.origin.overrides[0] == "data.path=cifar_fs"
     assert (one.recipe.data.preset, one.recipe.data.path) == ("cifar_fs", None)
 

@@ -215,7 +215,7 @@ def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done
 
 def test_the_page_of_a_gene_of_the_package_is_written_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(write_page("gtl/vgg11-cifar-fs")) == "evolution.html"
+    assert str(write_page("gtl/vgg11-cifar-fs-half")) == "evolution.html"
     assert (tmp_path / "evolution.html").is_file()
 
 

@@ -256,15 +256,16 @@ def test_a_fault_of_the_data_is_one_line(tiny_run, tmp_path):
 
 
 def test_the_card_names_the_gene_as_it_was_asked_for(photos, tmp_path):
-    tuned = finetune("gtl/vgg11-mini", photos, out=tmp_path / "out", settings=Settings(method="probe", image_size=28))
-    assert "learngene gtl/vgg11-mini (sha256" in (tuned.folder / "README.md").read_text()
+    settings = Settings(method="probe", image_size=28)
+    tuned = finetune("gtl/vgg11-mini-half", photos, out=tmp_path / "out", settings=settings)
+    assert "learngene gtl/vgg11-mini-half (sha256" in (tuned.folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("command", ["finetune", "predict"])
 def test_an_image_size_out_of_range_is_answered_with_both_ends(tmp_path, command):
     (tmp_path / "photo.png").touch()
-    options = {"finetune": ("gtl/vgg11-mini", "--data", tmp_path, "--out", tmp_path / "out"), "predict": ("a", "b")}
-    done = learngene(command, *options[command], "--image-size", 20)
+    gene = ("gtl/vgg11-mini-half", "--data", tmp_path, "--out", tmp_path / "out")
+    done = learngene(command, *(gene if command == "finetune" else ("a", "b")), "--image-size", 20)
     assert done.exit_code == 2
     assert "expected 28 to 224 pixels, found 20" in done.stderr
     assert networks.IMAGE_SIZES == PIXELS

@@ -129,12 +129,12 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     done = learngene("list", "--for", photos, "--search", "vgg11", "--json")
     assert done.exit_code == 0, done.output
     ranked = json.loads(done.stdout)
-    assert {one["name"] for one in ranked} == {"gtl/vgg11-cifar-fs", "gtl/vgg11-mini"}
+    assert {one["name"] for one in ranked} == {"gtl/vgg11-cifar-fs-half", "gtl/vgg11-mini-half"}
     assert ranked[0]["accuracy"] >= ranked[1]["accuracy"] > 1 / 3
     assert {one["image_size"] for one in ranked} == {32, 42}
-    shown = learngene("list", "--for", photos, "--search", "vgg11-mini")
-    assert "gtl/vgg11-mini" in shown.stdout
-    assert "next: learngene finetune gtl/vgg11-mini --data" in " ".join(shown.stderr.split())
+    shown = learngene("list", "--for", photos, "--search", "vgg11-mini-half")
+    assert "gtl/vgg11-mini-half" in shown.stdout
+    assert "next: learngene finetune gtl/vgg11-mini-half --data" in " ".join(shown.stderr.split())
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
 
 
@@ -173,7 +173,7 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     hidden = next((tmp_path / "train").rglob("*.png"))
     hidden.with_suffix(".xyz").write_bytes(b"")
     listener = Listener()
-    names = ["gtl/vgg11-mini", "gtl/vgg11-cifar-fs"]
+    names = ["gtl/vgg11-mini-half", "gtl/vgg11-cifar-fs-half"]
     ranked = rank_genes(names, Photos(tmp_path), reporter=listener)
     assert {gene.name for gene in ranked} == set(names)
     best, other = ranked

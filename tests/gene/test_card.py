@@ -226,10 +226,10 @@ def test_the_command_writes_the_card_and_without_results_prints_it(gene, judge):
 
 
 def test_the_command_prints_the_card_of_a_shipped_gene_and_does_not_change_it(judge):
-    shown = CliRunner().invoke(app, ["card", "gtl/vgg11-cifar-fs"])
+    shown = CliRunner().invoke(app, ["card", "gtl/vgg11-cifar-fs-half"])
     assert shown.exit_code == 0
     assert "few-shot: 5-way, 20 images a class, 60 steps" in shown.stdout
-    refused = CliRunner().invoke(app, ["card", "gtl/vgg11-cifar-fs", "--results", str(judge())])
+    refused = CliRunner().invoke(app, ["card", "gtl/vgg11-cifar-fs-half", "--results", str(judge())])
     assert refused.exit_code == 1
     assert "comes with the package, whose cards are not changed" in " ".join(refused.stderr.split())
 

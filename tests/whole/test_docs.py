@@ -41,7 +41,7 @@ def test_every_table_of_a_page_is_made_from_the_committed_results(page):
 
 
 def test_a_number_changed_by_hand_is_found():
-    text = (RESULTS / "vgg11-cifar-fs.md").read_text()
+    text = (RESULTS / "vgg11-cifar-fs-half.md").read_text()
     changed = re.sub(r"81\.7 ± 2\.4", "91.7 ± 2.4", text)
     assert filled(changed) == text != changed
 
@@ -96,8 +96,8 @@ def results(name):
     return Results.load(RESULTS / f"{name}.json")
 
 
-VERSION_2, MINI_2, MINI_1 = "vgg11-cifar-fs/few-shot", "vgg11-mini/few-shot", "vgg11-mini-1/few-shot"
-RESNET_2, RESNET_MINI_2 = "resnet12-cifar-fs/few-shot", "resnet12-mini/few-shot"
+VERSION_2, MINI_2, MINI_1 = "vgg11-cifar-fs-half/few-shot", "vgg11-mini-half/few-shot", "vgg11-mini-half-1/few-shot"
+RESNET_2, RESNET_MINI_2 = "resnet12-cifar-fs-half/few-shot", "resnet12-mini-half/few-shot"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ RESNET_2, RESNET_MINI_2 = "resnet12-cifar-fs/few-shot", "resnet12-mini/few-shot"
         ((RESNET_2, "gtl-no-selection", "60"), (RESNET_2, "narrow", "60"), "0.5 ± 1.0"),
         ((RESNET_MINI_2, "learngene", "60"), (RESNET_MINI_2, "gtl-no-selection", "60"), "0.5 ± 0.5"),
         ((RESNET_MINI_2, "gtl-no-selection", "60"), (RESNET_MINI_2, "narrow", "60"), "0.7 ± 0.7"),
-        (("vgg11-cifar-fs/instinct", "learngene", "5"), (VERSION_2, "scratch", "60"), "5.8 ± 5.2"),
+        (("vgg11-cifar-fs-half/instinct", "learngene", "5"), (VERSION_2, "scratch", "60"), "5.8 ± 5.2"),
     ],
 )
 def test_differences_between_files_are_those_of_the_pages(first, second, said):
@@ -140,7 +140,7 @@ def test_the_interval_over_draws_holds_the_truth_in_19_of_20_cases():
 @pytest.mark.parametrize("count", PHOTOS)
 def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
     found = json.loads((RESULTS / f"photos-{count}.json").read_text())
-    assert found["gene"]["sha256"] == read_config(shipped_folder("gtl/vgg11-cifar-fs")).sha256
+    assert found["gene"]["sha256"] == read_config(shipped_folder("gtl/vgg11-cifar-fs-half")).sha256
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_the_log_says_of_the_demo_what_its_results_say(what, start, other, seeds
 
 def test_tasks_of_other_classes_are_not_paired():
     with pytest.raises(ValueError, match="expected tasks of the same classes"):
-        difference(results(VERSION_2), "learngene", "60", results("vgg11-mini/few-shot"), "learngene", "60")
+        difference(results(VERSION_2), "learngene", "60", results("vgg11-mini-half/few-shot"), "learngene", "60")
 
 
 def _with_starts(whole, *names):
@@ -266,6 +266,6 @@ def test_evaluations_of_other_descendants_are_not_joined():
 
 def test_evaluations_of_different_genes_are_not_joined():
     whole = results(VERSION_2)
-    other = whole.model_copy(update={"genes": results("vgg11-mini/few-shot").genes})
+    other = whole.model_copy(update={"genes": results("vgg11-mini-half/few-shot").genes})
     with pytest.raises(ValueError, match="of the same gene"):
         joined(whole, other)

@@ -14,7 +14,7 @@ from learngene_hub.recipe.sections import CriticSection
 from learngene_hub.training.loop import CHECK_EVERY, Training, measure_statistics, train
 from learngene_hub.workers import EngineOptions
 
-NAME, THERE = "gtl/resnet12-mini", "a GPU that is not there"
+NAME, THERE = "gtl/resnet12-mini-half", "a GPU that is not there"
 ALONE = EngineOptions(workers=1)  # in this process, the only one that has such a GPU
 SHORT = (
     "precision=float32",
