@@ -40,7 +40,12 @@ NO_SECTIONS: Mapping[type, str] = MappingProxyType(
     {str: "text without a key; write a space behind each colon", list: "a list", type(None): "nothing"}
 )
 RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
-    {"backend": ("auto", "loop"), "ancestry.circuit_loss": (0,), "evolution.recombination": ("none",)}
+    {
+        "backend": ("auto", "loop"),
+        "ancestry.circuit_loss": (0,),
+        "evolution.recombination": ("none",),
+        "search.finalists": (3,),
+    }
 )
 """Key of older recipes that is dropped -> the values with which nothing is lost."""
 EXPECTED: Mapping[str, str] = MappingProxyType(

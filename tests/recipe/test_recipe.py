@@ -286,6 +286,7 @@ def test_a_recipe_that_says_nothing_makes_a_tapering_gene():
 
 def test_retired_fields_with_which_nothing_is_lost_are_dropped_in_silence():
     old = MINIMAL | {"backend": "auto", "ancestry": {"circuit_loss": 0}, "evolution": {"recombination": "none"}}
+    old |= {"search": {"finalists": 3}}
     assert Recipe.from_mapping(old) == Recipe.from_mapping(MINIMAL)
 
 
