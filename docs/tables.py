@@ -36,6 +36,7 @@ RIVALS: Mapping[str, Sequence[str]] = MappingProxyType(
         "the whole pre-trained network": ("pretrained",),
         "a thin network of the gene's shape, on as many images": ("narrow",),
         "the same, for as many FLOPs": ("narrow-flops",),
+        "a thin network of as many parameters with the same fraction of every layer": ("narrow-even",),
         "the best slice of the pre-trained network in the gene's shape": tuple(
             one for one in BASELINES if "-slice" in one
         ),
@@ -205,30 +206,33 @@ def _bold_points(found: tuple[str, int]) -> str:
 
 
 def _others(name: str) -> Iterable[Sequence[str]]:
-    """The gene `name` in every protocol but the first: scratch, the gene, and what it gains, after every measure."""
-    yield "data", "protocol", "descendant", "measured", "scratch, %", "learngene, %", "gain", "tasks", "all numbers"
-    for key, results in gene_results(PREFIX + name).items():
-        if key != FEW_SHOT:
-            link = f"[{key}.json]({name}/{key}.json)"
-            yield from ((*row, link) for row in _rows_of(results))
+    """The gene `name` in every protocol but the first: scratch, the gene, its gain and leads, after every measure."""
+    others = {key: results for key, results in gene_results(PREFIX + name).items() if key != FEW_SHOT}
+    judged = {one.start for results in others.values() for one in results.descendants[0].starts}
+    rivals = [one for one in ("narrow", "pretrained") if one in judged]
+    leads = (f"lead over {one}" for one in rivals)
+    yield "data", "protocol", "descendant", "measured", "scratch, %", "learngene, %", "gain", *leads, "tasks", "numbers"
+    for key, results in others.items():
+        yield from ((*row, f"[{key}.json]({name}/{key}.json)") for row in _rows_of(results, rivals))
 
 
-def _rows_of(results: Results) -> Iterable[Sequence[str]]:
+def _rows_of(results: Results, rivals: Sequence[str]) -> Iterable[Sequence[str]]:
     protocol = results.protocol["name"]
     if "steps" in results.protocol["changed"]:
         protocol += f" of {results.protocol['steps']} steps"
     for descendant in results.descendants:
         scratch, mine = descendant.start(SCRATCH), descendant.start(results.genes[0].start)
-        body = f"width {descendant.width:g}, depth {descendant.depth}"
+        leads = {one.start: one.lead for one in descendant.starts if one.lead}
         for measure, accuracy in mine.measures.items():
             yield (
                 PRESETS[results.data].title if results.data in PRESETS else title_of(results.data),
                 protocol,
-                body,
+                f"width {descendant.width:g}, depth {descendant.depth}",
                 f"{measure} steps" if measure.isdigit() else measure,
                 numbers.accuracy(scratch.measures[measure]),
                 numbers.accuracy(accuracy),
                 numbers.points(mine.gain[measure]),
+                *(numbers.points(leads[one][measure]) if one in leads else "" for one in rivals),
                 str(results.tasks),
             )
 

@@ -62,7 +62,7 @@ def finetune(
         float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(min=11, help="Such as 13 (VGG) or 15 (ResNet). Default: the gene's.")
+        int | None, typer.Option(min=1, help="Such as 13 (VGG) or 15 (ResNet). Default: the gene's.")
     ] = None,
     image_size: Annotated[
         int | None,
