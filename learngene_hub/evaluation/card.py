@@ -4,7 +4,7 @@ Only what stands between the marks and the `model-index` of the metadata is repl
 left it, and so do all other keys of the metadata.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,26 +145,28 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
     ]
 
 
-def _section(judgements: Iterable[_Judgement]) -> str:
+def _section(judgements: Sequence[_Judgement]) -> str:
     shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
     template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, is_trimmed=True)
-    return "\n\n".join(template.render(_values(judgement)).strip() for judgement in judgements)
+    unsure = dict.fromkeys(sentence for judgement in judgements for sentence in limits(judgement.results))
+    apart = ["Accuracies under different headings are of different tasks: do not compare them."] * (len(judgements) > 1)
+    return template.render(parts=map(_part, judgements), limits=[*apart, *unsure]).strip()
 
 
-def _values(judgement: _Judgement) -> Mapping[str, object]:
+def _part(judgement: _Judgement) -> Mapping[str, object]:
     results, first, measure = judgement.results, judgement.results.descendants[0], judgement.results.headline
     return {
         "results": results,
-        "judgement": judgement,
+        "picture": judgement.picture,
+        "gene": judgement.gene,
+        "inherited": judgement.mine.inherited,
         "measure": measure,
-        "when": measure_words(measure),
         "headline": headline(results, first, judgement.gene),
         "starts": [
             (start, None if start.start == judgement.gene else lead_over(first, judgement.gene, start, measure))
             for start in ranked(first, measure)
         ],
         "not_won": not_won(results, judgement.gene),
-        "limits": limits(results),
         "protocol": constants(results.protocol),
     }
 
