@@ -176,7 +176,7 @@ def planned(title: str, budget: Budget, body: Body) -> Pretraining:
     if title == EACH_SIZE:
         images //= len(budget.sizes)
     if title == NARROW_FLOPS:
-        thin = gene_network(body, channels, num_classes=0)
+        thin = gene_network(body, budget.gene.config.channels, num_classes=0)
         images = round(budget.flops / training_flops(thin.to("meta"), recipe.data.image_size))
     return Pretraining(
         network=body.network,
