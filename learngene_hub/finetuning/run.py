@@ -61,11 +61,6 @@ class FineTuned:
     record: Mapping[str, Any]
 
     @property
-    def accuracy(self) -> float:
-        """Top-1 accuracy on the validation images, in [0, 1]."""
-        return float(self.record["learngene"]["val_accuracy"])
-
-    @property
     def comparison(self) -> str | None:
         """The one line that sets the learngene beside scratch, and says how far chance may have moved both; else None.
 

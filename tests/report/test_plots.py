@@ -117,11 +117,6 @@ def test_a_sweep_is_drawn_one_row_for_widths_and_one_for_depths():
     ]
 
 
-def test_a_sweep_of_one_network_is_refused():
-    with pytest.raises(LearngeneError, match="expected descendants that differ in width or depth alone, found 1"):
-        draw_sweep(example())
-
-
 def test_labels_keep_their_order_and_their_distance_and_stay_inside():
     places = {"a": 50.0, "b": 49.0, "c": 98.0, "d": 99.0, "e": 10.0}
     found = spread(places, gap=8, high=100)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from learngene_hub.core.errors import LearngeneError
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import Sweep, is_learngene, measure_words, ranked, sweeps
 from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
@@ -72,18 +71,10 @@ def draw_sweep(results: Results, *, title: str = "") -> "Figure":
     """Gain of the learngenes over scratch, and the accuracies of both, against width and depth; one row a sweep.
 
     Args:
-        results: of several descendants.
+        results: of several descendants, some of which differ in width alone or in depth alone.
         title: above the picture.
-
-    Raises:
-        LearngeneError: no two descendants differ in width alone or in depth alone.
     """
     rows = sweeps(results)
-    if not rows:
-        raise LearngeneError(
-            f"expected descendants that differ in width or depth alone, found {len(results.descendants)} that do not; "
-            "nothing to draw a sweep of"
-        )
     figure, panels = new_figure(8.0, 0.5 + 3.2 * len(rows), rows=len(rows), columns=2)
     for sweep, gains, accuracies in zip(rows, panels[::2], panels[1::2], strict=True):
         _draw_gains(gains, sweep, results.headline)
