@@ -101,7 +101,8 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # position in `wanted` -> where and why
-        with reporter.task("decoding", len(wanted), "images") as bar, ThreadPoolExecutor(_threads()) as pool:
+        threads = min(8, os.cpu_count() or 1)
+        with reporter.task("decoding", len(wanted), "images") as bar, ThreadPoolExecutor(threads) as pool:
             for homes, positions, cells in _encoded(parts, wanted):
                 chunks = [cells[start : start + _CHUNK] for start in range(0, len(cells), _CHUNK)]
                 done = pool.map(partial(_attempt_each, size=source.image_size, homes=homes), chunks)
@@ -204,10 +205,6 @@ def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> N
             f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows those it has; "
             "`learngene evaluate` judges on other classes with --protocol transfer --target"
         )
-
-
-def _threads() -> int:
-    return min(8, os.cpu_count() or 1)
 
 
 def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:

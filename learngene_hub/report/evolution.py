@@ -108,19 +108,12 @@ def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
     fate = f"individual{'s' if len(individuals) > 1 else ''} in {numbers.count(len(rows))} "
     fate += f"generation{'s' if len(rows) > 1 else ''}, {numbers.count(survived)} survived"
     seconds = max(rows[-1]["seconds"], 0.001)  # what is rounded to
+    speed = f"{numbers.count(rows[-1]['images'] / seconds)} images per second; {rows[-1]['engine']['place']}"
+    if retried := sum(row["engine"]["retried"] for row in rows):
+        speed += f"; work of lost workers done again {numbers.count(retried)} times"
     return [
         (f"{numbers.percent(_find(rows, chosen)[0]['fitness'])} %", "fitness of the learngene"),
         (numbers.count(len(individuals)), fate + (f", {numbers.count(failed)} failed" if failed else "")),
         (numbers.count(rows[-1]["images"]), "training images, those of critics included"),
-        (
-            f"{numbers.seconds(seconds)} s",
-            f"{numbers.count(rows[-1]['images'] / seconds)} images per second{_workers(rows)}",
-        ),
+        (f"{numbers.seconds(seconds)} s", speed),
     ]
-
-
-def _workers(rows: Sequence[Record]) -> str:
-    """Who trained."""
-    retried = sum(row["engine"]["retried"] for row in rows)
-    again = f"; work of lost workers done again {numbers.count(retried)} times" if retried else ""
-    return f"; {rows[-1]['engine']['place']}{again}"

@@ -40,7 +40,8 @@ def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Pa
     Raises:
         LearngeneError: matplotlib is not installed.
     """
-    first, title = results.descendants[0], _picture_title(results)
+    first, tasks = results.descendants[0], f"{results.tasks} task{'' if results.tasks == 1 else 's'}"
+    title = f"{results.data}, {results.judged_by}, {tasks}\n{results.setting}"
     write_png(draw_starts(first, results.headline, title=title), folder / COMPARISON_NAME)
     if _has_curves(results):
         write_png(draw_curves(first, results.steps, title=title), folder / CURVES_NAME)
@@ -100,11 +101,6 @@ def _has_curves(results: Results) -> bool:
     """Whether a start was measured at all of several steps."""
     steps = {str(step) for step in results.steps}
     return len(steps) > 1 and any(steps <= start.measures.keys() for start in results.descendants[0].starts)
-
-
-def _picture_title(results: Results) -> str:
-    tasks = f"{results.tasks} task{'' if results.tasks == 1 else 's'}"
-    return f"{results.data}, {results.judged_by}, {tasks}\n{results.setting}"
 
 
 def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[tuple[str, str]]:
