@@ -9,7 +9,6 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,8 +28,7 @@ from learngene_hub.workers import processor_name
 
 DISTRIBUTION = "learngene-hub"
 NEEDED = ("torch", "timm", "huggingface_hub", "safetensors")
-_EXTRA = re.compile(r"^([A-Za-z0-9._-]+).*extra == ['\"](?!dev|docs)([a-z]+)['\"]")
-_EVOLVE = ('datasets; extra == "evolve"', 'matplotlib; extra == "evolve"')  # where the package was not installed
+OPTIONAL = {"datasets": "evolve", "matplotlib": "evolve", "scikit-learn": "evolve", "ray": "ray"}  # name -> extra
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 
         Finding("learngene-hub", __version__),
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *(_package(name) for name in NEEDED),
-        *_extras(),
+        *(_optional(name, extra) for name, extra in OPTIONAL.items()),
         Finding("device", _device()),
         Finding("precision", _precision()),
         Finding("threads", _threads()),
@@ -70,28 +68,8 @@ def _package(name: str) -> Finding:
     return Finding(name, version)
 
 
-def _extras() -> Iterator[Finding]:
-    """The optional parts of the package, as its metadata name them: what is there of each."""
-    for extra, names in _optional().items():
-        versions = {name: _version(name) for name in names}
-        if all(version is None for version in versions.values()):
-            installed = f"not installed: {_install(f'{DISTRIBUTION}[{extra}]')}"
-        else:
-            installed = ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items())
-        yield Finding(f"extra {extra}", installed)
-
-
-def _optional() -> Mapping[str, list[str]]:
-    """Extra -> names of its distributions; what developers need is left out."""
-    try:
-        lines = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        lines = list(_EVOLVE)
-    extras: dict[str, list[str]] = {}
-    for line in lines:
-        if (match := _EXTRA.match(line)) and match[1] != DISTRIBUTION:
-            extras.setdefault(match[2], []).append(match[1])
-    return extras
+def _optional(name: str, extra: str) -> Finding:
+    return Finding(name, _version(name) or f"not installed: {_install(f'{DISTRIBUTION}[{extra}]')}")
 
 
 def _version(name: str) -> str | None:

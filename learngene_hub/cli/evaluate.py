@@ -25,7 +25,7 @@ from learngene_hub.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
     from learngene_hub.evaluation import Protocol, Target
-    from learngene_hub.report.results import Results, StartResult, Summary
+    from learngene_hub.report.results import Results, StartResult
 
 T = TypeVar("T", int, float)
 
@@ -162,6 +162,7 @@ def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
 
 
 def _show(results: "Results") -> None:
+    from learngene_hub.report import numbers
     from learngene_hub.report.findings import is_learngene
     from learngene_hub.report.sentences import network_words, tasks_words
 
@@ -178,19 +179,16 @@ def _show(results: "Results") -> None:
         if len(measures) > 1:
             columns = ("start", *(f"{name}{' steps' if name.isdigit() else ''}" for name in measures))
             curves = [
-                (start.start, *(_percent(start.measures[name]) for name in measures)) for start in descendant.starts
+                (start.start, *(numbers.accuracy(start.measures[name]) for name in measures))
+                for start in descendant.starts
             ]
             print_table("", columns, curves, whole_first=True)
 
 
 def _row(result: "StartResult", headline: str, *, rivals: bool) -> tuple[str, ...]:
-    lead = (_percent(result.lead.get(headline), sign=True),) * rivals
-    gain = _percent(result.gain.get(headline), sign=True)
-    return (result.start, _percent(result.measures[headline]), gain, *lead, f"{result.lr:g}", f"{result.inherited:.1%}")
+    from learngene_hub.report import numbers
 
-
-def _percent(summary: "Summary | None", *, sign: bool = False) -> str:
-    if summary is None:
-        return ""
-    mean = f"{100 * summary.mean:+.1f}" if sign else f"{100 * summary.mean:.1f}"
-    return mean if summary.ci95 is None else f"{mean}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{100 * summary.ci95:.1f}"
+    gain, lead = (numbers.points(part[headline]) if headline in part else "" for part in (result.gain, result.lead))
+    differences = (gain, lead) if rivals else (gain,)
+    accuracy = numbers.accuracy(result.measures[headline])
+    return (result.start, accuracy, *differences, f"{result.lr:g}", f"{result.inherited:.1%}")

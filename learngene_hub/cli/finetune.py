@@ -131,10 +131,7 @@ def finetune(
         print_json(tuned.record)
     else:
         _show(tuned)
-    folder = tuned.folder
-    stderr.print(f"pictures and numbers: {folder}; next: learngene predict {folder} photo.jpg", markup=False)
-    if folder != out:  # a script should not go on with OUT
-        raise typer.Exit(1)
+    stderr.print(f"pictures and numbers: {out}; next: learngene predict {out} photo.jpg", markup=False)
 
 
 def predict(

@@ -3,8 +3,6 @@
 import atexit
 import gc
 import io
-import os
-import select
 import sys
 from typing import Annotated, Any
 
@@ -55,11 +53,10 @@ class _Commands(TyperGroup):
         try:
             with interruptible("interrupted"):
                 return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads stdout has seen enough: typer ends without a word
+            raise
         except (LearngeneError, OSError) as error:
-            if isinstance(error, BrokenPipeError) and _is_stdout_closed():  # whoever reads it has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
-            else:
-                stderr.print(f"error: {error}", markup=False)
+            stderr.print(f"error: {error}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
         except (MemoryError, RuntimeError) as error:
             if not (asked := lack_of_memory(error)):
@@ -70,21 +67,6 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             stderr.print(str(stop), markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-def _is_stdout_closed() -> bool:
-    """Whether nobody reads stdout any more."""
-    try:
-        sys.stdout.flush()  # of which a failed write has left something, unless Python runs unbuffered
-        if sys.platform == "win32":
-            return False
-        poll = select.poll()
-        poll.register(sys.stdout, select.POLLOUT)
-        return any(event & select.POLLERR for _, event in poll.poll(0))
-    except BrokenPipeError:
-        return True
-    except OSError:  # stdout is no file
-        return False
 
 
 app = typer.Typer(

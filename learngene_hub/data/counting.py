@@ -29,7 +29,10 @@ def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tupl
     names: dict[str, None] = {}
     with opened(source, reporter) as parts:
         for part in parts:
-            named = part.class_names or sorted({name for name in part.classes() if name is not None}, key=_by_number)
+            named = part.class_names or sorted(
+                {name for name in part.classes() if name is not None},
+                key=lambda name: (int(name), "") if name.isdecimal() else (-1, name),
+            )
             names |= dict.fromkeys(named)
     return tuple(names)
 
@@ -96,7 +99,3 @@ def is_at_hand(source: DataSource) -> bool:
         DataError: the source is a path, and nothing is there.
     """
     return source.preset == GLYPHS or local_path(source) is not None
-
-
-def _by_number(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (-1, name)

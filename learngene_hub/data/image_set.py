@@ -49,24 +49,6 @@ class ImageSet:
         """Number of images."""
         return len(self.images)
 
-    def select(self, names: Sequence[str]) -> "ImageSet":
-        """The images of some classes, in their present order, labelled by position in `names`.
-
-        Args:
-            names: class names of this set, each at most once; their order is that of the new labels.
-
-        Raises:
-            DataError: a name is unknown or given twice.
-        """
-        if unknown := [name for name in names if name not in self.class_names]:
-            raise DataError(f"No such class: {shorten(unknown)}. This set has {shorten(self.class_names)}")
-        new_label = torch.full((self.num_classes,), -1, dtype=torch.int64)
-        for label, name in enumerate(names):
-            new_label[self.class_names.index(name)] = label
-        labels = new_label[self.labels]  # (n,), -1 where the class is not wanted
-        kept = labels >= 0
-        return ImageSet(self.images[kept], labels[kept], tuple(names))
-
 
 @dataclass(frozen=True)
 class Normalisation:

@@ -33,9 +33,7 @@ _NAMED = 3  # corrupt images named in a message
 _LOGS = LoggingReporter()
 
 
-def load_classes(
-    source: DataSource, names: Sequence[str], *, cache_dir: Path | None = None, reporter: Reporter = _LOGS
-) -> ImageSet:
+def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter = _LOGS) -> ImageSet:
     """The images of some classes, from the cache or decoded now.
 
     A data set of the Hub without a revision is not looked up again once it is cached. Where the cache cannot be
@@ -44,7 +42,6 @@ def load_classes(
     Args:
         source: where the images come from.
         names: classes to load, each at most once; their order is that of the labels.
-        cache_dir: where decoded images are kept; None: `cache_folder()`.
         reporter: told about progress, how large a data set of the Hub is before it is fetched, and about corrupt images
             that are skipped, also those of the cache; the default logs all but progress.
 
@@ -56,7 +53,7 @@ def load_classes(
             `source.on_corrupt` is "refuse".
     """
     refuse_repeated(names, "The list of classes to load")
-    store = image_store(cache_folder() if cache_dir is None else cache_dir, reporter)
+    store = image_store(cache_folder(), reporter)
     with reporter.task("reading images", None):
         decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
     if decoded.left_out:
@@ -104,7 +101,8 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         wanted = _wanted(parts, names, source)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # position in `wanted` -> where and why
-        with reporter.task("decoding", len(wanted), "images") as bar, ThreadPoolExecutor(_threads()) as pool:
+        threads = min(8, os.cpu_count() or 1)
+        with reporter.task("decoding", len(wanted), "images") as bar, ThreadPoolExecutor(threads) as pool:
             for homes, positions, cells in _encoded(parts, wanted):
                 chunks = [cells[start : start + _CHUNK] for start in range(0, len(cells), _CHUNK)]
                 done = pool.map(partial(_attempt_each, size=source.image_size, homes=homes), chunks)
@@ -207,10 +205,6 @@ def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> N
             f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows those it has; "
             "`learngene evaluate` judges on other classes with --protocol transfer --target"
         )
-
-
-def _threads() -> int:
-    return min(8, os.cpu_count() or 1)
 
 
 def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:

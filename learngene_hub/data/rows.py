@@ -192,7 +192,10 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     suffixes = image_suffixes()
     images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
     if all(file.parent == Path() for file in images):
-        raise no_class_folders(path)
+        raise DataError(
+            f"{path}: expected one folder of images per class, found files outside of any; put them into folders of "
+            "their classes, or give the folder above"
+        )
     for folder in {path / file.parent for file in images} - {path}:
         above.setdefault(folder.name, set()).add(folder.parent)
     for name, parents in sorted(above.items()):
@@ -207,14 +210,6 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
             f"{path}: images lie at two depths, such as {shallow} and {deep}; put all of a class directly into its "
             "folder, and the folders of all classes beside each other, or all of them into train/, where there is test/"
         )
-
-
-def no_class_folders(path: Path) -> DataError:
-    """What is said where all files lie in `path` itself."""
-    return DataError(
-        f"{path}: expected one folder of images per class, found files outside of any; put them into folders of their "
-        "classes, or give the folder above"
-    )
 
 
 def _labels(path: Path, kind: str) -> dict[str, bool]:

@@ -73,9 +73,7 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
 def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
         name, located = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
-        # its tensors may be others than were loaded
-        if located is None or not gene.lies_in(located.folder, located.files):
-            gene = replace(gene, config=signed(gene.tensors, gene.config))
+        gene = replace(gene, config=signed(gene.tensors, gene.config))  # its tensors may be others than were loaded
     else:
         name, located = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
         gene = Learngene.load(located)

@@ -80,7 +80,6 @@ MOST_WEIGHTS = 2 * 10**9  # bytes
 BESIDE = (CLASSES_NAME, RECORD_NAME, CONFUSION_NAME, CURVES_NAME, CARD_NAME)
 MOST = {CONFIG_NAME: MOST_CONFIG, WEIGHTS_NAME: MOST_WEIGHTS} | dict.fromkeys(BESIDE, MOST_BESIDE)
 LOCAL = '"local-dir:.", pretrained=True).eval()  # the path of this folder'
-PREDICT = "learngene predict . photo.jpg"
 _CREATE = re.compile(rf'{re.escape(LOCAL)}|"hf-hub:[^"]*", pretrained=True\)\.eval\(\)')
 _PREDICT = re.compile(r"(hf download \S+ --local-dir \S+\n)?learngene predict \S+ photo\.jpg")
 

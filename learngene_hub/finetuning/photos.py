@@ -26,10 +26,9 @@ from learngene_hub.data import (
     typical_side,
 )
 from learngene_hub.data.counting import class_folders
-from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import ROLES, TABLE_FORMATS, no_class_folders, role_of
-from learngene_hub.data.source import local_path, opened
+from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
+from learngene_hub.data.source import opened
 from learngene_hub.hub.address import refuse_unknown_data
 from learngene_hub.networks import IMAGE_SIZES
 
@@ -310,42 +309,21 @@ def _source(path: str, photos: Photos, image_size: int) -> DataSource:
 
 def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     """Names of the classes, at least two, none of them an empty folder."""
-    folder = expanded(str(source.path))
-    if not folder.is_dir() or _has_tables(folder):
-        return _several(available_classes(source, reporter=reporter), source)
-    folders = _several([path.name for path in _folders(folder)], source)
-    _refuse_strays(folder)
-    names = available_classes(source, reporter=reporter)
-    if deeper := [name for name in names if name not in folders]:
+    names, folder = available_classes(source, reporter=reporter), expanded(str(source.path))
+    folders = [] if _has_tables(folder) else [path.name for path in _folders(folder)]
+    if folders and (deeper := [name for name in names if name not in folders]):
         raise DataError(
-            f"{folder}: images lie in subfolders of the classes, such as {deeper[0]!r}; put them into the classes"
+            f"{folder}: images lie in subfolders of the classes, such as {deeper[0]!r}; put them into the classes, or "
+            "give the folder that holds the classes"
         )
     if empty := [name for name in folders if name not in names]:
         raise DataError(f"{folder}: no images in {shorten(empty)}; add images, or remove these folders")
-    return names
-
-
-def _several(names: Sequence[str], source: DataSource) -> tuple[str, ...]:
     if len(names) < 2:
-        folder = local_path(source)
-        if not names and folder is not None and folder.is_dir() and any(map(Path.is_file, folder.iterdir())):
-            raise no_class_folders(folder)
         raise DataError(
             f"Expected images of 2 or more classes, in a folder each, found {len(names)} in {source.path}: "
             f"{shorten(names) or 'none'}"
         )
-    return tuple(names)
-
-
-def _refuse_strays(folder: Path) -> None:
-    """Images beside the class folders make all labels uncertain."""
-    suffixes = image_suffixes()
-    strays = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in suffixes and file.name[0] != ".")
-    if strays:
-        raise DataError(
-            f"{folder}: expected one folder of images a class, found images outside: {shorten(strays, 3)}; "
-            "move them into the folders of their classes"
-        )
+    return names
 
 
 def _has_tables(folder: Path) -> bool:

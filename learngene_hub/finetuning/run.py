@@ -1,13 +1,9 @@
 """`finetune`: a descendant of a gene, trained on a user's images, kept as a folder that timm loads."""
 
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +12,9 @@ import torch
 from torch import Tensor
 
 from learngene_hub import __version__
-from learngene_hub.core.errors import LearngeneError, RunError, StorageError
 from learngene_hub.core.files import check_room, claim_new, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data import Normalisation, cache_folder
+from learngene_hub.data import Normalisation
 from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
@@ -50,7 +45,7 @@ class FineTuned:
     """What came of a fine-tuning.
 
     Attributes:
-        folder: what was written; another one than was asked for where that could not be.
+        folder: what was written.
         network: what is kept, in eval mode, on the CPU, with `class_names` for outputs.
         record: the content of `finetune.json`.
     """
@@ -59,11 +54,6 @@ class FineTuned:
     network: LearngeneNetwork
     class_names: tuple[str, ...]
     record: Mapping[str, Any]
-
-    @property
-    def accuracy(self) -> float:
-        """Top-1 accuracy on the validation images, in [0, 1]."""
-        return float(self.record["learngene"]["val_accuracy"])
 
     @property
     def comparison(self) -> str | None:
@@ -112,7 +102,7 @@ def finetune(
         InheritanceError: the gene does not fit into the network, which is narrower than it, for instance.
         LearngeneError: training diverged, or there is no such device.
         RunError: `out` is not empty, or another process is about to fill it.
-        StorageError: the disk of `out` has no room. One that fills up meanwhile costs nothing: see `FineTuned.folder`.
+        StorageError: the disk of `out` has no room, which is looked for before the training; or it cannot be written.
     """
     folder = Path(out)
     check_can_draw()
@@ -158,33 +148,9 @@ def _finetune(
         "seconds": round(time.monotonic() - began, 1),
         "versions": {"learngene-hub": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
-    write = partial(write_folder, network=network, class_names=parts.train.class_names, record=record)
     with reporter.task(f"writing {folder}", None):
-        folder = _written_somewhere(folder, write, reporter)
+        write_folder(folder, network, class_names=parts.train.class_names, record=record)
     return FineTuned(folder, network, parts.train.class_names, record)
-
-
-def _written_somewhere(folder: Path, write: Callable[[Path], None], reporter: Reporter) -> Path:
-    """Where `write` has written: `folder`, or, where that cannot be, a new one in another place, which is told.
-
-    Raises:
-        StorageError: nowhere.
-    """
-    try:
-        write(folder)
-    except (StorageError, RunError) as error:
-        for other in (tempfile.gettempdir, cache_folder):
-            with suppress(LearngeneError, OSError):
-                Path(other()).mkdir(parents=True, exist_ok=True)
-                with ExitStack() as stack:
-                    home = Path(tempfile.mkdtemp(prefix="learngene-", dir=other()))
-                    stack.callback(shutil.rmtree, home, ignore_errors=True)
-                    write(elsewhere := home / folder.resolve().name)
-                    stack.pop_all()
-                reporter.warn(f"{error}. The trained network is in {elsewhere} instead: move it from there")
-                return elsewhere
-        raise
-    return folder
 
 
 @dataclass(frozen=True, eq=False)

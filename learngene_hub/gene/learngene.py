@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from torch import Tensor
 
 from learngene_hub.core.errors import GeneFileError
 from learngene_hub.core.files import written
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import Files, read_beside, read_gene, write_gene
+from learngene_hub.gene.folder import read_beside, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.genome.genome import Genome
@@ -96,15 +95,6 @@ class Learngene:
         write_gene(folder, self.tensors, self.config)
         return folder
 
-    def lies_in(self, folder: Path, files: Files | None = None) -> bool:
-        """Whether `folder`, or its `files` if they were read already, are this very gene: config and tensors equal."""
-        try:
-            tensors, config = read_gene(folder, files)
-        except GeneFileError:
-            return False
-        same = config == self.config and tensors.keys() == self.tensors.keys()
-        return same and all(torch.equal(tensor, self.tensors[name]) for name, tensor in tensors.items())
-
     def push_to_hub(
         self,
         repo_id: str,
@@ -151,6 +141,10 @@ class Learngene:
         if self.place is None:
             return
         home = with_files(self.place)
-        if self.lies_in(home.folder, home.files):
+        try:
+            is_that = read_config(home.folder, home.files) == read_config(folder)
+        except GeneFileError:
+            return
+        if is_that:
             for name, content in read_beside(home.folder, home.files).items():
                 (folder / name).write_bytes(content)

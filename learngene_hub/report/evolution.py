@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
@@ -13,20 +12,6 @@ from learngene_hub.report.plots import draw_evolution, draw_search, svg_address
 
 EVOLUTION_NAME = "evolution.html"
 _SCRIPT = "evolution.js"
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One generation in the table: its number from 1, counts of individuals, fitness in [0, 1], and its own cost."""
-
-    generation: int
-    born: int
-    survived: int
-    failed: int
-    best: float
-    mean: float
-    images: int
-    seconds: float
 
 
 def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
@@ -76,20 +61,21 @@ def _search_words(search: Record) -> str:
     )
 
 
-def _generations(rows: Sequence[Record]) -> list[Generation]:
+def _generations(rows: Sequence[Record]) -> list[dict[str, float]]:
+    """The table: number from 1, counts of individuals, fitness in [0, 1], and the cost of that generation alone."""
     search = rows[0].get("search") or {"images": 0, "seconds": 0.0}
     before = [(search["images"], search["seconds"]), *((row["images"], row["seconds"]) for row in rows)]
     return [
-        Generation(
-            generation=row["generation"] + 1,
-            born=len(row["individuals"]),
-            survived=sum(record["survived"] for record in row["individuals"]),
-            failed=row["failed"],
-            best=row["best"],
-            mean=row["mean"],
-            images=row["images"] - images,
-            seconds=row["seconds"] - seconds,
-        )
+        {
+            "generation": row["generation"] + 1,
+            "born": len(row["individuals"]),
+            "survived": sum(record["survived"] for record in row["individuals"]),
+            "failed": row["failed"],
+            "best": row["best"],
+            "mean": row["mean"],
+            "images": row["images"] - images,
+            "seconds": row["seconds"] - seconds,
+        }
         for row, (images, seconds) in zip(rows, before[:-1], strict=True)
     ]
 
@@ -122,19 +108,12 @@ def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
     fate = f"individual{'s' if len(individuals) > 1 else ''} in {numbers.count(len(rows))} "
     fate += f"generation{'s' if len(rows) > 1 else ''}, {numbers.count(survived)} survived"
     seconds = max(rows[-1]["seconds"], 0.001)  # what is rounded to
+    speed = f"{numbers.count(rows[-1]['images'] / seconds)} images per second; {rows[-1]['engine']['place']}"
+    if retried := sum(row["engine"]["retried"] for row in rows):
+        speed += f"; work of lost workers done again {numbers.count(retried)} times"
     return [
         (f"{numbers.percent(_find(rows, chosen)[0]['fitness'])} %", "fitness of the learngene"),
         (numbers.count(len(individuals)), fate + (f", {numbers.count(failed)} failed" if failed else "")),
         (numbers.count(rows[-1]["images"]), "training images, those of critics included"),
-        (
-            f"{numbers.seconds(seconds)} s",
-            f"{numbers.count(rows[-1]['images'] / seconds)} images per second{_workers(rows)}",
-        ),
+        (f"{numbers.seconds(seconds)} s", speed),
     ]
-
-
-def _workers(rows: Sequence[Record]) -> str:
-    """Who trained."""
-    retried = sum(row["engine"]["retried"] for row in rows)
-    again = f"; work of lost workers done again {numbers.count(retried)} times" if retried else ""
-    return f"; {rows[-1]['engine']['place']}{again}"

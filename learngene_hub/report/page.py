@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from learngene_hub.core.plain_text import printable
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import find, is_learngene, lead_over, measure_words, ranked, rivals, standing, sweeps
 from learngene_hub.report.plots import draw_curves, draw_starts, draw_sweep, svg_address, write_png
-from learngene_hub.report.results import PROTOTYPE, SCRATCH, DescendantResult, Results, StartResult, Summary
+from learngene_hub.report.results import PROTOTYPE, SCRATCH, DescendantResult, Results
 from learngene_hub.report.sentences import constants, headline, limits, network_words, rates_at_the_edge
 
 REPORT_NAME = "report.html"
@@ -25,18 +24,6 @@ _NUMBERS = (
     *(numbers.percent, numbers.accuracy, numbers.points),
     *(numbers.rate, numbers.count, numbers.flops, numbers.seconds),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """A start in the table: `standing` tells on which side of it the first learngene is."""
-
-    start: StartResult
-    is_gene: bool
-    value: Summary
-    gain: Summary | None
-    lead: Summary | None
-    standing: str
 
 
 def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Path:
@@ -53,7 +40,8 @@ def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Pa
     Raises:
         LearngeneError: matplotlib is not installed.
     """
-    first, title = results.descendants[0], _picture_title(results)
+    first, tasks = results.descendants[0], f"{results.tasks} task{'' if results.tasks == 1 else 's'}"
+    title = f"{results.data}, {results.judged_by}, {tasks}\n{results.setting}"
     write_png(draw_starts(first, results.headline, title=title), folder / COMPARISON_NAME)
     if _has_curves(results):
         write_png(draw_curves(first, results.steps, title=title), folder / CURVES_NAME)
@@ -115,11 +103,6 @@ def _has_curves(results: Results) -> bool:
     return len(steps) > 1 and any(steps <= start.measures.keys() for start in results.descendants[0].starts)
 
 
-def _picture_title(results: Results) -> str:
-    tasks = f"{results.tasks} task{'' if results.tasks == 1 else 's'}"
-    return f"{results.data}, {results.judged_by}, {tasks}\n{results.setting}"
-
-
 def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[tuple[str, str]]:
     """Figures for the top of the page, each with what it says."""
     mine, measure = find(descendant, gene), results.headline
@@ -134,13 +117,19 @@ def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[tu
     return [*tiles, (f"{numbers.percent(mine.inherited)} %", "of the parameters are inherited")]
 
 
-def _rows(descendant: DescendantResult, measure: str) -> list[Row]:
-    rows = []
-    for start in ranked(descendant, measure):
-        gain, lead = start.gain.get(measure), start.lead.get(measure)
-        side = standing(lead) if lead else ""
-        rows.append(Row(start, is_learngene(start.start), start.measures[measure], gain, lead, side))
-    return rows
+def _rows(descendant: DescendantResult, measure: str) -> list[dict[str, Any]]:
+    """The starts in the table: `standing` tells on which side of it the first learngene is."""
+    return [
+        {
+            "start": start,
+            "is_gene": is_learngene(start.start),
+            "value": start.measures[measure],
+            "gain": start.gain.get(measure),
+            "lead": (lead := start.lead.get(measure)),
+            "standing": standing(lead) if lead else "",
+        }
+        for start in ranked(descendant, measure)
+    ]
 
 
 @cache

@@ -203,7 +203,8 @@ def _read(folder: Path, cases: int = 2) -> bool:
     """All images of a source; whatever is damaged is left out, or refused."""
     source = DataSource(None, str(folder), SIZE, on_corrupt="skip")
     names = available_classes(source)
-    images = load_classes(source, names, cache_dir=folder.parent / "cache")
+    os.environ["LEARNGENE_CACHE"] = str(folder.parent / "cache")
+    images = load_classes(source, names)
     return len(images) >= 1 and images.images.shape[1:] == (3, SIZE, SIZE)
 
 

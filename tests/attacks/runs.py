@@ -181,7 +181,8 @@ def _images(rng: random.Random, folder: Path) -> Callable[[], object]:
 
 
 def _load(photos: Path, cache: Path) -> torch.Tensor:
-    return load_classes(DataSource(None, str(photos), 8), ["a", "b"], cache_dir=cache).images
+    os.environ["LEARNGENE_CACHE"] = str(cache)
+    return load_classes(DataSource(None, str(photos), 8), ["a", "b"]).images
 
 
 def _other_pixels(rng: random.Random, content: bytes) -> bytes:

@@ -89,19 +89,6 @@ def test_a_reader_who_has_seen_enough_is_no_failure(unbuffered):
     assert done.stderr == ""
 
 
-def test_a_broken_pipe_of_something_else_is_an_error():
-    code = (
-        "import sys; sys.argv = ['learngene', 'recipes', 'show', 'demo']\n"
-        "from learngene_hub.cli.main import main\n"
-        "from learngene_hub.recipe.recipe import Recipe\n"
-        "def fail(*_): raise BrokenPipeError(32, 'the pipe of a worker')\n"
-        "Recipe.from_file = fail\n"
-        "main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: [Errno 32] the pipe of a worker\n")
-
-
 def test_a_command_does_not_linger_over_what_it_imported():
     code = (
         "import sys, gc, atexit; sys.argv = ['learngene', 'recipes', 'list', '--json']\n"

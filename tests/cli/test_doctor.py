@@ -28,9 +28,17 @@ def test_everything_a_bug_report_needs_is_there():
     checks = {one.check: one.found for one in doctor.examine(DEAD)}
     assert checks["learngene-hub"] == __version__
     assert torch.__version__.startswith(checks["torch"])  # which may go on with +cpu
-    assert {"python", "timm", "huggingface_hub", "safetensors", "extra evolve", "device", "precision"} <= checks.keys()
+    assert {
+        "python",
+        "timm",
+        "huggingface_hub",
+        "safetensors",
+        "matplotlib",
+        "ray",
+        "device",
+        "precision",
+    } <= checks.keys()
     assert {"threads", "cache", "cache of the Hub", "Hub", "token"} <= checks.keys()
-    assert "matplotlib" in checks["extra evolve"]
     assert checks["threads"] == "1 (OMP_NUM_THREADS=1)"
     assert "GB free" in checks["cache"]
     assert processor_name() in checks["device"]
@@ -123,7 +131,7 @@ def test_nothing_personal_is_shown(monkeypatch, tmp_path):
 def test_a_missing_package_is_named_with_what_to_do(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: None)
     assert found("timm").fault == 'learngene-hub needs it: pip install "learngene-hub"'
-    assert found("extra evolve").found == 'not installed: pip install "learngene-hub[evolve]"'
+    assert found("datasets").found == 'not installed: pip install "learngene-hub[evolve]"'
 
 
 def test_the_command_prints_one_line_a_check_and_exits_0():

@@ -126,12 +126,11 @@ def test_whoever_may_read_what_an_entry_says_may_read_its_images(folder, tmp_pat
 
 
 def test_what_a_kill_left_of_an_entry_goes_with_the_next(folder, tmp_path):
-    cache = tmp_path / "cache"
-    load_classes(local(folder), ["ant"], cache_dir=cache)
-    place = entry(cache)
+    load_classes(local(folder), ["ant"])
+    place = entry(tmp_path / "cache")
     shutil.rmtree(place)
     (place.parent / f".{place.name}.abcd1234.tmp").mkdir()
-    load_classes(local(folder), ["ant"], cache_dir=cache)
+    load_classes(local(folder), ["ant"])
     assert {path.name for path in place.parent.iterdir()} == {place.name, f"{place.name}.lock"}
 
 
@@ -149,9 +148,9 @@ def test_images_that_another_process_is_decoding_are_waited_for(folder, tmp_path
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(folder, tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "cache").write_text("in the way")
     listener = Listener()
-    loaded = load_classes(local(folder), ["bee"], cache_dir=tmp_path / "file" / "cache", reporter=listener)
+    loaded = load_classes(local(folder), ["bee"], reporter=listener)
     assert len(loaded) == 2
     assert len(listener.warnings) == 1
     assert "Set LEARNGENE_CACHE" in listener.warnings[0]

@@ -18,30 +18,6 @@ def numbered(count: int = 6, size: int = 4) -> ImageSet:
     return ImageSet(images, torch.arange(count) % len(NAMES), NAMES)
 
 
-def test_selecting_renumbers_labels_in_the_given_order():
-    chosen = numbered().select(["cat", "ant"])
-    assert chosen.class_names == ("cat", "ant")
-    assert chosen.images[:, 0, 0, 0].tolist() == [0, 2, 3, 5]
-    assert chosen.labels.tolist() == [1, 0, 1, 0]
-
-
-def test_selecting_all_gives_back_the_same_set():
-    whole = numbered()
-    again = whole.select(NAMES)
-    assert torch.equal(again.images, whole.images)
-    assert torch.equal(again.labels, whole.labels)
-
-
-def test_selecting_an_unknown_class_names_it_and_the_known_ones():
-    with pytest.raises(DataError, match=r"No such class: 'dog'\. This set has 'ant', 'bee', 'cat'"):
-        numbered().select(["ant", "dog"])
-
-
-def test_selecting_a_class_twice_is_refused():
-    with pytest.raises(DataError, match="more than once: 'ant'"):
-        numbered().select(["ant", "ant"])
-
-
 def test_a_set_knows_its_sizes():
     whole = numbered(6, size=5)
     assert (len(whole), whole.num_classes, whole.image_size) == (6, 3, 5)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from learngene_hub import from_learngene
 from learngene_hub.cli.main import app
 from learngene_hub.finetuning import folder as finetuned_folder
-from learngene_hub.finetuning.folder import LOCAL, PREDICT, RECORD_NAME
+from learngene_hub.finetuning.folder import LOCAL, RECORD_NAME
 from learngene_hub.networks import save_timm_folder
 
 REPO = "owner/gene"
@@ -39,7 +39,8 @@ def tuned(tiny_run, tmp_path):
     save_timm_folder(from_learngene(tiny_run, num_classes=2), folder, class_names=["cat", "dog"])
     (folder / RECORD_NAME).write_text("{}")
     (folder / "README.md").write_text(
-        f"---\nlibrary_name: timm\ntags: [timm, learngene]\n---\n{PREDICT}\nmodel = timm.create_model({LOCAL}\n"
+        "---\nlibrary_name: timm\ntags: [timm, learngene]\n---\nlearngene predict . photo.jpg\n"
+        f"model = timm.create_model({LOCAL}\n"
     )
     return folder
 

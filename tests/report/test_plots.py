@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import pytest
 from results_examples import example
 
@@ -14,7 +12,6 @@ from learngene_hub.report.plots import (
     draw_training,
     write_png,
 )
-from learngene_hub.report.plots.evaluation import spread
 
 pytestmark = pytest.mark.drawn
 
@@ -115,21 +112,6 @@ def test_a_sweep_is_drawn_one_row_for_widths_and_one_for_depths():
     assert [[line.get_label() for line in one.lines] for one in axes[1::2]] == 2 * [
         ["learngene:a", "learngene:b", "scratch"]
     ]
-
-
-def test_a_sweep_of_one_network_is_refused():
-    with pytest.raises(LearngeneError, match="expected descendants that differ in width or depth alone, found 1"):
-        draw_sweep(example())
-
-
-def test_labels_keep_their_order_and_their_distance_and_stay_inside():
-    places = {"a": 50.0, "b": 49.0, "c": 98.0, "d": 99.0, "e": 10.0}
-    found = spread(places, gap=8, high=100)
-    ordered = sorted(found, key=found.__getitem__)
-    assert ordered == ["e", "b", "a", "c", "d"]
-    assert all(found[above] - found[below] >= 8 - 1e-9 for below, above in pairwise(ordered))
-    assert found["e"] == 10.0
-    assert all(4 <= place <= 96 for place in found.values())
 
 
 def test_names_in_any_script_are_drawn_without_a_warning(tmp_path, monkeypatch):

@@ -1,9 +1,8 @@
 """The pictures of an evaluation: all starts beside each other, learning curves, sweeps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from learngene_hub.core.errors import LearngeneError
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import Sweep, is_learngene, measure_words, ranked, sweeps
 from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCRATCH_COLOUR = "#475569"
-_GENE_MARKERS = "osD^v"  # several genes have the same colour
+_MARKERS = "osD^vPX"  # several genes have the same colour; baselines repeat one after ten
 _LONGEST_NAME = 28
 
 
@@ -54,17 +53,13 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], *, title: st
         title: above the picture.
     """
     figure, (axes,) = new_figure(width=6.8, height=4.4)
-    lines = {
-        start.start: [start.measures[str(step)] for step in steps]
-        for start in descendant.starts
-        if all(str(step) in start.measures for step in steps)
-    }
-    for start, values in lines.items():
-        _line(axes, start, steps, values)
+    for start in ranked(descendant, str(steps[-1])):
+        if all(str(step) in start.measures for step in steps):
+            _line(axes, start.start, steps, [start.measures[str(step)] for step in steps])
     _set_ticks(axes, steps)
     axes.set(xlabel="training steps", ylabel="accuracy, %")
     axes.set_title(plain(title), fontsize=10)
-    _label_ends(axes, {start: 100 * values[-1].mean for start, values in lines.items()}, steps[-1])
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -72,47 +67,16 @@ def draw_sweep(results: Results, *, title: str = "") -> "Figure":
     """Gain of the learngenes over scratch, and the accuracies of both, against width and depth; one row a sweep.
 
     Args:
-        results: of several descendants.
+        results: of several descendants, some of which differ in width alone or in depth alone.
         title: above the picture.
-
-    Raises:
-        LearngeneError: no two descendants differ in width alone or in depth alone.
     """
     rows = sweeps(results)
-    if not rows:
-        raise LearngeneError(
-            f"expected descendants that differ in width or depth alone, found {len(results.descendants)} that do not; "
-            "nothing to draw a sweep of"
-        )
     figure, panels = new_figure(8.0, 0.5 + 3.2 * len(rows), rows=len(rows), columns=2)
     for sweep, gains, accuracies in zip(rows, panels[::2], panels[1::2], strict=True):
         _draw_gains(gains, sweep, results.headline)
         _draw_accuracies(accuracies, sweep, results.headline)
     figure.suptitle(plain(title), fontsize=10)
     return figure
-
-
-def spread(heights: Mapping[str, float], *, gap: float, high: float) -> dict[str, float]:
-    """Heights of labels between 0 and `high`, near the wanted ones, in their order and `gap` apart if there is room.
-
-    >>> spread({"a": 50, "b": 50}, gap=10, high=100)
-    {'a': 45.0, 'b': 55.0}
-    """
-    names = sorted(heights, key=heights.__getitem__)
-    gap = min(gap, high / max(1, len(names)))
-    groups: list[tuple[float, int]] = []  # middle and number of labels that touch each other
-    for name in names:
-        groups.append((_inside(heights[name], gap, high), 1))
-        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2 - 1e-9:
-            (middle, count), (before, more) = groups.pop(), groups.pop()
-            mean = (middle * count + before * more) / (count + more)
-            groups.append((_inside(mean, gap * (count + more), high), count + more))
-    spread_out = [middle + gap * (label - (count - 1) / 2) for middle, count in groups for label in range(count)]
-    return dict(zip(names, spread_out, strict=True))
-
-
-def _inside(middle: float, height: float, high: float) -> float:
-    return min(high - height / 2, max(height / 2, middle))
 
 
 def _draw_gains(axes: "Axes", sweep: Sweep, measure: str) -> None:
@@ -137,14 +101,15 @@ def _finish_sweep(axes: "Axes", sweep: Sweep, label: str) -> None:
 
 
 def _line(axes: "Axes", start: str, xs: Sequence[float], values: Sequence[Summary | None]) -> None:
-    """A line in percent with the band of its intervals; other starts than learngenes and scratch have thin ones."""
+    """A line in percent, of learngenes and scratch with the band of its intervals; other starts have thin ones."""
     points = [(x, value) for x, value in zip(xs, values, strict=True) if value is not None]
     if not points:
         return
     bold = is_learngene(start) or start == SCRATCH
     width, size, dashes = (2.2 if bold else 1.0), (5 if bold else 3), ("--" if start == SCRATCH else "-")
-    x, means, colour = [x for x, _ in points], [100 * value.mean for _, value in points], _colour(start)
-    marker = _GENE_MARKERS[len(axes.lines) % len(_GENE_MARKERS)] if is_learngene(start) else "o"
+    x, means = [x for x, _ in points], [100 * value.mean for _, value in points]
+    number = len(axes.lines)
+    colour, marker = (_colour(start) if bold else f"C{number}"), _MARKERS[number % len(_MARKERS)]
     axes.plot(x, means, marker=marker, ms=size, label=_short(start), color=colour, lw=width, ls=dashes)
     if bold:
         ends = [100 * (value.ci95 or 0.0) for _, value in points]
@@ -158,28 +123,6 @@ def _set_ticks(axes: "Axes", values: Sequence[float]) -> None:
         axes.set_xscale("log")
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
-
-
-def _label_ends(axes: "Axes", ends: Mapping[str, float], last: float) -> None:
-    """Names of the lines at their ends, moved apart where they would touch."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high)
-    fractions = {start: (end - low) / (high - low) for start, end in ends.items()}
-    for start, height in spread(fractions, gap=0.05, high=1.0).items():
-        weight = "bold" if is_learngene(start) or start == SCRATCH else "normal"
-        arrow = {"arrowstyle": "-", "color": OTHER_COLOUR, "lw": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 4}
-        axes.annotate(
-            _short(start),
-            (last, ends[start]),
-            xytext=(1.05, height),
-            xycoords="data",
-            textcoords="axes fraction",
-            va="center",
-            arrowprops=arrow,
-            fontsize=8,
-            color=_ink(start),
-            weight=weight,
-        )
 
 
 def _colour(start: str) -> str:
