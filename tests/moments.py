@@ -122,7 +122,8 @@ def kill_once(command: Command, place: Path, number: int, delay: float) -> bool:
     time.sleep(delay)
     os.kill(pid, number)
     status, by_hand = wait(pid), number == signal.SIGINT
-    assert status in {0, 130 if by_hand else -number}, f"exit status {status}: {said(place)}"
+    # matplotlib, whose callbacks go through C, may make a failure of its own of Ctrl-C: 1 instead of 130.
+    assert status in ({0, 1, 130} if by_hand else {0, -number}), f"exit status {status}: {said(place)}"
     check_sound(place)
     return status != 0
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from learngene_hub.core.errors import GeneFileError, asked, did_you_mean
+from learngene_hub.core.errors import GeneFileError, asked
 from learngene_hub.core.files import expanded, is_there, near_paths
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
@@ -20,6 +20,7 @@ PREFIX = "gtl/"  # of the genes that come with the package; `shipping` makes the
 FOLDER = Path(__file__).parent.parent / "genes"
 INDEX_NAME = "index.json"
 RUNS = "runs"  # where `learngene evolve` puts its folders
+RESERVED = (PREFIX, f"{RUNS}/")
 CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
 
 
@@ -52,12 +53,8 @@ def hub_address(name: str) -> Address:
         GeneFileError: such a name is none of a repository.
         HubError: it looks like one, but the Hub would not allow it.
     """
-    if name.startswith(PREFIX):
-        raise _not_shipped(name)
-    if name.startswith(f"{RUNS}/"):
-        raise _no_run(name)
-    if (address := parse_address(name)) is None:
-        raise _not_there(name)
+    if name.startswith(RESERVED) or (address := parse_address(name)) is None:
+        raise _unknown(name)
     return address
 
 
@@ -68,30 +65,14 @@ def hint(name: str) -> str:
     return asked(near) or (f"; nor is there such a folder in {path.parent}/" if is_there(path.parent) else "")
 
 
-def _not_there(name: str) -> GeneFileError:
+def _unknown(name: str) -> GeneFileError:
     named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_index()}
-    near = [named[close] for close in difflib.get_close_matches(name, named, n=1)]
-    if near := [*near_paths(name), *near_paths(Path(RUNS, name)), *near]:
-        return GeneFileError(f"{name:.200}: no such folder or gene{asked(near)}")
-    return GeneFileError(
-        f"{name:.200}: no such folder; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), named, n=1)
+    near = [*near_paths(name), *near_paths(Path(RUNS, name)), *(named[one] for one in close)]
+    meant = asked(near) or (
+        "; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
         f"or one of {', '.join(shipped_index())}"
     )
-
-
-def _not_shipped(name: str) -> GeneFileError:
-    if "@" in name:
-        return GeneFileError(f"{name}: genes of this package have no revisions; leave out what follows the @")
-    meant = did_you_mean(name, shipped_index()) or f", expected {' or '.join(shipped_index())};"
-    return GeneFileError(f"{name}: no gene of this package{meant} {_asks(name)}")
-
-
-def _no_run(name: str) -> GeneFileError:
-    near = near_paths(name)
-    meant = asked(near) or "; expected a run of `learngene evolve`"
-    asks = f"{'' if near else ';'} {_asks(name)}" if name.count("/") == 1 else ""
-    return GeneFileError(f"{name}: no such folder{meant}{asks}")
-
-
-def _asks(name: str) -> str:
-    return f"to ask the Hub, where anyone may own that account, write {HUB_PREFIX}{name}"
+    is_account = name.startswith(RESERVED) and name.count("/") == 1
+    on_hub = f" (to ask the Hub, where anyone may own that account: {HUB_PREFIX}{name})" if is_account else ""
+    return GeneFileError(f"{name:.200}: no such folder or gene{meant}{on_hub}")

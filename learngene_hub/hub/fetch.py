@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar, cast
@@ -34,8 +33,6 @@ TIME_VARIABLE, TIME_SECONDS = "LEARNGENE_MAX_DOWNLOAD_SECONDS", 300
 MOST_SECONDS = 1e6  # that a thread can be waited for on every system
 MOST_UNLISTED = 10**9  # bytes of a file of the cache whose size no listing tells
 LISTINGS = "learngene"  # folder of listings in that of a repository
-ABANDONED = 24 * 3600  # seconds since somebody wrote into a half-written file
-WRITABLE_BY_ALL = 0o002
 
 _T = TypeVar("_T")
 
@@ -79,8 +76,6 @@ def fetch(
         HubError: there is no such repository, revision or file; access is denied; the files are too large, or do not
             come whole; they cannot be kept.
     """
-    for folder in (options.cache, _home(address, options)):
-        _warn_of_others(folder)
     if options.is_offline:
         return _offline(address, required, wanted, options)
     at_hand = None if options.force_download else _at_hand(address, required, wanted, options)
@@ -223,13 +218,10 @@ def _complete(
     chosen = [listing.files[name] for name in (*required, *wanted) if name in listing.files]
     files = {} if options.force_download else _kept(address, [file.name for file in chosen], listing, options)
     folder, missing = _folder(address, options), [file for file in chosen if file.name not in files]
-    others = {} if options.force_download else _of_other_commits(folder.parent, missing)
-    check_download(address.repo_id, sum(file.size for file in missing if file.name not in others))
-    _sweep(folder)
+    check_download(address.repo_id, sum(file.size for file in missing))
     for file in missing:
-        content = others[file.name] if file.name in others else _fetched(address, file, options, until)
-        _keep(folder, file.name, content)
-        files[file.name] = content
+        files[file.name] = _fetched(address, file, options, until)
+        _keep(folder, file.name, files[file.name])
     _note(options, address, LISTINGS, f"{listing.commit}.json", listing.model_dump_json(by_alias=True))
     return Snapshot(folder, listing.commit, files)
 
@@ -260,18 +252,6 @@ def _kept(address: Address, names: Iterable[str], listing: Listing | None, optio
     return contents
 
 
-def _of_other_commits(snapshots: Path, files: Sequence[ListedFile]) -> dict[str, bytes]:
-    """Those of `files` that any commit of the repository has in the cache, byte for byte."""
-    contents = {}
-    for file in files:
-        for path in snapshots.glob(f"*/{file.name}"):
-            with suppress(OSError):
-                if path.stat().st_size == file.size and file.fits(content := read_file(path, most=file.size)):
-                    contents[file.name] = content
-                    break
-    return contents
-
-
 def _keep(folder: Path, name: str, content: bytes) -> None:
     """Put a file into the cache; a link of huggingface_hub in its place goes, what it leads to stays."""
     target = folder / name
@@ -282,26 +262,6 @@ def _keep(folder: Path, name: str, content: bytes) -> None:
         os.replace(staged, target)
     finally:
         staged.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written for this repository, if nobody wrote into it for a day."""
-    home = folder.parent.parent
-    for path in (*home.glob("blobs/*.incomplete"), *home.glob("snapshots/*/.*.tmp")):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-
-
-@cache
-def _warn_of_others(folder: Path) -> None:
-    """Warn, once for each `folder`, that others than its user can change what is in it."""
-    with suppress(OSError):
-        status = folder.stat()
-        if os.name == "posix" and (status.st_mode & WRITABLE_BY_ALL or status.st_uid not in {os.geteuid(), 0}):
-            who = "anybody can write" if status.st_mode & WRITABLE_BY_ALL else "belongs to another user"
-            warning = f"{folder}: a cache that {who}: what lies there may be altered; set cache_dir or HF_HUB_CACHE"
-            warnings.warn(warning, LearngeneWarning, stacklevel=3)
 
 
 def _branch(address: Address) -> str:

@@ -79,7 +79,11 @@ class RayEngine:
     @contextmanager
     def _connected(self, ray: ModuleType) -> Iterator[None]:
         if ray.is_initialized():  # by whoever called us, who may go on with it
-            _check_same(ray, self.address)
+            if self.address is not None:  # it can have one cluster only
+                raise EngineError(
+                    f"address {self.address}: this process uses Ray already; leave the address out to use that "
+                    "cluster, or call ray.shutdown() before"
+                )
             yield
             return
         if self.address is None:
@@ -141,32 +145,6 @@ def _init(ray: ModuleType, **options: Any) -> None:  # noqa: ANN401
         raise EngineError(
             f"Ray cannot be used at the address {options['address']}: {' '.join(str(error).split())}"
         ) from error
-
-
-def _check_same(ray: ModuleType, address: str | None) -> None:
-    """Do nothing, unless this process uses Ray at another address.
-
-    Raises:
-        EngineError: it does, and can have one cluster only.
-    """
-    used = ray.get_runtime_context().gcs_address
-    if address is not None and not _may_be_same(address, used):
-        raise EngineError(
-            f"address {address}: this process uses Ray at {used} already; leave the address out to use that cluster, "
-            "or call ray.shutdown() before"
-        )
-
-
-def _may_be_same(address: str, used: str) -> bool:
-    """Whether `address` can stand for the cluster at `used`: a proxy tells nothing, and names have many spellings."""
-    if address.startswith("ray://"):
-        return True
-    (host, _, port), (used_host, _, used_port) = address.rpartition(":"), used.rpartition(":")
-    try:
-        ip = socket.gethostbyname(host)
-    except OSError:
-        return False
-    return port == used_port and (ip == used_host or ip.startswith("127."))
 
 
 def _check_answers(address: str) -> None:

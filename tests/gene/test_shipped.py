@@ -98,7 +98,7 @@ def test_list_shows_the_shipped_genes_with_no_network():
 
 
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one():
-    with pytest.raises(GeneFileError, match=f"no gene of this package; did you mean `{NAMES[0]}`"):
+    with pytest.raises(GeneFileError, match=f"no such folder or gene; did you mean `{NAMES[0]}`"):
         from_learngene(NAMES[0][:-1], num_classes=5)
 
 

@@ -1,7 +1,6 @@
 """What the cache holds: files of huggingface_hub, of older versions and of others; and what is believed of them."""
 
 import json
-import os
 import shutil
 import warnings
 
@@ -14,7 +13,7 @@ from typer.testing import CliRunner
 
 from learngene_hub.cli.console import show_warnings_as_lines
 from learngene_hub.cli.main import app
-from learngene_hub.core.errors import HubError, LearngeneWarning, RunError
+from learngene_hub.core.errors import HubError, RunError
 from learngene_hub.core.files import read_file
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evolution.page import write_page
@@ -103,59 +102,12 @@ def test_a_listing_whose_hashes_are_damaged_costs_one_request_and_is_not_believe
     load(local_files_only=True)
 
 
-def test_only_what_a_new_commit_changed_is_fetched(hub, push, load):
-    push()
-    load()
-    hub.put(REPO, {"README.md": b"---\nlibrary_name: learngene\n---\nOther words.\n"})
-    hub.requests.clear()
-    load()
-    fetched = [one.path.rsplit("/", 1)[-1] for one in asked(hub) if one.method == "GET" and "/resolve/" in one.path]
-    assert fetched == ["README.md"]
-
-
 def test_the_tools_of_huggingface_hub_read_the_cache(push, load, options):
     commit = push().commit
     load()
     found = scan_cache_dir(options.cache)
     assert not found.warnings
     assert [revision.commit_hash for repo in found.repos for revision in repo.revisions] == [commit]
-
-
-def test_what_killed_processes_left_of_this_repository_is_removed_once_it_is_old(push, load, options, home):
-    push()
-    other = options.cache / "models--owner--other/blobs/1.2.incomplete"
-    old, new, staged = (
-        home / "blobs/1.2.incomplete",
-        home / "blobs/3.4.incomplete",
-        home / "snapshots/a/.x.12345678.tmp",
-    )
-    for path in (other, old, new, staged):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    for path in (other, old, staged):
-        os.utime(path, (0, 0))
-    load()
-    assert [path.exists() for path in (other, new, old, staged)] == [True, True, False, False]
-
-
-def test_a_cache_that_others_can_write_is_told_once(push, load, options):
-    push()
-    options.cache.mkdir()
-    options.cache.chmod(0o777)
-    with pytest.warns(LearngeneWarning, match=r"cache: a cache that anybody can write: what lies there may be altered"):
-        load()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        load()
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_cache_of_another_user_is_told(push, load, options):
-    push()
-    options.cache.mkdir()
-    os.chown(options.cache, 12345, 12345)
-    with pytest.warns(LearngeneWarning, match="a cache that belongs to another user"):
-        load()
 
 
 @pytest.mark.xet

@@ -164,7 +164,9 @@ def test_a_mistyped_folder_is_answered_with_the_right_one(run):
     assert err.startswith("error: genes/photo: no such repository")
     assert "did you mean `genes/photos`?" in err
     assert "nor is there such a folder in genes/" in run("verify", "genes/other-thing")[2]
-    told = "no such folder; did you mean `runs/demo`? to ask the Hub, where anyone may own that account, write hf-hub:"
+    told = (
+        "no such folder or gene; did you mean `runs/demo`? (to ask the Hub, where anyone may own that account: hf-hub:"
+    )
     assert f"error: runs/dmeo: {told}" in run("verify", "runs/dmeo")[2]
 
 

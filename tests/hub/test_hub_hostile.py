@@ -13,7 +13,6 @@ from huggingface_hub.utils import _detect_agent
 from learngene_hub import list_learngenes
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
 from learngene_hub.hub import client as client_module
-from learngene_hub.hub import search
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 PAUSE = client_module._pause
@@ -88,7 +87,7 @@ def test_an_odd_answer_to_a_commit_is_named(push, answers, body):
         push()
 
 
-@pytest.mark.parametrize("body", [None, {"error": 1}, [1], [{}], [{"id": 7}], [{"id": "a/b", "downloads": "many"}]])
+@pytest.mark.parametrize("body", [None, {"error": 1}, [1], [{}]])
 def test_an_odd_list_of_repositories_is_named(hub, answers, body):
     answers("GET", "/api/models", body)
     with pytest.raises(HubError, match=r"^the list of repositories: http\S+ does not answer like a Hub"):
@@ -104,17 +103,6 @@ def test_a_server_that_answers_everything_with_a_list_is_named(hub, push, load, 
         (tmp_path / "harnesses.json").unlink(missing_ok=True)
         with pytest.raises(HubError, match="does not answer like a Hub: check HF_ENDPOINT"):
             attempt()
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_list_of_repositories_without_end_is_not_read_whole(storage, monkeypatch):
-    monkeypatch.setattr(search, "MOST_FOUND", 10**6)
-    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
-    endless = [head, *[b" " * 100_000] * 1000, b"[]"]
-    address, sent, _ = storage((endless, False), (endless, False))
-    with pytest.raises(HubError, match=r"^the list of repositories: http\S+ does not answer like a Hub"):
-        list_learngenes(hub=True, endpoint=address.removesuffix("/file"))
-    assert sum(sent) < 50e6  # of 100 MB; what the system had taken is not read
 
 
 @pytest.mark.parametrize("commit", ["../../../../x", "a" * 39, "A" * 40, ""])

@@ -215,7 +215,7 @@ def test_an_endpoint_that_is_no_address_is_named(load):
 
 def test_the_hub_is_not_asked_for_the_folder_of_a_run(hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(GeneFileError, match="no such folder; expected a run"):
+    with pytest.raises(GeneFileError, match="no such folder or gene; expected "):
         from_learngene("runs/demo", num_classes=3, endpoint=hub.url)
     assert hub.requests == []
     with pytest.raises(HubError, match="no such repository"):
