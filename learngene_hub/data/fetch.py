@@ -1,28 +1,40 @@
-"""A data set of the Hub at one commit: `datasets` says which of its files it needs, huggingface_hub fetches these."""
+"""A data set of the Hub at one commit: `datasets` says which of its files it needs, and huggingface_hub fetches these.
 
+huggingface_hub makes names of files of what the server answers. So every answer about a data set is checked before.
+"""
+
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
 from types import ModuleType
 from typing import Any
 
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub.file_download import HfFileMetadata
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from learngene_hub.core.downloads import LIMIT_MB, check_download, megabytes
 from learngene_hub.core.errors import DataError, HubError
-from learngene_hub.core.progress import Reporter, SilentReporter, Task
+from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.data.image_set import shorten
-from learngene_hub.hub.address import Address
+from learngene_hub.hub.address import COMMIT, Address
 from learngene_hub.hub.client import HubOptions, not_a_hub
 from learngene_hub.hub.fetch import begun, time_limit, within
 from learngene_hub.hub.listing import Listing, fetch_listing
 
 MOST_LISTING = 64 * 10**6  # bytes, of some 250,000 files
 DESCRIPTIONS = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # of a data set; what `datasets` reads first
+MOST_REPEATED = 2  # times their size that come of files whose answers are cut and begun anew
 WORKERS = 8  # files fetched at a time
+_HASH = re.compile(r"[0-9a-f]{32,64}")
+_RESOLVED = re.compile(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/")
+_ask = file_download.get_hf_file_metadata
+_lock, _inside = Lock(), list[str]()
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,8 @@ def _listed(address: Address, options: HubOptions, until: float) -> _Chosen:
 
 def _builder(datasets: ModuleType, chosen: _Chosen) -> Any:  # noqa: ANN401 - of an optional library
     """What `datasets` makes of the names and descriptions of the files; it asks the Hub for more of these."""
-    builder = datasets.load_dataset_builder(chosen.hub_id, revision=chosen.listing.commit)
+    with _names_checked(chosen.hub_id):
+        builder = datasets.load_dataset_builder(chosen.hub_id, revision=chosen.listing.commit)
     if builder.hash != chosen.listing.commit:  # `datasets` takes any commit of its cache where the Hub fails
         raise HubError(
             f"{chosen.address}: {chosen.options.site} does not give the commit {chosen.listing.commit[:12]} that it "
@@ -107,18 +120,44 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
 
     Raises:
         HubUnreachableError: this takes more than the limit, which is raised in proportion for large ones.
-        HubError: they are more than may be fetched at once, or one has another size than the Hub lists.
+        HubError: they are more than may be fetched at once, or more bytes come than the Hub lists.
     """
     size = _checked_size(chosen, names)
     seconds = time_limit() * max(1.0, size / (LIMIT_MB * 1e6))
-    paths, waiting, is_over = dict[str, str](), iter(names), Event()
+    paths, come, received, waiting, is_over = dict[str, str](), [0.0], [0.0], iter(names), Event()
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
-        watched = _watched(bar)
+
+        class Watched(tqdm):
+            """Hears from huggingface_hub of each piece that came, or by Xet, which cannot be stopped, was written."""
+
+            def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
+                super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]
+                self.may_stop = "bar_format" not in more  # as Xet's have
+
+            def update(self, n: float | None = 1) -> None:
+                with _lock:
+                    come[0] += n or 0  # less what is fetched once more from its begin
+                    received[0] += max(0.0, n or 0)
+                    bar.advance((n or 0) / 1e6)
+                if self.may_stop and (is_over.is_set() or come[0] > size or received[0] > MOST_REPEATED * size):
+                    raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
+
+            def update_transfer(self, n: float = 1) -> None:
+                """Called by Xet for what came; for what is written, Xet calls `update`."""
+
+            def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
+                """Likewise."""
 
         def work() -> None:
-            for name in waiting:
-                if not is_over.is_set():
-                    paths[name] = _fetch_file(chosen, name, watched)
+            with _names_checked(chosen.hub_id):
+                for name in waiting:
+                    if not is_over.is_set():
+                        paths[name] = chosen.options.api().hf_hub_download(
+                            chosen.hub_id, name, repo_type="dataset", revision=chosen.listing.commit, tqdm_class=Watched
+                        )
+                        if Path(paths[name]).stat().st_size != chosen.listing.files[name].size:
+                            fault = f"{name} has another size than the Hub lists; remove {Path(paths[name]).resolve()}"
+                            raise HubError(f"{chosen.hub_id}: {fault}")
 
         try:
             workers = [begun(work) for _ in names[:WORKERS]]
@@ -128,32 +167,51 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     return paths
 
 
-def _fetch_file(chosen: _Chosen, name: str, watched: type[tqdm]) -> str:
-    path = chosen.options.api().hf_hub_download(
-        chosen.hub_id, name, repo_type="dataset", revision=chosen.listing.commit, tqdm_class=watched
-    )
-    if Path(path).stat().st_size != chosen.listing.files[name].size:
-        fault = f"{name} has another size than the Hub lists; remove {Path(path).resolve()}"
-        raise HubError(f"{chosen.hub_id}: {fault}")
-    return path
+@contextmanager
+def _names_checked(hub_id: str) -> Iterator[None]:
+    """Refuse, in all threads, odd names in what a server says of files of data sets, until the last one leaves.
+
+    The data set `hub_id` is fetched by its commit alone.
+    """
+    with _lock:
+        _inside.append(hub_id)
+        file_download.get_hf_file_metadata = _checked_metadata  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside.remove(hub_id)
+            if not _inside:
+                file_download.get_hf_file_metadata = _ask
 
 
-def _watched(bar: Task) -> type[tqdm]:
-    """What huggingface_hub tells of each piece that came, or by Xet, was written: `bar` shows it."""
-    lock = Lock()
+def _checked_metadata(url: str, **more: Any) -> HfFileMetadata:  # noqa: ANN401 - the arguments of huggingface_hub
+    """What the server says of the file at `url`, redirections included.
 
-    class Watched(tqdm):
-        def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
-            super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]
+    Raises:
+        HubError: of a file of a data set, it says a name that is no hash.
+    """
+    resolved = _RESOLVED.search(url)
+    if resolved is None:
+        return _ask(url, **more)
+    if resolved[1] in _inside and not COMMIT.fullmatch(resolved[2]):  # as asked for, unless the server said otherwise
+        raise HubError(_odd(url))
+    try:
+        said = _ask(url, **more)
+    except RemoteEntryNotFoundError as error:  # it is noted that there is no such file, in a folder of this name
+        _check_names(url, error.response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT), ())
+        raise
+    xet = said.xet_file_data.file_hash if said.xet_file_data else None
+    _check_names(url, said.commit_hash, (said.etag, xet))
+    return said
 
-        def update(self, n: float | None = 1) -> None:
-            with lock:
-                bar.advance((n or 0) / 1e6)
 
-        def update_transfer(self, n: float = 1) -> None:
-            """Called by Xet for what came; for what is written, Xet calls `update`."""
+def _check_names(url: str, commit: str | None, hashes: Sequence[str | None]) -> None:
+    has_odd = any(name is not None and not _HASH.fullmatch(name) for name in hashes)
+    if has_odd or (commit is not None and not COMMIT.fullmatch(commit)):
+        raise HubError(_odd(url))
 
-        def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
-            """Likewise."""
 
-    return Watched
+def _odd(url: str) -> str:
+    site, _, rest = url.partition("/datasets/")
+    return not_a_hub(rest.partition("/resolve/")[0], HubOptions(endpoint=site))
