@@ -35,9 +35,11 @@ EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out eviden
 def _known_paths(paths: list[Path] | None) -> list[Path] | None:
     """The same paths, unless nothing is at one of them, which is told before torch is imported."""
     from learngene_hub.core.files import refuse_missing
+    from learngene_hub.gene.names import shipped_index
 
     for path in paths or ():
-        refuse_missing(path, "a safetensors file, or a folder with one", Path.exists)
+        if path.as_posix() not in shipped_index():
+            refuse_missing(path, "a safetensors file, or a folder with one", Path.exists)
     return paths
 
 

@@ -11,6 +11,7 @@ from learngene_hub.core.files import refuse_missing
 from learngene_hub.evaluation.candidates import Candidate, check_images
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
+from learngene_hub.gene.names import shipped_folder, shipped_index
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import family, plan_structure
@@ -19,7 +20,7 @@ from learngene_hub.report.results import Cost
 
 
 def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> list[Start]:
-    """Whole networks, or genes, at `paths`: safetensors files, folders with one, or folders of runs.
+    """Whole networks, or genes, at `paths`: safetensors files, folders with one or of runs, or genes of the package.
 
     They must be of the family of `body`, a descendant; their images are normalised as those of the `first` gene.
 
@@ -53,6 +54,8 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
 
 
 def _file_at(path: Path) -> Path:
+    if not path.exists() and path.as_posix() in shipped_index():
+        return shipped_folder(path.as_posix()) / WEIGHTS_NAME
     refuse_missing(path, f"a safetensors file, or a folder with {TIMM_WEIGHTS} or {WEIGHTS_NAME}", Path.exists)
     if not path.is_dir():
         return path

@@ -85,8 +85,8 @@ def evaluate(
             and an image size.
         protocol: how every network is trained and tested, or the name of a shipped protocol.
         baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
-        checkpoints: further starts, whole networks or genes of the same family: safetensors files, folders with one,
-            or folders of runs. They see images normalised as the first gene does.
+        checkpoints: further starts, whole networks or genes of the same family: safetensors files, folders with one
+            or of runs, or names of genes of the package. They see images normalised as the first gene does.
         descendants: the networks that inherit.
         seeds: one set of tasks and of newborn weights each.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.

@@ -246,6 +246,11 @@ def test_a_gene_that_normalises_otherwise_is_no_checkpoint_beside_this_one(tiny_
         evaluate(tiny_run, protocol=QUICK, checkpoints=[other.save_pretrained(tmp_path / "mine")])
 
 
+def test_a_gene_of_the_package_is_a_checkpoint_by_its_name(tiny_run):
+    refused = learngene("evaluate", tiny_run, "--checkpoint", "gtl/vgg11-mini-half")  # of other images
+    assert "error: gtl/vgg11-mini-half: expected the image_size of learngene, 28, found 42" in refused.stderr
+
+
 def test_the_last_digit_of_a_mean_that_another_processor_computed_does_not_matter(tiny_run, tmp_path):
     gene = Learngene.from_pretrained(tiny_run)
     mean = tuple(math.nextafter(value, 1) for value in gene.config.mean)
