@@ -16,7 +16,7 @@ from learngene_hub.core.files import expanded, is_there, near_paths
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
 
-PREFIX = "gtl/"  # of the genes that come with the package; `shipping` makes their index
+PREFIX = "gtl/"  # of the genes that come with the package; `docs/shipping.py` makes their index
 FOLDER = Path(__file__).parent.parent / "genes"
 INDEX_NAME = "index.json"
 RUNS = "runs"  # where `learngene evolve` puts its folders

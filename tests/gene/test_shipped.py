@@ -11,16 +11,15 @@ from huggingface_hub import ModelCard
 from rich.console import Console
 from typer.testing import CliRunner
 
-from docs.cards import made_card
+from docs import shipping
+from docs.shipping import CARDS, card_copy, made_card, make_index, ship
 from learngene_hub import Learngene, from_learngene, list_learngenes
 from learngene_hub.cli.console import print_table
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import GeneFileError, HubError
-from learngene_hub.gene import shipping
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
 from learngene_hub.gene.names import refuse_unknown, shipped_folder, shipped_index
-from learngene_hub.gene.shipping import CARDS, card_copy, make_index, ship
 from learngene_hub.recipe.recipe import Recipe
 
 NAMES = sorted(shipped_index())
@@ -74,7 +73,7 @@ def test_the_code_of_the_card_runs(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_is_made_from_its_templates_and_the_committed_results(name):
-    assert made_card(name) == (shipped_folder(name) / CARD_NAME).read_text()
+    assert made_card(name)[0] == (shipped_folder(name) / CARD_NAME).read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,9 +128,6 @@ def test_a_folder_of_the_same_name_wins(tiny_run, tmp_path, monkeypatch):
 def test_shipping_puts_the_gene_of_a_run_under_its_name(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(shipping, "shipped_folder", lambda name: tmp_path / name.split("/")[1])
     ship(tiny_run, "gtl/tiny")
-    card = (tmp_path / "tiny" / CARD_NAME).read_text()
-    assert "# gtl/tiny\n" in card
-    assert 'from_learngene("gtl/tiny", num_classes=5)' in card
     assert [check for check in verify(tmp_path / "tiny") if check.fault] == []
 
 
@@ -145,7 +141,6 @@ def test_a_better_gene_of_the_same_name_is_a_new_version(tiny_run, tmp_path, mon
     shutil.copytree(tiny_run / "gene", tmp_path / "better")
     ship(better.save_pretrained(tmp_path / "better"), "gtl/tiny")
     assert read_config(tmp_path / "tiny").version == 2
-    assert ModelCard.load(tmp_path / "tiny" / CARD_NAME).data.get(FACTS)["version"] == 2
 
 
 @pytest.mark.parametrize("name", ["tiny", "gtl/../tiny", "gtl/", "gtl/A B"])

@@ -1,22 +1,23 @@
-"""Puts genes among those that come with the package; for maintainers, in a clone.
+"""Puts genes among those that come with the package, and makes their cards from the templates and from docs/results.
 
-The index of names, files and sha256, and the copies of the cards in `model_cards/`, are made from the folders:
+    python -m docs.shipping               # the cards, their copies in `model_cards/` and the index anew
+    python -m docs.shipping RUN gtl/NAME  # with the gene of a run; its results are in docs/results/NAME
 
-    python -m learngene_hub.gene.shipping               # anew
-    python -m learngene_hub.gene.shipping RUN gtl/NAME  # with the gene of a run
+Pictures that a card has already stay as they are: they depend on the version of matplotlib.
 """
 
 import json
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
-from huggingface_hub import ModelCard
-
+from docs.tables import RESULTS
 from learngene_hub.core.errors import GeneFileError
 from learngene_hub.core.files import atomic_path, file_sha256, write_text
-from learngene_hub.gene.card import FACTS, addressed_card, card_facts
+from learngene_hub.evaluation.card import write_evaluation
+from learngene_hub.gene.card import addressed_card
 from learngene_hub.gene.config import config_text
 from learngene_hub.gene.folder import (
     CARD_NAME,
@@ -46,6 +47,17 @@ def make_index() -> dict[str, dict[str, str]]:
     }
 
 
+def made_card(name: str) -> tuple[str, dict[str, bytes]]:
+    """The card of the gene called `name` as templates and results make it, and its pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copytree(shipped_folder(name), Path(folder, "copy")))
+        (copy / CARD_NAME).unlink(missing_ok=True)
+        results = sorted((RESULTS / name.removeprefix(PREFIX)).glob("*.json"))
+        text = write_evaluation(copy, results).read_text(encoding="utf-8")
+        pictures = {path.name: path.read_bytes() for path in copy.iterdir() if path.name in EVALUATIONS}
+    return addressed_card(_TITLE.sub(f"# {name}", text, count=1), name), pictures
+
+
 def card_copy(name: str) -> str:
     """The card of a shipped gene as it stands in `model_cards/`: recipe, pictures and the gene are found from there."""
     card = (shipped_folder(name) / CARD_NAME).read_text(encoding="utf-8")
@@ -55,7 +67,7 @@ def card_copy(name: str) -> str:
 
 
 def ship(run: Path, name: str) -> None:
-    """Put the gene of `run`, with its card, among the shipped ones as `name`, in place of one of that name.
+    """Put the gene of `run` among the shipped ones as `name`, in place of one of that name; its card is made later.
 
     A gene that takes the name of another has its version plus one.
 
@@ -64,26 +76,30 @@ def ship(run: Path, name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise GeneFileError(f"{name!r}: expected {PREFIX} and small letters, digits and -, such as gtl/vgg11-cifar-fs")
-    source = find_gene(run)
+    source, folder = find_gene(run), shipped_folder(name)
     _, config = read_gene(source)
     version = 1
-    if shipped_folder(name).is_dir():
-        before = read_config(shipped_folder(name))
+    if folder.is_dir():
+        before = read_config(folder)
         version = before.version + (before.sha256 != config.sha256)
-    config = config.model_copy(update={"version": version})
-    with atomic_path(shipped_folder(name)) as staged:
+    with atomic_path(folder) as staged:
         staged.mkdir()
-        for file in (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES):
-            if (source / file).is_file():
+        for file in (WEIGHTS_NAME, *MORE_FILES):
+            if (source / file).is_file() and file not in EVALUATIONS:
                 shutil.copyfile(source / file, staged / file)
-        write_text(staged / CONFIG_NAME, config_text(config))
-        card = ModelCard((source / CARD_NAME).read_text(encoding="utf-8"))
-        card.data[FACTS] = card_facts(config)
-        write_text(staged / CARD_NAME, addressed_card(_TITLE.sub(f"# {name}", str(card), count=1), name))
+        write_text(staged / CONFIG_NAME, config_text(config.model_copy(update={"version": version})))
 
 
-def write_index() -> None:
-    """Make the index, and the copies of the cards, from the folders."""
+def main() -> None:
+    """See the docstring of the module."""
+    if sys.argv[1:]:
+        ship(Path(sys.argv[1]), sys.argv[2])
+    for path in FOLDER.iterdir():
+        if (path / CONFIG_NAME).is_file():
+            card, pictures = made_card(PREFIX + path.name)
+            write_text(path / CARD_NAME, card)
+            for picture in pictures.keys() - {file.name for file in path.iterdir()}:
+                (path / picture).write_bytes(pictures[picture])
     write_text(FOLDER / INDEX_NAME, json.dumps(make_index(), indent=2) + "\n")
     shipped_index.cache_clear()
     for name in shipped_index():
@@ -91,6 +107,4 @@ def write_index() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        ship(Path(sys.argv[1]), sys.argv[2])
-    write_index()
+    main()
