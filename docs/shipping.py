@@ -33,6 +33,7 @@ from learngene_hub.gene.folder import (
 )
 from learngene_hub.gene.names import FOLDER, INDEX_NAME, PREFIX, shipped_folder, shipped_index
 
+NOTE = "note.md"
 CARDS = FOLDER.parent.parent / "model_cards"
 _NAME = re.compile(rf"{PREFIX}[a-z0-9][a-z0-9-]*")
 _TITLE = re.compile(r"^# .*$", re.MULTILINE)
@@ -48,12 +49,14 @@ def make_index() -> dict[str, dict[str, str]]:
 
 
 def made_card(name: str) -> tuple[str, dict[str, bytes]]:
-    """The card of the gene called `name` as templates and results make it, and its pictures."""
+    """The card of the gene called `name` as templates, results and a `NOTE` beside these make it, and its pictures."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(shipped_folder(name), Path(folder, "copy")))
         (copy / CARD_NAME).unlink(missing_ok=True)
         results = sorted((RESULTS / name.removeprefix(PREFIX)).glob("*.json"))
         text = write_evaluation(copy, results).read_text(encoding="utf-8")
+        if (note := RESULTS / name.removeprefix(PREFIX) / NOTE).is_file():
+            text = text.replace("\n## Limits\n", f"\n{note.read_text(encoding='utf-8')}\n## Limits\n")
         pictures = {path.name: path.read_bytes() for path in copy.iterdir() if path.name in EVALUATIONS}
     return addressed_card(_TITLE.sub(f"# {name}", text, count=1), name), pictures
 
