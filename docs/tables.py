@@ -36,7 +36,7 @@ RIVALS: Mapping[str, Sequence[str]] = MappingProxyType(
         "the whole pre-trained network": ("pretrained",),
         "a thin network of the gene's shape, on as many images": ("narrow",),
         "the same, for as many FLOPs": ("narrow-flops",),
-        "a thin network of as many parameters with the same fraction of every layer": ("narrow-even",),
+        "a thin network of an even shape, of as many parameters": ("narrow-even",),
         "the best slice of the pre-trained network in the gene's shape": tuple(
             one for one in BASELINES if "-slice" in one
         ),

@@ -153,7 +153,7 @@ def test_shipping_refuses_names_that_nobody_could_type(tiny_run, name):
 def test_the_command_takes_a_line_for_each_and_calls_data_sets_by_their_own_names(columns):
     shown = CliRunner(env={"COLUMNS": str(columns), "TERM": "dumb"}).invoke(app, ["list"]).stdout
     for one in list_learngenes():
-        (line,) = (line for line in shown.splitlines() if one.name in line)
+        (line,) = (line for line in shown.splitlines() if line.split()[:1] == [one.name])
         gain = [f"{one.gain:+.1f}", "±", f"{one.gain_ci95:.1f}"]
         assert line.split() == [one.name, one.network, one.data, f"{one.megabytes:.1f}", *gain]
     assert {one.data for one in list_learngenes()} == {"CIFAR-FS", "miniImageNet"}
