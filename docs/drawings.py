@@ -32,7 +32,6 @@ SIZES = ROOT / "docs" / "results" / "sizes" / "vgg11-cifar-fs-depths.json"
 SIZE_STARTS = {
     LEARNGENE: ("one gene for all depths", GENE_COLOUR),
     "narrow": ("one thin network for all", LINE_COLOUR),
-    "pretrained": ("one whole network for all", "#0f172a"),
     "each-size": ("pre-trained for each depth", "#0369a1"),
     SCRATCH: ("from scratch", OTHER_COLOUR),
 }
@@ -112,8 +111,8 @@ def draw_worth_over_sizes(path: Path) -> None:
     for place, descendant in enumerate(results.descendants):
         for row, (start, (label, colour)) in enumerate(SIZE_STARTS.items()):
             measured = descendant.start(start).measures[results.headline]
-            mean, ci, where = 100 * measured.mean, 100 * (measured.ci95 or 0), place + (row - 2) * 0.17
-            axes.barh(where, mean, 0.17, xerr=ci, color=colour, capsize=3, label=label if place == 0 else None)
+            mean, ci, where = 100 * measured.mean, 100 * (measured.ci95 or 0), place + (row - 1.5) * 0.2
+            axes.barh(where, mean, 0.2, xerr=ci, color=colour, capsize=3, label=label if place == 0 else None)
             axes.text(2, where, numbers.percent(measured.mean), va="center", color="white", fontsize=SMALL)
     axes.set_yticks(range(len(results.descendants)), [f"depth {one.depth}" for one in results.descendants])
     axes.invert_yaxis()
