@@ -3,7 +3,7 @@
     python -m docs.shipping               # the cards, their copies in `model_cards/` and the index anew
     python -m docs.shipping RUN gtl/NAME  # with the gene of a run; its results are in docs/results/NAME
 
-Pictures that a card has already stay as they are: they depend on the version of matplotlib.
+A card that is right already keeps its pictures, which depend on the version of matplotlib.
 """
 
 import json
@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from docs.tables import RESULTS
@@ -93,16 +94,23 @@ def ship(run: Path, name: str) -> None:
         write_text(staged / CONFIG_NAME, config_text(config.model_copy(update={"version": version})))
 
 
+def _write_card(folder: Path, card: str, pictures: Mapping[str, bytes]) -> None:
+    if (folder / CARD_NAME).is_file() and (folder / CARD_NAME).read_text(encoding="utf-8") == card:
+        return
+    for name in EVALUATIONS:
+        (folder / name).unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        (folder / name).write_bytes(picture)
+    write_text(folder / CARD_NAME, card)
+
+
 def main() -> None:
     """See the docstring of the module."""
     if sys.argv[1:]:
         ship(Path(sys.argv[1]), sys.argv[2])
     for path in FOLDER.iterdir():
         if (path / CONFIG_NAME).is_file():
-            card, pictures = made_card(PREFIX + path.name)
-            write_text(path / CARD_NAME, card)
-            for picture in pictures.keys() - {file.name for file in path.iterdir()}:
-                (path / picture).write_bytes(pictures[picture])
+            _write_card(path, *made_card(PREFIX + path.name))
     write_text(FOLDER / INDEX_NAME, json.dumps(make_index(), indent=2) + "\n")
     shipped_index.cache_clear()
     for name in shipped_index():

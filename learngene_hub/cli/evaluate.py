@@ -67,7 +67,7 @@ def evaluate(
     ] = "",
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", callback=_known_paths, help="A network or gene of your own; repeatable."),
+        typer.Option(metavar="PATH", callback=_known_paths, help="A network or gene, yours or shipped; repeatable."),
     ] = None,
     network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
     width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",

@@ -18,5 +18,5 @@ def optional_module(name: str) -> Any:  # noqa: ANN401 - a module has no better 
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != library:
             raise
-        message = f'Image data need {library}, which is not installed: pip install "learngene-hub[evolve]"'
+        message = f'{library} is needed and not installed: pip install "learngene-hub[evolve]"'
         raise DataError(message) from error

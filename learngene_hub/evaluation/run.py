@@ -13,6 +13,7 @@ from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import cache_folder, count_images, is_at_hand
+from learngene_hub.data.extras import optional_module
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
@@ -106,6 +107,7 @@ def evaluate(
         DataError: the images cannot be found or read.
         EngineError: the workers cannot be started, or lose the same network again and again.
     """
+    optional_module("scipy.special")  # of the intervals: told before anything is trained
     if out is not None:
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol

@@ -111,6 +111,8 @@ def _each_size(name: str, budget: Budget) -> list[Start]:
 
 def _narrow_even(name: str, budget: Budget) -> list[Start]:
     _refuse_ancestor(budget)
+    if not isinstance(budget.recipe.gene.shape, str):
+        raise TrainingError("gene.shape is a list of channels, so gene.fraction does not say how large the gene is")
     return _network(name, budget, description="a thin network of as many parameters, the same fraction of every layer")
 
 

@@ -74,5 +74,5 @@ def _unknown(name: str) -> GeneFileError:
         f"or one of {', '.join(shipped_index())}"
     )
     is_account = name.startswith(RESERVED) and name.count("/") == 1
-    on_hub = f" (to ask the Hub, where anyone may own that account: {HUB_PREFIX}{name})" if is_account else ""
+    on_hub = f" (to ask the Hub, where anyone may own that account: {HUB_PREFIX}{name:.200})" if is_account else ""
     return GeneFileError(f"{name:.200}: no such folder or gene{meant}{on_hub}")

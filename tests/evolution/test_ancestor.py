@@ -206,7 +206,7 @@ def test_the_dry_run_counts_the_gene_as_it_will_be_and_tells_of_the_ancestor(beg
 
 @pytest.mark.parametrize("use", [lambda recipe: forecast(recipe, device=torch.device("cpu")), find_ancestor])
 def test_a_wrong_name_is_answered_with_the_right_one_before_images_are_read(tiny, use):
-    with pytest.raises(GeneFileError, match=r"gtl/vgg11-minni: no such folder or gene; did you mean `gtl/vgg11-mini-half`"):
+    with pytest.raises(GeneFileError, match=r"no such folder or gene; did you mean `gtl/vgg11-mini-half`"):
         use(tiny("evolution.ancestor=gtl/vgg11-minni", "data.preset=null", "data.path=nowhere"))
 
 
