@@ -28,12 +28,7 @@ from learngene_hub.workers import processor_name
 
 DISTRIBUTION = "learngene-hub"
 NEEDED = ("torch", "timm", "huggingface_hub", "safetensors")
-OPTIONAL = {
-    "datasets": "evolve",
-    "matplotlib": "evolve",
-    "scikit-learn": "evolve",
-    "ray": "ray",
-}  # name -> extra
+OPTIONAL = {"datasets": "evolve", "matplotlib": "evolve", "scikit-learn": "evolve", "ray": "ray"}  # name -> extra
 
 
 @dataclass(frozen=True)
