@@ -110,6 +110,7 @@ def _each_size(name: str, budget: Budget) -> list[Start]:
 
 
 def _narrow_even(name: str, budget: Budget) -> list[Start]:
+    """Says, beside `NARROW`, what the shape of a thin network is worth (ours)."""
     _refuse_ancestor(budget)
     if not isinstance(budget.recipe.gene.shape, str):
         raise TrainingError("gene.shape is a list of channels, so gene.fraction does not say how large the gene is")
