@@ -136,7 +136,7 @@ def test_an_impossible_source_is_refused(options, message):
 
 def test_without_the_library_datasets_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r'need datasets, .*pip install "learngene-hub\[evolve\]"'):
+    with pytest.raises(DataError, match=r'datasets is needed and not installed: pip install "learngene-hub\[evolve\]"'):
         available_classes(local(folder))
 
 
