@@ -20,10 +20,10 @@ def card(
         typer.Option(help="results.json of `learngene evaluate --out`, or its folder; may be given several times."),
     ] = None,
 ) -> None:
-    """Put results into a gene's model card, or print those in it.
+    """Put results into a gene's model card, or print the results in it.
 
-    With --results, the evaluation in the card is replaced, and so are its pictures and the model-index of the
-    metadata; all other text stays. Without it nothing is changed, but a card that is missing is made.
+    With --results, the evaluation in the card, its pictures and the model-index of the metadata are replaced; all
+    other text stays. Without --results nothing is changed, but a missing card is created.
     """
     from learngene_hub.core.errors import GeneFileError
     from learngene_hub.core.files import is_there
@@ -39,6 +39,6 @@ def card(
     folder = locate(gene).folder
     if results:
         if not is_there(gene):
-            raise GeneFileError(f"{gene}: comes with the package, whose cards are not changed; give a folder")
+            raise GeneFileError(f"{gene}: this gene comes with the package, so its card is not changed; give a folder")
         stderr.print(f"card: {write_evaluation(folder, results)}", markup=False)
     print_text(read_evaluation(folder))

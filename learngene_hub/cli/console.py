@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: results and tables on stdout, progress and remarks on stderr."""
+"""Output of the commands: results and tables on stdout, progress and remarks on stderr."""
 
 import json
 import sys
@@ -51,12 +51,12 @@ def print_json(value: Any) -> None:  # noqa: ANN401
 
 
 def print_text(text: str, *, end: str = "\n") -> None:
-    """Print lines to stdout as they are, tabs too."""
+    """Print lines to stdout as they are, tabs included."""
     typer.echo(printable(text) + end, nl=False)
 
 
 def show_warnings_as_lines() -> None:
-    """Have each warning of ours printed as one line, without its place in the source."""
+    """Print each `LearngeneWarning` as one line, without its place in the source."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *position: Any, **more: Any) -> None:  # noqa: ANN401
@@ -69,7 +69,7 @@ def show_warnings_as_lines() -> None:
 
 
 class _Pace:
-    """How far a task is, how fast it goes, and what is left; what a resumed task begins with counts for no speed."""
+    """Progress, speed and time left of a task; the first step of a resumed task does not count for the speed."""
 
     def __init__(self, total: float | None) -> None:
         self.total, self.done = total, 0.0
@@ -85,21 +85,21 @@ class _Pace:
 
     @property
     def speed(self) -> float:
-        """Steps a second; 0 while it is not known."""
+        """Steps per second; 0 while unknown."""
         if self.first is None or self.moved <= self.first[1]:
             return 0.0
         return (self.done - self.first[0]) / (self.moved - self.first[1])
 
     @property
     def left(self) -> float | None:
-        """Seconds until it is done, if that is known."""
+        """Seconds until the task is done, if known."""
         if self.total is None or not self.speed:
             return None
         return max(0.0, (self.total - self.done) / self.speed - (time.monotonic() - self.moved))
 
 
 def rate_words(speed: float, unit: str) -> str:
-    """A number of steps a second as a person reads it.
+    """A number of steps per second in words.
 
     >>> rate_words(1234.5, "images"), rate_words(0.05, "networks")
     ('1,234 images/s', '3 networks/min')
@@ -118,7 +118,7 @@ class _BarTask:
         self._fields: dict[str, float | str] = {}
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
-        """Move the bar and show `fields` beside it; a field stays until it is given anew."""
+        """Move the bar and show `fields` beside it; a field stays until it is given again."""
         self._fields |= fields
         self._pace.advance(amount)
 
@@ -150,14 +150,14 @@ class _BarTask:
 
 
 class _LineTask:
-    """What a log file gets for a bar: now and then a line, the first after `SILENCE`."""
+    """Lines in a log file instead of a bar: one every `SILENCE` seconds."""
 
     def __init__(self, title: str, total: float | None, unit: str) -> None:
         self._title, self._unit, self._pace = title, unit, _Pace(total)
         self._spoke = time.monotonic()
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
-        """Move on; what a resumed task begins with counts for no speed."""
+        """Move on; the first step of a resumed task does not count for the speed."""
         is_first, now = self._pace.first is None, time.monotonic()
         self._pace.advance(amount)
         if is_first:
@@ -175,14 +175,14 @@ class _LineTask:
 
 
 class TerminalReporter:
-    """Draws a bar on stderr where that is a terminal; elsewhere lines, of a bar one in `SILENCE` seconds."""
+    """Draws a bar on stderr if that is a terminal, else prints a line every `SILENCE` seconds."""
 
     def __init__(self) -> None:
         self._bars: list[_BarTask] = []
 
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "steps") -> Iterator[Task]:
-        """Show a bar with speed and time left until the context ends; of several that are open, the innermost."""
+        """Show a bar with speed and time left until the context ends; of nested bars only the innermost."""
         if not stderr.is_terminal or stderr.is_dumb_terminal:
             yield _LineTask(title, total, unit)
             return
@@ -212,7 +212,7 @@ class TerminalReporter:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """A block that imports torch, which takes seconds: they are told."""
+    """Show progress while the block imports torch, which takes seconds."""
     with nullcontext() if "torch" in sys.modules else TerminalReporter().task("importing torch", None):
         yield
 

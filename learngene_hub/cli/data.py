@@ -22,15 +22,17 @@ def preview(
         str, typer.Argument(callback=known_source, help="Preset, image folder, Parquet folder or Hub id.")
     ],
     path: Annotated[str | None, typer.Option(callback=known_data, help="Local copy of a preset.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Name of the column of images, if it is unusual.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Name of the column of labels, if it is unusual.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Name of the image column, if not image or img.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Name of the label column, if not label or fine_label.")
+    ] = None,
     image_size: Annotated[int, typer.Option(min=8, max=512, help="Pixels.")] = 32,
-    classes: Annotated[int, typer.Option(min=1, help="Classes shown, one a row.")] = 12,
+    classes: Annotated[int, typer.Option(min=1, help="Classes shown, one per row.")] = 12,
     columns: Annotated[int, typer.Option(min=1, help="Images per class.")] = 12,
-    seed: Annotated[int, typer.Option(help="Random seed of the choice.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for the choice of images.")] = 0,
     out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
 ) -> None:
-    """Write a contact sheet: a row of images for each of some classes."""
+    """Write a contact sheet: one row of images for each class shown."""
     with importing():
         from learngene_hub.data import (
             PRESETS,

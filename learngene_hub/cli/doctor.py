@@ -12,8 +12,8 @@ EXAMPLE = "Example: learngene doctor --json"
 def doctor(as_json: AsJson = False) -> None:
     """Show versions, devices, caches, and whether the Hub answers.
 
-    It is for a bug report; exit 1 if something is wrong. Nothing personal is shown: paths begin at the home folder,
-    and a token's value is left out.
+    For bug reports; exit 1 if something is wrong. Nothing personal is shown: the home folder is written as ~, and the
+    value of a token is left out.
     """
     with importing():
         from learngene_hub.doctor import examine

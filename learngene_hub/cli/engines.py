@@ -1,4 +1,4 @@
-"""Options of the commands that can do their work in several places."""
+"""Options of the commands that can run on several devices, processes or machines."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +11,16 @@ AUTO = "auto"
 PIXELS = (28, 224)  # `networks.IMAGE_SIZES`, known before torch is imported
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Engine = Annotated[str, typer.Option(help="local or ray (a cluster, all GPUs).")]
-Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. Default: one here.")]
+Engine = Annotated[str, typer.Option(help="local, or ray (a cluster, all its GPUs).")]
+Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. Default: this machine.")]
 WORKERS_HELP = "Processes or Ray actors. auto: one for each GPU or core."
 
 
 def engine_options(name: str, workers: str, address: str | None) -> "EngineOptions":
-    """What the user asked for.
+    """The engine options that the user gave.
 
     Raises:
-        EngineError: it cannot be had.
+        EngineError: see `EngineOptions`.
     """
     from learngene_hub.workers import EngineOptions
 
@@ -28,7 +28,7 @@ def engine_options(name: str, workers: str, address: str | None) -> "EngineOptio
 
 
 def known_size(pixels: int | None) -> int | None:
-    """The same side of images, unless it is out of range."""
+    """The side of images, checked to be in range."""
     least, most = PIXELS
     if pixels is not None and not least <= pixels <= most:
         raise typer.BadParameter(f"expected {least} to {most} pixels, found {pixels}")
@@ -36,7 +36,7 @@ def known_size(pixels: int | None) -> int | None:
 
 
 def known_data(path: str | None) -> str | None:
-    """The same path or Hub id of images, unless it is that of none, which is told before torch is imported.
+    """The path or Hub id of images, checked before torch is imported.
 
     Raises:
         DataError: see `refuse_unknown_data`.
@@ -49,7 +49,7 @@ def known_data(path: str | None) -> str | None:
 
 
 def known_source(source: str | None) -> str | None:
-    """Likewise; it may be a preset."""
+    """The path or Hub id of images, or a preset, checked before torch is imported."""
     from learngene_hub.hub.address import refuse_unknown_data
     from learngene_hub.recipe.sections import PRESET_NAMES
 

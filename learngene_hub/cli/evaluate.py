@@ -33,7 +33,7 @@ EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out eviden
 
 
 def _known_paths(paths: list[Path] | None) -> list[Path] | None:
-    """The same paths, unless nothing is at one of them, which is told before torch is imported."""
+    """The same paths, checked to exist before torch is imported."""
     from learngene_hub.core.files import refuse_missing
     from learngene_hub.gene.names import shipped_index
 
@@ -51,12 +51,12 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(callback=known_data, help="Local copy of the gene's data set, or its Hub id.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="few-shot, short, transfer...")] = "few-shot",
+    protocol: Annotated[str, typer.Option(help="Such as short or transfer.")] = "few-shot",
     target: Annotated[
-        str | None, typer.Option(callback=known_source, help="transfer: image folder, preset or Hub id.")
+        str | None, typer.Option(callback=known_source, help="For transfer: image folder, preset or Hub id.")
     ] = None,
-    image_column: Annotated[str | None, typer.Option(help="The target's column of images, if it is unusual.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="The target's column of labels, if it is unusual.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="The target's image column, if not image or img.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Its label column, if not label or fine_label.")] = None,
     image_size: Annotated[
         int | None,
         typer.Option(callback=known_size, help="Side of its images, 28 to 224. Default: the gene's."),
@@ -67,11 +67,11 @@ def evaluate(
     ] = "",
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", callback=_known_paths, help="A network or gene, yours or shipped; repeatable."),
+        typer.Option(metavar="PATH", callback=_known_paths, help="Network or gene to add, own or shipped; repeatable."),
     ] = None,
     network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
-    width: Annotated[str, typer.Option(help="Their widths, such as 0.5,1.")] = "",
-    depth: Annotated[str, typer.Option(help="Their depths, such as 11,13.")] = "",
+    width: Annotated[str, typer.Option(help="Widths of these networks, such as 0.5,1.")] = "",
+    depth: Annotated[str, typer.Option(help="Depths of these networks, such as 11,13.")] = "",
     ways: Annotated[int | None, typer.Option(min=2, help="Classes per task.")] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Training images per class.")] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Test images per class.")] = None,
@@ -80,18 +80,18 @@ def evaluate(
     lr: Annotated[
         float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
     workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
     engine: Engine = "local",
     address: Address = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results. Default: one in runs/.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: one in runs/.")] = None,
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Compare genes with networks from scratch, on novel classes.
+    """Compare genes with training from scratch, on novel classes.
 
-    Networks from every start are trained on the same tasks; docs/evaluate.md names all protocols and baselines. An
-    interrupted evaluation goes on where it was.
+    All networks are trained on the same tasks. docs/evaluate.md lists all protocols and baselines. After an
+    interruption, the same command continues.
     """
     from learngene_hub.core.files import is_there
     from learngene_hub.evaluation.protocols import check_baselines, find_protocol
@@ -113,7 +113,7 @@ def evaluate(
         "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
     }
     out = out or _own_folder(genes, chosen, asked)
-    with interruptible(f"interrupted; the same command goes on from what is finished, kept in {out}"):
+    with interruptible(f"interrupted; the same command continues from the finished networks in {out}"):
         results = run(
             genes,
             **asked,
@@ -134,7 +134,7 @@ def evaluate(
 
 
 def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, object]) -> Path:
-    """Where results go without --out: the same for the same command, whatever its number of tasks and seeds."""
+    """Default of --out: the same folder for the same command, whatever the number of tasks and seeds."""
     from learngene_hub.gene.names import RUNS
 
     identity = repr((genes, replace(protocol, tasks=1), sorted(asked.items())))
@@ -148,7 +148,7 @@ def _target(
     from learngene_hub.evaluation import Target
 
     if path is None and (image_column or label_column or image_size):
-        raise typer.BadParameter("--image-column, --label-column and --image-size are for a --target")
+        raise typer.BadParameter("--image-column, --label-column and --image-size need --target")
     return None if path is None else Target(path, image_column, label_column, image_size)
 
 
@@ -160,7 +160,7 @@ def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
     try:
         return tuple(kind(part) for part in _listed(text))
     except ValueError:
-        raise typer.BadParameter(f"expected numbers by commas, found {text!r}") from None
+        raise typer.BadParameter(f"expected numbers separated by commas, found {text!r}") from None
 
 
 def _show(results: "Results") -> None:

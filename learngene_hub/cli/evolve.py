@@ -29,7 +29,7 @@ def evolve(
         typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/NAME]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last saved generation, if any.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue after the last saved generation, if any.")] = False,
     device: Device = AUTO,
     engine: Engine = "local",
     workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
@@ -64,13 +64,13 @@ def evolve(
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
     folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address)
-    with interruptible(f"interrupted; the same command with --resume goes on from what is saved in {folder}"):
+    with interruptible(f"interrupted; the same command with --resume continues from the state saved in {folder}"):
         try:
             gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
         except StorageError as error:
             if not has_state(folder):
                 raise
-            more = "then the same command with --resume goes on after the last generation that was saved"
+            more = "then the same command with --resume continues after the last saved generation"
             raise StorageError(f"{error}; {more}") from None
     origin = gene.config.origin
     assert origin is not None
@@ -101,21 +101,21 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
         + (f", the first {founders} of one founder" if founders else ""),
         "data": _data(recipe, cost),
-        "images to train on": f"{cost.images:,}, repeats and those of critics counted",
+        "images to train on": f"{cost.images:,}, repeats and images of critics included",
         "training FLOPs": f"{cost.flops:.3g}",
         "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
         "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",
-        "speed": f"{cost.images_per_second:,.0f} images/s in {cost.precision} on {cost.device}, from 3 steps",
+        "speed": f"{cost.images_per_second:,.0f} images/s in {cost.precision} on {cost.device}, measured in 3 steps",
         "estimated time": f"{duration}, without loading the images",
     }
     print_table(f"plan of {recipe.name}", (), pairs.items())
 
 
 def _shape(recipe: "Recipe", cost: "Forecast") -> str:
-    """Where it comes from."""
+    """Where the shape comes from."""
     match recipe.gene.shape:
         case "taper" if recipe.evolution.ancestor is not None:
-            return f"that of {recipe.evolution.ancestor}"
+            return f"the same as {recipe.evolution.ancestor}"
         case "evolve":
             width = min(recipe.search.width, recipe.network.width)
             searched = f"a search of {cost.search_images:,} images in networks of width {width:g}"
@@ -127,16 +127,16 @@ def _shape(recipe: "Recipe", cost: "Forecast") -> str:
 
 
 def _ancestor(recipe: "Recipe", cost: "Forecast") -> str:
-    """The gene that the line begins from, with what is not in the plan."""
-    made = "it does not say how it was made" if cost.ancestor_images is None else f"{cost.ancestor_images:,} images"
+    """The gene that the evolution begins from, and its own cost."""
+    made = "an unknown number of images" if cost.ancestor_images is None else f"{cost.ancestor_images:,} images"
     return f"{recipe.evolution.ancestor} (sha256 {str(cost.ancestor_sha256)[:12]}): {made}, not counted here"
 
 
 def _data(recipe: "Recipe", cost: "Forecast") -> str:
-    """The images there are."""
+    """The available classes and images."""
     data = cost.data
     if data is None:
         seen = f", nor whether {recipe.evolution.ancestor} has seen these classes" if recipe.evolution.ancestor else ""
-        return f"on the Hub, not looked at{seen}: data.path= names a copy of yours"
+        return f"on the Hub, not checked{seen}; give a local copy with data.path="
     images = f"{data.fewest:,}" if data.fewest == data.most else f"{data.fewest:,} to {data.most:,}"
-    return f"{data.base} base, {data.held_out} held-out, {data.novel} novel classes; {images} images a class"
+    return f"{data.base} base, {data.held_out} held-out, {data.novel} novel classes; {images} images per class"

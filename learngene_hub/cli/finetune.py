@@ -34,7 +34,7 @@ PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos
 
 
 def _known_val(val: str | None) -> str | None:
-    """The same share or path, unless nothing is at that path, which is told before torch is imported."""
+    """The same share or path, checked before torch is imported."""
     try:
         float(val or "0")
     except ValueError:
@@ -62,49 +62,52 @@ def finetune(
         float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(min=1, help="Such as 13 (VGG) or 15 (ResNet). Default: the gene's.")
+        int | None, typer.Option(min=1, help="Depth, such as 13 (VGG) or 15 (ResNet). Default: the gene's.")
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(callback=known_size, help="Side, 28 to 224 pixels. Default: the gene's; probe: up to twice."),
+        typer.Option(
+            callback=known_size, help="Image side, 28 to 224 pixels. Default: the gene's; for probe up to twice that."
+        ),
     ] = None,
     method: Annotated[
         Literal["full", "probe"],
-        typer.Option(metavar="full|probe", help="full: train all weights; probe: a classifier alone, in seconds."),
+        typer.Option(metavar="full|probe", help="full: train all weights; probe: only a classifier, in seconds."),
     ] = "full",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over all images, at most.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Maximum number of passes over all images.")] = 30,
     batch_size: Annotated[
         int | None, typer.Option(min=2, help="Images per step. Default: a fifth of all, 8 to 64.")
     ] = None,
     lr: Annotated[
         float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best of a few.")
     ] = None,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one before it stops.")] = 15,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before training stops.")] = 15,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Mirror images. Default: as the gene's.")
+        bool | None, typer.Option("--flip/--no-flip", help="Mirror images at random. Default: as for the gene.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed for split, weights and batches.")] = 0,
     compare: Annotated[
         Literal["scratch"] | None, typer.Option(help="Also train the same network without the gene.")
     ] = None,
     on_corrupt: Annotated[
-        Literal["refuse", "skip"], typer.Option(metavar="refuse|skip", help="Images that cannot be read.")
+        Literal["refuse", "skip"],
+        typer.Option(metavar="refuse|skip", help="For images that cannot be read."),
     ] = "refuse",
-    image_column: Annotated[str | None, typer.Option(help="Column of images, if it is unusual.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of labels, if it is unusual.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Image column, if not image or img.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Label column, if not label or fine_label.")] = None,
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print finetune.json.")] = False,
 ) -> None:
     """Train a network for your own images, from a gene.
 
-    OUT is a folder that timm loads.
+    The network is saved in OUT, a folder that timm can load.
     """
     from learngene_hub.core.files import refuse_occupied, refuse_unmakeable
 
     sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
     given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if method == "probe" and given:
-        raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains no weights")
+        raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains only a classifier")
     refuse_occupied(out)
     refuse_unmakeable(out)
     with importing():
@@ -139,14 +142,14 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="Classes shown per image.  [default: 3 at most, in one line; all with --json]"),
+        typer.Option(min=1, help="Classes shown per image.  [default: at most 3, in one line; all with --json]"),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(callback=known_size, help="Side, 28 to 224 pixels.  [default: as in training]")
+        int | None, typer.Option(callback=known_size, help="Image side, 28 to 224 pixels.  [default: as in training]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name the classes of images; exit 1 if one cannot be read."""
+    """Name the classes of images; exit 1 if an image cannot be read."""
     from learngene_hub.core.files import refuse_missing
 
     refuse_missing(folder, "a folder made by `learngene finetune`", lambda entry: (entry / "finetune.json").is_file())

@@ -17,12 +17,12 @@ INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
 SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name[@revision] of the Hub."
 
-TITLE = "learngenes; gain: points of accuracy over scratch ± 95 % CI, as the card says"
+TITLE = "learngenes; gain: accuracy over scratch in points ± 95 % CI, from the card"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
 
 
 def known_gene(gene: str) -> str:
-    """The same name, unless it is that of no gene, which is told before torch is imported.
+    """The name of a gene, checked before torch is imported.
 
     Raises:
         GeneFileError: see `refuse_unknown`.
@@ -37,19 +37,22 @@ Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE", callbac
 
 
 def list_genes(
-    hub: Annotated[bool, typer.Option("--hub", help="List genes of the Hub, not those of this package.")] = False,
-    author: Annotated[str | None, typer.Option(help="User or organisation of the Hub.")] = None,
-    network: Annotated[str | None, typer.Option(help="Family, such as lg_vgg11.")] = None,
+    hub: Annotated[bool, typer.Option("--hub", help="List genes on the Hub instead of this package's.")] = False,
+    author: Annotated[str | None, typer.Option(help="User or organisation on the Hub.")] = None,
+    network: Annotated[str | None, typer.Option(help="Network family, such as lg_vgg11.")] = None,
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
     photos: Annotated[
         str | None,
         typer.Option(
-            "--for", callback=known_data, help="Your images: rank the genes for them by a probe.", metavar="PHOTOS"
+            "--for",
+            callback=known_data,
+            help="Your images; the genes are ranked for them by a probe.",
+            metavar="PHOTOS",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List genes: those of this package, or those on the Hub.
+    """List the genes of this package, or those on the Hub.
 
     At most the 200 most downloaded genes of the Hub are listed.
     """
@@ -67,13 +70,13 @@ def list_genes(
     elif genes:
         print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(gene, hub=hub) for gene in genes], whole_first=True)
     else:
-        stderr.print("no such gene" + ("" if hub else "; --hub looks on the Hub"), markup=False)
+        stderr.print("no such gene" + ("" if hub else "; add --hub to look on the Hub"), markup=False)
 
 
 def info(gene: Source, as_json: AsJson = False) -> None:
     """Show what a gene is and how it was made.
 
-    Of a gene on the Hub only the config and the card are fetched.
+    For a gene on the Hub only the config and the card are downloaded.
     """
     with importing():
         from learngene_hub.gene.folder import CONFIG_NAME, read_config
@@ -94,14 +97,14 @@ def info(gene: Source, as_json: AsJson = False) -> None:
     else:
         pairs = _describe(config)
         if gain is not None:
-            pairs["gain over scratch"] = f"{_signed(gain.points, gain.ci95)} points, as its card says"
+            pairs["gain over scratch"] = f"{_signed(gain.points, gain.ci95)} points, according to its card"
         if located.revision is not None:
             pairs["revision"] = located.revision
         print_table(gene, (), pairs.items())
 
 
 def verify(gene: Source, as_json: AsJson = False) -> None:
-    """Run every check of a gene and name each; exit 1 if one fails."""
+    """Run every check of a gene and show each result; exit 1 if one fails."""
     with importing():
         from learngene_hub.gene.folder import verify as run
         from learngene_hub.gene.source import locate
@@ -134,7 +137,7 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
         )
         for rank, gene in enumerate(ranked)
     ]
-    title = "the best gene for your images first; accuracy in %, each image left out in turn; points behind the first"
+    title = "the best gene for your images first; leave-one-out accuracy in %; behind: points below the first"
     print_table(title, ("name", "accuracy", "behind", "probe's pixels"), rows, whole_first=True)
     stderr.print(f"next: learngene finetune {rows[0][0]} --data {photos} --out DIR", markup=False)
 
@@ -155,7 +158,7 @@ def _signed(points: float, ci95: float | None) -> str:
 
 
 def _named(source: str) -> str:
-    """What users call the data set, and its id on the Hub."""
+    """The usual name of the data set, and its id on the Hub."""
     from learngene_hub.data import title_of
 
     title = title_of(source)
@@ -163,7 +166,7 @@ def _named(source: str) -> str:
 
 
 def _ancestors(origin: "Origin") -> str:
-    """The gene that a line began from, with its own cost, the one that that began from, and so on."""
+    """The gene that an evolution began from, with its own cost, then the gene before it, and so on."""
     return "; it began from ".join(
         f"{gene.name} (sha256 {gene.sha256[:12]})"
         + (f": {gene.images:,} images of {_named(gene.origin.data.source)}, not in the cost" if gene.origin else "")
@@ -186,7 +189,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
         "version": f"{config.version}, kernels in {config.dtype}",
         "images": f"{config.image_size} pixels, {config.in_chans} channels",
         "mean, std": f"{[round(x, 4) for x in config.mean]}, {[round(x, 4) for x in config.std]}",
-        "sha256": f"{config.sha256[:12]}, as recorded (all of it: --json)",
+        "sha256": f"{config.sha256[:12]}, as recorded (in full with --json)",
     }
     origin = config.origin
     if origin is None:
@@ -196,7 +199,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
     return pairs | {
         "recipe": " ".join([origin.recipe, *origin.overrides]),
         "data": f"{_named(data.source)}: {counts} novel classes",
-        "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; it was selected by this"
+        "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; the gene was selected by this"
         f"{config.rounded_later})",
         **_search(origin),
         "lineage": " <- ".join(str(individual.id) for individual in origin.lineage[:12]),

@@ -18,7 +18,7 @@ def push(
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; created if needed.")],
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch; created if needed.  [default: main]")] = None,
-    create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose it as a pull request.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
     overwrite_card: Annotated[
         bool, typer.Option("--overwrite-card", help="Also replace a card that was edited on the Hub.")
@@ -27,8 +27,8 @@ def push(
 ) -> None:
     """Push a gene, or a fine-tuned network, to the Hub.
 
-    That is one commit, or none if nothing has changed. Everything is checked first. Log in with `hf auth login`, or
-    set HF_TOKEN to a token that may write.
+    This makes one commit, or none if nothing has changed. All files are checked first. Log in with `hf auth login`, or
+    set HF_TOKEN to a token with write access.
     """
     from learngene_hub.core.files import refuse_missing
 
@@ -55,12 +55,12 @@ def push(
 def pull(
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
     out: Annotated[Path | None, typer.Option(help="New folder.  [default: the repository's name]")] = None,
-    force_download: Annotated[bool, typer.Option("--force-download", help="Fetch again what is in the cache.")] = False,
+    force_download: Annotated[bool, typer.Option("--force-download", help="Download again, even if cached.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a gene from the Hub into a folder of your own.
+    """Download a gene from the Hub into a folder of your own.
 
-    Card, recipe and pictures come with it; all is checked.
+    Card, recipe and pictures are included; all files are checked.
     """
     with importing():
         from learngene_hub.gene.sharing import pull_gene

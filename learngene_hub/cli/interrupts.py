@@ -1,4 +1,4 @@
-"""Ctrl-C told in the words of the command."""
+"""Ctrl-C with a message of the command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible(say: str) -> Iterator[None]:
-    """A block that Ctrl-C ends as `KeyboardInterrupt(say)`; what it did stays done.
+    """Turn Ctrl-C inside the block into `KeyboardInterrupt(say)`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; with the words of an inner block, if there are any.
+        KeyboardInterrupt: Ctrl-C was pressed; an inner block's message comes first.
     """
     try:
         yield

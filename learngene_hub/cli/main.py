@@ -25,7 +25,7 @@ a network for your own images
   learngene finetune gtl/vgg11-cifar-fs-half --data photos/ --out photos-model
 evolve on a real data set
   learngene evolve cifar_fs_vgg11 --dry-run
-genes that are there
+list available genes
   learngene list; learngene list --hub
 something does not work
   learngene doctor
@@ -61,7 +61,7 @@ class _Commands(TyperGroup):
         except (MemoryError, RuntimeError) as error:
             if not (asked := lack_of_memory(error)):
                 raise
-            advice = "free some, or do with smaller batches, a narrower network or fewer workers"
+            advice = "free some memory, or use smaller batches, a narrower network or fewer workers"
             stderr.print(f"error: out of memory ({asked}): {advice}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
         except KeyboardInterrupt as stop:
@@ -107,7 +107,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the command itself; without a command, what there is to do."""
+    """Options of the command itself; without a command, print examples."""
     if context.invoked_subcommand is None:
         typer.echo(WELCOME, nl=False)
 

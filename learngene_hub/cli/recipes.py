@@ -20,11 +20,11 @@ Source = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipp
 
 
 def read_recipe(recipe: str, overrides: Sequence[str]) -> "Recipe":
-    """The recipe called `recipe`, its fields and the name of its ancestor checked, without torch.
+    """The recipe called `recipe`; its fields and the name of its ancestor are checked, without torch.
 
     Raises:
         RecipeError: see `Recipe.from_file`.
-        GeneFileError, HubError: `evolution.ancestor` is the name of no gene.
+        GeneFileError, HubError: `evolution.ancestor` is not the name of a gene.
     """
     from learngene_hub.gene.names import refuse_unknown
     from learngene_hub.recipe.recipe import Recipe
@@ -37,7 +37,7 @@ def read_recipe(recipe: str, overrides: Sequence[str]) -> "Recipe":
 
 @app.command(name="list", epilog="Example: learngene recipes list")
 def list_recipes(as_json: AsJson = False) -> None:
-    """List the shipped recipes with what each is for."""
+    """List the shipped recipes and what each is for."""
     from learngene_hub.recipe.recipe import shipped_recipes
 
     comments = {name: path.read_text(encoding="utf-8").splitlines()[0] for name, path in shipped_recipes().items()}
@@ -61,7 +61,7 @@ def copy(
     recipe: Source,
     target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
 ) -> None:
-    """Copy a recipe to a file of your own, and name it after the file; no file is written over."""
+    """Copy a recipe to a new file and rename it after that file; no file is overwritten."""
     from learngene_hub.core.plain_yaml import with_changed_text
     from learngene_hub.recipe.recipe import Recipe, name_of
 
@@ -79,9 +79,9 @@ def copy(
 def validate(
     recipe: Source,
     overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print its hash and all its fields as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the recipe's hash and fields as JSON.")] = False,
 ) -> None:
-    """Check a recipe, and that its network can be built and inherit its ancestor; all faults are listed."""
+    """Check a recipe and list all faults; also check that its network can be built and inherit its ancestor."""
     checked = read_recipe(recipe, overrides or ())
     with importing():
         from learngene_hub.evolution.ancestor import find_ancestor, line_channels

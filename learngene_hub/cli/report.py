@@ -16,13 +16,13 @@ def report(
         str, typer.Argument(help=f"Run, finished or not. {SOURCE_HELP}", metavar="RUN", callback=known_gene)
     ],
     out: Annotated[
-        Path | None, typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if it is one]")
+        Path | None, typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if that is a run]")
     ] = None,
 ) -> None:
     """Write the page of an evolution.
 
-    It shows fitness, who descends from whom, and cost. `learngene evolve` writes it when it is done; this makes it
-    anew, or in the middle of a run.
+    The page shows fitness, lineage and cost. `learngene evolve` writes it at its end; this command writes it again, or
+    during a run.
     """
     with importing():
         from learngene_hub.evolution.page import write_page

@@ -84,7 +84,7 @@ def test_the_command_names_the_columns_of_a_target_as_python_does():
 def test_columns_without_a_target_are_refused():
     done = learngene("evaluate", "gtl/vgg11-mini-half", "--image-column", "scan")
     assert done.exit_code == 2
-    assert "--image-column, --label-column and --image-size are for a --target" in " ".join(done.output.split())
+    assert "--image-column, --label-column and --image-size need --target" in " ".join(done.output.split())
 
 
 def test_a_target_with_classes_the_gene_has_seen_is_refused(tiny_run):

@@ -114,7 +114,7 @@ def test_images_on_the_hub_are_not_asked_for_and_built_in_ones_need_no_look(tiny
 
 def test_a_dry_run_of_a_data_set_on_the_hub_says_so():
     shown = words(learngene("evolve", "cifar_fs_vgg11", "network.width=0.05", "--dry-run").stdout)
-    assert "on the Hub, not looked at: data.path=" in shown
+    assert "on the Hub, not checked; give a local copy with data.path=" in shown
 
 
 def test_a_dry_run_says_that_the_classes_on_the_hub_are_not_compared_with_what_the_ancestor_has_seen():
@@ -122,4 +122,4 @@ def test_a_dry_run_says_that_the_classes_on_the_hub_are_not_compared_with_what_t
     shown = words(
         learngene("evolve", "cifar_fs_vgg11", *cheap, "evolution.ancestor=gtl/vgg11-mini-half", "--dry-run").stdout
     )
-    assert "not looked at, nor whether gtl/vgg11-mini-half has seen these classes: data.path=" in shown
+    assert "not checked, nor whether gtl/vgg11-mini-half has seen these classes; give a local copy" in shown

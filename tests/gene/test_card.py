@@ -231,7 +231,7 @@ def test_the_command_prints_the_card_of_a_shipped_gene_and_does_not_change_it(ju
     assert "few-shot: 5-way, 20 images a class, 60 steps" in shown.stdout
     refused = CliRunner().invoke(app, ["card", "gtl/vgg11-cifar-fs-half", "--results", str(judge())])
     assert refused.exit_code == 1
-    assert "comes with the package, whose cards are not changed" in " ".join(refused.stderr.split())
+    assert "comes with the package, so its card is not changed" in " ".join(refused.stderr.split())
 
 
 def test_a_card_made_for_a_gene_without_its_picture_shows_none(gene, judge):

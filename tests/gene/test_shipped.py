@@ -161,7 +161,7 @@ def test_the_command_takes_a_line_for_each_and_calls_data_sets_by_their_own_name
 
 def test_info_takes_a_line_for_the_hash_and_gives_the_gain_with_its_interval():
     shown = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, ["info", "gtl/vgg11-mini-half"]).stdout
-    assert re.search(r"sha256 +619180f5acef, as recorded \(all of it: --json\)", shown)
+    assert re.search(r"sha256 +619180f5acef, as recorded \(in full with --json\)", shown)
     assert re.search(r"gain over scratch +\+21\.8 ± 1\.8 points", shown)
 
 

@@ -175,5 +175,5 @@ def test_ctrl_c_ends_a_run_of_several_workers_in_one_message_and_a_file_gets_no_
     process.join(240)
     assert process.exitcode == 130
     assert "\x1b" not in said()
-    assert "the same command with --resume goes on" in " ".join(said().split())
+    assert "the same command with --resume continues" in " ".join(said().split())
     assert "Traceback" not in said()
