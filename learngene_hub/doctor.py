@@ -1,7 +1,7 @@
-"""What a bug report should say of the machine: versions, devices, caches, the Hub. Nothing in it is personal.
+"""Facts on the machine for a bug report: versions, devices, caches, the Hub. Nothing in it is personal.
 
-Paths are shown from the home folder on, a token is only said to be there, and nothing is written but one file without
-a name, to see whether a cache can be.
+The home folder is shown as `~`, the value of a token is never shown. Only one temporary file without a name is written,
+to see whether a cache is writable.
 """
 
 import os
@@ -33,7 +33,7 @@ OPTIONAL = {"datasets": "evolve", "matplotlib": "evolve", "scikit-learn": "evolv
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was found, and what is wrong with it and how to mend it, if anything is."""
+    """One check: what was found and, if something is wrong, the fault and how to mend it."""
 
     check: str
     found: str
@@ -41,7 +41,7 @@ class Finding:
 
 
 def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 - frozen
-    """Look at everything; asks the Hub once, for a few seconds at most.
+    """Run all checks; the Hub is asked once, for a few seconds at most.
 
     Args:
         options: how the Hub is reached.
@@ -57,7 +57,7 @@ def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 
         _own_cache(),
         _cache("cache of the Hub", options.cache, "HF_HUB_CACHE"),
         _hub(options),
-        Finding("token", "there is one" if get_token() else "none; only `learngene push` needs one"),
+        Finding("token", "found" if get_token() else "none; only `learngene push` needs a token"),
     ]
 
 
@@ -85,7 +85,7 @@ def _install(what: str) -> str:
 
 def _device() -> str:
     if not torch.cuda.is_available():
-        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "nor is torch built for it"
+        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
         return f"cpu ({_cores()}); no CUDA device, {built}"
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     shown = (f"cuda:{number} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for number, gpu in enumerate(gpus))
@@ -113,12 +113,12 @@ def _own_cache() -> Finding:
     except DataError as error:
         return Finding("cache", "none", str(error))
     kept = images_size(folder)
-    contents = f"{kept / 1e9:,.1f} GB of decoded images in {IMAGES_FOLDER}/, made again where they are deleted"
+    contents = f"{kept / 1e9:,.1f} GB of decoded images in {IMAGES_FOLDER}/, decoded again after deletion"
     return _cache("cache", folder, "LEARNGENE_CACHE", contents if kept else "")
 
 
 def _cache(check: str, folder: Path, variable: str, kept: str = "") -> Finding:
-    """Whether files can be kept in `folder`, which need not be there yet, what is `kept`, and the room there is."""
+    """Whether `folder`, which need not exist yet, is writable; what is `kept` in it; and the free space."""
     existing = next(filter(is_there, (folder, *folder.parents)), folder)
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -142,11 +142,11 @@ def _shown(path: Path) -> str:
 def _hub(options: HubOptions) -> Finding:
     site = re.sub(r"//[^/@]*@", "//", options.site)  # a password in it is nobody's business
     if options.is_offline:
-        return Finding("Hub", f"{site}: not asked, offline by HF_HUB_OFFLINE")
+        return Finding("Hub", f"{site}: not asked, since HF_HUB_OFFLINE is set")
     try:
         with explained(None, options):
             check_reachable(options)
     except HubError as error:
         fault = str(error).partition(": ")[2].replace(options.site, site).replace(f"no answer from {site}", "no answer")
-        return Finding("Hub", f"{site}: {fault}; genes of the package and of the cache load without it")
+        return Finding("Hub", f"{site}: {fault}; genes of the package and in the cache load without the Hub")
     return Finding("Hub", f"{site}: answers")
