@@ -37,7 +37,7 @@ from learngene_hub.recipe.sections import (
 MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
 TOLD = 20  # faults listed
 NO_SECTIONS: Mapping[type, str] = MappingProxyType(
-    {str: "text without a key; write a space behind each colon", list: "a list", type(None): "nothing"}
+    {str: "text without a key; write a space after each colon", list: "a list", type(None): "nothing"}
 )
 RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
@@ -47,7 +47,7 @@ RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "search.finalists": (3,),
     }
 )
-"""Key of older recipes that is dropped -> the values with which nothing is lost."""
+"""Key of older recipes that is dropped -> the values that change nothing."""
 EXPECTED: Mapping[str, str] = MappingProxyType(
     {
         "greater_than": "more than {gt}",
@@ -55,12 +55,12 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
         "less_than": "less than {lt}",
         "less_than_equal": "{le} or less",
         "literal_error": "{expected}",
-        "string_pattern_mismatch": "small letters, digits, dots and dashes, 64 at most, a letter or digit first",
+        "string_pattern_mismatch": "at most 64 lower-case letters, digits, dots and dashes, a letter or digit first",
         "finite_number": "a finite number",
         **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
         **dict.fromkeys(("float_type", "float_parsing"), "a number"),
         **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
-        **dict.fromkeys(("model_type", "model_attributes_type"), "keys below it, each with a value"),
+        **dict.fromkeys(("model_type", "model_attributes_type"), "a section of keys, each with a value"),
         "string_type": "text",
         "tuple_type": "a list",
     }
@@ -87,7 +87,7 @@ class Recipe(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="number type of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs "
-        "float32 convolves in TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
+        "float32 convolutions use TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
     )
 
     @field_validator("name")
@@ -107,7 +107,7 @@ class Recipe(Section):
             count = named if isinstance(named, int) else len(named)
             if ways > count:
                 raise ValueError(
-                    f"{key}: {ways} classes a task, but the recipe has {count} {role} ones; give {count} at most"
+                    f"{key}: {ways} classes per task, but the recipe has {count} {role} classes; give at most {count}"
                 )
         return self
 
@@ -115,8 +115,8 @@ class Recipe(Section):
     def _one_shape(self) -> Self:
         if self.evolution.ancestor is not None and self.gene.shape == "evolve":
             raise ValueError(
-                "gene.shape: found 'evolve', but no shape is searched where evolution.ancestor is given: leave "
-                "gene.shape out for the shape of that gene, or list channels to have it grow"
+                "gene.shape: found 'evolve', but there is no search for a shape with evolution.ancestor: leave "
+                "gene.shape out to keep the shape of that gene, or list channels to make it larger"
             )
         return self
 
@@ -132,7 +132,7 @@ class Recipe(Section):
             overrides: dotted keys with YAML values, such as `evolution.population=4`.
 
         Raises:
-            RecipeError: no such file or recipe, not YAML, or any number of faults in it, all listed.
+            RecipeError: no such file or recipe, not YAML, or faults in the recipe, all listed.
         """
         file = _locate(path)
         try:
@@ -142,10 +142,10 @@ class Recipe(Section):
 
     @classmethod
     def from_content(cls, written: bytes, overrides: Sequence[str] = (), *, file: Path) -> "Recipe":
-        """The recipe of a `file` whose content was read already, with overrides; everything is checked.
+        """The recipe with the content `written` of `file`, after overrides; everything is checked.
 
         Raises:
-            RecipeError: it is too long or not YAML, or any number of faults in it, all listed.
+            RecipeError: the content is too long, not YAML, or has faults, all listed.
         """
         if len(written) > MOST:
             raise RecipeError(f"{file}: expected a recipe of at most {MOST:,} bytes, found {len(written):,}")
@@ -164,17 +164,17 @@ class Recipe(Section):
     def from_mapping(
         cls, content: Mapping[str, Any], *, where: str = "recipe", overrides: Sequence[str] = ()
     ) -> "Recipe":
-        """Check a nested mapping; `where` names it in the error, as the `overrides` that it holds are.
+        """Check a nested mapping. Errors call it `where` and name the `overrides` that are at fault.
 
         Raises:
-            RecipeError: every fault, one a line, with key, expectation and finding.
+            RecipeError: every fault, one per line, with its key, what was expected and what was found.
 
         Warns:
-            LearngeneWarning: fields that are retired asked for what is no longer done; they are left out.
+            LearngeneWarning: retired fields have values that are no longer supported; they are ignored.
         """
         content, retired = _without_retired(content)
         if retired:
-            warning = f"{where}: this version knows no {', '.join(retired)}: left out"
+            warning = f"{where}: this version no longer supports {', '.join(retired)}; ignored"
             warnings.warn(warning, LearngeneWarning, stacklevel=2)
         try:
             return cls.model_validate(content)
@@ -187,7 +187,7 @@ class Recipe(Section):
             ]
             lines = [f"\n  {_describe(fault)}{_given(fault, overrides)}" for fault in faults[:TOLD]]
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-            count += f", {TOLD} of them" if len(faults) > TOLD else ""
+            count += f", the first {TOLD}" if len(faults) > TOLD else ""
             raise RecipeError(f"{where}: {count}{''.join(lines)}") from None
 
     def changed(self, *overrides: str) -> "Recipe":
@@ -204,26 +204,26 @@ class Recipe(Section):
         return recipe
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy; with an `update`, which pydantic does not check, the YAML is no longer that of the recipe."""
+        """A copy; after an `update`, which pydantic does not check, `text` is written from the fields."""
         copied = super().model_copy(update=update, deep=deep)
         if update:
             copied._text, copied._overrides = None, ()
         return copied
 
     def with_data(self, path: str | None) -> "Recipe":
-        """The same recipe, its images at `path`."""
+        """The same recipe with its images at `path`."""
         return super().model_copy(update={"data": self.data.model_copy(update={"path": path})})
 
     @property
     def text(self) -> str:
-        """The YAML this recipe was read from, verbatim; written out from the fields when it was made in Python."""
+        """The YAML that this recipe was read from, verbatim; if made in Python, YAML written from its fields."""
         if self._text is not None:
             return self._text
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     @property
     def public_text(self) -> str:
-        """`text`, paths on this machine cut down to their last parts: a gene may be published."""
+        """`text` with paths on this machine cut to their last part, since a gene may be published."""
         text = with_changed_text(self.text, ("data", "path"), public_name)
         return with_changed_text(text, ("evolution", "ancestor"), public_name)
 
@@ -250,7 +250,7 @@ class Recipe(Section):
 
 
 def name_of(file: Path) -> str:
-    """What an evolution whose recipe is `file` may be called; empty where nothing is left of the file's name.
+    """A valid name of an evolution, made from the name of its recipe `file`; empty if no valid character is left.
 
     >>> name_of(Path("My photos.yaml"))
     'my-photos'
@@ -259,7 +259,7 @@ def name_of(file: Path) -> str:
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Name -> file of every recipe that comes with the package, found by looking into its folder."""
+    """Name -> file of every recipe that comes with the package, found in its folder."""
     installed = Path(__file__).parents[1] / "recipes"
     folder = installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
@@ -281,7 +281,7 @@ def _locate(path: str | Path) -> Path:
     found = "a folder" if is_there(path) else "neither"
     raise RecipeError(
         f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found {found}"
-        f"{hint or '; `learngene recipes list` shows what is shipped'}"
+        f"{hint or '; `learngene recipes list` shows the shipped recipes'}"
     )
 
 
@@ -311,12 +311,12 @@ def _apply(content: dict[str, Any], override: str) -> None:
         content[leaf] = load_yaml(value)
     except ValueError:
         raise RecipeError(
-            f"override {override!r:.200}: the value is not YAML; quote it if it holds `:` or `[`"
+            f"override {override!r:.200}: the value is not YAML; quote it if it contains `:` or `[`"
         ) from None
 
 
 def _without_retired(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """A copy without `RETIRED` keys, and those of them, with their values, that asked for something else."""
+    """A copy without `RETIRED` keys, and the removed keys whose values are no longer supported."""
     kept, lost = copy.deepcopy(dict(content)), []
     for key, harmless in RETIRED.items():
         *parents, leaf = key.split(".")
@@ -343,7 +343,7 @@ def _describe(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         name, *value = re.split(r"[:\s]\s*", str(fault["loc"][-1]), maxsplit=1)
         if value:  # YAML takes {width:0.5} and {width 0.5} for keys of these names
-            return f"{key}: no such key; write a colon and a space behind the key, `{name}: {value[0]}`"
+            return f"{key}: no such key; write a colon and a space after the key, `{name}: {value[0]}`"
         near = _near(key)
         return f"{key}: no such key{asked(near)}"
     if fault["type"] == "missing":
@@ -357,10 +357,10 @@ def _describe(fault: Mapping[str, Any]) -> str:
 
 
 def _given(fault: Mapping[str, Any], overrides: Sequence[str]) -> str:
-    """That the value at fault was given as an override, or below a key of one."""
+    """Names the override that gave the value at fault, if one did."""
     key = ".".join(map(str, fault["loc"])) + "."
     by = next((change for change in reversed(overrides) if key.startswith(f"{change.partition('=')[0]}.")), None)
-    return "" if by is None else f" (given as {by:.80}, not in the file)"
+    return "" if by is None else f" (from the override {by:.80}, not from the file)"
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ Classes = Annotated[int, Field(ge=1)] | tuple[str, ...]
 
 
 class Section(BaseModel):
-    """What all sections are: frozen, without unknown keys."""
+    """Base of all sections: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -42,13 +42,13 @@ def _shape(value: object) -> object:
 
 
 class GeneSection(Section):
-    """How much of every layer is gene, and what a newborn's other channels may tell it."""
+    """How many channels of every layer are gene, and how other channels connect to it."""
 
     fraction: float = Field(
         0.45,
         gt=0,
         le=1,
-        description="size of the gene: the parameters it would have with this fraction of the channels of every layer",
+        description="size of the gene: as many parameters as this fraction of the channels of every layer would have",
     )
     shape: Annotated[Literal["evolve", "taper"] | tuple[int, ...], BeforeValidator(_shape)] = Field(
         "taper",
@@ -62,43 +62,44 @@ class GeneSection(Section):
         description="with `shape: taper`, the factor by which the fraction falls from the first layer to the last, "
         "before fractions above 1 are cut to 1; 1 means the same fraction everywhere",
     )
-    cross: Literal["zero", "random"] = Field("zero", description="weights from random channels into the gene at birth")
+    cross: Literal["zero", "random"] = Field("zero", description="initial weights from random channels into the gene")
     dtype: Literal["float32", "float16"] = Field(
         "float32",
-        description="type of the kernels in the gene's file; float16 halves it; fitness was measured before rounding",
+        description="type of the kernels in the gene's file; float16 halves the file; fitness is measured before "
+        "rounding",
     )
 
 
 class ClassesSection(Section):
-    """Which classes are base, held-out and novel: names, or counts drawn with `seed`. A preset brings its own."""
+    """Which classes are base, held-out and novel: names, or numbers of classes drawn with `seed`."""
 
     base: Classes = Field(64, description="classes that ancestry networks learn: a number to draw, or a list of names")
-    held_out: Classes = Field(16, description="classes that critics score on, likewise")
-    novel: Classes = Field(20, description="classes that the evolution never loads, likewise")
-    seed: int = Field(0, description="random seed of the draw of classes that are given as numbers")
+    held_out: Classes = Field(16, description="classes of the critics' tasks: a number or a list of names")
+    novel: Classes = Field(20, description="classes that the evolution never loads: a number or a list of names")
+    seed: int = Field(0, description="random seed for drawing the classes that are given as numbers")
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
         named = [role for role in (self.base, self.held_out, self.novel) if isinstance(role, tuple)]
         twice = sorted({name for role in named for name in role if sum(other.count(name) for other in named) > 1})
         if twice:
-            raise ValueError(f"a class has one role only, but these have several: {', '.join(twice[:5])}")
+            raise ValueError(f"a class can have only one role, but these have several: {', '.join(twice[:5])}")
         return self
 
 
 class DataSection(Section):
-    """Where the images come from and how they are shown."""
+    """Where the images come from and how they are prepared."""
 
-    preset: PresetName | None = Field(None, description="a data set known by name")
+    preset: PresetName | None = Field(None, description="name of a data set that the package knows")
     path: str | None = Field(
         None, description="image folder, parquet folder or Hub id; with a preset: a local copy of it"
     )
     revision: str | None = Field(None, description="branch, tag or commit of a data set on the Hub")
-    image_column: str | None = Field(None, description="name of the column of images, if it is unusual")
-    label_column: str | None = Field(None, description="name of the column of labels, if it is unusual")
+    image_column: str | None = Field(None, description="name of the image column, if not `image` or `img`")
+    label_column: str | None = Field(None, description="name of the label column, if not `label` or `fine_label`")
     image_size: int = Field(32, ge=28, le=224, description="side of the images in pixels")
     images_per_class: int | None = Field(
-        None, ge=2, description="at most so many images per class; null: all, or 200 glyphs"
+        None, ge=2, description="maximum number of images per class; null: all, or 200 glyphs"
     )
     classes: ClassesSection | None = Field(
         None, description="base, held-out and novel classes; cifar_fs and mini_imagenet have their own"
@@ -117,7 +118,9 @@ class DataSection(Section):
         if self.preset is None and self.path is None:
             raise ValueError("needs `preset` (glyphs, cifar_fs, mini_imagenet) or `path`")
         if self.preset == "glyphs" and self.path is not None:
-            raise ValueError("preset glyphs is drawn, not read: for your own images, leave `preset` out")
+            raise ValueError(
+                "preset glyphs draws its images and reads no `path`: for your own images, leave `preset` out"
+            )
         if self.preset in {"cifar_fs", "mini_imagenet"} and self.classes is not None:
             raise ValueError(f"preset {self.preset} brings its own classes; leave `classes` out, or give `path` alone")
         return self
@@ -135,36 +138,40 @@ class EvolutionSection(Section):
         None,
         min_length=1,
         max_length=1000,
-        description="gene that the first generation inherits, and whose shape all later genes have unless "
-        "`gene.shape` lists channels: a name of the package, a folder or a Hub id; null: none",
+        description="gene that the first generation inherits: name of a shipped gene, folder or Hub id; null: none; "
+        "all genes of the evolution have its shape, unless `gene.shape` lists channels",
     )
     generations: Count = Field(10, le=1_000_000, description="number of generations")
     population: Count = Field(8, le=4096, description="individuals per generation")
     founder_generations: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
         None,
-        description="first generations, in which one individual is trained for the steps of all; null: all but the "
-        "last two",
+        description="number of first generations with one individual, trained for the steps of the whole population; "
+        "null: all but the last two",
     )
     selection: Literal["tournament", "none"] = Field(
         "tournament",
-        description="how survivors are chosen; none: all survive with equal scores, and the gene is drawn: an ablation",
+        description="how survivors are chosen; none (an ablation): all survive with equal scores, and the gene is "
+        "drawn at random",
     )
     tournament_size: Count = Field(2, description="individuals per group; the best of each group survives")
     mutation_rate: Fraction = Field(
-        0.02, description="probability that a gene channel is exchanged, where several individuals compete"
+        0.02, description="probability that a gene channel is exchanged, in generations with several individuals"
     )
     decay: Fraction = Field(0.2, description="factor on the scores of the gene pool, per generation")
     credit: float = Field(
         0.2,
         ge=0,
         lt=1,
-        description="share of its fitness that a survivor adds to its ancestors' scores, per step up the lineage",
+        description="share of its fitness that a survivor adds to an ancestor's score, to the power of the steps up "
+        "the lineage",
     )
-    pool_size: Count = Field(16, le=4096, description="learngenes kept, best scores first")
+    pool_size: Count = Field(
+        16, le=4096, description="maximum number of learngenes in the gene pool, which keeps the best scores"
+    )
 
     @property
     def founders(self) -> int:
-        """First generations that raise one founder: `founder_generations`, or all but the last two."""
+        """Number of first generations with one founder: `founder_generations`, or all but the last two."""
         return max(0, self.generations - 2) if self.founder_generations is None else self.founder_generations
 
     @model_validator(mode="after")
@@ -182,30 +189,34 @@ class SearchSection(Section):
         ge=0.05,
         le=4,
         description="factor on the channels of the networks that the search trains, or `network.width` if that is "
-        "lower; the shape that is found is scaled to the network's own width",
+        "lower; the found shape is scaled to `network.width`",
     )
     ancestor_steps: Count = Field(1500, description="optimiser steps of the network whose slices are compared")
     life_steps: Count = Field(
-        100, description="optimiser steps of each slice before critics score it; all else is as in `ancestry`"
+        100,
+        description="optimiser steps of each slice before critics score it; other constants are those of `ancestry`",
     )
     population: int = Field(16, ge=2, le=4096, description="shapes that compete in a generation")
     tournament_size: int = Field(3, ge=2, description="shapes per group; the best of each group survives")
     generations: Count = Field(
         1,
         le=10_000,
-        description="generations of shapes; the first is drawn at random, so 1 means a random search; tournaments, "
-        "recombination and mutation make the later ones",
+        description="generations of shapes; the first is drawn at random, so 1 means a random search; later ones "
+        "come from tournaments, recombination and mutation",
     )
-    tasks: Count = Field(4, description="critic tasks that score a shape, the same for all")
-    steps: Count = Field(20, description="optimiser steps of each of these tasks; all else is as in `critic`")
+    tasks: Count = Field(4, description="critic tasks that score a shape, the same for all shapes")
+    steps: Count = Field(20, description="optimiser steps of each critic task; other constants are those of `critic`")
     parents: int = Field(
         4,
         ge=1,
         le=4096,
-        description="best shapes, whose mean is scored once more and becomes the gene's shape; 1: the best one",
+        description="number of best shapes; their mean is scored once more and becomes the gene's shape; 1: "
+        "the best shape alone",
     )
     final_tasks: Count = Field(
-        12, description="fresh tasks, on which that mean is scored beside an even shape; the better of the two is taken"
+        12,
+        description="number of new tasks that score the mean of the best shapes and an even shape; the better of the "
+        "two is taken",
     )
 
     @model_validator(mode="after")
@@ -218,12 +229,12 @@ class SearchSection(Section):
 
     @property
     def born(self) -> int:
-        """Shapes that are born in each generation after the first, whoever won."""
+        """Number of new shapes in each generation after the first."""
         return self.population - math.ceil(self.population / self.tournament_size)
 
     @property
     def shapes(self) -> int:
-        """Shapes that are scored, without the finals."""
+        """Number of shapes that are scored, without the finals."""
         return self.population + (self.generations - 1) * self.born
 
 
@@ -234,19 +245,21 @@ class OptimisationSection(Section):
     batch_size: int = Field(64, ge=2, description="images per step")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimiser")
     lr: float = Field(0.05, gt=0, le=10, description="highest learning rate")
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay of kernels and of the classifier's weight")
-    warmup: int = Field(10, ge=0, description="first steps of every training, in which the learning rate rises")
+    warmup: int = Field(
+        10, ge=0, description="number of first steps of every training in which the learning rate rises"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all classes")
     clip_norm: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")
 
     def constants(self) -> "OptimisationSection":
-        """These constants alone, without those of a subclass."""
+        """Only these constants, without those of a subclass."""
         return OptimisationSection(**{key: getattr(self, key) for key in OptimisationSection.model_fields})
 
 
 class AncestrySection(OptimisationSection):
-    """An ancestry network's life: one k-way task on base classes."""
+    """Training of an ancestry network: one k-way task on base classes."""
 
     ways: int = Field(32, ge=2, description="base classes that one network learns in a generation")
     images_per_class: Count | None = Field(None, description="images of each of these classes; null: all")
@@ -255,19 +268,19 @@ class AncestrySection(OptimisationSection):
     )
     schedule: Literal["two-speed", "evolution", "generation"] = Field(
         "two-speed",
-        description="how long the learning rate falls: over the evolution; over each generation; two-speed: over the "
-        "evolution for inherited weights, over each generation for random ones",
+        description="time over which the learning rate falls; evolution: the whole evolution; generation: each "
+        "generation; two-speed: the evolution for inherited weights, each generation for random weights",
     )
     statistics_batches: Count = Field(
-        30, description="batches that measure the statistics of the gene's batch norms at extraction"
+        30, description="number of batches that measure the statistics of the gene's batch norms at extraction"
     )
 
 
 class CriticSection(OptimisationSection):
-    """A critic's life: small tasks on held-out classes that score a learngene."""
+    """Training of critics: small tasks on held-out classes that score a learngene."""
 
     ways: int = Field(5, ge=2, description="held-out classes per task")
     shots: Count = Field(20, description="training images per class")
     queries: Count = Field(50, description="test images per class")
     steps: Count = Field(40, description="optimiser steps per task")
-    tasks: Count = Field(2, description="tasks per learngene, the same for all")
+    tasks: Count = Field(2, description="tasks per learngene, the same for all learngenes")

@@ -282,7 +282,7 @@ def test_retired_fields_of_a_recipe_are_one_line():
         warnings.simplefilter("default")
         show_warnings_as_lines()
         done = learngene("recipes", "validate", "demo", "backend=grouped")
-    assert done.stderr == "warning: demo.yaml: this version knows no backend='grouped': left out\n"
+    assert done.stderr == "warning: demo.yaml: this version no longer supports backend='grouped'; ignored\n"
 
 
 def test_a_section_that_is_nearly_right_is_answered_with_the_section():
@@ -295,8 +295,8 @@ def test_a_section_that_is_nearly_right_is_answered_with_the_section():
         ("network.width=hello", "network.width: expected a number, found 'hello'"),
         ("evolution.generations=0", "evolution.generations: expected 1 or more, found 0"),
         ("data.flip=4", "data.flip: expected true or false, found 4"),
-        ("network=3", "network: expected keys below it, each with a value, found 3"),
-        ("name=X!", "name: expected small letters, digits, dots and dashes"),
+        ("network=3", "network: expected a section of keys, each with a value, found 3"),
+        ("name=X!", "name: expected at most 64 lower-case letters, digits, dots and dashes"),
     ],
 )
 def test_a_fault_of_a_recipe_is_told_in_our_own_words(override, told):

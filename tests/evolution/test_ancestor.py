@@ -240,7 +240,7 @@ def test_a_gene_of_grey_images_is_refused(tiny, tmp_path):
 
 
 def test_a_search_for_another_shape_is_refused_by_the_recipe(begun):
-    with pytest.raises(RecipeError, match=r"no shape is searched where evolution\.ancestor is given"):
+    with pytest.raises(RecipeError, match=r"there is no search for a shape with evolution\.ancestor"):
         begun("gene.shape=evolve")
 
 
