@@ -1,10 +1,10 @@
-"""Does a gene help? Descendants beside training from scratch and baselines: same tasks, images, steps and seeds.
+"""Does a gene help? Descendants, training from scratch and baselines on the same tasks, images, steps and seeds.
 
-Every task is met by every start. The newborn weights that are not inherited, the batches and their augmentation are
-equal for all starts of a task. The starts differ in what they inherit, and in the learning rate that suits each best
-on held-out classes: with one rate for all, the start that it happens to suit would win.
+Every start is trained on every task. The weights that are not inherited, the batches and their augmentation are equal
+for all starts of a task. The starts differ in what they inherit, and in their learning rate: the best one for each on
+held-out classes. With one rate for all, the start that this rate happens to suit would win.
 
-Each name is loaded when it is first used: protocols and baselines that are not there are refused without torch.
+Each name is loaded when it is first used, so that unknown protocols and baselines are refused without torch.
 """
 
 from importlib import import_module

@@ -1,7 +1,8 @@
-"""What has been measured already, on disk, so that nothing is measured twice.
+"""Accuracies measured so far, kept on disk, so that nothing is measured twice.
 
-One file a start and kind of descendant, one line a network, each with its checksum. The file's name carries a hash of
-all that shapes its lines: a changed gene or protocol begins a new file. A damaged line is measured again.
+There is one file for each start and kind of descendant, with one line and checksum for each network. The name of the
+file has a hash of everything that affects its lines: a changed gene or protocol begins a new file. A damaged line is
+measured again.
 """
 
 import hashlib
@@ -26,8 +27,8 @@ Measured = dict[str, float]
 class ResultsCache:
     """The measured units of one `start` in one kind of descendant, `body`; without a `folder` nothing is kept.
 
-    `constants`, and for each role a hash of its `images`, are all else that shapes an outcome; every line must tell the
-    `measures`.
+    `constants`, and a hash of the `images` of each role, are everything else that affects a result; every line must
+    have the `measures`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The genes to be judged, and the check that none of them has seen what it is judged by."""
+"""The genes to be evaluated, and the check that no gene has seen the classes it is evaluated on."""
 
 import math
 from collections.abc import Sequence
@@ -25,40 +25,40 @@ class Candidate:
 
     start: str
     gene: Learngene
-    recipe: Recipe | None  # None for a gene that lies nowhere, or beside a recipe of another
+    recipe: Recipe | None  # None without a folder, or beside the recipe of another gene
 
     @property
     def data(self) -> DataRecord:
-        """What it was evolved on."""
+        """The data that the gene was evolved on."""
         assert self.gene.config.origin is not None
         return self.gene.config.origin.data
 
     @property
     def all_data(self) -> tuple[DataRecord, ...]:
-        """What it, and the genes that it began from, were evolved on."""
+        """The data that the gene and its ancestors were evolved on."""
         assert self.gene.config.origin is not None
         return self.gene.config.origin.all_data
 
     @property
     def normalisation(self) -> Normalisation:
-        """Of its images."""
+        """The normalisation of its images."""
         return Normalisation.of(self.gene.config.mean, self.gene.config.std)
 
     @property
     def flops(self) -> float:
-        """Of its evolution; 0 where the recipe is not known."""
+        """Floating-point operations of its evolution; 0 if the recipe is not known."""
         if self.recipe is None:
             return 0.0
         return evolution_flops(self.recipe, network_body(self.recipe))
 
 
 def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None) -> list[Candidate]:
-    """The genes, each with its recipe, the images of which are to be found at `data`.
+    """The genes, each with its recipe, whose images are then read from `data`.
 
     Raises:
         GeneFileError: a gene cannot be loaded.
-        LearngeneError: a gene has no origin, is not one of RGB images, has another network or image size than the
-            first, or has seen classes that are novel to the first; or none is given.
+        LearngeneError: a gene has no origin, is not for RGB images, has another network or image size than the
+            first, or has seen classes that are novel to the first; or no gene is given.
     """
     if not genes:
         raise LearngeneError("expected one or more genes, found none")
@@ -78,12 +78,12 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
         name, located = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
         gene = Learngene.load(located)
     if gene.config.in_chans != 3:
-        raise LearngeneError(f"{name}: expected a gene of RGB images, found one of {gene.config.in_chans} channels")
+        raise LearngeneError(f"{name}: expected a gene for images of 3 channels (RGB), found {gene.config.in_chans}")
     recipe = None if located is None else _recipe(located, gene, data)
     if gene.config.origin is None:
         raise LearngeneError(
-            f"{name}: this gene does not say which classes it has never seen; only evolved genes do. Evaluate an "
-            "evolved one with this one's folder as a checkpoint beside it"
+            f"{name}: this gene was not evolved, so it does not say which classes are novel to it. Evaluate an evolved "
+            "gene, and give the folder of this gene as a checkpoint"
         )
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)
 
@@ -111,10 +111,10 @@ def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | Non
 
 
 def ancestor_of(candidate: Candidate) -> Ancestor | None:
-    """The gene that a candidate's line began from, found as its recipe calls it; None: it began from nothing.
+    """The gene that a candidate's evolution began from, found by the name in its recipe; None: no gene.
 
     Raises:
-        LearngeneError: it cannot be had, or there is another one now.
+        LearngeneError: the gene cannot be found or loaded, or another gene has its name now.
     """
     assert candidate.recipe is not None
     assert candidate.gene.config.origin is not None
@@ -128,23 +128,23 @@ def ancestor_of(candidate: Candidate) -> Ancestor | None:
         raise LearngeneError(f"{need}: {error}") from None
     if ancestor is None or ancestor.gene.config.sha256 != record.sha256:
         other = "none" if ancestor is None else ancestor.gene.config.sha256[:12]
-        raise LearngeneError(f"{need}; found {other}: put that gene into a folder {record.name} here")
+        raise LearngeneError(f"{need}; found {other}: put the right gene into a folder {record.name} here")
     return ancestor
 
 
 def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
-    """Refuse a gene called `name` that sees images otherwise than the `first` one.
+    """Refuse a gene called `name` if its network, image size or normalisation is not that of the `first` gene.
 
-    Means and deviations may differ in their last digits, as those that other processors computed do.
+    Means and deviations may differ in their last digits, since processors differ.
 
     Raises:
-        LearngeneError: it is of another network or image size, or normalises otherwise.
+        LearngeneError: its network, image size or normalisation is another.
     """
     for what in ("network", "image_size", "in_chans", "mean", "std"):
         mine, others = getattr(config, what), getattr(first.gene.config, what)
         if not _alike(mine, others):
             raise LearngeneError(
-                f"{name}: expected the {what} of {first.start}, {others}, found {mine}; evaluate these genes apart"
+                f"{name}: expected the {what} of {first.start}, {others}, found {mine}; evaluate these genes separately"
             )
 
 

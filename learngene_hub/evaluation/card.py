@@ -1,7 +1,7 @@
-"""The model card of a gene that was judged: what evaluations found, its losses included, between two marks.
+"""The model card of an evaluated gene: the results, losses included, stand between two marks.
 
-Only what stands between the marks and the `model-index` of the metadata is replaced. All other text stays as a person
-left it, and so do all other keys of the metadata.
+Only the text between the marks and the `model-index` of the metadata are replaced. All other text and all other keys of
+the metadata stay.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,15 +41,15 @@ class _Judgement:
 
 
 def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
-    """Put results into the card of the gene in `folder`, in place of those that are there; the card's path.
+    """Replace the results in the card of the gene in `folder`; the path of the card.
 
-    `paths` are `results.json` files or their folders, at least one. A card that is missing is made. The pictures are
-    drawn anew from the results, and older ones removed.
+    `paths` are `results.json` files or their folders, at least one. A missing card is created. The pictures are drawn
+    again from the results, and older ones removed.
 
     Raises:
         GeneFileError: results are about another gene or on held-out classes, the metadata of the card cannot be read,
-            or its marks are not one begin and one end.
-        LearngeneError: there are no results at a path, or too many; or matplotlib is not installed.
+            or the marks are not one begin and one end.
+        LearngeneError: a path has no results, there are too many, or matplotlib is not installed.
     """
     if len(paths) > len(EVALUATIONS):
         raise LearngeneError(f"expected at most {len(EVALUATIONS)} results for a card, found {len(paths)}")
@@ -69,10 +69,10 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
 
 
 def read_evaluation(folder: Path) -> str:
-    """What the card of the gene in `folder` says of its worth; a card that is missing is made.
+    """The evaluation in the card of the gene in `folder`; a missing card is created.
 
     Raises:
-        GeneFileError: the card has no such part, or its marks are not one begin and one end.
+        GeneFileError: the card has no evaluation, or its marks are not one begin and one end.
     """
     path, text = folder / CARD_NAME, _text(folder, read_config(folder))
     if not path.is_file():
@@ -80,8 +80,8 @@ def read_evaluation(folder: Path) -> str:
     between = _between(text, path)
     if between is None:
         raise GeneFileError(
-            f"{path}: expected an evaluation between its two marks, found none; `learngene evaluate` the gene, then "
-            "give its results: learngene card GENE --results FOLDER"
+            f"{path}: expected an evaluation between its two marks, found none; run `learngene evaluate GENE`, then "
+            "learngene card GENE --results FOLDER"
         )
     return text[slice(*between)].strip()
 
@@ -93,17 +93,17 @@ def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
         others = ", ".join(f"{gene.name} ({gene.sha256[:12]})" for gene in results.genes) or "none"
         raise GeneFileError(
             f"{path}: expected results of the gene with the sha256 of {CONFIG_NAME}, {config.sha256[:12] or '(none)'}, "
-            f"found those of {others}; `learngene evaluate` this gene"
+            f"found results of {others}; run `learngene evaluate` with this gene"
         )
     if results.split == HELD_OUT:
         raise GeneFileError(
-            f"{path}: expected results on novel classes, found those on held-out ones, which recipes are tuned on; "
-            "`learngene evaluate` the gene by another protocol"
+            f"{path}: expected results on novel classes, found results on held-out classes, which recipes are tuned "
+            "on; run `learngene evaluate` with another --protocol"
         )
     mine = find(results.descendants[0], starts[0])
     if mine is None or results.headline not in mine.measures:
         raise GeneFileError(
-            f"{path}: expected {starts[0]} among the starts, {measure_words(results.headline)}; not found"
+            f"{path}: expected accuracies of {starts[0]}, {measure_words(results.headline)}, found none"
         )
     return _Judgement(results, starts[0], picture)
 
@@ -190,6 +190,6 @@ def _between(text: str, path: Path) -> tuple[int, int] | None:
     if (begins, ends) != (1, 1) or between[0] > between[1]:
         raise GeneFileError(
             f"{path}: expected one mark {BEGIN!r} and one {END!r} after it, found {begins} and {ends}; mend "
-            "the card, or remove all of them"
+            "the card, or remove all marks"
         )
     return between

@@ -1,4 +1,4 @@
-"""Networks and genes of the user's own as starts, beside the genes that were evolved."""
+"""Networks and genes given by the user as further starts, beside the evolved genes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ from learngene_hub.report.results import Cost
 
 
 def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> list[Start]:
-    """Whole networks, or genes, at `paths`: safetensors files, folders with one or of runs, or genes of the package.
+    """The networks or genes at `paths`: safetensors files, folders with such a file, runs, or genes of the package.
 
-    They must be of the family of `body`, a descendant; their images are normalised as those of the `first` gene.
+    They must belong to the family of the descendant `body`; images are normalised as for the `first` gene.
 
     Raises:
-        LearngeneError: there is none, it lacks a part of a layer, or it is a gene that sees images otherwise.
-        GeneFileError: the config beside a gene is none.
+        LearngeneError: a path has no network or gene, a layer lacks tensors, or a gene normalises images differently.
+        GeneFileError: the config of a gene is not valid.
     """
     return [
         _checkpoint(path, body, first, f":{number}" if number > 1 else "") for number, path in enumerate(paths, start=1)
@@ -42,7 +42,7 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     tensors = {axes.name: loaded[axes.name].float() for axes in structure.tensors if axes.name in loaded}
     if not tensors:
         others = ", ".join(loaded)[:80]
-        raise LearngeneError(f"{path}: expected a network {body.network}, found other tensors: {others}")
+        raise LearngeneError(f"{path}: expected tensors of a network {body.network}, found others: {others}")
     for layer in structure.layers:
         lost = [axes.name for axes in layer.tensors if axes.name not in tensors]
         if 0 < len(lost) < len(layer.tensors):

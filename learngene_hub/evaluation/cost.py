@@ -1,4 +1,4 @@
-"""What an evaluation will cost, told before its first network is trained."""
+"""The cost of an evaluation, estimated before the first network is trained."""
 
 import time
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ FEW, MORE = 1, 6  # steps of the networks that are timed
 
 
 def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int], reporter: Reporter) -> None:
-    """Say how many networks are still to be trained, and how long that takes one core or GPU.
+    """Report how many networks remain to be trained, and how long that takes one core or GPU.
 
-    The time is that of short trainings in this process, on the device of the images.
+    The time is measured in short trainings in this process, on the device of the images.
     """
     protocol = shared.plan.protocol
     left = [networks_left(cell, protocol, seeds) for cell in cells]
@@ -26,8 +26,8 @@ def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int
     with reporter.task("measuring a few steps", None):
         counts = [networks.rates + networks.tasks for networks in left]
         seconds = sum(count * _seconds(cell, shared) for cell, count in zip(cells, counts, strict=True) if count)
-    chosen = f", {rates:,} of them to choose learning rates (--lr sets one)" if rates else ""
-    more = "" if protocol.lr is not None else ", more where the best learning rate is not soon found"
+    chosen = f", {rates:,} of them to choose learning rates (none with --lr)" if rates else ""
+    more = "" if protocol.lr is not None else ", more if the search for the best learning rate takes longer"
     reporter.line(
         f"cost: {rates + tasks:,} networks of {protocol.steps:,} steps{chosen}, about {_words(seconds)} of one core or "
         f"GPU{more}"
@@ -35,7 +35,7 @@ def tell_cost(cells: Sequence[Cell], shared: EvaluationData, seeds: Sequence[int
 
 
 def _seconds(cell: Cell, shared: EvaluationData) -> float:
-    """Of one network of `cell`; the first training of a kind takes longer, so it does not count."""
+    """Seconds of one network of `cell`; the first training is slower, so it does not count."""
     _timed(cell, shared, FEW)
     few, more = (_timed(cell, shared, steps) for steps in (FEW, MORE))
     return few + max(0.0, more - few) / (MORE - FEW) * (shared.plan.protocol.steps - FEW)

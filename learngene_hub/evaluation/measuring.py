@@ -1,4 +1,4 @@
-"""Measuring one network: a start, a kind of network and a task in, accuracies out."""
+"""Measuring one network: from a start, a kind of network and a task to accuracies."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -34,16 +34,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Plan:
-    """What every network of an evaluation has in common; plain values, so that it may go to another process.
+    """Settings of all networks of an evaluation, as plain values that can be sent to another process.
 
     Attributes:
-        protocol: what networks are put through.
-        sources: images of the classes that networks are measured on (called novel here, also where the protocol says
-            others) and, where rates are chosen, of the held-out classes.
-        normalisation: of the images, the gene's.
+        protocol: how networks are trained and tested.
+        sources: images of the classes that networks are measured on (called novel here, even if the protocol takes
+            other classes) and, if rates are chosen, of the held-out classes.
+        normalisation: of the images, as for the gene.
         padding: pixels around an image before the random crop.
         flip: whether images are mirrored.
-        device: name of where networks are trained.
+        device: name of the device that trains networks.
         precision: of convolutions.
     """
 
@@ -56,7 +56,7 @@ class Plan:
     precision: Precision
 
     def constants(self) -> dict[str, Any]:
-        """All that shapes the outcome of one unit, in JSON types; not how many units there are."""
+        """Everything that affects the result of one unit, as a JSON-compatible dict; the number of units does not."""
         protocol = asdict(self.protocol)
         for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed", "split"):
             del protocol[key]
@@ -79,9 +79,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What all networks of an evaluation look at; the data that workers share.
+    """The data of an evaluation, which all workers share.
 
-    `pairs` are every start with every kind of network that inherits it.
+    `pairs` are all starts, each with all kinds of networks that inherit it.
     """
 
     plan: Plan
@@ -90,10 +90,10 @@ class EvaluationData:
 
     @classmethod
     def build(cls, plan: Plan, home: torch.device, reporter: Reporter) -> "EvaluationData":
-        """Load the images of `plan` onto `home`, which need not be where networks are trained; no pairs yet.
+        """Load the images of `plan` onto the device `home`, which may differ from that of training; no pairs yet.
 
         Raises:
-            DataError: they cannot be had.
+            DataError: the images cannot be found or read.
         """
         load = partial(on_device, padding=plan.padding, flip=plan.flip, device=home)
         loaded = {
@@ -103,7 +103,7 @@ class EvaluationData:
         return cls(plan, {role: loaded[source] for role, source in plan.sources.items()})
 
     def on(self, device: torch.device) -> "EvaluationData":
-        """The same data with its images on `device`, in the precision that is best there unless a task names one."""
+        """The same data with its images on `device`, in its best precision, unless a task names one."""
         plan = replace(self.plan, device=device.type, precision=best_precision(device))
         each = {id(images): images for images in self.images.values()}  # both roles may have the same ones
         moved = {key: images.on(device) for key, images in each.items()}
@@ -125,7 +125,7 @@ class EvaluationData:
     def measure(self, start: Start, body: Body, unit: Unit, on_step: Callable[[int], None]) -> dict[str, float]:
         """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].
 
-        A training that diverges has learned nothing: its accuracies after a step or more are 0. `on_step` is called
+        If training diverges, the accuracies after its first step are 0. `on_step` is called
         with the number of images of every step.
         """
         protocol, images, precision = self.plan.protocol, self.images[unit.role], self.plan.precision
@@ -169,7 +169,7 @@ class EvaluationData:
 class MeasureTask:
     """One network to be measured, by one thread: a task for any engine.
 
-    `pair` is its index in the pairs of the shared data; `precision` holds, whatever is best where it is measured.
+    `pair` is its index in the pairs of the shared data; `precision` is used on every device.
     """
 
     pair: int
@@ -178,12 +178,12 @@ class MeasureTask:
 
     @property
     def label(self) -> str:
-        """What the log calls it."""
+        """Name of the task in the log."""
         purpose = "for the learning rate" if self.unit.role == "held-out" else "evaluation"
         return f"task {self.unit.number + 1} of seed {self.unit.seed}, {purpose}"
 
     def __call__(self, shared: EvaluationData, step: Step) -> dict[str, float]:
-        """Its accuracies."""
+        """The accuracies of the network."""
         data = replace(shared, plan=replace(shared.plan, precision=self.precision))
         with threads(THREADS):
             return data.measure(*shared.pairs[self.pair], self.unit, partial(step, doing=self.label))

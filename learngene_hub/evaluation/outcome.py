@@ -32,7 +32,7 @@ def make_results(
 ) -> Results:
     """The results of an evaluation on classes of the data set `data`; leads are those of the first candidate.
 
-    `judged` is every start in every kind of descendant, with its score; `environment` tells versions and hardware.
+    `judged` has the score of every start in every kind of descendant; `environment` has versions and hardware.
     """
     protocol = plan.protocol
     bodies = dict.fromkeys(cell.body for cell, _ in judged)
@@ -55,7 +55,7 @@ def make_results(
 
 
 def fit(body: Body, start: Start) -> LearngeneNetwork:
-    """A descendant of `start`, as every one is born.
+    """A new descendant that inherits from `start`, before training.
 
     Raises:
         InheritanceError: the start does not fit.
@@ -64,7 +64,7 @@ def fit(body: Body, start: Start) -> LearngeneNetwork:
 
 
 def describe_environment(plan: Plan) -> dict[str, str | int]:
-    """Versions and hardware that outcomes may depend on, of the process that calls."""
+    """Versions and hardware of this process that results may depend on."""
     return {
         "learngene_hub": __version__,
         "torch": torch.__version__,

@@ -1,7 +1,7 @@
-"""Networks trained as usual on the base classes: what genes are compared with.
+"""Networks trained as usual on the base classes, as baselines for genes.
 
-Each gets as many training images as the evolution of the gene cost, by the optimiser of the gene's recipe. Where that
-began from another gene, so does each: what the other one cost is in neither.
+Each is trained on as many images as the evolution of the gene, by the optimiser of the gene's recipe. If the evolution
+began from another gene, so does each network; the cost of that gene is counted for neither.
 
 Each is trained once and kept in the cache under a key of everything that shapes it. The training is cut into chapters
 with draws of their own; after each the network is saved, so an interrupted training goes on and ends with the same
@@ -87,22 +87,22 @@ class Pretraining:
 
     @property
     def key(self) -> dict[str, Any]:
-        """All of it, in JSON types; nothing of an ancestor where there is none, as it always was."""
+        """All fields as a JSON-compatible dict; those of an ancestor only if there is one, as in older versions."""
         fields = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
         return {key: one for key, one in fields.items() if self.ancestor or key not in {"ancestor", "cross"}}
 
     @property
     def steps(self) -> int:
-        """Of its training."""
+        """Optimiser steps of the training."""
         return self.images // self.optimisation.batch_size
 
     @property
     def structure(self) -> Structure:
-        """Of the network."""
+        """Structure of the network."""
         return plan_structure(self.network, width=self.width, depth=self.depth, channels=self.channels)
 
     def build(self, num_classes: int) -> LearngeneNetwork:
-        """The network, newborn."""
+        """The network before training."""
         size = {"channels": dict(self.channels)} if self.channels else {"width": self.width}
         with seeded_initialisation(self.seed, "pre-training"):
             return build(self.network, num_classes=num_classes, in_chans=self.in_chans, depth=self.depth, **size)
@@ -110,10 +110,10 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Budget:
-    """What alternatives may cost, and how they are made: as the gene was.
+    """How much baselines may cost, and how they are trained: as the gene was.
 
     Attributes:
-        gene: what they are compared with.
+        gene: the gene they are compared with.
         recipe: the gene's own.
         ancestor: gene that it began from, and so do they; None: nothing.
         base: images of its base classes, as its ancestors saw them.
@@ -144,27 +144,27 @@ class Budget:
 
     @property
     def body(self) -> Body:
-        """Of the gene's ancestors."""
+        """Size of the gene's ancestry networks."""
         config = self.gene.config
         return Body(config.network, config.width, config.depth, config.in_chans)
 
     @property
     def images(self) -> int:
-        """Training images that the evolution cost, without those of a gene that it began from."""
+        """Training images of the evolution, without those of a gene that it began from."""
         assert self.gene.config.origin is not None
         return self.gene.config.origin.cost.images
 
     @property
     def flops(self) -> float:
-        """Floating-point operations that it cost."""
+        """Floating-point operations of the evolution."""
         return evolution_flops(self.recipe, self.body)
 
 
 def planned(title: str, budget: Budget, body: Body) -> Pretraining:
     """The training of the network called `title`: `FULL`, `WIDER`, `EACH_SIZE`, or one of the thin ones.
 
-    `NARROW_FLOPS` sees as many images as cost the FLOPs of the evolution. `EACH_SIZE` sees its share of
-    the evolution's images. The others see as many images as the evolution.
+    `NARROW_FLOPS` is trained for as many FLOPs as the evolution, `EACH_SIZE` on its share of the evolution's images,
+    every other network on as many images as the evolution.
     """
     recipe = budget.recipe
     assert body.depth is not None
@@ -220,7 +220,7 @@ class Pretrained:
 def pretrain(
     plan: Pretraining, ancestor: Genome | None, images: Images, folder: Path, *, title: str, reporter: Reporter
 ) -> Pretrained:
-    """The network of `plan`, from the cache in `folder`, or trained now on all classes of `images`.
+    """The network of `plan`, from the cache in `folder`, or else trained on all classes of `images`.
 
     Args:
         plan: of its training.

@@ -1,4 +1,4 @@
-"""What descendants are put through, as data: each protocol fixes tasks, steps, optimiser and what is measured."""
+"""How descendants are trained and tested: each protocol fixes tasks, steps, optimiser and measures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,30 +12,30 @@ from learngene_hub.report.results import HELD_OUT, NOVEL, PROTOTYPE, Split
 
 @dataclass(frozen=True)
 class Protocol:
-    """One protocol (all of them ours). Change a constant of a shipped one only together with its version.
+    """A protocol (all protocols are ours). Change a constant of a shipped protocol only with its version.
 
-    Every network is trained by SGD with momentum 0.9 and weight decay 5e-4, gradients clipped at norm 5, by a learning
+    Every network is trained by SGD with momentum 0.9 and weight decay 5e-4, gradients clipped at norm 5, at a learning
     rate that warms up and then falls along one cosine; images are cropped and mirrored as in the gene's evolution.
 
     Attributes:
         name: what a user types.
         version: raised when a constant, or the choice of the learning rates, changes.
-        ways: classes a task; None: all there are.
-        shots: training images a class; None: all but the test images.
-        queries: test images a class, none of them among the training images.
-        tasks: tasks a seed.
+        ways: classes per task; None: all.
+        shots: training images per class; None: all but the test images.
+        queries: test images per class, apart from the training images.
+        tasks: tasks per seed.
         steps: optimiser steps.
-        measured_at: numbers of steps after which the accuracy is measured, in rising order; 0: at birth.
-        prototype: also measure a nearest-prototype classifier on the newborn's features, without any training.
-        lr: one highest learning rate for all starts; None: each has its own, the best that a climb over `rates` finds.
+        measured_at: numbers of steps after which the accuracy is measured, in rising order; 0: before training.
+        prototype: also measure a nearest-prototype classifier on the features before training.
+        lr: one highest learning rate for all starts; None: for each start the best rate that a search of `rates` finds.
         rates: learning rates to choose from, on tasks of held-out classes, see `scoring.next_rates`.
         tuning_tasks: held-out tasks for the choice.
-        batch_size: images a step.
+        batch_size: images per step.
         warmup: steps of rising learning rate.
         transfer: the tasks come from another data set.
-        split: which classes of a gene the tasks are drawn from. Held-out ones chose the gene, so there it is compared
-            with other genes, not with what nobody chose.
-        changed: names of constants that are not those of the shipped protocol; more or fewer tasks do not count.
+        split: the gene's classes that the tasks are drawn from. The gene was selected on the held-out classes, so there
+            compare it only with other genes.
+        changed: names of constants that differ from the shipped protocol; the number of tasks does not count.
     """
 
     name: str
@@ -57,48 +57,48 @@ class Protocol:
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Refuse contradictions."""
         if not self.rates:
             raise LearngeneError(f"protocol {self.name}: expected learning rates to choose from, found none")
         if self.transfer and self.split != NOVEL:
             raise LearngeneError(
-                f"protocol {self.name}: a transfer takes its tasks from elsewhere, not from {self.split} classes"
+                f"protocol {self.name}: a transfer takes its tasks from another data set, not from {self.split} classes"
             )
 
     @property
     def first_round(self) -> int:
-        """Networks that the climb to a start's learning rate begins with: of the middle rate and its neighbours."""
+        """Networks in the first round of a learning-rate search: those of the middle rate and its neighbours."""
         return min(3, len(self.rates)) * self.tuning_tasks if self.lr is None else 0
 
     @property
     def aim(self) -> str:
-        """Its tasks in words."""
+        """The tasks in words."""
         ways = "all-way" if self.ways is None else f"{self.ways}-way"
         shots = "all images" if self.shots is None else f"{self.shots} image{'s' if self.shots > 1 else ''}"
         return f"{ways}, {shots} a class, {self.steps} steps"
 
     def optimisation(self, lr: float) -> OptimisationSection:
-        """What one network is trained by, at the learning rate `lr`."""
+        """The optimiser's constants for one network, at the learning rate `lr`."""
         return OptimisationSection(steps=self.steps, batch_size=self.batch_size, lr=lr, warmup=self.warmup)
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Names of what is read off every network."""
+        """Names of the accuracies that are measured for every network."""
         return (PROTOTYPE,) * self.prototype + tuple(map(str, self.measured_at))
 
     @property
     def headline(self) -> str:
-        """The measure that stands for all: the accuracy after the last step."""
+        """Name of the main measure: the accuracy after the last step."""
         return str(self.measured_at[-1])
 
     def constants(self) -> dict[str, Any]:
-        """All of it in JSON types, the optimiser's constants included."""
+        """The protocol as a JSON-compatible dict, the optimiser's constants included."""
         optimisation = self.optimisation(1.0).model_dump(exclude={"lr", "steps", "batch_size", "warmup"})
         fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return fields | optimisation | {"aim": self.aim}
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
-        """The same protocol with some constants changed, as the results say; other `steps` also end the measuring."""
+        """The same protocol with changed constants, noted in `changed`; changed `steps` also end the measuring."""
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if steps := changes.get("steps"):
             changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
@@ -143,7 +143,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         )
     }
 )
-"""Name -> protocol; with 3 seeds they have 102 tasks, `short` 3."""
+"""Name -> protocol; with 3 seeds each has 102 tasks, `short` 3."""
 
 
 BASELINE_NAMES = (
@@ -163,11 +163,11 @@ BASELINE_NAMES = (
     "gtl-no-selection",
     "gtl-no-mutation",
 )
-"""What `starts.make_baselines` makes."""
+"""Names that `starts.make_baselines` takes."""
 
 
 def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names, `all` spelt out, each once.
+    """The same names without repeats; `all` is replaced by all names.
 
     Raises:
         LearngeneError: there is no such baseline.
@@ -184,7 +184,7 @@ def find_protocol(name: str) -> Protocol:
     """The protocol called `name`.
 
     Raises:
-        LearngeneError: there is none.
+        LearngeneError: there is no such protocol.
     """
     if name not in PROTOCOLS:
         expected = f"expected one of {', '.join(PROTOCOLS)}{did_you_mean(name, PROTOCOLS)}"

@@ -1,4 +1,4 @@
-"""`evaluate`: genes in, `Results` out; interrupted at any moment, it goes on where it was."""
+"""`evaluate`: genes in, `Results` out; an interrupted evaluation can be continued."""
 
 from collections.abc import Mapping, Sequence, Set
 from contextlib import nullcontext
@@ -40,7 +40,7 @@ PRETRAINED_FOLDER = "pretrained"
 
 @dataclass(frozen=True)
 class Descendants:
-    """Which networks inherit: every combination; an empty field stands for the gene's own.
+    """Which networks inherit: all combinations of these fields; an empty field stands for the gene's own value.
 
     Widths are factors on the channels of every layer.
     """
@@ -50,7 +50,7 @@ class Descendants:
     depths: tuple[int, ...] = ()
 
     def bodies(self, gene: Learngene) -> list[Body]:
-        """All of them, for `gene`."""
+        """All combinations, for `gene`."""
         config = gene.config
         shapes = product(
             self.networks or (config.network,), self.depths or (config.depth,), self.widths or (config.width,)
@@ -73,41 +73,41 @@ def evaluate(
     device: str = "auto",
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Results:
-    """Accuracy of descendants of `genes` on classes they never trained on, beside scratch and baselines.
+    """Compare descendants of `genes` with scratch and baselines, on classes that the genes have never seen.
 
-    On a CPU, a run that was interrupted and goes on by the same kind of processor ends with the same results, byte for
-    byte, as one that was left alone; only the seconds that the training of a baseline took may differ.
+    On a CPU, an interrupted run that is continued on the same kind of processor ends with the same results, byte for
+    byte, as an uninterrupted one; only the seconds that the training of a baseline took may differ.
 
     Args:
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
-            says which classes are novel and held-out, and what baselines may cost.
-        data: local copy of the gene's data set, or its Hub id; None: as the recipe's preset finds it.
+            sets which classes are novel and held-out, and how much baselines may cost.
+        data: local copy of the gene's data set, or its Hub id; None: where the recipe's preset finds it.
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns
             and an image size.
         protocol: how every network is trained and tested, or the name of a shipped protocol.
-        baselines: names out of `BASELINES`, or `all`. Those that need training are trained now, and kept.
-        checkpoints: further starts, whole networks or genes of the same family: safetensors files, folders with one
-            or of runs, or names of genes of the package. They see images normalised as the first gene does.
+        baselines: names out of `BASELINES`, or `all`. Those that need training are trained first, and kept.
+        checkpoints: further starts, whole networks or genes of the same family: safetensors files, folders with one,
+            runs, or names of genes of the package. Their images are normalised as for the first gene.
         descendants: the networks that inherit.
-        seeds: one set of tasks and of newborn weights each.
+        seeds: each gives one set of tasks and of initial weights.
         out: folder for `results.json`, `report.html`, pictures and `tasks/`; None: nothing is written.
         engine: where networks are trained, each by one thread: in this process, in several, or on a Ray cluster; by as
-            many workers as there are cores, or one a GPU, unless it says otherwise. Baselines that need training are
+            many workers as there are cores, or one per GPU, unless it says otherwise. Baselines that need training are
             trained by this process, one after the other, with all its threads.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: told of progress.
 
     Raises:
-        LearngeneError: a gene has no origin, knows the novel classes, or does not go with the first one; an unknown
-            protocol or baseline; too few classes or images; no seed, or one twice.
+        LearngeneError: a gene has no origin, has seen the novel classes, or cannot be compared with the first; an
+            unknown protocol or baseline; too few classes or images; no seed, or the same seed twice.
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.
-        InheritanceError, NetworkError: a gene does not fit into a descendant, or a checkpoint into none, or there is
-            no such network.
+        InheritanceError, NetworkError: a gene does not fit into a descendant, a checkpoint fits into no descendant, or
+            there is no such network.
         RunError: another process works in `out`, or it holds results of other genes or another protocol.
         DataError: the images cannot be found or read.
-        EngineError: the workers cannot be started, or lose the same network again and again.
+        EngineError: the workers cannot be started, or are lost with the same network again and again.
     """
-    optional_module("scipy.special")  # of the intervals: told before anything is trained
+    optional_module("scipy.special")  # of the intervals: refused before anything is trained
     if out is not None:
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
@@ -119,8 +119,8 @@ def evaluate(
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
     if wanted and candidates[0].recipe is None:
         raise LearngeneError(
-            "baselines are trained by the gene's own recipe: give the folder of a gene, with its "
-            "recipe.yaml, by which this version makes such a gene"
+            "baselines are trained by the gene's own recipe: give a gene folder with the recipe.yaml that "
+            "makes this gene in this version of learngene-hub"
         )
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
@@ -153,7 +153,7 @@ def evaluate(
 
 
 def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], bodies: Sequence[Body]) -> list[Start]:
-    """Scratch, the genes and the user's own starts; before long work, one that does not fit is an error."""
+    """Scratch, the genes and the user's own starts; a start that does not fit is refused before long work."""
     starts = [scratch(), *(learngene(each.gene, each.start, flops=each.flops) for each in candidates)]
     for body, start in product(bodies, starts):
         fit(body, start)
@@ -166,7 +166,7 @@ def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], 
 def _judged(
     shared: EvaluationData, workforce: Engine, seeds: Sequence[int], folder: Path | None, reporter: Reporter
 ) -> tuple[Judged, Mapping[str, str | int]]:
-    """Every start in every network with its scores, and versions and hardware of who measured them."""
+    """Every start in every network with its scores, and the versions and hardware of the workers."""
     with workforce.pool(shared, reporter) as workers:
         with reporter.task("starting workers", None):
             ((_, (plan, environment)),) = workers.run([Look()])
@@ -186,17 +186,17 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         except InheritanceError as error:
             faults.append(str(error))
     if len(faults) == len(bodies):
-        raise InheritanceError(f"{start.description}: fits into no descendant: {faults[0]}")
+        raise InheritanceError(f"{start.description}: does not fit into any descendant: {faults[0]}")
 
 
 def _earlier(
     folder: Path, data: str, candidates: Sequence[Candidate], protocol: Protocol, starts: Set[str]
 ) -> Results | None:
-    """The results in `folder`, which this evaluation of `data` may write over; None: there are none.
+    """The results in `folder`, which this evaluation of `data` may overwrite; None: there are none.
 
     Raises:
-        RunError: they are of other genes, images or another protocol, or have other starts; more tasks or starts may
-            come.
+        RunError: they are of other genes, images or another protocol, or have other starts; more tasks or starts are
+            allowed.
     """
     sweep(folder)
     if not (folder / RESULTS_NAME).exists():
@@ -212,13 +212,13 @@ def _earlier(
         _refuse_other(folder, what, mine, theirs)
     if lost := sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts):
         raise RunError(
-            f"{folder}: holds results of {', '.join(lost)} too; ask for the same and more, or give another --out"
+            f"{folder}: holds results of {', '.join(lost)} too; ask for these starts again, or give another --out"
         )
     return old
 
 
 def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) -> None:
-    """Refuse to write over results that differ in `what`."""
+    """Refuse to overwrite results that differ in `what`."""
     if mine != theirs:
         raise RunError(
             f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
@@ -252,7 +252,7 @@ def _plan(
 
 
 def _training_device(local_device: torch.device, device: str, reporter: Reporter) -> torch.device:
-    """Where this process pre-trains alternatives: on a GPU, where it has one and the user wants any."""
+    """Where this process pre-trains baselines: on a GPU, if there is one and the user wants one."""
     if local_device.type == "cuda" or device == "cpu":
         return local_device
     if torch.cuda.is_available():
@@ -293,18 +293,18 @@ def _budget(
 
 
 def _tell_budget(names: Sequence[str], budget: Budget) -> None:
-    """Say what the alternatives called `names` cost where they are not in the cache."""
+    """Report the cost of the baselines called `names` that are not in the cache."""
     assert budget.gene.config.origin is not None
     cost = budget.gene.config.origin.cost
     budget.reporter.line(
-        f"cost: {len(names)} baselines are made first, unless they are in the cache, each for as many images or FLOPs "
-        f"as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; slices share one "
-        "network"
+        f"cost: {len(names)} baselines are trained first, unless they are in the cache, each for as many images or "
+        f"FLOPs as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; all slices "
+        "come from one network"
     )
 
 
 def _checked(plan: Plan, reporter: Reporter) -> Protocol:
-    """The protocol as images at hand allow it, which are counted, none of them decoded.
+    """The protocol, adapted to the number of images on this machine; no image is decoded.
 
     Raises:
         LearngeneError: there are too few classes or images.
@@ -319,28 +319,32 @@ def _checked(plan: Plan, reporter: Reporter) -> Protocol:
 
 
 def _check_ways(plan: Plan, reporter: Reporter) -> None:
-    """Refuse tasks of more classes than there are; warn where rates are chosen on smaller ones."""
+    """Refuse tasks of more classes than there are; warn if rates are chosen on tasks of fewer classes."""
     ways = plan.protocol.ways
     for role, source in plan.sources.items():
         classes = len(source.classes)
         if ways is not None and ways > classes:
             if role == "novel":
-                raise LearngeneError(f"{ways} classes a task, but there are only {classes} to judge by: lower --ways")
-            reporter.warn(f"there are only {classes} held-out classes: rates are chosen on {classes}-way tasks")
+                raise LearngeneError(
+                    f"{ways} classes per task, but there are only {classes} to evaluate on: lower --ways"
+                )
+            reporter.warn(
+                f"there are only {classes} held-out classes: learning rates are chosen on {classes}-way tasks"
+            )
 
 
 def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter) -> Protocol:
-    """The protocol with as many test images a class as the smallest class, called `name`, has to spare."""
+    """The protocol with no more test images per class than the smallest class, called `name`, has left."""
     shots = protocol.shots or 1
     if smallest <= shots:
         raise LearngeneError(
-            f"{shots} training images a class, but the class {name!r} has {smallest} in all: lower --shots"
+            f"{shots} training images per class, but the class {name!r} has {smallest} images in all: lower --shots"
         )
     room = smallest - shots if protocol.shots else smallest // 2
     if room >= protocol.queries:
         return protocol
     reporter.warn(
-        f"tested on {room} images a class instead of {protocol.queries}: the class {name!r} has {smallest} in all"
+        f"tested on {room} images per class instead of {protocol.queries}: the class {name!r} has {smallest} in all"
     )
     return protocol.with_changes({"queries": room})
 
@@ -362,12 +366,12 @@ def _pairs(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) 
 
 @dataclass(frozen=True)
 class Look:
-    """The question where networks are measured, as a task."""
+    """The task that asks a worker for its hardware and versions."""
 
-    label = "the question what workers compute on"
+    label = "the question about the workers' hardware"
 
     def __call__(self, shared: EvaluationData, step: Step) -> tuple[Plan, dict[str, str | int]]:
-        """The plan as the worker carries it out, and versions and hardware there; of a CPU also the processor."""
+        """The plan as the worker follows it, and its versions and hardware; for a CPU also the processor."""
         with threads(THREADS):
             processor = {"processor": processor_name()} if shared.plan.device == "cpu" else {}
             return shared.plan, describe_environment(shared.plan) | processor
@@ -380,9 +384,9 @@ def _cells(
     folder: Path | None,
     reporter: Reporter,
 ) -> list[Cell]:
-    """The pairs, with what is known of them.
+    """The pairs, with the results that are known already.
 
-    What another processor measured is not measured again, though it may round otherwise.
+    Results of another processor are not measured again, although that processor may round differently.
     """
     cache_of = partial(
         ResultsCache,

@@ -1,4 +1,4 @@
-"""Every start is measured on every task, after its learning rate was chosen on held-out classes."""
+"""Every start is measured on every task, after its learning rate is chosen on held-out classes."""
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
 
 @dataclass(frozen=True)
 class Cell:
-    """One start in one kind of descendant, and what is known of it."""
+    """One start in one kind of descendant, and the results known so far."""
 
     start: Start
     body: Body
@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Scored:
-    """What was measured of one cell, and at which learning rate."""
+    """The accuracies of one cell, and their learning rate."""
 
     lr: float
     tuning: Mapping[float, float]  # learning rate -> mean accuracy on held-out classes
@@ -43,12 +43,12 @@ Measure = Callable[[Sequence[Job]], Iterator[tuple[Job, Measured]]]
 def score_all(
     cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], *, measure: Measure, reporter: Reporter
 ) -> list[Scored]:
-    """A score on every cell, in order; what is in its cache is not measured again."""
+    """The scores of all cells, in order; results in the cache are not measured again."""
     tuning = _climb(cells, protocol, measure=measure, reporter=reporter)
     rates = [best_rate(tried) if protocol.lr is None else protocol.lr for tried in tuning]
     for cell, lr, tried in zip(cells, rates, tuning, strict=True):
         if tried:
-            reporter.line(f"{cell.start.name}: learning rate {lr}, {tried[lr]:.3f} on held-out classes")
+            reporter.line(f"{cell.start.name}: learning rate {lr}, accuracy {tried[lr]:.3f} on held-out classes")
     tasks = [_novel_units(protocol, seeds, lr) for lr in rates]
     jobs = [(cell, unit) for cell, units in zip(cells, tasks, strict=True) for unit in units]
     _measure("evaluating", jobs, measure, reporter)
@@ -64,14 +64,14 @@ def score_all(
 
 @dataclass(frozen=True)
 class NetworksLeft:
-    """How many networks are still to be trained at least: `rates` to choose learning rates, `tasks` to judge by."""
+    """The least number of networks that remain to be trained: to choose learning rates, and for the results."""
 
     rates: int
     tasks: int
 
 
 def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> NetworksLeft:
-    """What `cell` still costs: networks of the first rates, and each task at one rate."""
+    """The networks that remain for `cell`: those of the first rates, and each task at one rate."""
     rates = protocol.rates if protocol.lr is None else (protocol.lr,)
     judged = zip(*(_novel_units(protocol, seeds, lr) for lr in rates), strict=True)
     first = next_rates({}, protocol.rates) if protocol.lr is None else []
@@ -87,10 +87,10 @@ def _novel_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Un
 
 
 def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[float]:
-    """Learning rates to try next, in a climb from the middle one: the neighbours of the best; none, once it beats them.
+    """Learning rates to try next: the middle one and its neighbours, then the untried neighbours of the best rate.
 
-    Where accuracy has one peak over the rates, the climb ends there; where it has several, at one of them (ours).
-    `tried` has the accuracy at each rate so far.
+    The search ends when no neighbour is untried: at the peak of accuracy over the rates or, of several peaks, at one of
+    them (ours). `tried` has the accuracy at each rate so far.
 
     >>> next_rates({}, [0.1, 0.2, 0.4, 0.8, 1.6])
     [0.2, 0.4, 0.8]
@@ -106,12 +106,12 @@ def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[flo
 
 
 def best_rate(tried: Mapping[float, float]) -> float:
-    """The learning rate of the highest accuracy; the lowest of several."""
+    """The learning rate with the highest accuracy; of equals the lowest."""
     return max(sorted(tried), key=tried.__getitem__)
 
 
 def measure_with(workers: Pool[EvaluationData], cells: Sequence[Cell], precision: Precision) -> Measure:
-    """What lets `workers` measure in `precision`; their shared data has the cells in their order."""
+    """A `Measure` by `workers`, in `precision`; their shared data has the cells in the same order."""
     indices = {id(cell): index for index, cell in enumerate(cells)}
 
     def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
@@ -124,7 +124,7 @@ def measure_with(workers: Pool[EvaluationData], cells: Sequence[Cell], precision
 def _climb(
     cells: Sequence[Cell], protocol: Protocol, *, measure: Measure, reporter: Reporter
 ) -> list[dict[float, float]]:
-    """For every cell the accuracies on held-out classes at the rates its climb visits; none where one is given."""
+    """For every cell the accuracies on held-out classes at the rates tried; none if the rate is given."""
     tuning: list[dict[float, float]] = [{} for _ in cells]
     for turn in count(1) if protocol.lr is None else ():
         wanted = [next_rates(tried, protocol.rates) for tried in tuning]

@@ -1,4 +1,4 @@
-"""Where the images of an evaluation come from: those that judge, those that choose rates, and those of baselines."""
+"""Where the images of an evaluation come from: to evaluate on, to choose learning rates on, and for baselines."""
 
 import hashlib
 import io
@@ -37,12 +37,12 @@ SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 
 @dataclass(frozen=True)
 class Target:
-    """A data set that a transfer goes to.
+    """The data set of a transfer.
 
     Attributes:
         path: an image folder, a Parquet folder, a preset or a Hub id.
-        image_column: column of images, if it is unusual; None: "image" or "img".
-        label_column: column of labels, if it is unusual; None: "label" or "fine_label".
+        image_column: name of the image column; None: "image" or "img".
+        label_column: name of the label column; None: "label" or "fine_label".
         image_size: side that all images of the evaluation are scaled to, from 28 to 224 pixels; None: the gene's.
 
     Raises:
@@ -59,13 +59,13 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What results call it: preset, Hub id, or the last part of a local path; with a size that was chosen."""
+        """Name in the results: preset, Hub id, or the last part of a local path, and an image size if given."""
         size = f" at {self.image_size} pixels" if self.image_size else ""
         return f"{public_name(self.path)}{size}"
 
 
 def shown(record: DataRecord, target: Target | None) -> DataRecord:
-    """What the gene says of its images, at the image size of `target`; they are cropped in proportion."""
+    """The gene's data record at the image size of `target`; crops are scaled in proportion."""
     if target is None or target.image_size is None:
         return record
     padding = record.crop_padding * target.image_size // record.image_size
@@ -78,16 +78,16 @@ def sources_of(
     """Role -> source of its images.
 
     Args:
-        records: what the genes, and those that they began from, say of their images; the first one counts, but no
-            target may have a class of any.
-        data: where they are now; None: where the record says, but a transfer chooses rates on classes of its target.
-        target: data set that a transfer goes to.
-        protocol: says whether it is one, which classes judge, and whether held-out ones choose rates.
-        reporter: told how large a data set of the Hub is, and how far its download is.
+        records: data records of the genes and their ancestors; the first is used, and a target must not have a class
+            of any.
+        data: where the gene's images are; None: as in the record, but a transfer chooses rates on its target.
+        target: data set of a transfer.
+        protocol: sets whether it is a transfer, which classes are evaluated on, and whether rates are chosen.
+        reporter: told the size of a data set of the Hub, and the progress of its download.
 
     Raises:
-        LearngeneError: `target` is missing where the protocol transfers, or given where it does not; or the gene names
-            no classes for a role.
+        LearngeneError: `target` is missing for a transfer, or given for another protocol; or the gene names no
+            classes for a role.
         DataError: the images are in a local folder that is not given.
     """
     if protocol.transfer != (target is not None):
@@ -98,7 +98,9 @@ def sources_of(
         sources["novel"] = _target(target, records, reporter)
     else:
         sources["novel"] = Source(_own(record, data), record.novel if protocol.split == NOVEL else record.held_out)
-        _refuse_none(sources["novel"], f"{protocol.split} classes to judge by: --protocol transfer takes other images")
+        _refuse_none(
+            sources["novel"], f"{protocol.split} classes to evaluate on: use --protocol transfer with another data set"
+        )
     if protocol.lr is None and target is not None and data is None and record.preset != GLYPHS:
         sources |= _spared(sources["novel"], protocol, target, reporter)
     elif protocol.lr is None:
@@ -110,7 +112,7 @@ def sources_of(
 def seen_images(
     record: DataRecord, normalisation: Normalisation, *, data: str | None, device: torch.device, reporter: Reporter
 ) -> tuple[Images, str]:
-    """The images of the gene's base classes, shown as its ancestors saw them; and a hash of all it saw.
+    """The images of the gene's base classes, prepared as in its evolution; and a hash of all images of the evolution.
 
     Raises:
         DataError: they cannot be had.
@@ -124,7 +126,7 @@ def seen_images(
 
 
 def sample_sheet(source: Source) -> bytes:
-    """A PNG with example images of some classes of `source`.
+    """A PNG of example images of some classes of `source`.
 
     Raises:
         DataError: they cannot be had.
@@ -137,7 +139,7 @@ def sample_sheet(source: Source) -> bytes:
 
 
 def _spared(source: Source, protocol: Protocol, target: Target, reporter: Reporter) -> dict[Role, Source]:
-    """The target's classes in two: those that judge, and a quarter, or a task's worth, to choose learning rates on."""
+    """The target's classes in two parts: to evaluate on, and a quarter, or enough for a task, to choose rates on."""
     names, ways = source.classes, protocol.ways or 2
     spare = max(ways, len(names) // SPARED)
     if len(names) < spare + ways:
@@ -149,7 +151,8 @@ def _spared(source: Source, protocol: Protocol, target: Target, reporter: Report
     order = torch.randperm(len(names), generator=generator(0, "spared classes")).tolist()
     chosen = {names[position] for position in order[:spare]}
     reporter.line(
-        f"learning rates are chosen on {spare} of the {len(names)} classes of {target.name}, on which nothing is judged"
+        f"learning rates are chosen on {spare} of the {len(names)} classes of {target.name}; "
+        "the results leave these out"
     )
     return {
         "novel": replace(source, classes=tuple(name for name in names if name not in chosen)),
@@ -163,15 +166,15 @@ def _refuse_none(source: Source, what: str) -> None:
 
 
 def _own(record: DataRecord, data: str | None) -> DataSource:
-    """Where the gene's images are: what it says itself is a preset or the name of a data set, never a path."""
+    """Where the gene's images are: its record names a preset or a data set, never a path."""
     if data is not None or record.preset is not None:
         return source_of(record, path=data, seed=record.seed)
     if not is_hub_id(record.source):
-        raise DataError(f"the gene was evolved on a local folder {record.source!r}; say where it is with --data")
+        raise DataError(f"the gene was evolved on a local folder {record.source!r}; give its path with --data")
     if is_there(record.source):  # a path would be looked at first
         raise DataError(
-            f"the gene was evolved on {record.source} of the Hub, and a folder here is called the same; say which one "
-            "to take with --data: an absolute path for the folder"
+            f"the gene was evolved on {record.source} of the Hub, but a folder here has the same name; choose with "
+            "--data: an absolute path for the folder"
         )
     return source_of(record, path=record.source, seed=record.seed)
 
@@ -189,7 +192,7 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
     known = {name for record in records for name in (*record.base, *record.held_out)}
     if seen := sorted(known & names.keys()):
         raise LearngeneError(
-            f"{target.path}: {len(seen)} of its classes have the names of classes the gene has seen, such as "
+            f"{target.path}: {len(seen)} of its classes have the names of classes that the gene has seen, such as "
             f"{seen[0]!r}: a transfer needs another data set"
         )
     return Source(source, tuple(names))

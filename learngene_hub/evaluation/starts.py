@@ -1,4 +1,4 @@
-"""What a descendant can start from: nothing, a gene, and alternatives to one that cost as much.
+"""What a descendant can start from: nothing, a gene, or a baseline that costs as much as the gene.
 
 A slice is a gene without evolution: some channels cut out of a network that was trained as usual.
 """
@@ -50,11 +50,11 @@ class Start:
     """One start.
 
     Attributes:
-        name: in tables.
-        description: what it is, in a few words.
+        name: its name in tables.
+        description: in a few words.
         genome: what a descendant inherits, in the leading channels of its layers; None: nothing.
-        cost: of making it.
-        size: the only kind of descendant that it is for; None: for all.
+        cost: of its training.
+        size: the only kind of descendant that it fits; None: all.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Start:
 
 
 def scratch() -> Start:
-    """Nothing inherited."""
+    """The start from scratch: nothing is inherited."""
     return Start(SCRATCH, "nothing inherited", None, Cost())
 
 
 def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
-    """A gene."""
+    """The start from a gene."""
     assert gene.config.origin is not None
     cost = gene.config.origin.cost
     made = Cost(images=cost.images, flops=flops, seconds=cost.seconds, device=cost.device)
@@ -82,7 +82,7 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
 
 
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
-    """The alternatives called `names`, made now where they are not in the cache; one that diverges is left out."""
+    """The baselines called `names`, trained if they are not in the cache; one that diverges is left out."""
     starts = []
     more = "" if budget.ancestor is None else "; it began from the same gene"
     for name in names:
@@ -139,7 +139,7 @@ def _ablation(name: str, budget: Budget, *, description: str, change: str) -> li
 
 
 def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> list[Start]:
-    """The gene's own recipe with another way to its shape, and lives as long as the same FLOPs in all allow.
+    """The gene's own recipe with another way to its shape, and as many training steps as the same FLOPs allow.
 
     As many FLOPs, not images, since a search trains narrower networks (ours).
     """
@@ -158,7 +158,7 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
 def _refuse_ancestor(budget: Budget) -> None:
     if budget.ancestor is not None:
         raise TrainingError(
-            f"the gene began from {budget.ancestor.name}, beside which genes of other shapes are not grown"
+            f"the gene began from {budget.ancestor.name}, so genes of other shapes are not evolved for comparison"
         )
 
 
@@ -221,7 +221,7 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
         ),
     }
 )
-"""Name -> how the alternative called so is made. All slices come from the one pre-trained network of `pretrained`."""
+"""Name -> the function that makes the baseline. All slices come from the pre-trained network of `pretrained`."""
 
 
 def _trained(budget: Budget, title: str, size: Body | None = None) -> tuple[Pretraining, Pretrained]:
@@ -232,7 +232,7 @@ def _trained(budget: Budget, title: str, size: Body | None = None) -> tuple[Pret
 
 
 def _with_own_statistics(genome: Genome, budget: Budget) -> Genome:
-    """The slice with batch norms that know what it computes alone, as a gene's do."""
+    """The slice with batch-norm statistics of its channels alone, as a gene has them."""
     classes, ancestry = int(budget.base.labels.max()) + 1, budget.recipe.ancestry
     draws = generator(budget.recipe.seed, "slice statistics")
     task = sample_task(budget.base.labels, n_way=classes, n_shot=None, n_query=0, generator=draws)

@@ -14,7 +14,7 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def measure(values: Sequence[float]) -> Measure:
-    """The same, with the values."""
+    """Mean of `values`, half the width of its 95 % confidence interval, and the values."""
     return Measure(mean=statistics.fmean(values), ci95=confidence(values), accuracies=tuple(values))
 
 
@@ -22,7 +22,7 @@ def paired(values: Sequence[float], others: Sequence[float]) -> Summary:
     """Mean of `values` minus `others`, pair by pair, with its interval.
 
     Raises:
-        ValueError: there are not as many.
+        ValueError: the numbers of values differ.
     """
     return summarise([value - other for value, other in zip(values, others, strict=True)])
 

@@ -200,7 +200,7 @@ def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
         ({"rates": ()}, "expected learning rates to choose from, found none"),
         (
             {"transfer": True, "split": "held-out"},
-            "a transfer takes its tasks from elsewhere, not from held-out classes",
+            "a transfer takes its tasks from another data set, not from held-out classes",
         ),
     ],
 )
@@ -213,16 +213,18 @@ def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
     listener = Listener()
     results = evaluate(tiny_run, protocol=replace(ONE, queries=100), seeds=(0,), reporter=listener)
     (warning,) = listener.warnings
-    assert re.fullmatch(r"tested on 8 images a class instead of 100: the class 'U.*' has 12 in all", warning)
+    assert re.fullmatch(r"tested on 8 images per class instead of 100: the class 'U.*' has 12 in all", warning)
     assert results.protocol["queries"] == 8
     assert "queries" in results.protocol["changed"]
-    with pytest.raises(LearngeneError, match=r"12 training images a class, but the class 'U.*' has 12 in all: lower"):
+    with pytest.raises(
+        LearngeneError, match=r"12 training images per class, but the class 'U.*' has 12 images in all: lower"
+    ):
         evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
 
 
 COST = (
-    r"cost: 6 networks of 3 steps, 4 of them to choose learning rates \(--lr sets one\), about .* of one core or GPU, "
-    "more where"
+    r"cost: 6 networks of 3 steps, 4 of them to choose learning rates \(none with --lr\), about .* of one core or GPU, "
+    "more if"
 )
 
 
@@ -248,7 +250,7 @@ def test_networks_that_were_judged_at_any_rate_are_not_left():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"shots": 12}, "12 training images a class, but the class"), ({"ways": 9}, "lower --ways")]
+    ("changes", "told"), [({"shots": 12}, "12 training images per class, but the class"), ({"ways": 9}, "lower --ways")]
 )
 def test_too_few_images_or_classes_are_refused_before_any_is_decoded(tiny_run, monkeypatch, changes, told):
     monkeypatch.setattr(EvaluationData, "build", lambda *_: pytest.fail("decoded"))
@@ -264,7 +266,7 @@ def test_a_transfer_without_the_genes_images_chooses_rates_on_spare_classes_of_i
     assert (len(sources["novel"].classes), len(sources["held-out"].classes)) == (4, 3)
     assert not set(sources["novel"].classes) & set(sources["held-out"].classes)
     assert sources["held-out"].data == sources["novel"].data
-    assert listener.lines == ["learning rates are chosen on 3 of the 7 classes of photos, on which nothing is judged"]
+    assert listener.lines == ["learning rates are chosen on 3 of the 7 classes of photos; the results leave these out"]
     with pytest.raises(
         LearngeneError, match=r"expected 8 or more classes, 4 for each task .* found 7: give --lr, such as 0\.02"
     ):
@@ -384,7 +386,7 @@ def test_a_gene_of_gray_images_is_refused_in_a_line(tiny_run):
     gene = Learngene.from_pretrained(tiny_run)
     gray = extract(from_learngene(gene, num_classes=2, in_chans=1), gene.config.channels)
     config = gray.config.model_copy(update={"origin": gene.config.origin})
-    with pytest.raises(LearngeneError, match="gene1: expected a gene of RGB images, found one of 1 channels"):
+    with pytest.raises(LearngeneError, match=r"gene1: expected a gene for images of 3 channels \(RGB\), found 1"):
         evaluate(Learngene(gray.tensors, config), protocol=QUICK)
 
 
@@ -396,7 +398,7 @@ def with_data(gene, **changes):
 
 
 @pytest.mark.parametrize(
-    ("role", "message"), [("novel", "no novel classes to judge by"), ("held_out", "no held-out classes to choose")]
+    ("role", "message"), [("novel", "no novel classes to evaluate on"), ("held_out", "no held-out classes to choose")]
 )
 def test_a_gene_that_names_no_classes_is_not_judged_by_those_it_has_seen(tiny_run, role, message):
     gene = with_data(Learngene.from_pretrained(tiny_run), **{role: ()})
@@ -449,7 +451,7 @@ def test_a_gene_of_a_local_folder_asks_where_the_images_are(tiny_run):
     origin = gene.config.origin.model_copy(
         update={"data": gene.config.origin.data.model_copy(update={"preset": None, "source": "photos"})}
     )
-    with pytest.raises(LearngeneError, match="local folder 'photos'; say where it is with --data"):
+    with pytest.raises(LearngeneError, match="local folder 'photos'; give its path with --data"):
         evaluate(Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin})), protocol=QUICK)
 
 
@@ -475,7 +477,7 @@ def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(ti
         ({"target": "photos"}, "protocol few-shot takes no --target"),
         ({"genes": []}, "expected one or more genes, found none"),
         ({"seeds": (1, 1)}, r"seeds: expected one or more, all different, found \[1, 1\]"),
-        ({"protocol": replace(QUICK, ways=7)}, "7 classes a task, but there are only 6 to judge by: lower --ways"),
+        ({"protocol": replace(QUICK, ways=7)}, "7 classes per task, but there are only 6 to evaluate on: lower --ways"),
         ({"descendants": Descendants(widths=(0.01,))}, "at least as wide as the gene"),
     ],
 )

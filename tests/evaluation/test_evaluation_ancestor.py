@@ -85,7 +85,7 @@ def test_an_ablation_begins_from_the_same_gene_and_other_shapes_are_left_out(beg
     assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", "gtl-no-mutation"]
     for name in OTHER_SHAPES:
         assert (
-            f"{name} is left out: the gene began from tiny, beside which genes of other shapes are not grown"
+            f"{name} is left out: the gene began from tiny, so genes of other shapes are not evolved for comparison"
             in listener.warnings
         )
     (run,) = beside.glob("gtl-no-mutation-*/gene")
@@ -113,7 +113,7 @@ def test_another_gene_in_its_place_is_refused(begun_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(begun_run, tmp_path / "tiny")
     (candidate,) = load_candidates([begun_run], data=None)
-    with pytest.raises(LearngeneError, match="put that gene into a folder tiny here"):
+    with pytest.raises(LearngeneError, match="put the right gene into a folder tiny here"):
         ancestor_of(candidate)
 
 
@@ -139,7 +139,9 @@ def test_a_target_with_classes_that_only_the_ancestor_has_seen_is_refused(begun_
     for name in ("ant", "bee"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (32, 32)).save(tmp_path / name / "1.png")
-    with pytest.raises(LearngeneError, match=r"1 of its classes have the names of classes the gene has seen.*'ant'"):
+    with pytest.raises(
+        LearngeneError, match=r"1 of its classes have the names of classes that the gene has seen.*'ant'"
+    ):
         evaluate(with_ancestor_of(begun_run, **{role: ("ant",)}), protocol="transfer", target=tmp_path)
 
 

@@ -127,7 +127,7 @@ def test_results_are_not_written_over_by_fewer_starts(tiny_run, tmp_path):
     evaluate(tiny_run, checkpoints=[checkpoint], **asked)
     before = (tmp_path / "out/results.json").read_bytes()
     with pytest.raises(
-        LearngeneError, match="holds results of checkpoint too; ask for the same and more, or give another"
+        LearngeneError, match="holds results of checkpoint too; ask for these starts again, or give another"
     ):
         evaluate(tiny_run, **asked)
     assert (tmp_path / "out/results.json").read_bytes() == before

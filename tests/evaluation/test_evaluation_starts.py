@@ -88,7 +88,7 @@ def test_columns_without_a_target_are_refused():
 
 
 def test_a_target_with_classes_the_gene_has_seen_is_refused(tiny_run):
-    with pytest.raises(LearngeneError, match="have the names of classes the gene has seen"):
+    with pytest.raises(LearngeneError, match="have the names of classes that the gene has seen"):
         evaluate(tiny_run, protocol="transfer", target="glyphs")
 
 
@@ -189,7 +189,7 @@ def test_an_ablation_that_another_process_is_making_is_waited_for(short_run, cac
 
 def test_baselines_need_the_recipe_of_the_gene(tiny_run):
     gene = Learngene.from_pretrained(tiny_run)
-    with pytest.raises(LearngeneError, match=r"give the folder of a gene, with its recipe\.yaml"):
+    with pytest.raises(LearngeneError, match=r"give a gene folder with the recipe\.yaml that makes this gene"):
         evaluate(Learngene(gene.tensors, gene.config), protocol=QUICK, baselines=["narrow"])
 
 
@@ -222,7 +222,7 @@ def test_a_users_own_checkpoint_is_a_start(tiny_run, tmp_path):
     results = evaluate(tiny_run, protocol=ONE, seeds=(0,), checkpoints=[tmp_path])
     assert start(results, "checkpoint").inherited == pytest.approx(1.0)
     save_file({"a": torch.zeros(1)}, tmp_path / "wrong.safetensors")
-    with pytest.raises(LearngeneError, match="expected a network lg_vgg11, found other tensors: a"):
+    with pytest.raises(LearngeneError, match="expected tensors of a network lg_vgg11, found others: a"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wrong.safetensors"])
     with pytest.raises(
         LearngeneError, match=r"no such file or folder; expected a safetensors file, or a folder with model"
@@ -282,7 +282,9 @@ def test_a_checkpoint_that_no_descendant_can_inherit_is_refused_and_else_left_ou
 ):
     own = build("lg_vgg11", num_classes=3, width=0.12)
     save_file(own.state_dict(), tmp_path / "wide.safetensors")
-    with pytest.raises(LearngeneError, match=r"the checkpoint wide\.safetensors; .*: fits into no descendant: "):
+    with pytest.raises(
+        LearngeneError, match=r"the checkpoint wide\.safetensors; .*: does not fit into any descendant: "
+    ):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[tmp_path / "wide.safetensors"])
     wider = Descendants(widths=(0.06, 0.12))
     results = evaluate(

@@ -167,7 +167,7 @@ def test_results_of_one_task_have_no_interval(gene, judge):
 def test_results_of_another_gene_are_refused_by_name(gene, judge):
     before = (gene / "README.md").read_bytes()
     with pytest.raises(
-        GeneFileError, match=r"results: expected results of the gene .*found those of cifar_fs_vgg11 \(cd"
+        GeneFileError, match=r"results: expected results of the gene .*found results of cifar_fs_vgg11 \(cd"
     ):
         write_evaluation(gene, [judge(sha256="cd" * 32)])
     assert (gene / "README.md").read_bytes() == before
@@ -179,7 +179,7 @@ def test_results_on_held_out_classes_are_refused(gene, judge):
     results = Results.load(folder)
     results.model_copy(update={"protocol": {**results.protocol, "split": "held-out"}}).save(folder / RESULTS_NAME)
     before = (gene / "README.md").read_bytes()
-    with pytest.raises(GeneFileError, match="expected results on novel classes, found those on held-out ones"):
+    with pytest.raises(GeneFileError, match="expected results on novel classes, found results on held-out classes"):
         write_evaluation(gene, [folder])
     assert (gene / "README.md").read_bytes() == before
 

@@ -48,14 +48,14 @@ def pictures(tmp_path, monkeypatch):
 def test_a_gene_cannot_name_a_folder_of_this_machine(stranger, pictures, source):
     result = learngene("evaluate", stranger(source=source, **pictures), *QUICK, "--out", "evidence")
     assert result.exit_code == 1
-    assert f"the gene was evolved on a local folder '{source}'; say where it is with --data" in words(result.stderr)
+    assert f"the gene was evolved on a local folder '{source}'; give its path with --data" in words(result.stderr)
 
 
 def test_a_gene_whose_data_set_is_called_as_a_folder_here_does_not_get_the_folder(stranger, pictures, tmp_path):
     (tmp_path / "home/here/bob").symlink_to(tmp_path / "home")
     result = learngene("evaluate", stranger(source="bob/Pictures", **pictures), *QUICK)
     assert result.exit_code == 1
-    assert "a folder here is called the same; say which one to take with --data" in words(result.stderr)
+    assert "a folder here has the same name; choose with --data" in words(result.stderr)
     mine = learngene(
         "evaluate", stranger(source="bob/Pictures", **pictures), *QUICK, "--data", tmp_path / "home/Pictures"
     )
