@@ -1,7 +1,7 @@
-"""The gene that an evolution begins from, where its recipe names one: what it must be, and what it gives the line.
+"""The gene that an evolution begins from, if its recipe names one: its checks, and what later genes take from it.
 
-The first generation inherits it as later ones inherit the genes before them, so what it computes is there at birth;
-images are normalised as it knows them (ours).
+The first generation inherits it as later generations inherit the genes before them, so new networks compute what the
+gene computes; images are normalised as for the gene (ours).
 """
 
 from collections.abc import Mapping
@@ -31,27 +31,27 @@ class Ancestor:
 
     @property
     def normalisation(self) -> Normalisation:
-        """Of its images, and of all that its line sees."""
+        """The normalisation of its images, and of all images of the evolution."""
         return Normalisation.of(self.gene.config.mean, self.gene.config.std)
 
     @property
     def key(self) -> dict[str, Any]:
-        """All of it that a line depends on, in JSON types."""
+        """Everything of the gene that the evolution depends on, as a JSON-compatible dict."""
         config = self.gene.config
         return {"sha256": config.sha256, "mean": list(config.mean), "std": list(config.std)}
 
     @property
     def record(self) -> AncestorRecord:
-        """What a gene of its line says of it."""
+        """The record of this gene in the config of genes that descend from it."""
         config, located = self.gene.config, self.gene.place
         revision = None if located is None else located.revision
         return AncestorRecord(name=self.name, revision=revision, sha256=config.sha256, origin=config.origin)
 
     def refuse_seen(self, split: ClassSplit) -> None:
-        """Do nothing, unless it, or a gene before it, knows classes of `split` that are to be new to the line.
+        """Check that the gene and its own ancestors have not seen classes of `split` that must be new to them.
 
         Raises:
-            DataError: it was trained on held-out ones, or trained or selected on novel ones.
+            DataError: a gene was trained on held-out classes, or trained or selected on novel classes.
         """
         records = self.gene.config.origin.all_data if self.gene.config.origin else ()
         trained = {name for record in records for name in record.base}
@@ -60,16 +60,16 @@ class Ancestor:
             if known:
                 raise DataError(
                     f"evolution.ancestor={self.name}: this gene has seen {len(known)} of the {role} classes, such as "
-                    f"{min(known)!r}; make them base ones with data.classes, or begin from another gene"
+                    f"{min(known)!r}; make them base classes with data.classes, or begin from another gene"
                 )
 
 
 def find_ancestor(recipe: Recipe) -> Ancestor | None:
-    """The gene that `recipe` begins from, read and checked, fetched if need be; None: it begins from nothing.
+    """The gene that `recipe` begins from, read, checked and if needed downloaded; None: no gene.
 
     Raises:
         GeneFileError: there is no such gene, or a check of it fails.
-        HubError: it cannot be fetched.
+        HubError: it cannot be downloaded.
         RecipeError: it does not fit into the networks of the recipe.
         NetworkError: there are no such networks.
     """
@@ -98,8 +98,8 @@ def line_channels(recipe: Recipe, ancestor: Ancestor | None) -> Mapping[str, int
     grown = recipe_channels(recipe)
     if few := [name for name, size in ancestor.sizes.items() if grown[name] < size]:
         raise RecipeError(
-            f"gene.shape: expected at least {ancestor.sizes[few[0]]} channels of {few[0]}, since the gene "
-            f"evolution.ancestor={ancestor.name} grows; found {grown[few[0]]}"
+            f"gene.shape: expected at least {ancestor.sizes[few[0]]} channels of {few[0]}, as many as the gene "
+            f"evolution.ancestor={ancestor.name} has; found {grown[few[0]]}"
         )
     return grown
 
@@ -108,17 +108,20 @@ def _check_fits(gene: Learngene, name: str, body: Body) -> None:
     config = gene.config
     if config.network != body.network:
         raise RecipeError(
-            f"network.name: found {body.network}, but the gene evolution.ancestor={name} is of {config.network}: give "
+            f"network.name: found {body.network}, but the gene evolution.ancestor={name} is for {config.network}: give "
             f"network.name={config.network} network.width={config.width:g}"
         )
     if config.in_chans != body.in_chans:
         raise RecipeError(
-            f"evolution.ancestor={name}: expected a gene of images of {body.in_chans} channels, found {config.in_chans}"
+            f"evolution.ancestor={name}: expected a gene for images of {body.in_chans} channels, "
+            f"found {config.in_chans}"
         )
     try:
         newborn(body, num_classes=0, gene=gene.genome, cross="zero", seed=0)
     except InheritanceError as error:
-        raise RecipeError(f"evolution.ancestor={name}: the networks of the recipe cannot inherit it: {error}") from None
+        raise RecipeError(
+            f"evolution.ancestor={name}: the networks of the recipe cannot inherit this gene: {error}"
+        ) from None
 
 
 def _sizes(structure: Structure, gene: Genome) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""The life of an ancestry network: it inherits a learngene, learns one k-way task, and its learngene is extracted.
+"""Training of an ancestry network: it inherits a learngene, learns one k-way task, and its learngene is extracted.
 
 `AncestryTask` is the unit of work of an evolution: a pure function of itself and the shared data, so that any worker
-may do it, and do it again. Any number of workers, with either engine, gives the same bytes on a CPU (ours).
+can run it, and repeat it. Any number of workers, with either engine, gives the same bytes on a CPU (ours).
 """
 
 import math
@@ -30,19 +30,19 @@ from learngene_hub.workers import Step, threads
 
 @dataclass(frozen=True)
 class SharedData:
-    """What all workers of a run look at: the images, and what critics learn in every generation."""
+    """The data that all workers of a run share: the images, and the critic tasks of every generation."""
 
     environment: Environment
     critic_tasks: tuple[Task, ...]
 
     def on(self, device: torch.device) -> "SharedData":
-        """The same with its images on `device`."""
+        """The same data with its images on `device`."""
         return replace(self, environment=self.environment.on(device))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an ancestry network leaves: its learngene, last training loss and fitness; None and NaN where it failed."""
+    """The result of an ancestry network: learngene, last training loss and fitness; None and NaN if it failed."""
 
     genome: Genome | None
     loss: float
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class AncestryTask:
-    """Individual `number`, from 0, of a generation, to be raised and scored, as a task for a worker.
+    """Individual `number`, from 0, of a generation, to be trained and scored, as a task for a worker.
 
     Its own gene has `sizes`, group -> channels; it inherits the gene `parent`, if any.
     """
@@ -63,7 +63,7 @@ class AncestryTask:
 
     @property
     def label(self) -> str:
-        """What the log calls it."""
+        """Name of the task in the log."""
         if self.plan.generation < 0:
             return "the ancestor of the search"
         return f"generation {self.plan.generation + 1}, individual {self.number + 1}"
@@ -95,7 +95,7 @@ class AncestryTask:
         return Outcome(genome, loss, sum(accuracies) / len(accuracies))
 
     def live(self, shared: SharedData, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
-        """Inherit, train, mutate, extract: the learngene, mutated, and the last loss; None where that is NaN.
+        """Inherit, train, mutate, extract: the mutated learngene and the last loss; no learngene if the loss is NaN.
 
         The order is attested (ECO, NeurIPS 2025), though mutation and extraction are one step here: mutation decides
         which of the trained network's channels are the learngene.

@@ -1,8 +1,8 @@
-"""The state of an evolution on disk, after every generation, and whole at any moment.
+"""The state of an evolution on disk: saved after every generation, and never half-written.
 
-The pool's tensors go to a file named after the generation; `state.json` then takes its new place in one step and
-names that file with its sha256. A kill between the two leaves the old pair in force. The state carries checksums of
-itself and of the metrics so far, too; that of the generation before stays beside it, for when it is damaged.
+The pool's tensors go to a file named after the generation; `state.json` is then replaced in one step and names that
+file with its sha256. After a kill between the two, the old pair is still valid. The state also has checksums of itself
+and of the metrics so far. The state of the generation before is kept too, in case the last one is damaged.
 """
 
 import hashlib
@@ -75,19 +75,19 @@ class _StateRecord(Part):
 
 
 def has_state(out: Path) -> bool:
-    """Whether `out` holds the state of an evolution, damaged perhaps."""
+    """Whether `out` holds the state of an evolution, even a damaged one."""
     return any((out / STATE_FOLDER / name).is_file() for name in (STATE_NAME, BEFORE_NAME))
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What a run goes on in, apart from its recipe.
+    """The inputs of a run, apart from its recipe.
 
     Attributes:
         classes: role -> their names.
         fingerprints: role -> hash of its images.
-        threads: of torch in the process of the driver.
-        ancestor: key of the gene that the line begins from; None: it begins from nothing.
+        threads: of torch in the main process.
+        ancestor: key of the gene that the evolution begins from; None: no gene.
     """
 
     classes: Mapping[str, Sequence[str]]
@@ -97,10 +97,10 @@ class RunInputs:
 
 
 def check_room_for(out: Path, recipe: Recipe, ancestor: Ancestor | None = None) -> None:
-    """Do nothing, unless the disk of `out` has no room for a run of `recipe`, less what is there of it already.
+    """Check that the disk of `out` has room for a run of `recipe`, minus the files of the run that exist already.
 
     Raises:
-        StorageError: it has not.
+        StorageError: the disk has too little room.
     """
     gene = sum(tensor.nbytes for tensor in gene_shape(recipe, line_channels(recipe, ancestor)).values())
     searched = 0  # bytes of the whole network whose slices are compared
@@ -114,7 +114,7 @@ def check_room_for(out: Path, recipe: Recipe, ancestor: Ancestor | None = None) 
 
 
 def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inputs: RunInputs) -> None:
-    """Save `state` with the dumped `recipe` and the inputs it belongs to; those of the generation before stay."""
+    """Save `state` with the dumped `recipe` and the inputs; the state of the generation before is kept."""
     folder = out / STATE_FOLDER
     pool = folder / _pool_name(state.generation)
     tensors = {f"{member.id}/{name}": t for member in state.pool for name, t in member.genome.tensors.items()}
@@ -144,7 +144,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inpu
 
 @dataclass(frozen=True)
 class Saved:
-    """A state with the dumped recipe and the inputs that it belongs to."""
+    """A saved state with its dumped recipe and inputs."""
 
     state: EvolutionState
     recipe: dict[str, Any]
@@ -152,7 +152,7 @@ class Saved:
 
 
 def load_state(out: Path) -> Saved:
-    """The saved state and what it belongs to.
+    """The saved state with its recipe and inputs.
 
     Raises:
         RunError: the state is damaged, or of another version.
@@ -163,7 +163,8 @@ def load_state(out: Path) -> Saved:
         state = parse_json(content.decode())
         if isinstance(state, dict) and "pool" in state and CHECKSUM not in state:
             raise RunError(
-                f"{folder}: saved by another version of learngene-hub; go on with that one, or give another --out"
+                f"{folder}: saved by another version of learngene-hub; continue with that version, or give another "
+                "--out"
             )
         if not isinstance(state, dict) or not is_sealed(state):
             raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
@@ -198,7 +199,7 @@ def _go_on(folder: Path) -> str:
     anew, before = "start again with another --out", folder / BEFORE_NAME
     if not before.exists():
         return anew
-    return f"go on from the generation before: mv {before} {folder / STATE_NAME}; or {anew}"
+    return f"continue from the generation before: mv {before} {folder / STATE_NAME}; or {anew}"
 
 
 def _pool_name(generation: int) -> str:
@@ -219,7 +220,7 @@ def _shapes(record: _StateRecord) -> list[dict[str, tuple[int, ...]]]:
     for sizes in pool:
         for group, size in sizes.items():
             if size > most.get(group, 0):
-                raise ValueError(f"group {group}: {size} channels of a gene, {most.get(group, 0)} of its network")
+                raise ValueError(f"group {group}: a gene has {size} channels, its network {most.get(group, 0)}")
     return [
         plan_structure(body.network, depth=body.depth, channels=sizes).shapes(in_chans=body.in_chans) for sizes in pool
     ]
@@ -259,7 +260,7 @@ def _individual(
     prefix = f"{record.id}/"
     gene = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     if {name: tuple(tensor.shape) for name, tensor in gene.items()} != shapes:
-        raise ValueError(f"the gene of individual {record.id} has not the tensors of its network")
+        raise ValueError(f"the gene of individual {record.id} does not have the tensors of its network")
     return Individual(
         id=record.id,
         generation=record.generation,

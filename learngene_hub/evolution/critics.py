@@ -1,4 +1,4 @@
-"""Critics: what a learngene is worth is what networks that inherit it learn from few images."""
+"""Critics score a learngene by what networks that inherit it learn from few images."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +18,9 @@ from learngene_hub.training.loop import Precision, Training, measure_statistics,
 def measured_alone(
     gene: Genome, body: Body, images: Iterable[Tensor], precision: Precision, device: torch.device
 ) -> Genome:
-    """The same `gene`, of networks of `body`, with batch norms that know what it computes alone on `images` (ours).
+    """The same `gene`, of networks of `body`, with batch-norm statistics of its channels alone on `images` (ours).
 
-    That is what is handed on.
+    Later generations inherit this gene.
     """
     thin = placed(gene_network(body, gene.sizes, num_classes=0), device)
     thin.load_state_dict(thin.state_dict() | dict(gene.tensors))
@@ -39,18 +39,18 @@ def critic_accuracies(
     seed: int,
     on_step: Callable[[int], None] = lambda images: None,
 ) -> tuple[float, ...]:
-    """The accuracies of critic networks that inherit `gene`, one a task; their mean is its fitness.
+    """The accuracies of critic networks that inherit `gene`, one per task; their mean is its fitness.
 
     Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and training: ours. All learngenes of an
-    evolution meet the same tasks, newborn weights and batches, so that fitness is a function of the gene and compares
+    evolution get the same tasks, initial weights and batches, so that fitness is a function of the gene and compares
     across generations, as the scores of the gene pool need it.
 
     Args:
-        gene: what they inherit.
+        gene: the learngene that critics inherit.
         images: of the held-out classes.
-        tasks: of equally many classes.
+        tasks: all with the same number of classes.
         training: optimiser, steps and precision.
-        body: what is built.
+        body: size of the networks.
         cross: see `learngene_hub.genome.surgery.inherit`.
         seed: of the evolution.
         on_step: called with the number of images of every step of every critic.

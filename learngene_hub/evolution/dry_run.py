@@ -1,4 +1,4 @@
-"""What an evolution will cost, told before it runs."""
+"""The cost of an evolution, estimated before it runs."""
 
 import time
 from collections.abc import Mapping
@@ -43,19 +43,19 @@ class Forecast:
         gene_parameters: of the learngene.
         gene_bytes: size of its file.
         checkpoint_bytes: largest size of the saved state.
-        data: the images there are; None if they are on the Hub, which is not asked.
-        images: training images, ancestry and critic networks and the search for a shape together.
+        data: available classes and images; None if they are on the Hub, which is not asked.
+        images: training images of ancestry networks, critics and the search for a shape together.
         search_images: those of the search, 0 if there is none.
-        flops: of all training, counted as three forward passes an image (ours).
+        flops: of all training, counted as three forward passes per image (ours).
         search_flops: those of the search.
         seconds: estimated from a few steps of one network on the device; without data loading.
-        images_per_second: in these steps.
+        images_per_second: speed of these steps.
         memory_bytes: of one ancestry network in training: weights, gradients, momentum and what the backward pass
             needs (ours).
-        device: they ran on.
+        device: of these steps.
         precision: of convolutions.
-        ancestor_sha256: of the gene that the line begins from; None: it begins from nothing.
-        ancestor_images: training images of its evolution, which are not in `images`; None: it does not say.
+        ancestor_sha256: of the gene that the evolution begins from; None: no gene.
+        ancestor_images: training images of that gene's evolution, not counted in `images`; None: not recorded.
     """
 
     network_parameters: int
@@ -82,10 +82,10 @@ class Forecast:
 
 
 def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
-    """Count and measure what `recipe` will cost on `device`, and look whether its images suffice; none is decoded.
+    """Estimate the cost of `recipe` on `device`, and check that it has enough images; none is decoded.
 
     Raises:
-        DataError: images on this machine cannot be read, or do not suffice.
+        DataError: images on this machine cannot be read, or are too few.
         NetworkError: the network cannot be built.
         GeneFileError, HubError, RecipeError, DataError: see `find_ancestor` and `Ancestor.refuse_seen`.
     """
@@ -122,13 +122,13 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
 
 
 def evolution_images(recipe: Recipe) -> int:
-    """Training images of `recipe`, those of its search and of all critics included."""
+    """Training images of `recipe`, including those of its search and of all critics."""
     search = _search(recipe, "float32")
     return sum(plan.images for plan in plan_line(recipe, precision="float32")) + (search.images if search else 0)
 
 
 def evolution_flops(recipe: Recipe, body: Body) -> float:
-    """Floating-point operations of all training of `recipe`, counted as three forward passes an image (ours)."""
+    """Floating-point operations of all training of `recipe`, counted as three forward passes per image (ours)."""
     images = sum(plan.images for plan in plan_line(recipe, precision="float32"))
     return images * _flops(body, recipe.data.image_size) + _search_flops(recipe)
 
@@ -142,7 +142,7 @@ def _search_flops(recipe: Recipe) -> float:
 
 @cache
 def _flops(body: Body, image_size: int) -> float:
-    """Of one image through an ancestry network; it takes a tenth of a second to count."""
+    """Floating-point operations of one image in an ancestry network; counting takes a tenth of a second."""
     return training_flops(_full_network(body), image_size)
 
 
@@ -161,7 +161,7 @@ def _bytes(gene: Mapping[str, Tensor], dtype: Dtype) -> int:
 
 
 def training_flops(network: LearngeneNetwork, image_size: int) -> float:
-    """Floating-point operations of one image forward and backward; the network lies on the meta device."""
+    """Floating-point operations of one image forward and backward; the network must be on the meta device."""
     with FlopCounterMode(display=False) as counter:
         network.eval()(torch.empty(1, network.in_chans, image_size, image_size, device="meta"))
     return 3.0 * float(counter.get_total_flops())

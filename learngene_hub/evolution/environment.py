@@ -1,4 +1,4 @@
-"""The images of an evolution: of its base and held-out classes, on a device, and whether they suffice for its recipe.
+"""The images of an evolution: those of base and held-out classes, and whether they are enough for its recipe.
 
 Novel classes are named here and never loaded.
 """
@@ -43,7 +43,7 @@ class Environment:
         split: names of the base, held-out and novel classes.
         base: images of the base classes.
         held_out: images of the held-out classes.
-        normalisation: mean and standard deviation of the base images, or those that an ancestor knows.
+        normalisation: mean and standard deviation of the base images, or those of the ancestor.
     """
 
     split: ClassSplit
@@ -56,7 +56,7 @@ class Environment:
         return replace(self, base=self.base.on(device), held_out=self.held_out.on(device))
 
     def images_per_class(self) -> dict[str, int]:
-        """Class -> images, of the base and the held-out classes."""
+        """Class -> number of images, for the base and the held-out classes."""
         parts = ((self.split.base, self.base), (self.split.held_out, self.held_out))
         return {
             name: count
@@ -67,7 +67,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Supply:
-    """How many classes a recipe has, and images their smallest and largest that is not novel; none is decoded."""
+    """Number of classes of each role, and the fewest and most images of a base or held-out class; none is decoded."""
 
     base: int
     held_out: int
@@ -103,7 +103,7 @@ def load_environment(
 
 
 def source_name(source: DataSource) -> str:
-    """What a gene says of its images: preset, Hub id, or the last part of a local path, never the whole path."""
+    """Name of the images in a gene's config: preset, Hub id, or the last part of a local path, never the whole path."""
     if source.preset is not None:
         return PRESETS[source.preset].hub_id or source.preset
     assert source.path is not None
@@ -116,10 +116,10 @@ def data_source(recipe: Recipe) -> DataSource:
 
 
 def class_split(recipe: Recipe, reporter: Reporter) -> ClassSplit:
-    """The base, held-out and novel classes of `recipe`: the published ones of a preset that has them, else its own.
+    """The base, held-out and novel classes of `recipe`: those published for its preset, else those of the recipe.
 
     Raises:
-        DataError: the source cannot be read, or lacks these classes, or as many.
+        DataError: the source cannot be read, or has not these classes, or too few.
     """
     source, classes = data_source(recipe), recipe.data.classes or ClassesSection()
     if source.preset is not None and PRESETS[source.preset].class_lists is not None:
@@ -134,10 +134,10 @@ def class_split(recipe: Recipe, reporter: Reporter) -> ClassSplit:
 
 
 def take_stock(recipe: Recipe, ancestor: Ancestor | None = None) -> Supply | None:
-    """What there is for `recipe`, whose line begins from `ancestor`; None if it is on the Hub, which is not asked.
+    """The classes and images available for `recipe`; None if they are on the Hub, which is not asked.
 
     Raises:
-        DataError: the images cannot be read, or do not suffice; or the gene knows classes that are to be new to it.
+        DataError: the images cannot be read or are too few; or the `ancestor` has seen classes that must be new to it.
     """
     source = data_source(recipe)
     if not is_at_hand(source):
@@ -151,22 +151,22 @@ def take_stock(recipe: Recipe, ancestor: Ancestor | None = None) -> Supply | Non
 
 
 def check_supply(recipe: Recipe, split: ClassSplit, images: Mapping[str, int]) -> None:
-    """Do nothing, unless a class of `split` has too few `images` for `recipe`; one that is not named has none.
+    """Check that every class of `split` has enough `images` for `recipe`; a class that `images` lacks has none.
 
     Raises:
-        DataError: a base or held-out class has too few images; it names the keys of the recipe.
+        DataError: a base or held-out class has too few images; the message names the fields of the recipe.
     """
     if recipe.data.preset and not any(images.get(name) for name in (*split.base, *split.held_out)):
         title = PRESETS[recipe.data.preset].title
         raise DataError(
             f"data.path={recipe.data.path}: expected a copy of {title}, found none of its classes: give the path of "
-            "one, or leave data.preset out and choose among the classes there with data.classes"
+            "a copy, or leave data.preset out and choose from the classes at this path with data.classes"
         )
     life, critic = recipe.ancestry.images_per_class, recipe.critic
-    asked = f"critic.shots={critic.shots} and critic.queries={critic.queries} together take"
+    asked = f"critic.shots={critic.shots} and critic.queries={critic.queries} together need"
     cap = recipe.data.images_per_class
     _require(critic.shots + critic.queries, split.held_out, images, asked=asked, role="held-out", cap=cap)
-    asked = "an ancestry network needs" if life is None else f"ancestry.images_per_class={life} takes"
+    asked = "an ancestry network needs" if life is None else f"ancestry.images_per_class={life} needs"
     _require(life or 1, split.base, images, asked=asked, role="base", cap=cap)
 
 

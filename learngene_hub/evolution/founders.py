@@ -1,4 +1,4 @@
-"""Founders that were raised before, kept so that recipes which differ only after them raise each once (ours)."""
+"""Founders kept on disk, so that recipes that share their founders train each founder once (ours)."""
 
 import hashlib
 import math
@@ -24,7 +24,7 @@ MOST_GENE, MOST_RECORD = 10**9, 10**5  # bytes
 
 @dataclass(frozen=True)
 class Founder:
-    """A founder, and what it took: wall time, and the engine as a row of the metrics of its run says it."""
+    """A founder, the wall time of its training, and the engine as in the metrics of its run."""
 
     outcome: Outcome
     seconds: float
@@ -33,12 +33,12 @@ class Founder:
 
 @dataclass(frozen=True)
 class Founders:
-    """Founders on disk, each under a hash of everything that shapes it, but for rounding on another device.
+    """Founders on disk, each under a hash of everything that affects it, except rounding on another device.
 
     Attributes:
-        folder: they are kept in.
+        folder: of all founders.
         images: hash of all images of the run and of their classes.
-        reporter: told of founders that are taken over, and of waiting for another process.
+        reporter: told of founders found on disk, and of waiting for another process.
     """
 
     folder: Path
@@ -46,12 +46,12 @@ class Founders:
     reporter: Reporter
 
     def get(self, task: AncestryTask, make: Callable[[], Founder]) -> tuple[Founder, bool]:
-        """The founder of `task`, and whether it was kept here; else it is made, and kept unless it failed."""
+        """The founder of `task`, and whether it was on disk; if not, it is trained, and kept unless it failed."""
         store = KeyedStore(self.folder, task.label, _write, _read, self.reporter)
         key = self._key(task)
         with store.held(key):
             if (kept := store.find(key)) is not None:
-                self.reporter.line(f"{task.label}: raised before")
+                self.reporter.line(f"{task.label}: trained before, found on disk")
                 return kept, True
             made = make()
             if not math.isnan(made.outcome.fitness):

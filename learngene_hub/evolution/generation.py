@@ -35,12 +35,12 @@ def next_generation(
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
     Args:
-        state: what the generations before have left.
-        plan: of this one.
-        sizes: group -> channels of the gene of one without parents.
+        state: after the generations before.
+        plan: of this generation.
+        sizes: group -> channels of the gene of an individual without parents.
         workers: does all training.
         bar: shows images.
-        founders: where lone founders are kept for other runs, and looked for; None: nowhere.
+        founders: keeps single founders for other runs; None: they are not kept.
         ancestor: gene that the first generation inherits; None: nothing.
 
     Returns:
@@ -48,7 +48,7 @@ def next_generation(
 
     Raises:
         SelectionError: every individual failed.
-        EngineError: a worker has not the precision of the run, or too many were lost.
+        EngineError: a worker lacks the precision of the run, or too many workers were lost.
     """
     began = time.monotonic()
     parents = _parents(state.pool, plan)
@@ -76,7 +76,7 @@ def next_generation(
 def _raised(
     tasks: Sequence[AncestryTask], workers: Pool[SharedData], bar: Bar, founders: Founders | None
 ) -> tuple[list[Outcome], Mapping[str, Any], float]:
-    """What the `tasks` leave, the engine that did them, and the seconds that another run spent on a kept founder."""
+    """Results of the `tasks`, the engine that ran them, and the seconds that another run spent on a kept founder."""
     plan = tasks[0].plan
 
     def advance(images: int, doing: str) -> None:
@@ -91,7 +91,7 @@ def _raised(
         return _outcomes(workers, tasks, advance), workers.record(), 0.0
     founder, is_old = founders.get(tasks[0], run)
     if is_old:
-        advance(plan.images, "raised before")
+        advance(plan.images, "trained before")
     return [founder.outcome], founder.engine, founder.seconds if is_old else 0.0
 
 

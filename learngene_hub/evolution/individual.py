@@ -1,4 +1,4 @@
-"""The nouns of an evolution: individuals, and the state that goes from generation to generation. All frozen."""
+"""The data types of an evolution: individuals, and the state passed from generation to generation. All frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from learngene_hub.training.loop import Precision
 
 @dataclass(frozen=True)
 class Individual:
-    """One learngene of the gene pool, with what the evolution knows of it.
+    """One learngene of the gene pool, with its lineage, fitness and score.
 
     Attributes:
-        id: number of the individual, unique in its evolution, rising with birth.
-        generation: generation it was born in, from 0.
-        parents: ids of the learngenes it inherited from; none for a founder.
+        id: number of the individual, unique in its evolution, in order of creation.
+        generation: generation that created it, from 0.
+        parents: ids of the learngenes it inherited from; none for the first founder.
         ancestors: id -> steps up the lineage, of those ancestors that are still in the gene pool.
         fitness: mean top-1 accuracy of its critics, in [0, 1], higher is better.
-        score: its weight when a newborn draws its ancestor, >= 0.
-        genome: its tensors and how many channels of every group it holds.
+        score: its weight when ancestors of new individuals are drawn, >= 0.
+        genome: its tensors and its number of channels in every group.
     """
 
     id: int
@@ -32,14 +32,14 @@ class Individual:
 
 @dataclass(frozen=True)
 class EvolutionState:
-    """Everything the next generation needs; with the recipe it determines all that follows.
+    """Everything that the next generation needs; together with the recipe it determines all later generations.
 
     Attributes:
         generation: the next generation to run, from 0.
-        next_id: id of the next individual to be born.
+        next_id: id of the next new individual.
         pool: the gene pool, best score first.
         images: training images seen so far by ancestry and critic networks together.
-        seconds: wall time spent so far, that of another run on a founder taken over from it included.
+        seconds: wall time so far, including that of another run on a founder taken from it.
         precision: of convolutions and products, the same in the whole run; None: not settled yet.
     """
 

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: a row for every generation, and for what came before the first."""
+"""`metrics.jsonl`: a row for every generation; the first row also tells what came before it."""
 
 import hashlib
 import json
@@ -72,7 +72,7 @@ class _SearchRow(Part):
         if {len(shape.channels) for shape in everyone} | {len(self.channels)} != {len(self.groups)}:
             raise ValueError("expected one number for each group in every shape")
         if self.best.fitness is None or self.best not in (self.mean, self.even):
-            raise ValueError("the best shape is neither the mean nor the even one")
+            raise ValueError("the best shape is neither the mean nor the even shape")
         born = [shape.generation for shape in self.shapes]
         if born[0] != 0 or not all(later - earlier in {0, 1} for earlier, later in pairwise(born)):
             raise ValueError("the generations of the shapes are not 0, 1, 2...")
@@ -81,12 +81,10 @@ class _SearchRow(Part):
         known = set[int]()
         for shape in (*self.shapes, self.mean, self.even):
             if shape.id in known or not known.issuperset(shape.parents):
-                raise ValueError(f"shape {shape.id} is there twice, or descends from none that was there before")
+                raise ValueError(f"shape {shape.id} occurs twice, or before one of its parents")
             known.add(shape.id)
         if self.even.parents or not self.mean.parents or self.mean.generation != born[-1] + 1:
-            raise ValueError(
-                "expected parents of the mean and none of the even shape, and the mean in a last generation"
-            )
+            raise ValueError("expected a mean with parents in a last generation, and an even shape without parents")
         return self
 
 
@@ -119,10 +117,10 @@ def append_metrics(out: Path, row: Mapping[str, Any]) -> None:
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The rows of `metrics.jsonl`, a last line cut short by a kill left out.
+    """The rows of `metrics.jsonl`, without a last line that a kill cut short.
 
     Raises:
-        RunError: the file cannot be read, or a line is no row, or one of another version.
+        RunError: the file cannot be read, or a line is not a row, or a row of another version.
     """
     path = out / METRICS_NAME
     if not path.exists():
@@ -135,10 +133,10 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
 
 
 def metrics_rows(content: bytes, path: Path) -> list[dict[str, Any]]:
-    """The rows of the `metrics.jsonl` at `path` with this `content`, a last line that was cut short left out.
+    """The rows of the `metrics.jsonl` at `path` with this `content`, without a last line that was cut short.
 
     Raises:
-        RunError: a line is no row, or one of another version.
+        RunError: a line is not a row, or a row of another version.
     """
     lines = content.splitlines(keepends=True)
     rows = [_row(line) for line in lines]
@@ -146,8 +144,8 @@ def metrics_rows(content: bytes, path: Path) -> list[dict[str, Any]]:
         rows.pop()
     if None in rows:
         raise RunError(
-            f"{path}, line {rows.index(None) + 1}: expected the row of a generation, found one of another version of "
-            "learngene-hub, or damage; use that version, or restore the file"
+            f"{path}, line {rows.index(None) + 1}: expected the row of a generation, found a damaged row, or a row of "
+            "another version of learngene-hub; restore the file, or use that version"
         )
     return [row for row in rows if row is not None]
 
@@ -156,7 +154,7 @@ def truncate_metrics(out: Path, generation: int, *, members: Sequence[int] = ())
     """Keep the rows of generations before `generation`: the others will be run again.
 
     Raises:
-        RunError: a row before `generation` is missing, or in them an ancestor, or one of `members` of the pool.
+        RunError: a row before `generation` is missing, or the rows lack an ancestor, or one of `members` of the pool.
     """
     rows = [row for row in read_metrics(out) if row["generation"] < generation]
     if [row["generation"] for row in rows] != list(range(generation)):
@@ -166,7 +164,7 @@ def truncate_metrics(out: Path, generation: int, *, members: Sequence[int] = ())
 
 
 def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Sequence[int] = ()) -> None:
-    """Do nothing, unless `rows` of the file `path` lack somebody: every parent is born before its children.
+    """Check that no individual is missing in `rows` of the file `path`: parents come before their children.
 
     Raises:
         RunError: a parent, the best of a generation, or one of `members`, is in none of the rows.
@@ -176,9 +174,9 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Seque
         missing = {parent for record in row["individuals"] for parent in record["parents"]} - known
         known |= {record["id"] for record in row["individuals"] if record["fitness"] is not None}
         if missing := missing | ({row["best_id"]} - known):
-            raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
+            raise RunError(f"{path}: expected a row with individual {min(missing)}, found none; restore the file")
     if missing := set(members) - known:
-        raise RunError(f"{path}: expected a row that tells of individual {min(missing)}; restore the file")
+        raise RunError(f"{path}: expected a row with individual {min(missing)}, found none; restore the file")
 
 
 def metrics_sha256(out: Path, generation: int) -> str:
@@ -202,7 +200,7 @@ def read_own(path: Path, out: Path, *, most: int) -> bytes:
     """Content of a file of the run in `out`.
 
     Raises:
-        ValueError: it is none, or lies elsewhere.
+        ValueError: the path is not a file, or leads out of the run.
         OSError: it cannot be read, or has more than `most` bytes.
     """
     if leads_out(path, out):

@@ -20,10 +20,10 @@ SPREAD = 1.0  # standard deviation of the logarithms of a mutation's factors
 def mutate(
     state: State, structure: Structure, sizes: Mapping[str, int], *, rate: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The same network with some gene channels of every group exchanged for channels that were not gene.
+    """The same network, with some gene channels of every group exchanged for channels outside the gene.
 
-    The channels change places whole: kernel, norm and the matching inputs of whatever reads them, so the chain stays
-    closed and the network computes what it did. What changes is which channels lead, hence the learngene.
+    Channels change places with kernel, norm and the matching inputs of the layers that read them, so the network
+    computes the same as before. Only which channels come first changes, and so the learngene.
     Mutation: attested, Feng 2024 (arXiv:2401.08139, abstract). This form of it: ours.
 
     Args:
@@ -39,7 +39,7 @@ def mutate(
 def exchange(
     groups: Mapping[str, Group], sizes: Mapping[str, int], *, rate: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The orders that `mutate` draws: group -> `(channels,)` int64, in which some gene channels are no longer gene's.
+    """The orders that `mutate` draws: group -> `(channels,)` int64; some gene channels are now outside the gene.
 
     All arguments are those of `mutate`; `groups` are in forward order.
     """
@@ -50,7 +50,7 @@ def exchange(
 
 
 def random_shapes(space: ShapeSpace, *, seed: int) -> Iterator[dict[str, int]]:
-    """Shapes without end whose proportions follow random curves over the groups, in forward order (ours).
+    """An endless series of shapes, whose proportions follow random curves over the groups in forward order (ours).
 
     A curve is straight on a logarithmic scale between the first group, the middle and the last. The middle and the last
     are up to `MOST_RATIO` times as high as the first, or as low; both ratios are from a scrambled Sobol sequence, which
@@ -99,13 +99,13 @@ def mean_shape(shapes: Sequence[Shape], space: ShapeSpace) -> dict[str, int]:
 
 
 def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Tensor:
-    """Indices of the winners of disjoint random groups, one a group, in rising order.
+    """Indices of the winners of disjoint random groups, one per group, in rising order.
 
     Tournament selection of learngenes: attested, Feng 2024 (arXiv:2401.08139, abstract). Group size, draw: ours.
 
     Args:
         fitness: `(population,)` critic accuracy in [0, 1], higher is better; NaN marks a failed run and never wins.
-        size: individuals a group, 1 <= size <= population; the last group takes what is left.
+        size: individuals per group, 1 <= size <= population; the last group may be smaller.
         generator: source of the draws, on the CPU.
 
     Returns:
@@ -136,8 +136,8 @@ def update_scores(
 ) -> dict[int, float]:
     """Scores of the gene pool after a generation, survivors included.
 
-    Every old score fades; every survivor enters with its fitness and credits its ancestors in the pool. Score update
-    by lineage: attested for the forerunner GRL (arXiv:2306.10225); these formulas: ours.
+    Every old score is multiplied by `decay`; every survivor enters with its fitness and adds to its ancestors' scores.
+    Score update by lineage: attested for the forerunner GRL (arXiv:2306.10225); these formulas: ours.
 
     Args:
         pool: id -> score so far.

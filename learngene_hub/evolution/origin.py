@@ -1,4 +1,4 @@
-"""What a gene says of its evolution: the nouns of its `config.json`."""
+"""The record of an evolution in the `config.json` of its gene."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def gene_config(
     shared: SharedData,
     ancestor: Ancestor | None = None,
 ) -> GeneConfig:
-    """The config of the gene of `best`, whose line began from `ancestor`, its hash to come; `rows`: the metrics."""
+    """The config of the gene of `best`, without its hash; `rows` are the metrics, `ancestor` the gene it began from."""
     body, environment = network_body(recipe), shared.environment
     gene = plan_structure(body.network, depth=body.depth, channels=best.genome.sizes)
     return GeneConfig(
@@ -78,7 +78,7 @@ def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecor
 
 
 def _without_place(override: str) -> str:
-    """The same override, a path on this machine cut down to its last part: a gene may be published."""
+    """The same override with a path on this machine cut to its last part, since a gene may be published."""
     key, _, value = override.partition("=")
     inside = PATHS.get(key)
     return override if inside is None else f"{key}={with_changed_text(value.strip(), inside, public_name)}"

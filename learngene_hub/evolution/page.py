@@ -1,4 +1,4 @@
-"""The page of an evolution, from the files that it or its gene left."""
+"""The page of an evolution, from the files of its run or of its gene."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from learngene_hub.report import EVOLUTION_NAME, render_evolution
 
 
 def write_page(source: str, page: Path | None = None) -> Path:
-    """Write the page of a run, also of one that is not done, or of the evolution that made a gene; its path.
+    """Write the page of a run, finished or not, or of the evolution of a gene; the path of the page.
 
     Args:
         source: folder of a run, or a gene as `Learngene.from_pretrained` takes it.
         page: HTML file to write; None: `evolution.html` in the run, or here for a gene.
 
     Raises:
-        RunError: nothing is known of the evolution.
+        RunError: there are no metrics of the evolution.
         GeneFileError: there is no gene of this name.
-        HubError: it cannot be fetched.
+        HubError: the gene cannot be downloaded.
         LearngeneError: matplotlib is not installed.
     """
     past = _run(Path(source)) or _gene(source)
@@ -35,7 +35,7 @@ def write_page(source: str, page: Path | None = None) -> Path:
     check_lineages(past.rows, Path(source) / METRICS_NAME)
     alive = {record["id"] for row in past.rows for record in row["individuals"] if record["fitness"] is not None}
     if past.chosen not in alive:
-        raise RunError(f"{source}: expected a row of {METRICS_NAME} that tells of individual {past.chosen}, found none")
+        raise RunError(f"{source}: expected a row of {METRICS_NAME} with individual {past.chosen}, found none")
     page = page or past.page
     write_text(page, render_evolution(past.rows, title=past.title, chosen=past.chosen))
     return page
@@ -43,7 +43,7 @@ def write_page(source: str, page: Path | None = None) -> Path:
 
 @dataclass(frozen=True)
 class _Past:
-    """What files say of an evolution: `origin` is that of its gene, if it has one already."""
+    """An evolution as its files describe it; `origin` is that of its gene, if there is one already."""
 
     rows: Sequence[Mapping[str, Any]]
     title: str
@@ -71,6 +71,6 @@ def _gene(source: str) -> _Past:
     folder, files = located.folder, located.files
     origin = read_config(folder, files).origin
     if origin is None:
-        raise RunError(f"{source}: this gene was cut from a network, not evolved")
+        raise RunError(f"{source}: this gene was cut from a network, not evolved, so it has no page")
     rows = read_metrics(folder) if files is None else metrics_rows(files.get(METRICS_NAME, b""), folder / METRICS_NAME)
     return _Past(rows, origin.recipe, origin, Path(EVOLUTION_NAME))

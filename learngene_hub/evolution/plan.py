@@ -1,8 +1,8 @@
-"""What each generation of an evolution does, in numbers that are derived from its recipe once, here.
+"""The numbers of each generation of an evolution, all derived from its recipe in this module.
 
-Everything after this module reads a `GenerationPlan` instead of the recipe: the progress bar, the dry run, training,
-selection and the cost in the gene's config. What holds for all generations is derived here too: what networks are
-built as, what their genes hold, and the precision, which is the same on all workers.
+All later modules read a `GenerationPlan` instead of the recipe: the progress bar, the dry run, training, selection and
+the cost in the gene's config. Facts that hold for all generations are derived here too: the size of the networks and
+of their genes, and the precision, which is the same on all workers.
 """
 
 import platform
@@ -27,9 +27,9 @@ STATISTICS_BATCHES = 5  # at most, in the life of a shape: those of the line get
 
 @dataclass(frozen=True)
 class AncestryPlan:
-    """How the ancestry networks of one generation live: see `AncestrySection`; `threads` of torch are for one network.
+    """Training of the ancestry networks of one generation: see `AncestrySection`; `threads` of torch are per network.
 
-    `statistics_batches` are those over which the gene's batch norms are measured at extraction.
+    `statistics_batches` is the number of batches that measure the gene's batch norms at extraction.
     """
 
     ways: int
@@ -42,9 +42,9 @@ class AncestryPlan:
 
 @dataclass(frozen=True)
 class CriticPlan:
-    """How critics live, the same in every generation, so that fitness is a function of the gene: see `CriticSection`.
+    """Training of critics, equal in every generation, so that fitness is a function of the gene: see `CriticSection`.
 
-    `tasks` are for each learngene, `threads` of torch for one network.
+    `tasks` are per learngene, `threads` of torch per network.
     """
 
     ways: int
@@ -62,12 +62,12 @@ class CriticPlan:
 
 @dataclass(frozen=True)
 class SelectionPlan:
-    """Who survives, and who is inherited from: see `EvolutionSection`.
+    """Selection of survivors and of parents: see `EvolutionSection`.
 
     Attributes:
-        founders: first generations that raise a single line.
-        by_fitness: False: everybody survives and counts alike, an ablation.
-        tournament_size: individuals a group, at most as many as are born.
+        founders: number of first generations with a single individual.
+        by_fitness: False (an ablation): all survive with equal scores.
+        tournament_size: individuals per group, at most those of a generation.
     """
 
     founders: int
@@ -83,12 +83,12 @@ class GenerationPlan:
     """One generation.
 
     Attributes:
-        generation: from 0; -2: the ancestor of a search, -1: the lives of its slices.
-        seed: of everything that is drawn.
-        body: what every network is built as.
-        individuals: born in it.
+        generation: from 0; -2: the ancestor of a search, -1: its slices.
+        seed: of all random draws.
+        body: size of every network.
+        individuals: number of its individuals.
         cross: see `learngene_hub.genome.surgery.inherit`.
-        needs_native_precision: refuse workers that would only emulate the run's precision.
+        needs_native_precision: refuse workers that can only emulate the run's precision.
     """
 
     generation: int
@@ -103,7 +103,7 @@ class GenerationPlan:
 
     @property
     def images(self) -> int:
-        """Training images that the generation costs at most, those of critics included."""
+        """Largest number of training images of the generation, including those of critics."""
         life = self.ancestry.training
         ancestry = (life.steps + self.ancestry.statistics_batches) * life.optimisation.batch_size
         return self.individuals * (ancestry + self.critics.images)
@@ -115,12 +115,12 @@ class SearchPlan:
 
     Attributes:
         ancestor: the whole network whose slices are compared.
-        life: of each slice, before critics inherit it.
+        life: training of each slice, before critics inherit it.
         fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
         population: shapes that compete in a generation.
-        born: shapes that are born in each generation after the first, whoever won.
-        shapes: that are scored, without the finals.
-        tournament_size: shapes a group.
+        born: number of new shapes in each generation after the first.
+        shapes: number of shapes that are scored, without the finals.
+        tournament_size: shapes per group.
         critics: of a shape; `final_critics` are those of the finals, on fresh tasks.
         parents: shapes whose mean is in the finals, beside an even shape.
     """
@@ -138,12 +138,12 @@ class SearchPlan:
     final_critics: CriticPlan
 
     def images_a_shape(self, critics: CriticPlan) -> int:
-        """Training images that it takes to raise one shape and to score it by `critics`."""
+        """Training images to train one shape and to score it by `critics`."""
         return self.life.images + critics.images
 
     @property
     def images(self) -> int:
-        """Training images that the search costs."""
+        """Training images of the search."""
         finals = 2 * self.images_a_shape(self.final_critics)
         return self.ancestor.images + self.shapes * self.images_a_shape(self.critics) + finals
 
@@ -153,8 +153,8 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
 
     A founder takes the steps of a whole population, so that generations cost the same, and all threads; the threads of
     a later generation are shared out among its individuals, those of critics in every generation as if the whole
-    population were there (ours). So a gene depends on the recipe and on `threads` of a worker's machine, not on who
-    does the work. The `precision` of convolutions is the same in the whole run.
+    population were there (ours). So a gene depends on the recipe and on `threads` of a worker's machine, not on the
+    worker. The `precision` of convolutions is the same in the whole run.
     """
     evolution, is_founding = recipe.evolution, generation < recipe.evolution.founders
     individuals = 1 if is_founding else evolution.population
@@ -205,7 +205,7 @@ def plan_line(recipe: Recipe, *, precision: Precision, begin: int = 0) -> list[G
 
 
 def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: int) -> SearchPlan | None:
-    """The plan of the search for the gene's shape, whose ancestor learns all base `classes`; None if it is given."""
+    """The plan of the search for the gene's shape, whose ancestor learns all base `classes`; None without a search."""
     if recipe.gene.shape != "evolve":
         return None
     search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)
@@ -242,7 +242,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
 
 
 def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, threads: int) -> GenerationPlan:
-    """The life of a slice: the second of a line of two, the ancestor's being the first (ours)."""
+    """Training of a slice: the second of two trainings, after that of the ancestor (ours)."""
     life = Training(recipe.ancestry.constants(), recipe.search.life_steps, precision, *_rates(recipe, 1, 2))
     batches = min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches)
     return replace(
@@ -254,7 +254,7 @@ def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, 
 
 
 def _rates(recipe: Recipe, life: int, lives: int) -> tuple[Rate, Rate | None]:
-    """Learning rate of newborn weights, and of inherited ones where it is another, in one of the `lives` of a line."""
+    """Learning rate of random weights, and of inherited ones if it differs, in training number `life` of `lives`."""
     whole = Falling(life / lives, (life + 1) / lives)
     match recipe.ancestry.schedule:
         case "generation":
@@ -266,21 +266,21 @@ def _rates(recipe: Recipe, life: int, lives: int) -> tuple[Rate, Rate | None]:
 
 
 def network_body(recipe: Recipe) -> Body:
-    """What the networks of `recipe` are built as."""
+    """The size of the networks of `recipe`."""
     return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
 
 
 def ancestor_body(recipe: Recipe) -> Body:
-    """What the ancestor of a search for the gene's shape is built as."""
+    """The size of the ancestor of a search for the gene's shape."""
     body = network_body(recipe)
     return replace(body, width=min(body.width, recipe.search.width))
 
 
 def recipe_channels(recipe: Recipe) -> dict[str, int]:
-    """Group -> leading channels that are gene; where a search will find them, an even shape of the same budget.
+    """Group -> leading channels that are gene; before a search, an even shape of the same budget.
 
     Raises:
-        NetworkError: the network cannot be built, or a given shape does not fit it.
+        NetworkError: the network cannot be built, or does not fit a given shape.
     """
     space = ShapeSpace(network_body(recipe), recipe.gene.fraction)
     match recipe.gene.shape:
@@ -305,17 +305,17 @@ def gene_shape(recipe: Recipe, channels: Mapping[str, int]) -> Mapping[str, Tens
 
 @dataclass(frozen=True)
 class Looking:
-    """The task of saying which precision is best."""
+    """The task that asks a worker for its best precision."""
 
     label = "the choice of a precision"
 
     def __call__(self, shared: Any, step: Step) -> Precision:  # noqa: ANN401 - whatever holds an environment
-        """The best on the worker's device."""
+        """The best precision on the worker's device."""
         return best_precision(shared.environment.base.device)
 
 
 def settle_precision(recipe: Recipe, workers: Pool[Any]) -> Precision:
-    """The precision of all networks of a run; `auto` stands for what is best on the first worker of `workers`."""
+    """The precision of all networks of a run; `auto` is the best one of the first of `workers`."""
     if recipe.precision != "auto":
         return recipe.precision
     ((_, precision),) = workers.run([Looking()])
@@ -324,19 +324,19 @@ def settle_precision(recipe: Recipe, workers: Pool[Any]) -> Precision:
 
 
 def pick_precision(recipe: Recipe, device: torch.device) -> Precision:
-    """The recipe's precision, or what `device` does best."""
+    """The recipe's precision; for `auto` the best one on `device`."""
     return best_precision(device) if recipe.precision == "auto" else recipe.precision
 
 
 def check_precision(plan: GenerationPlan, device: torch.device) -> None:
-    """Do nothing, unless `auto` stands for bfloat16 in this run, and `device` would only emulate it.
+    """Check that `device` computes bfloat16 natively, if `auto` chose it for this run.
 
     Raises:
-        EngineError: it is so.
+        EngineError: `device` would only emulate it.
     """
     precision = plan.ancestry.training.precision
     if plan.needs_native_precision and precision == "bfloat16" and best_precision(device) != precision:
         raise EngineError(
-            f"precision: the run was begun in bfloat16, so workers need it, but {platform.node()} computes on "
+            f"precision: the run was begun in bfloat16, which {platform.node()} cannot compute natively on "
             f"{chip_kind(device)}; leave that machine out, or begin again with precision=float32 and another --out"
         )

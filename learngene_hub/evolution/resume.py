@@ -1,4 +1,4 @@
-"""What a run goes on from: its saved state, if recipe, classes and images are still the same."""
+"""Resuming a run from its saved state, if recipe, classes and images are still the same."""
 
 import hashlib
 import json
@@ -24,10 +24,10 @@ STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run kil
 
 
 def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
-    """What is to be resumed; None for a fresh start in an empty folder, or after a kill in the first generation.
+    """The saved run to resume; None for a new run in an empty folder, or after a kill in the first generation.
 
     Raises:
-        RunError: `out` holds something else, or a run of another recipe, or its state is damaged.
+        RunError: `out` holds other files or a run of another recipe, or its state is damaged.
     """
     folder = out / STATE_FOLDER
     if os.path.lexists(folder) and leads_out(folder, out):
@@ -41,7 +41,7 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
             raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
         return None
     if not resume:
-        raise RunError(f"{out}: holds an evolution already; add --resume to go on with it, or give another --out")
+        raise RunError(f"{out}: holds an evolution already; add --resume to continue it, or give another --out")
     saved = load_state(out)
     _check_recipe(recipe, saved, out, reporter)
     return saved
@@ -54,7 +54,9 @@ def _check_recipe(recipe: Recipe, saved: Saved, out: Path, reporter: Reporter) -
         changed.pop(FOUNDERS_KEY, None)  # those it began with, see `as_begun`
     if changed:
         faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
-        raise RunError(f"{out}: was run with another recipe; give another --out, or undo:\n" + "\n".join(faults))
+        raise RunError(
+            f"{out}: was run with another recipe; give another --out, or undo these changes:\n" + "\n".join(faults)
+        )
     if longer is not None:
         _check_growth(longer, saved.state, recipe, reporter)
 
@@ -66,18 +68,19 @@ def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe
     if recipe.ancestry.schedule != "generation":
         reporter.warn(
             f"{GROWING_KEY} grew from {before} to {now}: the learning rate spans the whole evolution, so it rises "
-            f"again at generation {state.generation + 1}; a run of {now} from the start would give another gene"
+            f"again at generation {state.generation + 1}; a run of {now} generations from the start would give "
+            "another gene"
         )
 
 
 def as_begun(recipe: Recipe, saved: Saved) -> Recipe:
-    """The recipe with as many founders as the run began with, since more generations raise no more of them."""
+    """The recipe with as many founder generations as the run began with: more generations add no founders."""
     begun = Recipe.from_mapping(saved.recipe).evolution.founders
     return recipe if recipe.evolution.founders == begun else recipe.changed(f"{FOUNDERS_KEY}={begun}")
 
 
 def run_inputs(shared: SharedData, ancestor: Ancestor | None) -> RunInputs:
-    """What must be the same when the run goes on."""
+    """The inputs of a run, which must be the same when it is resumed."""
     environment = shared.environment
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     classes = {role: list(names) for role, names in asdict(environment.split).items()}
@@ -85,23 +88,23 @@ def run_inputs(shared: SharedData, ancestor: Ancestor | None) -> RunInputs:
 
 
 def images_hash(inputs: RunInputs, *, flip: bool) -> str:
-    """Tells what networks learn from: equal for runs that can share founders."""
+    """Hash of all that networks learn from: equal for runs that can share founders."""
     facts: list[Any] = [inputs.classes, inputs.fingerprints, flip]
     facts += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
-    """Refuse to go on with another ancestor or other images than `before`; warn of another number of threads.
+    """Refuse another ancestor or other images than `before`; warn of another number of threads.
 
     Raises:
-        RunError: they are others.
+        RunError: ancestor, classes or images differ.
     """
     if before.ancestor != now.ancestor:
         was, here = (str((inputs.ancestor or {}).get("sha256"))[:12] for inputs in (before, now))
         raise RunError(
-            f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor has changed since, sha256 {here}: "
-            "restore it, or give another --out"
+            f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor now has sha256 {here}: restore "
+            "the old gene, or give another --out"
         )
     if before.classes != now.classes:
         raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
@@ -109,6 +112,6 @@ def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter)
         raise RunError(f"{out}: was run with other images; the data set has changed since: give another --out")
     if before.threads != now.threads:
         reporter.warn(
-            f"{out}: was run with {before.threads} threads, goes on with {now.threads}: the gene may differ in its "
-            "last digits from one that was left alone; OMP_NUM_THREADS sets them"
+            f"{out}: was run with {before.threads} threads, continues with {now.threads}: the gene may differ in its "
+            "last digits from that of an uninterrupted run; OMP_NUM_THREADS sets the number"
         )

@@ -1,4 +1,4 @@
-"""`evolve`: a recipe in, a gene folder out; interrupted at any moment, it goes on where it was."""
+"""`evolve`: a recipe in, a gene folder out; an interrupted run can be resumed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -68,11 +68,11 @@ def evolve(
     founders: str | Path | None = None,
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Learngene:
-    """Run the evolution of `recipe` in the folder `out` and give its best youngest learngene.
+    """Run the evolution of `recipe` in the folder `out`; the result is the best learngene of its last generation.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
-    byte, as one that was left alone (on a CPU, with the same number of threads), whatever engine and however many
-    workers each part had.
+    byte, as an uninterrupted run (on a CPU, with the same number of threads), with any engine and any number of
+    workers in each part.
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
@@ -81,20 +81,20 @@ def evolve(
         resume: go on after the last saved generation, if there is one.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         engine: where networks are trained: in this process, in several, or on a Ray cluster. There are as
-            many workers as cores, or one a GPU, unless it says otherwise. An individual of a population trains on its
+            many workers as cores, or one per GPU, unless it says otherwise. An individual of a population trains on its
             share of torch's threads, so one worker does not use all cores. Workers do not run the calling script again.
-        founders: folder that keeps lone founders and ancestors of searches for other runs: recipes that differ only
-            in selection or mutation share them. None: none is kept, but the ancestor of a search, in `out`.
+        founders: folder that keeps single founders and ancestors of searches for other runs: recipes that differ only
+            in selection or mutation share them. None: only the ancestor of a search is kept, in `out`.
         reporter: told of progress.
 
     Raises:
-        RecipeError: the recipe is at fault.
-        RunError: `out` holds another run, or another process is in it.
-        DataError: the images cannot be found or read; or the gene that the recipe begins from knows novel classes.
-        GeneFileError, HubError: that gene cannot be loaded or fetched.
+        RecipeError: the recipe has faults.
+        RunError: `out` holds another run, or another process uses it.
+        DataError: the images cannot be found or read; or the gene that the recipe begins from has seen novel classes.
+        GeneFileError, HubError: that gene cannot be loaded or downloaded.
         NetworkError: there is no network of the recipe's depth.
         SelectionError: every individual of a generation failed, or every shape, or the ancestor of the search.
-        EngineError: the workers cannot be started, or lose the same individuals again and again.
+        EngineError: the workers cannot be started, or are lost with the same individuals again and again.
         StorageError: no space, or no permission.
         LearngeneError: there is no such device, or no matplotlib to draw with.
     """
@@ -124,19 +124,19 @@ def _workforce(recipe: Recipe, engine: EngineOptions, device: str, reporter: Rep
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     if engine.workers is not None and engine.workers > most:
         reporter.warn(
-            f"{most} of {engine.workers} workers will have work: one for each individual, or shape, of a generation"
+            f"only {most} of {engine.workers} workers are needed: one for each individual, or shape, of a generation"
         )
     return workforce
 
 
 @dataclass(frozen=True)
 class _Beginning:
-    """What the first generation has before it trains.
+    """The inputs of the first generation.
 
     Attributes:
         sizes: group -> channels of its genes.
         genome: gene that it inherits; None: nothing.
-        told: what its row of `metrics.jsonl` says of that.
+        told: the entries on these inputs in its row of `metrics.jsonl`.
     """
 
     sizes: Mapping[str, int]
@@ -213,10 +213,10 @@ class _Run:
 def prepare(
     recipe: Recipe, *, device: torch.device, reporter: Reporter, ancestor: Ancestor | None = None
 ) -> SharedData:
-    """What the workers of an evolution of `recipe`, whose line begins from `ancestor`, look at; loads the images.
+    """Load the data that the workers of an evolution of `recipe` share, which may begin from `ancestor`.
 
     Raises:
-        DataError: the images cannot be had, or do not suffice; or the gene knows some that are to be new to it.
+        DataError: the images cannot be read or are too few; or the `ancestor` has seen classes that must be new to it.
     """
     source, split = data_source(recipe), class_split(recipe, reporter)
     if ancestor is not None:
@@ -249,8 +249,8 @@ def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
     origin = ancestor.gene.config.origin
     if origin is None or not all(gene.origin for gene in origin.ancestors):
         reporter.warn(
-            f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; held-out and novel "
-            "ones must not be among them, or accuracy on them is too high"
+            f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; if it has seen "
+            "held-out or novel classes, accuracy on them is too high"
         )
 
 

@@ -1,12 +1,13 @@
-"""The search for the shape of a gene: which number of channels of every group is worth most, at one size.
+"""The search for the shape of a gene: the best numbers of channels in every group, at a fixed size of the gene.
 
 One whole network is trained, the ancestor, and its channels are ordered by importance. A shape is a leading slice of
-that one network. A slice lives one short life inside another network of the search, as a gene does in the line, then
-critics score it: what a slice is worth at once says little of what it is worth after the lives that follow. Shapes
-compete in tournaments; the winners live on and have children by recombination and mutation. The mean of the best ones
-is raised and scored on fresh tasks, by other draws, beside a gene with the same fraction of every group.
-Tournaments and mutation of learngenes: attested, Feng 2024 (arXiv:2401.08139, abstract). That shapes are what evolves,
-and all of the rest: ours.
+this network. A new network inherits the slice and is trained for a short time, as in the evolution; then critics score
+the slice, since its score before training says little about its worth after later generations. Shapes compete in
+tournaments; the winners survive, and new shapes come from them by recombination and mutation. The mean of the best
+shapes is trained and scored on fresh tasks, with other random numbers, beside a gene with the same fraction of every
+group.
+Tournaments and mutation of learngenes: attested, Feng 2024 (arXiv:2401.08139, abstract). That shapes evolve, and
+all of the rest: ours.
 """
 
 import hashlib
@@ -46,10 +47,10 @@ ATTEMPTS = 20  # to draw a shape that was not scored before
 
 @dataclass(frozen=True)
 class ScoredShape:
-    """A shape, and what critics make of it.
+    """A shape and its score by critics.
 
     Attributes:
-        id: number of the shape, unique in its search, rising with birth.
+        id: number of the shape, unique in its search, in order of creation.
         generation: of shapes, from 0.
         parents: ids of the shapes it descends from.
         channels: group -> leading channels that are gene.
@@ -71,7 +72,7 @@ class ScoredShape:
 
     @property
     def row(self) -> dict[str, Any]:
-        """In JSON types."""
+        """The shape as a JSON-compatible dict."""
         return {
             "id": self.id,
             "generation": self.generation,
@@ -83,13 +84,13 @@ class ScoredShape:
 
 @dataclass(frozen=True)
 class FoundShape:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         fractions: group -> fraction of its channels, of the best shape.
         gene: the slice of the ancestor in that shape.
-        row: the story of the search, in JSON types; its `images` are those that it took, its `seconds` the wall time,
-            that of another run on its ancestor and of starts that were stopped included.
+        row: record of the search as a JSON-compatible dict; `images` are its training images, `seconds` its wall time,
+            including that of another run on its ancestor and of interrupted starts.
     """
 
     fractions: Mapping[str, float]
@@ -99,13 +100,13 @@ class FoundShape:
 
 @dataclass(frozen=True)
 class ShapeTask:
-    """One slice of the ancestor to be raised and scored, as a task for a worker.
+    """One slice of the ancestor, to be trained and scored, as a task for a worker.
 
     Attributes:
-        label: what the log calls it.
-        life: of the slice, before critics inherit it.
+        label: name of the task in the log.
+        life: training of the slice, before critics inherit it.
         tasks: of its critics.
-        critics: how they live.
+        critics: their training.
     """
 
     label: str
@@ -114,7 +115,7 @@ class ShapeTask:
     critics: CriticPlan
 
     def __call__(self, shared: SharedData, step: Step) -> float:
-        """Fitness in [0, 1]; NaN where the life or a critic diverged.
+        """Fitness in [0, 1]; NaN if the slice or a critic diverged.
 
         Raises:
             EngineError: see `check_precision`.
@@ -141,15 +142,15 @@ class ShapeTask:
 
 @dataclass(frozen=True)
 class ShapeSearch:
-    """A search, and what it works with.
+    """A search with its plan, data and workers.
 
     Attributes:
         plan: of it.
-        shared: what the workers look at.
+        shared: the data that workers share.
         workers: do all training.
         bar: shows images.
-        ancestors: where ancestors are kept, and looked for.
-        folder: where accuracies are kept, so that an interrupted search goes on.
+        ancestors: keeps ancestors for other runs.
+        folder: where accuracies are kept, so that an interrupted search can be continued.
         reporter: told of every generation.
     """
 
@@ -280,7 +281,7 @@ class _Scorer:
         structure: of the ancestor.
         whole: the ancestor, its channels in order of importance.
         sha256: of its tensors.
-        critics: how critics live.
+        critics: training of the critics.
         title: of a shape, in the bar and as the name of a file.
         draw: number of the draw of the networks and batches of its life.
     """

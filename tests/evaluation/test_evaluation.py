@@ -378,7 +378,7 @@ def test_no_gene_is_judged_by_classes_that_another_has_trained_on(tiny_run, name
 
 
 def test_a_gene_that_does_not_name_its_novel_classes_is_refused(tiny_run):
-    with pytest.raises(LearngeneError, match="does not say which classes it has never seen"):
+    with pytest.raises(LearngeneError, match="was not evolved, so it does not say which classes are novel"):
         evaluate(extract(from_learngene(tiny_run, num_classes=2)), protocol=QUICK)
 
 

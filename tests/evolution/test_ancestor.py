@@ -223,7 +223,7 @@ def test_nothing_is_read_or_written_for_a_wrong_name(tiny, tmp_path, monkeypatch
         (["evolution.ancestor=gtl/resnet12-mini-half"], r"give network\.name=lg_resnet12 network\.width=0\.5"),
         (
             ["evolution.ancestor=gtl/vgg11-mini-half"],
-            r"gtl/vgg11-mini-half: .* cannot inherit it: width=0\.06: .*; give width=0\.5 or more",
+            r"gtl/vgg11-mini-half: .* cannot inherit this gene: width=0\.06: .*; give width=0\.5 or more",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_gene_of_another_network_or_a_wider_one_is_refused_with_what_to_give(t
 def test_a_gene_of_grey_images_is_refused(tiny, tmp_path):
     body = replace(network_body(tiny()), in_chans=1)
     extract(newborn(body, num_classes=3, gene=None, cross="zero", seed=1), 0.5).save_pretrained(tmp_path)
-    with pytest.raises(RecipeError, match="expected a gene of images of 3 channels, found 1"):
+    with pytest.raises(RecipeError, match="expected a gene for images of 3 channels, found 1"):
         find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
 
 
@@ -286,7 +286,7 @@ def test_other_novel_classes_of_the_same_images_are_refused_before_they_are_read
     known = Learngene.from_pretrained(tiny_run).config.origin.data.base
     recipe = begun(f"data.classes.novel={json.dumps(known[:6])}")
     for use in (lambda: evolve(recipe, out=tmp_path / "run"), lambda: forecast(recipe, device=torch.device("cpu"))):
-        with pytest.raises(DataError, match=r"make them base ones with data\.classes"):
+        with pytest.raises(DataError, match=r"make them base classes with data\.classes"):
             use()
 
 

@@ -211,7 +211,7 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     path.write_text(json.dumps(sealed(state | {"threads": 5})))
     notes = Listener()
     evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
-    assert any("was run with 5 threads, goes on with 1" in one for one in notes.warnings)
+    assert any("was run with 5 threads, continues with 1" in one for one in notes.warnings)
     photos(tmp_path / "photos", 200)
     with pytest.raises(RunError, match="was run with other images"):
         evolve(recipe, out=tmp_path / "run", resume=True)

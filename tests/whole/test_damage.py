@@ -77,10 +77,10 @@ def test_a_state_nested_beyond_reason_is_refused(run):
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        (lambda tensors, name: tensors.pop(name), "not the tensors of its network"),
+        (lambda tensors, name: tensors.pop(name), "does not have the tensors of its network"),
         (
             lambda tensors, name: tensors.update({name: tensors[name][:1].contiguous()}),
-            "not the tensors of its network",
+            "does not have the tensors of its network",
         ),
         (lambda tensors, name: tensors[name].fill_(float("nan")), "not finite numbers"),
     ],
@@ -117,7 +117,7 @@ def test_a_gene_larger_than_its_network_is_refused_before_the_pool_is_read(run):
     group = next(iter(pool[0]["sizes"]))
     pool[0]["sizes"][group] = 2**14
     change(run / STATE, pool=pool)
-    with pytest.raises(RunError, match=rf"group {re.escape(group)}: 16384 channels of a gene, \d+ of its network"):
+    with pytest.raises(RunError, match=rf"group {re.escape(group)}: a gene has 16384 channels, its network \d+"):
         load_state(run)
 
 
@@ -158,7 +158,7 @@ def test_a_damaged_row_of_the_metrics_is_missed_when_the_run_is_resumed(tiny, ru
     lines = (run / "metrics.jsonl").read_bytes().splitlines()
     write_metrics(run, b"\n".join([lines[0], line, lines[2]]) + b"\n")
     with pytest.raises(
-        RunError, match=r"metrics\.jsonl, line 2: expected the row of a generation, found one of another"
+        RunError, match=r"metrics\.jsonl, line 2: expected the row of a generation, found a damaged row"
     ):
         evolve(tiny(), out=run, resume=True)
 
@@ -167,7 +167,7 @@ def test_metrics_without_an_ancestor_of_the_gene_are_refused(tiny, run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     rows[0]["individuals"] = []
     write_metrics(run, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    with pytest.raises(RunError, match="expected a row that tells of individual"):
+    with pytest.raises(RunError, match="expected a row with individual"):
         evolve(tiny(), out=run, resume=True)
 
 
@@ -180,7 +180,7 @@ def test_a_pool_of_individuals_that_the_metrics_do_not_know_is_refused(tiny, run
     moved = {f"{int(name.split('/')[0]) + 100}/{name.split('/')[1]}": tensor for name, tensor in tensors.items()}
     save_file(moved, pool)
     change(run / STATE, **state | {"pool_sha256": file_sha256(pool)})
-    with pytest.raises(RunError, match="expected a row that tells of individual 10"):
+    with pytest.raises(RunError, match="expected a row with individual 10"):
         evolve(tiny(), out=run, resume=True)
 
 
@@ -207,7 +207,7 @@ def test_an_edited_fitness_of_a_state_is_refused_and_the_generation_before_gives
 def test_a_run_whose_state_is_gone_is_not_begun_anew_while_the_one_before_is_there(tiny, run):
     (run / STATE).unlink()
     with pytest.raises(
-        RunError, match=r"state\.json is a link out of .*, or is not there\); go on from the generation"
+        RunError, match=r"state\.json is a link out of .*, or is not there\); continue from the generation"
     ):
         evolve(tiny(), out=run, resume=True)
 
@@ -216,7 +216,7 @@ def test_a_state_of_another_version_is_told(run):
     state = json.loads((run / STATE).read_text())
     del state["sha256"]
     (run / STATE).write_text(json.dumps(state))
-    with pytest.raises(RunError, match="saved by another version of learngene-hub; go on with that one"):
+    with pytest.raises(RunError, match="saved by another version of learngene-hub; continue with that version"):
         load_state(run)
 
 
@@ -392,5 +392,5 @@ def test_the_page_of_a_run_whose_gene_is_in_no_row_is_refused(run):
     config = json.loads(path.read_text())
     config["origin"]["lineage"][0]["id"] = 77
     path.write_text(json.dumps(config))
-    with pytest.raises(RunError, match=r"a row of metrics\.jsonl that tells of individual 77"):
+    with pytest.raises(RunError, match=r"a row of metrics\.jsonl with individual 77"):
         write_page(str(run), run / "page.html")

@@ -51,7 +51,7 @@ def test_four_processes_give_the_bytes_of_one(tiny, tiny_run, tmp_path):
 def test_workers_that_will_have_no_work_are_told_of(tiny, tmp_path):
     notes = Listener()
     evolve(tiny("evolution.generations=1"), out=tmp_path, engine=EngineOptions(workers=5), reporter=notes)
-    assert notes.warnings == ["4 of 5 workers will have work: one for each individual, or shape, of a generation"]
+    assert notes.warnings == ["only 4 of 5 workers are needed: one for each individual, or shape, of a generation"]
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_a_worker_that_has_not_the_precision_of_the_run_is_refused(tiny, tmp_pat
     begin(recipe, tmp_path, monkeypatch, "bfloat16")
     monkeypatch.setattr(plan, "best_precision", lambda device: "float32")
     with pytest.raises(
-        EngineError, match=r"precision: the run was begun in bfloat16, so workers need it, but \S+ comp"
+        EngineError, match=r"precision: the run was begun in bfloat16, which \S+ cannot compute natively"
     ):
         evolve(recipe, out=tmp_path, resume=True)
 
