@@ -1,4 +1,4 @@
-"""Fitting a network to one task: what critics do, and what descendants are judged by."""
+"""Fitting a network to one task, as critics and the descendants of an evaluation do."""
 
 import hashlib
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Images:
         return Images(self.batches.on(device), self.labels)
 
     def fingerprint(self) -> str:
-        """Hash of all pixels and labels: equal for equal images, wherever they lie."""
+        """Hash of all pixels and labels: equal for equal images on any device."""
         digest = hashlib.sha256()
         for tensor in (self.batches.padded, self.labels):
             here = tensor.cpu().contiguous()
@@ -44,7 +44,7 @@ class Images:
 
     @property
     def device(self) -> torch.device:
-        """Where the images lie and networks are trained."""
+        """The device of the images, on which networks are trained."""
         return self.batches.padded.device
 
 
@@ -63,7 +63,7 @@ def query_accuracy(network: LearngeneNetwork, images: Images, task: Task, precis
 
 @torch.no_grad()
 def prototype_accuracy(network: LearngeneNetwork, images: Images, task: Task, precision: Precision) -> float:
-    """Top-1 accuracy in [0, 1] on the query images of the nearest class mean of the support features.
+    """Top-1 accuracy in [0, 1] on the query images, each given the class with the nearest mean of support features.
 
     Features are pooled, centred by the mean of all support features, and compared by cosine (ours; nearest class
     means: Snell 2017, arXiv:1703.05175).
@@ -97,13 +97,13 @@ def draw_tasks(
 
 
 def support_batches(images: Images, task: Task, batch_size: int, draws: torch.Generator) -> Iterator[Batch]:
-    """Augmented batches of the task's support images, without end."""
+    """An endless series of augmented batches of the task's support images."""
     for chosen in epochs(len(task.support), batch_size, draws):
         yield images.batches.train(task.support[chosen], draws), _to(images, task.support_labels[chosen])
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto`: CUDA where there is one, else the CPU.
+    """The device called `name`; `auto`: CUDA if available, else the CPU.
 
     Raises:
         LearngeneError: there is no such device here.

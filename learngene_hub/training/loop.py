@@ -1,4 +1,4 @@
-"""Training one network on one task. Knows nothing of evolution.
+"""Training one network on one task, independent of evolution.
 
 `training_steps` is the only training loop of the package: `train` runs it to its end, fine-tuning epoch by epoch.
 """
@@ -32,8 +32,8 @@ class Training:
         optimisation: optimiser and its constants.
         steps: optimiser steps.
         precision: of convolutions and products; weights stay float32.
-        rate: of the learning rate, after a linear warm-up.
-        gene_rate: of inherited weights instead; None: the same.
+        rate: course of the learning rate, after a linear warm-up.
+        gene_rate: course of the learning rate of inherited weights; None: the same.
     """
 
     optimisation: OptimisationSection
@@ -57,11 +57,11 @@ def train(
         network: left in train mode.
         batches: gives `(images, labels)`: `(batch, in_chans, size, size)` float32 and `(batch,)` int64.
         training: optimiser, steps, precision and rates.
-        inherited: views of the parts of weights that follow the gene's rate.
+        inherited: views of the parts of weights that follow `gene_rate`.
         on_step: called after every step with the number of images seen in it.
 
     Returns:
-        Cross-entropy in nats, label smoothing included; NaN as soon as a look at the loss finds it not finite.
+        Cross-entropy in nats, label smoothing included; NaN as soon as a check finds a loss that is not finite.
     """
     network.train()
     losses, mean = deque[Tensor](maxlen=CHECK_EVERY), math.nan
@@ -85,10 +85,10 @@ def training_steps(
     loss: Callable[[Tensor, Tensor], Tensor],
     inherited: Sequence[Tensor] = (),
 ) -> Iterator[tuple[Tensor, int]]:
-    """Train `network` in place step by step; each gives its loss, on the device, and its number of images.
+    """Train `network` in place step by step; each step gives its loss, on the device, and its number of images.
 
-    The network must be in train mode whenever the next step is asked for. `loss` is that of logits `(batch, classes)`
-    and labels `(batch,)`; for all else see `train`.
+    The network must be in train mode whenever the next step is asked for. `loss` takes logits `(batch, classes)` and
+    labels `(batch,)`; for the other arguments see `train`.
     """
     optimisation = training.optimisation
     optimizer = make_optimizer(network, optimisation)
@@ -141,7 +141,7 @@ def accuracy(network: nn.Module, batches: Iterable[Batch], precision: Precision)
 
 
 def epochs(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of `batch_size` indices below `count` without end: one random order of all after another."""
+    """An endless series of batches of `batch_size` indices below `count`: one random order of all after another."""
     waiting = torch.empty(0, dtype=torch.int64)
     while True:
         while len(waiting) < batch_size:

@@ -1,4 +1,4 @@
-"""How fast weights learn in the course of a training, and those that learn more slowly than the others."""
+"""The course of the learning rate in a training, and weights with a lower rate than the others."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class Falling:
 
 @dataclass(frozen=True)
 class Restarting:
-    """A cosine that falls from 1 to where `Falling(begin, end)` ends, and is never below that (ours).
+    """A cosine that falls from 1 to the end of `Falling(begin, end)`, and is never below `Falling(begin, end)` (ours).
 
     >>> Restarting(0.0, 0.5)(0.0), Restarting(0.0, 0.5)(1.0)
     (1.0, 0.5)
@@ -51,7 +51,7 @@ def rate_factor(step: int, steps: int, rate: Rate, warmup: int) -> float:
 
 
 class Slow:
-    """Weights inside a network, as views, that move by a part of every step, whatever optimiser takes it (ours).
+    """Weights inside a network, as views, that take only a part of every step of any optimiser (ours).
 
     Their rate is at most that of the other weights.
     """
@@ -62,11 +62,11 @@ class Slow:
         self._part = 1.0
 
     def remember(self, progress: float, factor: float) -> None:
-        """Note the weights before a step that is taken with the learning-rate factor `factor`."""
+        """Store the weights before a step with the learning-rate factor `factor`."""
         self._part = min(1.0, self._rate(progress) / factor) if factor > 0 else 0.0
         self._before = [weight.clone() for weight in self._weights]
 
     def hold_back(self) -> None:
-        """Take back all but the part of the step that is theirs."""
+        """Undo the step, except for the part that these weights take."""
         for weight, before in zip(self._weights, self._before, strict=True):
             weight.copy_(torch.lerp(before, weight, self._part))

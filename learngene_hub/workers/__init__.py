@@ -1,7 +1,7 @@
 """Where the work of a run is done: in this process, in several of them, or on a Ray cluster.
 
-Work is cut into tasks, each a pure function of itself and of data that all workers share; a pool of workers does them.
-Which engine made the pool changes neither the tasks nor, on CPUs, a byte of their results.
+Work is cut into tasks, each a pure function of itself and of data that all workers share; a pool of workers runs them.
+The choice of the engine changes neither the tasks nor, on CPUs, a byte of their results.
 """
 
 from learngene_hub.core.device import chip_kind, device_name, on_cpu, processor_name

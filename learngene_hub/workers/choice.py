@@ -1,4 +1,4 @@
-"""An engine as a user asks for it."""
+"""The choice of an engine by the user."""
 
 from dataclasses import dataclass
 from multiprocessing import current_process
@@ -17,15 +17,15 @@ ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Where the networks of a run are trained; none of it is part of a recipe.
+    """Where the networks of a run are trained; these options are not part of a recipe.
 
     Attributes:
         name: `local`: this process or several on this machine; `ray`: a Ray cluster.
         workers: how many, >= 1; several can share a GPU. None: one for each GPU; on a CPU as many as torch would use
-            threads here, or, on Ray, as the cluster has processors; and no more than there is work for. It is 1 in a
-            daemonic process, such as one of a `multiprocessing.Pool`, which may have no children.
-        address: of a Ray cluster, `host:port` or `ray://host:port`; None: the one that this process uses already, else
-            one on this machine, for the time of the run.
+            threads here, or, on Ray, as the cluster has processors; but no more than are needed. It is 1 in a daemonic
+            process, such as one of a `multiprocessing.Pool`, which cannot start others.
+        address: of a Ray cluster, `host:port` or `ray://host:port`; None: the cluster that this process uses
+            already, else a new one on this machine, for the time of the run.
 
     Raises:
         EngineError: a value is out of range, or a local engine is given an address.
@@ -41,22 +41,22 @@ class EngineOptions:
         if self.workers is not None and self.workers < 1:
             raise EngineError(f"workers={self.workers}: expected 1 or more")
         if self.address is not None and self.name != "ray":
-            raise EngineError(f"address {self.address}: only the engine ray has one; add --engine ray")
+            raise EngineError(f"address {self.address}: only the ray engine has an address; add --engine ray")
 
 
 def make_engine(options: EngineOptions, *, device: str, local_device: torch.device, most: int) -> Engine:
     """The engine that `options` ask for, for as many as `most` tasks at once, >= 1.
 
-    `device` is as the user named it, `auto` on Ray stands for GPUs where the cluster has any; `local_device` is what it
-    stands for on this machine.
+    `device` is the name given by the user; on Ray, `auto` means GPUs if the cluster has any. `local_device` is the
+    device of that name on this machine.
 
     Raises:
-        EngineError: Ray is not installed, the cluster cannot be reached, `device` is not one for Ray, or this process
-            may have no workers.
+        EngineError: Ray is not installed, the cluster cannot be reached, `device` is not a name for Ray, or this
+            process cannot start workers.
     """
     if options.name == "ray":
         if device not in {"auto", "cpu", "cuda"}:
-            raise EngineError(f"device {device!r}: expected auto, cpu or cuda, as Ray picks the GPUs")
+            raise EngineError(f"device {device!r}: expected auto, cpu or cuda, since Ray chooses the GPUs")
         return RayEngine(device, options.workers, most, options.address)
     devices, is_daemonic = [local_device], current_process().daemon
     if str(local_device) == "cuda":  # all GPUs, unless the user named one
@@ -65,7 +65,7 @@ def make_engine(options: EngineOptions, *, device: str, local_device: torch.devi
     workers = options.workers or (1 if is_daemonic else min(most, room))
     if workers > 1 and is_daemonic:
         raise EngineError(
-            f"workers: expected 1, found {workers}: this process is a daemonic one, as those of multiprocessing.Pool "
-            "are, and may start none"
+            f"workers: expected 1, found {workers}: this is a daemonic process, such as one of multiprocessing.Pool, "
+            "and cannot start others"
         )
     return Alone(local_device) if workers == 1 else Processes(devices, workers)

@@ -1,4 +1,4 @@
-"""The local engine: tasks are done in this process, or in several that share the images."""
+"""The local engine: tasks run in this process, or in several processes that share the images."""
 
 import os
 import pickle
@@ -41,7 +41,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Alone:
-    """The engine of this process, which computes on `device`: no worker, nothing to be lost."""
+    """The engine without workers: this process runs all tasks on `device`."""
 
     device: torch.device
 
@@ -59,7 +59,7 @@ class Alone:
 
 @dataclass(frozen=True)
 class OwnProcess(Generic[S]):
-    """The pool without workers: this process does every task itself, on what is called `device`."""
+    """The pool without workers: this process runs every task itself, on the device called `device`."""
 
     shared: S
     device: str
@@ -76,7 +76,7 @@ class OwnProcess(Generic[S]):
 
 @dataclass(frozen=True)
 class Processes:
-    """The engine of up to `count` processes on this machine, on `devices` in turn, which end with this one."""
+    """The engine of up to `count` processes on this machine, on `devices` in turn; they end with this process."""
 
     devices: Sequence[torch.device]
     count: int
@@ -150,9 +150,9 @@ class _Process:
 
 
 def _context() -> "ForkServerContext | SpawnContext":
-    """How processes are made: copies of one that has imported what takes long, where the system can do that.
+    """How processes are started: where possible as copies of a process that has imported the slow modules.
 
-    Windows cannot; on macOS a copy of a process that has used its libraries may crash, says Python's documentation.
+    Windows has no such copies; on macOS they may crash, according to Python's documentation.
     """
     can = "forkserver" in get_all_start_methods() and len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TEMPORARY
     if sys.platform in {"darwin", "win32"} or not can:
@@ -170,9 +170,9 @@ def _context() -> "ForkServerContext | SpawnContext":
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Let no process that is made inside run the user's script again, as it would to know the classes in there.
+    """Prevent processes that are started inside from running the user's script again, to find its classes.
 
-    It needs none of them: all that it is sent is of this package. So a script needs no `if __name__ == "__main__"`.
+    They get only objects of this package, so a script needs no `if __name__ == "__main__"`.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -184,7 +184,7 @@ def _without_main() -> Iterator[None]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block: nobody would end a process that is half started."""
+    """Delay Ctrl-C until the end of the block, since a half-started process would never be ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The Ray engine: tasks are done by actors, on GPUs or processors, on this machine or on a cluster.
+"""The Ray engine: actors run the tasks, on GPUs or processors, on this machine or on a cluster.
 
 The shared data goes into Ray's object store once, and from there once to every node, where all actors read the same
 memory.
@@ -82,7 +82,7 @@ class RayEngine:
             if self.address is not None:  # it can have one cluster only
                 raise EngineError(
                     f"address {self.address}: this process uses Ray already; leave the address out to use that "
-                    "cluster, or call ray.shutdown() before"
+                    "cluster, or call ray.shutdown() first"
                 )
             yield
             return
@@ -97,7 +97,7 @@ class RayEngine:
             ray.shutdown()
 
     def _resources(self, ray: ModuleType) -> tuple[int, float]:
-        """How many actors there may be, and the fraction of a GPU that each has; 0 on processors."""
+        """The largest number of actors, and the fraction of a GPU for each; 0 on processors."""
         cluster = ray.cluster_resources()
         gpus, cpus = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 0))
         if self.device == "cuda" and not gpus:
@@ -109,7 +109,7 @@ class RayEngine:
 
 
 def gpu_share(workers: int, gpus: int) -> float:
-    """The fraction of a GPU for each of `workers`, such that all have room; Ray counts in units of 0.0001.
+    """The fraction of a GPU for each of `workers`, so that all fit; Ray counts in units of 0.0001.
 
     >>> gpu_share(4, gpus=1), gpu_share(4, gpus=3), gpu_share(2, gpus=8), gpu_share(6, gpus=1)
     (0.25, 0.5, 1.0, 0.1666)
@@ -118,10 +118,10 @@ def gpu_share(workers: int, gpus: int) -> float:
 
 
 def import_ray(*, is_local: bool) -> ModuleType:
-    """Ray, told to report nothing to anybody, and where it `is_local` to listen to this machine only.
+    """The module of Ray, without usage reports and, if it `is_local`, reachable from this machine only.
 
     Raises:
-        EngineError: it is not installed.
+        EngineError: Ray is not installed.
     """
     for name, value in (ENVIRONMENT | (LOCAL if is_local else {})).items():
         os.environ.setdefault(name, value)
@@ -134,10 +134,10 @@ def import_ray(*, is_local: bool) -> ModuleType:
 
 
 def _init(ray: ModuleType, **options: Any) -> None:  # noqa: ANN401
-    """Begin to use Ray.
+    """Connect to Ray, or start it.
 
     Raises:
-        EngineError: it refuses, for instance since the cluster has another version of Ray or of Python.
+        EngineError: Ray refuses, for instance because the cluster has another version of Ray or of Python.
     """
     try:
         ray.init(log_to_driver=False, logging_level="error", **options)
@@ -148,10 +148,10 @@ def _init(ray: ModuleType, **options: Any) -> None:  # noqa: ANN401
 
 
 def _check_answers(address: str) -> None:
-    """Do nothing, unless nobody answers at `address`, or not as Ray would: Ray itself would try for minutes.
+    """Check that Ray answers at `address`: Ray itself would try for minutes.
 
     Raises:
-        EngineError: it is so, or it is no address.
+        EngineError: there is no answer, or none from Ray, or `address` is not valid.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
@@ -161,7 +161,7 @@ def _check_answers(address: str) -> None:
     if fault:
         raise EngineError(
             f"no Ray cluster at {address} ({fault}): expected HOST:PORT, as `ray start --head` printed it there; "
-            "leave --address out for a cluster on this machine, for this run"
+            "leave --address out to start a cluster on this machine for this run"
         )
 
 
@@ -176,7 +176,7 @@ def _greet(host: str, port: int) -> str:
             return ""
         connection.sendall(HELLO)
         reply = connection.recv(32)
-    return "" if reply[3:4] == SETTINGS else f"what answers there is not Ray: it said {reply!r}"
+    return "" if reply[3:4] == SETTINGS else f"another program than Ray answered: {reply!r}"
 
 
 class _Actor:

@@ -1,8 +1,8 @@
-"""A pool of workers: tasks in, results out in any order, whatever becomes of a worker.
+"""A pool of workers: tasks in, results out in any order, even if workers are lost.
 
-A worker that ends, or runs out of memory, loses its task. The task is done again by another worker, and a new worker
-takes the place of the lost one. Since a task is a pure function, nothing but time is lost. A task that is lost
-`ATTEMPTS` times ends the run, and so does, at once, one that raises an exception: it would do so again.
+A worker that ends, or runs out of memory, loses its task. Another worker repeats the task, and a new worker replaces
+the lost one. Since a task is a pure function, only time is lost. A task that is lost `ATTEMPTS` times ends the run. A
+task that raises an exception ends the run at once, since it would raise it again.
 """
 
 import pickle
@@ -31,14 +31,14 @@ R = TypeVar("R")
 
 
 class Pool(Protocol[S_co]):
-    """Does tasks on shared data."""
+    """Runs tasks on shared data."""
 
     def run(self, tasks: Sequence[Task[S_co, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
-        """Do `tasks` and give each result with the task's number, in any order.
+        """Run `tasks` and give each result with the number of its task, in any order.
 
         Raises:
-            EngineError: a task was lost too often, or no worker can be had.
-            Exception: a task raised it; unless that is an error of ours, a note holds its traceback in the worker.
+            EngineError: a task was lost too often, or no worker can be started.
+            Exception: a task raised it; a note has the traceback of the worker, except for errors of this package.
         """
         ...
 
@@ -56,43 +56,43 @@ class Engine(Protocol):
         ...
 
     def pool(self, shared: S, reporter: Reporter) -> AbstractContextManager[Pool[S]]:
-        """A pool for `shared`, until the context ends; `reporter` is told of workers that are lost.
+        """A pool for `shared`, until the context ends; lost workers are reported to `reporter`.
 
         Raises:
-            EngineError: it cannot be made.
+            EngineError: the pool cannot be started.
         """
         ...
 
 
 class WorkerLostError(Exception):
-    """A worker was lost with its task; says how, to follow the words `worker 1`."""
+    """A worker was lost with its task; the message says how, and follows the words `worker 1`."""
 
 
 class Handle(Protocol):
-    """A worker as the pool reaches it; it does one task at a time."""
+    """A worker, seen from the pool; it runs one task at a time."""
 
     def is_ready(self) -> bool:
-        """Whether it can begin a task."""
+        """Whether the worker can begin a task."""
         ...
 
     def submit(self, task: bytes) -> "Future[Any]":
-        """Let it begin a pickled task."""
+        """Make the worker begin a pickled task."""
         ...
 
     def images(self) -> int | None:
-        """Images of the task's steps so far; None where it has not said since the last call."""
+        """Images of the task's steps so far; None if there is no news since the last call."""
         ...
 
     def answer(self, future: "Future[Any]") -> Answer:
-        """What it has answered.
+        """The answer of the worker.
 
         Raises:
-            WorkerLostError: nothing, since it is lost.
+            WorkerLostError: the worker was lost and gave no answer.
         """
         ...
 
     def end(self) -> None:
-        """End it at once."""
+        """End the worker at once."""
 
 
 @dataclass
@@ -108,9 +108,9 @@ class _Run:
 
 
 class WorkerPool:
-    """The pool of up to `count` workers, which are started as there is work for them, and end when it is closed.
+    """The pool of up to `count` workers, which start when there is work for them, and end when the pool is closed.
 
-    `start` begins to start a worker, 0 <= index < count, in place of an earlier one, if any.
+    `start` starts the worker of an index, 0 <= index < count, in place of an earlier one, if any.
     """
 
     def __init__(self, name: str, count: int, start: Callable[[int], Handle], reporter: Reporter) -> None:
@@ -202,8 +202,8 @@ class WorkerPool:
     def _warn_of_other(self, kind: str, index: int) -> None:
         if self._kinds and kind not in self._kinds:
             self._reporter.warn(
-                f"worker {index + 1} computes on {kind}, others on {', '.join(self._kinds)}: the same recipe may "
-                "give another gene, by rounding. Use one kind of machine to have the same bytes"
+                f"worker {index + 1} computes on {kind}, others on {', '.join(self._kinds)}: these round differently, "
+                "so the same recipe may give another gene. Use machines of one kind to get the same bytes"
             )
 
     def _lose(self, run: _Run, number: int, index: int, why: str) -> list[tuple[int, Any]]:
@@ -214,12 +214,12 @@ class WorkerPool:
         losses, label = run.losses.setdefault(number, []), run.tasks[number].label
         losses.append(f"worker {index + 1} {why}")
         if len(losses) == ATTEMPTS:
-            advice = "mend what ended them, which they may have written above"
+            advice = "remove the cause, which may be printed above"
             if any("memory" in loss or "SIGKILL" in loss for loss in losses):  # a system without memory kills processes
-                advice = "give the workers more memory, or use fewer of them (--workers)"
+                advice = "give the workers more memory, or use fewer workers (--workers)"
             raise EngineError(
-                f"{label}: given up after {ATTEMPTS} attempts: {'; '.join(losses)}. What was saved is kept: "
-                f"{advice}, and run the same again (evolve: with --resume)"
+                f"{label}: given up after {ATTEMPTS} attempts: {'; '.join(losses)}. Saved work is kept: "
+                f"{advice}, and run the same command again (evolve: with --resume)"
             )
         run.waiting.appendleft(number)
         self._reporter.warn(f"{losses[-1]}: {label} goes to another worker, attempt {len(losses) + 1}")
@@ -229,6 +229,7 @@ class WorkerPool:
 def _wait_for_room(since: float) -> None:
     if time.monotonic() - since > STARTUP:
         raise EngineError(
-            f"no worker was ready within {STARTUP:g} s: does the cluster have a free GPU or processor? See `ray status`"
+            f"no worker was ready within {STARTUP:g} s: check with `ray status` that the cluster has a free GPU or "
+            "processor"
         )
     time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""Tasks: what workers do."""
+"""Tasks, the units of work of workers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ import torch
 
 
 class Step(Protocol):
-    """Told of every step of a task."""
+    """A function that is called after every step of a task."""
 
     def __call__(self, images: int, doing: str) -> None:
-        """Note that a step took `images`, and what was being done, such as `individual 3/8`."""
+        """Note that a step used `images` images; `doing` names its part of the work, such as `individual 3/8`."""
 
 
 class SharedData(Protocol):
-    """What all tasks of a pool read, such as the images; it can be pickled."""
+    """Data that all tasks of a pool read, such as the images; it can be pickled."""
 
     def on(self, device: torch.device) -> Self:
         """The same data with its images on `device`."""
@@ -27,25 +27,25 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Task(Protocol[S_contra, R_co]):
-    """A pure function of itself and the shared data, so that any worker may do it, and do it again."""
+    """A pure function of itself and the shared data, so that any worker can run it, and repeat it."""
 
     @property
     def label(self) -> str:
-        """What the log calls it, such as `generation 3, individuals 1 to 8`."""
+        """Name of the task in the log, such as `generation 3, individuals 1 to 8`."""
         ...
 
     def __call__(self, shared: S_contra, step: Step, /) -> R_co:
-        """Do it; call `step` at every training step."""
+        """Run the task; call `step` at every training step."""
         ...
 
 
 def no_step(images: int, doing: str) -> None:
-    """A `Step` that nobody listens to."""
+    """A `Step` that does nothing."""
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use `count` threads inside; results depend on it, so every task says how many."""
+    """Let torch use `count` threads inside the block; results depend on this number, so every task sets it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,8 +1,8 @@
-"""What a worker does with its tasks, in whichever process it is, what it answers, and the shared data on its way there.
+"""How a worker runs its tasks in any process, its answers, and how the shared data gets there.
 
-Large tensors go apart, so that all workers of a machine can read the same memory. The rest is pickled, as
-`multiprocessing` and Ray do with whatever they carry: between the processes of one run, whose code is the same. Nothing
-of it is ever read from a file.
+Large tensors are sent separately, so that all workers of a machine can read the same memory. The rest is pickled, as
+`multiprocessing` and Ray do with everything they send between the processes of one run, which have the same code.
+Pickled data is never read from a file.
 """
 
 import io
@@ -25,14 +25,14 @@ LARGE = 4 << 20  # bytes from which a tensor is shared between processes; smalle
 
 @dataclass(frozen=True)
 class Payload:
-    """Shared data, pickled without its large tensors; and these, each once: tensors, or numpy arrays."""
+    """Shared data, pickled without its large tensors, and each of these tensors once, also as numpy arrays."""
 
     frame: bytes
     tensors: Sequence[Any]
 
 
 def pack(shared: object) -> Payload:
-    """`shared` in two parts; its large tensors are not copied."""
+    """`shared` as a payload; large tensors are not copied."""
     frame = io.BytesIO()
     pickler = _Pickler(frame)
     pickler.dump(shared)
@@ -40,7 +40,7 @@ def pack(shared: object) -> Payload:
 
 
 def unpack(payload: Payload) -> Any:  # noqa: ANN401
-    """What was packed; its large tensors share the memory of the payload's, and must only be read."""
+    """The packed object; its large tensors share the memory of the payload, and must only be read."""
     tensors = [data if isinstance(data, Tensor) else torch.from_numpy(data) for data in payload.tensors]
     unpickler = pickle.Unpickler(io.BytesIO(payload.frame))
     unpickler.persistent_load = tensors.__getitem__  # type: ignore[method-assign]
@@ -65,7 +65,7 @@ class _Pickler(pickle.Pickler):
 
 @dataclass(frozen=True)
 class Done:
-    """A task's result; images of all its steps; the worker's chip, and all of that chip that rounding depends on."""
+    """The result of a task, the images of its steps, the worker's chip, and its properties that affect rounding."""
 
     value: Any
     images: int
@@ -75,7 +75,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """What a task raised; `trace` is the traceback of an error that is none of ours, else empty."""
+    """The exception of a task; `trace` is its traceback, empty for errors of this package."""
 
     error: Exception
     trace: str
@@ -83,7 +83,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """Memory did not suffice for a task; `asked` says how much it wanted."""
+    """A task ran out of memory; `asked` says how much it needed."""
 
     asked: str
 
@@ -92,7 +92,7 @@ Answer = Done | Failed | OutOfMemory
 
 
 class Worker:
-    """Does one task after another, and counts in `images`, or in its own memory, what the steps of each took."""
+    """Runs one task after another; counts the images of each in `images`, or in its own memory."""
 
     def __init__(self, payload: Payload, device: str, images: c_longlong | None = None) -> None:
         self._payload, self._device = payload, torch.device(device)
@@ -103,7 +103,7 @@ class Worker:
         return unpack(self._payload).on(self._device)
 
     def do(self, task: bytes) -> bytes:
-        """Do a pickled task; the answer, pickled, whatever goes wrong."""
+        """Run a pickled task; the pickled answer, even if the task fails."""
         self._images.value = 0
         try:
             with at_work_on(self._device):
@@ -122,7 +122,7 @@ class Worker:
 
 
 def named(error: BaseException) -> str:
-    """What kind of exception it is, and the first line of what it says."""
+    """The type of an exception and the first line of its message."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 

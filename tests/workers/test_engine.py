@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_while_it_starts_costs_nothing_but_time(load):
 
 def test_workers_that_end_while_they_start_are_an_error(monkeypatch):
     monkeypatch.setattr(local_engine, "_begin", end_at_once)
-    says = r"the sum: given up after 3 attempts: worker 1 ended with exit code 3; .*mend what ended them"
+    says = r"the sum: given up after 3 attempts: worker 1 ended with exit code 3; .*remove the cause"
     with pool_of(2) as pool, pytest.raises(EngineError, match=says):
         list(pool.run([Add(1)]))
 
@@ -165,7 +165,9 @@ def test_workers_of_different_kinds_are_warned_of():
         list(pool.run([Become("a kind"), Become("another")]))
     (warning,) = notes.warnings
     kinds = r"(a kind, others on another|another, others on a kind)"
-    assert re.match(rf"worker \d computes on {kinds}: the same recipe may give another gene", warning)
+    assert re.match(
+        rf"worker \d computes on {kinds}: these round differently, so the same recipe may give another gene", warning
+    )
 
 
 def test_workers_share_the_devices_in_turn():
@@ -217,7 +219,7 @@ def test_a_process_that_may_have_no_children_does_all_itself(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     monkeypatch.setattr(choice, "current_process", lambda: SimpleNamespace(daemon=True))
     assert type(make_engine(EngineOptions(), device="cpu", local_device=CPU, most=4)).__name__ == "Alone"
-    with pytest.raises(EngineError, match="workers: expected 1, found 2: this process is a daemonic one"):
+    with pytest.raises(EngineError, match="workers: expected 1, found 2: this is a daemonic process"):
         make_engine(EngineOptions(workers=2), device="cpu", local_device=CPU, most=4)
 
 
@@ -226,7 +228,7 @@ def test_a_process_that_may_have_no_children_does_all_itself(monkeypatch):
     [
         ({"name": "slurm"}, "engine 'slurm': expected local or ray"),
         ({"workers": 0}, "workers=0: expected 1 or more"),
-        ({"address": "head:6379"}, "address head:6379: only the engine ray has one; add --engine ray"),
+        ({"address": "head:6379"}, "address head:6379: only the ray engine has an address; add --engine ray"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused(options, message):

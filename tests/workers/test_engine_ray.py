@@ -117,7 +117,7 @@ def stranger(request):
 @needs_ray
 @pytest.mark.parametrize(
     ("stranger", "found"),
-    [(b"SSH-2.0-OpenSSH\r\n", r"what answers there is not Ray: it said b'SSH-2\.0-Open.*'"), (b"", "timed out")],
+    [(b"SSH-2.0-OpenSSH\r\n", r"another program than Ray answered: b'SSH-2\.0-Open.*'"), (b"", "timed out")],
     indirect=["stranger"],
 )
 def test_an_address_where_something_else_answers_is_one_line(tiny, tmp_path, monkeypatch, stranger, found):
