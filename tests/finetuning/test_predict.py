@@ -89,7 +89,7 @@ def test_a_fine_tuned_network_is_not_taken_for_a_broken_gene(tuned):
 
 
 def test_a_folder_that_was_not_fine_tuned_is_refused(tiny_run, tmp_path):
-    with pytest.raises(LearngeneError, match=r"made by `learngene finetune`.*found neither"):
+    with pytest.raises(LearngeneError, match=r"made by `learngene finetune`.*at least one of them is missing"):
         Predictor.load(tiny_run)
     with pytest.raises(LearngeneError, match="no such file or folder; expected a folder made by"):
         Predictor.load(tmp_path / "absent")
@@ -106,7 +106,7 @@ def test_a_name_of_a_folder_or_image_that_is_nearly_right_is_answered_with_the_r
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("classes.json", '["one"]', "has 3 classes, classes.json names 1"),
+        ("classes.json", '["one"]', "expected 3 class names in classes.json, one per network output, found 1"),
         ("classes.json", '{"a": 1}', "expected a JSON list of class names"),
         ("config.json", "{}", "found a fault: architecture: Field required"),
         ("config.json", '{"architecture": "resnet50"}', "found 'resnet50'"),
@@ -127,7 +127,7 @@ def test_a_network_of_gray_images_is_refused_in_a_line(tuned, tiny_run, tmp_path
     folder = shutil.copytree(tuned.folder, tmp_path / "model")
     gray = from_learngene(tiny_run, num_classes=3, in_chans=1)
     save_timm_folder(gray, folder, class_names=CLASSES)
-    with pytest.raises(LearngeneError, match="model: expected a network of RGB images, found one of 1 channels"):
+    with pytest.raises(LearngeneError, match=r"for RGB images \(3 channels\), found 1 channels"):
         Predictor.load(folder)
 
 
