@@ -124,7 +124,7 @@ def test_odd_metadata_beside_images_is_refused(tmp_path):
 
 def test_images_without_class_folders_are_refused(tmp_path):
     (tmp_path / "0.png").write_bytes(png(0))
-    with pytest.raises(DataError, match="found files outside of any; put them into folders of their classes"):
+    with pytest.raises(DataError, match="found images outside of class folders; move them into class folders"):
         available_classes(local(tmp_path))
 
 

@@ -65,7 +65,7 @@ def test_folders_without_any_image_are_told_alike(tmp_path, folders):
 
 def test_a_folder_that_holds_images_instead_of_classes_is_told(photos):
     with pytest.raises(
-        DataError, match=r"found files outside of any; put them into folders of their classes, or give the"
+        DataError, match=r"found images outside of class folders; move them into class folders, or give the"
     ):
         load(Photos(photos / CLASSES[0]))
 
@@ -177,7 +177,7 @@ def test_folders_of_one_name_in_several_classes_are_no_class(tmp_path):
     for name in CLASSES:
         write_photos(tmp_path / "photos" / name, 2, classes=[name])
         (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / "2023")
-    with pytest.raises(DataError, match=r"/2023 and .*/2023 would be one class '2023'; put images into"):
+    with pytest.raises(DataError, match=r"/2023 and .*/2023 would become one class '2023'; put the images"):
         available_classes(DataSource(None, str(tmp_path / "photos"), 8))
     write_photos(tmp_path / "splits" / "train", 2)
     write_photos(tmp_path / "splits" / "Test", 2)
@@ -196,7 +196,7 @@ def test_an_empty_class_folder_is_named(photos):
         load(Photos(photos))
     listener = Listener()
     tell_left_out(DataSource(None, str(photos), 8), listener)
-    assert listener.warnings == [f"{photos}: no images in '51', 'nothing'; left out"]
+    assert listener.warnings == [f"{photos}: no images in '51', 'nothing'; these folders are left out"]
 
 
 def test_an_evolution_says_that_it_reads_the_images_for_tests_too(tmp_path):
@@ -205,7 +205,7 @@ def test_an_evolution_says_that_it_reads_the_images_for_tests_too(tmp_path):
     listener = Listener()
     tell_left_out(DataSource(None, str(tmp_path), 8), listener)
     assert listener.warnings == [
-        f"{tmp_path}: the images in test, train are one set here; to keep one apart, give its path"
+        f"{tmp_path}: the folders test, train are read as one set; to read only one, give its path"
     ]
 
 
@@ -229,7 +229,10 @@ def test_an_image_that_is_too_large_is_told_by_its_file(photos, monkeypatch):
     with pytest.raises(DataError) as caught:
         load(Photos(photos))
     message = str(caught.value)
-    assert f"{photos / CLASSES[0] / '0.png'}: too large, 900 pixels, at most 89 million are read: scale it" in message
+    assert (
+        f"{photos / CLASSES[0] / '0.png'}: too large: expected at most 89 million pixels, found 900 pixels; scale it"
+        in message
+    )
     assert "row" not in message
     assert ".." not in message.replace("...", "")
 
@@ -278,7 +281,7 @@ def test_files_that_are_no_images_by_their_names_are_told(photos):
     listener = Listener()
     load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
     (warning,) = listener.warnings
-    assert "left out 3 files that are no images by their names, such as " in warning
+    assert "left out 3 files whose names are not those of images, such as " in warning
     assert f"{CLASSES[0]}/" in warning
 
 

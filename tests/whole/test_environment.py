@@ -124,7 +124,7 @@ def test_without_a_home_the_message_says_what_to_set(monkeypatch):
     for name in ("HOME", "LEARNGENE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
-    with pytest.raises(DataError, match="no home folder to keep images in: set LEARNGENE_CACHE"):
+    with pytest.raises(DataError, match="No home folder for the image cache: set LEARNGENE_CACHE"):
         cache_folder()
 
 
