@@ -226,7 +226,7 @@ def _readable(path: Path) -> list[tuple[Path, str, str]]:
     files = [path] if path.is_file() else visible_files(path)
     tables = [file for file in files if file.suffix in TABLE_FORMATS and not _is_derived(file)]
     if outside := [file for file in tables if path.is_dir() and leads_out(file, path)]:
-        raise ValueError(f"{outside[0].name} is a link to a place outside the folder; replace it by the file itself")
+        raise ValueError(f"{outside[0].name} is a link to a place outside the folder; replace it with the file itself")
     if tables:
         return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
     if path.is_dir():

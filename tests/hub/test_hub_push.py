@@ -224,7 +224,7 @@ def test_an_upload_whose_connection_broke_is_made_once(hub, push, monkeypatch):
 def test_private_is_refused_where_the_repository_is_public(hub, push, copy):
     before = push(copy).commit
     (copy / "metrics.jsonl").write_text("{}\n")
-    with pytest.raises(HubError, match="is public already, so nothing was pushed"):
+    with pytest.raises(HubError, match="the repository is already public, so nothing was pushed"):
         push(copy, private=True)
     assert hub.commits(REPO)[0] == before
 
@@ -273,7 +273,7 @@ def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        (b"# Mine\n", "expected `library_name: learngene` in its metadata"),
+        (b"# Mine\n", "expected `library_name: learngene` in the metadata"),
         (b"---\nlibrary_name: timm\n---\n", "found 'timm'"),
         (b"\xff", "expected UTF-8"),
     ],
