@@ -186,7 +186,7 @@ def test_the_fraction_of_an_early_gene_is_what_was_asked_for(folder):
 def test_a_key_that_stands_twice_is_refused(folder):
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"version": 1,', '"version": 1, "version": 2,', 1))
-    with pytest.raises(GeneFileError, match=r"expected JSON, found something else: the key 'version' twice"):
+    with pytest.raises(GeneFileError, match=r"expected JSON, found something else: the key 'version' occurs twice"):
         Learngene.from_pretrained(folder)
 
 
