@@ -73,7 +73,7 @@ class InheritanceReport:
         origin = ", ".join(f"{name} {value[:12]}" for name, value in known.items() if value)
         lines = [
             f"learngene {self.source}" + f" ({origin})" * bool(origin),
-            f"{'layer':{width}}  outputs    inputs     born as",
+            f"{'layer':{width}}  outputs    inputs     starts as",
         ]
         for layer in self.layers:
             outputs, inputs = ("{:>4}/{:<4}".format(*pair) for pair in (layer.outputs, layer.inputs))
