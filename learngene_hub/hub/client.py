@@ -286,19 +286,21 @@ def _by_status(status: int, said: str, address: Address | None, options: HubOpti
     label, site = _label(address), options.site
     match status:
         case 401 if options.token is False or (options.token is None and get_token() is None):
-            return HubError(f"{label}: {site} wants to know who asks: `hf auth login`, or set HF_TOKEN")
+            return HubError(f"{label}: {site} requires a login: run `hf auth login`, or set HF_TOKEN")
         case 401:
-            return HubError(f"{label}: {site} does not accept the token ({said}): `hf auth login`, or correct HF_TOKEN")
-        case 403:
-            owner = f" write to {address.repo_id.split('/')[0]}" if address else " read"
             return HubError(
-                f"{label}: the token may not do this ({said}): use one that may{owner}, see {site}/settings/tokens"
+                f"{label}: {site} does not accept the token ({said}): run `hf auth login`, or correct HF_TOKEN"
+            )
+        case 403:
+            access = f"write access to {address.repo_id.split('/')[0]}" if address else "read access"
+            return HubError(
+                f"{label}: the token lacks permission ({said}): use one with {access}, see {site}/settings/tokens"
             )
         case status if status == STALE_PARENT:
-            return HubError(f"{label}: changed on the Hub meanwhile; run the same command again")
+            return HubError(f"{label}: changed on the Hub during the push; run the same command again")
         case status if _has_trouble(status):
             later = f"in {pause:g} seconds" if pause else "later"
-            return HubUnreachableError(f"{label}: {site} is in trouble ({status}: {said}): try again {later}")
+            return HubUnreachableError(f"{label}: {site} has a server error ({status}: {said}): try again {later}")
         case status:
             return HubError(f"{label}: {site} refused ({status}): {said}")
 
@@ -307,7 +309,7 @@ def _not_kept(error: OSError, label: str, options: HubOptions) -> HubError:
     """Why a file that came could not be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return HubError(
-            f"{label}: no space left for the cache {options.cache}: free some, or set cache_dir or HF_HUB_CACHE; "
+            f"{label}: no space left for the cache {options.cache}: free some space, or set cache_dir or HF_HUB_CACHE; "
             "nothing half-written was kept"
         )
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
