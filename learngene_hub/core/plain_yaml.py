@@ -21,7 +21,7 @@ _PLAIN_WORDS = {
     "quoted scalar": "a quote is not closed; add the same quote after the text",
     "flow (mapping|sequence)": "a bracket is not closed, or a comma is missing; add } or ], or the comma",
     "found '[]}]'": "a closing bracket without an opening one; remove it",
-    "expected <block end>": "the indentation does not fit the lines above; begin in the column of its group",
+    "expected <block end>": "the indentation does not fit the lines above; align it with the lines it belongs to",
     "could not find expected ':'": "a key without a colon; add a colon after it",
     "sequence entries are not allowed": "a dash after a key; write the list as [a, b]",
 }
