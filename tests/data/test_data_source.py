@@ -109,7 +109,7 @@ def test_class_folders_that_are_links_are_told(tmp_path):
     (tmp_path / "elsewhere/cat").mkdir(parents=True)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/cat").symlink_to(tmp_path / "elsewhere/cat")
-    with pytest.raises(DataError, match="folders that are links are not followed"):
+    with pytest.raises(DataError, match="links to folders are not followed"):
         available_classes(local(tmp_path / "photos"))
 
 

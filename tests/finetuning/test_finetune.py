@@ -193,8 +193,10 @@ def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp
     finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
     bars = [bar for bar in listener.bars if bar["unit"] == "epochs"]
     titles = [bar["title"] for bar in bars]
-    assert titles[:3] == [f"training learngene at {rate} ({number} of 3)" for number, rate in enumerate(RATES, start=1)]
-    assert re.fullmatch(r"training learngene on all images at 0\.\d+", titles[3])
+    assert titles[:3] == [
+        f"training learngene at learning rate {rate} ({number} of 3)" for number, rate in enumerate(RATES, start=1)
+    ]
+    assert re.fullmatch(r"training learngene on all images at learning rate 0\.\d+", titles[3])
     assert [title.replace("scratch", "learngene") for title in titles[4:7]] == titles[:3]
     assert all(bar["total"] == bar["done"] == 1 for bar in bars)
 
