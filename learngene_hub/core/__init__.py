@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, addressable randomness, progress, and what is kept under a key."""
+"""Shared basics: errors, files, addressable randomness, progress, and values stored under a key."""

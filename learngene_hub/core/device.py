@@ -1,4 +1,4 @@
-"""What tasks are done on: the device of a process, and what computers are called on cards and in logs."""
+"""The device of a process, and the names of devices on cards and in logs."""
 
 import platform
 import re
@@ -32,7 +32,7 @@ def chip_name(device: torch.device) -> str:
 
 
 def chip_kind(device: torch.device) -> str:
-    """What of a chip decides rounding and the best precision there."""
+    """Name for the features of a chip that decide rounding and the best precision."""
     if device.type == "cuda":
         return chip_name(device)
     bfloat16 = "with bfloat16" if cpu_has_bfloat16() else "without bfloat16"
@@ -55,7 +55,7 @@ def processor_name() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What networks of this process ran on: a GPU, or the CPU with this process's threads."""
+    """Name of the device that this process uses: a GPU, or the CPU with the number of threads."""
     if device.type == "cuda":
         return chip_name(device)
     threads = torch.get_num_threads()

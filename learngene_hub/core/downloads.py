@@ -1,4 +1,4 @@
-"""How much may be fetched from the Hub at once: genes and data sets alike."""
+"""Size limit of a download from the Hub, for genes and data sets."""
 
 import math
 import os
@@ -9,10 +9,10 @@ LIMIT_VARIABLE, LIMIT_MB = "LEARNGENE_MAX_DOWNLOAD_MB", 200
 
 
 def check_download(repo_id: str, size: int) -> None:
-    """Do nothing, unless `size` bytes are more than may be fetched at once.
+    """Raise an error if `size` bytes are more than the download limit.
 
     Raises:
-        HubError: they are more, or the limit that the user set is no number.
+        HubError: `size` is above the limit, or the limit that the user set is not a number.
     """
     limit = limit_of(LIMIT_VARIABLE, LIMIT_MB, "megabytes")
     if size > limit * 1e6:
@@ -32,10 +32,10 @@ def megabytes(size: int) -> str:
 
 
 def limit_of(variable: str, usual: float, unit: str) -> float:
-    """What an environment variable says, a number of `unit`; `usual` where it is not set.
+    """The number of `unit` in an environment variable; `usual` if it is not set.
 
     Raises:
-        HubError: it says no number.
+        HubError: the variable is not a number.
     """
     text = os.environ.get(variable, str(usual))
     try:

@@ -22,7 +22,7 @@ class LearngeneError(Exception):
     """Base of all errors a user can act on."""
 
     def __str__(self) -> str:
-        """The message, which may quote a file of a stranger: short, and without what would steer a terminal."""
+        """The message, shortened and without terminal control characters, since it may quote any file."""
         message = printable(super().__str__())
         return message if len(message) <= LONGEST else f"{message[:LONGEST]}..."
 
@@ -36,7 +36,7 @@ class DataError(LearngeneError):
 
 
 class NetworkError(LearngeneError):
-    """A network cannot be built, or is not one whose channels this package can walk."""
+    """A network cannot be built, or this package does not support it."""
 
 
 class GeneFileError(LearngeneError):
@@ -56,11 +56,11 @@ class RunError(LearngeneError):
 
 
 class BusyError(RunError):
-    """Another process holds a folder."""
+    """Another process is using a folder."""
 
 
 class EngineError(LearngeneError):
-    """The workers of a run cannot be had, or lose the same work again and again."""
+    """The workers of a run cannot be started, or lose the same work again and again."""
 
 
 class StorageError(LearngeneError, OSError):
@@ -68,7 +68,7 @@ class StorageError(LearngeneError, OSError):
 
 
 class TrainingError(LearngeneError):
-    """A training diverged, or would make what is there already."""
+    """A training diverged, or its result already exists."""
 
 
 class HubError(LearngeneError):
@@ -80,7 +80,7 @@ class HubUnreachableError(HubError):
 
 
 class LearngeneWarning(UserWarning):
-    """What a user should know of something that went on all the same; the command line prints it as one line."""
+    """A remark on a problem that did not stop the work; the command line prints it as one line."""
 
 
 def lack_of_memory(error: MemoryError | RuntimeError) -> str | None:
@@ -98,7 +98,7 @@ def lack_of_memory(error: MemoryError | RuntimeError) -> str | None:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The end of a message on a name that is none of `names`: a question, where one of them is like it; else empty.
+    """End of a message on an unknown name: asks whether a similar one of `names` was meant; empty if there is none.
 
     >>> did_you_mean("narow", ["narrow", "pretrained"])
     '; did you mean `narrow`?'
@@ -107,7 +107,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def asked(near: Sequence[str]) -> str:
-    """The question whether one of the names `near` was meant; empty where there are none.
+    """End of a message: asks whether one of the names `near` was meant; empty if there are none.
 
     >>> asked(["cats", "runs/cats"])
     '; did you mean `cats` or `runs/cats`?'

@@ -1,4 +1,4 @@
-"""Files that are either there in full or not there at all."""
+"""Files that are written completely or not at all."""
 
 import difflib
 import errno
@@ -26,7 +26,7 @@ ZIP_LEFTOVER = "__MACOSX"  # a folder that macOS puts into zip files
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
-ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some") | dict.fromkeys(
+ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space") | dict.fromkeys(
     (errno.EEXIST, errno.ENOTDIR), "choose another place"
 )
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in what safetensors says, whose errors are no `OSError`
@@ -83,7 +83,7 @@ def refuse_missing(path: str | Path, expected: str, suits: Callable[[Path], bool
 
 
 def public_name(path: str | Path) -> str:
-    """What may be published of `path`: its last part where something is there, else the text, a name on the Hub."""
+    """The public part of `path`: its last part if it exists, otherwise the whole text, a name on the Hub."""
     full = expanded(path)
     return Path(os.path.abspath(full)).name if is_there(full) else str(path)
 
@@ -143,7 +143,9 @@ def read_inside(path: Path, homes: Sequence[Path], *, most: int) -> bytes:
     except (RuntimeError, ValueError) as error:  # a link to itself; a name that no file can have
         raise OSError(str(error)) from None
     if not any(target.is_relative_to(home) for home in homes):
-        raise OSError("the file lies outside the data set, by a link or by its path; put it there itself")
+        raise OSError(
+            "the file lies outside the data set, by a link or by its path; move the file itself into the data set"
+        )
     return read_file(target, most=most)
 
 
@@ -179,7 +181,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
-            raise ValueError(f"the key {name!r:.80} twice")
+            raise ValueError(f"the key {name!r:.80} occurs twice")
         content[name] = value
     return content
 
@@ -217,7 +219,9 @@ def _put(new: Path, target: Path) -> None:
     except OSError as error:
         if not target.exists():
             raise
-        raise RunError(f"{target}: something came there meanwhile ({error.strerror}); give another --out") from None
+        raise RunError(
+            f"{target}: another file or folder appeared there ({error.strerror}); give another --out"
+        ) from None
 
 
 def _replace(new: Path, target: Path) -> None:
@@ -247,10 +251,10 @@ def written(target: Path) -> Iterator[None]:
             raise OSError(number, os.strerror(number), str(target)) from None
         if number not in _STORAGE:
             raise
-        advice = ADVICE.get(number, "make it writable, or choose another")
+        advice = ADVICE.get(number, "make it writable, or choose another place")
         left = f", {free_bytes(target) / 1e6:.1f} MB are left" if number == errno.ENOSPC else ""
         refused = StorageError(
-            f"{target}: cannot be written ({os.strerror(number)}{left}): {advice}; what was there is as it was"
+            f"{target}: cannot be written ({os.strerror(number)}{left}): {advice}; existing files are unchanged"
         )
         refused.errno = number
         raise refused from None
@@ -277,8 +281,8 @@ def check_room(path: Path, needed: int, what: str) -> None:
     """
     if (free := free_bytes(path)) < needed:
         raise StorageError(
-            f"{path}: expected {needed / 1e6:.1f} MB of free space for {what}, found {free / 1e6:.1f} MB: free some, "
-            "or give a folder on another disk"
+            f"{path}: expected {needed / 1e6:.1f} MB of free space for {what}, found {free / 1e6:.1f} MB: free some "
+            "space, or give a folder on another disk"
         )
 
 
@@ -322,7 +326,7 @@ def claim(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{out}: cannot be made a folder ({error.strerror}); give another --out") from None
+        raise RunError(f"{out}: the folder cannot be created ({error.strerror}); give another --out") from None
     with _held(out / LOCK_NAME, out):
         try:
             yield
@@ -341,7 +345,7 @@ def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]
         with written(lock.parent):
             held.acquire(timeout=0)
     except Timeout:
-        tell(f"waiting for another process that is making {title}")
+        tell(f"waiting for another process that is creating {title}")
         held.acquire()
     try:
         yield
@@ -367,7 +371,8 @@ def refuse_unmakeable(out: Path) -> None:
     """
     if out.is_symlink() or os.path.ismount(out) or out.resolve() == Path.cwd():
         raise RunError(
-            f"{out}: expected a folder that can be made, found the current one, a link or a mount; give another --out"
+            f"{out}: expected a folder that can be created, found the current folder, a link or a mount; "
+            "give another --out"
         )
 
 
@@ -378,7 +383,7 @@ def refuse_occupied(out: Path) -> None:
         RunError: `out` is a file, or a folder with something in it.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RunError(f"{out}: expected a new or empty folder, found something there; give another --out")
+        raise RunError(f"{out}: expected a new or empty folder, found existing content; give another --out")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Markdown whose values are text: whatever a name holds, it is shown as it is, on one line."""
+"""Markdown with escaped values: any name is shown literally, on one line."""
 
 import html
 import re

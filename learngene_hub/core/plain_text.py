@@ -1,4 +1,4 @@
-"""Text of anybody as a person may see it: the one door for terminals, pages, cards and pictures.
+"""Make any text safe to show: used for terminals, pages, cards and pictures.
 
 A class name, say, can hold an escape sequence that clears the screen or sets its title, or a control that turns the
 order of what follows round. They are spelt out; letters of all languages stay, and so does emoji.
@@ -11,7 +11,7 @@ _KEPT = frozenset("\n\t\u200c\u200d")
 
 
 def printable(text: str) -> str:
-    r"""`text` with what would steer a terminal, or cannot be encoded, spelt out; its lines and tabs stay.
+    r"""`text` with control and unencodable characters written as escapes; line ends and tabs stay.
 
     That is all of Unicode's categories C (controls, formats, halves of pairs, private and unassigned ones), Zl and Zp.
 
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""Likewise, with ends of lines and tabs spelt out too: for names, and cells of tables.
+    r"""Like `printable`, with line ends and tabs written as escapes too: for names and table cells.
 
     >>> one_line("cat\nall is well")
     'cat\\nall is well'

@@ -1,4 +1,4 @@
-"""YAML from anyone: scalars, lists and mappings, and nothing that surprises.
+"""Load YAML from untrusted files: only scalars, lists and mappings.
 
 Safe loading alone runs no code, but lets a small text stand for a huge tree, takes the last of two equal keys, and has
 constructors that fail in ways of their own.
@@ -16,14 +16,14 @@ from yaml.composer import Composer
 # What PyYAML says of a fault -> the same in plain words, and what to write; the first that fits.
 _PLAIN_WORDS = {
     r"found character '\\t'": "a tab before the text; indent with spaces",
-    "cannot start any token": "a value begins with a sign that means something in YAML; write the value in quotes",
-    "escape": "a backslash in double quotes, an unknown escape; write a backslash in single quotes, or none",
-    "quoted scalar": "a quote that is not closed; write the same quote behind the text",
-    "flow (mapping|sequence)": "a bracket that is not closed, or a comma that is missing; write } or ], or the comma",
-    "found '[]}]'": "a closing bracket without an opening one; leave it out",
-    "expected <block end>": "it does not go with the lines above; begin it in the same column as those it belongs to",
-    "could not find expected ':'": "a key without a colon; write a colon behind it",
-    "sequence entries are not allowed": "a dash behind a key; write the list as [a, b]",
+    "cannot start any token": "a value begins with a character that has a meaning in YAML; put the value in quotes",
+    "escape": "an unknown escape, a backslash in double quotes; use single quotes, or no backslash",
+    "quoted scalar": "a quote is not closed; add the same quote after the text",
+    "flow (mapping|sequence)": "a bracket is not closed, or a comma is missing; add } or ], or the comma",
+    "found '[]}]'": "a closing bracket without an opening one; remove it",
+    "expected <block end>": "the indentation does not fit the lines above; align it with the lines it belongs to",
+    "could not find expected ':'": "a key without a colon; add a colon after it",
+    "sequence entries are not allowed": "a dash after a key; write the list as [a, b]",
 }
 _AT_THE_BEGINNING = ("escape", "quoted scalar", "flow (mapping|sequence)", "could not find expected ':'")  # of those
 _NO_SPACE = re.compile(r"\s*[\w-]+:[^\s/\\].*")  # `name:photos`, but no `https://...`
@@ -37,17 +37,17 @@ class _Plain:
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
-            raise yaml.YAMLError("an alias (*name), by which a small text becomes a huge one; write the value out")
+            raise yaml.YAMLError("an alias (*name), which can make a small text huge; write the value out")
         return super().compose_node(parent, index)  # type: ignore[misc,no-any-return]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for name in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if name in seen:
-                raise yaml.YAMLError(f"the key {name!r:.80} twice, line {node.start_mark.line + 1} and below")
+                raise yaml.YAMLError(f"the key {name!r:.80} occurs twice, line {node.start_mark.line + 1} and below")
             seen.add(name)
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise yaml.YAMLError(f"<<, a mapping within another, line {node.start_mark.line + 1}; write its keys out")
+            raise yaml.YAMLError(f"a merge key (<<), line {node.start_mark.line + 1}; write its keys out")
         return super().construct_mapping(node, deep)  # type: ignore[misc,no-any-return]
 
 
@@ -64,7 +64,7 @@ class _Fast(_Plain, Composer, getattr(yaml, "CSafeLoader", object)):  # type: ig
 
 
 def _refuse_bytes(_: Any, node: yaml.Node) -> NoReturn:  # noqa: ANN401
-    raise yaml.YAMLError(f"!!binary, line {node.start_mark.line + 1}; write text")
+    raise yaml.YAMLError(f"binary data (!!binary), line {node.start_mark.line + 1}; write text")
 
 
 _Loader.add_constructor("tag:yaml.org,2002:binary", _refuse_bytes)
@@ -73,7 +73,7 @@ if yaml.__with_libyaml__:
 
 
 def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
-    """What plain YAML says.
+    """The value of a plain YAML text.
 
     >>> load_yaml("a: [1, x]")
     {'a': [1, 'x']}
@@ -113,10 +113,12 @@ def _second_colon(lines: Sequence[str], number: int) -> str:
     for place in (above, number):
         if _NO_SPACE.fullmatch(lines[place]):
             key, _, value = lines[place].strip().partition(":")
-            return _at(lines, place, f"no space behind the colon; write `{key}: {value}`")
+            return _at(lines, place, f"no space after the colon; write `{key}: {value}`")
     if above != number and _indent(lines[number]) > _indent(lines[above]):
-        return _at(lines, number, f"it begins farther right than line {above + 1}; begin both in the same column")
-    return _at(lines, number, "a colon too many; write one key a line, and a text that holds a colon in quotes")
+        return _at(lines, number, f"indented more than line {above + 1}; begin both lines in the same column")
+    return _at(
+        lines, number, "one colon too many; write one key per line, and put text that contains a colon in quotes"
+    )
 
 
 def _at(lines: Sequence[str], number: int, fault: str) -> str:

@@ -1,4 +1,4 @@
-"""How long work reports what it does, without knowing who listens.
+"""Progress reports of long work, independent of how they are shown.
 
 The library calls a `Reporter`; the command line brings one that draws progress bars
 (`learngene_hub.cli.console.TerminalReporter`). A library user who passes none sees warnings only, by Python's logging.
@@ -13,24 +13,24 @@ from learngene_hub.core.plain_text import printable
 
 
 class Task(Protocol):
-    """One bar: something that advances."""
+    """One progress bar."""
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move on by `amount` steps; `fields` are shown beside the bar, such as `loss=1.2`."""
 
 
 class Reporter(Protocol):
-    """Where progress and remarks go."""
+    """Receives progress and messages."""
 
     def task(self, title: str, total: float | None, unit: str = "steps") -> AbstractContextManager[Task]:
         """Open a bar of `total` steps (None: length unknown) counted in `unit`; it closes with the context."""
         ...
 
     def line(self, text: str) -> None:
-        """Say one line that stays, such as the summary of a generation."""
+        """Show one permanent line, such as the summary of a generation."""
 
     def warn(self, text: str) -> None:
-        """Say one line the user can act on."""
+        """Show one warning that the user can act on."""
 
 
 class _SilentTask:

@@ -1,4 +1,4 @@
-"""Randomness that needs no carrying: every draw has an address.
+"""Random numbers by address: every stream of draws is derived from the seed and a path.
 
 `generator(seed, "mutate", 3, 1)` is the stream of the mutation in generation 3, individual 1, whatever was drawn
 before. A run that is resumed therefore draws what the uninterrupted run would have drawn, with no generator state to

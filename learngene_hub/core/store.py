@@ -1,4 +1,4 @@
-"""What was made once, kept on disk under a key of everything that shapes it, with checksums of its content.
+"""Results stored on disk, with checksums, under a key that describes everything they depend on.
 
 A checksum guards against damage and careless edits, not against a forger, who can compute a new one.
 """
@@ -67,14 +67,14 @@ def _digest(key: Key) -> str:
 
 @dataclass(frozen=True)
 class KeyedStore(Generic[Value]):
-    """Values on disk, each in a folder of its own; what cannot be kept there costs a warning, not the work.
+    """Values on disk, each in its own folder; if a value cannot be saved, there is only a warning.
 
     Attributes:
-        folder: they are kept in; made when the first one is.
-        title: of a value, in messages.
+        folder: where the values are stored; created with the first value.
+        title: name of a value in messages.
         write: puts a value into an empty folder, as files.
         read: gives it back, from files whose checksums were found right.
-        reporter: told of damage, of waiting for another process, and of what cannot be kept.
+        reporter: reports damage, waiting for another process, and values that cannot be saved.
     """
 
     folder: Path
@@ -118,7 +118,7 @@ class KeyedStore(Generic[Value]):
         """The value of `key`, which the caller holds; None if it is not kept, or damaged: that is told, and removed."""
         kept, path = self.peek(key), self.path(key)
         if kept is None and os.path.lexists(path):
-            self.reporter.warn(f"{self.title}: made again, since {path} is damaged or was edited")
+            self.reporter.warn(f"{self.title}: created again, since {path} is damaged or was edited")
             shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):
                 path.unlink()  # a link, whose target stays, or a file
@@ -129,7 +129,7 @@ class KeyedStore(Generic[Value]):
         try:
             self.put(key, value)
         except StorageError as error:
-            self.reporter.warn(f"{self.title}: not kept: {error}. Set LEARNGENE_CACHE to another folder")
+            self.reporter.warn(f"{self.title}: cannot be saved: {error}. Set LEARNGENE_CACHE to another folder")
 
     def put(self, key: Key, value: Value) -> None:
         """Put `value` in the place of what is kept under `key`.
@@ -161,9 +161,9 @@ class KeyedStore(Generic[Value]):
 
 
 class KeyedLines:
-    """Results appended one by one to a file of their key, each line with a checksum of its own.
+    """Results appended one by one to the file of their key, each line with its own checksum.
 
-    The `name` begins the file's; without a `folder` nothing is kept.
+    The file name begins with `name`; without a `folder` nothing is stored.
     """
 
     def __init__(self, folder: Path | None, name: str, key: Key, reporter: Reporter) -> None:
@@ -187,7 +187,7 @@ class KeyedLines:
         kept = [(line, content) for line in whole if (content := self._content(line)) is not None]
         if damaged := len(whole) - len(kept):
             lines = "1 line is" if damaged == 1 else f"{damaged} lines are"
-            self._reporter.warn(f"{self._file}: {lines} damaged or edited: measured again")
+            self._reporter.warn(f"{self._file}: {lines} damaged or edited; these results are measured again")
         if damaged or torn:
             write_text(self._file, "".join(f"{line.decode()}\n" for line, _ in kept))
         return [content for _, content in kept]
@@ -209,7 +209,7 @@ class KeyedLines:
     def _check_own(self, file: Path) -> None:
         home = file.parent.parent
         if any(os.path.lexists(path) and leads_out(path, home) for path in (file.parent, file)):
-            raise RunError(f"{file}: a link out of {home}; remove it, or put the file itself there")
+            raise RunError(f"{file}: a link to a place outside {home}; remove it, or replace it with the file itself")
         if file.exists() and not file.is_file():
             raise RunError(f"{file}: expected a file, found a folder, pipe or device; remove it")
 

@@ -1,4 +1,4 @@
-"""Any image data set as one tensor, split by class, drawn into k-way tasks, and cut into batches."""
+"""Image data sets: read as one tensor, split by class, sampled as k-way tasks, and cut into batches."""
 
 from learngene_hub.data.batches import ImageBatches
 from learngene_hub.data.cache import cache_folder

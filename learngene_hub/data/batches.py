@@ -46,8 +46,8 @@ class ImageBatches:
 
         Args:
             images: (n, 3, size, size) uint8.
-            normalisation: what maps pixel values to the numbers a network sees.
-            padding: pixels added on each side, >= 0; a crop moves by up to as many.
+            normalisation: maps pixel values to the inputs of a network.
+            padding: pixels added on each side, >= 0; crops are shifted by up to this many.
             flip: whether mirrored images are as good as the originals; for characters they are not.
             device: where the pixels and all batches lie.
 

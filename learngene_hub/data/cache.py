@@ -1,7 +1,7 @@
 """Decoded images on disk, so that a data set is decoded once per machine.
 
-An entry is a safetensors file, read by mapping it into memory, and a JSON file of the names of its classes. Its key is
-what it was made from: anything that changes the pixels must be part of it.
+An entry is a safetensors file, read by mapping it into memory, and a JSON file of its class names. Its key describes
+how it was made: everything that changes the pixels must be part of the key.
 """
 
 import json
@@ -25,7 +25,7 @@ _MOST = 10**8  # bytes of the names
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images, and what was left out of them, in words."""
+    """Decoded images, and a message about images that were left out."""
 
     images: ImageSet
     left_out: str
@@ -35,14 +35,14 @@ def cache_folder() -> Path:
     """Where all caches lie: `$LEARNGENE_CACHE`, else `$XDG_CACHE_HOME/learngene`, else `~/.cache/learngene`.
 
     Raises:
-        DataError: there is no home, as in a container without a user.
+        DataError: there is no home folder, as in a container without a user.
     """
     if chosen := os.environ.get("LEARNGENE_CACHE"):
         return expanded(chosen)
     shared = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(shared) if shared else expanded("~/.cache")) / "learngene"
     if folder.parts[0] == "~":
-        raise DataError("There is no home folder to keep images in: set LEARNGENE_CACHE to a folder")
+        raise DataError("No home folder for the image cache: set LEARNGENE_CACHE to a folder")
     return folder
 
 
@@ -52,7 +52,7 @@ def image_store(folder: Path, reporter: Reporter) -> KeyedStore[Decoded]:
 
 
 def size(folder: Path) -> int:
-    """Bytes of the images in the cache `folder`; a file that goes meanwhile, or may not be seen, counts nothing."""
+    """Bytes of the images in the cache `folder`; files that vanish or cannot be read count as 0."""
     kept = 0
     for file in (folder / IMAGES_FOLDER).glob(f"*/{PIXELS_NAME}"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a source or folder holds, told without decoding an image: classes, images a class, files that are no images."""
+"""Count what a source or folder holds without decoding: classes, images per class, files that are not images."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -19,7 +19,7 @@ _LOGS = LoggingReporter()
 def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tuple[str, ...]:
     """Names of all classes of a source.
 
-    They come in the order in which the source numbers them; labels that are texts or bare numbers are sorted.
+    Their order is the numbering of the source; text labels and numbers without names are sorted.
 
     Raises:
         DataError: the source cannot be read.
@@ -38,7 +38,7 @@ def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tupl
 
 
 def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str, int]:
-    """Class -> how many of its images `load_classes` would load, those that cannot be decoded among them.
+    """Class -> number of images that `load_classes` would load, including those that cannot be decoded.
 
     Raises:
         DataError: the source cannot be read.
@@ -52,12 +52,12 @@ def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str,
 
 
 def tell_left_out(source: DataSource, reporter: Reporter) -> None:
-    """Warn of class folders without images, of `train/`, `test/` and the like, and of files that are no images.
+    """Warn about class folders without images, about `train/`, `test/` and the like, and about other files.
 
-    A file is none if its name does not end as an image's does. Roles such as `train/` and `test/` are read as one set.
+    Files are told apart by the endings of their names. Folders such as `train/` and `test/` are read as one set.
 
     Raises:
-        DataError: the source is a path, and nothing is there.
+        DataError: the source is a path that does not exist.
     """
     folder = None if source.preset == GLYPHS else local_path(source)
     if folder is None or not folder.is_dir():
@@ -69,10 +69,10 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     inside = [file for file in files if file.parent != folder and file.stem != METADATA]
     others = [file for file in inside if file.suffix.lower() not in known]
     if empty := class_folders(folder) - {file.relative_to(folder).parts[0] for file in set(inside) - set(others)}:
-        reporter.warn(f"{folder}: no images in {shorten(sorted(empty))}; left out")
+        reporter.warn(f"{folder}: no images in {shorten(sorted(empty))}; these folders are left out")
     deep = {file.relative_to(folder).parts[0] for file in inside if len(file.relative_to(folder).parts) > 2}
     if roles := sorted(deep & {name for names in ROLES.values() for name in names}):
-        reporter.warn(f"{folder}: the images in {', '.join(roles)} are one set here; to keep one apart, give its path")
+        reporter.warn(f"{folder}: the folders {', '.join(roles)} are read as one set; to read only one, give its path")
     warn_of_others(folder, others, reporter)
 
 
@@ -82,20 +82,20 @@ def class_folders(root: Path) -> set[str]:
 
 
 def warn_of_others(folder: Path, others: Collection[Path], reporter: Reporter) -> None:
-    """Warn of the files `others` in or below `folder`, if there are any, whose names do not end as an image's do."""
+    """Warn about `others`, the files in or below `folder` whose names do not end like those of images."""
     if not others:
         return
     first, homes = min(others).relative_to(folder), len({file.parent for file in others})
-    where, what = f" in {homes} folders" if homes > 1 else "", f"{first}, which is no image by its name"
+    where, what = f" in {homes} folders" if homes > 1 else "", f"{first}, whose name is not that of an image"
     if len(others) > 1:
-        what = f"{len(others)} files{where} that are no images by their names, such as {first}"
-    reporter.warn(f"{folder}: left out {what}; save as PNG or JPEG")
+        what = f"{len(others)} files{where} whose names are not those of images, such as {first}"
+    reporter.warn(f"{folder}: left out {what}; save images as PNG or JPEG")
 
 
 def is_at_hand(source: DataSource) -> bool:
-    """Whether the images are drawn here or lie on this machine: nothing is asked of the Hub for them.
+    """Whether the images are drawn or already on this machine, so that no request goes to the Hub.
 
     Raises:
-        DataError: the source is a path, and nothing is there.
+        DataError: the source is a path that does not exist.
     """
     return source.preset == GLYPHS or local_path(source) is not None

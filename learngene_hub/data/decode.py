@@ -39,29 +39,29 @@ _large = Lock()  # bounds the memory of several threads
 
 
 def decode_image(encoded: bytes, size: int) -> Tensor:
-    """The centre square of an image, as large as it gets, scaled to `size`.
+    """The largest centre square of an image, scaled to `size`.
 
-    The picture is turned as its EXIF tag says, transparency lies on white, grey levels become equal red, green and
+    The picture is rotated by its EXIF tag, transparent parts become white, grey levels become equal red, green and
     blue, and 16-bit grey keeps its upper 8 bits. Scaling is bicubic over all source pixels; an image that already has
     the size is left as it is; a JPEG of more than `FINE` pixels is decoded at a half, a quarter or an eighth, as long
-    as its sides are 4 times `size` (ours).
+    as its sides stay at least 4 times `size` (ours).
 
     Args:
-        encoded: a whole file in one of `FORMATS`; the first frame counts.
+        encoded: a whole file in one of `FORMATS`; only the first frame is used.
         size: side of the result in pixels, >= 1.
 
     Returns:
         (3, size, size) uint8 RGB.
 
     Raises:
-        DataError: the file cannot be decoded (the message is the reason alone), is of another format or larger than
+        DataError: the file cannot be decoded (the message gives only the reason), is of another format or larger than
             `MOST_PIXELS`, or Pillow is missing.
     """
     image, operations = optional_module("PIL.Image"), optional_module("PIL.ImageOps")
     try:
         with image.open(io.BytesIO(encoded), formats=_formats(image)) as opened, _turn(opened.size):
             if (opened.format, opened.mode) == ("TIFF", "I"):
-                raise DataError("32-bit pixels have no fixed range")
+                raise DataError("32-bit integer pixels have no fixed range: save it with 8 bits per channel")
             if opened.format == "JPEG" and opened.width * opened.height > FINE:
                 opened.draft(None, (4 * size, 4 * size))
             picture = _to_rgb(operations.exif_transpose(opened))
@@ -71,16 +71,16 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
         raise DataError(_too_large(str(error).partition("(")[2].partition(")")[0] or "more pixels")) from error
     except _DAMAGE as error:
         reason = str(error).split(" <_io")[0]  # not where in memory the bytes were
-        raise DataError(f"damaged, or no image ({type(error).__name__}: {reason})") from error
+        raise DataError(f"damaged, or not an image ({type(error).__name__}: {reason})") from error
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(size, size, 3).permute(2, 0, 1)  # (3, size, size)
 
 
 def image_side(encoded: bytes) -> int:
-    """Pixels of the shorter side of an image, of which only the head is read.
+    """Shorter side of an image in pixels; only the file header is read.
 
     Raises:
-        DataError: it is no image, or Pillow is missing.
+        DataError: it is not an image, or Pillow is missing.
     """
     image = optional_module("PIL.Image")
     try:
@@ -116,12 +116,12 @@ def _turn(size: tuple[int, int]) -> AbstractContextManager[object]:
 
 
 def _too_large(size: str) -> str:
-    return f"too large, {size}, at most {MOST_PIXELS / 1e6:.0f} million are read: scale it down"
+    return f"too large: expected at most {MOST_PIXELS / 1e6:.0f} million pixels, found {size}; scale it down"
 
 
 def _to_rgb(picture: "Image") -> "Image":
     if picture.mode == "F":
-        raise DataError("floating-point pixels have no fixed range")
+        raise DataError("floating-point pixels have no fixed range: save it with 8 bits per channel")
     if picture.mode.startswith("I"):
         return picture.convert("I").point(lambda level: level * (1 / 257)).convert("L").convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:

@@ -1,4 +1,4 @@
-"""Libraries that only evolution needs: imported when first used, so that inheriting a gene needs none of them."""
+"""Optional libraries: imported only when used, so that inheriting a gene does not need them."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,7 @@ from learngene_hub.core.errors import DataError
 
 
 def optional_module(name: str) -> Any:  # noqa: ANN401 - a module has no better static type
-    """The imported module `name`, such as `"PIL.Image"`, one of those that the extra `evolve` installs.
+    """The imported module `name`, such as `"PIL.Image"`, which the extra `evolve` installs.
 
     Raises:
         DataError: the library is not installed.
@@ -18,5 +18,5 @@ def optional_module(name: str) -> Any:  # noqa: ANN401 - a module has no better 
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != library:
             raise
-        message = f'{library} is needed and not installed: pip install "learngene-hub[evolve]"'
+        message = f'{library} is not installed: pip install "learngene-hub[evolve]"'
         raise DataError(message) from error

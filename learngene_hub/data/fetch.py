@@ -1,6 +1,6 @@
-"""A data set of the Hub at one commit: `datasets` says which of its files it needs, and huggingface_hub fetches these.
+"""A data set of the Hub at one commit: `datasets` says which files it needs, and huggingface_hub fetches them.
 
-huggingface_hub makes names of files of what the server answers. So every answer about a data set is checked before.
+huggingface_hub builds file names from the server's answers. So every answer about a data set is checked first.
 """
 
 import re
@@ -51,13 +51,13 @@ class _Chosen:
 
 
 def fetched(datasets: ModuleType, hub_id: str, revision: str | None, reporter: Reporter) -> Any:  # noqa: ANN401
-    """The builder of a data set of the library `datasets`, whose files are on this machine.
+    """The `datasets` builder of a data set whose files are now on this machine.
 
-    `reporter` is told how large they are before they are fetched, and how far that is.
+    `reporter` shows their size before they are fetched, and the progress.
 
     Raises:
-        DataError: the Hub does not list a file of it.
-        HubError: it is larger than may be fetched at once, takes too long, or what answers is no Hub.
+        DataError: the Hub does not list a file of the data set.
+        HubError: it exceeds the download limit, takes too long, or the server's answer is not valid.
         OSError, ValueError, RuntimeError, httpx2.HTTPError, datasets.exceptions.DatasetsError: see `datasets`.
     """
     options, seconds = HubOptions(endpoint=constants.ENDPOINT), time_limit()
@@ -70,7 +70,7 @@ def fetched(datasets: ModuleType, hub_id: str, revision: str | None, reporter: R
         paths = {path: path.partition(start)[2] for files in _data_files(builder).values() for path in files}
         names = [*dict.fromkeys(paths.values())]
         size = megabytes(_checked_size(chosen, names))
-        reporter.warn(f"fetching {size} MB: the data set {hub_id} of the Hugging Face Hub")
+        reporter.warn(f"fetching {size} MB: data set {hub_id} from the Hugging Face Hub")
         kept = _fetch(chosen, names, reporter)
         for files in _data_files(builder).values():  # so that nothing more is asked of the Hub
             files[:] = [path.replace(start + paths[path], kept[paths[path]]) for path in files]
@@ -90,8 +90,8 @@ def _builder(datasets: ModuleType, chosen: _Chosen) -> Any:  # noqa: ANN401 - of
         builder = datasets.load_dataset_builder(chosen.hub_id, revision=chosen.listing.commit)
     if builder.hash != chosen.listing.commit:  # `datasets` takes any commit of its cache where the Hub fails
         raise HubError(
-            f"{chosen.address}: {chosen.options.site} does not give the commit {chosen.listing.commit[:12]} that it "
-            "lists: try again later, or check HF_ENDPOINT"
+            f"{chosen.address}: {chosen.options.site} lists the commit {chosen.listing.commit[:12]} but does "
+            "not deliver it: try again later, or check HF_ENDPOINT"
         )
     return builder
 
@@ -109,7 +109,9 @@ def _checked_size(chosen: _Chosen, names: Sequence[str]) -> int:
     """
     listed = chosen.listing.files
     if unknown := [name for name in names if name not in listed]:
-        raise DataError(f"{chosen.hub_id}: expected a size for each of its files, found none for {shorten(unknown)}")
+        raise DataError(
+            f"{chosen.hub_id}: expected the Hub to list a size for every file, found none for {shorten(unknown)}"
+        )
     size = sum(listed[name].size for name in names)
     check_download(chosen.hub_id, size)
     return size
@@ -140,7 +142,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                     received[0] += max(0.0, n or 0)
                     bar.advance((n or 0) / 1e6)
                 if self.may_stop and (is_over.is_set() or come[0] > size or received[0] > MOST_REPEATED * size):
-                    raise HubError(f"{chosen.hub_id}: more came than the {megabytes(size)} MB that the Hub lists")
+                    raise HubError(f"{chosen.hub_id}: received more than the {megabytes(size)} MB that the Hub lists")
 
             def update_transfer(self, n: float = 1) -> None:
                 """Called by Xet for what came; for what is written, Xet calls `update`."""
@@ -156,7 +158,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                             chosen.hub_id, name, repo_type="dataset", revision=chosen.listing.commit, tqdm_class=Watched
                         )
                         if Path(paths[name]).stat().st_size != chosen.listing.files[name].size:
-                            fault = f"{name} has another size than the Hub lists; remove {Path(paths[name]).resolve()}"
+                            fault = f"{name} differs in size from the Hub's list; remove {Path(paths[name]).resolve()}"
                             raise HubError(f"{chosen.hub_id}: {fault}")
 
         try:

@@ -1,4 +1,4 @@
-"""Built-in data: characters in many type faces, so that a first evolution needs no download.
+"""Built-in data set: characters in many type faces, so that a first evolution needs no download.
 
 A class is a character. Its images differ in type face, rotation, shear, size, position and colours, and strokes and
 junctions are shared by all classes: what is learned on some characters helps with others (ours).
@@ -44,7 +44,7 @@ def glyph_classes() -> tuple[str, ...]:
 
 
 def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: int = 200, seed: int) -> ImageSet:
-    """Images of some characters; those of one class depend on the seed and its name, not on the other classes.
+    """Draw images of characters; the images of a class depend only on the seed and the class name.
 
     Args:
         classes: names out of `glyph_classes()`, each at most once.

@@ -52,11 +52,11 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What is subtracted from and divides each colour channel.
+    """Mean and standard deviation by which each colour channel is normalised.
 
     Attributes:
-        mean: per channel (red, green, blue), where 0 is black and 1 is full intensity.
-        std: per channel in the same unit, > 0.
+        mean: one per channel (red, green, blue); 0 is black, 1 is full intensity.
+        std: one per channel, in the same unit, > 0.
 
     Raises:
         DataError: a mean lies outside [0, 1], or a standard deviation is not positive.
@@ -67,7 +67,7 @@ class Normalisation:
 
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Normalisation":
-        """That of the three numbers each that a gene's config and timm's `pretrained_cfg` hold."""
+        """Build it from the mean and std of a gene's config or of timm's `pretrained_cfg`, 3 numbers each."""
         (red, green, blue), (red_std, green_std, blue_std) = mean, std
         return cls((red, green, blue), (red_std, green_std, blue_std))
 
@@ -108,7 +108,7 @@ def measure_normalisation(images: Tensor) -> Normalisation:
 
 
 def shorten(names: Sequence[str], most: int = 8) -> str:
-    """The first names in words, and how many follow: for messages."""
+    """The first names, and the number of the others, for messages."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more
 

@@ -1,4 +1,4 @@
-"""The images of some classes of a source as one tensor: from the cache, or decoded now, and then kept there."""
+"""Load the images of some classes of a source as one tensor: from the cache, or decoded and then cached."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -34,19 +34,19 @@ _LOGS = LoggingReporter()
 
 
 def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter = _LOGS) -> ImageSet:
-    """The images of some classes, from the cache or decoded now.
+    """Load the images of some classes, from the cache or by decoding them.
 
-    A data set of the Hub without a revision is not looked up again once it is cached. Where the cache cannot be
-    written, a warning says so.
+    A cached data set of the Hub is not looked up again unless a revision is given. A warning says if the cache cannot
+    be written.
 
     Args:
         source: where the images come from.
         names: classes to load, each at most once; their order is that of the labels.
-        reporter: told about progress, how large a data set of the Hub is before it is fetched, and about corrupt images
-            that are skipped, also those of the cache; the default logs all but progress.
+        reporter: reports progress, the size of a data set of the Hub before it is fetched, and corrupt images that are
+            skipped, also of cached data; the default logs everything but progress.
 
     Returns:
-        All images of those classes, in the order of the source; no class is without images.
+        All images of these classes, in the order of the source; every class has at least one.
 
     Raises:
         DataError: the source cannot be read, has no image of a class, or holds corrupt images and
@@ -64,7 +64,7 @@ def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter
 def typical_side(source: DataSource, *, reporter: Reporter = _LOGS) -> int | None:
     """Median of the shorter sides, in pixels, of the first images of each part of a `source` that is not drawn.
 
-    None where none of them can be read, which `load_classes` tells.
+    None if none of them can be read; `load_classes` then raises the error.
 
     Raises:
         DataError: the source cannot be read.
@@ -119,7 +119,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         left_out = f"{len(reasons)} of {len(wanted)} images cannot be decoded: {first}{more}"
     if reasons and source.on_corrupt == "refuse":
         raise DataError(
-            f"{left_out}. Repair them, or skip them: --on-corrupt skip in finetune, data.on_corrupt=skip in a recipe"
+            f"{left_out}. Repair them, or skip them with --on-corrupt skip (finetune) or data.on_corrupt=skip (recipe)"
         )
     sound = torch.tensor([position not in reasons for position in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]
@@ -202,8 +202,8 @@ def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> N
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
         why = left_out and f", since {left_out}"
         raise DataError(
-            f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows those it has; "
-            "`learngene evaluate` judges on other classes with --protocol transfer --target"
+            f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows its classes; "
+            "to evaluate on other classes, use `learngene evaluate --protocol transfer --target"
         )
 
 

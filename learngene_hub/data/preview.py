@@ -1,4 +1,4 @@
-"""A look at the data: a sheet of example images, one class a row."""
+"""Preview of a data set: a sheet of example images, one class per row."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,10 @@ _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) -> "Image":
-    """A sheet with one class a row, its name above, and random images of that class beside each other.
+    """A sheet with one class per row: its name, and below that random images of the class.
 
-    Small images are enlarged by a whole factor, without smoothing. A set with fewer classes or images than asked for
-    gives a smaller sheet, or one with gaps.
+    Small images are enlarged by a whole factor, without smoothing. With fewer classes or images than asked for,
+    the sheet is smaller or has gaps.
 
     Args:
         image_set: where the examples come from.
@@ -57,7 +57,7 @@ def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) ->
 
 
 def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: int, seed: int) -> None:
-    """Write a `contact_sheet` to the file `path` as PNG, atomically; its folder is made if need be.
+    """Write a `contact_sheet` to the file `path` as PNG, atomically; its folder is created if it does not exist.
 
     Raises:
         DataError: as in `contact_sheet`, or the file cannot be written.

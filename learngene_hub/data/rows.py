@@ -1,7 +1,7 @@
-"""Rows of encoded images and labels, out of local files or the Hugging Face Hub, through the library `datasets`.
+"""Rows of encoded images and labels, from local files or the Hugging Face Hub, read with the library `datasets`.
 
-Local files are read as a stream, which leaves no copy behind; a data set of the Hub is downloaded into the cache of
-`datasets`. No code of a data set is ever run.
+Local files are streamed, so no copy is left behind; a data set of the Hub is downloaded into the cache of `datasets`.
+No code of a data set is ever run.
 """
 
 import glob
@@ -32,7 +32,7 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
 ANSWER_SECONDS = 5.0  # that the Hub may take to answer at all
 ROLES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
-"""Role -> names a folder, file or split of it goes by, whatever their case."""
+"""Role -> names of folders, files or splits with this role, in upper or lower case."""
 
 METADATA = "metadata"  # what a file of labels beside images is called, before its ending
 TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
@@ -48,7 +48,7 @@ class Part:
         image_column: the column of encoded images.
         label_column: the column of labels.
         class_names: the names that integer labels stand for; None where labels are names themselves.
-        homes: folders whose files a cell may name instead of holding an image; a table of a stranger may name any.
+        homes: folders in which a cell may name a file instead of holding an image; paths elsewhere are refused.
     """
 
     table: Any
@@ -82,13 +82,13 @@ class Part:
 
 @contextmanager
 def open_local(path: Path, *, image_column: str | None, label_column: str | None) -> Iterator[list[Part]]:
-    """The parts of a Parquet or Arrow file, of a folder of those, or of a folder of class folders of images.
+    """Open a Parquet or Arrow file, a folder of such files, or a folder of class folders, as parts.
 
-    Each table file is a part of its own, since label numbers may mean other names in each. A column that is not given
-    is found among `IMAGE_COLUMNS` or `LABEL_COLUMNS`.
+    Each table file is a separate part, since label numbers may stand for other names in each. A column that is not
+    given is searched among `IMAGE_COLUMNS` or `LABEL_COLUMNS`.
 
     Raises:
-        DataError: nothing there can be read, or a column is missing or of another type.
+        DataError: no file can be read, or a column is missing or has another type.
     """
     datasets = optional_module("datasets")
     with _quiet(), tempfile.TemporaryDirectory() as scratch:
@@ -109,11 +109,11 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
 def open_hub(
     hub_id: str, *, revision: str | None, image_column: str | None, label_column: str | None, reporter: Reporter
 ) -> Iterator[list[Part]]:
-    """The splits of a data set on the Hugging Face Hub, downloaded if need be; columns as of `open_local`.
+    """Open the splits of a data set on the Hugging Face Hub, downloaded if not cached; columns as in `open_local`.
 
     Raises:
-        DataError: it cannot be downloaded or read, or a column is missing or of another type.
-        HubError: it is larger than may be fetched at once, takes too long, or what answers is no Hub.
+        DataError: it cannot be downloaded or read, or a column is missing or has another type.
+        HubError: it exceeds the download limit, takes too long, or the server's answer is not valid.
     """
     odd = (TypeError, AttributeError, LookupError)  # what an answer of another type ends in, within the libraries
     datasets = optional_module("datasets")
@@ -122,7 +122,7 @@ def open_hub(
             splits = _splits(datasets, hub_id, revision, reporter)
         except (OSError, ValueError, RuntimeError, httpx2.HTTPError, *odd, datasets.exceptions.DatasetsError) as error:
             raise DataError(
-                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder is so named"
+                f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder has this name"
                 f"{near_data(hub_id) or ':'} {silence or error}. Without a connection, point data.path= (`learngene "
                 "evaluate`: --data) at a local copy (Parquet files, or class folders of images); data.preset=glyphs "
                 "needs no download"
@@ -145,7 +145,7 @@ def _shown(file: Path, path: Path) -> str:
 
 
 def role_of(name: str) -> str | None:
-    """The role that the first word of `name` says, such as `test` for `test-00000-of-00001.parquet`; None: none.
+    """The role given by the first word of `name`, such as `test` for `test-00000-of-00001.parquet`; None: no role.
 
     >>> role_of("Validation"), role_of("fruit")
     ('val', None)
@@ -173,8 +173,8 @@ def _refuse_others(path: Path, files: Sequence[Path]) -> None:
     if not any(file.suffix.lower() in image_suffixes() for file in files):
         example = files[0].relative_to(path)
         raise DataError(
-            f"{path}: expected images, found only files that are none by their names, such as {example}; save them as "
-            "PNG or JPEG"
+            f"{path}: expected images, found only files whose names are not those of images, such as {example}; save "
+            "images as PNG or JPEG"
         )
 
 
@@ -193,8 +193,8 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
     if all(file.parent == Path() for file in images):
         raise DataError(
-            f"{path}: expected one folder of images per class, found files outside of any; put them into folders of "
-            "their classes, or give the folder above"
+            f"{path}: expected one folder of images per class, found images outside of class folders; move them into "
+            "class folders, or give the folder above this one"
         )
     for folder in {path / file.parent for file in images} - {path}:
         above.setdefault(folder.name, set()).add(folder.parent)
@@ -202,13 +202,13 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
         if len(parents) > 1 and not all(_is_of_a_split(parent.relative_to(path)) for parent in parents - {path}):
             shown = " and ".join(str((parent / name).relative_to(path)) for parent in sorted(parents)[:2])
             raise DataError(
-                f"{path}: {shown} would be one class {name!r}; put images into the folders of their classes"
+                f"{path}: {shown} would become one class {name!r}; put the images directly into their class folders"
             )
     shallow, deep = (choose(images, key=lambda file: len(file.parts), default=path) for choose in (min, max))
     if len(shallow.parts) < len(deep.parts):
         raise DataError(
-            f"{path}: images lie at two depths, such as {shallow} and {deep}; put all of a class directly into its "
-            "folder, and the folders of all classes beside each other, or all of them into train/, where there is test/"
+            f"{path}: images lie at two depths, such as {shallow} and {deep}; put all images of a class directly into "
+            "its class folder, and all class folders beside each other, or all into train/ if there is a test/"
         )
 
 
@@ -226,7 +226,7 @@ def _readable(path: Path) -> list[tuple[Path, str, str]]:
     files = [path] if path.is_file() else visible_files(path)
     tables = [file for file in files if file.suffix in TABLE_FORMATS and not _is_derived(file)]
     if outside := [file for file in tables if path.is_dir() and leads_out(file, path)]:
-        raise ValueError(f"{outside[0].name} is a link out of the folder; put the file itself there")
+        raise ValueError(f"{outside[0].name} is a link to a place outside the folder; replace it with the file itself")
     if tables:
         return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
     if path.is_dir():

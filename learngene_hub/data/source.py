@@ -1,4 +1,4 @@
-"""One way in for any image data set: say where it is, and get labels and encoded images.
+"""One entry point for any image data set: give its place, get labels and encoded images.
 
 All splits of a source are pooled, since evolution splits by class.
 """
@@ -23,19 +23,19 @@ GLYPHS_PER_CLASS = 200
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where images come from and what is made of them.
+    """Where images come from and how they are read.
 
     Attributes:
-        preset: a name out of `PRESETS`; None: `path` says it all.
+        preset: a name in `PRESETS`; None: only `path` counts.
         path: a file or folder (Parquet, Arrow, class folders of images), or the name of a data set on the Hub; with a
             preset, a local copy of it.
         image_size: side of every image, in pixels.
-        revision: branch, tag or commit on the Hub; None: the newest, looked up when nothing is cached.
+        revision: branch, tag or commit on the Hub; None: the cached version, or the newest if none is cached.
         image_column: column of images; None: "image" or "img".
         label_column: column of labels; None: "label" or "fine_label".
         on_corrupt: what to do about an image that cannot be decoded.
-        images_per_class: glyphs: how many to draw of each class, 200 if None; else: at most so many, drawn at random.
-        seed: seed of the glyphs, or of the images drawn.
+        images_per_class: glyphs drawn per class, 200 if None; of other data, a random sample of at most this size.
+        seed: random seed of the glyphs or of the sample.
 
     Raises:
         DataError: neither a preset nor a path is given, the preset is unknown, or a number is below 1.
@@ -66,19 +66,19 @@ class DataSource:
 
 
 def source_of(section: Any, *, path: str | None, seed: int) -> DataSource:  # noqa: ANN401 - one of two models
-    """The source that the section `data` of a recipe or the record of a gene describes, found at `path`."""
+    """The source described by the section `data` of a recipe or by the record of a gene, at `path`."""
     described = {field.name for field in fields(DataSource)} - {"path", "seed"}
     return DataSource(path=path, seed=seed, **{name: getattr(section, name) for name in described})
 
 
 def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[list[Part]]:
-    """The files or splits of a `source` that is not drawn, with labels and encoded images.
+    """Open the files or splits of a `source` that is not drawn, with labels and encoded images.
 
-    `reporter` is told how large a data set of the Hub is, and how far its download is.
+    `reporter` shows the size of a data set of the Hub and the progress of its download.
 
     Raises:
-        DataError: they cannot be had or read.
-        HubError: they are more than may be fetched at once, take too long, or what answers is no Hub.
+        DataError: they cannot be found or read.
+        HubError: they exceed the download limit, take too long, or the server's answer is not valid.
     """
     local, hub_id = _place(source)
     if local is not None:
@@ -94,19 +94,19 @@ def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[lis
 
 
 def local_path(source: DataSource) -> Path | None:
-    """Where a `source` that is not drawn lies on this machine; None: it is a data set of the Hub.
+    """Local path of a `source` that is not drawn; None: it is a data set of the Hub.
 
     Raises:
-        DataError: it is a path, and nothing is there.
+        DataError: the path does not exist.
     """
     return _place(source)[0]
 
 
 def fingerprint(source: DataSource) -> dict[str, object]:
-    """What tells a source from others, and from itself after a change: in JSON types.
+    """JSON-compatible dict that identifies a source and changes when its files change.
 
     Raises:
-        DataError: the source is a path, and nothing is there.
+        DataError: the source is a path that does not exist.
         OSError: a file cannot be looked at.
     """
     if source.preset == GLYPHS:

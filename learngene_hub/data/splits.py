@@ -1,4 +1,4 @@
-"""Which classes evolution may see: a split by class, not by image.
+"""Class splits: which classes evolution may see. Data are split by class, not by image.
 
 Ancestry networks train on base classes, critics on held-out classes, which gives the fitness, and only the final test
 touches novel classes. The three never share a class.
@@ -22,11 +22,11 @@ class Preset:
     """A data set known by name.
 
     Attributes:
-        title: what papers call it.
-        hub_id: its name on the Hugging Face Hub; None for one that is drawn here.
+        title: its name in papers.
+        hub_id: its name on the Hugging Face Hub; None if its images are drawn by this package.
         image_column: the column of images on the Hub.
         label_column: the column of labels on the Hub.
-        class_lists: name of the shipped file of published class lists; None where there are none.
+        class_lists: name of the shipped file with the published class lists; None if none were published.
     """
 
     title: str
@@ -68,7 +68,7 @@ class ClassSplit:
             refuse_repeated(names, f"The {part} part of a class split")
         for first, second in (("base", "held-out"), ("base", "novel"), ("held-out", "novel")):
             if shared := sorted(set(parts[first]) & set(parts[second])):
-                raise DataError(f"{first} and {second} classes overlap, and must not: {shorten(shared)}")
+                raise DataError(f"{first} and {second} classes must not overlap, but both contain {shorten(shared)}")
 
 
 def split_classes(
@@ -79,10 +79,10 @@ def split_classes(
     novel: int | Sequence[str],
     seed: int,
 ) -> ClassSplit:
-    """A split of the available classes: each part is given by names, or by how many to draw.
+    """A split of the available classes: each part is given by names, or by the number of classes to draw.
 
-    Draws take classes that no part names, first for base, then held-out, then novel. A drawn part keeps the order of
-    `available` (ours).
+    Only classes that no part names are drawn, first for base, then held-out, then novel. A drawn part keeps the
+    order of `available` (ours).
 
     Args:
         available: all class names of the data set.
@@ -104,9 +104,9 @@ def split_classes(
     counts = [part for part in parts if isinstance(part, int)]
     free = [name for name in available if name not in named]
     if sum(counts) > len(free) or any(count < 0 for count in counts):
-        beside = f", beside {len(named)} that are named" if named else ""
+        beside = f" besides the {len(named)} that are named" if named else ""
         raise DataError(
-            f"Cannot draw {' + '.join(map(str, counts))} classes of the {len(free)} that the data set has{beside}: "
+            f"Cannot draw {' + '.join(map(str, counts))} classes: the data set has {len(free)}{beside}; "
             "change data.classes (base, held_out, novel), or add classes"
         )
     order = iter(torch.randperm(len(free), generator=generator(seed, "classes")).tolist())
@@ -125,11 +125,13 @@ def preset_split(name: str) -> ClassSplit:
     attested; their use as base, held-out and novel: ours.
 
     Raises:
-        DataError: there is no such preset, or nobody published a split of it.
+        DataError: the preset does not exist, or has no published split.
     """
     preset = find_preset(name)
     if preset.class_lists is None:
-        raise DataError(f"Preset {name!r} has no published class split: give numbers of classes, or their names")
+        raise DataError(
+            f"Preset {name!r} has no published class split: set data.classes to numbers of classes, or to class names"
+        )
     lists = json.loads(class_file(preset.class_lists))
     return ClassSplit(tuple(lists["base"]), tuple(lists["held_out"]), tuple(lists["novel"]))
 
@@ -138,7 +140,7 @@ def find_preset(name: str) -> Preset:
     """The preset called `name`.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such preset.
     """
     if name not in PRESETS:
         raise DataError(f"No preset {name!r}. Presets: {', '.join(PRESETS)}")
@@ -146,7 +148,7 @@ def find_preset(name: str) -> Preset:
 
 
 def title_of(source: str) -> str:
-    """What users call the data set `source`, which is the Hub id of a preset, or else its own title."""
+    """Title of the data set `source`: that of the preset with this Hub id, otherwise `source` itself."""
     return next((preset.title for preset in PRESETS.values() if preset.hub_id == source), source)
 
 

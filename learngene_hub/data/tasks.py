@@ -1,4 +1,4 @@
-"""k-way tasks: a few classes, some images to learn from, others to be judged by."""
+"""k-way tasks: a few classes, with support images to train on and query images to test on."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from learngene_hub.core.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One k-way task over an image set, as positions in it; nothing is copied.
+    """One k-way task over an image set, as positions in the set; no image is copied.
 
     Attributes:
         classes: the label in the image set of each class of the task.
-        support: int64 positions of the images to learn from, class by class.
+        support: int64 positions of the images to train on, class by class.
         support_labels: int64, like `support`, in 0 to n_way - 1.
-        query: int64 positions of the images to be judged by, class by class; none of them is in `support`.
+        query: int64 positions of the images to test on, class by class; none of them is in `support`.
         query_labels: int64, like `query`, in 0 to n_way - 1.
     """
 
@@ -38,7 +38,7 @@ def sample_task(
     """A task of `n_way` classes drawn from those that occur in `labels`, with images drawn per class.
 
     The task of an ancestry network, which trains on all images of a few classes, is `n_shot=None, n_query=0`. Every
-    class that occurs must have enough images, drawn or not, so that no draw fails late (ours).
+    class in `labels` must have enough images, even if it is not drawn, so that no later draw fails (ours).
 
     Args:
         labels: (n,) int64 labels of an image set.
@@ -84,7 +84,7 @@ def _check_numbers(n_way: int, n_shot: int | None, n_query: int | None) -> None:
 
 def _check_enough(counts: Tensor, present: Tensor, *, n_way: int, n_shot: int | None, n_query: int | None) -> None:
     if len(present) < n_way:
-        raise DataError(f"A {n_way}-way task needs {n_way} classes, and {len(present)} have images")
+        raise DataError(f"A {n_way}-way task needs {n_way} classes, but only {len(present)} have images")
     needed = (1 if n_shot is None else n_shot) + (1 if n_query is None else n_query)
     smallest = int(present[counts[present].argmin()])
     if counts[smallest] < needed:

@@ -1,4 +1,4 @@
-"""From a gene and a folder of images to a trained network that timm loads, and from there to predictions."""
+"""Fine-tune a gene on a folder of images; the result is a network that timm loads, and its predictions."""
 
 from learngene_hub.finetuning.choice import Suited, rank_genes
 from learngene_hub.finetuning.fit import Settings

@@ -1,4 +1,4 @@
-"""Which gene suits a user's images: a probe of each, images left out in turn."""
+"""Rank genes by how well they suit a user's images: one leave-one-out probe per gene."""
 
 import math
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from learngene_hub.workers import on_cpu
 
 @dataclass(frozen=True)
 class Suited:
-    """How a gene suits images.
+    """How well a gene suits a user's images.
 
     Attributes:
         name: of the gene.
-        accuracy: top-1, in [0, 1], of its probe on training and validation images, each left out in turn.
+        accuracy: leave-one-out top-1 accuracy of its probe on the training and validation images, in [0, 1].
         behind: accuracy of the best gene minus this one's, in [0, 1].
-        behind_ci95: half the width of the 95 % interval of that, over the images.
-        image_size: pixels of a side that they were scaled to.
+        behind_ci95: half the width of the 95 % confidence interval of `behind`, over the images.
+        image_size: side in pixels to which the images were scaled.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Suited:
 
 
 def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> list[Suited]:
-    """The genes called `names`, the one that suits `photos` best first; images for tests are not read.
+    """The genes `names`, ranked by how well they suit `photos`, best first; test images are not read.
 
     Raises:
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.

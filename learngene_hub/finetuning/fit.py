@@ -1,4 +1,4 @@
-"""The settings of a fine-tuning, and training one network on its images, epoch by epoch; the best epoch is kept."""
+"""Settings of a fine-tuning, and the training of one network, epoch by epoch; the best epoch is kept."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -33,20 +33,20 @@ class Settings:
     Attributes:
         width: see `from_learngene`.
         depth: see `from_learngene`.
-        image_size: pixels of a side that images are scaled to, from 28 to 224; None: what suits gene and images.
-        epochs: passes over the training images, over which the learning rate falls along a cosine; at least 1.
-        batch_size: images a step, at least 2, since batch norm needs more than one; None: a fifth of the training
-            images, from 8 to 64, so that few images give as many steps as more do.
-        lr: highest learning rate; None: the one of `RATES` that is best on the validation images.
-        patience: epochs without a better validation accuracy after which training stops; at least 1.
-        flip: whether mirrored images are as good as the originals; None: as in the gene's evolution, else yes.
-        seed: of the split, the newborn weights, and the batches.
-        method: `full`: train all weights; `probe`: keep them as they are born, and find a linear classifier of what
-            every layer computes, with all images in the end; epochs, batches, rates, patience and flip are not for it.
+        image_size: side in pixels to which images are scaled, from 28 to 224; None: chosen to suit gene and images.
+        epochs: passes over the training images, at least 1; the learning rate falls along a cosine over all.
+        batch_size: images per step, at least 2, since batch norm needs more than one; None: a fifth of the training
+            images, from 8 to 64, so that a small data set gets as many steps as a larger one.
+        lr: highest learning rate; None: the rate in `RATES` with the best validation accuracy.
+        patience: training stops after this many epochs without a better validation accuracy; at least 1.
+        flip: whether training images are also mirrored at random; None: as in the gene's evolution, or yes if unknown.
+        seed: random seed for split, initial weights and batches.
+        method: `full`: train all weights; `probe`: leave them untrained and fit a linear classifier to the outputs of
+            all layers, in the end on all images; it ignores `epochs`, `batch_size`, `lr`, `patience` and `flip`.
         compare: `scratch`: also train a network of the same size that inherits nothing, in the same way.
 
     Raises:
-        LearngeneError: a number is out of range; a `NetworkError` of an image size.
+        LearngeneError: a number is out of range; for an image size, a `NetworkError`.
     """
 
     width: float | None = None
@@ -79,11 +79,11 @@ class Settings:
         return RATES if self.lr is None else (self.lr,)
 
     def batch(self, images: int) -> int:
-        """Images a step, of so many to train on."""
+        """Images per step when training on `images` images."""
         return self.batch_size or min(BATCHES[1], max(BATCHES[0], images // STEPS))
 
     def optimisation(self, lr: float, *, steps: int, batch_size: int) -> OptimisationSection:
-        """What one network is trained by, at the learning rate `lr`, in `steps` steps."""
+        """Optimisation settings of one network: `steps` steps at the learning rate `lr`."""
         return OptimisationSection(steps=steps, batch_size=batch_size, lr=lr, warmup=WARMUP, label_smoothing=0.1)
 
 
@@ -94,8 +94,8 @@ CHUNK = 500  # images a forward pass of a measurement
 class Epoch:
     """One pass over the training images; losses in nats, accuracies in [0, 1].
 
-    The training figures are those of the augmented images as they were learned from, in the precision of training. The
-    others are computed in float32, as all that is said of the network that is kept.
+    Training figures are measured during training, on augmented images and in its precision. Validation figures are
+    computed in float32, like all figures of the kept network.
     """
 
     epoch: int
@@ -112,8 +112,8 @@ class Fit:
     Attributes:
         lr: highest learning rate.
         log: all epochs.
-        best: the one with the highest validation accuracy; among equals the last, the most settled one.
-        state: the network's tensors after it, on the CPU.
+        best: the epoch with the highest validation accuracy; among equals the last, which is the most settled.
+        state: the network's tensors after the best epoch, on the CPU.
     """
 
     lr: float
@@ -142,7 +142,7 @@ class Loaded:
         return cls(load(parts.train), load(parts.val), load(parts.test) if parts.test is not None else None)
 
     def trained_on_all(self) -> Self:
-        """The same, with the validation images among those to train on."""
+        """A copy in which the validation images are training images too."""
         train, val = self.train.batches, self.val.batches
         batches = replace(train, padded=torch.cat([train.padded, val.padded]))
         return replace(self, train=Images(batches, torch.cat([self.train.labels, self.val.labels])))
@@ -151,22 +151,24 @@ class Loaded:
 def fit_best_rate(
     newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, *, start: str, reporter: Reporter
 ) -> tuple[Fit, dict[float, float]]:
-    """The best of the trainings with each of `settings.rates`, and the validation accuracy each reached.
+    """Train once at each of `settings.rates`; give the best training, and each rate's validation accuracy.
 
-    `newborn` makes the same untrained network at every call, on the device; `start` is what it starts from, in words.
+    `newborn` makes the same untrained network at every call, on the device; `start` names it in messages.
 
     Raises:
         LearngeneError: training diverged at every rate.
     """
     fits = []
     for number, lr in enumerate(settings.rates, start=1):
-        title = f"training {start} at {lr} ({number} of {len(settings.rates)})"
+        title = f"training {start} at learning rate {lr} ({number} of {len(settings.rates)})"
         with reporter.task(title, settings.epochs, "epochs") as bar:
             if fit := fit_network(newborn(), images, settings, lr, on_epoch=partial(_show, bar)):
                 fits.append(fit)
     if not fits:
         rates = ", ".join(map(str, settings.rates))
-        raise LearngeneError(f"training diverged in its first epoch at the learning rate {rates}; give a lower --lr")
+        raise LearngeneError(
+            f"training diverged in its first epoch at every learning rate tried ({rates}); give a lower --lr"
+        )
     best = max(fits, key=lambda fit: (fit.best.val_accuracy, -fit.best.val_loss))
     return best, {fit.lr: fit.best.val_accuracy for fit in fits}
 
@@ -182,7 +184,7 @@ def fit_network(
     """Train `network`, in place, until its validation accuracy has not risen for `settings.patience` epochs.
 
     Returns:
-        Its best epoch; None if training diverged before one was finished.
+        Its best epoch; None if training diverged before the first epoch ended.
     """
     log: list[Epoch] = []
     best, state = None, {}
@@ -199,9 +201,9 @@ def fit_network(
 def fit_all(
     network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float, *, start: str, reporter: Reporter
 ) -> bool:
-    """Train `network`, in place, on training and validation images, through all epochs; whether it did not diverge."""
+    """Train `network` in place on training and validation images for all epochs; False if it diverged."""
     done = 0
-    with reporter.task(f"training {start} on all images at {lr}", settings.epochs, "epochs") as bar:
+    with reporter.task(f"training {start} on all images at learning rate {lr}", settings.epochs, "epochs") as bar:
         for row in _train(network, images.trained_on_all(), settings, lr):
             done = row.epoch
             bar.advance(1, loss=f"{row.train_loss:.2f}")
@@ -212,7 +214,7 @@ def fit_all(
 def logits_of(network: nn.Module, images: Images) -> Tensor:
     """Float32 logits `(n, classes)`, on the CPU, of all `images` as they are, by `network` in eval mode.
 
-    A GPU may compute its convolutions in TF32, so borderline images of one may be others on a CPU.
+    A GPU may compute its convolutions in TF32, so it may classify borderline images differently from a CPU.
     """
     network.eval()
     chunks = torch.split(torch.arange(len(images.labels)), CHUNK)

@@ -1,6 +1,6 @@
 """The folder of a fine-tuning: a timm model, its classes, its record, two pictures and a model card; and its push.
 
-On the Hub timm loads it as `hf-hub:owner/name`.
+Once it is on the Hub, timm loads it as `hf-hub:owner/name`.
 """
 
 import json
@@ -33,14 +33,14 @@ STARTS = ("learngene", "scratch")
 
 
 def is_finetuned(folder: Path) -> bool:
-    """Whether a fine-tuning left this folder."""
+    """Whether `finetune` wrote this folder."""
     return (folder / RECORD_NAME).is_file()
 
 
 def write_folder(
     out: Path, network: LearngeneNetwork, *, class_names: Sequence[str], record: Mapping[str, Any]
 ) -> None:
-    """Write the whole folder `out`, which is new or empty, or nothing; `record` is what `finetune.json` holds."""
+    """Write all of the new or empty folder `out`, or nothing; `record` is the content of `finetune.json`."""
     with atomic_path(out, is_new=True) as folder:
         folder.mkdir()
         save_timm_folder(network, folder, class_names=class_names)
@@ -85,7 +85,7 @@ _PREDICT = re.compile(r"(hf download \S+ --local-dir \S+\n)?learngene predict \S
 
 
 def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
-    """Push the folder that a fine-tuning left, once it loads; see `hub.push.push`.
+    """Push a folder that `finetune` wrote, after a check that it loads; see `hub.push.push`.
 
     Raises:
         RunError: there is no such folder.
@@ -104,7 +104,7 @@ def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: H
 
 
 def _check_loads(files: Mapping[str, bytes], path: Path) -> None:
-    """Load the network from these very bytes, since what lies in the folder may change meanwhile."""
+    """Load the network from these very bytes, since the files in the folder may change at any time."""
     with TemporaryDirectory() as scratch:
         for name in (CONFIG_NAME, WEIGHTS_NAME):
             if name in files:

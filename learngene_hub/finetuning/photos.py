@@ -1,7 +1,7 @@
 """The images of a fine-tuning: to train on, to validate on and, where the folder has them, to test on.
 
-A folder may hold `train/` and `val/` (and `test/`) with class folders or tables in each, or class folders alone; what
-has no validation images of its own gives up a share of each class.
+A folder may hold `train/` and `val/` (and `test/`) with class folders or tables in each, or class folders alone.
+Without validation images, a share of each class is set aside for validation.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Photos:
     """Where the images are.
 
     Attributes:
-        path: image folder, Parquet or Arrow files, or a data set of the Hub, all splits of which are pooled.
+        path: image folder, Parquet or Arrow files, or a data set of the Hub (all its splits are pooled).
         val: folder of validation images, or the share of every class to validate on, in (0, 1); None: the folder
             `val/` beside `train/`, else a share of 20 %.
         on_corrupt: what to do about an image that cannot be read.
@@ -61,8 +61,8 @@ class Parts:
 
     Attributes:
         train: at least one image a class.
-        val: what the epoch and the learning rate are chosen by.
-        test: what nothing is chosen by; None where the data have none.
+        val: images on which the epoch and the learning rate are chosen.
+        test: images on which nothing is chosen; None if there are none.
         split: where the validation images come from, in words.
     """
 
@@ -72,7 +72,7 @@ class Parts:
     split: str
 
     def record(self, photos: Photos) -> dict[str, Any]:
-        """What to keep of them in a file."""
+        """The facts about the images that `finetune.json` keeps."""
         sets = {"train": self.train, "val": self.val} | ({} if self.test is None else {"test": self.test})
         return {
             "source": public_name(photos.path),
@@ -96,14 +96,14 @@ def load_photos(
 
     Args:
         photos: where they are.
-        image_size: side they are scaled to, in pixels; None: of a probe see `probe_size`, else the gene's.
+        image_size: side in pixels to which images are scaled; None: `probe_size` for a probe, else the gene's size.
         gene_size: side of the images the gene was evolved on.
         method: of the fine-tuning.
-        seed: of a split at random.
-        reporter: told of progress, the size that is taken, and images left out.
+        seed: random seed of the split.
+        reporter: reports progress, the image size in use, and images left out.
 
     Raises:
-        DataError: the images cannot be read, there are too few of them or of classes, or the parts do not agree.
+        DataError: the images cannot be read, there are too few images or classes, or the classes of the parts differ.
     """
     roles, share = _roles(photos)
     sources, names = _checked(roles, photos, image_size or gene_size, reporter)
@@ -126,7 +126,7 @@ def load_photos(
 
 
 def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> ImageSet:
-    """The training and validation images as one set, scaled as a probe of a gene of `gene_size` pixels takes them.
+    """The training and validation images as one set, scaled for a probe of a gene of `gene_size` pixels.
 
     Raises:
         DataError: see `load_photos`; a class may have a single image here.
@@ -164,7 +164,7 @@ def _scaled(sources: dict[str, DataSource], image_size: int) -> dict[str, DataSo
 
 
 def probe_size(side: int, gene_size: int) -> int:
-    """Pixels that a probe takes: as many as photos of `side` have, up to twice the gene's and 224, at least the gene's.
+    """Image side for a probe, in pixels: that of the photos, but at least the gene's, at most twice the gene's and 224.
 
     >>> probe_size(30, 28), probe_size(500, 42), probe_size(20, 42)
     (30, 84, 42)
@@ -173,18 +173,18 @@ def probe_size(side: int, gene_size: int) -> int:
 
 
 def _tell_size(side: int, gene_size: int, taken: int, reporter: Reporter) -> None:
-    """Say which size is taken, and what a smaller one saves, or a larger one costs."""
+    """Say which image size is used, and how much a smaller size saves or a larger size costs."""
     small, large = max(gene_size, IMAGE_SIZES[0]), probe_size(side, gene_size)
     hint = ""
     if taken > small:
-        hint = f"; --image-size {small} is {(taken / small) ** 2:.2g} times as fast"
+        hint = f"; --image-size {small} would be {(taken / small) ** 2:.2g} times as fast"
     elif taken < large:
-        hint = f"; --image-size {large} is {(large / taken) ** 2:.2g} times as slow"
-    reporter.line(f"photos of {side} pixels are scaled to {taken} (the gene was made at {gene_size}){hint}")
+        hint = f"; --image-size {large} would take {(large / taken) ** 2:.2g} times as long"
+    reporter.line(f"photos of {side} pixels are scaled to {taken} (the gene was evolved at {gene_size}){hint}")
 
 
 def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
-    """Warn where splits that the source itself keeps apart are read as one."""
+    """Warn if splits of the source are read as one set."""
     folder = expanded(str(source.path))
     if folder.is_dir() and not _has_tables(folder):
         return
@@ -193,24 +193,24 @@ def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
     roles = {next(filter(None, map(role_of, name)), "") for name in names} - {""}
     if len(roles) > 1:
         reporter.warn(
-            f"{source.path}: its {', '.join(sorted(roles))} images are read as one set, to train on and "
-            "to validate on; folders train/, val/ and test/ keep them apart"
+            f"{source.path}: the splits {', '.join(sorted(roles))} are read as one set, for training and "
+            "validation; to keep them apart, use folders train/, val/ and test/"
         )
 
 
 def _tell_shared(parts: Parts, reporter: Reporter) -> None:
-    """Warn where the same picture is trained on and measured on: what is measured is too high then."""
+    """Warn if the same picture is used for training and for measuring, which makes accuracies too high."""
     trained = set(_digests(parts.train))
     for role, images in (("validation", parts.val), ("test", parts.test)):
         if images is not None and (known := sum(digest in trained for digest in _digests(images))):
             reporter.warn(
-                f"{known} of {len(images)} {role} images are also trained on, equal in every pixel: "
-                "accuracies are too high"
+                f"{known} of {len(images)} {role} images are also training images, equal in every pixel, so the "
+                f"{role} accuracy is too high; keep each image in one set"
             )
 
 
 def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
-    """Warn where the same picture is in two classes: nothing can tell both rightly."""
+    """Warn if the same picture is in two classes: no network can get both right."""
     homes: dict[bytes, set[str]] = {}
     for images in sets:
         for digest, label in zip(_digests(images), images.labels.tolist(), strict=True):
@@ -219,7 +219,7 @@ def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
         count = "1 picture is" if len(several) == 1 else f"{len(several)} pictures are"
         reporter.warn(
             f"{count} in more than one class, equal in every pixel, such as in {' and '.join(map(repr, several[0]))}; "
-            "keep each in one"
+            "keep each picture in one class"
         )
 
 
@@ -228,7 +228,7 @@ def _digests(images: ImageSet) -> Iterator[bytes]:
 
 
 def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Two sets of images: without and with a random `share` of each class, at least one image a class in each.
+    """Training and validation images: a random `share` of each class is for validation, at least 1 image in each set.
 
     Raises:
         DataError: a class has a single image.
@@ -268,7 +268,9 @@ def _share(val: str | Path | float) -> float:
     except ValueError:
         return 0.0
     if not 0 < share < 1:
-        raise DataError(f"Expected a share of validation images between 0 and 1, such as 0.2, or a folder, found {val}")
+        raise DataError(
+            f"val: expected a share between 0 and 1, such as 0.2, or a folder of validation images, found {val}"
+        )
     return share
 
 
@@ -279,8 +281,8 @@ def _subfolders(root: Path) -> dict[str, str]:
     lone = [Path(path).name for role, path in roles.items() if role != "train" and _folders(Path(path))]
     if lone and "train" not in roles:
         raise DataError(
-            f"{root}: found {' and '.join(f'{name}/' for name in lone)}, expected train/ beside it; put the folders of "
-            "the classes to train on into train/"
+            f"{root}: expected train/ beside {' and '.join(f'{name}/' for name in lone)}, found none; put the class "
+            "folders for training into train/"
         )
     if "train" not in roles or not (_folders(Path(roles["train"])) or _has_tables(Path(roles["train"]))):
         return {}
@@ -288,7 +290,9 @@ def _subfolders(root: Path) -> dict[str, str]:
         if not _folders(Path(roles["train"])):  # tables, of which there may be more
             return {}
         train = Path(roles["train"]).name
-        raise DataError(f"{root}: expected only val/ and test/ beside {train}/, found also {shorten(others)}")
+        raise DataError(
+            f"{root}: expected only val/ and test/ beside {train}/, also found {shorten(others)}; move it elsewhere"
+        )
     return roles
 
 
@@ -313,14 +317,14 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     folders = [] if _has_tables(folder) else [path.name for path in _folders(folder)]
     if folders and (deeper := [name for name in names if name not in folders]):
         raise DataError(
-            f"{folder}: images lie in subfolders of the classes, such as {deeper[0]!r}; put them into the classes, or "
-            "give the folder that holds the classes"
+            f"{folder}: found images in subfolders of the class folders, such as {deeper[0]!r}; move them up into the "
+            "class folders, or give the folder that holds the class folders"
         )
     if empty := [name for name in folders if name not in names]:
         raise DataError(f"{folder}: no images in {shorten(empty)}; add images, or remove these folders")
     if len(names) < 2:
         raise DataError(
-            f"Expected images of 2 or more classes, in a folder each, found {len(names)} in {source.path}: "
+            f"{source.path}: expected 2 or more classes, each a folder of images, found {len(names)}: "
             f"{shorten(names) or 'none'}"
         )
     return names
@@ -334,11 +338,11 @@ def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, repor
     """Images to validate or test on must be of the training classes."""
     folder = expanded(str(source.path))
     if folder.is_dir() and not _has_tables(folder) and not _folders(folder):
-        raise DataError(f"{folder}: expected one folder of images a class, found none")
+        raise DataError(f"{folder}: expected one folder of images per class, found none")
     if strangers := [name for name in available_classes(source, reporter=reporter) if name not in names]:
         raise DataError(
             f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "
-            f"({shorten(names)}); {role} images must be of these"
+            f"({shorten(names)}); {role} images must belong to these"
         )
 
 

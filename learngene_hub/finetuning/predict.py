@@ -1,4 +1,4 @@
-"""What a fine-tuned network says of images it never saw."""
+"""Predictions of a fine-tuned network for new images."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,11 +25,11 @@ _LOGGING = LoggingReporter()
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one image shows.
+    """The prediction for one image.
 
     Attributes:
         path: of the image.
-        classes: (name, probability in [0, 1]) of every class, the likeliest first; empty where there is a fault.
+        classes: (name, probability in [0, 1]) of every class, the likeliest first; empty if reading failed.
         fault: why the image could not be read; None if it could.
     """
 
@@ -40,7 +40,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A fine-tuned network, the names of its outputs, and the side in pixels that images are scaled to; see `load`."""
+    """A fine-tuned network, its class names, and the side in pixels to which images are scaled; see `load`."""
 
     network: LearngeneNetwork
     class_names: tuple[str, ...]
@@ -48,14 +48,14 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: str | Path, *, image_size: int | None = None) -> Self:
-        """The predictor in a `folder` that `finetune` wrote.
+        """Load the predictor from a `folder` that `finetune` wrote.
 
         Args:
-            folder: of the network.
-            image_size: side to scale images to, from 28 to 224 pixels; None: that of training, which suits best.
+            folder: the folder that `finetune` wrote.
+            image_size: side to scale images to, from 28 to 224 pixels; None: that used in training, which suits best.
 
         Raises:
-            LearngeneError: it is no such folder.
+            LearngeneError: `finetune` did not write the folder.
             NetworkError: the network in it cannot be loaded, or the image size is out of range.
         """
         check_image_size(image_size)
@@ -64,20 +64,21 @@ class Predictor:
         network = load_timm_folder(folder)
         if network.in_chans != 3:
             raise LearngeneError(
-                f"{folder}: expected a network of RGB images, found one of {network.in_chans} channels"
+                f"{folder}: expected a network for RGB images (3 channels), found {network.in_chans} channels"
             )
         if network.num_classes != len(names):
             raise LearngeneError(
-                f"{folder}: the network has {network.num_classes} classes, {CLASSES_NAME} names {len(names)}"
+                f"{folder}: expected {network.num_classes} class names in {CLASSES_NAME}, one per network output, "
+                f"found {len(names)}"
             )
         return cls(network, names, image_size or network.pretrained_cfg["input_size"][-1])
 
     def predict(self, paths: Iterable[str | Path], *, reporter: Reporter = _LOGGING) -> Iterator[Prediction]:
-        """One prediction for every image, in order; a folder stands for the images in it and below.
+        """One prediction per image, in order; a folder stands for all images in it and in its subfolders.
 
-        In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`, and stops no other.
-        `reporter` is told about progress, and of files in folders that are no images by their names; its bar is open
-        until the last prediction is taken, or the iterator closed.
+        In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`; the
+        others are still predicted. `reporter` reports progress, and the files in folders that do not have the name of
+        an image; its progress bar stays open until the last prediction is taken or the iterator is closed.
         """
         files = list(_image_files(paths, reporter))
         with reporter.task("predicting", len(files), "images") as bar:
@@ -124,7 +125,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     path = folder / CLASSES_NAME
     if not path.is_file() or not (folder / RECORD_NAME).is_file():
         refuse_missing(folder, "a folder made by `learngene finetune`")
-        fault = "found neither" if folder.is_dir() else "it is a file"
+        fault = "at least one of them is missing" if folder.is_dir() else "it is a file"
         raise LearngeneError(
             f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {fault}"
         )

@@ -1,6 +1,6 @@
-"""The probe: a linear classifier of what every layer of a frozen network computes of images; found in seconds.
+"""The probe: a linear classifier on the outputs of all layers of a frozen network; fitted in seconds.
 
-Ridge regression on the classes, standardised means and maxima of all channels as its inputs (ours; ridge regression on
+Ridge regression of the classes on standardised means and maxima of all channels (ours; ridge regression on
 frozen features: Bertinetto 2019, arXiv:1805.08136).
 """
 
@@ -23,10 +23,10 @@ MOST_LOGIT = 100.0
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A classifier that was found.
+    """The result of `fit_probe`.
 
     Attributes:
-        strength: of the regularisation, the one of `STRENGTHS` with the least error, each image left out in turn.
+        strength: regularisation strength: the value in `STRENGTHS` with the smallest leave-one-out error.
         right: (n,) whether each image was classified correctly when it was left out.
     """
 
@@ -45,10 +45,10 @@ def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
 
 @torch.no_grad()
 def fit_probe(head: LayersHead, features: Tensor, labels: Tensor) -> Probe:
-    """Set `head`, in place, to the classifier of `features` (n, features) that ridge regression finds for `labels`.
+    """Fit `head` in place: ridge regression of `labels` on `features` (n, features).
 
-    The labels are (n,) int64. The scores are scaled so that the probabilities of the images left out are as likely as
-    can be.
+    The labels are (n,) int64. The scores are scaled so that their softmax gives the left-out images' labels the highest
+    likelihood.
 
     Raises:
         DataError: scikit-learn is missing.

@@ -1,4 +1,4 @@
-"""`finetune`: a descendant of a gene, trained on a user's images, kept as a folder that timm loads."""
+"""`finetune`: a descendant of a gene, trained on a user's images, saved as a folder that timm loads."""
 
 import math
 import time
@@ -42,11 +42,11 @@ Start = Callable[[], LearngeneNetwork]
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """What came of a fine-tuning.
+    """The result of a fine-tuning.
 
     Attributes:
-        folder: what was written.
-        network: what is kept, in eval mode, on the CPU, with `class_names` for outputs.
+        folder: the folder that was written.
+        network: the kept network, in eval mode, on the CPU; its outputs are the classes `class_names`.
         record: the content of `finetune.json`.
     """
 
@@ -57,10 +57,10 @@ class FineTuned:
 
     @property
     def comparison(self) -> str | None:
-        """The one line that sets the learngene beside scratch, and says how far chance may have moved both; else None.
+        """One line that compares learngene and scratch and states their uncertainty; None if scratch was not trained.
 
-        That is half the width of a 95 % interval (Agresti & Coull: two more right and two more wrong), since other
-        images of the same kind might be easier or harder.
+        The uncertainty is half the width of a 95 % interval (Agresti & Coull: two more right and two more wrong), since
+        other images of the same kind might be easier or harder.
         """
         if "scratch" not in self.record:
             return None
@@ -84,25 +84,25 @@ def finetune(
     device: str = "auto",
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> FineTuned:
-    """Fit a descendant of `gene` to `photos` by the method of `settings`, and write the folder `out`.
+    """Fine-tune a descendant of `gene` on `photos` by the method in `settings`, and write the folder `out`.
 
-    Everything written is written at the end, at once: an interruption leaves nothing behind.
+    All files are written together at the end: an interruption leaves nothing behind.
 
     Args:
-        gene: a `Learngene`, or what `from_learngene` takes.
-        photos: the images, or where they are.
+        gene: a `Learngene`, or whatever `from_learngene` accepts.
+        photos: a `Photos`, or the path of the images.
         out: a new or empty folder.
-        settings: of network and training.
+        settings: settings of network and training.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        reporter: told of progress.
+        reporter: reports progress.
 
     Raises:
         GeneFileError, HubError: the gene cannot be found, fetched or loaded.
         DataError: the images cannot be read, or are too few; see `load_photos`.
-        InheritanceError: the gene does not fit into the network, which is narrower than it, for instance.
-        LearngeneError: training diverged, or there is no such device.
-        RunError: `out` is not empty, or another process is about to fill it.
-        StorageError: the disk of `out` has no room, which is looked for before the training; or it cannot be written.
+        InheritanceError: the gene does not fit into the network, for instance because the network is narrower.
+        LearngeneError: training diverged, or the device does not exist.
+        RunError: `out` is not empty, or another process is writing to it.
+        StorageError: the disk of `out` is too full (checked before training), or `out` cannot be written.
     """
     folder = Path(out)
     check_can_draw()
@@ -194,7 +194,7 @@ class _Job:
         )
 
     def record(self) -> dict[str, Any]:
-        """The settings that had a part in it."""
+        """The settings that were used."""
         settings = asdict(self.settings)
         if self.settings.method == "probe":
             return {name: value for name, value in settings.items() if name not in TRAINING}
@@ -203,7 +203,7 @@ class _Job:
 
     @property
     def flip(self) -> bool:
-        """As asked for, else as in the gene's evolution, else yes."""
+        """As set, else as in the gene's evolution, else yes."""
         origin = self.gene.config.origin
         inherited = origin.data.flip if origin is not None else True
         return inherited if self.settings.flip is None else self.settings.flip
@@ -229,8 +229,8 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
         if record["val_accuracy"] <= _by_chance(record["confusion"]):
             reporter.warn(
-                f"{start}: as far as {len(images.val.labels)} validation images can tell, no better than always naming "
-                f"the most frequent class; {HELP[record['method']]} may help"
+                f"{start}: on {len(images.val.labels)} validation images not clearly better than always predicting the "
+                f"most frequent class; {HELP[record['method']]} may help"
             )
         outcomes[start] = outcome
     return outcomes
@@ -263,7 +263,7 @@ def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporte
     """The probe, judged by the validation images, then fitted again with them."""
     network = born()
     assert isinstance(network.head, LayersHead)
-    with reporter.task(f"{start}: what its layers compute", 2) as bar:
+    with reporter.task(f"{start}: computing features", 2) as bar:
         train = layer_features(network, images.train)
         bar.advance()
         val = layer_features(network, images.val)

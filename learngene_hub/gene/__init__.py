@@ -1,1 +1,1 @@
-"""A learngene and its folder: the noun, the files with all their checks, and the model card."""
+"""The `Learngene` class, gene folders with all their checks, and the model card."""

@@ -1,4 +1,4 @@
-"""The model card: what a gene is, how it was made, and what it has not been shown to do."""
+"""The model card of a gene: what it is, how it was made, and its limits."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ _LOAD = re.compile(r'from_learngene\("([^"]*)", num_classes=5\)(  # "\.": this f
 def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: bool = True) -> str:
     """The README.md of a gene folder, with the Hub's metadata on top.
 
-    `name` is what a user would type into `from_learngene`; `picture` and `recipe` say whether these stand beside it.
+    `name` is the name to pass to `from_learngene`; `picture` and `recipe` say whether these files are in the folder.
     """
     facts: dict[str, Any] = {FACTS: card_facts(config)}
     source = config.origin.data.source if config.origin else ""
@@ -48,11 +48,11 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
 
 
 def check_card(content: bytes, path: Path, *, library: str | None = None) -> str:
-    """The text of a card, if the Hub would take it and, by the `library` that it must name, find it.
+    """The text of a card, checked: the Hub must accept it, and it must name the `library`, if one is given.
 
     Raises:
-        GeneFileError: it is not UTF-8 or too long, or its metadata is not YAML between two lines of `---`, or names
-            another library.
+        GeneFileError: the card is not UTF-8 or too long, or its metadata are not YAML between two lines of `---` or
+            name another library.
     """
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
@@ -62,23 +62,23 @@ def check_card(content: bytes, path: Path, *, library: str | None = None) -> str
     except ValueError as error:
         fault = " ".join(str(error).split())
         raise GeneFileError(
-            f"{path}: expected YAML metadata between two lines of ---, found a fault: {fault}; mend it"
+            f"{path}: expected YAML metadata between two lines of ---, found a fault: {fault}; correct it"
         ) from None
     if library is not None and named != library:
         raise GeneFileError(
-            f"{path}: expected `library_name: {library}` in its metadata, by which the Hub finds it, found {named!r}"
+            f"{path}: expected `library_name: {library}` in the metadata, needed for the Hub's search, found {named!r}"
         )
     return text
 
 
 def card_data(text: str, *, lenient: bool = False) -> ModelCardData:
-    """The metadata of a card; `lenient`: a model-index that is none is left out.
+    """The metadata of a card; `lenient`: an invalid model-index is ignored.
 
     Raises:
-        ValueError: the card is longer than `MOST_CARD`, or its metadata are not plain YAML that the Hub takes.
+        ValueError: the card is longer than `MOST_CARD`, or its metadata are not plain YAML that the Hub accepts.
     """
     if len(text) > MOST_CARD:
-        raise ValueError(f"more than {MOST_CARD:,} characters in all")
+        raise ValueError(f"expected at most {MOST_CARD:,} characters, found more")
     block = REGEX_YAML_BLOCK.search(text)  # the Hub's own
     metadata = load_yaml(block[2]) if block else None
     if not isinstance(metadata, dict | None):
@@ -86,11 +86,11 @@ def card_data(text: str, *, lenient: bool = False) -> ModelCardData:
     try:
         return ModelCardData(**(metadata or {}), ignore_metadata_errors=lenient)
     except (yaml.YAMLError, TypeError, LookupError, AttributeError) as error:
-        raise ValueError(f"metadata that the Hub does not take: {error}") from None
+        raise ValueError(f"the Hub does not accept the metadata: {error}") from None
 
 
 def addressed_card(card: str, name: str) -> str:
-    """The card whose snippets call the gene `name`, in place of another name or of "this folder"."""
+    """The card with `name` in its code snippets, in place of another name or of "this folder"."""
     snippet = _LOAD.search(card)
     if snippet is None:
         return card
@@ -100,7 +100,7 @@ def addressed_card(card: str, name: str) -> str:
 
 
 def card_facts(config: GeneConfig) -> dict[str, Any]:
-    """What the metadata of a card says of the gene, for lists."""
+    """Facts about the gene for the card's metadata, which lists of genes show."""
     return {
         "network": one_line(config.network),
         "width": config.width,

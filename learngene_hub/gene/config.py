@@ -1,4 +1,4 @@
-"""`config.json` of a gene folder, as nouns: what the tensors mean, and how they came to be."""
+"""`config.json` of a gene folder as Python classes: what the tensors mean, and how they were made."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class _Part(BaseModel):
 
 
 class DataRecord(_Part):
-    """Which images the gene was evolved on, and which classes it must never have seen."""
+    """The images and classes that the gene was evolved on, and the novel classes that it never saw."""
 
     source: str
     preset: str | None = None
@@ -48,7 +48,7 @@ class LineageRecord(_Part):
 
 
 class CostRecord(_Part):
-    """What the evolution took."""
+    """Cost of the evolution."""
 
     images: int
     seconds: float
@@ -56,18 +56,18 @@ class CostRecord(_Part):
 
 
 class SearchRecord(_Part):
-    """How the shape of the gene was found, where its recipe did not give one.
+    """How the shape of the gene was found if its recipe did not give one.
 
     Attributes:
-        generations: of shapes; 1: all were drawn at random.
-        width: of the networks that were trained for it.
-        shapes: that were compared.
-        parents: best shapes, whose mean was scored once more.
-        mean_fitness: mean top-1 accuracy of critics of that mean, in [0, 1], on fresh tasks; None: it diverged.
-        even_fitness: the same, of an even shape: the same fraction of every group of channels.
-        is_even: whether the even shape was the better one, so that the gene has it.
-        images: training images of the search; the evolution's cost holds them too.
-        seconds: wall time of the search, likewise.
+        generations: generations of shapes; 1: all shapes were drawn at random.
+        width: width of the networks trained in the search.
+        shapes: number of shapes compared.
+        parents: number of best shapes whose mean was scored again.
+        mean_fitness: mean top-1 accuracy of critics with that mean shape, in [0, 1], on fresh tasks; None: diverged.
+        even_fitness: the same for an even shape: an equal fraction of every channel group.
+        is_even: whether the even shape was better and is the gene's.
+        images: training images of the search; included in the evolution's cost.
+        seconds: wall time of the search; included too.
     """
 
     generations: int = Field(ge=1)
@@ -82,7 +82,7 @@ class SearchRecord(_Part):
 
     @property
     def words(self) -> str:
-        """What the shape is, and what it was ahead of."""
+        """The chosen shape and its score, and the other candidate's."""
         how = "shapes found by tournaments" if self.generations > 1 else "random shapes"
         best = f"{'the best' if self.parents == 1 else f'the mean of the best {self.parents}'} of {self.shapes} {how}"
         scores = [(best, self.mean_fitness), ("an even shape", self.even_fitness)]
@@ -92,13 +92,13 @@ class SearchRecord(_Part):
 
 
 class AncestorRecord(_Part):
-    """The gene that an evolution began from.
+    """The gene that an evolution started from.
 
     Attributes:
-        name: as the recipe called it, of a folder the last part of its path.
-        revision: commit of the Hub; None: it does not come from there.
-        sha256: of its weights.
-        origin: how it came to be, at a cost that is not in that of the evolution; None: it does not say.
+        name: its name in the recipe; for a folder, the last part of the path.
+        revision: commit of the Hub; None: it was not fetched from the Hub.
+        sha256: sha256 of its weights.
+        origin: how it was made; its cost is not part of the evolution's cost. None: unknown.
     """
 
     name: str
@@ -108,19 +108,19 @@ class AncestorRecord(_Part):
 
     @property
     def images(self) -> int | None:
-        """Training images of its own evolution, without those of a gene that it began from."""
+        """Training images of its own evolution, without those of its ancestors."""
         return None if self.origin is None else self.origin.cost.images
 
 
 class Origin(_Part):
-    """How the gene came to be; absent when it was cut from a network that this package did not evolve.
+    """How the gene was made; absent if it was cut from a network that this package did not evolve.
 
     Attributes:
-        fitness: mean top-1 accuracy of its critics, in [0, 1]; of the gene in float32, before its kernels were
-            rounded for the file.
-        search: how its shape was found; None: the recipe, or the ancestor, gave it.
-        ancestor: gene that the line began from; None: nothing.
-        cost: of the evolution alone, not of the ancestor.
+        fitness: mean top-1 accuracy of its critics, in [0, 1], measured in float32 before the kernels were rounded
+            for the file.
+        search: how its shape was found; None: the recipe or the ancestor gave the shape.
+        ancestor: the gene that the evolution started from; None: no gene.
+        cost: cost of the evolution, without that of the ancestor.
     """
 
     recipe: str
@@ -136,14 +136,14 @@ class Origin(_Part):
 
     @property
     def ancestors(self) -> tuple[AncestorRecord, ...]:
-        """The gene that the line began from, the one that that began from, and so on."""
+        """The gene that the evolution started from, then that gene's own ancestors, newest first."""
         if self.ancestor is None:
             return ()
         return (self.ancestor, *(self.ancestor.origin.ancestors if self.ancestor.origin else ()))
 
     @property
     def all_data(self) -> tuple[DataRecord, ...]:
-        """What the gene was evolved on, then what its ancestors were, as far as they say."""
+        """The data of the gene's evolution, then those of its ancestors if known."""
         return (self.data, *(ancestor.origin.data for ancestor in self.ancestors if ancestor.origin))
 
 
@@ -151,14 +151,14 @@ class GeneConfig(_Part):
     """`config.json`: what the tensors mean.
 
     Attributes:
-        version: of the gene, raised when a better one takes its name.
-        channels: channel group -> leading channels that are gene.
-        fraction: gene channels over all channels of the ancestry network, in (0, 1].
-        parameters: numbers in the tensors, without the running statistics of batch norms.
-        mean: of each image channel, of values in [0, 1]; what the network expects its input to be normalised with.
-        std: likewise.
-        image_size: pixels the gene was evolved at.
-        dtype: of the kernels in the file; vectors are float32 in any case, and so is all that is read.
+        version: version of the gene; higher when a better gene takes over the name.
+        channels: channel group -> number of leading channels in the gene.
+        fraction: channels of the gene divided by all channels of the ancestry network, in (0, 1].
+        parameters: number of weights, without the running statistics of batch norms.
+        mean: mean of each image channel, for values in [0, 1]; the network expects inputs normalised with it.
+        std: standard deviation of each image channel, likewise.
+        image_size: side in pixels of the images that the gene was evolved on.
+        dtype: type of the kernels in the file; vectors are always float32, and all tensors are read as float32.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
@@ -181,7 +181,10 @@ class GeneConfig(_Part):
     @model_validator(mode="after")
     def _channels_agree(self) -> Self:
         if not len(self.mean) == len(self.std) == self.in_chans:
-            raise ValueError(f"mean and std need {self.in_chans} values each, one for each image channel")
+            raise ValueError(
+                f"mean and std: expected {self.in_chans} values each, one per image channel, "
+                f"found {len(self.mean)} and {len(self.std)}"
+            )
         return self
 
     @property

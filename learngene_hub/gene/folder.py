@@ -1,7 +1,7 @@
-"""The gene folder: what is in it, how it is written, and everything that is checked before it is believed.
+"""The gene folder: its files, how it is written, and all checks made before it is loaded.
 
-`learngene.safetensors` holds the tensors under the network's own names, `config.json` all the rest. Nothing is
-loaded in part: a folder passes every check, or is refused with the check that failed.
+`learngene.safetensors` holds the tensors under the network's own names, `config.json` everything else. Nothing is
+loaded in part: a folder that fails a check is refused, and the message names the check.
 """
 
 import hashlib
@@ -46,23 +46,23 @@ PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a gene folder: what was checked, and why it failed if it did."""
+    """One check of a gene folder: its name, and why it failed; None if it passed."""
 
     name: str
     fault: str | None
 
 
 def read_tensors(content: bytes) -> dict[str, Tensor]:
-    """Name -> tensor of a safetensors file, by name; copies, so that nobody who writes into the file changes them.
+    """Name -> tensor of a safetensors file, sorted by name; copies, so that later changes of the file do not matter.
 
     Raises:
-        SafetensorError: it is none.
+        SafetensorError: `content` is not a safetensors file.
     """
     return dict(sorted(load(content).items()))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write a safetensors file whose bytes depend on `tensors` alone, and give its sha256."""
+    """Write a safetensors file whose bytes depend only on `tensors`, and return its sha256."""
     path.write_bytes(_packed(tensors))  # `save_file` would hide the file from everybody else
     return file_sha256(path)
 
@@ -72,7 +72,7 @@ def _packed(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
-    """Write weights and config into an existing `folder`; the config returned carries the weights' sha256.
+    """Write weights and config into an existing `folder`; return the config with the sha256 of the weights.
 
     Raises:
         GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
@@ -87,7 +87,7 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
 
 
 def signed(tensors: Mapping[str, Tensor], config: GeneConfig) -> GeneConfig:
-    """The config as `write_gene` gives it, without a file: with the sha256 that these tensors would have.
+    """The config that `write_gene` would return, with the sha256 of these tensors, without writing a file.
 
     Raises:
         GeneFileError: as for `stored`.
@@ -108,15 +108,15 @@ def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
 
 
 def stored_dtype(tensor: Tensor, dtype: Dtype) -> torch.dtype:
-    """What a file of `dtype` keeps `tensor` in."""
+    """The type in which a file of `dtype` stores `tensor`."""
     return DTYPES[dtype] if tensor.ndim > 1 else torch.float32
 
 
 def find_gene(path: Path) -> Path:
-    """The gene folder at `path`: itself, or the one inside the folder of a run.
+    """The gene folder at `path`: `path` itself, or `gene/` in the folder of a run.
 
     Raises:
-        GeneFileError: there is none.
+        GeneFileError: `path` holds no gene folder.
     """
     home = path.parent if path.is_file() and path.name in {CONFIG_NAME, WEIGHTS_NAME} else path
     for folder in (home, home / GENE_FOLDER):
@@ -128,7 +128,7 @@ def find_gene(path: Path) -> Path:
 
 
 def read_config(folder: Path, files: Files | None = None) -> GeneConfig:
-    """`config.json` of a gene folder, or of the `files` of one, checked.
+    """Read and check `config.json` of a gene folder, or of its `files`.
 
     Raises:
         GeneFileError: absent, not JSON, of a newer schema, or with missing or malformed fields.
@@ -163,7 +163,7 @@ def _read(folder: Path, name: str, files: Files | None, *, most: int) -> bytes:
 
 
 def read_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, Tensor], GeneConfig]:
-    """Tensors, in float32, and config of a gene folder, or of the `files` of one, that passes every check.
+    """Read tensors (float32) and config of a gene folder, or of its `files`, after every check has passed.
 
     Raises:
         GeneFileError: the first check that fails, with the file or tensor, what was expected and what was found.
@@ -174,7 +174,7 @@ def read_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, Tenso
 
 
 def read_whole_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, bytes], GeneConfig]:
-    """Name -> content of all files of a gene that passes every check, and its config; these bytes were checked.
+    """Name -> content of all files of a gene, and its config; exactly these bytes passed every check.
 
     Raises:
         GeneFileError: a check fails, or a file beside the weights is too large or cannot be read.
@@ -186,7 +186,7 @@ def read_whole_gene(folder: Path, files: Files | None = None) -> tuple[dict[str,
 
 
 def read_beside(folder: Path, files: Files | None = None) -> dict[str, bytes]:
-    """Name -> content of the files that a gene has beside config and weights.
+    """Name -> content of the further files of a gene folder, such as card and recipe.
 
     Raises:
         GeneFileError: one is too large, is a link out of the folder, or cannot be read.
@@ -197,7 +197,7 @@ def read_beside(folder: Path, files: Files | None = None) -> dict[str, bytes]:
 
 
 def read_files(folder: Path, most: Mapping[str, int]) -> dict[str, bytes]:
-    """Name -> content of those files of a `folder` that are there; `most` has names and bytes they may have at most.
+    """Name -> content of the existing files of `folder` that `most` lists (name -> largest size in bytes).
 
     Raises:
         GeneFileError: one is too large, is a link out of the folder, or cannot be read.
@@ -207,7 +207,7 @@ def read_files(folder: Path, most: Mapping[str, int]) -> dict[str, bytes]:
         if (size := (folder / name).stat().st_size) > most[name]:
             raise GeneFileError(
                 f"{folder / name}: expected at most {most[name] / 1e6:g} MB, found {size / 1e6:,.1f} MB: remove it, or "
-                "put a smaller one there"
+                "replace it with a smaller file"
             )
     with _readable(folder):
         return {name: _read(folder, name, None, most=most[name]) for name in names}
@@ -222,7 +222,7 @@ def _checked(folder: Path, files: Files | None) -> "_Reader":
 
 
 def carry_card(old: Path, new: Path, config: GeneConfig) -> None:
-    """Keep the card of the folder `old`, and its pictures, in `new`, if `old` holds the gene of `config` too."""
+    """Copy the card and its pictures from the folder `old` to `new` if `old` holds the same gene as `config`."""
     try:
         same = read_config(old).model_copy(update={"package_version": config.package_version}) == config
     except GeneFileError:
@@ -233,7 +233,7 @@ def carry_card(old: Path, new: Path, config: GeneConfig) -> None:
 
 
 def verify(folder: Path, files: Files | None = None) -> list[Check]:
-    """Every check of a gene folder in order; after a fault, those that do not need what failed are still made."""
+    """Run every check of a gene folder in order; after a fault, only checks that do not depend on it still run."""
     results: list[Check] = []
     for name, check in _Reader(folder, files).checks():
         try:
@@ -250,7 +250,7 @@ def verify(folder: Path, files: Files | None = None) -> list[Check]:
 def _instead(folder: Path) -> str:
     """What a folder is that is not a whole gene folder."""
     if (folder / TIMM_WEIGHTS).is_file():
-        return f"{TIMM_WEIGHTS} is there: a whole network, as `learngene finetune` makes it for `learngene predict`"
+        return f"found {TIMM_WEIGHTS}, a whole network, as `learngene finetune` makes it for `learngene predict`"
     return "this is not a whole gene folder"
 
 
@@ -258,7 +258,7 @@ def _refuse_links(folder: Path, names: Sequence[str]) -> None:
     """Refuse links out of the folder: a push would publish what they lead to."""
     for path in (folder / name for name in names):
         if path.exists() and leads_out(path, folder):
-            raise GeneFileError(f"{path}: is a link out of the folder; put the file itself there")
+            raise GeneFileError(f"{path}: is a link to a place outside the folder; replace it with the file itself")
 
 
 @contextmanager
@@ -309,7 +309,7 @@ class _Reader:
         pickles = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
         if pickles:
             raise GeneFileError(
-                f"{self.folder}: holds {', '.join(pickles)}: pickles can run code; genes are safetensors only"
+                f"{self.folder}: found {', '.join(pickles)}; pickles can run code; genes are safetensors only"
             )
 
     def _read_config(self) -> None:
@@ -328,7 +328,7 @@ class _Reader:
         if size > self._most_weights:
             raise GeneFileError(
                 f"{self.weights}: expected {expected / 1e6:.1f} MB of weights, as {CONFIG_NAME} says, found "
-                f"{size / 1e6:.1f} MB: not a gene, or another config"
+                f"{size / 1e6:.1f} MB: not a gene, or the wrong {CONFIG_NAME}"
             )
 
     @property
@@ -374,10 +374,10 @@ class _Reader:
 
 
 def expected_structure(config: GeneConfig) -> Structure:
-    """Of the thin network that a gene of this `config` must fill.
+    """Structure of the thin network that consists of exactly the gene's channels.
 
     Raises:
-        GeneFileError: the network or its channels are not ones this package can build.
+        GeneFileError: this package cannot build the network with these channels.
     """
     try:
         return plan_structure(config.network, depth=config.depth, channels=config.channels)
@@ -386,11 +386,11 @@ def expected_structure(config: GeneConfig) -> Structure:
 
 
 def check_stated(config: GeneConfig, structure: Structure) -> None:
-    """Do nothing, unless a number that `config` states is not that of its `structure`.
+    """Check that the numbers in `config` agree with its `structure`.
 
     Raises:
-        GeneFileError: the number of parameters is another, or the fraction, by more than one channel a group: early
-            genes say what was asked for, before channels were rounded.
+        GeneFileError: the number of parameters differs, or the fraction differs by more than one channel per group:
+            early genes state the fraction asked for, before channels were rounded.
     """
     parameters = structure.parameters(in_chans=config.in_chans)
     if config.parameters != parameters:
@@ -402,7 +402,7 @@ def check_stated(config: GeneConfig, structure: Structure) -> None:
 
 
 def value_fault(name: str, tensor: Tensor) -> str | None:
-    """Why nothing can be computed with a tensor of a gene; None where it can."""
+    """Why the values of a gene's tensor are invalid; None if they are valid."""
     low, high = map(float, torch.aminmax(tensor))  # both NaN if any value is; needs no mask as large as the tensor
     if not (math.isfinite(low) and math.isfinite(high)):
         return "expected finite values, found NaN or infinity"
@@ -416,8 +416,8 @@ def value_fault(name: str, tensor: Tensor) -> str | None:
 def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401
     if isinstance(content, dict) and "architecture" in content:
         raise GeneFileError(
-            f"{path}: expected the config of a learngene, found that of a whole network, which timm loads, and which "
-            "`learngene predict` takes if `learngene finetune` made it"
+            f"{path}: expected the config of a learngene, found that of a whole network: load it with timm, or with "
+            "`learngene predict` if `learngene finetune` made it"
         )
     if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
         raise GeneFileError(f"{path}: expected a learngene config with `schema_version`, found none")

@@ -1,4 +1,4 @@
-"""`Learngene`: the tensors of a gene and what they mean."""
+"""`Learngene`: the tensors of a gene and their description."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ from learngene_hub.hub.push import Pushed, PushTerms
 
 @dataclass(frozen=True, eq=False)
 class Learngene:
-    """A sub-network that can be inherited: kernels and batch norms of some channels of every layer.
+    """A sub-network that new networks inherit: kernels and batch norms of some channels of every layer.
 
     Attributes:
-        tensors: name of the network's tensor -> its leading channels, float32 on the CPU.
+        tensors: tensor name in the network -> the gene's leading channels of it, float32 on the CPU.
         config: network, channels, normalisation, origin.
-        place: where it lies; None: in memory only.
+        place: where it was loaded from; None: it is in memory only.
     """
 
     tensors: Mapping[str, Tensor]
@@ -35,7 +35,7 @@ class Learngene:
 
     @property
     def genome(self) -> Genome:
-        """The gene as networks inherit it."""
+        """The tensors and channel counts that networks inherit."""
         return Genome(self.tensors, self.config.channels)
 
     @classmethod
@@ -50,15 +50,15 @@ class Learngene:
         force_download: bool = False,
         endpoint: str | None = None,
     ) -> "Learngene":
-        """Load a gene, strictly: every check of `learngene verify` is made.
+        """Load a gene strictly, with every check of `learngene verify`.
 
         Args:
             source: a gene folder, the folder of a run, the name of a gene of this package, or a repository of the
                 Hub, `[hf-hub:]owner/name[@revision]`.
             revision: branch, tag or commit of the Hub.
             cache_dir: where downloads are kept; None: the cache of huggingface_hub.
-            token: of a user of the Hub; None: the one that is logged in; False: none.
-            local_files_only: never ask the Hub.
+            token: token of a Hub user; None: that of the logged-in user; False: no token.
+            local_files_only: never contact the Hub.
             force_download: fetch again what is in the cache.
             endpoint: URL of the Hub; None: `HF_ENDPOINT`.
 
@@ -71,7 +71,7 @@ class Learngene:
 
     @classmethod
     def load(cls, located: Located) -> "Learngene":
-        """Load the gene of a folder that was located.
+        """Load the gene from a folder found by `locate`.
 
         Raises:
             GeneFileError: a check of it fails.
@@ -107,19 +107,19 @@ class Learngene:
         token: str | bool | None = None,
         endpoint: str | None = None,
     ) -> Pushed:
-        """Push the gene to the Hub, as one commit, or none if nothing has changed.
+        """Push the gene to the Hub as one commit; no commit if nothing has changed.
 
-        Weights and config go, and what else lies beside it: card, recipe, pictures. A gene made
+        Weights, config and the other files of its folder are sent: card, recipe, pictures. A gene made
         in memory gets a card.
 
         Args:
-            repo_id: `owner/name`; made if need be.
-            private: a repository that is made now is for its owner only.
+            repo_id: `owner/name`; created if it does not exist.
+            private: if the repository is created now, make it private.
             revision: branch to push to; None: main.
             create_pr: propose the commit as a pull request.
-            message: of the commit.
-            overwrite_card: also where the card was edited on the Hub.
-            token: of a user of the Hub; None: the one that is logged in.
+            message: commit message.
+            overwrite_card: replace the card even if it was edited on the Hub.
+            token: token of a Hub user; None: that of the logged-in user.
             endpoint: URL of the Hub; None: `HF_ENDPOINT`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Genes there are: those of the package, and those on the Hub, one line each."""
+"""Lists of genes: those of the package and those on the Hub, one line each."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,16 +25,16 @@ MOST = 10**12  # parameters; a card that claims more is not believed
 
 @dataclass(frozen=True)
 class GeneSummary:
-    """One gene.
+    """One gene of a list.
 
     Attributes:
-        name: what `from_learngene` takes.
-        network: it fits into.
-        data: it was evolved on, as users call it.
-        megabytes: of its weights.
-        gain: over scratch on novel classes, in points of accuracy, as its card says.
-        gain_ci95: half the width of its 95 % confidence interval, in points.
-        downloads: in the last 30 days; None: it comes with the package.
+        name: name to pass to `from_learngene`.
+        network: network that it fits into.
+        data: data set that it was evolved on, as users call it.
+        megabytes: size of its weights.
+        gain: gain over scratch on novel classes, in percentage points of accuracy, as its card states.
+        gain_ci95: half the width of the gain's 95 % confidence interval, in points.
+        downloads: downloads in the last 30 days; None: the gene is part of the package.
     """
 
     name: str
@@ -66,15 +66,15 @@ def list_learngenes(
     """The genes of the package, or those on the Hub, the most downloaded first, at most 200.
 
     Args:
-        hub: ask the Hub.
+        hub: list the genes on the Hub.
         author: user or organisation of the Hub.
         network: such as `lg_vgg11`.
         search: part of the name, in upper or lower case.
-        token: of a user of the Hub, who sees her private genes too.
+        token: token of a Hub user, to list this user's private genes too.
         endpoint: URL of the Hub.
 
     Raises:
-        HubError: the Hub does not answer, or must not be asked.
+        HubError: the Hub does not answer, or access to it is switched off.
     """
     if hub:
         tags = [LIBRARY_NAME, *([network] if network else [])]
@@ -87,9 +87,9 @@ def list_learngenes(
 
 
 def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Gain | None:
-    """The gain over scratch that the card of a gene states; None where it states none.
+    """The gain over scratch that the card of a gene states; None if it states no gain.
 
-    `warn` is told why a card is not read, such as one that is too long.
+    `warn` is called with the reason if a card cannot be read, for instance because it is too long.
     """
     path = folder / CARD_NAME
     try:
@@ -98,7 +98,7 @@ def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str],
     except (FileNotFoundError, KeyError):
         return None
     except (OSError, ValueError) as error:
-        warn(f"{path}: the card is not read: {error}")
+        warn(f"{path}: the card cannot be read: {error}")
         return None
 
 

@@ -1,7 +1,7 @@
-"""Names of genes: a folder, one that came with the package, or a repository of the Hub. Without torch, so quick.
+"""Names of genes: a folder, a gene of the package, or a repository of the Hub. Fast to import: no torch.
 
-A folder that exists always wins. `gtl/...` names genes of the package and nothing else, `runs/...` folders, since such
-accounts of the Hub may belong to anyone; `hf-hub:gtl/...` asks the Hub all the same.
+A folder that exists always wins. `gtl/...` always means a gene of the package and `runs/...` a folder, since anyone may
+own accounts with these names on the Hub; `hf-hub:gtl/...` does ask the Hub.
 """
 
 import difflib
@@ -31,12 +31,12 @@ def shipped_index() -> Mapping[str, Mapping[str, str]]:
 
 
 def shipped_folder(name: str) -> Path:
-    """Where the gene called `name` lies."""
+    """Folder of the package's gene `name`."""
     return FOLDER / name.removeprefix(PREFIX)
 
 
 def refuse_unknown(name: str) -> None:
-    """Do nothing, unless `name` can be told to be no gene without asking the Hub.
+    """Raise an error if `name` cannot be a gene, without asking the Hub.
 
     Raises:
         GeneFileError: there is no such gene.
@@ -50,8 +50,8 @@ def hub_address(name: str) -> Address:
     """The repository called `name`, which is neither a folder nor a gene of the package.
 
     Raises:
-        GeneFileError: such a name is none of a repository.
-        HubError: it looks like one, but the Hub would not allow it.
+        GeneFileError: the name cannot be that of a repository.
+        HubError: it looks like a repository, but the Hub does not allow the name.
     """
     if name.startswith(RESERVED) or (address := parse_address(name)) is None:
         raise _unknown(name)
@@ -59,10 +59,12 @@ def hub_address(name: str) -> Address:
 
 
 def hint(name: str) -> str:
-    """Folders and shipped genes that `name` may have been meant for."""
+    """End of a message: folders and shipped genes with names close to `name`."""
     path = Path(name.removeprefix(HUB_PREFIX))
     near = [*near_paths(path), *difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)]
-    return asked(near) or (f"; nor is there such a folder in {path.parent}/" if is_there(path.parent) else "")
+    return asked(near) or (
+        f"; a folder of this name does not exist in {path.parent}/ either" if is_there(path.parent) else ""
+    )
 
 
 def _unknown(name: str) -> GeneFileError:

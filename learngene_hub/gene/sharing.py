@@ -1,4 +1,4 @@
-"""A gene folder to the Hub, and from there into a folder of one's own."""
+"""Push a gene folder to the Hub, and pull one from the Hub into a new folder."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from learngene_hub.hub.push import Pushed, PushTerms, push
 
 
 def push_gene(path: Path, address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
-    """Push the gene at `path`, which passes every check first; see `hub.push.push`.
+    """Push the gene at `path` after all checks have passed; see `hub.push.push`.
 
-    The card's snippets name the repository instead of the folder. A card that is missing is made.
+    The card's snippets name the repository instead of the folder. A missing card is created.
 
     Raises:
         GeneFileError: there is no gene, a check of it fails, or its card cannot be read.
@@ -25,7 +25,7 @@ def push_gene(path: Path, address: Address, *, terms: PushTerms, options: HubOpt
 
 
 def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
-    """Name -> content of what a push of the gene at `path` to `repo_id` sends: the very bytes that were checked.
+    """Name -> content of the files that a push of the gene at `path` to `repo_id` sends; exactly these were checked.
 
     Raises:
         GeneFileError: there is no gene, a check of it fails, or its card cannot be read.
@@ -39,7 +39,7 @@ def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
 
 
 def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
-    """Fetch a gene with all that belongs to it into the new folder `out`, checked.
+    """Fetch a gene with all its files into the new folder `out`, and check it.
 
     Raises:
         RunError: `out` exists.
@@ -49,7 +49,7 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
     refuse_unmakeable(out)
     with claim_new(out):
         if out.exists():
-            raise RunError(f"{out}: exists already; give another --out")
+            raise RunError(f"{out}: already exists; give another --out")
         located = locate(source, options=options, wanted=MORE_FILES)
         files, _ = read_whole_gene(located.folder, located.files)
         with atomic_path(out, is_new=True) as staged:

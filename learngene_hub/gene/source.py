@@ -1,4 +1,4 @@
-"""Where a gene is: a folder, one that came with the package, or a repository of the Hub; see `gene.names`."""
+"""Locate a gene: in a folder, in the package, or in a repository of the Hub; see `gene.names`."""
 
 import os
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ class Located:
     """A gene folder on this machine.
 
     Attributes:
-        folder: with the files that were asked for.
-        name: as the user called it.
-        revision: commit of the Hub; None: it does not come from there.
-        options: how the Hub was reached for it.
-        files: name -> content of its files, which were compared with the Hub's hashes; None: of no Hub, or read since.
+        folder: folder with the requested files.
+        name: name that the user gave.
+        revision: commit of the Hub; None: it was not fetched from the Hub.
+        options: how the Hub was reached.
+        files: name -> content of its files, checked by the Hub's hashes; None: not from the Hub, or already loaded.
     """
 
     folder: Path
@@ -42,14 +42,14 @@ def locate(
     required: Sequence[str] = (CONFIG_NAME, WEIGHTS_NAME),
     wanted: Sequence[str] = (CARD_NAME,),
 ) -> Located:
-    """The gene called `source`, its files fetched if need be.
+    """Find the gene `source`; fetch its files from the Hub if they are not cached.
 
     Args:
         source: a gene folder, the folder of a run, a shipped name, or `[hf-hub:]owner/name[@revision]`.
-        revision: branch, tag or commit of the Hub, if `source` does not say it.
+        revision: branch, tag or commit of the Hub, if `source` does not contain it.
         options: how the Hub is reached.
-        required: files that must come from the Hub.
-        wanted: files that come from the Hub if they are there.
+        required: files that must exist on the Hub.
+        wanted: files that are fetched only if they exist.
 
     Raises:
         GeneFileError: there is no gene of this name.
@@ -68,7 +68,7 @@ def locate(
 
 
 def with_files(located: Located) -> Located:
-    """The gene that was `located`, with all that belongs to it, fetched where it came from if that can be reached."""
+    """The `located` gene with all its files, fetched from the Hub again if it came from there and the Hub answers."""
     address = parse_address(located.name)
     if located.revision is None or address is None:
         return located
@@ -94,12 +94,15 @@ def _at(address: Address, revision: str | None) -> Address:
     if revision is None:
         return address
     if address.revision not in {None, revision}:
-        raise HubError(f"{address}: the name says one revision, `revision` another, {revision!r}; give one of them")
+        raise HubError(
+            f"{address}: expected one revision, found another in `revision`, {revision!r}; give only one of them"
+        )
     return replace(address, revision=revision)
 
 
 def _refuse_revision(name: str, revision: str | None) -> None:
     if revision is not None:
         raise GeneFileError(
-            f"{name}: is on this machine, where there is no revision {revision!r}; {HUB_PREFIX}owner/name asks the Hub"
+            f"{name}: revision {revision!r} works only for the Hub, but this gene is on this machine; to use the Hub, "
+            f"write {HUB_PREFIX}owner/name"
         )

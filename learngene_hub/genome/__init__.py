@@ -1,1 +1,1 @@
-"""Learngenes as tensors and sizes: cut out of networks, put into newborn ones."""
+"""Learngenes as tensors and sizes: extracted from networks, inherited by newborn networks."""

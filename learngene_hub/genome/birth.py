@@ -17,7 +17,7 @@ from learngene_hub.networks import LearngeneNetwork, build, plan_structure
 
 @dataclass(frozen=True)
 class Body:
-    """What a network is built as, apart from its classes; see `learngene_hub.networks.build`."""
+    """Architecture of a network, apart from its classes; see `learngene_hub.networks.build`."""
 
     network: str
     width: float = 1.0
@@ -40,14 +40,14 @@ def newborn(
     Args:
         body: what to build.
         num_classes: outputs of the fresh classifier; a gene brings none.
-        gene: what it inherits; None: nothing, a start from scratch.
+        gene: the gene that it inherits; None: no gene, a start from scratch.
         cross: see `learngene_hub.genome.surgery.inherit`.
         seed: of the weights that are not inherited; equal seeds and paths give equal ones, gene or not.
         path: address under the seed.
         **timm_kwargs: further arguments of `timm.create_model`.
 
     Raises:
-        InheritanceError: the gene does not fit; where the body is too narrow, the least width that works is named.
+        InheritanceError: the gene does not fit; if the body is too narrow, the message names the smallest width.
         NetworkError: the body cannot be built.
     """
     with on_cpu(), seeded_initialisation(seed, "birth", *path):

@@ -1,4 +1,4 @@
-"""The genome: tensors and sizes."""
+"""The genome: the tensors and channel counts that networks inherit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ class ShapeSpace:
 
     Attributes:
         body: of the gene's ancestors.
-        fraction: sets the budget, in (0, 1]: that of a gene with this fraction of the channels of every group.
+        fraction: sets the budget, in (0, 1]: the size of a gene with this fraction of the channels of every group.
     """
 
     body: Body
@@ -76,7 +76,7 @@ class ShapeSpace:
         """The shape of these `channels`, one number for each group, whatever the budget.
 
         Raises:
-            NetworkError: they are too many or too few, more than the network has, or no multiples of a group's unit.
+            NetworkError: the number of groups is wrong, or a number is too large or no multiple of the group's unit.
         """
         groups = self.structure.groups
         most = ", ".join(f"{name} {group.size}" for name, group in groups.items())

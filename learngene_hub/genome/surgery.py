@@ -1,4 +1,4 @@
-"""Learngenes cut out of networks and put into them: loops over the tensors that a family lists.
+"""Extract learngenes from networks and put them into others: loops over the tensors that a family lists.
 
 Pure functions of tensors and sizes; `structure` says which channel group each dimension of a tensor belongs to.
 """
@@ -49,7 +49,7 @@ def carried_channels(structure: Structure, gene: Genome) -> dict[str, int]:
             carried.setdefault(layer.writes, gene.sizes[layer.writes])
         elif layer.if_absent == REFUSE:
             raise InheritanceError(
-                f"layer {layer.name}: the network needs it from the gene, and the gene lacks it; use the gene's "
+                f"layer {layer.name}: the network needs this layer of the gene, but the gene lacks it; use the gene's "
                 "network family"
             )
         elif layer.if_absent.passes_on:
@@ -60,7 +60,7 @@ def carried_channels(structure: Structure, gene: Genome) -> dict[str, int]:
 
 
 def inherit(state: State, structure: Structure, gene: Genome, *, cross: str) -> dict[str, Tensor]:
-    """The state of a newborn: `gene` in the leading channels of every layer, all else as in `state`.
+    """The state of a newborn network: `gene` in the leading channels of every layer, everything else as in `state`.
 
     Inheritance: attested, Feng 2024 (arXiv:2401.08139, abstract). `cross`, and the birth of layers that the gene
     lacks: ours.
@@ -81,9 +81,7 @@ def inherit(state: State, structure: Structure, gene: Genome, *, cross: str) -> 
 
 
 def inherit_into(newborn: State, structure: Structure, gene: Genome, *, cross: str) -> None:
-    """What `inherit` does, in the tensors of a network that nobody has seen yet: no second copy of it is made.
-
-    They are changed in place, in part even where an error is raised.
+    """Like `inherit`, but change the tensors of `newborn` in place, without a copy; partly even if an error is raised.
 
     Raises:
         InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
@@ -97,7 +95,7 @@ def inherit_into(newborn: State, structure: Structure, gene: Genome, *, cross: s
 
 
 def reorder(state: State, structure: Structure, orders: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same network, with or without its classifier, its channels in another order; it computes what it did.
+    """The same network with its channels in another order; its outputs stay the same.
 
     `orders` are, for each group, `(channels,)` int64: which channel comes first, second...
     """

@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face Hub: found, fetched and pushed, and every way that can fail, in words.
+"""Find, fetch and push repositories of the Hugging Face Hub, with a clear message for every failure.
 
-Knows files and commits, not what is in them.
+This package handles files and commits, not their content.
 """

@@ -1,4 +1,4 @@
-"""What names a repository: `[hf-hub:]owner/name[@revision]`."""
+"""Addresses of repositories: `[hf-hub:]owner/name[@revision]`."""
 
 import re
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Address:
         """Check the name.
 
         Raises:
-            HubError: it is not `owner/name`, or the Hub would not allow it; or a revision is no printable text.
+            HubError: the name is not `owner/name` or not allowed by the Hub, or the revision is not printable text.
         """
         if not isinstance(self.repo_id, str):
             raise HubError(f"expected the name of a repository, owner/name, found a {type(self.repo_id).__name__}")
@@ -53,7 +53,7 @@ class Address:
 
     @property
     def is_pinned(self) -> bool:
-        """Whether it names a whole commit, which never changes."""
+        """Whether the revision is a full commit hash, which never changes."""
         return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
 
 
@@ -66,7 +66,7 @@ def parse_address(text: str) -> Address | None:
     True
 
     Raises:
-        HubError: it looks like one, but the Hub would not allow the name.
+        HubError: it looks like a repository, but the Hub does not allow the name.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None and text.startswith(PREFIX):
@@ -84,10 +84,10 @@ def is_hub_id(text: str) -> bool:
 
 
 def refuse_unknown_data(path: str, *, presets: Sequence[str] = ()) -> None:
-    """Do nothing, unless `path` can be told to be no data set without asking the Hub; `presets` could be meant too.
+    """Raise an error if `path` cannot be a data set, without asking the Hub; it may suggest a name of `presets`.
 
     Raises:
-        DataError: it is neither a file or folder nor the name of a data set of the Hub, or a folder without a file.
+        DataError: `path` is neither a file, a folder with files, nor a possible name of a data set on the Hub.
     """
     if not is_there(folder := expanded(path)) and not is_hub_id(path):
         raise no_data(path, presets=presets)
@@ -95,12 +95,12 @@ def refuse_unknown_data(path: str, *, presets: Sequence[str] = ()) -> None:
         links = any(entry.is_symlink() for entry in folder.iterdir())
         raise DataError(
             f"{path}: expected images in one folder per class, such as {folder / 'cat' / '1.jpg'}, or Parquet files; "
-            f"found no file{', and folders that are links are not followed' if links else ''}. Put the images there"
+            f"found no file{' (links to folders are not followed)' if links else ''}. Put the images there"
         )
 
 
 def no_data(path: str, *, presets: Sequence[str] = ()) -> DataError:
-    """What is said of a `path` at which there is nothing."""
+    """The error for a `path` that does not exist."""
     if near := near_data(path) or did_you_mean(path, presets):
         return DataError(f"No file or folder {path}{near}")
     return DataError(
@@ -110,5 +110,5 @@ def no_data(path: str, *, presets: Sequence[str] = ()) -> DataError:
 
 
 def near_data(path: str) -> str:
-    """The question whether a folder or table like `path`, at which there is nothing, was meant; empty where none is."""
+    """End of a message: the folder or table with a name close to the missing `path`; empty if there is none."""
     return asked(near_paths(expanded(path), lambda entry: entry.is_dir() or entry.suffix in {".parquet", ".arrow"}))

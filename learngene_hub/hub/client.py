@@ -1,6 +1,6 @@
-"""How this package talks to the Hub: one client, its options, and what each of its failures means to a user.
+"""Communication with the Hub: one client, its options, and a message for each of its failures.
 
-All that is fetched comes by `receive`, which keeps to a size and a time; all that is sent goes by the client.
+All downloads go through `receive`, which limits size and time; all uploads go through the client.
 """
 
 import errno
@@ -59,8 +59,8 @@ class HubOptions:
 
     Attributes:
         cache_dir: where downloads are kept; None: the cache of huggingface_hub (`HF_HUB_CACHE`).
-        token: of a user of the Hub; None: the one of `hf auth login` or `HF_TOKEN`; False: none.
-        local_files_only: never ask the Hub.
+        token: token of a Hub user; None: that of `hf auth login` or `HF_TOKEN`; False: no token.
+        local_files_only: never contact the Hub.
         force_download: fetch again what is in the cache.
         endpoint: URL of the Hub; None: `HF_ENDPOINT`, or https://huggingface.co.
     """
@@ -73,7 +73,7 @@ class HubOptions:
 
     @property
     def is_offline(self) -> bool:
-        """Whether the Hub must not be asked."""
+        """Whether contacting the Hub is switched off."""
         return self.local_files_only or constants.is_offline_mode()
 
     @property
@@ -91,7 +91,7 @@ class HubOptions:
         return HfApi(endpoint=self.endpoint, token=self.token, library_name=LIBRARY, library_version=__version__)
 
     def headers(self) -> dict[str, str]:
-        """What goes with a request that is not the client's; nothing may be compressed, for sizes are compared."""
+        """Headers of our own requests, without compression, since sizes are compared."""
         with asked("the Hub", self):  # the client fetches a list of its own first
             headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=__version__)
         return {**headers, "Accept-Encoding": "identity", constants.X_HF_DOWNLOAD_COUNTER: "1"}
@@ -105,10 +105,10 @@ def check_reachable(options: HubOptions) -> None:
 def receive(url: str, options: HubOptions, *, most: int, until: float) -> bytes:
     """The body of the answer to a GET request, or the first `most` + 1 bytes of one that is longer.
 
-    Redirections are followed; the token stays with the first host. `until`, of `time.monotonic`, is when to give up.
+    Redirections are followed; only the first host gets the token. `until` is the deadline, by `time.monotonic`.
 
     Raises:
-        TimeoutError: it was not complete then.
+        TimeoutError: the answer was not complete at the deadline.
         HfHubHTTPError, httpx2.HTTPError: the last of `ATTEMPTS` failed.
     """
 
@@ -130,18 +130,18 @@ def receive(url: str, options: HubOptions, *, most: int, until: float) -> bytes:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed soon: the server is busy, or was lost on the way."""
+    """Whether the same request may succeed soon: the server is busy, or the connection was lost."""
     return is_busy(error) or isinstance(error, LOST)
 
 
 def again(attempt: Callable[[], _T], *, retry: Callable[[BaseException], bool] = may_pass) -> _T:
-    """What `attempt` gives, called up to `ATTEMPTS` times while its failure is one that may pass, by `retry`."""
+    """The result of `attempt`, called up to `ATTEMPTS` times while `retry` says that its failure may pass."""
     attempts = Retrying(retry=retry_if_exception(retry), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True)
     return attempts(attempt)
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether the server answered that it has trouble, or too much to do, and may be asked again soon."""
+    """Whether the server answered that it has an error or too many requests, and may be asked again soon."""
     has_trouble = isinstance(error, HfHubHTTPError) and _has_trouble(error.response.status_code)
     return has_trouble and _asked_pause(error) <= MOST_PAUSE
 
@@ -168,12 +168,12 @@ def _asked_pause(error: BaseException | None) -> float:
 
 @contextmanager
 def asked(label: object, options: HubOptions) -> Iterator[None]:
-    """Say of an answer that the client cannot read that it is none of a Hub's; the client checks no types.
+    """Turn answers that the client cannot read into an error, since the client does not check types.
 
-    Only calls of the client belong into the block: what is wrong in our own code would be told in the same words.
+    Only calls of the client belong in the block: a fault in our own code would get the same message.
 
     Raises:
-        HubError: the client stumbles over the answer.
+        HubError: the client cannot read the answer.
     """
     try:
         yield
@@ -185,10 +185,10 @@ def asked(label: object, options: HubOptions) -> Iterator[None]:
 
 @contextmanager
 def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
-    """Turn every failure of the client, asked for `address` or all repositories, into one message: what to do.
+    """Turn every failure of the client, for `address` or a search, into one message that says what to do.
 
     Raises:
-        HubUnreachableError: there was no answer, or one that says to try again later.
+        HubUnreachableError: the Hub does not answer, or its answer says to try again later.
         HubError: any other failure.
     """
     try:
@@ -207,7 +207,7 @@ def _meaning(error: Exception, address: Address | None, options: HubOptions) -> 
         case HfHubHTTPError() | FileMetadataError() | LocalTokenNotFoundError():
             return _answered(error, address, options)
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
-            return HubError(f"{label}: the token contains invalid characters: `hf auth login`, or correct HF_TOKEN")
+            return HubError(f"{label}: the token contains invalid characters: run `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return HubError(f"{label}: expected a Hub at https://..., found {options.site!r}: correct HF_ENDPOINT")
         case httpx2.HTTPError():
@@ -227,7 +227,7 @@ def _label(address: Address | None) -> str:
 
 
 def not_a_hub(label: object, options: HubOptions) -> str:
-    """The message where something else answers in the place of the Hub, such as a page of a proxy."""
+    """The message if the answer is not that of a Hub, such as a page of a proxy."""
     return f"{label}: {options.site} does not answer like a Hub: check HF_ENDPOINT and proxies"
 
 
@@ -286,19 +286,21 @@ def _by_status(status: int, said: str, address: Address | None, options: HubOpti
     label, site = _label(address), options.site
     match status:
         case 401 if options.token is False or (options.token is None and get_token() is None):
-            return HubError(f"{label}: {site} wants to know who asks: `hf auth login`, or set HF_TOKEN")
+            return HubError(f"{label}: {site} requires a login: run `hf auth login`, or set HF_TOKEN")
         case 401:
-            return HubError(f"{label}: {site} does not accept the token ({said}): `hf auth login`, or correct HF_TOKEN")
-        case 403:
-            owner = f" write to {address.repo_id.split('/')[0]}" if address else " read"
             return HubError(
-                f"{label}: the token may not do this ({said}): use one that may{owner}, see {site}/settings/tokens"
+                f"{label}: {site} does not accept the token ({said}): run `hf auth login`, or correct HF_TOKEN"
+            )
+        case 403:
+            access = f"write access to {address.repo_id.split('/')[0]}" if address else "read access"
+            return HubError(
+                f"{label}: the token lacks permission ({said}): use one with {access}, see {site}/settings/tokens"
             )
         case status if status == STALE_PARENT:
-            return HubError(f"{label}: changed on the Hub meanwhile; run the same command again")
+            return HubError(f"{label}: changed on the Hub during the push; run the same command again")
         case status if _has_trouble(status):
             later = f"in {pause:g} seconds" if pause else "later"
-            return HubUnreachableError(f"{label}: {site} is in trouble ({status}: {said}): try again {later}")
+            return HubUnreachableError(f"{label}: {site} has a server error ({status}: {said}): try again {later}")
         case status:
             return HubError(f"{label}: {site} refused ({status}): {said}")
 
@@ -307,7 +309,7 @@ def _not_kept(error: OSError, label: str, options: HubOptions) -> HubError:
     """Why a file that came could not be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return HubError(
-            f"{label}: no space left for the cache {options.cache}: free some, or set cache_dir or HF_HUB_CACHE; "
+            f"{label}: no space left for the cache {options.cache}: free some space, or set cache_dir or HF_HUB_CACHE; "
             "nothing half-written was kept"
         )
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:

@@ -1,10 +1,10 @@
 """Files of one commit of a repository, in the cache of huggingface_hub.
 
-A revision is resolved to a commit once, and all files come from that commit. Each is compared, at every load, with the
-hash that the Hub's listing has for it; the listing is kept beside the files for loads without a connection.
+A revision is resolved to a commit once, and all files come from that commit. At every load, each file is compared with
+its hash in the Hub's listing; the listing is kept beside the files for loads without a connection.
 
-Genes are small, so a file is read or fetched once, as bytes, and it is those bytes that go on. They come over plain
-HTTP, which every file of the Hub can be fetched by, and are kept as files, not links, under names that no server chose.
+Genes are small, so each file is read or fetched once, as bytes, and exactly these bytes are used. They come over plain
+HTTP, which works for every file of the Hub, and are stored as files, not links, under names that no server chose.
 """
 
 import os
@@ -42,9 +42,9 @@ class Snapshot:
     """Files of one commit.
 
     Attributes:
-        folder: where they are kept; it may hold others of the same commit too.
-        commit: its hash.
-        files: name -> content, as the listing of the commit has it.
+        folder: where the files are kept; it may hold other files of the same commit.
+        commit: hash of the commit.
+        files: name -> content, checked by the commit's listing.
     """
 
     folder: Path
@@ -55,26 +55,26 @@ class Snapshot:
 def fetch(
     address: Address, required: Sequence[str], *, wanted: Sequence[str] = (), is_all: bool = True, options: HubOptions
 ) -> Snapshot:
-    """The files `required`, and those of `wanted` that there are, at one commit.
+    """Fetch the files `required`, and those of `wanted` that exist, at one commit.
 
-    What the cache holds is not fetched again: a whole commit costs no request, a branch or tag one without a body.
-    If the Hub does not answer, what the cache holds for the branch or tag is used, with a warning.
+    Cached files are not fetched again: a full commit hash costs no request, a branch or tag one HEAD request.
+    If the Hub does not answer, the cached commit of the branch or tag is used, with a warning.
 
     A cache without a listing, filled by `hf download` or an older version of this package, is compared with the Hub's
-    at the first load with a connection; without one its files are taken as they are.
+    listing at the first load with a connection; without a connection, its files are used unchecked.
 
     Args:
-        address: of the repository.
-        required: paths in it; the first tells which commit is meant, so all revisions should have it.
-        wanted: more paths.
-        is_all: whether that is all somebody without a connection will need; if not, and the cache knows an older commit
-            of the branch or tag, it is still that one without a connection.
+        address: the repository.
+        required: paths in it; the first is used to find the commit, so all revisions should have it.
+        wanted: further paths, fetched if they exist.
+        is_all: whether these are all files needed without a connection; if not, and the cache knows an older commit of
+            the branch or tag, loads without a connection keep using that older commit.
         options: how the Hub is reached.
 
     Raises:
-        HubUnreachableError: the Hub does not answer, or not in time, and the cache does not hold the files.
-        HubError: there is no such repository, revision or file; access is denied; the files are too large, or do not
-            come whole; they cannot be kept.
+        HubUnreachableError: the Hub does not answer in time, and the files are not in the cache.
+        HubError: there is no such repository, revision or file; access is denied; the files are too large or arrive
+            incomplete; they cannot be stored.
     """
     if options.is_offline:
         return _offline(address, required, wanted, options)
@@ -97,19 +97,19 @@ def fetch(
 
 
 def time_limit() -> float:
-    """Seconds that fetching may take.
+    """Time limit of a download in seconds.
 
     Raises:
-        HubError: `TIME_VARIABLE` is no number.
+        HubError: the environment variable `TIME_VARIABLE` is not a number.
     """
     return limit_of(TIME_VARIABLE, TIME_SECONDS, "seconds")
 
 
 def within(seconds: float, address: object, work: Callable[[], _T]) -> _T:
-    """What `work` gives, if it does so in time; else it is left to itself, in a thread that keeps no process alive.
+    """The result of `work` if it comes in time; otherwise `work` goes on in a daemon thread.
 
     Raises:
-        HubUnreachableError: it does not.
+        HubUnreachableError: it takes longer than `seconds`.
     """
     try:
         return begun(work).result(timeout=min(seconds, MOST_SECONDS))
@@ -120,7 +120,7 @@ def within(seconds: float, address: object, work: Callable[[], _T]) -> _T:
 
 
 def begun(work: Callable[[], _T]) -> Future[_T]:
-    """What `work` will give, which runs in a thread that keeps no process alive."""
+    """The future result of `work`, which runs in a daemon thread."""
     future: Future[_T] = Future()
 
     def run() -> None:
@@ -137,7 +137,7 @@ def _offline(address: Address, required: Sequence[str], wanted: Sequence[str], o
     """What the cache holds, when the Hub must not be asked."""
     why = "local_files_only" if options.local_files_only else "HF_HUB_OFFLINE"
     if options.force_download:
-        raise HubError(f"{address}: force_download and {why} exclude each other; leave out one of them")
+        raise HubError(f"{address}: force_download and {why} cannot be combined; leave out one of them")
     if (at_hand := _at_hand(address, required, wanted, options)) is None:
         raise HubError(
             f"{address}: not in the cache {options.cache}, or damaged there, and {why} forbids to fetch it: load it "
@@ -234,8 +234,8 @@ def _fetched(address: Address, file: ListedFile, options: HubOptions, until: flo
         if file.fits(content):
             return content
     raise HubError(
-        f"{address.repo_id}: {file.name} came twice with other bytes than the Hub has by its hash; nothing of it "
-        "was kept: try again later, or over another connection"
+        f"{address.repo_id}: {file.name} was received twice with a wrong hash, so it was not kept: try again "
+        "later, or over another connection"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a repository holds at a commit, with sizes and hashes: the Hub's answer, checked once, here."""
+"""List the files of a repository at one commit, with sizes and hashes; the Hub's answer is checked here."""
 
 import hashlib
 from typing import Literal
@@ -28,8 +28,8 @@ class ListedFile(_Part):
     Attributes:
         name: its path in the repository.
         size: bytes.
-        blob_id: sha1 that git gives it, or a pointer to it.
-        lfs: sha256 of its content, where git has a pointer only.
+        blob_id: git's sha1 of the file, or of its LFS pointer.
+        lfs: sha256 of its content if git holds only a pointer.
     """
 
     name: str = Field(alias="rfilename")
@@ -38,7 +38,7 @@ class ListedFile(_Part):
     lfs: _Lfs | None = None
 
     def fits(self, content: bytes) -> bool:
-        """Whether the file has this `content`, by its hash."""
+        """Whether `content` has the file's hash."""
         if self.lfs is not None:
             return hashlib.sha256(content).hexdigest() == self.lfs.sha256
         header = b"blob %d\0" % len(content)  # as git names a file
@@ -66,10 +66,10 @@ def fetch_listing(
     kind: Literal["models", "datasets"] = "models",
     most: int = MOST_LISTING,
 ) -> Listing:
-    """What the repository holds at the revision of `address`: an answer of at most `most` bytes.
+    """Fetch the list of files at the revision of `address`; the answer may have at most `most` bytes.
 
     Raises:
-        HubError: the answer is none of a Hub's.
+        HubError: the answer is not valid.
         TimeoutError, HfHubHTTPError, httpx2.HTTPError: see `receive`.
     """
     revision = f"/revision/{quote(address.revision, safe='')}" if address.revision else ""

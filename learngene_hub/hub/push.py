@@ -1,7 +1,7 @@
-"""A folder's files into a repository, as one commit, or none if nothing has changed.
+"""Push a folder's files to a repository as one commit; no commit if nothing has changed.
 
-The card carries a mark with the hash of its own text. A card on the Hub whose text does not fit its mark was edited by
-a person there, and is not overwritten unawares.
+The card carries a mark with the hash of its own text. If a card on the Hub does not match its mark, somebody edited it
+there, and it is not overwritten by accident.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ _MARK = re.compile(r"<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f
 
 @dataclass(frozen=True)
 class Pushed:
-    """What became of a push.
+    """The result of a push.
 
     Attributes:
-        url: of the repository, or of the pull request.
-        commit: that holds the files now.
-        changed: paths that were new or different; none: there was nothing to do.
+        url: URL of the repository or of the pull request.
+        commit: commit that now holds the files.
+        changed: paths that were new or different; empty: nothing had changed.
     """
 
     url: str
@@ -43,13 +43,13 @@ class Pushed:
 
 @dataclass(frozen=True)
 class PushTerms:
-    """What a push may do.
+    """Options of a push.
 
     Attributes:
-        private: a repository that is made now is for its owner only.
-        create_pr: propose the commit instead of making it.
-        message: of the commit.
-        overwrite_card: also where the card was edited on the Hub.
+        private: if the repository is created now, make it private.
+        create_pr: open a pull request instead of committing.
+        message: commit message.
+        overwrite_card: replace the card even if it was edited on the Hub.
     """
 
     private: bool = False
@@ -59,16 +59,16 @@ class PushTerms:
 
 
 def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
-    """Put `files` into the repository at `address`, which is made if need be; what else it holds is left alone.
+    """Put `files` into the repository at `address`, created if it does not exist; its other files stay unchanged.
 
     Args:
         files: path in the repository -> content.
-        address: with the branch to push to, which is made if need be; None: main.
-        terms: what may be done.
+        address: repository and branch, created if it does not exist; revision None: main.
+        terms: options of the push.
         options: how the Hub is reached.
 
     Raises:
-        HubUnreachableError: the Hub does not answer, or is in trouble; the same push again does no harm.
+        HubUnreachableError: the Hub does not answer or has an error; repeating the push is safe.
         HubError: access is denied, or the card was edited on the Hub.
     """
     if options.is_offline:
@@ -106,8 +106,8 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOpti
     else:
         if terms.private and not listing.private:
             raise HubError(
-                f"{address}: is public already, so nothing was pushed; leave out --private, or make it private in its "
-                "settings first"
+                f"{address}: the repository is already public, so nothing was pushed; leave out --private, or first "
+                "make it private in its settings"
             )
         return listing
     if address.revision is not None:
@@ -133,7 +133,7 @@ def _check_card(address: Address, there: Listing, options: HubOptions) -> None:
     card = fetch(replace(address, revision=there.commit), [CARD_NAME], options=options).files[CARD_NAME]
     if marked(card).decode() != _plain(card):
         raise HubError(
-            f"{address}: its card was edited on the Hub, so nothing was pushed: take the edits over into your "
+            f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits into your "
             f"{CARD_NAME} from {options.site}/{address.repo_id}/blob/{address.revision or 'main'}/{CARD_NAME}, then "
             "replace it with --overwrite-card"
         )
@@ -156,7 +156,7 @@ def _commit(
         return Pushed(url, again(lambda: change.commit(message)), changed)
     except RevisionNotFoundError:
         raise HubError(
-            f"{address}: expected a branch to push to, found a tag or commit, which stays as it is"
+            f"{address}: expected a branch to push to, found a tag or commit, which cannot be changed"
         ) from None
 
 
@@ -211,5 +211,5 @@ class _Change:
         if now.commit == self.before.commit:
             return None
         if _changed(self.files, now):
-            raise HubError(f"{self.address}: changed on the Hub meanwhile; run the same command again")
+            raise HubError(f"{self.address}: changed on the Hub during the push; run the same command again")
         return now.commit

@@ -1,4 +1,4 @@
-"""Repositories found by their tags."""
+"""Find repositories by their tags."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ def find_models(tags: Sequence[str], *, author: str | None, search: str | None, 
     """Repositories with all `tags`, the most downloaded first, at most 200, each with its card's metadata.
 
     Raises:
-        HubUnreachableError: the Hub does not answer, or not in time.
-        HubError: offline, or the Hub refuses, or its answer is none of a Hub's.
+        HubUnreachableError: the Hub does not answer in time.
+        HubError: offline mode is on, the Hub refuses, or its answer is not valid.
     """
     if options.is_offline:
         raise HubError("the Hub cannot be searched: HF_HUB_OFFLINE forbids it")

@@ -1,1 +1,1 @@
-"""What a user does with a learngene: timm models that start from one."""
+"""Use learngenes: create timm models that start from a gene."""

@@ -20,18 +20,18 @@ from learngene_hub.genome.surgery import inherit as inherit_genome
 from learngene_hub.inheritance.freezing import freeze, unfreeze
 from learngene_hub.networks import IMAGE, Group, LearngeneNetwork, check_image_size, plan_structure, walkable
 
-_BY_THE_GENE = "the gene brings its network, its weights and what to normalise images with"
+_BY_THE_GENE = "the gene sets the network, its weights and the normalisation of images"
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
-    "features_only": "`forward_intermediates` gives maps",
-    "checkpoint_path": "the gene would be written over it; load it into the model that you get",
-    "freeze": "`freeze_gene` is",
+    "features_only": "use `forward_intermediates` to get feature maps",
+    "checkpoint_path": "the gene would overwrite it; load the checkpoint into the returned model",
+    "freeze": "use `freeze_gene`",
 }
 """Arguments of timm, and one that users may guess, that mean nothing here -> why."""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What one convolution inherited: output and input channels, of how many; `kind` says how it was born."""
+    """What one layer inherited: (inherited, all) output and input channels; `kind` says how it was initialised."""
 
     layer: str
     outputs: tuple[int, int]
@@ -41,16 +41,16 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class InheritanceReport:
-    """What a descendant has from its learngene; `print` shows it as a table.
+    """What a descendant inherited from its learngene; `print` shows it as a table.
 
     Attributes:
-        source: what the gene was called when it was loaded; `memory` if it was not.
-        sha256: of the gene's weights; empty for a gene that was never saved.
-        layers: one report a convolution, in forward order.
-        left_out: layers of the gene that a shallower network has no place for.
+        source: name by which the gene was loaded; `memory` if it was not loaded.
+        sha256: sha256 of the gene's weights; empty for a gene that was never saved.
+        layers: one report per layer, in forward order.
+        left_out: layers of the gene that do not exist in a shallower network.
         inherited: parameters that came from the gene.
         total: parameters of the descendant without its classifier.
-        revision: commit of the Hub that the gene came from; None: it is on this machine.
+        revision: commit of the Hub from which the gene came; None: it is on this machine.
     """
 
     source: str
@@ -63,7 +63,7 @@ class InheritanceReport:
 
     @property
     def share(self) -> float:
-        """Inherited parameters over all but the classifier's, in [0, 1]."""
+        """Inherited share of all parameters except the classifier's, in [0, 1]."""
         return self.inherited / self.total
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class InheritanceReport:
         origin = ", ".join(f"{name} {value[:12]}" for name, value in known.items() if value)
         lines = [
             f"learngene {self.source}" + f" ({origin})" * bool(origin),
-            f"{'layer':{width}}  outputs    inputs     born as",
+            f"{'layer':{width}}  outputs    inputs     starts as",
         ]
         for layer in self.layers:
             outputs, inputs = ("{:>4}/{:<4}".format(*pair) for pair in (layer.outputs, layer.inputs))
@@ -105,7 +105,7 @@ def from_learngene(
     freeze_gene: bool = False,
     **timm_kwargs: Any,  # noqa: ANN401
 ) -> LearngeneNetwork:
-    """A timm model that inherits a learngene, in train mode, ready to fine-tune.
+    """Create a timm model that inherits a learngene, in train mode, ready to fine-tune.
 
     It is on the CPU and in float32, unless `device` or `dtype` say otherwise. It expects images normalised as
     `model.pretrained_cfg` says; `model.inheritance` reports what it inherited.
@@ -113,37 +113,37 @@ def from_learngene(
     Args:
         source: a gene folder, the folder of a run, the name of a gene of this package (`list_learngenes`), a repository
             of the Hub as `[hf-hub:]owner/name[@revision]`, or a `Learngene`.
-        num_classes: outputs of the fresh classifier; 0: none, the model gives features.
+        num_classes: outputs of the new classifier; 0: no classifier, the model returns features.
         in_chans: channels of an image; RGB kernels are summed for 1.
-        width: factor on the channels of every layer, at which the network is at least as wide as the gene; None: as the
-            gene's own network.
+        width: factor on the channels of every layer; the network must be at least as wide as the gene; None: that of
+            the gene's own network.
         depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; 18, 10 or
             34 for `resnet18`; 6, 4, 9 or 12 for `vit_tiny_patch4_32`; None: as the gene's own network.
         image_size: side of your images in pixels, 28 to 224, for `model.pretrained_cfg`; None: that of the gene's
             images. The network takes images of any size.
         revision: branch, tag or commit of the Hub.
         cache_dir: where downloads are kept; None: the cache of huggingface_hub.
-        token: of a user of the Hub; None: the one that is logged in; False: none.
-        local_files_only: never ask the Hub.
+        token: token of a Hub user; None: that of the logged-in user; False: no token.
+        local_files_only: never contact the Hub.
         force_download: fetch again what is in the cache.
         endpoint: URL of the Hub; None: `HF_ENDPOINT`.
-        cross: weights from other channels into the gene at birth: `zero` or `random`.
+        cross: initial weights from other channels into the gene: `zero` or `random`.
         seed: random seed of the weights that are not inherited.
-        freeze_gene: train only what was not inherited, until `unfreeze`: an optimiser may move the rest, but it is put
-            back before it is next used or read.
+        freeze_gene: train only weights that were not inherited, until `unfreeze`: if an optimiser moves inherited
+            weights, they are reset before their next use.
         **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
 
     Raises:
         GeneFileError: the gene cannot be loaded.
-        HubError: it cannot be fetched.
-        InheritanceError: it does not fit; where the network is narrower than it, the least width is named. Or an
-            argument has no meaning here.
-        NetworkError: there is no such width, depth or image size; the allowed ones are named.
+        HubError: the gene cannot be fetched.
+        InheritanceError: the gene does not fit (if the network is too narrow, the smallest width is named), or an
+            argument is not allowed.
+        NetworkError: width, depth or image size is not allowed; the message names the allowed values.
     """
     _check_cross(cross)
     check_image_size(image_size)
     if fixed := _FIXED.keys() & timm_kwargs.keys():
-        raise InheritanceError(f"{min(fixed)}: not an argument here; {_FIXED[min(fixed)]}")
+        raise InheritanceError(f"{min(fixed)}: not allowed here; {_FIXED[min(fixed)]}")
     gene = _loaded(
         source,
         revision=revision,
@@ -165,28 +165,28 @@ def _loaded(source: str | Path | Learngene, **options: Any) -> Learngene:  # noq
     if not isinstance(source, Learngene):
         return Learngene.from_pretrained(source, **options)
     if given := [name for name, value in options.items() if value]:
-        raise InheritanceError(f"{given[0]}: no argument for a Learngene, which is loaded already")
+        raise InheritanceError(f"{given[0]}: not allowed with a Learngene, which is already loaded")
     return source
 
 
 def inherit(
     model: nn.Module, gene: Learngene | str | Path, *, cross: str = "zero", freeze_gene: bool = False
 ) -> InheritanceReport:
-    """Put `gene` into the leading channels of `model`, in place; with `cross="random"` no other weight is touched.
+    """Put `gene` into the leading channels of `model`, in place; with `cross="random"` no other weight changes.
 
     `model.pretrained_cfg` then has the normalisation of the gene's images, as after `from_learngene`.
 
     Args:
-        model: of a family known here: one of this package's networks, or one of timm's own such as `resnet34`.
-        gene: a `Learngene`, or what `from_learngene` takes.
+        model: one of this package's networks, or a supported network of timm such as `resnet34`.
+        gene: a `Learngene`, or any `source` that `from_learngene` accepts.
         cross: weights from other channels into the gene: `zero` or `random`.
-        freeze_gene: train only what was not inherited, until `unfreeze`, as in `from_learngene`. A gene that was frozen
-            before is released.
+        freeze_gene: train only weights that were not inherited, until `unfreeze`, as in `from_learngene`. A gene that
+            was frozen before is unfrozen.
 
     Raises:
         GeneFileError, HubError: the gene cannot be loaded or fetched.
-        InheritanceError: the gene does not fit; the model is as it was.
-        NetworkError: the model is none of the networks registered here.
+        InheritanceError: the gene does not fit; the model stays unchanged.
+        NetworkError: this package does not support the model.
     """
     _check_cross(cross)
     network = walkable(model)
@@ -197,7 +197,7 @@ def inherit(
         cfg = getattr(model, "pretrained_cfg", None) or {}
         name = cfg.get("architecture") or type(model).__name__
         gene_is = f"the gene is of {gene.config.network}, width {gene.config.width:g}"
-        raise InheritanceError(f"{error} ({gene_is}, the model is {name})") from None
+        raise InheritanceError(f"{error} ({gene_is}; the model is {name})") from None
     unfreeze(network)
     network.load_state_dict(state)
     return _record(network, gene, freeze_gene=freeze_gene)
@@ -220,16 +220,16 @@ def _record(
 def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Learngene:
     """Cut a learngene out of `model`: the leading channels of every layer.
 
-    Image size and normalisation are those of `model.pretrained_cfg`; set it first where others trained the model.
+    Image size and normalisation are those of `model.pretrained_cfg`; set it first if the model was trained elsewhere.
 
     Args:
-        model: one of the networks registered here, on any device.
+        model: one of the networks that this package supports, on any device.
         channels: group -> channels (see `model.channel_counts()`), or one fraction for all groups, in (0, 1].
 
     Raises:
         InheritanceError: a group has fewer channels, a fraction or number is out of range, or a gene cannot describe
-            the network, which is wider than 4 or reads images of more than 64 channels, for instance.
-        NetworkError: the model is none of the networks registered here, or was not made by timm.
+            the network, for instance if it is wider than 4 or its images have more than 64 channels.
+        NetworkError: this package does not support the model, or timm did not create it.
     """
     network = walkable(model)
     counts = network.channel_counts()
@@ -310,7 +310,7 @@ def _config_of(network: LearngeneNetwork, channels: dict[str, int]) -> GeneConfi
         cfg, name = network.pretrained_cfg, network.network_name
     except AttributeError:
         raise NetworkError(
-            f"expected a network made by timm.create_model, found a bare {type(network).__name__}"
+            f"expected a network created by timm.create_model, found a {type(network).__name__} created without it"
         ) from None
     depth, in_chans = network.depth, network.in_chans
     full = plan_structure(name, width=network.width, depth=depth).channels
@@ -331,4 +331,4 @@ def _config_of(network: LearngeneNetwork, channels: dict[str, int]) -> GeneConfi
             image_size=cfg["input_size"][-1],
         )
     except ValidationError as error:
-        raise InheritanceError(f"no gene can be kept of this network: {first_fault(error)}") from None
+        raise InheritanceError(f"a gene cannot describe this network: {first_fault(error)}") from None

@@ -1,4 +1,4 @@
-"""Inherited values that stay as they are while the rest of a network trains."""
+"""Freeze inherited weights while the rest of a network trains."""
 
 from functools import partial
 
@@ -13,10 +13,10 @@ from learngene_hub.networks import Axes, LearngeneNetwork, part, walkable
 
 
 def freeze(network: LearngeneNetwork, gene: Genome) -> None:
-    """Hold what `network` inherited as it is: kernels, and weights and biases of batch norms, not their statistics.
+    """Freeze the inherited kernels and batch-norm weights and biases of `network`, but not the running statistics.
 
-    The values are put back before every forward pass and before the state is read or loaded, whatever an optimiser
-    did to them. A state that is loaded brings its own, which are held from then on.
+    The values are reset before every forward pass and before the state is read or loaded, so that an optimiser cannot
+    change them. If a state is loaded, its values are frozen from then on.
     """
     if network.hold is None:
         network.hold = _Hold()
@@ -31,13 +31,13 @@ def freeze(network: LearngeneNetwork, gene: Genome) -> None:
 
 
 def unfreeze(model: nn.Module) -> None:
-    """Let all weights train again, in place, after `freeze_gene`; does nothing if none are held.
+    """Let all weights train again, in place, after `freeze_gene`; does nothing if none are frozen.
 
-    A copy of the model, such as the average of an EMA, must be unfrozen too. Make a new optimiser: one that gathered
-    momentum while the gene was held would move it at once.
+    A copy of the model, such as the average of an EMA, must be unfrozen too. Make a new optimiser: an old one has
+    momentum from the frozen phase and would move the gene at once.
 
     Raises:
-        NetworkError: the model is none of the networks registered here.
+        NetworkError: this package does not support the model.
     """
     network = walkable(model)
     if network.hold is not None:
@@ -102,5 +102,5 @@ def _held_tensor(module: nn.Module, name: str) -> Tensor:
             tensor: Tensor = getattr(owner, leaf)
             return tensor
     raise NetworkError(
-        f"{name}: expected a parameter whose values are held, found none; call `unfreeze` before you replace it"
+        f"{name}: expected a frozen parameter of this name, found none; call `unfreeze` before you replace it"
     )

@@ -1,4 +1,4 @@
-"""The networks learngenes are cut out of and put into; importing this package registers them with timm.
+"""The networks that learngenes are extracted from and inherited by; importing this package registers them with timm.
 
 The only package that imports timm. `build` makes a network by name, `walkable` accepts one a user made, and both
 return a `LearngeneNetwork`: a timm model whose `structure` lists its layers, their tensors and its channel groups.

@@ -1,4 +1,4 @@
-"""Networks by name, and the check that a network is one of ours."""
+"""Build networks by name, and check that a network is supported."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -20,7 +20,7 @@ def family(network: str) -> Family:
     """The family called `network`.
 
     Raises:
-        NetworkError: there is none of this name; the names there are are told.
+        NetworkError: there is no such family; the message lists all names.
     """
     if network not in FAMILIES:
         expected = f"expected one of {', '.join(FAMILIES)}{did_you_mean(network, FAMILIES)}"
@@ -50,12 +50,12 @@ def build(
         num_classes: outputs of the classifier; 0 for none.
         in_chans: channels of the image.
         width: factor on the number of channels, above 0.
-        depth: one that the family has; its default if None.
+        depth: a depth of the family; None: its default.
         channels: number of channels of every group, instead of `width`; a thin network that holds only a gene.
         **timm_kwargs: further arguments of `timm.create_model`, such as `drop_rate`.
 
     Raises:
-        NetworkError: `network` is unknown, or one of the numbers is out of range or none.
+        NetworkError: `network` is unknown, or a number is out of range or not a number.
     """
     chosen = family(network)
     _check_count("num_classes", num_classes, least=0)
@@ -82,7 +82,7 @@ def build(
 def plan_structure(
     network: str, *, width: float = 1.0, depth: int | None = None, channels: Mapping[str, int] | None = None
 ) -> Structure:
-    """The layers and channels that `build` would give a network, without a layer being built (ours).
+    """The layers and channels that `build` would give a network, without building it (ours).
 
     >>> plan_structure("lg_vgg11", width=0.125).shapes(in_chans=3)["stages.0.0.conv.weight"]
     (8, 3, 3, 3)
@@ -95,10 +95,10 @@ def plan_structure(
 
 
 def walkable(model: nn.Module) -> LearngeneNetwork:
-    """The same `model`, once it is known to have channel groups; one of timm's own class is given its `structure`.
+    """Check that `model` is supported, and return it; a model of timm's own class gets a `structure` attribute.
 
     Raises:
-        NetworkError: it is of none of the families in `learngene_hub.families.FAMILIES`.
+        NetworkError: the model belongs to no family in `learngene_hub.families.FAMILIES`.
     """
     if isinstance(model, LearngeneNetwork) or is_described(model):
         return cast("LearngeneNetwork", model)
@@ -114,7 +114,7 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
         if isinstance(inner, LearngeneNetwork) or _families_of(inner):
             raise NetworkError(f"expected the network itself, found it inside {kind}; give its `.{name}`")
     raise NetworkError(
-        f"A learngene goes only into networks whose channel groups are known: {', '.join(FAMILIES)}. "
+        f"Learngenes work only with networks of these families: {', '.join(FAMILIES)}. "
         f"Found {kind}{': ' * bool(faults)}{'; '.join(faults)}. Create one of these with timm.create_model or "
         "learngene_hub.networks.build."
     )

@@ -1,4 +1,4 @@
-"""The base of the networks a learngene is cut out of and put into, and what makes one for timm."""
+"""Base class of all networks that learngenes work with, and the function that creates them for timm."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -20,7 +20,7 @@ UNPUBLISHED_CFG: dict[str, Any] = {"num_classes": 1000, "mean": (0.5, 0.5, 0.5),
 
 
 class LearngeneNetwork(nn.Module):
-    """A timm model that knows its structure, what it inherited, and which inherited values are held.
+    """A timm model that knows its structure, what it inherited, and which inherited weights are frozen.
 
     A network of timm's own class is given the same attributes by `timm_class.described`, and is one to type checkers.
 
@@ -29,9 +29,9 @@ class LearngeneNetwork(nn.Module):
         structure: its layers and channel groups.
         num_classes: outputs of the classifier; 0: none.
         in_chans: channels of an image.
-        reads_layers: whether its head reads every layer, not the last alone.
-        inheritance: what it has from a learngene, an `InheritanceReport`; None for a network from scratch.
-        hold: what keeps inherited values as they are; None where nothing was ever frozen.
+        reads_layers: whether its head reads all layers, not only the last.
+        inheritance: `InheritanceReport` of the inherited learngene; None for a network from scratch.
+        hold: keeps frozen weights unchanged; None if nothing was ever frozen.
     """
 
     __jit_unused_properties__: ClassVar[list[str]] = ["network_name"]  # read by TorchScript
@@ -166,7 +166,7 @@ class StagedNetwork(LearngeneNetwork):
         """
         wanted = _stages_of(len(self.stages), indices, self.architecture)
         if output_fmt != "NCHW":
-            raise NetworkError(f"{self.architecture} has maps of the format NCHW, not {output_fmt}.")
+            raise NetworkError(f"{self.architecture}: expected output_fmt='NCHW', found {output_fmt!r}.")
         maps = []
         for stage in list(self.stages)[: max(wanted) + 1 if stop_early else None]:
             x = stage(x)
@@ -212,7 +212,7 @@ class StagedNetwork(LearngeneNetwork):
         """
         if enable:
             raise NetworkError(
-                f"{self.architecture} has no gradient checkpointing: it would update every batch norm twice a step. "
+                f"{self.architecture} has no gradient checkpointing: it would update every batch norm twice per step. "
                 "Use a smaller batch instead."
             )
 

@@ -1,4 +1,4 @@
-"""What a network consists of, decided before a layer is built: its layers, their tensors, and its channel groups.
+"""The structure of a network, known before it is built: its layers, their tensors, and its channel groups.
 
 A family of networks says here all that surgery needs to know of it; see `learngene_hub.families` for the registry.
 """
@@ -51,12 +51,12 @@ class MakeLayer(Protocol):
 
 @dataclass(frozen=True)
 class Birth:
-    """How a layer is born that the gene, of a shallower network, lacks.
+    """How a layer is initialised that the gene, of a shallower network, lacks.
 
     Attributes:
-        name: in reports.
-        make: what makes it; None: it stays as initialised.
-        passes_on: whether it carries on what it reads, channel by channel.
+        name: name in reports.
+        make: function that sets its weights; None: they stay as initialised.
+        passes_on: whether the layer passes its input on, channel by channel.
     """
 
     name: str
@@ -77,9 +77,9 @@ class Layer:
     Attributes:
         name: of the module that holds the kernel, such as `stages.0.0.conv`.
         tensors: of it, in the network's order.
-        reads: group of its inputs.
-        writes: group of its outputs.
-        if_absent: how it is born where the gene lacks it.
+        reads: channel group of its inputs.
+        writes: channel group of its outputs.
+        if_absent: how it is initialised if the gene lacks it.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Structure:
     """One network of a family.
 
     Attributes:
-        depth: as its family counts it.
+        depth: depth as its family counts it.
         width: factor on the number of channels, 1.0 is the published network.
         layers: in forward order.
         groups: name -> channels, of every group but `IMAGE` and `CLASSES`, in forward order.
@@ -236,10 +236,10 @@ def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:
 
 
 def check_image_size(image_size: int | None) -> None:
-    """Do nothing, unless `image_size`, in pixels, is out of range; None, the choice of whoever asks, is not.
+    """Raise an error if `image_size`, in pixels, is out of range; None is allowed.
 
     Raises:
-        NetworkError: it is.
+        NetworkError: `image_size` is out of range.
     """
     least, most = IMAGE_SIZES
     if image_size is not None and not least <= image_size <= most:

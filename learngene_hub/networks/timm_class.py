@@ -1,4 +1,4 @@
-"""Networks of timm's own classes: what a model tells of its structure, and models of sizes that timm cannot build.
+"""Networks of timm's own classes: read the structure of a model, and build models in sizes that timm cannot build.
 
 At width 1 a network is what `timm.create_model` makes. At other widths, and where it holds only a gene, it is an object
 of the same class whose tensors are made anew in the sizes that its structure says, and initialised as timm does. timm's

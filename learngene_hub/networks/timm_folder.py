@@ -58,7 +58,7 @@ class _Pictures(BaseModel):
     def _agree(self) -> Self:
         channels, height, width = self.input_size
         if height != width or not channels == len(self.mean) == len(self.std):
-            raise ValueError("expected a square of as many channels as mean and std have")
+            raise ValueError("input_size: expected square images with as many channels as mean and std have values")
         return self
 
 
@@ -85,7 +85,7 @@ class _Config(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.num_classes != self.model_args.num_classes:
-            raise ValueError("expected the same num_classes twice")
+            raise ValueError("num_classes: expected the same number in config and model_args")
         return self
 
 
@@ -100,7 +100,7 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
         class_names: of the outputs, in order.
 
     Raises:
-        NetworkError: the network is of no family here, has another number of outputs, or weights of another kind.
+        NetworkError: the network is not supported, the number of outputs is wrong, or weights are not float32.
         StorageError: no space, or no permission.
     """
     _check_savable(walkable(network), class_names)
@@ -118,13 +118,13 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
 def _check_savable(network: LearngeneNetwork, class_names: Sequence[str]) -> None:
     if not 1 <= network.num_classes == len(class_names):
         raise NetworkError(
-            f"expected one class or more, and a name for each, found {network.num_classes} and {len(class_names)} names"
+            f"expected 1 class or more and a name for each, found {network.num_classes} and {len(class_names)} names"
         )
     if odd := {weight.dtype for weight in network.parameters()} - {torch.float32}:
         raise NetworkError(f"expected a network in float32, found {odd.pop()}; call `.float()` first")
     if not all(tensor.is_contiguous() for tensor in network.state_dict().values()):
         raise NetworkError(
-            "expected a network of contiguous tensors, found others; call `.to(memory_format=torch.contiguous_format)`"
+            "expected only contiguous tensors, found others; call `.to(memory_format=torch.contiguous_format)`"
         )
 
 
@@ -132,7 +132,7 @@ def load_timm_folder(folder: Path) -> LearngeneNetwork:
     """The network in `folder`, in eval mode, on the CPU; every weight must fit.
 
     Raises:
-        NetworkError: a file is missing or damaged, or the network is none of the families here.
+        NetworkError: a file is missing or damaged, or this package does not support the network.
     """
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if not (folder / name).is_file():

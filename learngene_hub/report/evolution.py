@@ -1,4 +1,4 @@
-"""`evolution.html`: an evolution as one file that needs nothing else, with a tree of descent that can be followed."""
+"""`evolution.html`: an evolution as one self-contained page, with an interactive family tree."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ _SCRIPT = "evolution.js"
 
 
 def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
-    """The page of an evolution as HTML; it loads nothing, and runs the one script that is in it.
+    """The page of an evolution as HTML; it loads nothing, and its only script is included.
 
     Args:
-        rows: of `metrics.jsonl`, one a generation, at least one.
+        rows: rows of `metrics.jsonl`, one per generation, at least one.
         title: name of the evolution.
         chosen: id of the individual whose learngene is the result so far.
 
@@ -92,11 +92,11 @@ def _sentences(rows: Sequence[Record], chosen: int) -> list[str]:
         cost = "cost is not known"
         if ancestor["images"] is not None:
             cost = f"{numbers.count(ancestor['images'])} training images are not counted here"
-        first = f" Its line began from the gene {ancestor['name']}, whose {cost}."
+        first = f" The evolution started from the gene {ancestor['name']}, whose {cost}."
     more = f" and {numbers.count(len(line) - 12)} more" if len(line) > 12 else ""
     return [
-        f"The result is the learngene of individual {record['id']}, born in generation {row['generation'] + 1}, with a "
-        f"fitness of {numbers.percent(record['fitness'])} %.",
+        f"The result is the learngene of individual {record['id']}, created in generation {row['generation'] + 1}, "
+        f"with a fitness of {numbers.percent(record['fitness'])} %.",
         (f"Its ancestors, youngest first: {', '.join(map(str, line[:12]))}{more}." if line else "It has no ancestors.")
         + first,
     ]
@@ -110,10 +110,10 @@ def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
     seconds = max(rows[-1]["seconds"], 0.001)  # what is rounded to
     speed = f"{numbers.count(rows[-1]['images'] / seconds)} images per second; {rows[-1]['engine']['place']}"
     if retried := sum(row["engine"]["retried"] for row in rows):
-        speed += f"; work of lost workers done again {numbers.count(retried)} times"
+        speed += f"; work of lost workers repeated {numbers.count(retried)} times"
     return [
         (f"{numbers.percent(_find(rows, chosen)[0]['fitness'])} %", "fitness of the learngene"),
         (numbers.count(len(individuals)), fate + (f", {numbers.count(failed)} failed" if failed else "")),
-        (numbers.count(rows[-1]["images"]), "training images, those of critics included"),
+        (numbers.count(rows[-1]["images"]), "training images, including those of critics"),
         (f"{numbers.seconds(seconds)} s", speed),
     ]

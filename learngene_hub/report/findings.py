@@ -1,4 +1,4 @@
-"""What can be read off results without any new number: who is first, who beats whom, which descendants form a sweep."""
+"""Findings that need no new numbers: ranking, which start beats which, and which descendants form a sweep."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who descends from whom, by the rows of `metrics.jsonl`, and where each lies in the tree: a row a generation."""
+"""Lineage from the rows of `metrics.jsonl`, and the layout of its tree: one row per generation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`report.html`: one file that needs nothing else, on a phone and on a wide screen."""
+"""`report.html`: one self-contained page, for phones and wide screens."""
 
 from base64 import b64encode
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Pa
 
     Args:
         results: what the page is about.
-        folder: it is made if need be.
+        folder: created if it does not exist.
         samples: PNG with images of the tasks; None: the page goes without.
 
     Returns:
@@ -52,7 +52,7 @@ def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Pa
 
 
 def render_report(results: Results, *, samples: bytes | None) -> str:
-    """The page as HTML; it loads nothing, from the network or elsewhere.
+    """The page as HTML; it loads no other files.
 
     Args:
         results: what the page is about.

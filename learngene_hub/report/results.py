@@ -1,4 +1,4 @@
-"""What an evaluation found: `results.json`, as nouns.
+"""Results of an evaluation: `results.json` as Python classes.
 
 Accuracies are top-1, in [0, 1]. A *measure* is what is read off one trained network: its accuracy after so many
 steps ("60"), or that of a nearest-prototype classifier on its features before any training ("prototype").
@@ -37,13 +37,13 @@ class Summary(_Part):
 
 
 class Measure(Summary):
-    """Accuracies, one a task, in the same order for all starts."""
+    """Accuracies, one per task, in the same order for all starts."""
 
     accuracies: tuple[Annotated[float, Field(ge=0, le=1)], ...]
 
 
 class Cost(_Part):
-    """What making a start took: training images, floating-point operations and seconds on a device; 0 for scratch."""
+    """Cost of making a start: training images, floating-point operations and seconds on a device; 0 for scratch."""
 
     images: int = Field(0, ge=0)
     flops: float = Field(0.0, ge=0)
@@ -52,7 +52,7 @@ class Cost(_Part):
 
 
 class StartResult(_Part):
-    """What one start is worth in one descendant.
+    """Results of one start in one descendant.
 
     Attributes:
         start: its name: `scratch`, `learngene` (`learngene:NAME` if there are several), `narrow`...
@@ -60,8 +60,8 @@ class StartResult(_Part):
         lr: learning rate, the best of `tuning`.
         tuning: learning rate -> accuracy on tasks of held-out classes, of the rates tried; empty where one was given.
         inherited: share of the descendant's parameters that come from the start, classifier not counted, in [0, 1].
-        cost: of making the start.
-        measures: name of the measure -> accuracies on the classes that judge.
+        cost: cost of making the start.
+        measures: name of the measure -> accuracies on the test classes.
         gain: name of the measure -> difference to scratch, paired by task; empty for scratch.
         lead: name of the measure -> difference of the first learngene to this start; empty for that learngene.
     """
@@ -110,16 +110,16 @@ class Results(_Part):
 
     Attributes:
         protocol: name, version and all constants of the protocol.
-        data: name of the data set the classes that judge come from.
+        data: name of the data set of the test classes.
         classes: names of these classes.
-        steps: steps of every measure that has some, in rising order; "prototype" has none.
+        steps: training steps of the measures, in rising order; "prototype" has none.
         headline: the measure that tables and bars show.
-        seeds: of the tasks and of everything random in the descendants.
-        tasks: tasks in all, those of all seeds together.
+        seeds: random seeds of the tasks and of the descendants.
+        tasks: total number of tasks over all seeds.
         environment: versions, device, threads, precision and, of a CPU, the processor, of the worker that was asked
             last: one of a cluster, or of several runs that share a folder, speaks for the others.
         genes: the genes; `genes[0].start` is the first learngene, whose lead is given.
-        recipe: of the first gene, verbatim.
+        recipe: recipe of the first gene, verbatim.
     """
 
     schema_version: int = RESULTS_VERSION

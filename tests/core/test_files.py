@@ -103,7 +103,9 @@ def test_a_folder_that_only_looks_like_a_snapshot_may_not_link_out(tmp_path):
 def test_a_disk_that_is_full_or_read_only_is_told_and_the_old_file_stays(tmp_path, monkeypatch, number):
     write_text(tmp_path / "file", "old")
     monkeypatch.setattr(os, "replace", failing(number))
-    with pytest.raises(StorageError, match=rf"/file: cannot be written \({os.strerror(number)}.*\).*as it was"):
+    with pytest.raises(
+        StorageError, match=rf"/file: cannot be written \({os.strerror(number)}.*\).*existing files are unchanged"
+    ):
         write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -151,7 +153,7 @@ def test_a_new_folder_never_takes_the_place_of_a_full_one(tmp_path):
             out.mkdir()
             (out / "of somebody else").touch()
 
-    with pytest.raises(RunError, match="out: something came there meanwhile"):
+    with pytest.raises(RunError, match="out: another file or folder appeared there"):
         make()
     assert [path.name for path in out.iterdir()] == ["of somebody else"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -214,7 +216,7 @@ def test_what_no_folder_can_take_the_place_of_is_refused(tmp_path, monkeypatch, 
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "mount")
-    with pytest.raises(RunError, match="expected a folder that can be made"):
+    with pytest.raises(RunError, match="expected a folder that can be created"):
         refuse_unmakeable(out)
     refuse_unmakeable(tmp_path / "empty")
     refuse_unmakeable(tmp_path / "new")
@@ -243,7 +245,7 @@ def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
             folder.mkdir()
 
     monkeypatch.setattr(os, "replace", failing_once)
-    with pytest.raises(StorageError, match="what was there is as it was"):
+    with pytest.raises(StorageError, match="existing files are unchanged"):
         write()
     assert (out / "mine").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -279,6 +281,6 @@ def test_a_key_that_stands_twice_is_found_in_one_look_at_each(monkeypatch):
         __hash__ = str.__hash__
 
     pairs = [(Name(number), None) for number in range(500)]
-    with pytest.raises(ValueError, match="the key '0' twice"):
+    with pytest.raises(ValueError, match="the key '0' occurs twice"):
         _without_repetition([*pairs, (Name("0"), None)])
     assert Name.compared < 5_000

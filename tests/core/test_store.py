@@ -42,7 +42,10 @@ def test_a_file_of_lines_that_is_a_link_elsewhere_is_neither_read_nor_written(tm
     content = outside.read_bytes()
     if not is_there:
         outside.unlink()
-    with pytest.raises(RunError, match=r"scratch-\w+\.jsonl: a link out of .*run; remove it, or put the file itself"):
+    with pytest.raises(
+        RunError,
+        match=r"scratch-\w+\.jsonl: a link to a place outside .*run; remove it, or replace it with the file itself",
+    ):
         call(lines(tmp_path / "run"))
     assert outside.read_bytes() == content if is_there else not outside.exists()
 
@@ -52,7 +55,7 @@ def test_nothing_is_written_into_a_folder_of_lines_that_is_a_link_elsewhere(tmp_
     path.parent.rmdir()
     (tmp_path / "outside").mkdir()
     path.parent.symlink_to(tmp_path / "outside")
-    with pytest.raises(RunError, match="a link out of"):
+    with pytest.raises(RunError, match="a link to a place outside"):
         lines(tmp_path / "run").append({"fitness": 0.9})
     assert not list((tmp_path / "outside").iterdir())
 
@@ -82,7 +85,7 @@ def test_a_kept_value_behind_a_link_elsewhere_is_made_again(tmp_path, name, is_t
     place.symlink_to(outside if is_there else tmp_path / "nothing")
     assert store.peek(KEY) is None
     assert store.get(KEY, lambda: "second") == "second"
-    assert "made again" in store.reporter.warnings[0]
+    assert "created again" in store.reporter.warnings[0]
     assert len(store.reporter.warnings) == 1
     assert store.peek(KEY) == "second"
     assert not store.path(KEY).is_symlink()

@@ -99,7 +99,7 @@ def test_a_damaged_entry_is_told_and_made_anew(folder, tmp_path, name, damage):
     file.write_bytes(damage(whole))
     listener = Listener()
     assert levels(load_classes(local(folder), ["ant"], reporter=listener)) == levels(first)
-    assert listener.warnings == [f"decoded images: made again, since {file.parent} is damaged or was edited"]
+    assert listener.warnings == [f"decoded images: created again, since {file.parent} is damaged or was edited"]
     assert file.read_bytes() == whole
 
 
@@ -165,7 +165,7 @@ def test_a_disk_that_fills_up_while_images_are_kept_costs_a_warning(folder, tmp_
     assert len(load_classes(local(folder), ["bee"], reporter=listener)) == 2
     (warning,) = listener.warnings
     assert re.search(
-        r"decoded images: not kept: .*cannot be written \(No space left on device, \d+\.\d MB are", warning
+        r"decoded images: cannot be saved: .*cannot be written \(No space left on device, \d+\.\d MB are", warning
     )
     assert not list((tmp_path / "cache").rglob("*.tmp"))
 

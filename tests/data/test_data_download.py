@@ -74,7 +74,7 @@ def test_its_size_is_said_first_and_once(shared, caplog):
     assert levels(load_classes(source, ["bee"])) == [(2, "bee")]  # no longer decoded, but there
     (said,) = caplog.messages
     assert said.startswith("fetching 0.00")
-    assert said.endswith(" MB: the data set owner/pets of the Hugging Face Hub")
+    assert said.endswith(" MB: data set owner/pets from the Hugging Face Hub")
 
 
 def test_one_that_is_too_large_is_not_fetched(hub, shared, monkeypatch):
@@ -157,7 +157,9 @@ def test_a_listing_of_another_commit_than_was_asked_for_is_refused(answers):
 def test_a_file_that_is_not_listed_is_not_fetched(hub, answers):
     commit = hub.commits(REPO, kind="datasets")[0]
     answers("GET", r"/api/datasets/owner/pets(/revision/.*)?", listed(rfilename="other.parquet") | {"sha": commit})
-    with pytest.raises(DataError, match=r"expected a size for each of its files, found none for .*train\.parquet"):
+    with pytest.raises(
+        DataError, match=r"expected the Hub to list a size for every file, found none for .*train\.parquet"
+    ):
         load()
 
 
@@ -253,7 +255,7 @@ def test_a_file_without_end_is_read_no_further_than_the_hub_lists(hub, shared, a
     commit = hub.commits(REPO, kind="datasets")[0]
     headers = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{"0" * 64}"', "Location": address}
     answers("GET", RESOLVE + PARQUET, b"", status=302, headers=headers)
-    with pytest.raises(HubError, match=r"^owner/pets: more came than the 0\.00\d MB that the Hub lists"):
+    with pytest.raises(HubError, match=r"^owner/pets: received more than the 0\.00\d MB that the Hub lists"):
         load()
     assert sum(sent) < 50e6  # of 100 MB; what the system had taken is not read
 
@@ -273,7 +275,7 @@ def test_an_answer_that_is_cut_and_begun_anew_is_read_twice_at_most(
     if cuts == 1:
         assert len(load()) == 2
     else:
-        with pytest.raises(HubError, match=r"^owner/pets: more came than the 0\.00\d MB that the Hub lists"):
+        with pytest.raises(HubError, match=r"^owner/pets: received more than the 0\.00\d MB that the Hub lists"):
             load()
     assert len(heads) <= 3
 
@@ -282,7 +284,7 @@ def test_an_answer_that_is_cut_and_begun_anew_is_read_twice_at_most(
 def test_neither_is_one_that_is_longer_than_the_hub_lists(hub, shared, answers):
     commit = hub.commits(REPO, kind="datasets")[0]
     answers("GET", r"/api/datasets/owner/pets(/revision/.*)?", listed() | {"sha": commit})
-    with pytest.raises(HubError, match=r"^owner/pets: (more came|data/train.parquet has another size) than the "):
+    with pytest.raises(HubError, match=r"^owner/pets: (received more than the |data/train.parquet differs in size)"):
         load()
 
 

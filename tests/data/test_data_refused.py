@@ -40,7 +40,7 @@ def test_a_folder_of_files_that_are_no_images_is_refused(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat/IMG_1.HEIC").write_bytes(b"?")
     with pytest.raises(
-        DataError, match=r"only files that are none by their names, such as cat.IMG_1\.HEIC; save them as"
+        DataError, match=r"only files whose names are not those of images, such as cat.IMG_1\.HEIC; save images as"
     ):
         available_classes(local(tmp_path))
 
@@ -136,7 +136,7 @@ def test_an_impossible_source_is_refused(options, message):
 
 def test_without_the_library_datasets_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r'datasets is needed and not installed: pip install "learngene-hub\[evolve\]"'):
+    with pytest.raises(DataError, match=r'datasets is not installed: pip install "learngene-hub\[evolve\]"'):
         available_classes(local(folder))
 
 
@@ -179,5 +179,5 @@ def test_a_link_to_a_table_elsewhere_is_refused(tmp_path):
     write_parquet(tmp_path / "elsewhere.parquet", [(1, "ant")])
     (tmp_path / "data").mkdir()
     (tmp_path / "data/a.parquet").symlink_to(tmp_path / "elsewhere.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet is a link out of the folder"):
+    with pytest.raises(DataError, match=r"a\.parquet is a link to a place outside the folder"):
         available_classes(local(tmp_path / "data"))

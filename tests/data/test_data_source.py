@@ -109,7 +109,7 @@ def test_class_folders_that_are_links_are_told(tmp_path):
     (tmp_path / "elsewhere/cat").mkdir(parents=True)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/cat").symlink_to(tmp_path / "elsewhere/cat")
-    with pytest.raises(DataError, match="folders that are links are not followed"):
+    with pytest.raises(DataError, match="links to folders are not followed"):
         available_classes(local(tmp_path / "photos"))
 
 
@@ -124,7 +124,7 @@ def test_odd_metadata_beside_images_is_refused(tmp_path):
 
 def test_images_without_class_folders_are_refused(tmp_path):
     (tmp_path / "0.png").write_bytes(png(0))
-    with pytest.raises(DataError, match="found files outside of any; put them into folders of their classes"):
+    with pytest.raises(DataError, match="found images outside of class folders; move them into class folders"):
         available_classes(local(tmp_path))
 
 

@@ -50,9 +50,9 @@ def test_draws_avoid_the_named_classes():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ((("a", "b"), ("b",), ()), "base and held-out classes overlap, and must not: 'b'"),
-        ((("a",), (), ("a",)), "base and novel classes overlap, and must not: 'a'"),
-        ((("a",), ("b", "c"), ("c",)), "held-out and novel classes overlap, and must not: 'c'"),
+        ((("a", "b"), ("b",), ()), "base and held-out classes must not overlap, but both contain 'b'"),
+        ((("a",), (), ("a",)), "base and novel classes must not overlap, but both contain 'a'"),
+        ((("a",), ("b", "c"), ("c",)), "held-out and novel classes must not overlap, but both contain 'c'"),
         (((), ("b",), ("c",)), "at least 1 base class"),
         ((("a", "a"), (), ()), "The base part of a class split names a class more than once: 'a'"),
     ],
@@ -68,14 +68,12 @@ def test_unknown_classes_are_named():
 
 
 def test_named_overlap_is_refused_when_splitting():
-    with pytest.raises(DataError, match="overlap, and must not: 'class 2'"):
+    with pytest.raises(DataError, match="must not overlap, but both contain 'class 2'"):
         split_classes(TEN, base=["class 2"], held_out=["class 2"], novel=1, seed=0)
 
 
 def test_more_classes_than_there_are_is_refused_with_numbers():
-    with pytest.raises(
-        DataError, match=r"Cannot draw 6 \+ 4 classes of the 9 that the data set has, beside 1 that are named"
-    ):
+    with pytest.raises(DataError, match=r"Cannot draw 6 \+ 4 classes: the data set has 9 besides the 1 that are named"):
         split_classes(TEN, base=6, held_out=4, novel=["class 0"], seed=0)
 
 

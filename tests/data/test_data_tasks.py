@@ -82,7 +82,7 @@ def test_draws_differ_between_addresses():
 
 
 def test_too_few_classes_are_refused_with_numbers():
-    with pytest.raises(DataError, match="A 4-way task needs 4 classes, and 3 have images"):
+    with pytest.raises(DataError, match="A 4-way task needs 4 classes, but only 3 have images"):
         sample_task(LABELS, n_way=4, n_shot=1, n_query=1, generator=generator(0))
 
 

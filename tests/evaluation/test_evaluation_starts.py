@@ -146,7 +146,7 @@ def test_a_cache_that_cannot_be_made_costs_a_warning_and_no_result(short_run, tm
     again = evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
     assert start(again, "narrow").measures == start(whole, "narrow").measures
     (told,) = (one for one in listener.warnings if one.startswith("narrow"))
-    assert re.search("narrow: not kept: .*cannot be written.*Set LEARNGENE_CACHE to another folder", told)
+    assert re.search("narrow: cannot be saved: .*cannot be written.*Set LEARNGENE_CACHE to another folder", told)
     with pytest.raises(StorageError, match="cache/pretrained: cannot be written"):
         evaluate(short_run, protocol=ONE, baselines=["gtl-no-mutation"], seeds=(0,))
 
@@ -162,7 +162,7 @@ def test_a_damaged_pretrained_network_is_told_and_trained_again(short_run, cache
         listener = Listener()
         again = evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=listener)
         assert start(again, "narrow").measures == start(whole, "narrow").measures
-        assert f"narrow: made again, since {file.parent} is damaged or was edited" in listener.warnings
+        assert f"narrow: created again, since {file.parent} is damaged or was edited" in listener.warnings
         assert kept(cache) == before
 
 

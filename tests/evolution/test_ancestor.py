@@ -179,7 +179,7 @@ def test_the_gene_its_card_and_its_page_tell_of_both(begun_run, tiny_run):
     assert str(tiny_run.parent) not in (begun_run / "gene/config.json").read_text() + card
     page = (begun_run / "evolution.html").read_text()
     images = f"{first.origin.cost.images:,}"
-    assert f"began from the gene tiny, whose {images} training images are not counted" in page.replace("\u2009", ",")
+    assert f"started from the gene tiny, whose {images} training images are not counted" in page.replace("\u2009", ",")
 
 
 def test_the_recipe_beside_the_gene_tells_no_path(tiny_file, tiny_run, tmp_path):

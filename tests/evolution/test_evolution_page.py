@@ -90,7 +90,7 @@ def test_every_child_is_joined_to_its_parents_and_rows_go_down():
 @pytest.mark.drawn
 def test_the_page_says_what_came_out_what_it_cost_and_that_fitness_is_no_worth():
     page = Page(show())
-    assert "individual 7, born in generation 3, with a fitness of 75.0 %" in page.text
+    assert "individual 7, created in generation 3, with a fitness of 75.0 %" in page.text
     assert "Its ancestors, youngest first: 4, 0." in page.text
     assert "this is no fair measure of the result" in page.text
     (picture,) = pictures(page)
@@ -113,7 +113,7 @@ def test_keys_and_columns_are_those_of_what_there_is():
 def test_rows_say_where_it_was_and_what_was_lost():
     assert "400 images per second; CPU Fitness" in Page(show()).text
     rows = [row | {"engine": {"place": "2 x cpu", "retried": 1}} for row in FAMILY]
-    assert "400 images per second; 2 x cpu; work of lost workers done again 3 times" in Page(show(rows)).text
+    assert "400 images per second; 2 x cpu; work of lost workers repeated 3 times" in Page(show(rows)).text
 
 
 def test_a_line_that_passes_a_generation_passes_between_its_individuals():

@@ -203,15 +203,15 @@ def test_an_edited_fitness_and_an_ancestor_behind_a_link_elsewhere_are_made_agai
     lead_out(stopped, "*/gene.safetensors")
     heard = Listener()
     evolve(recipe(), out=stopped, resume=True, reporter=heard)
-    assert any("1 line is damaged or edited: measured again" in one for one in heard.warnings)
-    assert any(one.startswith("the ancestor of the search: made again, since") for one in heard.warnings)
+    assert any("1 line is damaged or edited; these results are measured again" in one for one in heard.warnings)
+    assert any(one.startswith("the ancestor of the search: created again, since") for one in heard.warnings)
     assert untimed(first_row(stopped)) == untimed(first_row(run))
 
 
 def test_kept_fitness_that_is_a_link_elsewhere_is_refused_and_nothing_written_there(recipe, stopped):
     elsewhere = lead_out(stopped, "shape-*.jsonl")
     elsewhere.unlink()
-    with pytest.raises(RunError, match=r"shape-\w+\.jsonl: a link out of"):
+    with pytest.raises(RunError, match=r"shape-\w+\.jsonl: a link to a place outside"):
         evolve(recipe(), out=stopped, resume=True)
     assert not elsewhere.exists()
 

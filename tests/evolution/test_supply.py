@@ -75,7 +75,7 @@ def test_a_folder_of_the_user_stays_when_nothing_was_written_there(recipe, tmp_p
 def test_a_dry_run_refuses_classes_that_are_not_there(recipe):
     result = learngene("evolve", recipe(7), "data.classes.base=9", "--dry-run")
     assert result.exit_code == 1
-    assert "Cannot draw 9 + 2 + 1 classes of the 6 that the data set has" in result.stderr
+    assert "Cannot draw 9 + 2 + 1 classes: the data set has 6" in result.stderr
 
 
 def test_another_data_set_than_the_presets_is_told(recipe, tmp_path):

@@ -124,8 +124,8 @@ def test_the_card_tells_how_to_use_the_network(tuned):
     assert card.index("import learngene_hub") < card.index("import timm")
     assert LOCAL in card  # what a push replaces
     assert "\nlearngene predict . photo.jpg\n" in card
-    assert "The test images chose nothing" in card
-    assert "The network that was kept was trained once more, on these images too." in card
+    assert "Nothing was chosen on the test images" in card
+    assert "The kept network was then trained again, with these images too." in card
     assert f"{tuned.record['scratch']['test_accuracy']:.1%}" in card
 
 
@@ -168,7 +168,7 @@ def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, setti
     photos, listener = write_photos(tmp_path / "photos", 20), Listener()
     tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
     assert (tuned.record["learngene"]["val_accuracy"] < 0.6) == bool(warned)  # 12 images: 1/3 and two of 0.136
-    assert sum("as far as 12 validation images can tell, no better" in one for one in listener.warnings) == warned
+    assert sum("on 12 validation images not clearly better than" in one for one in listener.warnings) == warned
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tiny_run, photos, tmp_path):
@@ -193,8 +193,10 @@ def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp
     finetune(tiny_run, photos, out=tmp_path / "out", settings=settings, reporter=listener)
     bars = [bar for bar in listener.bars if bar["unit"] == "epochs"]
     titles = [bar["title"] for bar in bars]
-    assert titles[:3] == [f"training learngene at {rate} ({number} of 3)" for number, rate in enumerate(RATES, start=1)]
-    assert re.fullmatch(r"training learngene on all images at 0\.\d+", titles[3])
+    assert titles[:3] == [
+        f"training learngene at learning rate {rate} ({number} of 3)" for number, rate in enumerate(RATES, start=1)
+    ]
+    assert re.fullmatch(r"training learngene on all images at learning rate 0\.\d+", titles[3])
     assert [title.replace("scratch", "learngene") for title in titles[4:7]] == titles[:3]
     assert all(bar["total"] == bar["done"] == 1 for bar in bars)
 
@@ -218,7 +220,7 @@ def test_training_stops_when_patience_is_out(monkeypatch):
 
 def test_training_that_diverges_is_an_error(tiny_run, photos, tmp_path, monkeypatch):
     monkeypatch.setattr("learngene_hub.finetuning.fit._train", lambda *_: iter(()))
-    with pytest.raises(LearngeneError, match=r"diverged.*0\.05; give a lower --lr"):
+    with pytest.raises(LearngeneError, match=r"diverged.*0\.05\); give a lower --lr"):
         finetune(tiny_run, photos, out=tmp_path / "out", settings=QUICK)
 
 

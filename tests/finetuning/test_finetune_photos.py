@@ -65,7 +65,7 @@ def test_folders_without_any_image_are_told_alike(tmp_path, folders):
 
 def test_a_folder_that_holds_images_instead_of_classes_is_told(photos):
     with pytest.raises(
-        DataError, match=r"found files outside of any; put them into folders of their classes, or give the"
+        DataError, match=r"found images outside of class folders; move them into class folders, or give the"
     ):
         load(Photos(photos / CLASSES[0]))
 
@@ -99,7 +99,7 @@ def test_a_probe_has_images_scaled_to_twice_the_genes_pixels_where_they_have_the
     listener = Listener()
     parts = load_photos(Photos(photos), image_size=None, gene_size=gene_size, method="probe", seed=0, reporter=listener)
     assert parts.train.image_size == parts.val.image_size == taken
-    assert f"photos of 30 pixels are scaled to {taken} (the gene was made at {gene_size})" in listener.lines[0]
+    assert f"photos of 30 pixels are scaled to {taken} (the gene was evolved at {gene_size})" in listener.lines[0]
 
 
 def test_the_line_on_the_size_says_what_is_faster(tmp_path):
@@ -108,8 +108,9 @@ def test_the_line_on_the_size_says_what_is_faster(tmp_path):
     for method in ("probe", "full"):
         load_photos(photos, image_size=None, gene_size=42, method=method, seed=0, reporter=listener)
     assert listener.lines == [
-        "photos of 120 pixels are scaled to 84 (the gene was made at 42); --image-size 42 is 4 times as fast",
-        "photos of 120 pixels are scaled to 42 (the gene was made at 42); --image-size 84 is 4 times as slow",
+        "photos of 120 pixels are scaled to 84 (the gene was evolved at 42); --image-size 42 would be 4 times as fast",
+        "photos of 120 pixels are scaled to 42 (the gene was evolved at 42); "
+        "--image-size 84 would take 4 times as long",
     ]
 
 
@@ -132,7 +133,7 @@ def test_splits_that_are_read_as_one_set_are_told(tmp_path):
         write_parquet(tmp_path / f"{role}-00000-of-00001.parquet", rows, names=("ant", "bee"))
     parts, (warning,) = heard(Photos(tmp_path))
     assert len(parts.train) + len(parts.val) == 12
-    assert "its test, train images are read as one set" in warning
+    assert "the splits test, train are read as one set" in warning
 
 
 def test_what_datasets_left_beside_a_saved_data_set_is_not_read_twice(tmp_path):
@@ -152,7 +153,7 @@ def test_pictures_that_are_trained_and_measured_on_are_told(tmp_path):
     trained = next((tmp_path / "photos" / "train" / CLASSES[0]).iterdir())
     shutil.copy(trained, tmp_path / "photos" / "val" / CLASSES[1] / "again.png")
     warning, _ = heard(Photos(tmp_path / "photos"))[1]  # it is in two classes, too
-    assert warning.startswith("1 of 10 validation images are also trained on")
+    assert warning.startswith("1 of 10 validation images are also training images")
 
 
 def test_a_validation_folder_may_have_one_class_only(tmp_path):
@@ -166,7 +167,8 @@ def test_folders_below_those_of_the_classes_are_told(tmp_path):
         write_photos(tmp_path / "photos" / name, 2, classes=[name])
         (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / f"of {name}")
     with pytest.raises(
-        DataError, match=r"images lie in subfolders of the classes, such as 'of .* or give the folder that holds"
+        DataError,
+        match=r"found images in subfolders of the class folders, such as 'of .* or give the folder that holds",
     ):
         load(Photos(tmp_path / "photos"))
 
@@ -175,7 +177,7 @@ def test_folders_of_one_name_in_several_classes_are_no_class(tmp_path):
     for name in CLASSES:
         write_photos(tmp_path / "photos" / name, 2, classes=[name])
         (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / "2023")
-    with pytest.raises(DataError, match=r"/2023 and .*/2023 would be one class '2023'; put images into"):
+    with pytest.raises(DataError, match=r"/2023 and .*/2023 would become one class '2023'; put the images"):
         available_classes(DataSource(None, str(tmp_path / "photos"), 8))
     write_photos(tmp_path / "splits" / "train", 2)
     write_photos(tmp_path / "splits" / "Test", 2)
@@ -183,7 +185,7 @@ def test_folders_of_one_name_in_several_classes_are_no_class(tmp_path):
 
 
 def test_one_class_is_refused(tmp_path):
-    with pytest.raises(DataError, match="2 or more classes, in a folder each, found 1"):
+    with pytest.raises(DataError, match="expected 2 or more classes, each a folder of images, found 1"):
         load(Photos(write_photos(tmp_path / "photos", 3, classes=CLASSES[:1])))
 
 
@@ -194,7 +196,7 @@ def test_an_empty_class_folder_is_named(photos):
         load(Photos(photos))
     listener = Listener()
     tell_left_out(DataSource(None, str(photos), 8), listener)
-    assert listener.warnings == [f"{photos}: no images in '51', 'nothing'; left out"]
+    assert listener.warnings == [f"{photos}: no images in '51', 'nothing'; these folders are left out"]
 
 
 def test_an_evolution_says_that_it_reads_the_images_for_tests_too(tmp_path):
@@ -203,7 +205,7 @@ def test_an_evolution_says_that_it_reads_the_images_for_tests_too(tmp_path):
     listener = Listener()
     tell_left_out(DataSource(None, str(tmp_path), 8), listener)
     assert listener.warnings == [
-        f"{tmp_path}: the images in test, train are one set here; to keep one apart, give its path"
+        f"{tmp_path}: the folders test, train are read as one set; to read only one, give its path"
     ]
 
 
@@ -227,7 +229,10 @@ def test_an_image_that_is_too_large_is_told_by_its_file(photos, monkeypatch):
     with pytest.raises(DataError) as caught:
         load(Photos(photos))
     message = str(caught.value)
-    assert f"{photos / CLASSES[0] / '0.png'}: too large, 900 pixels, at most 89 million are read: scale it" in message
+    assert (
+        f"{photos / CLASSES[0] / '0.png'}: too large: expected at most 89 million pixels, found 900 pixels; scale it"
+        in message
+    )
     assert "row" not in message
     assert ".." not in message.replace("...", "")
 
@@ -254,7 +259,7 @@ def test_test_images_without_a_folder_to_train_on_are_told(photos, tmp_path, cla
     shutil.copytree(photos, tmp_path / "all/test")
     for name in classes:
         shutil.copytree(photos / name, tmp_path / "all" / name)
-    with pytest.raises(DataError, match=r"found test/, expected train/ beside it; put the folders of the classes"):
+    with pytest.raises(DataError, match=r"expected train/ beside test/, found none; put the class folders"):
         load(Photos(tmp_path / "all"))
 
 
@@ -276,14 +281,14 @@ def test_files_that_are_no_images_by_their_names_are_told(photos):
     listener = Listener()
     load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
     (warning,) = listener.warnings
-    assert "left out 3 files that are no images by their names, such as " in warning
+    assert "left out 3 files whose names are not those of images, such as " in warning
     assert f"{CLASSES[0]}/" in warning
 
 
 def test_validation_images_without_class_folders_are_named(photos, tmp_path):
     (tmp_path / "val").mkdir()
     (tmp_path / "val/notes.txt").touch()
-    with pytest.raises(DataError, match="val: expected one folder of images a class, found none"):
+    with pytest.raises(DataError, match="val: expected one folder of images per class, found none"):
         load(Photos(photos, val=tmp_path / "val"))
 
 
@@ -318,7 +323,7 @@ def test_a_table_to_validate_on_may_lack_a_class_that_it_declares(tmp_path):
     write_parquet(tmp_path / "default" / "test" / "0.parquet", [(70, "ant")])
     parts, (warning,) = heard(Photos(tmp_path))
     assert len(parts.train) + len(parts.val) == 9
-    assert "its test, train, val images are read as one set" in warning
+    assert "the splits test, train, val are read as one set" in warning
 
 
 @pytest.mark.parametrize("above", ["seg_train/seg_train {} seg_test/seg_test", "train/animals {} test/animals"])

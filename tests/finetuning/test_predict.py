@@ -78,7 +78,9 @@ def test_what_is_hidden_or_no_image_in_a_folder_is_passed_over(tuned, photos):
     listener = Listener()
     predictions = list(Predictor.load(tuned.folder).predict([photos], reporter=listener))
     assert [one.fault for one in predictions] == [None] * count
-    assert listener.warnings == [f"{photos}: left out invoice.pdf, which is no image by its name; save as PNG or JPEG"]
+    assert listener.warnings == [
+        f"{photos}: left out invoice.pdf, whose name is not that of an image; save images as PNG or JPEG"
+    ]
     assert [(bar["total"], bar["done"]) for bar in listener.bars] == [(count, count)]
 
 
@@ -89,7 +91,7 @@ def test_a_fine_tuned_network_is_not_taken_for_a_broken_gene(tuned):
 
 
 def test_a_folder_that_was_not_fine_tuned_is_refused(tiny_run, tmp_path):
-    with pytest.raises(LearngeneError, match=r"made by `learngene finetune`.*found neither"):
+    with pytest.raises(LearngeneError, match=r"made by `learngene finetune`.*at least one of them is missing"):
         Predictor.load(tiny_run)
     with pytest.raises(LearngeneError, match="no such file or folder; expected a folder made by"):
         Predictor.load(tmp_path / "absent")
@@ -106,7 +108,7 @@ def test_a_name_of_a_folder_or_image_that_is_nearly_right_is_answered_with_the_r
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("classes.json", '["one"]', "has 3 classes, classes.json names 1"),
+        ("classes.json", '["one"]', "expected 3 class names in classes.json, one per network output, found 1"),
         ("classes.json", '{"a": 1}', "expected a JSON list of class names"),
         ("config.json", "{}", "found a fault: architecture: Field required"),
         ("config.json", '{"architecture": "resnet50"}', "found 'resnet50'"),
@@ -127,7 +129,7 @@ def test_a_network_of_gray_images_is_refused_in_a_line(tuned, tiny_run, tmp_path
     folder = shutil.copytree(tuned.folder, tmp_path / "model")
     gray = from_learngene(tiny_run, num_classes=3, in_chans=1)
     save_timm_folder(gray, folder, class_names=CLASSES)
-    with pytest.raises(LearngeneError, match="model: expected a network of RGB images, found one of 1 channels"):
+    with pytest.raises(LearngeneError, match=r"for RGB images \(3 channels\), found 1 channels"):
         Predictor.load(folder)
 
 

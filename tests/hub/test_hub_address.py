@@ -59,12 +59,12 @@ def test_a_folder_wins_over_a_repository_of_the_same_name(tiny_run, tmp_path, mo
 
 
 def test_a_revision_of_a_folder_is_refused(tiny_run):
-    with pytest.raises(GeneFileError, match="is on this machine, where there is no revision 'v1'"):
+    with pytest.raises(GeneFileError, match="revision 'v1' works only for the Hub, but this gene is on this machine"):
         locate(str(tiny_run), revision="v1")
 
 
 def test_two_revisions_at_once_are_refused():
-    with pytest.raises(HubError, match="the name says one revision, `revision` another, 'v2'"):
+    with pytest.raises(HubError, match="expected one revision, found another in `revision`, 'v2'"):
         locate("you/gene@v1", revision="v2")
 
 

@@ -62,7 +62,7 @@ def test_a_failure_is_one_line_and_exit_1(run, hub, tiny_run):
     hub.faults.append(Fault("POST", "/commit/", "status", status=403, headers={"X-Error-Message": "read-only token"}))
     code, out, err = run("push", tiny_run, REPO)
     assert (code, out) == (1, "")
-    assert err.startswith(f"error: {REPO}: the token may not do this")
+    assert err.startswith(f"error: {REPO}: the token lacks permission")
     assert "Traceback" not in err
     assert err.count("\n") == 1
 
@@ -99,7 +99,7 @@ def test_pull_makes_a_folder_named_after_the_repository(run, hub, tiny_run):
     assert (code, out) == (0, "gene\n")
     assert hub.commits(REPO)[0][:12] in err
     assert Path("gene/recipe.yaml").read_bytes() == (tiny_run / "gene/recipe.yaml").read_bytes()
-    assert "exists already" in run("pull", REPO)[2]
+    assert "already exists" in run("pull", REPO)[2]
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_a_mistyped_folder_is_answered_with_the_right_one(run):
     assert code == 1
     assert err.startswith("error: genes/photo: no such repository")
     assert "did you mean `genes/photos`?" in err
-    assert "nor is there such a folder in genes/" in run("verify", "genes/other-thing")[2]
+    assert "a folder of this name does not exist in genes/ either" in run("verify", "genes/other-thing")[2]
     told = (
         "no such folder or gene; did you mean `runs/demo`? (to ask the Hub, where anyone may own that account: hf-hub:"
     )

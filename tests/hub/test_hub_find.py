@@ -73,7 +73,7 @@ def test_a_pulled_gene_is_the_pushed_one_and_pushing_it_again_changes_nothing(pu
 
 
 def test_a_pull_never_writes_over_anything(options, tmp_path):
-    with pytest.raises(RunError, match="exists already; give another --out"):
+    with pytest.raises(RunError, match="already exists; give another --out"):
         pull_gene(REPO, tmp_path, options=options)
 
 

@@ -97,7 +97,7 @@ def test_without_an_answer_the_cached_gene_is_used_with_a_warning(hub, push, loa
     commit = push().commit
     load()
     hub.faults.append(Fault("HEAD", "/resolve/", "status", status=503))
-    with pytest.warns(UserWarning, match=f"is in trouble .*Using commit {commit[:12]} from the cache"):
+    with pytest.warns(UserWarning, match=f"has a server error .*Using commit {commit[:12]} from the cache"):
         assert load().inheritance.revision == commit
 
 

@@ -157,7 +157,7 @@ def test_a_network_narrower_than_the_gene_is_refused_with_the_layer(network):
 
 def test_a_gene_of_another_family_is_refused_with_the_layer():
     gene = gene_of(adult(Body("lg_vgg11", 0.1)), even_shape(Body("lg_vgg11", 0.1), 0.45))
-    with pytest.raises(InheritanceError, match=r"stages\.0\.0\.conv1: the network needs it"):
+    with pytest.raises(InheritanceError, match=r"stages\.0\.0\.conv1: the network needs this layer"):
         heir(Body("lg_resnet12", 0.1), gene)
 
 

@@ -101,7 +101,8 @@ def test_a_network_of_timm_cannot_be_walked():
     with torch.device("meta"):
         resnet = timm.create_model("vgg11", num_classes=5)
     message = (
-        r"known: lg_vgg11, lg_resnet12, lg_resnet12_wide, resnet18, vit_tiny_patch4_32\. Found timm\.models\.vgg\.VGG"
+        r"families: lg_vgg11, lg_resnet12, lg_resnet12_wide, resnet18, vit_tiny_patch4_32\. "
+        r"Found timm\.models\.vgg\.VGG"
     )
     with pytest.raises(NetworkError, match=message):
         walkable(resnet)

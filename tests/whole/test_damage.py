@@ -260,7 +260,7 @@ def test_a_damaged_line_of_results_is_measured_again_and_told_once(tmp_path, two
     found = results_cache(tmp_path, listener)
     assert first not in found
     assert found[second] == {"60": 0.5}
-    assert listener.warnings == [f"{path}: 1 line is damaged or edited: measured again"]
+    assert listener.warnings == [f"{path}: 1 line is damaged or edited; these results are measured again"]
     assert second in results_cache(tmp_path, listener)
     assert len(listener.warnings) == 1
 
@@ -364,7 +364,7 @@ def test_metadata_that_would_surprise_are_refused_where_it_counts_and_passed_ove
 
 
 def test_a_card_of_many_megabytes_is_refused(tmp_path):
-    with pytest.raises(GeneFileError, match="more than 200,000 characters"):
+    with pytest.raises(GeneFileError, match="at most 200,000 characters"):
         check_card(b"x" * 200_001, tmp_path / "README.md")
 
 

@@ -124,7 +124,7 @@ def test_without_a_home_the_message_says_what_to_set(monkeypatch):
     for name in ("HOME", "LEARNGENE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
-    with pytest.raises(DataError, match="no home folder to keep images in: set LEARNGENE_CACHE"):
+    with pytest.raises(DataError, match="No home folder for the image cache: set LEARNGENE_CACHE"):
         cache_folder()
 
 
@@ -150,7 +150,7 @@ def test_a_cache_that_cannot_be_written_and_a_clock_that_goes_back_change_no_res
     listener = Listener()
     evolve(tiny(), out=tmp_path / "run", reporter=listener)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
-    assert any("decoded images: not kept" in text for text in listener.warnings)
+    assert any("decoded images: cannot be saved" in text for text in listener.warnings)
 
 
 def photos(root, classes, images):

@@ -180,7 +180,7 @@ def test_a_card_too_long_to_be_read_is_said_in_a_line(stranger):
     result = learngene("info", folder)
     assert result.exit_code == 0
     assert result.stderr.count("\n") == 1
-    assert "README.md: the card is not read: more than 200,000 characters" in result.stderr
+    assert "README.md: the card cannot be read: expected at most 200,000 characters" in result.stderr
     assert "recipe" in result.stdout
 
 

@@ -34,7 +34,7 @@ MANY = 400  # marks from which on an SVG holds them as pixels: one shape each wo
 
 
 def check_can_draw() -> None:
-    """Refuse before long work what could not be drawn after it.
+    """Check before long work that its results can be drawn.
 
     Raises:
         LearngeneError: matplotlib is not installed.
