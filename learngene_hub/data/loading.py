@@ -203,7 +203,7 @@ def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> N
         why = left_out and f", since {left_out}"
         raise DataError(
             f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows its classes; "
-            "to evaluate on other classes, use `learngene evaluate --protocol transfer --target"
+            "to evaluate on other classes, use `learngene evaluate` with --protocol transfer --target"
         )
 
 

@@ -61,7 +61,7 @@ def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    with pytest.raises(DataError, match=r"so named: .*refused.*`learngene evaluate`: --data"):
+    with pytest.raises(DataError, match=r"has this name: .*refused.*`learngene evaluate`: --data"):
         available_classes(DataSource("cifar_fs", None, 32))
     assert seen == [(True, True)]
     assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)

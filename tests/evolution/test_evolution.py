@@ -241,7 +241,7 @@ def test_a_lost_row_of_the_metrics_is_refused(tiny, tiny_copy):
 
 def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(AncestryTask, "__call__", lambda *args: pytest.fail("trained"))
-    with pytest.raises(DataError, match="take 24 images of every held-out class"):
+    with pytest.raises(DataError, match="need 24 images of every held-out class"):
         evolve(tiny("critic.queries=20"), out=tmp_path)
 
 

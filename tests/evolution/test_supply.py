@@ -43,7 +43,7 @@ def recipe(tmp_path):
 
 def test_a_dry_run_says_how_many_images_there_are(recipe):
     shown = words(learngene("evolve", recipe(7), "--dry-run").stdout)
-    assert "3 base, 2 held-out, 1 novel classes; 7 images a class" in shown
+    assert "3 base, 2 held-out, 1 novel classes; 7 images per class" in shown
     plan = json.loads(learngene("evolve", recipe(7), "--dry-run", "--json").stdout)
     assert plan["data"] == {"base": 3, "held_out": 2, "novel": 1, "fewest": 7, "most": 7}
 
@@ -54,13 +54,13 @@ def test_a_dry_run_refuses_too_few_images_and_leaves_nothing(recipe, tmp_path, m
     result = learngene("evolve", recipe(6), "--dry-run")
     assert result.exit_code == 1
     assert result.stderr.startswith(
-        "error: critic.shots=4 and critic.queries=3 together take 7 images of every held-out class, found 6 of "
+        "error: critic.shots=4 and critic.queries=3 together need 7 images of every held-out class, found 6 of "
     )
     assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_the_evolution_refuses_them_in_the_same_words_and_leaves_nothing(recipe, tmp_path):
-    with pytest.raises(DataError, match=r"critic\.shots=4 and critic\.queries=3 together take 7 images"):
+    with pytest.raises(DataError, match=r"critic\.shots=4 and critic\.queries=3 together need 7 images"):
         evolve(recipe(6), out=tmp_path / "runs/photos")
     assert not (tmp_path / "runs").exists()
 
@@ -97,7 +97,7 @@ def test_a_base_class_needs_what_a_life_takes_of_it(tiny):
     images = dict.fromkeys(("bee", "cat", "dog", "elk"), 10)
     with pytest.raises(DataError, match="an ancestry network needs 1 image of every base class, found 0 of 'ant'"):
         check_supply(tiny(), SPLIT, images)
-    with pytest.raises(DataError, match=r"ancestry\.images_per_class=5 takes 5 images of every base class, found 4"):
+    with pytest.raises(DataError, match=r"ancestry\.images_per_class=5 needs 5 images of every base class, found 4"):
         check_supply(tiny("ancestry.images_per_class=5"), SPLIT, images | {"ant": 4})
 
 
