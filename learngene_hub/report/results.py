@@ -76,6 +76,11 @@ class StartResult(_Part):
     gain: dict[str, Summary]
     lead: dict[str, Summary]
 
+    @property
+    def is_cost_known(self) -> bool:
+        """False for a checkpoint: its file does not say what it cost."""
+        return self.start == SCRATCH or self.cost.images > 0
+
 
 class DescendantResult(_Part):
     """All starts in one kind of network: `network` of `width` and `depth`, `parameters` without the classifier."""
@@ -151,9 +156,13 @@ class Results(_Part):
 
     @property
     def setting(self) -> str:
-        """The protocol in words, such as `few-shot: 5-way, 20 images a class, 60 steps`, and that it was changed."""
-        name = f"{self.protocol['name']}{', changed' if self.protocol.get('changed') else ''}"
-        return f"{name}: {self.protocol['aim']}" if "aim" in self.protocol else name
+        """The protocol and its changed constants: `few-shot with lr 0.01: 5-way, 20 images per class, 60 steps`."""
+        changed = self.protocol.get("changed")
+        names = {str(name) for name in changed} - {"measured_at"} if isinstance(changed, list | tuple) else set()
+        values = [(key, value) for key, value in self.protocol.items() if key in names]
+        words = [f"{value} {key}" if isinstance(value, int) else f"{key} {value}" for key, value in values]
+        name = f"{self.protocol['name']}{' with ' if words else ''}{', '.join(words)}"
+        return f"{name}: {self.protocol['aim']}".replace(" a class", " per class") if "aim" in self.protocol else name
 
     @property
     def split(self) -> Split:

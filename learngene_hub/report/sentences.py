@@ -6,7 +6,7 @@ from typing import Any
 
 from learngene_hub.report.findings import Standing, find, lead_over, measure_words, ranked, rivals, standing
 from learngene_hub.report.numbers import accuracy, count, points, size
-from learngene_hub.report.results import HELD_OUT, DescendantResult, Results, StartResult, Summary
+from learngene_hub.report.results import HELD_OUT, LEARNGENE, DescendantResult, Results, StartResult, Summary
 
 
 def network_words(descendant: DescendantResult) -> str:
@@ -24,49 +24,54 @@ def headline(results: Results, descendant: DescendantResult, gene: str) -> list[
     mine, measure = find(descendant, gene), results.headline
     if mine is None or measure not in mine.measures:
         return [f"{gene} was not measured {measure_words(measure)} in {network_words(descendant)}."]
-    body = f"{descendant.network} of width {descendant.width:g} and depth {descendant.depth}"
-    sentence = f"Started from {gene}, {body} reaches {accuracy(mine.measures[measure])} % {measure_words(measure)}"
+    body = f"{descendant.network} (width {descendant.width:g}, depth {descendant.depth})"
+    reached = f"an accuracy of {accuracy(mine.measures[measure])} % {measure_words(measure)}"
+    sentence = f"With {_the(gene)}, {body} reaches {reached}"
     if measure in mine.gain:
         sentence += f". That is {_gain(mine.gain[measure])}"
     return [f"{sentence} ({tasks_words(results.tasks)}).", *_beside_rivals(descendant, gene, measure)]
 
 
+def _the(gene: str) -> str:
+    return f"the {gene}" if gene == LEARNGENE else gene
+
+
 def _gain(gain: Summary) -> str:
     match standing(gain):
         case "level":
-            return f"no clear difference to scratch, {points(gain)} points"
+            return f"not clearly different from training from scratch: {points(gain)} points"
         case _:
-            return f"{size(gain)} points {'above' if gain.mean >= 0 else 'below'} scratch"
+            return f"{size(gain)} points {'above' if gain.mean >= 0 else 'below'} training from scratch"
 
 
 def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> list[str]:
     others = rivals(descendant, measure)
     if not others:
-        return ["No other start was judged beside scratch."]
+        return ["It was compared only with scratch."]
     leads = [lead for other in others if (lead := lead_over(descendant, gene, other, measure))]
     standings = Counter(standing(lead) for lead in leads)
     if standings["unknown"]:  # a single task, or another gene than the first
         return [_best(others[0], leads[0])]
     sides = ", ".join(f"{words} {standings[side]}" for side, words in _SIDES.items() if standings[side])
-    all_in_all = [f"Of {len(leads)} other starts it is {sides}."] if len(leads) > 1 else []
+    all_in_all = [f"Of {len(leads)} other starts, it {sides}."] if len(leads) > 1 else []
     return [_best(others[0], leads[0]), *all_in_all]
 
 
-_SIDES: dict[Standing, str] = {"ahead": "ahead of", "level": "level with", "behind": "behind"}
+_SIDES: dict[Standing, str] = {"ahead": "beats", "level": "is level with", "behind": "loses to"}
 
 
 def _best(rival: StartResult, lead: Summary) -> str:
     match standing(lead):
         case "ahead":
-            return f"It is ahead of the best other start, {rival.start}, by {size(lead)} points."
+            return f"It beats the best other start, {rival.start}, by {size(lead)} points."
         case "behind":
             return f"It loses to the best other start, {rival.start}, by {size(lead)} points."
         case "level":
             return f"It is level with the best other start, {rival.start}: its lead is {points(lead)} points."
         case _:
             return (
-                f"The best other start but scratch is {rival.start}: its lead over that one is {points(lead)} points, "
-                "without an interval."
+                f"The best other start, apart from scratch, is {rival.start}. The lead over {rival.start} is "
+                f"{points(lead)} points, without an interval."
             )
 
 
@@ -77,7 +82,8 @@ def not_won(results: Results, gene: str) -> list[str]:
         for other in ranked(descendant, results.headline):
             lead = lead_over(descendant, gene, other, results.headline)
             if other.start != gene and lead is not None and standing(lead) != "ahead":
-                sentences.append(f"{_not_ahead(gene, other.start, lead)} ({network_words(descendant)}).")
+                where = f" ({network_words(descendant)})" if len(results.descendants) > 1 else ""
+                sentences.append(f"{_not_ahead(_the(gene), other.start, lead)}{where}.")
     return sentences
 
 
@@ -95,33 +101,33 @@ def limits(results: Results) -> list[str]:
     """What these results do not show, as far as it can be told from them."""
     genes, classes = len(results.genes), "classes" if results.protocol.get("transfer") else results.judged_by
     sentences = [
-        "One gene was judged, on one task: no interval can be given."
+        "Only one gene was evaluated, on one task: there is no interval."
         if genes == results.tasks == 1
-        else "One gene was judged: the intervals say how much tasks differ, not how much evolutions differ."
-        if genes == 1
-        else f"{genes} genes were judged: an interval says how much tasks differ, not how much evolutions differ.",
-        f"All tasks are from {len(results.classes)} {classes} of one data set, {results.data}. They share classes and "
-        "images, so they are not fully independent.",
-        "No interval is widened for the number of starts that are compared.",
+        else f"{'Only one gene was' if genes == 1 else f'{genes} genes were'} evaluated. The intervals show how "
+        "much results differ between tasks, not between repeated evolutions.",
+        f"All tasks are drawn from {len(results.classes)} {classes} of one data set, {results.data}. They share "
+        "classes and images, so they are not fully independent.",
+        "The intervals are not corrected for the number of starts that are compared.",
     ]
     if results.split == HELD_OUT:
         sentences.append(
-            "Held-out classes chose the gene: compare it with genes that were evolved alike, not with other starts."
+            "The gene was selected on held-out classes: compare it with genes that were evolved in the same way, not "
+            "with other starts."
         )
     if results.protocol.get("transfer"):
-        sentences.append("Some classes may show the same things as classes that the gene has seen, under other names.")
+        sentences.append("Some classes may show the same objects as classes that the gene has seen, under other names.")
     if results.tasks == 1 < genes:
-        sentences.append("One task only: no interval can be given.")
+        sentences.append("There is only one task, so there is no interval.")
     starts = results.descendants[0].starts
     if any(start.tuning for start in starts):
         sentences.append(
-            "A few tasks of held-out classes chose the learning rates. The intervals do not hold what another choice "
-            "would change."
+            "The learning rates were chosen on a few tasks of held-out classes. The intervals do not cover the effect "
+            "of this choice."
         )
     if edge := rates_at_the_edge(results.descendants[0]):
         sentences.append(
-            f"The best learning rate was the highest or lowest that was tried for {', '.join(edge)}: one beyond it may "
-            "be better."
+            f"The best learning rate is the highest or the lowest that was tried for {', '.join(edge)}: a rate beyond "
+            "it may be better."
         )
     if len({start.cost.device for start in starts if start.cost.device}) > 1:
         sentences.append("The starts were made on different devices: compare their FLOPs rather than their seconds.")
@@ -135,7 +141,7 @@ def rates_at_the_edge(descendant: DescendantResult) -> list[str]:
 
 
 def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested constants as `section.key` -> text.
+    """Nested constants as `section.key` -> text, without the aim, which titles show.
 
     >>> constants({"ways": 5, "sgd": {"lr": None}})
     {'ways': '5', 'sgd.lr': 'none'}
@@ -146,6 +152,6 @@ def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             texts |= constants(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
             texts[prefix + key] = ", ".join(map(str, value)) or "none"
-        else:
+        elif key != "aim":
             texts[prefix + key] = "none" if value is None else str(value)
     return texts

@@ -135,7 +135,7 @@ def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_
     seeds = [seed for seed, what, _ in drawn if what == "evaluation task"]
     assert {0, TUNING_SEED} == set(seeds)
     page = (tmp_path / "report.html").read_text()
-    assert "Held-out classes chose the gene" in page
+    assert "The gene was selected on held-out classes" in page
     assert "ovel classes" not in page
     assert "never seen" not in page
 

@@ -7,7 +7,7 @@ from pages import BROWSER, Page, browse, pictures
 from results_examples import STARTS, example
 
 from learngene_hub.report import render_report, write_report
-from learngene_hub.report.results import Summary
+from learngene_hub.report.results import Cost, Summary
 from learngene_hub.report.sentences import headline, limits, not_won
 
 PNG = b"\x89PNG not really"
@@ -76,6 +76,24 @@ def test_the_device_is_a_column_where_there_are_several():
     assert {row[-1] for row in page.tables[1][1:]} == {"H100", "Intel Xeon, 1 core", ""}
 
 
+def test_a_cost_that_is_not_known_is_not_called_nothing():
+    results = example(("learngene", "scratch", "narrow"))
+    first = results.descendants[0]
+    starts = [one.model_copy(update={"cost": Cost()}) if one.start == "narrow" else one for one in first.starts]
+    changed = first.model_copy(update={"starts": tuple(starts)})
+    costs = {row[0]: row[3:] for row in read(results.model_copy(update={"descendants": (changed,)})).tables[1]}
+    assert costs["narrow"] == ["unknown"] * 3
+    assert costs["scratch"] == ["0"] * 3
+
+
+def test_the_setting_says_what_was_changed():
+    results = example(("learngene", "scratch"))
+    assert results.setting == "few-shot: 5-way, 20 images per class, 60 steps"
+    changes = {"shots": 10, "steps": 60, "measured_at": [60], "lr": 0.01, "changed": ["lr", "measured_at", "shots"]}
+    changed = results.model_copy(update={"protocol": results.protocol | changes})
+    assert changed.setting.startswith("few-shot with 10 shots, lr 0.01: 5-way")
+
+
 def test_every_picture_is_described_and_has_the_names_of_what_it_shows(whole):
     page = Page(whole[1])
     images = [attributes for tag, attributes in page.tags if tag == "img"]
@@ -100,27 +118,27 @@ def test_the_first_sentences_say_the_gain_and_also_a_loss():
     first = results.descendants[0]
     gain, lead = first.start("learngene").gain["60"], first.start("full").lead["60"]
     sentences = headline(results, first, "learngene")
-    assert f"{100 * gain.mean:.1f} ± {100 * gain.ci95:.1f} points above scratch" in sentences[0]
+    assert f"{100 * gain.mean:.1f} ± {100 * gain.ci95:.1f} points above training from scratch" in sentences[0]
     assert f"It loses to the best other start, full, by {points(lead)[1:]} points." in sentences[1]
-    assert sentences[2] == "Of 2 other starts it is level with 1, behind 1."
+    assert sentences[2] == "Of 2 other starts, it is level with 1, loses to 1."
     assert " ".join(sentences) in read(results).text
     assert [one.split(" ")[0] for one in not_won(results, "learngene")] == ["full", "narrow"]
 
 
 def test_a_win_is_told_and_so_is_that_nothing_else_was_judged():
     won = example(("learngene", "scratch", "cut-at-random"))
-    assert "It is ahead of the best other start, cut-at-random, by" in headline(won, won.descendants[0], "learngene")[1]
+    assert "It beats the best other start, cut-at-random, by" in headline(won, won.descendants[0], "learngene")[1]
     alone = example(("learngene", "scratch"))
-    assert headline(alone, alone.descendants[0], "learngene")[1] == "No other start was judged beside scratch."
+    assert headline(alone, alone.descendants[0], "learngene")[1] == "It was compared only with scratch."
     assert not_won(alone, "learngene") == []
 
 
 @pytest.mark.parametrize(
     ("mean", "ci95", "words"),
     [
-        (0.001, 0.02, r"no clear difference to scratch, \+0.1 ± 2.0 points"),
-        (-0.06, 0.02, "6.0 ± 2.0 points below scratch"),
-        (0.06, None, r"6.0 points above scratch"),
+        (0.001, 0.02, r"not clearly different from training from scratch: \+0.1 ± 2.0 points"),
+        (-0.06, 0.02, "6.0 ± 2.0 points below training from scratch"),
+        (0.06, None, "6.0 points above training from scratch"),
     ],
 )
 def test_a_gain_that_is_none_is_not_called_one(mean, ci95, words):
@@ -136,20 +154,20 @@ def test_one_task_has_no_interval_anywhere():
     page = read(results)
     assert all("±" not in cell for row in page.tables[0] for cell in row)
     assert "one task, so without an interval" in page.text
-    assert "One gene was judged, on one task: no interval can be given." in limits(results)
+    assert "Only one gene was evaluated, on one task: there is no interval." in limits(results)
     sentences = headline(results, results.descendants[0], "learngene")
-    assert sentences[1].startswith("The best other start but scratch is narrow: its lead over that one is ")
+    assert sentences[1].startswith("The best other start, apart from scratch, is narrow. The lead over narrow is ")
     assert len(sentences) == 2
 
 
 def test_several_genes_are_all_told_of_and_highlighted():
     results = example(("learngene:a", "learngene:b", "scratch", "narrow"))
     page = read(results)
-    assert "Started from learngene:a," in page.text
-    assert "Started from learngene:b," in page.text
+    assert "With learngene:a, lg_vgg11" in page.text
+    assert "With learngene:b, lg_vgg11" in page.text
     rows = [attributes["class"] for tag, attributes in page.tags if tag == "tr" and "class" in attributes]
     assert rows.count("gene") == 2 + 2  # what they are worth, and their cost
-    assert "2 genes were judged" in page.text
+    assert "2 genes were evaluated" in page.text
     assert page.text.count("sha256") == 2
 
 
