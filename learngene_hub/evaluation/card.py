@@ -7,6 +7,7 @@ the metadata stay.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
@@ -20,7 +21,7 @@ from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTU
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import find, lead_over, measure_words, ranked
 from learngene_hub.report.plots import draw_starts, write_png
-from learngene_hub.report.results import HELD_OUT, Results, StartResult, Summary
+from learngene_hub.report.results import HELD_OUT, SCRATCH, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
 
 TASK, TASK_NAME = "image-classification", "Image Classification"
@@ -129,14 +130,16 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
     values: dict[str, Summary] = {ACCURACY_METRIC: judgement.mine.measures[measure]}
     if measure in judgement.mine.gain:
         values[GAIN_METRIC] = judgement.mine.gain[measure]
-    where = one_line(f"{measure_words(measure)}, {network_words(results.descendants[0])}")
+    where = one_line(f"{results.setting}; {network_words(results.descendants[0])}")
     names = {ACCURACY_METRIC: f"accuracy, %, {where}", GAIN_METRIC: f"gain over scratch, points, {where}"}
     return [
         EvalResult(
             task_type=TASK,
             task_name=TASK_NAME,
             dataset_type=one_line(results.data),
-            dataset_name=one_line(f"{results.data}, {results.judged_by}, {results.setting}"),
+            dataset_name=one_line(
+                f"{results.data}, {results.judged_by}"
+            ),  # no protocol: the Hub shows one name per data set
             metric_type=kind,
             metric_name=names[kind] + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
             metric_value=round(100 * value.mean, 2),
@@ -147,21 +150,26 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
 
 def _section(judgements: Sequence[_Judgement]) -> str:
     shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
-    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, is_trimmed=True)
+    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, network_words, is_trimmed=True)
+    parts = [_part(judgement) for judgement in judgements]
     unsure = dict.fromkeys(sentence for judgement in judgements for sentence in limits(judgement.results))
-    apart = ["Accuracies under different headings are of different tasks: do not compare them."] * (len(judgements) > 1)
-    return template.render(parts=map(_part, judgements), limits=[*apart, *unsure]).strip()
+    apart = ["Accuracies under different headings come from different tasks: do not compare them."] * (len(parts) > 1)
+    names = dict.fromkeys(key for part in parts for key in part["protocol"])
+    values = {name: [part["protocol"].get(name, "not recorded") for part in parts] for name in names}
+    return template.render(parts=parts, constants=values, limits=[*apart, *unsure]).strip()
 
 
-def _part(judgement: _Judgement) -> Mapping[str, object]:
+def _part(judgement: _Judgement) -> Mapping[str, Any]:
     results, first, measure = judgement.results, judgement.results.descendants[0], judgement.results.headline
     return {
         "results": results,
         "picture": judgement.picture,
         "gene": judgement.gene,
+        "is_gene_size": (first.width, first.depth) == (results.genes[0].width, results.genes[0].depth),
         "inherited": judgement.mine.inherited,
         "measure": measure,
         "headline": headline(results, first, judgement.gene),
+        "with_leads": any(start.start not in {SCRATCH, judgement.gene} for start in first.starts),
         "starts": [
             (start, None if start.start == judgement.gene else lead_over(first, judgement.gene, start, measure))
             for start in ranked(first, measure)

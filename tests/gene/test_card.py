@@ -78,14 +78,15 @@ def test_the_card_has_every_start_with_the_numbers_of_the_results(gene, judge):
 
 def test_the_card_says_where_the_gene_loses_and_where_it_does_not_clearly_win(gene, judge):
     write_evaluation(gene, [judge()])
-    told = [line for line in read_evaluation(gene).splitlines() if line.startswith("- ")]
-    assert told[0].startswith("- full beats learngene by ")
+    text = read_evaluation(gene)
+    told = text[text.index("Where the learngene loses") : text.index("### What these")].strip().splitlines()[2:]
+    assert told[0].startswith("- full beats the learngene by ")
     assert told[1].startswith("- narrow is level: ")
     assert not any("shuffled" in line or "scratch" in line for line in told)
     write_evaluation(gene, [judge("learngene", "scratch", "shuffled")])
-    assert "The gene is clearly ahead of every other start that was judged." in read_evaluation(gene)
+    assert "The learngene clearly beats every other start that was evaluated." in read_evaluation(gene)
     write_evaluation(gene, [judge("learngene", "scratch")])
-    assert "No other start was judged beside scratch." in read_evaluation(gene)
+    assert "It was compared only with scratch." in read_evaluation(gene)
     assert "every other start" not in read_evaluation(gene)
 
 
@@ -134,7 +135,7 @@ def test_a_missing_card_is_made(gene, judge):
 def test_several_results_stand_one_after_the_other(gene, judge):
     write_evaluation(gene, [judge(), judge(steps=(200,), name="long")])
     text = read_evaluation(gene)
-    assert text.index("20 images a class, 60 steps\n") < text.index("20 images a class, 200 steps\n")
+    assert text.index("20 images per class, 60 steps\n") < text.index("20 images per class, 200 steps\n")
     assert (gene / "evaluation-2.png").is_file()
     assert len(ModelCard.load(gene / "README.md").data.eval_results) == 4
 
@@ -153,7 +154,7 @@ def test_a_gene_that_is_the_second_of_its_results_gets_its_own_numbers(gene, jud
     mine = example(("learngene:a", "learngene:b", "scratch", "full")).descendants[0].start("learngene:b")
     text = read_evaluation(gene)
     assert "| **learngene:b** |" in text
-    assert f"reaches {accuracy(mine.measures['60'])} %" in text
+    assert f"reaches an accuracy of {accuracy(mine.measures['60'])} %" in text
     assert "full: the lead of learngene:b is" in text
 
 
@@ -161,7 +162,7 @@ def test_results_of_one_task_have_no_interval(gene, judge):
     write_evaluation(gene, [judge(tasks=1)])
     rows = [line for line in read_evaluation(gene).splitlines() if line.startswith("| ") and "±" in line]
     assert rows == []
-    assert "narrow: the lead of learngene is" in read_evaluation(gene)
+    assert "narrow: the lead of the learngene is" in read_evaluation(gene)
 
 
 def test_results_of_another_gene_are_refused_by_name(gene, judge):
@@ -222,13 +223,13 @@ def test_the_command_writes_the_card_and_without_results_prints_it(gene, judge):
     again = CliRunner().invoke(app, ["card", str(gene)])
     assert again.exit_code == 0
     assert again.stdout == done.stdout
-    assert "### owner/cifar-fs, few-shot: 5-way, 20 images a class, 60 steps" in again.stdout
+    assert "### owner/cifar-fs, few-shot: 5-way, 20 images per class, 60 steps" in again.stdout
 
 
 def test_the_command_prints_the_card_of_a_shipped_gene_and_does_not_change_it(judge):
     shown = CliRunner().invoke(app, ["card", "gtl/vgg11-cifar-fs-half"])
     assert shown.exit_code == 0
-    assert "few-shot: 5-way, 20 images a class, 60 steps" in shown.stdout
+    assert "few-shot: 5-way, 20 images per class, 60 steps" in shown.stdout
     refused = CliRunner().invoke(app, ["card", "gtl/vgg11-cifar-fs-half", "--results", str(judge())])
     assert refused.exit_code == 1
     assert "comes with the package, so its card is not changed" in " ".join(refused.stderr.split())
