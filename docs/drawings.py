@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from docs.tables import FEW_SHOT, ROOT, gene_results, judged_by_all
+from learngene_hub.evaluation.pretraining import EACH_SIZE
 from learngene_hub.gene.names import shipped_index
 from learngene_hub.report import numbers
 from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, write_png
@@ -32,7 +33,8 @@ SIZES = ROOT / "docs" / "results" / "sizes" / "vgg11-cifar-fs-depths.json"
 SIZE_STARTS = {
     LEARNGENE: ("one gene for all depths", GENE_COLOUR),
     "narrow": ("one thin network for all", LINE_COLOUR),
-    "each-size": ("pre-trained for each depth", "#0369a1"),
+    "pretrained": ("one whole network for all", "#0f172a"),
+    EACH_SIZE: ("pre-trained for each depth", "#0369a1"),
     SCRATCH: ("from scratch", OTHER_COLOUR),
 }
 FRACTIONS = SIZES.with_name("vgg11-cifar-fs-fractions.json")
@@ -105,20 +107,30 @@ def draw_worth_over_pixels(path: Path) -> None:
 
 
 def draw_worth_over_sizes(path: Path) -> None:
-    """Accuracy in networks of three depths: one start for all, and networks pre-trained for each depth; 95 % CI."""
-    figure, (axes,) = new_figure(7.4, 5.8)
+    """Accuracy in networks of three depths, and the cost of all three: one start for all, or one each; 95 % CI."""
+    figure, (above, below) = new_figure(7.4, 8.6, rows=2)
+    above.get_gridspec().set_height_ratios((3, 1))  # type: ignore[union-attr]
     results = Results.load(SIZES)
-    for place, descendant in enumerate(results.descendants):
-        for row, (start, (label, colour)) in enumerate(SIZE_STARTS.items()):
-            measured = descendant.start(start).measures[results.headline]
-            mean, ci, where = 100 * measured.mean, 100 * (measured.ci95 or 0), place + (row - 1.5) * 0.2
-            axes.barh(where, mean, 0.2, xerr=ci, color=colour, capsize=3, label=label if place == 0 else None)
-            axes.text(2, where, numbers.percent(measured.mean), va="center", color="white", fontsize=SMALL)
-    axes.set_yticks(range(len(results.descendants)), [f"depth {one.depth}" for one in results.descendants])
-    axes.invert_yaxis()
-    axes.tick_params(labelsize=LARGE)
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy on photos of 5 novel classes, %", fontsize=LARGE)
+    starts = [start.start for start in results.descendants[0].starts if start.start in SIZE_STARTS]
+    high = 0.85 / len(starts)
+    for row, start in enumerate(sorted(starts, key=list(SIZE_STARTS).index)):
+        (label, colour), found = SIZE_STARTS[start], [one.start(start) for one in results.descendants]
+        for place, measured in enumerate(one.measures[results.headline] for one in found):
+            mean, ci = 100 * measured.mean, 100 * (measured.ci95 or 0)
+            where = place + (row - (len(starts) - 1) / 2) * high
+            above.barh(where, mean, high, xerr=ci, color=colour, capsize=3, label=label if place == 0 else None)
+            above.text(2, where, numbers.percent(measured.mean), va="center", color="white", fontsize=SMALL)
+        flops = sum(one.cost.flops for one in (found if start == EACH_SIZE else found[:1]))
+        below.barh(row, flops / 1e14, 0.8, color=colour)
+        below.text(flops / 1e14, row, f" {flops / 1e14:.1f}", va="center", fontsize=SMALL)
+    above.set_yticks(range(len(results.descendants)), [f"depth {one.depth}" for one in results.descendants])
+    above.set_xlim(0, 100)
+    above.set_xlabel("accuracy on photos of 5 novel classes, %", fontsize=LARGE)
+    below.set_yticks([])
+    below.set_xlabel("cost before the tasks, for all three depths, 1e14 FLOPs", fontsize=LARGE)
+    for axes in (above, below):
+        axes.invert_yaxis()
+        axes.tick_params(labelsize=LARGE)
     _finish(figure, path, ncols=2, fontsize=SMALL)
 
 
