@@ -54,8 +54,8 @@ STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
 
 def draw_gene_beside_scratch(path: Path) -> None:
     """Accuracy on novel classes of networks from scratch and from each gene of the package, with 95 % CI."""
-    figure, (axes,) = new_figure(7.4, 5.0)
     names = list(shipped_index())
+    figure, (axes,) = new_figure(7.4, 1.4 + 0.7 * len(names))
     for place, name in enumerate(names):
         results = gene_results(name)[FEW_SHOT]
         for start, shift, colour in ((LEARNGENE, -HIGH / 2, GENE_COLOUR), (SCRATCH, HIGH / 2, OTHER_COLOUR)):
@@ -66,7 +66,7 @@ def draw_gene_beside_scratch(path: Path) -> None:
             axes.text(2, place + shift, numbers.percent(measured.mean), va="center", color="white", fontsize=LARGE)
     _name_rows(axes, names)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy on photos of 5 novel classes, %\n20 images a class, 60 steps", fontsize=LARGE)
+    axes.set_xlabel("accuracy on photos of 5 novel classes, %\n20 images per class, 60 steps", fontsize=LARGE)
     _finish(figure, path, ncols=2, fontsize=LARGE)
 
 
