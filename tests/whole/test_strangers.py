@@ -145,9 +145,11 @@ def test_an_evaluation_of_it_leaves_a_page_and_a_card_that_do_nothing(hostile, t
     assert "<script>" not in page
     assert "\\x1b[2J" in page
     write_evaluation(hostile, [out])
-    assert_harmless((hostile / "README.md").read_text())
+    text = (hostile / "README.md").read_text()
+    assert_harmless(text)
     assert ModelCard.load(hostile / "README.md").data.eval_results[0].dataset_type == printable(HOSTILE)
-    (hostile / "README.md").write_text((hostile / "README.md").read_text().replace("Fitness", HOSTILE))
+    (hostile / "README.md").write_text(edited := text.replace("Novel classes", HOSTILE))
+    assert edited != text
     assert_plain(learngene("card", hostile).output)
 
 
