@@ -123,7 +123,7 @@ def _leads(_: str) -> Iterable[Sequence[str]]:
     for rival, starts in RIVALS.items():
         yield rival, *(_lead(one, starts) for one in found.values())
     yield "*tasks*", *(str(one.tasks) for one in found.values())
-    yield "*minutes of evolution, one core*", *(f"{_mine(one).cost.seconds / 60:.0f}" for one in found.values())
+    yield "*minutes of evolution*", *(f"{_mine(one).cost.seconds / 60:.0f}" for one in found.values())
 
 
 def _lead(results: Results, starts: Sequence[str]) -> str:
