@@ -102,7 +102,7 @@ def test_a_line_begins_from_the_slice_of_the_ancestor_though_its_networks_are_wi
     kernels, whole = gene.tensors[name].flatten(1)[:leading], load_file(ancestor)[name].flatten(1)
     assert len(gene.tensors[name]) > leading or width == 0.06
     assert torch.cdist(kernels, whole).amin(dim=1).max() < 1e-4
-    assert "went on from what the search" in (tmp_path / "gene/README.md").read_text()
+    assert "continued from what the search" in (tmp_path / "gene/README.md").read_text()
     assert "inherits the slice of that shape" in (tmp_path / "evolution.html").read_text()
 
 
