@@ -297,8 +297,8 @@ def _tell_budget(names: Sequence[str], budget: Budget) -> None:
     assert budget.gene.config.origin is not None
     cost = budget.gene.config.origin.cost
     budget.reporter.line(
-        f"cost: {', '.join(names)} are trained first, unless they are in the cache, each for as many images or FLOPs as "
-        f"the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; all slices "
+        f"cost: {', '.join(names)} are trained first, unless they are in the cache, each for as many images or FLOPs "
+        f"as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; all slices "
         "come from one network"
     )
 
