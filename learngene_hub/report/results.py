@@ -19,6 +19,7 @@ RESULTS_VERSION = 1
 MOST = 10**8  # bytes of a file of results
 SCRATCH, LEARNGENE = "scratch", "learngene"
 PROTOTYPE = "prototype"
+IN_AIM = {"ways", "shots", "steps", "measured_at"}  # constants of a protocol that its aim names
 Split = Literal["novel", "held-out"]
 NOVEL: Final = "novel"
 HELD_OUT: Final = "held-out"  # chose the gene, and every learning rate
@@ -158,7 +159,7 @@ class Results(_Part):
     def setting(self) -> str:
         """The protocol and its changed constants: `few-shot with lr 0.01: 5-way, 20 images per class, 60 steps`."""
         changed = self.protocol.get("changed")
-        names = {str(name) for name in changed} - {"measured_at"} if isinstance(changed, list | tuple) else set()
+        names = {str(name) for name in changed} - IN_AIM if isinstance(changed, list | tuple) else set()
         values = [(key, value) for key, value in self.protocol.items() if key in names]
         words = [f"{value} {key}" if isinstance(value, int) else f"{key} {value}" for key, value in values]
         name = f"{self.protocol['name']}{' with ' if words else ''}{', '.join(words)}"

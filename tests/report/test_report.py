@@ -91,7 +91,7 @@ def test_the_setting_says_what_was_changed():
     assert results.setting == "few-shot: 5-way, 20 images per class, 60 steps"
     changes = {"shots": 10, "steps": 60, "measured_at": [60], "lr": 0.01, "changed": ["lr", "measured_at", "shots"]}
     changed = results.model_copy(update={"protocol": results.protocol | changes})
-    assert changed.setting.startswith("few-shot with 10 shots, lr 0.01: 5-way")
+    assert changed.setting.startswith("few-shot with lr 0.01: 5-way, ")
 
 
 def test_every_picture_is_described_and_has_the_names_of_what_it_shows(whole):
