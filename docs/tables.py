@@ -265,6 +265,8 @@ def _data(config: GeneConfig) -> str:
 
 def _cost(one: StartResult) -> tuple[str, str, str]:
     cost = one.cost
+    if not one.is_cost_known:
+        return "unknown", "unknown", "unknown"
     return numbers.count(cost.images), numbers.flops(cost.flops), numbers.seconds(cost.seconds)
 
 

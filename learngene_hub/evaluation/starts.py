@@ -158,7 +158,7 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
 def _refuse_ancestor(budget: Budget) -> None:
     if budget.ancestor is not None:
         raise TrainingError(
-            f"the gene began from {budget.ancestor.name}, so genes of other shapes are not evolved for comparison"
+            f"the gene began from {budget.ancestor.name}, and a baseline of another shape cannot begin from it"
         )
 
 

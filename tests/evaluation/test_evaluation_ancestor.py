@@ -85,7 +85,7 @@ def test_an_ablation_begins_from_the_same_gene_and_other_shapes_are_left_out(beg
     assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", "gtl-no-mutation"]
     for name in OTHER_SHAPES:
         assert (
-            f"{name} is left out: the gene began from tiny, so genes of other shapes are not evolved for comparison"
+            f"{name} is left out: the gene began from tiny, and a baseline of another shape cannot begin from it"
             in listener.warnings
         )
     (run,) = beside.glob("gtl-no-mutation-*/gene")
