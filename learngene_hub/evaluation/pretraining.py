@@ -60,7 +60,7 @@ class Pretraining:
         width: factor on the channels of every layer.
         depth: as the network counts it.
         in_chans: channels of an image.
-        channels: channels of every group instead of `width`: a thin network of the gene's size.
+        channels: channels of every group instead of `width`: a thin network of the gene's shape.
         images: training images, repeats counted.
         optimisation: how it is trained; its `steps` do not count.
         data: fingerprint of the base images, padding included.

@@ -200,8 +200,8 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
         "bn-slice": partial(_slice, description="the channels of the largest batch-norm weights", ranking=batch_norm),
         "even-slice": partial(_slice, description="evenly spaced channels", ranking=evenly),
         "weight-selection": _weight_selection,
-        NARROW: partial(_network, description="a thin network of the gene's size, trained on as many images"),
-        NARROW_FLOPS: partial(_network, description="a thin network of the gene's size, trained for as many FLOPs"),
+        NARROW: partial(_network, description="a thin network of the gene's shape, trained on as many images"),
+        NARROW_FLOPS: partial(_network, description="a thin network of the gene's shape, trained for as many FLOPs"),
         NARROW_EVEN: _narrow_even,
         EACH_SIZE: _each_size,
         "given-taper": partial(

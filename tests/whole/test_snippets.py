@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import commands, learngene
+from photo_folders import write_photos
 from results_examples import example
 
 import learngene_hub
@@ -34,7 +35,8 @@ def snippets():
 
 @pytest.fixture
 def desk(tiny_run, tmp_path, monkeypatch):
-    """A folder with a run, a fine-tuned network and an evaluation, as the documents call them."""
+    """A folder with photos, a run, a fine-tuned network and an evaluation, as the documents call them."""
+    write_photos(tmp_path / "photos", 5)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/demo").symlink_to(tiny_run)
     (tmp_path / "photos-model").mkdir()
