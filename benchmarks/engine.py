@@ -18,7 +18,8 @@ import torch
 from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome
+from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.plan import pick_precision, plan_generation, recipe_channels
 from learngene_hub.evolution.run import prepare
 from learngene_hub.workers import EngineOptions, Pool, Step, make_engine
@@ -50,10 +51,10 @@ class Timed:
         """The task's."""
         return self.task.label
 
-    def __call__(self, shared: SharedData, step: Step) -> tuple[int, float, float, Outcome]:
+    def __call__(self, environment: Environment, step: Step) -> tuple[int, float, float, Outcome]:
         """Process, begin and end by the clock of the machine, and what the task gives: genes are to travel too."""
         began = time.monotonic()
-        outcome = self.task(shared, step)
+        outcome = self.task(environment, step)
         return os.getpid(), began, time.monotonic(), outcome
 
 
@@ -78,13 +79,13 @@ def figures() -> list[Figure]:
 
 def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     cpu, reporter = torch.device("cpu"), SilentReporter()
-    shared = prepare(recipe, device=cpu, reporter=reporter)
+    environment = prepare(recipe, device=cpu, reporter=reporter)
     plan, sizes = plan_generation(recipe, 0, precision=pick_precision(recipe, cpu), threads=1), recipe_channels(recipe)
     tasks = [Timed(AncestryTask(plan, number, None, sizes)) for number in range(plan.individuals)]
     with ExitStack() as stack:
         pools = {
             name: stack.enter_context(
-                make_engine(options, device="cpu", local_device=cpu, most=len(tasks)).pool(shared, reporter)
+                make_engine(options, device="cpu", local_device=cpu, most=len(tasks)).pool(environment, reporter)
             )
             for name, options in POOLS.items()
         }
@@ -94,7 +95,7 @@ def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     return {name: [laps[name] for laps in rounds] for name in pools}
 
 
-def _lap(workers: Pool[SharedData], tasks: Sequence[Timed]) -> Lap:
+def _lap(workers: Pool[Environment], tasks: Sequence[Timed]) -> Lap:
     began = time.monotonic()
     done = [result for _, result in workers.run(tasks)]
     seconds = time.monotonic() - began

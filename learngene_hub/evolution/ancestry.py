@@ -1,12 +1,12 @@
 """Training of an ancestry network: it inherits a learngene, learns one k-way task, and its learngene is extracted.
 
-`AncestryTask` is the unit of work of an evolution: a pure function of itself and the shared data, so that any worker
-can run it, and repeat it. Any number of workers, with either engine, gives the same bytes on a CPU (ours).
+`AncestryTask` is the unit of work of an evolution: a pure function of itself and the images, so that any worker can
+run it, and repeat it. Any number of workers, with either engine, gives the same bytes on a CPU (ours).
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.rng import generator
-from learngene_hub.data import Task, sample_task
+from learngene_hub.data import sample_task
 from learngene_hub.evolution.critics import critic_accuracies, measured_alone
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.operators import mutate
@@ -26,18 +26,6 @@ from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.training.loop import train
 from learngene_hub.workers import Step, threads
-
-
-@dataclass(frozen=True)
-class SharedData:
-    """The data that all workers of a run share: the images, and the critic tasks of every generation."""
-
-    environment: Environment
-    critic_tasks: tuple[Task, ...]
-
-    def on(self, device: torch.device) -> "SharedData":
-        """The same data with its images on `device`."""
-        return replace(self, environment=self.environment.on(device))
 
 
 @dataclass(frozen=True)
@@ -53,54 +41,54 @@ class Outcome:
 class AncestryTask:
     """Individual `number`, from 0, of a generation, to be trained and scored, as a task for a worker.
 
-    Its own gene has `sizes`, group -> channels; it inherits the gene `parent`, if any.
+    Its own gene has `sizes`, group -> channels; it inherits the gene `parent`, if any. `title` is its name in the log
+    and the bar, if it is no individual of a generation but belongs to a search.
     """
 
     plan: GenerationPlan
     number: int
     parent: Genome | None
     sizes: Mapping[str, int]
+    title: str = ""
 
     @property
     def label(self) -> str:
         """Name of the task in the log."""
-        if self.plan.generation < 0:
-            return "the ancestor of the search"
-        return f"generation {self.plan.generation + 1}, individual {self.number + 1}"
+        return self.title or f"generation {self.plan.generation + 1}, individual {self.number + 1}"
 
-    def __call__(self, shared: SharedData, step: Step) -> Outcome:
+    def __call__(self, environment: Environment, step: Step) -> Outcome:
         """The individual's gene, loss and fitness.
 
         Raises:
             EngineError: see `check_precision`.
         """
         plan = self.plan
-        check_precision(plan, shared.environment.base.device)
-        doing = f"individual {self.number + 1}/{plan.individuals}"
+        check_precision(plan, environment.base.device)
+        doing = self.title or f"individual {self.number + 1}/{plan.individuals}"
         with threads(plan.ancestry.threads):
-            genome, loss = self.live(shared, partial(step, doing=doing))
+            genome, loss = self.live(environment, partial(step, doing=doing))
         if genome is None:
             return Outcome(None, loss, math.nan)
         with threads(plan.critics.threads):
             accuracies = critic_accuracies(
                 genome,
-                shared.environment.held_out,
-                shared.critic_tasks[: plan.critics.tasks],
+                environment.held_out,
+                plan.critics.draw(environment.held_out.labels, plan.seed),
                 plan.critics.training,
                 body=plan.body,
                 cross=plan.cross,
                 seed=plan.seed,
-                on_step=partial(step, doing="critics"),
+                on_step=partial(step, doing=self.title or "critics"),
             )
         return Outcome(genome, loss, sum(accuracies) / len(accuracies))
 
-    def live(self, shared: SharedData, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
+    def live(self, environment: Environment, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
         """Inherit, train, mutate, extract: the mutated learngene and the last loss; no learngene if the loss is NaN.
 
         The order is attested (ECO, NeurIPS 2025), though mutation and extraction are one step here: mutation decides
         which of the trained network's channels are the learngene.
         """
-        base, plan = shared.environment.base, self.plan.ancestry
+        base, plan = environment.base, self.plan.ancestry
         task = sample_task(
             base.labels,
             n_way=plan.ways,
@@ -108,7 +96,7 @@ class AncestryTask:
             n_query=0,
             generator=self._draws("ancestry task"),
         )
-        network = self._newborn(shared, len(task.classes))
+        network = self._newborn(len(task.classes), base.device)
         batches = support_batches(base, task, plan.training.optimisation.batch_size, self._draws("ancestry batches"))
         inherited: list[Tensor] = []  # views of what the weights have from the parent
         if self.parent is not None:
@@ -122,10 +110,10 @@ class AncestryTask:
                 on_step(len(labels))
                 yield images
 
-        return self._gene(network, shared, shown()), loss
+        return self._gene(network, shown(), base.device), loss
 
-    def _newborn(self, shared: SharedData, classes: int) -> LearngeneNetwork:
-        """The network that inherits from the parent, on the device of the images."""
+    def _newborn(self, classes: int, device: torch.device) -> LearngeneNetwork:
+        """The network that inherits from the parent, on `device`."""
         network = newborn(
             self.plan.body,
             num_classes=classes,
@@ -134,15 +122,15 @@ class AncestryTask:
             seed=self.plan.seed,
             path=(self.plan.generation, self.number),
         )
-        return placed(network, shared.environment.base.device)
+        return placed(network, device)
 
-    def _gene(self, network: LearngeneNetwork, shared: SharedData, images: Iterator[Tensor]) -> Genome:
+    def _gene(self, network: LearngeneNetwork, images: Iterator[Tensor], device: torch.device) -> Genome:
         """The learngene of the trained `network`, its norms measured alone on `images`."""
         structure, rate = network.structure, self.plan.ancestry.mutation_rate
         state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
         state = mutate(state, structure, self.sizes, rate=rate, generator=self._draws("mutate"))
         gene, precision = extract(state, structure, self.sizes), self.plan.ancestry.training.precision
-        return measured_alone(gene, self.plan.body, images, precision, shared.environment.base.device)
+        return measured_alone(gene, self.plan.body, images, precision, device)
 
     def _draws(self, purpose: str) -> torch.Generator:
         return generator(self.plan.seed, purpose, self.plan.generation, self.number)

@@ -99,7 +99,8 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     line = sum(plan.images for plan in plans)
     rate = _images_per_second(plans[-1], size, device)
     search = _search(recipe, precision)
-    searched = search.images / _images_per_second(search.ancestor, size, device) if search else 0.0
+    search_images = search.images if search else 0
+    searched = search_images / _images_per_second(search.ancestor, size, device) if search else 0.0
     gene, record = gene_shape(recipe, channels), None if ancestor is None else ancestor.record
     return Forecast(
         network_parameters=sum(weight.numel() for weight in full.parameters()),
@@ -107,10 +108,10 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         gene_bytes=_bytes(gene, recipe.gene.dtype),
         checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
         data=data,
-        images=evolution_images(recipe),
-        search_images=search.images if search else 0,
+        images=line + search_images,
+        search_images=search_images,
         flops=evolution_flops(recipe, body),
-        search_flops=_search_flops(recipe),
+        search_flops=search_images * _flops(search.ancestor.body, size) if search else 0.0,
         seconds=line / rate + searched,
         images_per_second=rate,
         memory_bytes=_memory(plans[-1], size),
@@ -121,23 +122,11 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     )
 
 
-def evolution_images(recipe: Recipe) -> int:
-    """Training images of `recipe`, including those of its search and of all critics."""
-    search = _search(recipe, "float32")
-    return sum(plan.images for plan in plan_line(recipe, precision="float32")) + (search.images if search else 0)
-
-
 def evolution_flops(recipe: Recipe, body: Body) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes per image (ours)."""
-    images = sum(plan.images for plan in plan_line(recipe, precision="float32"))
-    return images * _flops(body, recipe.data.image_size) + _search_flops(recipe)
-
-
-def _search_flops(recipe: Recipe) -> float:
-    search = _search(recipe, "float32")
-    if search is None:
-        return 0.0
-    return search.images * _flops(search.ancestor.body, recipe.data.image_size)
+    size, search = recipe.data.image_size, _search(recipe, "float32")
+    searched = search.images * _flops(search.ancestor.body, size) if search else 0.0
+    return sum(plan.images for plan in plan_line(recipe, precision="float32")) * _flops(body, size) + searched
 
 
 @cache

@@ -1,21 +1,24 @@
 """Founders kept on disk, so that recipes that share their founders train each founder once (ours)."""
 
 import hashlib
+import json
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save
 
 from learngene_hub.core.files import read_file, write_text
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.store import KeyedStore
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
+from learngene_hub.evolution.environment import Environment
 from learngene_hub.gene.folder import read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
+from learngene_hub.workers import Pool, Step
 
 FORMAT = 2  # raise it when the same plan gives another founder
 GENE_NAME, RECORD_NAME = "gene.safetensors", "record.json"
@@ -45,15 +48,18 @@ class Founders:
     images: str
     reporter: Reporter
 
-    def get(self, task: AncestryTask, make: Callable[[], Founder]) -> tuple[Founder, bool]:
+    def get(self, task: AncestryTask, workers: Pool[Environment], step: Step) -> tuple[Founder, bool]:
         """The founder of `task`, and whether it was on disk; if not, it is trained, and kept unless it failed."""
         store = KeyedStore(self.folder, task.label, _write, _read, self.reporter)
         key = self._key(task)
         with store.held(key):
             if (kept := store.find(key)) is not None:
                 self.reporter.line(f"{task.label}: trained before, found on disk")
+                step(task.plan.images, "trained before")
                 return kept, True
-            made = make()
+            began = time.monotonic()
+            ((_, outcome),) = workers.run([task], step)
+            made = Founder(outcome, time.monotonic() - began, workers.record())
             if not math.isnan(made.outcome.fitness):
                 store.keep(key, made)
             return made, False
@@ -71,33 +77,21 @@ class Founders:
         }
 
 
-class _Record(BaseModel):
-    """`record.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    loss: float
-    fitness: float = Field(ge=0, le=1)
-    seconds: float = Field(ge=0)
-    engine: dict[str, Any]
-    sizes: dict[str, int]
-
-
 def _write(folder: Path, founder: Founder) -> None:
     outcome = founder.outcome
     assert outcome.genome is not None
-    record = _Record(
-        loss=outcome.loss,
-        fitness=outcome.fitness,
-        seconds=founder.seconds,
-        engine=dict(founder.engine),
-        sizes=dict(outcome.genome.sizes),
-    )
+    record = {
+        "loss": outcome.loss,
+        "fitness": outcome.fitness,
+        "seconds": founder.seconds,
+        "engine": dict(founder.engine),
+        "sizes": dict(outcome.genome.sizes),
+    }
     write_tensors(folder / GENE_NAME, outcome.genome.tensors)
-    write_text(folder / RECORD_NAME, record.model_dump_json(indent=2))
+    write_text(folder / RECORD_NAME, json.dumps(record, indent=2))
 
 
 def _read(folder: Path) -> Founder:
-    record = _Record.model_validate_json(read_file(folder / RECORD_NAME, most=MOST_RECORD))
-    genome = Genome(read_tensors(read_file(folder / GENE_NAME, most=MOST_GENE)), record.sizes)
-    return Founder(Outcome(genome, record.loss, record.fitness), record.seconds, record.engine)
+    record = json.loads(read_file(folder / RECORD_NAME, most=MOST_RECORD))
+    genome = Genome(read_tensors(read_file(folder / GENE_NAME, most=MOST_GENE)), record["sizes"])
+    return Founder(Outcome(genome, record["loss"], record["fitness"]), record["seconds"], record["engine"])

@@ -14,34 +14,34 @@ import torch
 
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
-from learngene_hub.evolution.ancestry import AncestryTask, Outcome, SharedData
-from learngene_hub.evolution.founders import Founder, Founders
-from learngene_hub.evolution.individual import EvolutionState, Individual
+from learngene_hub.evolution.ancestry import AncestryTask, Outcome
+from learngene_hub.evolution.environment import Environment
+from learngene_hub.evolution.founders import Founders
+from learngene_hub.evolution.individual import Beginning, EvolutionState, Individual
 from learngene_hub.evolution.operators import tournament, update_scores
-from learngene_hub.evolution.plan import GenerationPlan, SelectionPlan
+from learngene_hub.evolution.plan import GenerationPlan
 from learngene_hub.genome.genome import Genome
-from learngene_hub.workers import Pool, Step
+from learngene_hub.recipe.sections import EvolutionSection
+from learngene_hub.workers import Pool
 
 
 def next_generation(
     state: EvolutionState,
     plan: GenerationPlan,
-    sizes: Mapping[str, int],
-    workers: Pool[SharedData],
+    begin: Beginning,
+    workers: Pool[Environment],
     bar: Bar,
     founders: Founders | None = None,
-    ancestor: Genome | None = None,
 ) -> tuple[EvolutionState, dict[str, Any]]:
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
     Args:
         state: after the generations before.
         plan: of this generation.
-        sizes: group -> channels of the gene of an individual without parents.
+        begin: what an individual without parents inherits.
         workers: does all training.
         bar: shows images.
         founders: keeps single founders for other runs; None: they are not kept.
-        ancestor: gene that the first generation inherits; None: nothing.
 
     Returns:
         The state after the generation, and its row of `metrics.jsonl`.
@@ -52,10 +52,8 @@ def next_generation(
     """
     began = time.monotonic()
     parents = _parents(state.pool, plan)
-    tasks = [
-        AncestryTask(plan, number, parent.genome if parent else ancestor, parent.genome.sizes if parent else sizes)
-        for number, parent in enumerate(parents)
-    ]
+    given = [(one.genome, one.genome.sizes) if one else (begin.genome, begin.sizes) for one in parents]
+    tasks = [AncestryTask(plan, number, *each) for number, each in enumerate(given)]
     outcomes, engine, seconds_before = _raised(tasks, workers, bar, founders)
     born = [
         _individual(state.next_id + number, parent, outcome, plan.generation)
@@ -66,7 +64,7 @@ def next_generation(
         state,
         generation=plan.generation + 1,
         next_id=state.next_id + len(born),
-        pool=_update_pool(state.pool, survivors, plan.selection),
+        pool=_update_pool(state.pool, survivors, plan.evolution),
         images=state.images + plan.images,
         seconds=state.seconds + seconds_before + time.monotonic() - began,
     )
@@ -74,7 +72,7 @@ def next_generation(
 
 
 def _raised(
-    tasks: Sequence[AncestryTask], workers: Pool[SharedData], bar: Bar, founders: Founders | None
+    tasks: Sequence[AncestryTask], workers: Pool[Environment], bar: Bar, founders: Founders | None
 ) -> tuple[list[Outcome], Mapping[str, Any], float]:
     """Results of the `tasks`, the engine that ran them, and the seconds that another run spent on a kept founder."""
     plan = tasks[0].plan
@@ -82,22 +80,11 @@ def _raised(
     def advance(images: int, doing: str) -> None:
         bar.advance(images, generation=plan.generation + 1, now=doing)
 
-    def run() -> Founder:
-        began = time.monotonic()
-        (outcome,) = _outcomes(workers, tasks, advance)
-        return Founder(outcome, time.monotonic() - began, workers.record())
-
     if founders is None or len(tasks) > 1:
-        return _outcomes(workers, tasks, advance), workers.record(), 0.0
-    founder, is_old = founders.get(tasks[0], run)
-    if is_old:
-        advance(plan.images, "trained before")
+        outcome_of = dict(workers.run(tasks, advance))
+        return [outcome_of[number] for number in range(len(tasks))], workers.record(), 0.0
+    founder, is_old = founders.get(tasks[0], workers, advance)
     return [founder.outcome], founder.engine, founder.seconds if is_old else 0.0
-
-
-def _outcomes(workers: Pool[SharedData], tasks: Sequence[AncestryTask], step: Step) -> list[Outcome]:
-    outcome_of = dict(workers.run(tasks, step))
-    return [outcome_of[number] for number in range(len(tasks))]
 
 
 def _parents(pool: Sequence[Individual], plan: GenerationPlan) -> Sequence[Individual | None]:
@@ -108,7 +95,7 @@ def _parents(pool: Sequence[Individual], plan: GenerationPlan) -> Sequence[Indiv
     """
     if not pool:
         return [None] * plan.individuals
-    if plan.generation <= plan.selection.founders:
+    if plan.generation <= plan.evolution.founders:
         return [max(pool, key=lambda member: member.id)] * plan.individuals
     scores = torch.tensor([max(member.score, 1e-9) for member in pool])
     draws = generator(plan.seed, "parents", plan.generation)
@@ -126,29 +113,30 @@ def _individual(id_: int, parent: Individual | None, outcome: Outcome, generatio
 
 def _select(born: Sequence[Individual], plan: GenerationPlan) -> list[Individual]:
     """The survivors: winners of tournaments, or everybody alive where the recipe wants no selection."""
+    evolution = plan.evolution
     winners = tournament(
         torch.tensor([individual.fitness for individual in born]),
-        size=plan.selection.tournament_size,
+        size=min(evolution.tournament_size, len(born)) if evolution.selection == "tournament" else 1,
         generator=generator(plan.seed, "tournament", plan.generation),
     )
     return [born[winner] for winner in winners.tolist()]
 
 
 def _update_pool(
-    pool: Sequence[Individual], survivors: Sequence[Individual], selection: SelectionPlan
+    pool: Sequence[Individual], survivors: Sequence[Individual], evolution: EvolutionSection
 ) -> tuple[Individual, ...]:
     """The gene pool with its new scores, best first, cut to size; ancestors that left it are forgotten."""
     scores = update_scores(
         {member.id: member.score for member in pool},
-        {winner.id: winner.fitness if selection.by_fitness else 1.0 for winner in survivors},
+        {winner.id: winner.fitness if evolution.selection == "tournament" else 1.0 for winner in survivors},
         {winner.id: winner.ancestors for winner in survivors},
-        decay=selection.decay,
-        credit=selection.credit,
+        decay=evolution.decay,
+        credit=evolution.credit,
     )
-    founders = {winner.id for winner in survivors if winner.generation < selection.founders}
+    founders = {winner.id for winner in survivors if winner.generation < evolution.founders}
     ranked = sorted((*pool, *survivors), key=lambda member: (-scores[member.id], -member.id))
     # a founder enters whatever its score, else its line would break
-    kept = {member.id for member in sorted(ranked, key=lambda each: each.id not in founders)[: selection.pool_size]}
+    kept = {member.id for member in sorted(ranked, key=lambda each: each.id not in founders)[: evolution.pool_size]}
     return tuple(
         replace(member, score=scores[member.id], ancestors={i: s for i, s in member.ancestors.items() if i in kept})
         for member in ranked

@@ -1,7 +1,8 @@
-"""The data types of an evolution: individuals, and the state passed from generation to generation. All frozen."""
+"""The data types of an evolution: individuals, what the first of them inherit, and the state passed on. All frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from learngene_hub.genome.genome import Genome
 from learngene_hub.training.loop import Precision
@@ -28,6 +29,21 @@ class Individual:
     fitness: float
     score: float
     genome: Genome
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The inputs of the first generation.
+
+    Attributes:
+        sizes: group -> channels of its genes.
+        genome: gene that it inherits; None: nothing.
+        told: the entries on these inputs in its row of `metrics.jsonl`.
+    """
+
+    sizes: Mapping[str, int]
+    genome: Genome | None
+    told: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

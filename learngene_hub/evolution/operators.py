@@ -10,7 +10,7 @@ from torch import Tensor
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.genome.shape import Shape, ShapeSpace
 from learngene_hub.genome.surgery import State, reorder
-from learngene_hub.networks import Group, Structure
+from learngene_hub.networks import Structure
 
 MOST_RATIO = 1000  # of the proportions of a random shape's middle or last group and its first
 KNOTS = 3  # of the curve through the proportions of a random shape
@@ -33,20 +33,11 @@ def mutate(
         rate: chance of each gene channel to be exchanged, in [0, 1]; at least one unit of a group stays.
         generator: source of the draws, on the CPU.
     """
-    return reorder(state, structure, exchange(structure.groups, sizes, rate=rate, generator=generator))
-
-
-def exchange(
-    groups: Mapping[str, Group], sizes: Mapping[str, int], *, rate: float, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """The orders that `mutate` draws: group -> `(channels,)` int64; some gene channels are now outside the gene.
-
-    All arguments are those of `mutate`; `groups` are in forward order.
-    """
-    return {
+    orders = {
         name: group.channels_of(_exchange(group.size // group.unit, sizes[name] // group.unit, rate, generator))
-        for name, group in groups.items()
+        for name, group in structure.groups.items()
     }
+    return reorder(state, structure, orders)
 
 
 def random_shapes(space: ShapeSpace, *, seed: int) -> Iterator[dict[str, int]]:

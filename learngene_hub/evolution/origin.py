@@ -7,7 +7,6 @@ from learngene_hub import __version__
 from learngene_hub.core.files import public_name
 from learngene_hub.core.plain_yaml import with_changed_text
 from learngene_hub.evolution.ancestor import Ancestor
-from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.environment import Environment, data_source, source_name
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import network_body
@@ -26,11 +25,11 @@ def gene_config(
     rows: Sequence[Mapping[str, Any]],
     state: EvolutionState,
     recipe: Recipe,
-    shared: SharedData,
+    environment: Environment,
     ancestor: Ancestor | None = None,
 ) -> GeneConfig:
     """The config of the gene of `best`, without its hash; `rows` are the metrics, `ancestor` the gene it began from."""
-    body, environment = network_body(recipe), shared.environment
+    body = network_body(recipe)
     gene = plan_structure(body.network, depth=body.depth, channels=best.genome.sizes)
     return GeneConfig(
         package_version=__version__,

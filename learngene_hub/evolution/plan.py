@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.errors import EngineError
+from learngene_hub.data import Task
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.recipe.sections import EvolutionSection, SearchSection
+from learngene_hub.training.fewshot import draw_tasks
 from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
 from learngene_hub.workers import Pool, Step, chip_kind
@@ -44,7 +47,8 @@ class AncestryPlan:
 class CriticPlan:
     """Training of critics, equal in every generation, so that fitness is a function of the gene: see `CriticSection`.
 
-    `tasks` are per learngene, `threads` of torch per network.
+    `tasks` are per learngene, `threads` of torch per network; `purpose` names them and is part of the address of the
+    draws of their tasks.
     """
 
     ways: int
@@ -53,29 +57,17 @@ class CriticPlan:
     tasks: int
     training: Training
     threads: int
+    purpose: str = "critic"
+
+    def draw(self, labels: Tensor, seed: int) -> tuple[Task, ...]:
+        """The tasks, from images of held-out classes with these (images,) `labels`."""
+        counts = {"count": self.tasks, "n_way": self.ways, "n_shot": self.shots, "n_query": self.queries}
+        return draw_tasks(labels, **counts, seed=seed, path=(f"{self.purpose} task",))
 
     @property
     def images(self) -> int:
         """Training images of the critics of one learngene, at most."""
         return self.tasks * self.training.steps * self.training.optimisation.batch_size
-
-
-@dataclass(frozen=True)
-class SelectionPlan:
-    """Selection of survivors and of parents: see `EvolutionSection`.
-
-    Attributes:
-        founders: number of first generations with a single individual.
-        by_fitness: False (an ablation): all survive with equal scores.
-        tournament_size: individuals per group, at most those of a generation.
-    """
-
-    founders: int
-    by_fitness: bool
-    tournament_size: int
-    decay: float
-    credit: float
-    pool_size: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +80,7 @@ class GenerationPlan:
         body: size of every network.
         individuals: number of its individuals.
         cross: see `learngene_hub.genome.surgery.inherit`.
+        evolution: the recipe's constants of selection and of the gene pool.
         needs_native_precision: refuse workers that can only emulate the run's precision.
     """
 
@@ -98,7 +91,7 @@ class GenerationPlan:
     cross: str
     ancestry: AncestryPlan
     critics: CriticPlan
-    selection: SelectionPlan
+    evolution: EvolutionSection
     needs_native_precision: bool
 
     @property
@@ -116,25 +109,18 @@ class SearchPlan:
     Attributes:
         ancestor: the whole network whose slices are compared.
         life: training of each slice, before critics inherit it.
+        body: size of the networks of the evolution.
         fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
-        population: shapes that compete in a generation.
-        born: number of new shapes in each generation after the first.
-        shapes: number of shapes that are scored, without the finals.
-        tournament_size: shapes per group.
+        search: the recipe's constants.
         critics: of a shape; `final_critics` are those of the finals, on fresh tasks.
-        parents: shapes whose mean is in the finals, beside an even shape.
     """
 
     ancestor: GenerationPlan
     life: GenerationPlan
+    body: Body
     fraction: float
-    generations: int
-    population: int
-    born: int
-    shapes: int
-    tournament_size: int
+    search: SearchSection
     critics: CriticPlan
-    parents: int
     final_critics: CriticPlan
 
     def images_a_shape(self, critics: CriticPlan) -> int:
@@ -145,7 +131,7 @@ class SearchPlan:
     def images(self) -> int:
         """Training images of the search."""
         finals = 2 * self.images_a_shape(self.final_critics)
-        return self.ancestor.images + self.shapes * self.images_a_shape(self.critics) + finals
+        return self.ancestor.images + self.search.shapes * self.images_a_shape(self.critics) + finals
 
 
 def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, threads: int) -> GenerationPlan:
@@ -158,7 +144,6 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
     """
     evolution, is_founding = recipe.evolution, generation < recipe.evolution.founders
     individuals = 1 if is_founding else evolution.population
-    by_fitness = evolution.selection == "tournament"
     return GenerationPlan(
         generation,
         recipe.seed,
@@ -186,14 +171,7 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
             Training(recipe.critic.constants(), recipe.critic.steps, precision),
             threads=max(1, threads // evolution.population),
         ),
-        SelectionPlan(
-            evolution.founders,
-            by_fitness,
-            min(evolution.tournament_size, individuals) if by_fitness else 1,
-            evolution.decay,
-            evolution.credit,
-            evolution.pool_size,
-        ),
+        evolution,
         needs_native_precision=recipe.precision == "auto",
     )
 
@@ -229,15 +207,11 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
     return SearchPlan(
         ancestor,
         _slice_life(recipe, ancestor, precision, each),
+        line.body,
         recipe.gene.fraction,
-        search.generations,
-        search.population,
-        search.born,
-        search.shapes,
-        search.tournament_size,
-        replace(critics, tasks=search.tasks),
-        search.parents,
-        replace(critics, tasks=search.final_tasks),
+        search,
+        replace(critics, tasks=search.tasks, purpose="shape"),
+        replace(critics, tasks=search.final_tasks, purpose="final"),
     )
 
 
@@ -309,9 +283,9 @@ class Looking:
 
     label = "the choice of a precision"
 
-    def __call__(self, shared: Any, step: Step) -> Precision:  # noqa: ANN401 - whatever holds an environment
+    def __call__(self, environment: Any, step: Step) -> Precision:  # noqa: ANN401 - an `Environment`, made later
         """The best precision on the worker's device."""
-        return best_precision(shared.environment.base.device)
+        return best_precision(environment.base.device)
 
 
 def settle_precision(recipe: Recipe, workers: Pool[Any]) -> Precision:

@@ -13,8 +13,8 @@ from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import LOCK_NAME, leads_out
 from learngene_hub.core.progress import Reporter
 from learngene_hub.evolution.ancestor import Ancestor
-from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state, sweep
+from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.individual import EvolutionState
 from learngene_hub.gene.folder import METRICS_NAME, RECIPE_NAME
 from learngene_hub.recipe.recipe import Recipe
@@ -79,9 +79,8 @@ def as_begun(recipe: Recipe, saved: Saved) -> Recipe:
     return recipe if recipe.evolution.founders == begun else recipe.changed(f"{FOUNDERS_KEY}={begun}")
 
 
-def run_inputs(shared: SharedData, ancestor: Ancestor | None) -> RunInputs:
+def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs:
     """The inputs of a run, which must be the same when it is resumed."""
-    environment = shared.environment
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     classes = {role: list(names) for role, names in asdict(environment.split).items()}
     return RunInputs(classes, fingerprints, torch.get_num_threads(), None if ancestor is None else ancestor.key)

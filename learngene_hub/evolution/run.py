@@ -12,27 +12,19 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
-from learngene_hub.evolution.ancestry import SharedData
 from learngene_hub.evolution.checkpoint import (
     STATE_FOLDER,
     RunInputs,
     check_room_for,
     save_state,
 )
-from learngene_hub.evolution.environment import check_supply, class_split, data_source, load_environment
+from learngene_hub.evolution.environment import Environment, check_supply, class_split, data_source, load_environment
 from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
-from learngene_hub.evolution.individual import EvolutionState, Individual
+from learngene_hub.evolution.individual import Beginning, EvolutionState, Individual
 from learngene_hub.evolution.metrics import append_metrics, read_metrics, truncate_metrics
 from learngene_hub.evolution.origin import gene_config
-from learngene_hub.evolution.plan import (
-    GenerationPlan,
-    SearchPlan,
-    network_body,
-    plan_line,
-    plan_search,
-    settle_precision,
-)
+from learngene_hub.evolution.plan import GenerationPlan, SearchPlan, plan_line, plan_search, settle_precision
 from learngene_hub.evolution.resume import as_begun, check_same, find_saved, images_hash, run_inputs
 from learngene_hub.evolution.search import ShapeSearch
 from learngene_hub.gene.card import render_card
@@ -48,12 +40,10 @@ from learngene_hub.gene.folder import (
 )
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
-from learngene_hub.genome.genome import Genome
-from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.report.plots import check_can_draw, draw_evolution, write_png
-from learngene_hub.training.fewshot import draw_tasks, pick_device
+from learngene_hub.training.fewshot import pick_device
 from learngene_hub.training.loop import Precision
 from learngene_hub.workers import Engine, EngineOptions, Pool, make_engine, on_cpu
 
@@ -107,15 +97,15 @@ def evolve(
         recipe = recipe if saved is None else as_begun(recipe, saved)
         check_room_for(out, recipe, ancestor)
         with reporter.task("reading images", None):
-            shared = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
-        inputs = run_inputs(shared, ancestor)
+            environment = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
+        inputs = run_inputs(environment, ancestor)
         if saved is not None:
             check_same(saved.inputs, inputs, out, reporter)
-        with workforce.pool(shared, reporter) as workers:
-            run = _Run(recipe, out, ancestor, shared, inputs, workers, reporter, founders)
+        with workforce.pool(environment, reporter) as workers:
+            run = _Run(recipe, out, ancestor, environment, inputs, workers, reporter, founders)
             state = run.evolve(EvolutionState() if saved is None else saved.state)
         with reporter.task(f"writing {out / GENE_FOLDER}", None):
-            return _finish(state, recipe, shared, out, ancestor)
+            return _finish(state, recipe, environment, out, ancestor)
 
 
 def _workforce(recipe: Recipe, engine: EngineOptions, device: str, reporter: Reporter) -> Engine:
@@ -130,30 +120,15 @@ def _workforce(recipe: Recipe, engine: EngineOptions, device: str, reporter: Rep
 
 
 @dataclass(frozen=True)
-class _Beginning:
-    """The inputs of the first generation.
-
-    Attributes:
-        sizes: group -> channels of its genes.
-        genome: gene that it inherits; None: nothing.
-        told: the entries on these inputs in its row of `metrics.jsonl`.
-    """
-
-    sizes: Mapping[str, int]
-    genome: Genome | None
-    told: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class _Run:
     """An evolution in its folder, and what it works with; for `founders` see `evolve`."""
 
     recipe: Recipe
     out: Path
     ancestor: Ancestor | None
-    shared: SharedData
+    environment: Environment
     inputs: RunInputs
-    workers: Pool[SharedData]
+    workers: Pool[Environment]
     reporter: Reporter
     founders: str | Path | None
 
@@ -178,32 +153,29 @@ class _Run:
         return state
 
     def _plan_search(self, precision: Precision) -> SearchPlan | None:
-        classes, threads = len(self.shared.environment.split.base), torch.get_num_threads()
+        classes, threads = len(self.environment.split.base), torch.get_num_threads()
         return plan_search(self.recipe, classes=classes, precision=precision, threads=threads)
 
-    def _given(self) -> _Beginning:
+    def _given(self) -> Beginning:
         channels, ancestor = line_channels(self.recipe, self.ancestor), self.ancestor
         if ancestor is None:
-            return _Beginning(channels, None, {})
+            return Beginning(channels, None, {})
         row = {"name": ancestor.name, "images": ancestor.record.images}
-        return _Beginning(channels, ancestor.gene.genome, {"ancestor": row})
+        return Beginning(channels, ancestor.gene.genome, {"ancestor": row})
 
-    def _search(self, plan: SearchPlan, bar: Bar) -> _Beginning:
+    def _search(self, plan: SearchPlan, bar: Bar) -> Beginning:
         state = self.out / STATE_FOLDER
-        ancestors = self._founders(self.founders or state)
-        found = ShapeSearch(plan, self.shared, self.workers, bar, ancestors, state, self.reporter).run()
-        sizes = ShapeSpace(network_body(self.recipe), self.recipe.gene.fraction).fitted(found.fractions)
-        return _Beginning(sizes, found.gene, {"search": found.row})
+        return ShapeSearch(plan, self.workers, bar, self._founders(self.founders or state), state, self.reporter).run()
 
     def _founders(self, folder: str | Path) -> Founders:
-        images = images_hash(self.inputs, flip=self.shared.environment.base.batches.flip)
+        images = images_hash(self.inputs, flip=self.environment.base.batches.flip)
         return Founders(Path(folder), images, self.reporter)
 
     def _generation(
-        self, state: EvolutionState, plan: GenerationPlan, begin: _Beginning, kept: Founders | None, bar: Bar
+        self, state: EvolutionState, plan: GenerationPlan, begin: Beginning, kept: Founders | None, bar: Bar
     ) -> EvolutionState:
-        state, row = next_generation(state, plan, begin.sizes, self.workers, bar, kept, begin.genome)
-        append_metrics(self.out, row if plan.generation else row | begin.told)
+        state, row = next_generation(state, plan, begin, self.workers, bar, kept)
+        append_metrics(self.out, row if plan.generation else {**row, **begin.told})
         save_state(self.out, state, self.recipe.model_dump(mode="json"), self.inputs)
         self.reporter.line(_summary(row, self.recipe.evolution.generations))
         bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
@@ -212,8 +184,8 @@ class _Run:
 
 def prepare(
     recipe: Recipe, *, device: torch.device, reporter: Reporter, ancestor: Ancestor | None = None
-) -> SharedData:
-    """Load the data that the workers of an evolution of `recipe` share, which may begin from `ancestor`.
+) -> Environment:
+    """Load the images that the workers of an evolution of `recipe` share, which may begin from `ancestor`.
 
     Raises:
         DataError: the images cannot be read or are too few; or the `ancestor` has seen classes that must be new to it.
@@ -232,17 +204,7 @@ def prepare(
         normalisation=None if ancestor is None else ancestor.normalisation,
     )
     check_supply(recipe, split, environment.images_per_class())
-    critic = recipe.critic
-    tasks = draw_tasks(
-        environment.held_out.labels,
-        count=critic.tasks,
-        n_way=critic.ways,
-        n_shot=critic.shots,
-        n_query=critic.queries,
-        seed=recipe.seed,
-        path=("critic task",),
-    )
-    return SharedData(environment, tasks)
+    return environment
 
 
 def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
@@ -263,14 +225,14 @@ def _summary(row: Mapping[str, Any], generations: int) -> str:
 
 
 def _finish(
-    state: EvolutionState, recipe: Recipe, shared: SharedData, out: Path, ancestor: Ancestor | None
+    state: EvolutionState, recipe: Recipe, environment: Environment, out: Path, ancestor: Ancestor | None
 ) -> Learngene:
     """Write the picture, the page and the gene folder."""
     rows = read_metrics(out)
     best = _chosen(state, recipe)
     write_png(draw_evolution(rows, chosen=best.id, title=recipe.name), out / PICTURE_NAME)
     write_text(out / EVOLUTION_NAME, render_evolution(rows, title=recipe.name, chosen=best.id))
-    config = gene_config(best, rows, state, recipe, shared, ancestor)
+    config = gene_config(best, rows, state, recipe, environment, ancestor)
     tensors = {name: tensor.float() for name, tensor in stored(best.genome.tensors, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()

@@ -13,7 +13,7 @@ all of the rest: ours.
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,21 +27,20 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import derive_seed, generator
 from learngene_hub.core.store import KeyedLines
-from learngene_hub.data import Task
-from learngene_hub.evolution.ancestry import AncestryTask, SharedData
-from learngene_hub.evolution.critics import critic_accuracies
+from learngene_hub.evolution.ancestry import AncestryTask
+from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.founders import Founder, Founders
+from learngene_hub.evolution.individual import Beginning
 from learngene_hub.evolution.operators import mean_shape, mutate_shape, random_shapes, recombine_shapes, tournament
-from learngene_hub.evolution.plan import CriticPlan, SearchPlan, check_precision
+from learngene_hub.evolution.plan import CriticPlan, SearchPlan
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import cut, magnitude
 from learngene_hub.genome.shape import Shape, ShapeSpace
 from learngene_hub.genome.surgery import extract
 from learngene_hub.networks import Structure
-from learngene_hub.training.fewshot import draw_tasks
-from learngene_hub.workers import Pool, Step, threads
+from learngene_hub.workers import Pool
 
-FORMAT = 2  # raise it when the same plan gives other accuracies
+FORMAT = 3  # raise it when the same plan gives other accuracies
 ATTEMPTS = 20  # to draw a shape that was not scored before
 
 
@@ -83,70 +82,11 @@ class ScoredShape:
 
 
 @dataclass(frozen=True)
-class FoundShape:
-    """The result of a search.
-
-    Attributes:
-        fractions: group -> fraction of its channels, of the best shape.
-        gene: the slice of the ancestor in that shape.
-        row: record of the search as a JSON-compatible dict; `images` are its training images, `seconds` its wall time,
-            including that of another run on its ancestor and of interrupted starts.
-    """
-
-    fractions: Mapping[str, float]
-    gene: Genome
-    row: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ShapeTask:
-    """One slice of the ancestor, to be trained and scored, as a task for a worker.
-
-    Attributes:
-        label: name of the task in the log.
-        life: training of the slice, before critics inherit it.
-        tasks: of its critics.
-        critics: their training.
-    """
-
-    label: str
-    life: AncestryTask
-    tasks: tuple[Task, ...]
-    critics: CriticPlan
-
-    def __call__(self, shared: SharedData, step: Step) -> float:
-        """Fitness in [0, 1]; NaN if the slice or a critic diverged.
-
-        Raises:
-            EngineError: see `check_precision`.
-        """
-        plan, environment = self.life.plan, shared.environment
-        check_precision(plan, environment.base.device)
-        on_step = partial(step, doing=self.label)
-        with threads(self.critics.threads):
-            genome, _ = self.life.live(shared, on_step)
-            if genome is None:
-                return math.nan
-            accuracies = critic_accuracies(
-                genome,
-                environment.held_out,
-                self.tasks,
-                self.critics.training,
-                body=plan.body,
-                cross=plan.cross,
-                seed=plan.seed,
-                on_step=on_step,
-            )
-        return sum(accuracies) / len(accuracies)
-
-
-@dataclass(frozen=True)
 class ShapeSearch:
     """A search with its plan, data and workers.
 
     Attributes:
         plan: of it.
-        shared: the data that workers share.
         workers: do all training.
         bar: shows images.
         ancestors: keeps ancestors for other runs.
@@ -155,15 +95,17 @@ class ShapeSearch:
     """
 
     plan: SearchPlan
-    shared: SharedData
-    workers: Pool[SharedData]
+    workers: Pool[Environment]
     bar: Bar
     ancestors: Founders
     folder: Path
     reporter: Reporter
 
-    def run(self) -> FoundShape:
-        """Train the ancestor, let shapes compete, and give the best.
+    def run(self) -> Beginning:
+        """Train the ancestor, let shapes compete; the line begins from the ancestor's slice in the best shape.
+
+        The row of `metrics.jsonl` has the `images` of all this, and its wall time in `seconds`, including that of
+        another run on the ancestor and of interrupted starts.
 
         Raises:
             SelectionError: the ancestor, or every shape of a generation, failed.
@@ -175,8 +117,8 @@ class ShapeSearch:
         assert ancestor.outcome.genome is not None
         whole = cut(ancestor.outcome.genome.tensors, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
         scorer = partial(_Scorer, self, structure, whole, hashlib.sha256(save(dict(whole.tensors))).hexdigest())
-        everyone = self._compete(space, scorer(plan.critics, "shape", draw=0))
-        mean, even = self._finals(space, everyone, scorer(plan.final_critics, "final", draw=1))
+        everyone = self._compete(space, scorer(plan.critics, draw=0))
+        mean, even = self._finals(space, everyone, scorer(plan.final_critics, draw=1))
         best = _fittest((mean, even))[0]
         self.reporter.line(
             f"fitness on fresh tasks: mean of the best {len(mean.parents)} shapes {mean.fitness:.3f}, even shape "
@@ -195,40 +137,33 @@ class ShapeSearch:
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),
         }
-        return FoundShape(space.fractions(best.channels), extract(whole.tensors, structure, best.channels), row)
+        sizes = ShapeSpace(plan.body, plan.fraction).fitted(space.fractions(best.channels))
+        return Beginning(sizes, extract(whole.tensors, structure, best.channels), {"search": row})
 
     def _ancestor(self, space: ShapeSpace) -> Founder:
         """The whole network, trained now or before."""
-        task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels)
-
-        def train() -> Founder:
-            began = time.monotonic()
-            ((_, outcome),) = self.workers.run([task], lambda images, doing: self.bar.advance(images, now="ancestor"))
-            return Founder(outcome, time.monotonic() - began, self.workers.record())
-
-        founder, is_old = self.ancestors.get(task, train)
-        if is_old:
-            self.bar.advance(self.plan.ancestor.images, now="ancestor")
+        task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the ancestor of the search")
+        founder, _ = self.ancestors.get(task, self.workers, lambda images, doing: self.bar.advance(images, now=doing))
         if founder.outcome.genome is None:
             raise SelectionError("the ancestor of the search failed (NaN); lower `ancestry.lr`")
         return founder
 
     def _compete(self, space: ShapeSpace, score: "_Scorer") -> list[ScoredShape]:
         """All shapes of all generations, scored."""
-        plan, everyone, winners = self.plan, list[ScoredShape](), list[ScoredShape]()
-        for generation in range(plan.generations):
+        search, everyone, winners = self.plan.search, list[ScoredShape](), list[ScoredShape]()
+        for generation in range(search.generations):
             born = score(self._born(space, generation, everyone, winners))
             everyone += born
             population = [*winners, *born]
             alive = [shape.fitness for shape in population if not shape.has_failed]
             if not alive:
                 raise SelectionError(f"all {len(population)} shapes failed (NaN); lower `ancestry.lr` or `critic.lr`")
-            draws = generator(plan.ancestor.seed, "shape tournament", generation)
+            draws = generator(self.plan.ancestor.seed, "shape tournament", generation)
             scores = torch.tensor([shape.fitness for shape in population], dtype=torch.float64)
-            chosen = tournament(scores, size=min(plan.tournament_size, len(population)), generator=draws)
+            chosen = tournament(scores, size=min(search.tournament_size, len(population)), generator=draws)
             winners = [population[i] for i in chosen.tolist()]
             self.reporter.line(
-                f"shapes {generation + 1}/{plan.generations}: fitness best {max(alive):.3f}, "
+                f"shapes {generation + 1}/{search.generations}: fitness best {max(alive):.3f}, "
                 f"mean {sum(alive) / len(alive):.3f}"
             )
         return everyone
@@ -240,7 +175,7 @@ class ShapeSearch:
         known = {tuple(shape.channels.values()) for shape in before}
         born: list[ScoredShape] = []
         drawn = random_shapes(space, seed=derive_seed(self.plan.ancestor.seed, "shapes"))
-        for number in range(self.plan.born if generation else self.plan.population):
+        for number in range(self.plan.search.born if generation else self.plan.search.population):
             draws = generator(self.plan.ancestor.seed, "shape", generation, number)
             for _ in range(ATTEMPTS):
                 parents, channels = self._child(space, winners, draws) if winners else ((), next(drawn))
@@ -261,9 +196,9 @@ class ShapeSearch:
     def _finals(self, space: ShapeSpace, everyone: Sequence[ScoredShape], score: "_Scorer") -> list[ScoredShape]:
         """The mean of the best shapes, and an even one, scored on fresh tasks."""
         distinct = {tuple(shape.channels.values()): shape for shape in reversed(everyone)}
-        best = _fittest(list(distinct.values()))[: self.plan.parents]
+        best = _fittest(list(distinct.values()))[: self.plan.search.parents]
         mean, ids = mean_shape([shape.channels for shape in best], space), tuple(shape.id for shape in best)
-        number, generation = len(everyone), self.plan.generations
+        number, generation = len(everyone), self.plan.search.generations
         scored = score(
             [ScoredShape(number, generation, ids, mean), ScoredShape(number + 1, generation, (), space.even())]
         )
@@ -282,7 +217,6 @@ class _Scorer:
         whole: the ancestor, its channels in order of importance.
         sha256: of its tensors.
         critics: training of the critics.
-        title: of a shape, in the bar and as the name of a file.
         draw: number of the draw of the networks and batches of its life.
     """
 
@@ -291,24 +225,24 @@ class _Scorer:
     whole: Genome
     sha256: str
     critics: CriticPlan
-    title: str
     draw: int
 
     def __call__(self, shapes: Sequence[ScoredShape]) -> list[ScoredShape]:
         """The same shapes with their fitness."""
-        search, lines = self.search, KeyedLines(self.search.folder, self.title, self._key, self.search.reporter)
+        search, purpose = self.search, self.critics.purpose
+        lines = KeyedLines(search.folder, purpose, self._key, search.reporter)
         known = {tuple(line["channels"]): (line["fitness"], line["seconds"]) for line in lines.read()}
         waiting = [shape for shape in shapes if tuple(shape.channels.values()) not in known]
         images = search.plan.images_a_shape(self.critics)
-        search.bar.advance((len(shapes) - len(waiting)) * images, now=self.title)
+        search.bar.advance((len(shapes) - len(waiting)) * images, now=purpose)
 
         def step(images: int, doing: str) -> None:
             search.bar.advance(images, now=doing)
 
         before = time.monotonic()
-        for number, fitness in search.workers.run(self._tasks(waiting), step):
+        for number, outcome in search.workers.run(self._tasks(waiting), step):
             channels, now = tuple(waiting[number].channels.values()), time.monotonic()
-            known[channels] = None if math.isnan(fitness) else fitness, round(now - before, 3)
+            known[channels] = None if math.isnan(outcome.fitness) else outcome.fitness, round(now - before, 3)
             lines.append(
                 {"channels": list(channels), **dict(zip(("fitness", "seconds"), known[channels], strict=True))}
             )
@@ -318,32 +252,23 @@ class _Scorer:
     @property
     def _key(self) -> dict[str, Any]:
         """All that fitness depends on, beside the shape."""
+        life = self.search.plan.life
         return {
             "format": FORMAT,
             "images": self.search.ancestors.images,
             "ancestor": self.sha256,
-            "plan": repr((self.search.plan.life, self.critics, self.draw)),
+            "plan": repr((life.generation, life.seed, life.body, life.cross, life.ancestry, self.critics, self.draw)),
         }
 
-    def _tasks(self, shapes: Sequence[ScoredShape]) -> list[ShapeTask]:
-        life, critics = self.search.plan.life, self.critics
-        tasks = draw_tasks(
-            self.search.shared.environment.held_out.labels,
-            count=critics.tasks,
-            n_way=critics.ways,
-            n_shot=critics.shots,
-            n_query=critics.queries,
-            seed=life.seed,
-            path=(f"{self.title} task",),
-        )
+    def _tasks(self, shapes: Sequence[ScoredShape]) -> list[AncestryTask]:
+        life = replace(self.search.plan.life, critics=self.critics)
         return [
-            ShapeTask(
-                f"{self.title} {number}/{len(shapes)}",
-                AncestryTask(
-                    life, self.draw, extract(self.whole.tensors, self.structure, shape.channels), shape.channels
-                ),
-                tasks,
-                critics,
+            AncestryTask(
+                life,
+                self.draw,
+                extract(self.whole.tensors, self.structure, shape.channels),
+                shape.channels,
+                f"{self.critics.purpose} {number}/{len(shapes)}",
             )
             for number, shape in enumerate(shapes, start=1)
         ]

@@ -123,7 +123,8 @@ def measure_statistics(network: nn.Module, images: Iterable[Tensor], precision: 
         for number, batch in enumerate(images, start=1):
             for norm in norms:
                 norm.momentum = 1 / number  # the mean so far; None would be it too, but asks the device for the number
-            network(batch)
+            if norms:
+                network(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

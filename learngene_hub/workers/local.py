@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from ctypes import c_longlong
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -41,20 +41,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Alone:
-    """The engine without workers: this process runs all tasks on `device`."""
+    """The engine without workers: this process runs all tasks on the device `home`."""
 
-    device: torch.device
-
-    @property
-    def home(self) -> torch.device:
-        """See `Engine.home`."""
-        return self.device
+    home: torch.device
 
     @contextmanager
     def pool(self, shared: S, reporter: Reporter) -> Iterator["OwnProcess[S]"]:
         """See `Engine.pool`."""
-        with at_work_on(self.device):
-            yield OwnProcess(shared, device_name(self.device))
+        with at_work_on(self.home):
+            yield OwnProcess(shared, device_name(self.home))
 
 
 @dataclass(frozen=True)
@@ -80,11 +75,7 @@ class Processes:
 
     devices: Sequence[torch.device]
     count: int
-
-    @property
-    def home(self) -> torch.device:
-        """See `Engine.home`."""
-        return torch.device("cpu")
+    home: torch.device = field(default=torch.device("cpu"), init=False)
 
     @contextmanager
     def pool(self, shared: SharedData, reporter: Reporter) -> Iterator[WorkerPool]:

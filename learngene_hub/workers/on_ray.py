@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -47,11 +47,7 @@ class RayEngine:
     workers: int | None
     most: int
     address: str | None
-
-    @property
-    def home(self) -> torch.device:
-        """See `Engine.home`."""
-        return torch.device("cpu")
+    home: torch.device = field(default=torch.device("cpu"), init=False)
 
     @contextmanager
     def pool(self, shared: SharedData, reporter: Reporter) -> Iterator[WorkerPool]:

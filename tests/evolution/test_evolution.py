@@ -161,7 +161,7 @@ def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tiny_copy, monk
 
     def prepare(*args, **kwargs):
         setting = real(*args, **kwargs)
-        return replace(setting, environment=replace(setting.environment, split=other))
+        return replace(setting, split=other)
 
     monkeypatch.setattr(run, "prepare", prepare)
     with pytest.raises(RunError, match="was run with other classes"):

@@ -3,7 +3,9 @@
 import json
 import math
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,14 +16,16 @@ from learngene_hub import evaluate, evolve
 from learngene_hub.core.files import file_sha256
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import ENTRY_NAME
-from learngene_hub.evolution import generation as generation_module
+from learngene_hub.evolution import founders as founders_module
 from learngene_hub.evolution import run as run_module
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
-from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founder, Founders
+from learngene_hub.evolution.founders import GENE_NAME, RECORD_NAME, Founders
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.genome.genome import Genome
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.workers import EngineOptions
+from learngene_hub.workers import EngineOptions, no_step
+from learngene_hub.workers.local import OwnProcess
+from learngene_hub.workers.pool import WorkerPool
 
 LINE = ("evolution.founder_generations=2", "evolution.population=2")
 RECIPE = Recipe.from_mapping({"name": "x", "data": {"preset": "glyphs"}})
@@ -36,13 +40,17 @@ def task(generation=0, *, parent=None, precision="float32", threads=1, change="s
 @pytest.fixture
 def raised(monkeypatch):
     """Individuals of every generation that is really raised from now on."""
-    counts, real = [], generation_module._outcomes
+    counts = []
 
-    def counting(workers, tasks, step):
-        counts.append(len(tasks))
-        return real(workers, tasks, step)
+    def counting(run):
+        def counted(workers, tasks, step=no_step):
+            counts.extend([len(tasks)] * isinstance(tasks[0], AncestryTask))
+            return run(workers, tasks, step)
 
-    monkeypatch.setattr(generation_module, "_outcomes", counting)
+        return counted
+
+    for pool in (OwnProcess, WorkerPool):
+        monkeypatch.setattr(pool, "run", counting(pool.run))
     return counts
 
 
@@ -107,18 +115,27 @@ def test_a_founder_of_other_images_is_not_taken(tiny, tmp_path, raised, monkeypa
     assert raised == [1, 1]
 
 
+@dataclass(frozen=True)
+class Pretending:
+    """A pool whose founder has this `fitness`; meanwhile it calls `make`."""
+
+    fitness: float
+    make: Callable[[], None]
+
+    def run(self, tasks, step):
+        self.make()
+        yield 0, Outcome(Genome({"a": torch.ones(2)}, {}), 0.1, self.fitness)
+
+    def record(self):
+        return {}
+
+
 @pytest.fixture
-def get(tiny, tmp_path):
+def get(tiny, tmp_path, monkeypatch):
     """Asks for the founder of a task; gives whether it was kept."""
-
-    def get(task, fitness=0.5, make=lambda: None):
-        def found():
-            make()
-            return Founder(Outcome(Genome({"a": torch.ones(2)}, {}), 0.1, fitness), 1.0, {})
-
-        return Founders(tmp_path / "founders", "images", SilentReporter()).get(task, found)[1]
-
-    return get
+    monkeypatch.setattr(founders_module, "time", SimpleNamespace(monotonic=lambda: 1.0))
+    founders = Founders(tmp_path / "founders", "images", SilentReporter())
+    return lambda task, fitness=0.5, make=lambda: None: founders.get(task, Pretending(fitness, make), no_step)[1]
 
 
 def edited(content):

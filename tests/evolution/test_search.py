@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -135,16 +136,27 @@ def test_random_shapes_have_no_parents_and_are_as_many(recipe, run, tmp_path):
     assert row["shapes"][:4] == others["shapes"][:4]  # the same first generation
 
 
+def score_shapes_by(score, monkeypatch):
+    """From now on, the outcome for a shape is what `score` makes of a function giving the real one, and its task."""
+    real = search.AncestryTask.__call__
+
+    def call(task, *rest):
+        given = partial(real, task, *rest)
+        return score(given, task) if task.plan.generation == -1 else given()
+
+    monkeypatch.setattr(search.AncestryTask, "__call__", call)
+
+
 @pytest.fixture
 def scored(monkeypatch):
-    """The sizes of every shape that critics are trained for from now on."""
-    sizes, real = [], search.critic_accuracies
+    """The sizes of every shape that is scored from now on."""
+    sizes = []
 
-    def counted(gene, *rest, **more):
-        sizes.append(gene.sizes)
-        return real(gene, *rest, **more)
+    def counted(score, task):
+        sizes.append(task.sizes)
+        return score()
 
-    monkeypatch.setattr(search, "critic_accuracies", counted)
+    score_shapes_by(counted, monkeypatch)
     return sizes
 
 
@@ -161,15 +173,15 @@ def test_a_search_that_was_stopped_again_and_again_ends_with_the_same_bytes(reci
 
 
 def test_a_search_stopped_within_a_generation_keeps_the_shapes_that_were_scored(recipe, tmp_path, monkeypatch):
-    scored, real = [], search.critic_accuracies
+    scored = []
 
-    def stopping(gene, *rest, **more):
-        scored.append(gene.sizes)
+    def stopping(score, task):
+        scored.append(task.sizes)
         if len(scored) == 3:
             raise KeyboardInterrupt("stopped by the test")
-        return real(gene, *rest, **more)
+        return score()
 
-    monkeypatch.setattr(search, "critic_accuracies", stopping)
+    score_shapes_by(stopping, monkeypatch)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe(), out=tmp_path / "run")
     (kept,) = (tmp_path / "run/state").glob("shape-*.jsonl")
@@ -280,18 +292,18 @@ def test_a_failed_ancestor_ends_the_run_with_what_to_change(recipe, tmp_path, mo
 
 
 def test_shapes_whose_lives_or_critics_diverge_never_win(recipe, tmp_path, monkeypatch):
-    live, accuracies, lived, calls = search.AncestryTask.live, search.critic_accuracies, [], []
+    live, lived, calls = search.AncestryTask.live, [], []
 
     def sometimes_live(task, *rest):
         lived.append(task.plan.generation)
         return (None, math.nan) if lived.count(-1) == 2 else live(task, *rest)
 
-    def sometimes(gene, *rest, **more):
-        calls.append(gene.sizes)
-        return (math.nan,) if len(calls) in {4, 6} else accuracies(gene, *rest, **more)
+    def sometimes(score, task):
+        calls.append(task.sizes)
+        return replace(score(), fitness=math.nan) if len(calls) in {5, 7} else score()
 
     monkeypatch.setattr(search.AncestryTask, "live", sometimes_live)
-    monkeypatch.setattr(search, "critic_accuracies", sometimes)
+    score_shapes_by(sometimes, monkeypatch)
     evolve(recipe(), out=tmp_path / "run")
     row = first_row(tmp_path / "run")["search"]
     assert [shape["id"] for shape in row["shapes"] if shape["fitness"] is None] == [1, 4]
@@ -301,7 +313,7 @@ def test_shapes_whose_lives_or_critics_diverge_never_win(recipe, tmp_path, monke
 
 
 def test_a_search_in_which_every_shape_fails_says_what_to_change(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "critic_accuracies", lambda *_, **__: (math.nan,))
+    score_shapes_by(lambda score, task: replace(score(), fitness=math.nan), monkeypatch)
     with pytest.raises(SelectionError, match=r"all 4 shapes failed \(NaN\); lower `ancestry\.lr` or `critic\.lr`"):
         evolve(recipe(), out=tmp_path / "run")
 
