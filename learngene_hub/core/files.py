@@ -126,7 +126,7 @@ def read_file(path: Path, *, most: int) -> bytes:
     if status.st_size > most:
         raise larger
     with path.open("rb") as file:
-        content = file.read(most + 1)  # it may grow meanwhile
+        content = file.read(min(most, 2 * status.st_size + 10**6) + 1)  # it may grow meanwhile; this memory is taken
     if len(content) > most:
         raise larger
     return content

@@ -7,71 +7,35 @@ and of the metrics so far. The state of the generation before is kept too, in ca
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import torch
-from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
 from learngene_hub.core import files
-from learngene_hub.core.errors import NetworkError, RecipeError, RunError, first_fault
-from learngene_hub.core.files import atomic_path, parse_json, write_text
+from learngene_hub.core.errors import RunError
+from learngene_hub.core.files import atomic_path, write_text
 from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.evolution.ancestor import Ancestor, line_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
-from learngene_hub.evolution.metrics import Number, Part, metrics_sha256, read_own
-from learngene_hub.evolution.plan import ancestor_body, gene_shape, network_body
+from learngene_hub.evolution.metrics import metrics_sha256, read_own
+from learngene_hub.evolution.plan import ancestor_body, gene_shape
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
-from learngene_hub.genome.birth import body_channels
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.training.loop import Precision
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
 BEFORE_NAME = "before.json"  # the state of the generation before
 MOST_STATE = 10**8  # bytes of `state.json`
-MOST_HEADER = 10**5  # bytes that name the tensors of one gene in the pool's file
+MOST_POOL = 10**11  # bytes of the file of the pool
 MORE_ROOM = 2 * 10**6  # bytes for metrics, pictures, pages and cards
 POOLS = 3  # on the disk at once: of the generation before, the last one, and the one that is being written
-
-
-class _IndividualRecord(Part):
-    """One member of the pool; see `Individual`."""
-
-    id: Number
-    generation: Number
-    parents: list[Number]
-    ancestors: dict[Annotated[str, Field(pattern=r"^[0-9]{1,18}$")], Number]
-    fitness: float = Field(ge=0, le=1)
-    score: float = Field(ge=0)
-    sizes: dict[str, Annotated[int, Field(ge=1, le=2**14)]]
-
-
-class _StateRecord(Part):
-    """`state.json`; see `EvolutionState`."""
-
-    generation: Number
-    next_id: Number
-    images: Number
-    seconds: float = Field(ge=0)
-    precision: Precision
-    pool: list[_IndividualRecord] = Field(min_length=1)
-    pool_file: str = Field(pattern=r"^pool-[0-9]{6,12}\.safetensors$")
-    pool_sha256: str
-    metrics_sha256: str
-    recipe: dict[str, Any]
-    classes: dict[str, list[str]]
-    fingerprints: dict[str, str]
-    threads: int
-    ancestor: dict[str, Any] | None = None
 
 
 def has_state(out: Path) -> bool:
@@ -159,39 +123,29 @@ def load_state(out: Path) -> Saved:
     """
     folder = out / STATE_FOLDER
     try:
-        content = read_own(folder / STATE_NAME, out, most=MOST_STATE)
-        state = parse_json(content.decode())
-        if isinstance(state, dict) and "pool" in state and CHECKSUM not in state:
+        record = json.loads(read_own(folder / STATE_NAME, out, most=MOST_STATE))
+        if "pool" in record and CHECKSUM not in record:
             raise RunError(
                 f"{folder}: saved by another version of learngene-hub; continue with that version, or give another "
                 "--out"
             )
-        if not isinstance(state, dict) or not is_sealed(state):
+        if not isinstance(record, dict) or not is_sealed(record):
             raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
-        record = _StateRecord.model_validate_json(content)
-        shapes = _shapes(record)
-        members = _members(record, shapes, read_tensors(_pool_content(record, shapes, folder, out)))
-        if record.metrics_sha256 != metrics_sha256(out, record.generation):
+        content = read_own(folder / record["pool_file"], out, most=MOST_POOL)
+        if hashlib.sha256(content).hexdigest() != record["pool_sha256"]:
+            raise ValueError(f"{record['pool_file']} was altered since it was saved")
+        tensors = read_tensors(content)
+        pool = tuple(_individual(member, tensors) for member in record["pool"])
+        if record["metrics_sha256"] != metrics_sha256(out, record["generation"]):
             raise RunError(
                 f"{out / METRICS_NAME}: altered since the state was saved; restore the file, or start again with "
                 "another --out"
             )
-    except (OSError, ValueError, SafetensorError, RecipeError, NetworkError) as error:
-        fault = first_fault(error) if isinstance(error, ValidationError) else error
-        raise RunError(f"{folder}: the saved state is damaged ({fault}); {_go_on(folder)}") from None
-    inputs = RunInputs(record.classes, record.fingerprints, record.threads, record.ancestor)
-    numbers = {key: getattr(record, key) for key in ("generation", "next_id", "images", "seconds", "precision")}
-    return Saved(EvolutionState(**numbers, pool=members), record.recipe, inputs)
-
-
-def _pool_content(
-    record: _StateRecord, shapes: Sequence[Mapping[str, tuple[int, ...]]], folder: Path, out: Path
-) -> bytes:
-    most = sum(MOST_HEADER + 4 * sum(map(math.prod, gene.values())) for gene in shapes)
-    content = read_own(folder / record.pool_file, out, most=most)
-    if hashlib.sha256(content).hexdigest() != record.pool_sha256:
-        raise ValueError(f"{record.pool_file} was altered since it was saved")
-    return content
+        inputs = RunInputs(**{field.name: record[field.name] for field in fields(RunInputs)})
+        numbers = {key: record[key] for key in ("generation", "next_id", "images", "seconds", "precision")}
+        return Saved(EvolutionState(**numbers, pool=pool), record["recipe"], inputs)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
+        raise RunError(f"{folder}: the saved state is damaged ({error}); {_go_on(folder)}") from None
 
 
 def _go_on(folder: Path) -> str:
@@ -206,26 +160,6 @@ def _pool_name(generation: int) -> str:
     return f"pool-{generation:06d}.safetensors"
 
 
-def sweep(out: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for folder in (out, out / STATE_FOLDER):
-        files.sweep(folder)
-
-
-def _shapes(record: _StateRecord) -> list[dict[str, tuple[int, ...]]]:
-    """For each member of the pool, tensor name -> shape."""
-    recipe = Recipe.from_mapping(record.recipe)
-    body, pool = network_body(recipe), [member.sizes for member in record.pool]
-    most = body_channels(body)
-    for sizes in pool:
-        for group, size in sizes.items():
-            if size > most.get(group, 0):
-                raise ValueError(f"group {group}: a gene has {size} channels, its network {most.get(group, 0)}")
-    return [
-        plan_structure(body.network, depth=body.depth, channels=sizes).shapes(in_chans=body.in_chans) for sizes in pool
-    ]
-
-
 def _describe(individual: Individual) -> dict[str, Any]:
     return {
         "id": individual.id,
@@ -238,35 +172,15 @@ def _describe(individual: Individual) -> dict[str, Any]:
     }
 
 
-def _members(
-    record: _StateRecord, shapes: Sequence[Mapping[str, tuple[int, ...]]], tensors: Mapping[str, Tensor]
-) -> tuple[Individual, ...]:
-    """The pool, its genes of these `shapes`.
-
-    Raises:
-        ValueError: a gene has other tensors, or values that are not finite; or two members are one.
-    """
-    if len({member.id for member in record.pool}) < len(record.pool):
-        raise ValueError("two members of the pool have the same id")
-    for tensor in tensors.values():
-        if tensor.dtype != torch.float32 or not math.isfinite(tensor.sum()):
-            raise ValueError("a gene of the pool has values that are not finite numbers")
-    return tuple(_individual(member, gene, tensors) for member, gene in zip(record.pool, shapes, strict=True))
-
-
-def _individual(
-    record: _IndividualRecord, shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]
-) -> Individual:
-    prefix = f"{record.id}/"
+def _individual(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Individual:
+    prefix = f"{record['id']}/"
     gene = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    if {name: tuple(tensor.shape) for name, tensor in gene.items()} != shapes:
-        raise ValueError(f"the gene of individual {record.id} does not have the tensors of its network")
     return Individual(
-        id=record.id,
-        generation=record.generation,
-        parents=tuple(record.parents),
-        ancestors={int(ancestor): steps for ancestor, steps in record.ancestors.items()},
-        fitness=record.fitness,
-        score=record.score,
-        genome=Genome(gene, record.sizes),
+        id=record["id"],
+        generation=record["generation"],
+        parents=tuple(record["parents"]),
+        ancestors={int(ancestor): steps for ancestor, steps in record["ancestors"].items()},
+        fitness=record["fitness"],
+        score=record["score"],
+        genome=Genome(gene, record["sizes"]),
     )

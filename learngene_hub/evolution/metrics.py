@@ -150,24 +150,24 @@ def metrics_rows(content: bytes, path: Path) -> list[dict[str, Any]]:
     return [row for row in rows if row is not None]
 
 
-def truncate_metrics(out: Path, generation: int, *, members: Sequence[int] = ()) -> None:
+def truncate_metrics(out: Path, generation: int) -> None:
     """Keep the rows of generations before `generation`: the others will be run again.
 
     Raises:
-        RunError: a row before `generation` is missing, or the rows lack an ancestor, or one of `members` of the pool.
+        RunError: a row before `generation` is missing, or the rows lack an ancestor.
     """
     rows = [row for row in read_metrics(out) if row["generation"] < generation]
     if [row["generation"] for row in rows] != list(range(generation)):
         raise RunError(f"{out / METRICS_NAME}: expected a row for each of {generation} generations; restore the file")
-    check_lineages(rows, out / METRICS_NAME, members)
+    check_lineages(rows, out / METRICS_NAME)
     write_text(out / METRICS_NAME, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Sequence[int] = ()) -> None:
+def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Check that no individual is missing in `rows` of the file `path`: parents come before their children.
 
     Raises:
-        RunError: a parent, the best of a generation, or one of `members`, is in none of the rows.
+        RunError: a parent, or the best of a generation, is in none of the rows before.
     """
     known: set[int] = set()
     for row in rows:
@@ -175,8 +175,6 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path, members: Seque
         known |= {record["id"] for record in row["individuals"] if record["fitness"] is not None}
         if missing := missing | ({row["best_id"]} - known):
             raise RunError(f"{path}: expected a row with individual {min(missing)}, found none; restore the file")
-    if missing := set(members) - known:
-        raise RunError(f"{path}: expected a row with individual {min(missing)}, found none; restore the file")
 
 
 def metrics_sha256(out: Path, generation: int) -> str:

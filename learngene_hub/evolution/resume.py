@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import LOCK_NAME, leads_out
+from learngene_hub.core.files import LOCK_NAME, leads_out, sweep
 from learngene_hub.core.progress import Reporter
 from learngene_hub.evolution.ancestor import Ancestor
-from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state, sweep
+from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.individual import EvolutionState
 from learngene_hub.gene.folder import METRICS_NAME, RECIPE_NAME
@@ -32,7 +32,8 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
     folder = out / STATE_FOLDER
     if os.path.lexists(folder) and leads_out(folder, out):
         raise RunError(f"{folder}: a link out of {out}; put the folder itself there, or give another --out")
-    sweep(out)
+    for place in (out, folder):
+        sweep(place)  # what a killed process left half-written
     if not has_state(out):
         if resume:
             reporter.line(f"{out}: nothing to resume; begins at generation 1")

@@ -137,7 +137,7 @@ class _Run:
         with self.reporter.task("starting workers", None):
             precision = state.precision or settle_precision(self.recipe, self.workers)
         state = replace(state, precision=precision)
-        truncate_metrics(self.out, state.generation, members=[member.id for member in state.pool])
+        truncate_metrics(self.out, state.generation)
         write_text(self.out / RECIPE_NAME, self.recipe.text)
         plans = plan_line(self.recipe, precision=precision, begin=state.generation)
         search = None if state.generation else self._plan_search(precision)

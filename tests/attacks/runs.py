@@ -13,9 +13,7 @@ from PIL import Image
 from attacks.engine import Kind, Target
 from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
-from learngene_hub.core.files import file_sha256
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.core.store import sealed
 from learngene_hub.data import DataSource, load_classes
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import Unit
@@ -58,22 +56,13 @@ def _resume(out: Path) -> bool:
     saved = load_state(out)
     recipe = Recipe.from_file(out / "recipe.yaml")
     recipe.differences(saved.recipe)
-    truncate_metrics(out, saved.state.generation, members=[one.id for one in saved.state.pool])
+    truncate_metrics(out, saved.state.generation)
     rows = read_metrics(out)
     best = max(saved.state.pool, key=lambda one: one.fitness)
     found = lineage(best.id, rows)
     save_state(out, saved.state, saved.recipe, saved.inputs)
     again = load_state(out)
     return found[0].id == best.id and [one.id for one in again.state.pool] == [one.id for one in saved.state.pool]
-
-
-def _sign(out: Path) -> None:
-    """Give the state, if it is one still, the checksums that a forger would."""
-    path = out / STATE
-    state = json.loads(path.read_text())
-    if isinstance(state, dict) and isinstance(state.get("pool_file"), str):
-        sums = {"pool_sha256": file_sha256(max((out / "state").glob("pool-*"))), "metrics_sha256": None}
-        path.write_text(json.dumps(sealed({key: state[key] for key in state if key != "sha256"} | sums)))
 
 
 def _refused(out: Path, before: bytes) -> Callable[[], object]:
@@ -93,10 +82,7 @@ def _fields(rng: random.Random, out: Path) -> Callable[[], object]:
     path = out / STATE
     before = path.read_bytes()
     path.write_text(json.dumps(altered(rng, json.loads(before))))
-    if rng.random() < 0.3 and b'"sha256"' in path.read_bytes():
-        return _refused(out, before)
-    _sign(out)
-    return lambda: _resume(out)
+    return _refused(out, before)
 
 
 def _text(rng: random.Random, out: Path) -> Callable[[], object]:
@@ -112,7 +98,6 @@ def _pool(rng: random.Random, out: Path) -> Callable[[], object]:
     path = max((out / "state").glob("pool-*"))
     change = rng.choice((hostile_header, scrambled))
     path.write_bytes(change(rng, path.read_bytes()))
-    _sign(out)
     return lambda: _resume(out)
 
 
@@ -124,7 +109,6 @@ def _metrics(rng: random.Random, out: Path) -> Callable[[], object]:
         rows = altered(rng, [json.loads(line) for line in path.read_text().splitlines()])
         rows = rows if isinstance(rows, list) else [rows]
         path.write_text("".join(text_of(rng, row) + "\n" for row in rows))
-    _sign(out)
     return lambda: _resume(out)
 
 

@@ -2,32 +2,26 @@
 
 import json
 import os
-import re
 import shutil
 
 import pytest
 import torch
 from image_tables import Listener
 from results_examples import example
-from safetensors.torch import load_file, save_file
 
 from learngene_hub import LearngeneError, evolve, from_learngene
 from learngene_hub.core.errors import GeneFileError, NetworkError, RunError
-from learngene_hub.core.files import file_sha256
-from learngene_hub.core.store import sealed
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state
-from learngene_hub.evolution.metrics import metrics_sha256
+from learngene_hub.evolution.metrics import read_metrics, truncate_metrics
 from learngene_hub.evolution.page import write_page
-from learngene_hub.evolution.plan import recipe_channels
 from learngene_hub.gene.card import check_card
 from learngene_hub.gene.listing import read_gain
 from learngene_hub.genome.birth import Body
 from learngene_hub.hub.push import marked
 from learngene_hub.networks import load_timm_folder, save_timm_folder
-from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import Results
 
 STATE = "state/state.json"
@@ -38,67 +32,19 @@ def run(tiny_run, tmp_path):
     return shutil.copytree(tiny_run, tmp_path / "run")
 
 
-def change(path, **changes):
-    """Another state with a checksum of its own, as a forger makes it."""
-    state = json.loads(path.read_text()) | changes
-    del state["sha256"]
-    path.write_text(json.dumps(sealed(state)))
-
-
-def write_metrics(run, content):
-    (run / "metrics.jsonl").write_bytes(content)
-    generation = json.loads((run / STATE).read_text())["generation"]
-    change(run / STATE, metrics_sha256=metrics_sha256(run, generation))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"pool": []}, "pool: List should have at least 1 item"),
-        ({"pool": [{"ancestors": 7}]}, r"pool\.0\.id: Field required"),
-        ({"generation": "3"}, "generation: Input should be a valid integer"),
-        ({"generation": -1}, "generation: Input should be greater"),
-        ({"recipe": [1]}, "recipe: Input should be an object"),
-        ({"pool_file": "../../etc/passwd"}, "pool_file: String should match pattern"),
-    ],
-)
-def test_a_state_with_a_wrong_field_is_refused_and_the_field_named(run, changes, message):
-    change(run / STATE, **changes)
-    with pytest.raises(RunError, match=f"the saved state is damaged.*{message}"):
-        load_state(run)
-
-
 def test_a_state_nested_beyond_reason_is_refused(run):
     (run / STATE).write_text('{"pool": ' + "[" * 100_000)
     with pytest.raises(RunError, match="the saved state is damaged"):
         load_state(run)
 
 
-@pytest.mark.parametrize(
-    ("alter", "message"),
-    [
-        (lambda tensors, name: tensors.pop(name), "does not have the tensors of its network"),
-        (
-            lambda tensors, name: tensors.update({name: tensors[name][:1].contiguous()}),
-            "does not have the tensors of its network",
-        ),
-        (lambda tensors, name: tensors[name].fill_(float("nan")), "not finite numbers"),
-    ],
-)
-def test_a_pool_that_is_not_what_the_state_says_is_refused(run, alter, message):
+def test_a_pool_elsewhere_or_altered_or_without_end_is_not_read(run, tmp_path):
     pool = max((run / "state").glob("pool-*"))
-    tensors = load_file(pool)
-    alter(tensors, next(iter(sorted(tensors))))
-    save_file(tensors, pool)
-    change(run / STATE, pool_sha256=file_sha256(pool))
-    with pytest.raises(RunError, match=message):
+    pool.write_bytes(pool.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match=r"pool-000003\.safetensors was altered since it was saved"):
         load_state(run)
-
-
-def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_path):
-    pool = max((run / "state").glob("pool-*"))
     os.truncate(pool, 10**12)
-    with pytest.raises(RunError, match=r"larger than 0\.\d+ MB"):
+    with pytest.raises(RunError, match=r"larger than 100000 MB"):
         load_state(run)
     pool.unlink()
     with pytest.raises(RunError, match="is not there"):
@@ -109,27 +55,6 @@ def test_a_pool_elsewhere_or_larger_than_its_genes_can_be_is_not_read(run, tmp_p
     pool.unlink()
     pool.symlink_to(tmp_path)
     with pytest.raises(RunError, match="is a link out of"):
-        load_state(run)
-
-
-def test_a_gene_larger_than_its_network_is_refused_before_the_pool_is_read(run):
-    pool = json.loads((run / STATE).read_text())["pool"]
-    group = next(iter(pool[0]["sizes"]))
-    pool[0]["sizes"][group] = 2**14
-    change(run / STATE, pool=pool)
-    with pytest.raises(RunError, match=rf"group {re.escape(group)}: a gene has 16384 channels, its network \d+"):
-        load_state(run)
-
-
-def test_a_pool_may_be_as_large_as_genes_of_its_recipe(run):
-    state = json.loads((run / STATE).read_text())
-    recipe = state["recipe"] | {"network": state["recipe"]["network"] | {"width": 2.0, "depth": 19}}
-    for one in state["pool"]:
-        one["sizes"] = recipe_channels(Recipe.from_mapping(recipe))
-    change(run / STATE, recipe=recipe, pool=state["pool"])
-    pool = max((run / "state").glob("pool-*"))
-    os.truncate(pool, 60_000_000)  # one such gene has 65 MB
-    with pytest.raises(RunError, match=r"pool-000003\.safetensors was altered since it was saved"):
         load_state(run)
 
 
@@ -156,32 +81,21 @@ def test_a_state_folder_that_is_a_link_to_somewhere_else_is_not_written_into(tin
 )
 def test_a_damaged_row_of_the_metrics_is_missed_when_the_run_is_resumed(tiny, run, line):
     lines = (run / "metrics.jsonl").read_bytes().splitlines()
-    write_metrics(run, b"\n".join([lines[0], line, lines[2]]) + b"\n")
+    (run / "metrics.jsonl").write_bytes(b"\n".join([lines[0], line, lines[2]]) + b"\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl: altered since the state was saved"):
+        evolve(tiny(), out=run, resume=True)
     with pytest.raises(
         RunError, match=r"metrics\.jsonl, line 2: expected the row of a generation, found a damaged row"
     ):
-        evolve(tiny(), out=run, resume=True)
+        read_metrics(run)
 
 
-def test_metrics_without_an_ancestor_of_the_gene_are_refused(tiny, run):
+def test_metrics_without_an_ancestor_of_the_gene_are_refused(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     rows[0]["individuals"] = []
-    write_metrics(run, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(RunError, match="expected a row with individual"):
-        evolve(tiny(), out=run, resume=True)
-
-
-def test_a_pool_of_individuals_that_the_metrics_do_not_know_is_refused(tiny, run):
-    state = json.loads((run / STATE).read_text())
-    pool = max((run / "state").glob("pool-*"))
-    tensors = load_file(pool)
-    for one in state["pool"]:
-        one["id"] += 100
-    moved = {f"{int(name.split('/')[0]) + 100}/{name.split('/')[1]}": tensor for name, tensor in tensors.items()}
-    save_file(moved, pool)
-    change(run / STATE, **state | {"pool_sha256": file_sha256(pool)})
-    with pytest.raises(RunError, match="expected a row with individual 10"):
-        evolve(tiny(), out=run, resume=True)
+        truncate_metrics(run, 3)
 
 
 def edited(path, old, new):
