@@ -29,7 +29,6 @@ from huggingface_hub import constants, hf_api
 from huggingface_hub.utils import _xet
 from matplotlib.figure import Figure
 
-from learngene_hub.evaluation import cost
 from learngene_hub.evolution.run import evolve
 from learngene_hub.recipe.recipe import Recipe
 
@@ -88,13 +87,6 @@ def blank_pictures(request, monkeypatch):
             file.write(b"\x89PNG" if format == "png" else b"<svg/>")
 
     monkeypatch.setattr(Figure, "savefig", write)
-
-
-@pytest.fixture(autouse=True)
-def untimed_networks(request, monkeypatch):
-    """The time that a network takes is not measured, since that trains more steps than a tiny evaluation has."""
-    if not request.node.get_closest_marker("timed"):
-        monkeypatch.setattr(cost, "_seconds", lambda *_: 1.0)
 
 
 @pytest.fixture(scope="session")

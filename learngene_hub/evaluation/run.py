@@ -17,12 +17,11 @@ from learngene_hub.data.extras import optional_module
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
-from learngene_hub.evaluation.cost import tell_cost
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import Judged, describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
-from learngene_hub.evaluation.scoring import Cell, measure_with, score_all
+from learngene_hub.evaluation.scoring import Cell, measure_with, score_all, tell_cost
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
@@ -171,7 +170,7 @@ def _judged(
         with reporter.task("starting workers", None):
             ((_, (plan, environment)),) = workers.run([Look()])
         cells = _cells(shared, plan, environment, folder, reporter)
-        tell_cost(cells, shared, seeds, reporter)
+        tell_cost(cells, shared.plan.protocol, seeds, reporter)
         measure = measure_with(workers, cells, plan.precision)
         scores = score_all(cells, shared.plan.protocol, seeds, measure=measure, reporter=reporter)
     return list(zip(cells, scores, strict=True)), environment

@@ -62,23 +62,25 @@ def score_all(
     ]
 
 
-@dataclass(frozen=True)
-class NetworksLeft:
-    """The least number of networks that remain to be trained: to choose learning rates, and for the results."""
+def tell_cost(cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], reporter: Reporter) -> None:
+    """Report how many networks remain to be trained, before the first one is."""
+    left = [networks_left(cell, protocol, seeds) for cell in cells]
+    rates, networks = sum(rates for rates, _ in left), sum(map(sum, left))
+    least = "at least " if protocol.lr is None else ""
+    chosen = f", {rates:,} of them to choose learning rates (none with --lr)" if rates else ""
+    if networks:
+        reporter.line(f"cost: {least}{networks:,} networks of {protocol.steps:,} steps{chosen}")
 
-    rates: int
-    tasks: int
 
-
-def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> NetworksLeft:
-    """The networks that remain for `cell`: those of the first rates, and each task at one rate."""
+def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> tuple[int, int]:
+    """The least number of networks that remain for `cell`: to choose its learning rate, and for its results."""
     rates = protocol.rates if protocol.lr is None else (protocol.lr,)
     judged = zip(*(_novel_units(protocol, seeds, lr) for lr in rates), strict=True)
     first = next_rates({}, protocol.rates) if protocol.lr is None else []
     chosen_by = [unit for lr in first for unit in _held_out_units(protocol, lr)]
-    return NetworksLeft(
-        rates=sum(unit not in cell.cache for unit in chosen_by),
-        tasks=sum(not any(unit in cell.cache for unit in units) for units in judged),
+    return (
+        sum(unit not in cell.cache for unit in chosen_by),
+        sum(not any(unit in cell.cache for unit in units) for units in judged),
     )
 
 

@@ -44,7 +44,6 @@ def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timed
 def test_an_evaluation_there_finds_what_the_cpu_finds(gpu, tiny, tmp_path, monkeypatch):
     evolve(tiny(*SHORT), out=(run := tmp_path / "run"), device="cpu")
     chosen, wanted, found = replace(QUICK, tasks=1, lr=0.05), ["weight-selection"], {}
