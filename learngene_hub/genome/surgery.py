@@ -11,7 +11,7 @@ from torch import Tensor
 from learngene_hub.core.errors import InheritanceError
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import IMAGE, Axes, Layer, Structure, in_blocks, joined, part, refitted, reordered
-from learngene_hub.networks.structure import REFUSE
+from learngene_hub.networks.structure import REFUSE, Newborn
 
 State = Mapping[str, Tensor]
 
@@ -91,7 +91,7 @@ def inherit_into(newborn: State, structure: Structure, gene: Genome, *, cross: s
         if layer.kernel.name in gene.tensors:
             _implant(newborn, layer, gene, carried, cross=cross)
         elif (make := layer.if_absent.make) is not None:
-            make(newborn, layer, gene.tensors, carried, structure=structure, cross=cross)
+            make(Newborn(newborn, structure, gene.tensors, carried, cross), layer)
 
 
 def reorder(state: State, structure: Structure, orders: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from learngene_hub.networks.structure import (
     Birth,
     Family,
     Layer,
+    Newborn,
     Structure,
     check_depth,
     linear_classifier,
@@ -148,40 +149,32 @@ def _stages(structure: Structure, *, in_chans: int) -> nn.Sequential:
     return nn.Sequential(*(nn.Sequential(OrderedDict(stage, pool=HalvingPool())) for stage in stages))
 
 
-def _born_as_identity(
-    newborn: Mapping[str, Tensor],
-    layer: Layer,
-    gene: Mapping[str, Tensor],
-    carried: Mapping[str, int],
-    *,
-    structure: Structure,
-    cross: str,
-) -> None:
+def _born_as_identity(newborn: Newborn, layer: Layer) -> None:
     """Make a layer pass on unchanged what the gene's last layer before it computes (ours).
 
     The kernel is Dirac's. Its input is a rectified batch norm, so mean and variance follow from that norm's weight
     and bias; with them as statistics the layer is the identity in eval mode, and nearly so in train mode.
     """
-    kernel = newborn[layer.kernel.name]
-    count = carried[layer.writes]
+    kernel = newborn.tensors[layer.kernel.name]
+    count = newborn.carried[layer.writes]
     if count > min(kernel.shape[:2]):
         raise InheritanceError(
             f"layer {layer.name}: expected at least the gene's {count} channels to carry on, found "
             f"{tuple(kernel.shape)}; make the network at least as wide as the gene"
         )
     last = layer  # of the layers before this one that the gene has
-    while last.kernel.name not in gene:
-        last = structure.writers(last.reads)[0]
-    _, weight, bias, *_ = (gene[axes.name].to(kernel) for axes in last.tensors)
+    while last.kernel.name not in newborn.gene:
+        last = newborn.structure.writers(last.reads)[0]
+    _, weight, bias, *_ = (newborn.gene[axes.name].to(kernel) for axes in last.tensors)
     channels = torch.arange(count, device=kernel.device)
     kernel[:count, :count] = 0
     kernel[channels, channels, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1
-    if cross == "zero":
+    if newborn.cross == "zero":
         kernel[:count, count:] = 0
     mean, variance = _rectified_moments(weight, bias)
     scale = (variance + NORM_EPS).sqrt()
     for axes, value in zip(layer.tensors[1:], (scale, mean, mean, variance), strict=True):
-        part(newborn[axes.name], axes, carried).copy_(value)
+        part(newborn.tensors[axes.name], axes, newborn.carried).copy_(value)
 
 
 def _rectified_moments(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

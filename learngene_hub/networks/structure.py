@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, SupportsFloat
+from typing import Any, SupportsFloat
 
 from torch import Tensor, nn
 
@@ -24,43 +24,19 @@ NORM_EPS = 1e-5
 """What every batch norm here adds to the variance: torch's default."""
 
 
-class MakeLayer(Protocol):
-    """Makes a layer that the gene lacks carry on the gene's channels."""
-
-    def __call__(
-        self,
-        newborn: Mapping[str, Tensor],
-        layer: "Layer",
-        gene: Mapping[str, Tensor],
-        carried: Mapping[str, int],
-        *,
-        structure: "Structure",
-        cross: str,
-    ) -> None:
-        """Change the tensors of `layer`, which the gene lacks, in `newborn` in place; layers before it are born.
-
-        Args:
-            newborn: the tensors of a network of this `structure`.
-            layer: to be born.
-            gene: what is inherited.
-            carried: group -> leading channels that carry the gene's circuit.
-            structure: of the network.
-            cross: `zero`: what the gene's outputs read from other channels is to be zero; `random`: it stays.
-        """
-
-
 @dataclass(frozen=True)
 class Birth:
     """How a layer is initialised that the gene, of a shallower network, lacks.
 
     Attributes:
         name: name in reports.
-        make: function that sets its weights; None: they stay as initialised.
+        make: function that sets its weights in a newborn network, in place, so that it carries on the gene's channels;
+            the layers before it are born. None: they stay as initialised.
         passes_on: whether the layer passes its input on, channel by channel.
     """
 
     name: str
-    make: MakeLayer | None = None
+    make: Callable[["Newborn", "Layer"], None] | None = None
     passes_on: bool = False
 
 
@@ -151,6 +127,25 @@ class Structure:
 
 
 @dataclass(frozen=True)
+class Newborn:
+    """A network that a gene is put into, layer by layer.
+
+    Attributes:
+        tensors: of the network, changed in place.
+        structure: of the network.
+        gene: tensors that are inherited.
+        carried: group -> leading channels that carry the gene's circuit.
+        cross: `zero`: what the gene's outputs read from other channels is to be zero; `random`: it stays.
+    """
+
+    tensors: Mapping[str, Tensor]
+    structure: Structure
+    gene: Mapping[str, Tensor]
+    carried: Mapping[str, int]
+    cross: str
+
+
+@dataclass(frozen=True)
 class TimmClass:
     """A family whose networks are timm's own: their class, their names, and what timm itself can build.
 
@@ -184,18 +179,10 @@ class Family:
     timm: TimmClass | None = None
 
 
-def _zero_the_norm(
-    newborn: Mapping[str, Tensor],
-    layer: Layer,
-    gene: Mapping[str, Tensor],
-    carried: Mapping[str, int],
-    *,
-    structure: Structure,
-    cross: str,
-) -> None:
+def _zero_the_norm(newborn: Newborn, layer: Layer) -> None:
     """Let the last norm of a block add nothing to the gene's channels; its kernel may read any channel (ours)."""
     for axes in layer.tensors[1:3]:  # weight and bias
-        part(newborn[axes.name], axes, carried).zero_()
+        part(newborn.tensors[axes.name], axes, newborn.carried).zero_()
 
 
 ZERO_NORM = Birth("zero norm", make=_zero_the_norm)

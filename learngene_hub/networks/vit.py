@@ -12,7 +12,7 @@ from typing import Any
 from timm.layers import LayerNorm, Mlp
 from timm.models import generate_default_cfgs, register_model
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.axes import IMAGE, Axes
@@ -23,6 +23,7 @@ from learngene_hub.networks.structure import (
     Birth,
     Family,
     Layer,
+    Newborn,
     Structure,
     TimmClass,
     check_depth,
@@ -110,18 +111,10 @@ def _linear_to_stream(name: str, *, reads: str, if_absent: Birth) -> Layer:
     return Layer(name, (weight, bias), reads, _STREAM, if_absent)
 
 
-def _add_nothing(
-    newborn: Mapping[str, Tensor],
-    layer: Layer,
-    gene: Mapping[str, Tensor],
-    carried: Mapping[str, int],
-    *,
-    structure: Structure,
-    cross: str,
-) -> None:
+def _add_nothing(newborn: Newborn, layer: Layer) -> None:
     """Let a layer add nothing to the stream (ours)."""
     for axes in layer.tensors:
-        newborn[axes.name].zero_()
+        newborn.tensors[axes.name].zero_()
 
 
 ADDS_NOTHING = Birth("adds nothing", make=_add_nothing)
