@@ -6,12 +6,11 @@ measured again.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 
 from learngene_hub.core.progress import Reporter
@@ -27,8 +26,7 @@ Measured = dict[str, float]
 class ResultsCache:
     """The measured units of one `start` in one kind of descendant, `body`; without a `folder` nothing is kept.
 
-    `constants`, and a hash of the `images` of each role, are everything else that affects a result; every line must
-    have the `measures`.
+    `constants`, and a hash of the `images` of each role, are everything else that affects a result.
     """
 
     def __init__(
@@ -39,14 +37,15 @@ class ResultsCache:
         constants: Mapping[str, Any],
         images: Mapping[str, str],
         *,
-        measures: Collection[str],
         reporter: Reporter,
     ) -> None:
         key = {"tensors": _tensors_hash(start), "body": asdict(body), "constants": constants, "images": dict(images)}
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in start.name)
         self._lines = KeyedLines(None if folder is None else folder / FOLDER, name, key, reporter)
-        known = dict(entry for line in self._lines.read() if (entry := _entry(line)) is not None)
-        self._kept = {unit: measured for unit, measured in known.items() if measured.keys() >= set(measures)}
+        lines = self._lines.read()
+        self._kept: dict[Unit, Measured] = {
+            Unit(line["role"], line["seed"], line["number"], line["lr"]): line["measured"] for line in lines
+        }
 
     def __contains__(self, unit: Unit) -> bool:
         return unit in self._kept
@@ -65,24 +64,3 @@ def _tensors_hash(start: Start) -> str | None:
         return None
     tensors = {name: tensor.contiguous() for name, tensor in sorted(start.genome.tensors.items())}
     return hashlib.sha256(save(tensors)).hexdigest()
-
-
-class _Entry(BaseModel):
-    """One line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    role: Literal["novel", "held-out"]
-    seed: int
-    number: int
-    lr: float
-    measured: dict[str, Annotated[float, Field(ge=0, le=1)]]
-
-
-def _entry(line: Mapping[str, Any]) -> tuple[Unit, Measured] | None:
-    """What a line says; None if it is of another version."""
-    try:
-        entry = _Entry.model_validate(line)
-    except ValidationError:
-        return None
-    return Unit(**entry.model_dump(exclude={"measured"})), entry.measured

@@ -389,7 +389,6 @@ def _cells(
     """
     cache_of = partial(
         ResultsCache,
-        measures=shared.plan.protocol.measures,
         reporter=reporter,
         constants=worker_plan.constants() | {key: value for key, value in environment.items() if key != "processor"},
         images=shared.fingerprints(),

@@ -191,4 +191,4 @@ def _lines(rng: random.Random, folder: Path) -> Callable[[], object]:
 
 def _known(folder: Path) -> ResultsCache:
     body = Body("lg_vgg11", 0.1, 11)
-    return ResultsCache(folder, scratch(), body, {}, {}, measures=(), reporter=SilentReporter())
+    return ResultsCache(folder, scratch(), body, {}, {}, reporter=SilentReporter())

@@ -137,7 +137,7 @@ def test_another_protocol_shares_nothing(tmp_path):
     unit, body = Unit("novel", 0, 0, 0.1), Body("lg_vgg11")
 
     def known(body, **constants):
-        return ResultsCache(tmp_path, scratch(), body, constants, {}, measures=(), reporter=SilentReporter())
+        return ResultsCache(tmp_path, scratch(), body, constants, {}, reporter=SilentReporter())
 
     known(body, steps=3).enter(unit, {"3": 0.5})
     assert unit in known(body, steps=3)

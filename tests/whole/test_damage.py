@@ -151,8 +151,8 @@ def test_an_edited_fitness_of_the_metrics_is_refused(tiny, run):
 BODY = Body("lg_vgg11", 0.1, 11)
 
 
-def results_cache(folder, reporter, measures=("60",), start=scratch(), **constants):  # noqa: B008
-    return ResultsCache(folder, start, BODY, constants, {}, measures=measures, reporter=reporter)
+def results_cache(folder, reporter, start=scratch(), **constants):  # noqa: B008
+    return ResultsCache(folder, start, BODY, constants, {}, reporter=reporter)
 
 
 @pytest.fixture
@@ -190,10 +190,6 @@ def test_an_edited_accuracy_and_a_line_of_other_constants_are_measured_again(tmp
     assert first not in found
     assert found[second] == {"60": 0.5}
     assert "2 lines are damaged or edited" in listener.warnings[0]
-
-
-def test_a_line_of_results_that_lacks_a_measure_is_measured_again(tmp_path, two_units):
-    assert two_units[0][0] not in results_cache(tmp_path, Listener(), measures=["60", "prototype"])
 
 
 def test_a_network_whose_kernels_are_channels_last_is_told_how_to_be_kept(tiny_run, tmp_path):
