@@ -1,6 +1,6 @@
 """Measuring one network: from a start, a kind of network and a task to accuracies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count
@@ -122,11 +122,10 @@ class EvaluationData:
             for label, count in enumerate(row)
         )
 
-    def measure(self, start: Start, body: Body, unit: Unit, on_step: Callable[[int], None]) -> dict[str, float]:
+    def measure(self, start: Start, body: Body, unit: Unit) -> dict[str, float]:
         """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].
 
-        If training diverges, the accuracies after its first step are 0. `on_step` is called
-        with the number of images of every step.
+        If training diverges, the accuracies after its first step are 0.
         """
         protocol, images, precision = self.plan.protocol, self.images[unit.role], self.plan.precision
         classes = int(images.labels.max()) + 1
@@ -146,20 +145,16 @@ class EvaluationData:
             measured[PROTOTYPE] = prototype_accuracy(network, images, task, precision)
         draws = generator(unit.seed, "evaluation batches", unit.number)
         batches = support_batches(images, task, protocol.batch_size, draws)
-        steps = count(1)
+        steps = count()
 
-        def measure_after(step: int) -> None:
-            if step in protocol.measured_at:
+        def measure_after(images_of_step: int) -> None:
+            if (step := next(steps)) in protocol.measured_at:
                 measured[str(step)] = query_accuracy(network, images, task, precision)
                 network.train()
 
-        def after_step(images_of_step: int) -> None:
-            on_step(images_of_step)
-            measure_after(next(steps))
-
         measure_after(0)
         training = Training(protocol.optimisation(unit.lr), protocol.steps, precision)
-        loss = train(network, batches, training, on_step=after_step)
+        loss = train(network, batches, training, on_step=measure_after)
         if loss != loss:  # NaN
             return measured | {str(step): 0.0 for step in protocol.measured_at if step > 0}
         return measured
@@ -167,7 +162,7 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """One network to be measured, by one thread: a task for any engine.
+    """One network to be measured, by one thread: a task for any engine, which does not tell its steps.
 
     `pair` is its index in the pairs of the shared data; `precision` is used on every device.
     """
@@ -186,4 +181,4 @@ class MeasureTask:
         """The accuracies of the network."""
         data = replace(shared, plan=replace(shared.plan, precision=self.precision))
         with threads(THREADS):
-            return data.measure(*shared.pairs[self.pair], self.unit, partial(step, doing=self.label))
+            return data.measure(*shared.pairs[self.pair], self.unit)

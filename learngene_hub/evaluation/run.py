@@ -21,7 +21,7 @@ from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import Judged, describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
-from learngene_hub.evaluation.scoring import Cell, measure_with, score_all, tell_cost
+from learngene_hub.evaluation.scoring import Cell, score_all, tell_cost
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
@@ -171,8 +171,9 @@ def _judged(
             ((_, (plan, environment)),) = workers.run([Look()])
         cells = _cells(shared, plan, environment, folder, reporter)
         tell_cost(cells, shared.plan.protocol, seeds, reporter)
-        measure = measure_with(workers, cells, plan.precision)
-        scores = score_all(cells, shared.plan.protocol, seeds, measure=measure, reporter=reporter)
+        scores = score_all(
+            cells, shared.plan.protocol, seeds, workers=workers, precision=plan.precision, reporter=reporter
+        )
     return list(zip(cells, scores, strict=True)), environment
 
 
@@ -393,4 +394,6 @@ def _cells(
         constants=worker_plan.constants() | {key: value for key, value in environment.items() if key != "processor"},
         images=shared.fingerprints(),
     )
-    return [Cell(start, body, cache_of(folder, start, body)) for start, body in shared.pairs]
+    return [
+        Cell(number, start, body, cache_of(folder, start, body)) for number, (start, body) in enumerate(shared.pairs)
+    ]

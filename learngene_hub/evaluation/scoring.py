@@ -1,29 +1,34 @@
 """Every start is measured on every task, after its learning rate is chosen on held-out classes."""
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from learngene_hub.core.progress import Reporter
-from learngene_hub.evaluation.cache import Measured, ResultsCache
+from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Unit
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
 from learngene_hub.training.loop import Precision
-from learngene_hub.workers import Pool, no_step
+from learngene_hub.workers import Pool
 
 TUNING_SEED = 1_000_003  # apart from the small seeds of the tasks that count
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One start in one kind of descendant, and the results known so far."""
+    """One start in one kind of descendant, the pair `number` of the shared data, and the results known so far."""
 
+    number: int
     start: Start
     body: Body
     cache: ResultsCache
+
+
+Job = tuple[Cell, Unit]
 
 
 @dataclass(frozen=True)
@@ -35,23 +40,25 @@ class Scored:
     accuracies: Mapping[str, list[float]]  # measure -> those on the classes that judge, one a task, seed by seed
 
 
-Job = tuple[Cell, Unit]
-Measure = Callable[[Sequence[Job]], Iterator[tuple[Job, Measured]]]
-"""Measures jobs and yields each with its outcome, in any order."""
-
-
 def score_all(
-    cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], *, measure: Measure, reporter: Reporter
+    cells: Sequence[Cell],
+    protocol: Protocol,
+    seeds: Sequence[int],
+    *,
+    workers: Pool[EvaluationData],
+    precision: Precision,
+    reporter: Reporter,
 ) -> list[Scored]:
     """The scores of all cells, in order; results in the cache are not measured again."""
-    tuning = _climb(cells, protocol, measure=measure, reporter=reporter)
+    measure = partial(_measure, workers=workers, precision=precision, reporter=reporter)
+    tuning = _climb(cells, protocol, measure)
     rates = [best_rate(tried) if protocol.lr is None else protocol.lr for tried in tuning]
     for cell, lr, tried in zip(cells, rates, tuning, strict=True):
         if tried:
             reporter.line(f"{cell.start.name}: learning rate {lr}, accuracy {tried[lr]:.3f} on held-out classes")
     tasks = [_novel_units(protocol, seeds, lr) for lr in rates]
     jobs = [(cell, unit) for cell, units in zip(cells, tasks, strict=True) for unit in units]
-    _measure("evaluating", jobs, measure, reporter)
+    measure("evaluating", jobs)
     return [
         Scored(
             lr,
@@ -112,19 +119,8 @@ def best_rate(tried: Mapping[float, float]) -> float:
     return max(sorted(tried), key=tried.__getitem__)
 
 
-def measure_with(workers: Pool[EvaluationData], cells: Sequence[Cell], precision: Precision) -> Measure:
-    """A `Measure` by `workers`, in `precision`; their shared data has the cells in the same order."""
-    indices = {id(cell): index for index, cell in enumerate(cells)}
-
-    def measure(jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
-        tasks = [MeasureTask(indices[id(cell)], unit, precision) for cell, unit in jobs]
-        return ((jobs[number], measured) for number, measured in workers.run(tasks, no_step))
-
-    return measure
-
-
 def _climb(
-    cells: Sequence[Cell], protocol: Protocol, *, measure: Measure, reporter: Reporter
+    cells: Sequence[Cell], protocol: Protocol, measure: Callable[[str, list[Job]], None]
 ) -> list[dict[float, float]]:
     """For every cell the accuracies on held-out classes at the rates tried; none if the rate is given."""
     tuning: list[dict[float, float]] = [{} for _ in cells]
@@ -134,7 +130,7 @@ def _climb(
             break
         steps = [(cell, lr) for cell, rates in zip(cells, wanted, strict=True) for lr in rates]
         jobs = [(cell, unit) for cell, lr in steps for unit in _held_out_units(protocol, lr)]
-        _measure(f"choosing learning rates, round {turn}", jobs, measure, reporter)
+        measure(f"choosing learning rates, round {turn}", jobs)
         tuning = [
             tried | {lr: _held_out(cell, protocol, lr) for lr in rates}
             for cell, tried, rates in zip(cells, tuning, wanted, strict=True)
@@ -142,10 +138,13 @@ def _climb(
     return tuning
 
 
-def _measure(title: str, jobs: Iterable[Job], measure: Measure, reporter: Reporter) -> None:
+def _measure(
+    title: str, jobs: list[Job], *, workers: Pool[EvaluationData], precision: Precision, reporter: Reporter
+) -> None:
     waiting = [(cell, unit) for cell, unit in jobs if unit not in cell.cache]
     with reporter.task(title, len(waiting), "networks") as bar:
-        for (cell, unit), measured in measure(waiting):
+        for index, measured in workers.run([MeasureTask(cell.number, unit, precision) for cell, unit in waiting]):
+            cell, unit = waiting[index]
             cell.cache.enter(unit, measured)
             bar.advance(start=cell.start.name)
 

@@ -236,7 +236,7 @@ def test_the_cost_is_told_before_the_first_network_is_trained(tiny_run, tmp_path
 def test_networks_that_were_judged_at_any_rate_are_not_left():
     cache = {Unit("novel", 0, 0, 0.2), Unit("novel", 0, 1, 0.1), Unit("held-out", TUNING_SEED, 0, 0.2)}
     protocol = replace(QUICK, tasks=3, rates=(0.1, 0.2), tuning_tasks=2)
-    cell = Cell(start=None, body=None, cache=cache)
+    cell = Cell(number=0, start=None, body=None, cache=cache)
     assert networks_left(cell, protocol, [0]) == (3, 1)
     assert networks_left(cell, replace(protocol, lr=0.2), [0]) == (0, 2)
 
