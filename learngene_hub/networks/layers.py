@@ -35,25 +35,13 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, out_channels, height, width) maps of `x`, (batch, in_channels, height, width)."""
-        if self.training and not torch.jit.is_scripting() and self._suits(x):  # type: ignore[attr-defined]
-            return self._convolve(x)
+        if self.training:
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+            form = (self.groups, self.stride, self.padding, self.dilation, self.bias)  # which others may have changed
+            if form == (1, (1, 1), (1, 1), (1, 1), None) and pays(x, self.weight, dtype):
+                return convolve(x.to(dtype), self.weight.to(dtype))
         maps: Tensor = self._conv_forward(x, self.weight, self.bias)
         return maps
-
-    @torch.jit.unused
-    def _convolve(self, x: Tensor) -> Tensor:
-        return convolve(x.to(_dtype(x)), self.weight.to(_dtype(x)))
-
-    @torch.jit.unused
-    def _suits(self, x: Tensor) -> bool:
-        """Whether it is as `convolution` makes it, with a kernel of side 3; elsewhere it may have been changed."""
-        plain = (self.groups, self.stride, self.padding, self.dilation, self.bias)
-        return plain == (1, (1, 1), (1, 1), (1, 1), None) and pays(x, self.weight, _dtype(x))
-
-
-def _dtype(x: Tensor) -> torch.dtype:
-    """Of a convolution of `x`."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 LAYERS = "layers"

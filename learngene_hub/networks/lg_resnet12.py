@@ -161,8 +161,8 @@ class _ConvStack(nn.Module):
         return summand
 
 
-def _leaky(x: Tensor, slope: float = _SLOPE) -> Tensor:  # an argument, since TorchScript knows no constants of a module
-    return F.leaky_relu(x, slope)
+def _leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, _SLOPE)
 
 
 class _BaseBlock(_ConvStack):

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from copy import deepcopy
 from typing import Any, ClassVar, cast
 
 import torch
 from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg
 from torch import Tensor, nn
-from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.layers import LAYERS, LayersHead, pooled_layers
@@ -34,7 +32,6 @@ class LearngeneNetwork(nn.Module):
         hold: keeps frozen weights unchanged; None if nothing was ever frozen.
     """
 
-    __jit_unused_properties__: ClassVar[list[str]] = ["network_name"]  # read by TorchScript
     architecture: ClassVar[str]
     structure: Structure
     num_classes: int
@@ -58,20 +55,6 @@ class LearngeneNetwork(nn.Module):
     def network_name(self) -> str:
         """Name of its family, one of `learngene_hub.families.FAMILIES`."""
         return str(self.pretrained_cfg["architecture"])
-
-    def __prepare_scriptable__(self) -> "LearngeneNetwork":
-        """What TorchScript takes, which knows nothing of values that are held: a copy that holds none.
-
-        Raises:
-            NetworkError: the head reads every layer.
-        """
-        if self.reads_layers:
-            raise NetworkError("TorchScript cannot read every layer; use torch.export, or torch.jit.trace")
-        if self.hold is None:
-            return self
-        twin = deepcopy(self)
-        twin.hold.release(twin)
-        return twin
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Feature map of images `x` of shape (batch, in_chans, height, width)."""
@@ -135,7 +118,7 @@ class StagedNetwork(LearngeneNetwork):
 
         With the pool `layers` the (batch, features, 1, 1) means and maxima of every layer.
         """
-        if not is_scripting() and self.reads_layers:
+        if self.reads_layers:
             return pooled_layers(self.stages, x)
         features: Tensor = self.stages(x)
         return features

@@ -58,11 +58,9 @@ def test_what_it_leaves_is_loaded_by_timm_and_by_predict(probed):
     assert not settings.keys() & {"epochs", "batch_size", "lr", "patience", "flip", "crop_padding"}
 
 
-def test_it_can_be_exported_but_not_scripted(probed):
+def test_it_can_be_exported(probed):
     network, images = probed[0].network, torch.rand(2, 3, 30, 30)
     torch.testing.assert_close(torch.export.export(network, (images,)).module()(images), network(images))
-    with pytest.raises(NetworkError, match=r"use torch\.export"):
-        network.__prepare_scriptable__()
 
 
 def test_the_command_takes_it(tiny_run, tmp_path):

@@ -204,16 +204,6 @@ def test_gradient_checkpointing_is_refused(network):
 
 
 @every_network
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
-def test_torchscript_computes_the_same(network):
-    model, x = tiny(network), images(32)
-    scripted = torch.jit.script(copy.deepcopy(model))
-    for training in (False, True):
-        torch.testing.assert_close(scripted.train(training)(x), model.train(training)(x))
-
-
-@every_network
 def test_a_copy_is_independent_and_equal(network):
     model = tiny(network)
     twin = copy.deepcopy(model)
