@@ -94,7 +94,7 @@ def addressed_card(card: str, name: str) -> str:
     snippet = _LOAD.search(card)
     if snippet is None:
         return card
-    evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}$", re.MULTILINE)
+    evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}(?=( --data FOLDER)?$)", re.MULTILINE)
     card = card.replace(snippet[0], f'from_learngene("{name}", num_classes=5)')
     return evaluate.sub(lambda _: f"learngene evaluate {name}", card)
 

@@ -11,7 +11,7 @@ from learngene_hub import Learngene, LearngeneError
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import GeneFileError
 from learngene_hub.evaluation.card import read_evaluation, write_evaluation
-from learngene_hub.gene.card import BEGIN, END, render_card
+from learngene_hub.gene.card import BEGIN, END, addressed_card, render_card
 from learngene_hub.gene.folder import read_config, verify
 from learngene_hub.gene.sharing import files_to_push
 from learngene_hub.report.numbers import accuracy, points
@@ -247,6 +247,15 @@ def test_a_gene_saved_elsewhere_is_pushed_with_a_card_that_links_nothing(gene, t
     files = files_to_push(Learngene.from_pretrained(gene).save_pretrained(tmp_path / "bare"), "you/gene")
     card = files["README.md"].decode()
     assert set(re.findall(r"\]\(([^)]*)\)", card)) == {"https://arxiv.org/abs/2401.08139"}
+
+
+def test_the_pushed_card_of_a_gene_of_photos_names_the_repository_in_its_commands(gene):
+    config = read_config(gene)
+    data = config.origin.data.model_copy(update={"preset": None, "source": "photos"})
+    photos = config.model_copy(update={"origin": config.origin.model_copy(update={"data": data})})
+    card = addressed_card(render_card(photos, name="mine"), "you/gene")
+    assert "learngene evaluate you/gene --data FOLDER\n" in card
+    assert "learngene evaluate ." not in card
 
 
 def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):
