@@ -306,7 +306,9 @@ def test_a_gene_of_the_hub_is_fetched_once_and_then_used_offline(hub, tiny, tiny
     recipe = tiny("evolution.ancestor=owner/first", *SMALL)
     config = evolve(recipe, out=tmp_path / "online").config
     assert config.origin.ancestor.name == "owner/first"
-    assert len(config.origin.ancestor.revision) == 40
+    revision = config.origin.ancestor.revision
+    assert len(revision) == 40
+    assert f"`owner/first` at commit {revision[:12]} (sha256" in (tmp_path / "online/gene/README.md").read_text()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert evolve(recipe, out=tmp_path / "offline").config.sha256 == config.sha256
 
