@@ -1,12 +1,14 @@
 """Output of the commands: results and tables on stdout, progress and remarks on stderr."""
 
 import json
+import shlex
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +55,15 @@ def print_json(value: Any) -> None:  # noqa: ANN401
 def print_text(text: str, *, end: str = "\n") -> None:
     """Print lines to stdout as they are, tabs included."""
     typer.echo(printable(text) + end, nl=False)
+
+
+def command(*words: str | Path) -> str:
+    """A command of `learngene` that can be copied into a shell; paths with `/`, which Windows takes without quotes.
+
+    >>> command("predict", Path("My Photos"), "photo.jpg")
+    "learngene predict 'My Photos' photo.jpg"
+    """
+    return shlex.join(["learngene", *(word.as_posix() if isinstance(word, Path) else word for word in words)])
 
 
 def show_warnings_as_lines() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr
+from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr
 from learngene_hub.cli.engines import (
     AUTO,
     WORKERS_HELP,
@@ -129,7 +129,7 @@ def evaluate(
     else:
         _show(results)
     is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
-    after = f"; next: learngene card {genes[0]} --results {out}" if is_for_a_card else ""
+    after = f"; next: {command('card', genes[0], '--results', out)}" if is_for_a_card else ""
     stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}", markup=False)
 
 

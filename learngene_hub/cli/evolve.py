@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, importing, print_json, print_table, stderr, stdout
+from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options, known_data
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.recipes import Source, read_recipe
@@ -81,11 +81,11 @@ def evolve(
         stdout.print(f"{folder / 'gene'}: {made}", markup=False)
     from learngene_hub.evaluation.protocols import find_protocol
 
-    data = f" --data {chosen.data.path}" if chosen.data.path else ""
+    data = ("--data", chosen.data.path) if chosen.data.path else ()
     novel, shots, protocol = len(origin.data.novel), chosen.critic.shots, find_protocol("few-shot")
-    ways = f" --ways {novel}" if 1 < novel < (protocol.ways or 0) else ""
-    few = f" --shots {shots}" if shots < (protocol.shots or 0) else ""  # there may be no more images
-    after = f"learngene evaluate {folder}{data}{ways}{few} --out {folder}"
+    ways = ("--ways", str(novel)) if 1 < novel < (protocol.ways or 0) else ()
+    few = ("--shots", str(shots)) if shots < (protocol.shots or 0) else ()  # there may be no more images
+    after = command("evaluate", folder, *data, *ways, *few, "--out", folder)
     stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False)
 
 

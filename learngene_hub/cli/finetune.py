@@ -10,6 +10,7 @@ import typer
 from learngene_hub.cli.console import (
     AsJson,
     TerminalReporter,
+    command,
     importing,
     print_json,
     print_table,
@@ -134,7 +135,7 @@ def finetune(
         print_json(tuned.record)
     else:
         _show(tuned)
-    stderr.print(f"pictures and numbers: {out}; next: learngene predict {out} photo.jpg", markup=False)
+    stderr.print(f"pictures and numbers: {out}; next: {command('predict', out, 'photo.jpg')}", markup=False)
 
 
 def predict(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print_json, print_table, stderr
+from learngene_hub.cli.console import AsJson, TerminalReporter, command, importing, print_json, print_table, stderr
 from learngene_hub.cli.engines import known_data
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
     ]
     title = "the best gene for your images first; leave-one-out accuracy in %; behind: points below the first"
     print_table(title, ("name", "accuracy", "behind", "probe's pixels"), rows, whole_first=True)
-    stderr.print(f"next: learngene finetune {rows[0][0]} --data {photos} --out DIR", markup=False)
+    stderr.print(f"next: {command('finetune', ranked[0].name, '--data', photos, '--out', 'DIR')}", markup=False)
 
 
 def _row(gene: "GeneSummary", *, hub: bool) -> tuple[str, ...]:

@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -114,27 +115,19 @@ def test_help_does_not_import_torch():
 
 def test_a_tiny_evolution_from_the_command_line(tiny_file, tmp_path):
     few = "data.classes.novel=4"
-    result = learngene("evolve", tiny_file, "evolution.generations=1", few, "--out", tmp_path / "run")
+    result = learngene("evolve", tiny_file, "evolution.generations=1", few, "--out", tmp_path / "my run")
     assert result.exit_code == 0, result.output
     after = re.search(r"next: learngene (evaluate .*)", result.stderr)[1]
-    assert after.split() == [
-        "evaluate",
-        str(tmp_path / "run"),
-        "--ways",
-        "4",
-        "--shots",
-        "4",
-        "--out",
-        str(tmp_path / "run"),
-    ]
+    run = str(tmp_path / "my run")
+    assert shlex.split(after) == ["evaluate", run, "--ways", "4", "--shots", "4", "--out", run]
     cheap = ("--shots", 3, "--queries", 4, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05)
-    judged = learngene(*after.split(), *cheap)
+    judged = learngene(*shlex.split(after), *cheap)
     assert judged.exit_code == 0, judged.output
     then = re.search(r"next: learngene (card .*)", judged.stderr)[1]
-    assert learngene(*then.split()).exit_code == 0
+    assert learngene(*shlex.split(then)).exit_code == 0
     assert "learngene of" in result.stdout
     assert re.search(r"generation 1/1: fitness best 0\.\d+", result.stderr)
-    assert (tmp_path / "run/gene/learngene.safetensors").is_file()
+    assert (tmp_path / "my run/gene/learngene.safetensors").is_file()
 
 
 def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monkeypatch):

@@ -65,8 +65,9 @@ def test_it_can_be_exported(probed):
 
 def test_the_command_takes_it(tiny_run, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)
-    done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", "--method", "probe")
+    done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "my model", "--method", "probe")
     assert done.exit_code == 0, done.output
+    assert f"next: learngene predict '{tmp_path}/my model' photo.jpg" in words(done.stderr)
 
 
 def test_options_of_training_are_refused(tiny_run, tmp_path):
@@ -123,7 +124,7 @@ def test_threads_may_share_a_network_that_reads_every_layer():
 
 
 def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
-    photos = write_photos(tmp_path / "photos", 6)
+    photos = write_photos(tmp_path / "my photos", 6)
     done = learngene("list", "--for", photos, "--search", "vgg11", "--json")
     assert done.exit_code == 0, done.output
     ranked = json.loads(done.stdout)
@@ -132,7 +133,7 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     assert {one["image_size"] for one in ranked} == {32, 42}
     shown = learngene("list", "--for", photos, "--search", "vgg11-mini-half")
     assert "gtl/vgg11-mini-half" in shown.stdout
-    assert "next: learngene finetune gtl/vgg11-mini-half --data" in " ".join(shown.stderr.split())
+    assert f"next: learngene finetune gtl/vgg11-mini-half --data '{photos}' --out DIR" in words(shown.stderr)
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
 
 
