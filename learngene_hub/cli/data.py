@@ -33,9 +33,12 @@ def preview(
     out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: preview-SOURCE.png]")] = None,
 ) -> None:
     """Write a contact sheet: one row of images for each class shown."""
+    from learngene_hub.recipe.sections import PRESET_NAMES
+
+    if path is not None and source not in PRESET_NAMES:
+        raise typer.BadParameter("--path is the local copy of a preset; leave it out for other images")
     with importing():
         from learngene_hub.data import (
-            PRESETS,
             DataSource,
             available_classes,
             load_classes,
@@ -44,7 +47,7 @@ def preview(
         )
 
     reporter = TerminalReporter()
-    preset = source if source in PRESETS else None
+    preset = source if source in PRESET_NAMES else None
     data = DataSource(
         preset=preset,
         path=path if preset else source,

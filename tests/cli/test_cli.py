@@ -270,6 +270,12 @@ def test_a_contact_sheet_of_photos_leaves_out_what_cannot_be_read(photos, tmp_pa
     assert "1.heic" in words(result.stderr)
 
 
+def test_a_local_copy_is_of_a_preset_only(photos):
+    done = learngene("data", "preview", photos, "--path", photos)
+    assert done.exit_code == 2
+    assert "--path is the local copy of a preset" in words(done.output)
+
+
 def test_retired_fields_of_a_recipe_are_one_line():
     with warnings.catch_warnings():
         warnings.simplefilter("default")
