@@ -28,7 +28,7 @@ from learngene_hub.workers import processor_name
 
 DISTRIBUTION = "learngene-hub"
 NEEDED = ("torch", "timm", "huggingface_hub", "safetensors")
-OPTIONAL = {"datasets": "evolve", "matplotlib": "evolve", "scikit-learn": "evolve", "ray": "ray"}  # name -> extra
+EXTRAS = {"evolve": ("datasets", "matplotlib", "scikit-learn", "scipy"), "ray": ("ray",)}  # not needed by all
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 
         Finding("learngene-hub", __version__),
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *(_package(name) for name in NEEDED),
-        *(_optional(name, extra) for name, extra in OPTIONAL.items()),
+        *(_optional(name, extra) for extra, names in EXTRAS.items() for name in names),
         Finding("device", _device()),
         Finding("precision", _precision()),
         Finding("threads", _threads()),

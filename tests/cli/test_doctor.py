@@ -34,6 +34,7 @@ def test_everything_a_bug_report_needs_is_there():
         "huggingface_hub",
         "safetensors",
         "matplotlib",
+        "scipy",
         "ray",
         "device",
         "precision",
