@@ -23,7 +23,6 @@ class Hub(Protocol):
 
     store: Store
     page_size: int
-    xet_seconds: float
 
     @property
     def url(self) -> str: ...

@@ -77,7 +77,6 @@ class HubServer:
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.page_size = 1000
-        self.xet_seconds = 3600.0  # that a token for Xet is good for
         self.lock = threading.RLock()
         self.closing = threading.Event()
         self._cas = secrets.token_hex(4)
