@@ -11,13 +11,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import httpx2
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from learngene_hub.core.errors import HubError
 from learngene_hub.hub.address import Address
-from learngene_hub.hub.client import HubOptions, again, asked, explained
+from learngene_hub.hub.client import HubOptions, asked, explained
 from learngene_hub.hub.fetch import fetch, time_limit, within
 from learngene_hub.hub.listing import Listing, fetch_listing
 
@@ -146,70 +145,20 @@ def _commit(
     url += f"/tree/{address.revision}" if address.revision else ""
     if not changed:
         return Pushed(url, before.commit, ())
-    change = _Change(files, [CommitOperationAdd(name, files[name]) for name in changed], address, before, options)
-    message = terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}"
+    os.environ.setdefault(XET_PAUSE, "1500ms")  # 20 seconds in all; with its own, 3 seconds, up to six minutes
     try:
-        change.upload(create_pr=terms.create_pr)
-        if terms.create_pr:  # a second one would be a second pull request
-            made = change.send(message, create_pr=True)
-            return Pushed(made.pr_url or url, made.oid, changed)
-        return Pushed(url, again(lambda: change.commit(message)), changed)
+        with asked(address, options):
+            made = options.api().create_commit(
+                address.repo_id,
+                [CommitOperationAdd(name, files[name]) for name in changed],
+                commit_message=terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}",
+                revision=address.revision,
+                create_pr=terms.create_pr,
+                parent_commit=None if terms.create_pr else before.commit,
+            )
+            made.oid.encode()  # as the client checks no types
     except RevisionNotFoundError:
         raise HubError(
             f"{address}: expected a branch to push to, found a tag or commit, which cannot be changed"
         ) from None
-
-
-@dataclass(frozen=True)
-class _Change:
-    """A commit to be made on a branch: `files` are all that is pushed, `additions` those that `before` lacks."""
-
-    files: Mapping[str, bytes]
-    additions: list[CommitOperationAdd]
-    address: Address
-    before: Listing
-    options: HubOptions
-
-    def upload(self, *, create_pr: bool) -> None:
-        """Send what does not go into the commit itself; the client tries again by itself what fails."""
-        os.environ.setdefault(XET_PAUSE, "1500ms")  # 20 seconds in all; with its own, 3 seconds, up to six minutes
-        with asked(self.address, self.options):
-            self.options.api().preupload_lfs_files(
-                self.address.repo_id,
-                self.additions,
-                revision=self.address.revision,
-                create_pr=create_pr,
-                free_memory=False,
-            )
-
-    def send(self, message: str, *, create_pr: bool = False) -> CommitInfo:
-        """Make the commit, or propose it."""
-        with asked(self.address, self.options):
-            made = self.options.api().create_commit(
-                self.address.repo_id,
-                self.additions,
-                commit_message=message,
-                revision=self.address.revision,
-                create_pr=create_pr,
-                parent_commit=None if create_pr else self.before.commit,
-            )
-            made.oid.encode()  # as the client checks no types
-        return made
-
-    def commit(self, message: str) -> str:
-        """The commit that was made now, or that was made although it seemed to fail."""
-        try:
-            return self.send(message).oid
-        except httpx2.HTTPError:
-            if (commit := self._arrived()) is None:
-                raise
-            return commit
-
-    def _arrived(self) -> str | None:
-        """The commit that the branch is at, if all files are in it; None where the branch is as it was."""
-        now = _listing(self.address, self.options)
-        if now.commit == self.before.commit:
-            return None
-        if _changed(self.files, now):
-            raise HubError(f"{self.address}: changed on the Hub during the push; run the same command again")
-        return now.commit
+    return Pushed(made.pr_url or url, made.oid, changed)

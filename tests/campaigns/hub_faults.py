@@ -138,11 +138,8 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("cache cannot be made", environment={"HF_HUB_CACHE": str(scratch / "file")})
     if os.geteuid() == 0:
         yield Case("disk full", environment={"HF_HUB_CACHE": "tmpfs"})
-    yield Case(
-        "push: server in trouble (500) on the commit, once", (Fault("POST", "/commit/", status=500),), script=PUSH
-    )
+    yield Case("push: server in trouble (500) on the commit", (Fault("POST", "/commit/", status=500),), script=PUSH)
     yield Case("push: commit made, its answer lost", (Fault("POST", "/commit/", "close", after=True),), script=PUSH)
-    yield Case("push: trouble that does not end", (Fault("POST", "/commit/", status=500, times=99),), script=PUSH)
     yield Case("push: upload of the weights fails once", uploads(status=500), script=PUSH)
     yield Case("push: upload of the weights hangs up once", uploads(kind="close"), script=PUSH)
     yield Case("push: upload of the weights fails always", uploads(status=500, times=99), script=PUSH)

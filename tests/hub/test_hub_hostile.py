@@ -216,24 +216,17 @@ def waits(monkeypatch):
 
 
 def test_the_pause_that_a_hub_asks_for_is_made(hub, push, waits):
-    hub.faults.append(Fault("POST", "/commit/", "status", status=429, headers={"Retry-After": "7"}))
+    hub.faults.append(Fault("GET", "/api/models/", "status", status=429, headers={"Retry-After": "7"}))
     assert push().changed
     assert waits == [7.0]
 
 
 def test_a_hub_that_asks_for_a_long_pause_is_not_asked_again(hub, push, waits):
-    hub.faults.append(Fault("POST", "/commit/", "status", status=503, headers={"Retry-After": "3600"}, times=9))
+    hub.faults.append(Fault("GET", "/api/models/", "status", status=503, headers={"Retry-After": "3600"}, times=9))
     with pytest.raises(HubUnreachableError, match=r"has a server error .*: try again in 3600 seconds"):
         push()
     assert waits == []
     assert hub.faults[0].times == 8
-
-
-def test_a_commit_that_was_made_is_found_however_long_the_hub_asks_to_wait(hub, push, waits):
-    later = {"Retry-After": "3600"}
-    hub.faults.append(Fault("POST", "/commit/", "status", status=503, headers=later, after=True))
-    assert push().commit == hub.commits(REPO)[0]
-    assert waits == []
 
 
 def test_an_upload_that_cannot_begin_is_tried_by_the_client_alone(hub, push, monkeypatch):

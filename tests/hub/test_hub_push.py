@@ -111,36 +111,23 @@ def test_a_gene_in_memory_is_pushed_with_a_card_and_loads_again(hub):
     assert all(torch.equal(there.tensors[name], tensor) for name, tensor in gene.tensors.items())
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_a_commit_that_failed_or_only_seemed_to_is_made_once(hub, push, after):
-    hub.faults.append(Fault("POST", "/commit/", "status", status=500, after=after))
-    pushed = push()
-    assert hub.commits(REPO)[0] == pushed.commit
-    assert len(hub.commits(REPO)) == 2
-
-
-def test_a_commit_whose_answer_is_lost_is_found(hub, push):
-    hub.faults.append(Fault("POST", "/commit/", "close", after=True))
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault(status=500), r"has a server error \(500.*try again later"),
+        (Fault(status=500, after=True), r"has a server error \(500.*try again later"),
+        (Fault(kind="close", after=True), "no answer from"),
+        (Fault(status=412), "changed on the Hub during the push; run the same command again"),
+    ],
+    ids=["failed", "seemed to fail", "answer lost", "overtaken"],
+)
+def test_a_commit_is_sent_once_and_the_same_push_again_leaves_one(hub, push, fault, message):
+    hub.faults.append(replace(fault, method="POST", path="/commit/"))
+    with pytest.raises(HubError, match=message):
+        push()
+    assert sum("/commit/" in one.path for one in hub.requests) == 1
     assert push().commit == hub.commits(REPO)[0]
     assert len(hub.commits(REPO)) == 2
-
-
-def test_a_hub_in_trouble_is_named_and_the_same_push_works_later(hub, push):
-    hub.faults.append(Fault("POST", "/commit/", "status", status=500, times=3))
-    with pytest.raises(HubUnreachableError, match=r"has a server error \(500.*try again later"):
-        push()
-    assert len(hub.commits(REPO)) == 1
-    push()
-    assert len(hub.commits(REPO)) == 2
-
-
-def test_a_pull_request_is_never_sent_twice(hub, push, copy):
-    push(copy)
-    (copy / "metrics.jsonl").write_text("{}\n")
-    hub.faults.append(Fault("POST", "/commit/", "status", status=500))
-    with pytest.raises(HubUnreachableError, match="has a server error"):
-        push(copy, create_pr=True)
-    assert sum("/commit/" in one.path for one in hub.requests) == 2
 
 
 def test_a_push_into_the_account_of_another_says_which_token_it_wants(push):
