@@ -7,11 +7,9 @@ constructors that fail in ways of their own.
 import math
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
-from yaml.composer import Composer
 
 # What PyYAML says of a fault -> the same in plain words, and what to write; the first that fits.
 _PLAIN_WORDS = {
@@ -32,13 +30,13 @@ _NO_SPACE = re.compile(r"\s*[\w-]+:[^\s/\\].*")  # `name:photos`, but no `https:
 _UNFIT = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
-class _Plain:
-    """What our loaders refuse beyond a safe one; they inherit from this and from that."""
+class _Loader(yaml.SafeLoader):
+    """A safe one that refuses aliases and repeated keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):  # type: ignore[attr-defined]
+        if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias (*name), which can make a small text huge; write the value out")
-        return super().compose_node(parent, index)  # type: ignore[misc,no-any-return]
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -46,30 +44,7 @@ class _Plain:
             if name in seen:
                 raise yaml.YAMLError(f"the key {name!r:.80} occurs twice, line {node.start_mark.line + 1} and below")
             seen.add(name)
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise yaml.YAMLError(f"a merge key (<<), line {node.start_mark.line + 1}; write its keys out")
-        return super().construct_mapping(node, deep)  # type: ignore[misc,no-any-return]
-
-
-class _Loader(_Plain, yaml.SafeLoader):
-    """In Python."""
-
-
-class _Fast(_Plain, Composer, getattr(yaml, "CSafeLoader", object)):  # type: ignore[misc]
-    """With the scanner and the parser in C, where PyYAML has them; its messages say less."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        yaml.CSafeLoader.__init__(self, text)
-
-
-def _refuse_bytes(_: Any, node: yaml.Node) -> NoReturn:  # noqa: ANN401
-    raise yaml.YAMLError(f"binary data (!!binary), line {node.start_mark.line + 1}; write text")
-
-
-_Loader.add_constructor("tag:yaml.org,2002:binary", _refuse_bytes)
-if yaml.__with_libyaml__:
-    _Fast.add_constructor("tag:yaml.org,2002:binary", _refuse_bytes)
+        return super().construct_mapping(node, deep)
 
 
 def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
@@ -82,9 +57,6 @@ def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything
         ValueError: it is not YAML, nested too deeply, or has an alias, a key twice, or a value unfit for its tag.
     """
     try:
-        if yaml.__with_libyaml__:
-            with suppress(RecursionError, *_UNFIT):  # which the other one describes
-                return yaml.load(text, _Fast)
         return yaml.load(text, _Loader)
     except RecursionError:
         raise ValueError("nested too deeply") from None
