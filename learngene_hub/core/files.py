@@ -169,21 +169,12 @@ def parse_json(text: str) -> Any:  # noqa: ANN401
     """What `text` says.
 
     Raises:
-        ValueError: it is not JSON, nested too deeply, or has a key twice, which readers take for different values.
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
-        return json.loads(text, object_pairs_hook=_without_repetition)
+        return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in content:
-            raise ValueError(f"the key {name!r:.80} occurs twice")
-        content[name] = value
-    return content
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from safetensors import SafetensorError
 
 from learngene_hub.core.errors import LONGEST, GeneFileError, HubError, RunError, StorageError
 from learngene_hub.core.files import (
-    _without_repetition,
     append_line,
     atomic_path,
     check_room,
@@ -268,19 +267,3 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     with pytest.raises((RunError, OSError), match=r"\.lock|cannot be written|symbolic"), claim(tmp_path / "run"):
         pass
     assert (tmp_path / "precious").read_text() == "mine"
-
-
-def test_a_key_that_stands_twice_is_found_in_one_look_at_each(monkeypatch):
-    class Name(str):
-        compared = 0
-
-        def __eq__(self, other):
-            Name.compared += 1
-            return str.__eq__(self, other)
-
-        __hash__ = str.__hash__
-
-    pairs = [(Name(number), None) for number in range(500)]
-    with pytest.raises(ValueError, match="the key '0' occurs twice"):
-        _without_repetition([*pairs, (Name("0"), None)])
-    assert Name.compared < 5_000

@@ -183,13 +183,6 @@ def test_the_fraction_of_an_early_gene_is_what_was_asked_for(folder):
     assert [check.fault for check in verify(folder)] == [None] * 10
 
 
-def test_a_key_that_stands_twice_is_refused(folder):
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"version": 1,', '"version": 1, "version": 2,', 1))
-    with pytest.raises(GeneFileError, match=r"expected JSON, found something else: the key 'version' occurs twice"):
-        Learngene.from_pretrained(folder)
-
-
 def test_saving_leaves_other_files_of_the_folder_alone(tiny_run, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     Learngene.from_pretrained(tiny_run).save_pretrained(tmp_path)
