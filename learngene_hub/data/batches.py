@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learngene_hub.core.errors import DataError
 from learngene_hub.data.image_set import Normalisation
 
 
@@ -50,13 +49,7 @@ class ImageBatches:
             padding: pixels added on each side, >= 0; crops are shifted by up to this many.
             flip: whether mirrored images are as good as the originals; for characters they are not.
             device: where the pixels and all batches lie.
-
-        Raises:
-            DataError: the tensor has another shape or type, or the padding is negative.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8 or padding < 0:
-            got = f"{tuple(images.shape)} {images.dtype}, padding {padding}"
-            raise DataError(f"Batches need (n, 3, size, size) torch.uint8 images and padding >= 0, got {got}")
         colour_last = images.to(device).permute(0, 2, 3, 1)  # (n, size, size, 3)
         padded = F.pad(colour_last, [0, 0, padding, padding, padding, padding]).contiguous()
         mean, std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)

@@ -18,7 +18,7 @@ from torch import Tensor
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.rng import generator
 from learngene_hub.data.extras import optional_module
-from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
+from learngene_hub.data.image_set import ImageSet, shorten
 from learngene_hub.data.splits import class_file
 
 CLASS_FILE = "glyphs.json"
@@ -56,13 +56,10 @@ def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: in
         (classes * images_per_class, 3, image_size, image_size) images, class by class.
 
     Raises:
-        DataError: a name is unknown or given twice, a number is too small, or matplotlib or Pillow is missing.
+        DataError: a name is unknown, or matplotlib or Pillow is missing.
     """
-    refuse_repeated(classes, "The list of glyphs")
     if unknown := sorted(set(classes) - set(glyph_classes())):
         raise DataError(f"No such glyph class: {shorten(unknown)}. Names look like 'U+0041'; glyph_classes() has all")
-    if image_size < 8 or images_per_class < 1:
-        raise DataError(f"Glyphs need image_size >= 8 and images_per_class >= 1, got {image_size}, {images_per_class}")
     images = torch.empty(len(classes), images_per_class, 3, image_size, image_size, dtype=torch.uint8)
     for position, name in enumerate(classes):
         character = chr(int(name[2:], 16))

@@ -1,10 +1,7 @@
-import re
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from learngene_hub.core.errors import DataError
 from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import ImageBatches
 from learngene_hub.data.image_set import Normalisation
@@ -96,19 +93,6 @@ def test_making_batches_leaves_the_data_as_they_were():
 def test_an_empty_batch_is_empty():
     batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True)
     assert batches.train(torch.zeros(0, dtype=torch.int64), generator(0)).shape == (0, 3, SIZE, SIZE)
-
-
-@pytest.mark.parametrize(
-    ("images", "padding", "message"),
-    [
-        (torch.zeros(2, 3, 4, 4), 1, "(2, 3, 4, 4) torch.float32, padding 1"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), 1, "(2, 1, 4, 4) torch.uint8"),
-        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), -1, "padding -1"),
-    ],
-)
-def test_what_cannot_be_batched_is_refused(images, padding, message):
-    with pytest.raises(DataError, match=re.escape(message)):
-        ImageBatches.build(images, TYPICAL, padding=padding, flip=False)
 
 
 def test_nothing_that_is_copied_for_a_batch_is_waited_for(monkeypatch):

@@ -58,14 +58,3 @@ def test_images_of_one_class_all_differ():
 def test_an_unknown_glyph_is_named():
     with pytest.raises(DataError, match="No such glyph class: 'A'"):
         draw_glyphs(["A"], image_size=16, images_per_class=1, seed=0)
-
-
-def test_a_glyph_asked_for_twice_is_refused():
-    with pytest.raises(DataError, match="more than once: 'U\\+0041'"):
-        draw_glyphs(["U+0041", "U+0041"], image_size=16, images_per_class=1, seed=0)
-
-
-@pytest.mark.parametrize(("size", "count"), [(7, 1), (8, 0)])
-def test_too_small_numbers_are_refused(size, count):
-    with pytest.raises(DataError, match=f"image_size >= 8 and images_per_class >= 1, got {size}, {count}"):
-        draw_glyphs(["U+0041"], image_size=size, images_per_class=count, seed=0)

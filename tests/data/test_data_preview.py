@@ -46,8 +46,3 @@ def test_a_sheet_that_cannot_be_written_says_where(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"Cannot write the contact sheet to .*sheet\.png"):
         write_contact_sheet(coloured(), tmp_path / "file" / "sheet.png", rows=1, columns=1, seed=0)
-
-
-def test_an_empty_sheet_is_refused():
-    with pytest.raises(DataError, match="rows >= 1 and columns >= 1, got 0 and 3"):
-        contact_sheet(coloured(), rows=0, columns=3, seed=0)
