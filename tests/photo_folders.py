@@ -1,12 +1,16 @@
 """Folders of photos, and a network fine-tuned on them."""
 
+import json
+
 import pytest
 
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data import draw_glyphs, glyph_classes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Settings, finetune
+from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
 from learngene_hub.finetuning.photos import load_photos
+from learngene_hub.networks import save_timm_folder
 
 QUICK = Settings(method="full", epochs=1, batch_size=8, lr=0.05)
 CLASSES = glyph_classes()[:3]
@@ -24,6 +28,18 @@ def write_photos(folder, count, *, seed=0, classes=CLASSES, size=30):
 
 def load(photos, *, seed=0):
     return load_photos(photos, image_size=28, gene_size=28, method="full", seed=seed, reporter=SilentReporter())
+
+
+def write_tuned(folder, network, classes=CLASSES):
+    """The folder of a fine-tuning, without a card and pictures, and with no more in its record than is read."""
+    folder.mkdir()
+    save_timm_folder(network, folder, class_names=classes)
+    cfg = network.pretrained_cfg
+    known = {"name": network.network_name, "width": network.width, "depth": network.depth}
+    seen = {"image_size": cfg["input_size"][-1], "mean": list(cfg["mean"]), "std": list(cfg["std"])}
+    (folder / RECORD_NAME).write_text(json.dumps({"network": known | seen, "classes": list(classes)}))
+    (folder / CLASSES_NAME).write_text(json.dumps(list(classes)))
+    return folder
 
 
 @pytest.fixture

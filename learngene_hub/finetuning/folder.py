@@ -8,21 +8,26 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
+import torch
 from huggingface_hub import ModelCardData
 from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from learngene_hub.core.errors import NetworkError, RunError
-from learngene_hub.core.files import atomic_path, write_text
+from learngene_hub.core.errors import NetworkError, RunError, first_fault
+from learngene_hub.core.files import atomic_path, parse_json, read_json, write_text
 from learngene_hub.core.markdown import markdown_template
 from learngene_hub.gene.card import check_card
 from learngene_hub.gene.folder import CARD_NAME, MOST_BESIDE, read_files
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import Pushed, PushTerms, push
-from learngene_hub.networks import LearngeneNetwork, load_timm_folder, save_timm_folder
-from learngene_hub.networks.timm_folder import CONFIG_NAME, MOST_CONFIG, WEIGHTS_NAME
+from learngene_hub.networks import LearngeneNetwork, build, save_timm_folder
+from learngene_hub.networks.layers import LAYERS
+from learngene_hub.networks.timm_folder import CONFIG_NAME, WEIGHTS_NAME
 from learngene_hub.report.plots import draw_confusion, draw_training, write_png
 
 CLASSES_NAME = "classes.json"
@@ -30,6 +35,32 @@ RECORD_NAME = "finetune.json"
 CONFUSION_NAME = "confusion.png"
 CURVES_NAME = "curves.png"
 STARTS = ("learngene", "scratch")
+ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"full": {}, "probe": {"global_pool": LAYERS}}  # method -> of the network
+ONLY_PROBED = "head.norm.running_mean"  # a tensor that only these have
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, le=100)]
+
+
+class _Network(BaseModel):
+    """The network, as the record describes it; `build` checks its sizes."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    name: str
+    width: float
+    depth: int
+    image_size: int = Field(ge=1, le=4096)
+    mean: tuple[Share, Share, Share]
+    std: tuple[Positive, Positive, Positive]
+
+
+class _Record(BaseModel):
+    """What of `finetune.json` is needed to build the network."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    network: _Network
+    classes: tuple[str, ...] = Field(min_length=1)
 
 
 def is_finetuned(folder: Path) -> bool:
@@ -48,6 +79,48 @@ def write_folder(
         write_text(folder / RECORD_NAME, _json(record))
         write_text(folder / CARD_NAME, render_card(record, name=out.resolve().name))
         _draw(folder, class_names, record)
+
+
+def load_network(folder: Path) -> LearngeneNetwork:
+    """The network in `folder`, in eval mode, on the CPU; every weight must fit.
+
+    Raises:
+        NetworkError: a file is missing or damaged.
+    """
+    for name in (CONFIG_NAME, RECORD_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise NetworkError(f"{folder}: expected the files of `learngene finetune`, found no {name}")
+    record = _read_record(folder / RECORD_NAME)
+    asked = record.network
+    try:
+        weights = load_file(folder / WEIGHTS_NAME)
+        head = ARGUMENTS["probe" if ONLY_PROBED in weights else "full"]
+        with torch.device("meta"):  # which takes no memory, whatever size is asked for
+            network = build(asked.name, num_classes=len(record.classes), width=asked.width, depth=asked.depth, **head)
+        network.load_state_dict(weights, assign=True)
+    except (OSError, TypeError, ValueError, RuntimeError, SafetensorError, NetworkError) as error:
+        last = str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
+        raise NetworkError(
+            f"{folder}: the network cannot be loaded, so a file was altered or cut: {last:.300}"
+        ) from None
+    network.pretrained_cfg.update(
+        input_size=(3, asked.image_size, asked.image_size),
+        mean=asked.mean,
+        std=asked.std,
+        label_names=list(record.classes),
+    )
+    return network.float().eval()
+
+
+def _read_record(path: Path) -> _Record:
+    try:
+        return _Record.model_validate(read_json(path, most=MOST_BESIDE))
+    except ValidationError as error:
+        raise NetworkError(
+            f"{path}: expected the record of a fine-tuning, found a fault: {first_fault(error)}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise NetworkError(f"{path}: expected JSON, found something else: {error}") from None
 
 
 def render_card(record: Mapping[str, Any], *, name: str) -> str:
@@ -78,7 +151,7 @@ def _json(content: object) -> str:
 
 MOST_WEIGHTS = 2 * 10**9  # bytes
 BESIDE = (CLASSES_NAME, RECORD_NAME, CONFUSION_NAME, CURVES_NAME, CARD_NAME)
-MOST = {CONFIG_NAME: MOST_CONFIG, WEIGHTS_NAME: MOST_WEIGHTS} | dict.fromkeys(BESIDE, MOST_BESIDE)
+MOST = {WEIGHTS_NAME: MOST_WEIGHTS} | dict.fromkeys((CONFIG_NAME, *BESIDE), MOST_BESIDE)
 LOCAL = '"local-dir:.", pretrained=True).eval()  # the path of this folder'
 _CREATE = re.compile(rf'{re.escape(LOCAL)}|"hf-hub:[^"]*", pretrained=True\)\.eval\(\)')
 _PREDICT = re.compile(r"(hf download \S+ --local-dir \S+\n)?learngene predict \S+ photo\.jpg")
@@ -106,13 +179,16 @@ def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: H
 def _check_loads(files: Mapping[str, bytes], path: Path) -> None:
     """Load the network from these very bytes, since the files in the folder may change at any time."""
     with TemporaryDirectory() as scratch:
-        for name in (CONFIG_NAME, WEIGHTS_NAME):
-            if name in files:
-                (Path(scratch) / name).write_bytes(files[name])
+        for name in files.keys() & {CONFIG_NAME, RECORD_NAME, WEIGHTS_NAME}:
+            (Path(scratch) / name).write_bytes(files[name])
         try:
-            load_timm_folder(Path(scratch))
+            load_network(Path(scratch))
         except NetworkError as error:
             raise NetworkError(str(error).replace(scratch, str(path))) from None
+    try:
+        parse_json(files[CONFIG_NAME].decode())
+    except ValueError as error:
+        raise NetworkError(f"{path / CONFIG_NAME}: timm needs JSON, found something else: {error}") from None
 
 
 def _addressed(card: str, repo_id: str) -> str:

@@ -15,8 +15,8 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import ImageBatches, Normalisation
 from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
-from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
-from learngene_hub.networks import LearngeneNetwork, check_image_size, load_timm_folder
+from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME, load_network
+from learngene_hub.networks import LearngeneNetwork, check_image_size
 
 BATCH = 64
 MOST_NAMES = 16 * 10**6  # bytes of the names of classes
@@ -61,11 +61,7 @@ class Predictor:
         check_image_size(image_size)
         folder = Path(folder)
         names = _class_names(folder)
-        network = load_timm_folder(folder)
-        if network.in_chans != 3:
-            raise LearngeneError(
-                f"{folder}: expected a network for RGB images (3 channels), found {network.in_chans} channels"
-            )
+        network = load_network(folder)
         if network.num_classes != len(names):
             raise LearngeneError(
                 f"{folder}: expected {network.num_classes} class names in {CLASSES_NAME}, one per network output, "

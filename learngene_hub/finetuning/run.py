@@ -16,14 +16,14 @@ from learngene_hub.core.files import check_room, claim_new, is_there, refuse_occ
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation
 from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
-from learngene_hub.finetuning.folder import write_folder
+from learngene_hub.finetuning.folder import ARGUMENTS, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.networks.layers import LAYERS, LayersHead
+from learngene_hub.networks.layers import LayersHead
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.training.fewshot import pick_device
 from learngene_hub.workers import on_cpu
@@ -34,7 +34,6 @@ HELP = {
     "full": "more epochs, another learning rate or more images",
     "probe": "more images, another --image-size, or --method full",
 }
-ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"full": {}, "probe": {"global_pool": LAYERS}}  # method -> of the network
 TRAINING = ("epochs", "batch_size", "lr", "patience", "flip")  # settings that a probe has no use for
 Start = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""

@@ -9,7 +9,7 @@ from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, in_blocks, 
 from learngene_hub.networks.build import build, family, plan_structure, walkable
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import IMAGE_SIZES, Birth, Family, Layer, Structure, check_image_size
-from learngene_hub.networks.timm_folder import load_timm_folder, save_timm_folder
+from learngene_hub.networks.timm_folder import save_timm_folder
 
 __all__ = [
     "CLASSES",
@@ -27,7 +27,6 @@ __all__ = [
     "family",
     "in_blocks",
     "joined",
-    "load_timm_folder",
     "part",
     "plan_structure",
     "refitted",

@@ -13,7 +13,7 @@ from learngene_hub.families import FAMILIES
 from learngene_hub.networks.layers import LAYERS
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import Family, Structure
-from learngene_hub.networks.timm_class import OURS, described, is_described, published_as, structure_of
+from learngene_hub.networks.timm_class import described, is_described, published_as, structure_of
 
 
 def family(network: str) -> Family:
@@ -118,24 +118,6 @@ def walkable(model: nn.Module) -> LearngeneNetwork:
         f"Found {kind}{': ' * bool(faults)}{'; '.join(faults)}. Create one of these with timm.create_model or "
         "learngene_hub.networks.build."
     )
-
-
-def built_by(architecture: str, arguments: Mapping[str, object]) -> tuple[str, dict[str, object]]:
-    """Family, and arguments of `build`, of the network that `timm.create_model(architecture, **arguments)` makes.
-
-    What is no network of timm's own class is given back as it is.
-    """
-    for name in FAMILIES:
-        of_timm = family(name).timm
-        published = {} if of_timm is None else of_timm.published
-        for depth in sorted(published, key=lambda depth: -len(published[depth][1])):  # those that ask for most first
-            known, needed = published[depth]
-            others = {key: value for key, value in arguments.items() if key not in needed or value != needed[key]}
-            if architecture == f"{OURS}{name}" and arguments.get("depth") == depth:
-                return name, {**others, "depth": depth}
-            if architecture == known and len(arguments) - len(others) == len(needed):
-                return name, {**others, "depth": depth}
-    return architecture, dict(arguments)
 
 
 def _families_of(model: object) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from photo_folders import write_tuned
+
 from attacks.engine import Kind, Target
 from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
@@ -14,7 +16,6 @@ from learngene_hub.evaluation.candidates import Candidate, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.finetuning import Predictor
 from learngene_hub.genome.birth import Body
-from learngene_hub.networks import save_timm_folder
 
 CLASSES = ("cat", "dog", "emu")
 
@@ -23,10 +24,10 @@ def targets(run: Path) -> list[Target]:
     """Those of this module, on networks made from the gene in the folder `run`."""
     network = from_learngene(run, num_classes=len(CLASSES))
     with TemporaryDirectory() as folder:
-        save_timm_folder(network.eval(), Path(folder), class_names=CLASSES)
-        files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-    files |= {"classes.json": json.dumps(CLASSES).encode(), "finetune.json": b"{}"}
-    kinds = [Kind("config", _config, 3), Kind("weights", _weights), Kind("class names", _classes)]
+        written = write_tuned(Path(folder, "tuned"), network, CLASSES)
+        files = {path.name: path.read_bytes() for path in written.iterdir()}
+        _load(written)  # so that Pillow imports its plugins here, not in a case that is watched
+    kinds = [Kind("record", _record, 3), Kind("weights", _weights), Kind("class names", _classes)]
     (first,) = load_candidates([run], data=None)
     own = [Kind("weights", lambda rng, folder: _checkpoint(rng, folder, network.width, first))]
     return [
@@ -35,46 +36,28 @@ def targets(run: Path) -> list[Target]:
     ]
 
 
-def _config(rng: random.Random, folder: Path) -> Callable[[], object]:
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    match rng.randrange(6):
+def _record(rng: random.Random, folder: Path) -> Callable[[], object]:
+    path = folder / "finetune.json"
+    record = json.loads(path.read_text())
+    match rng.randrange(4):
         case 0:
-            config["model_args"] = config.get("model_args", {}) | rng.choice(
+            record["network"] |= rng.choice(
                 (
                     {"width": 1e6},
+                    {"width": 90},
                     {"depth": 10**9},
-                    {"in_chans": 10**9},
-                    {"num_classes": 10**9},
-                    {"checkpoint_path": "/etc/passwd"},
-                    {"pretrained_strict": False},
-                    {"pretrained_custom_load": True},
-                    {"pretrained_cfg": {"file": "/etc/passwd"}},
-                    {"features_only": True},
-                    {"exportable": 7},
+                    {"name": "../../vgg"},
+                    {"mean": ["x"]},
+                    {"std": [0, 0, 0]},
+                    {"image_size": 10**6},
                 )
             )
         case 1:
-            config["pretrained_cfg"] |= rng.choice(
-                (
-                    {"custom_load": True},
-                    {"custom_load": "hf"},
-                    {"file": "/etc/passwd", "source": "file"},
-                    {"url": "http://127.0.0.1:9/x.pth", "source": ""},
-                    {"hf_hub_id": "a/b", "source": "hf-hub"},
-                    {"mean": ["x"]},
-                    {"std": [0, 0, 0]},
-                    {"input_size": [3, 10**6, 10**6]},
-                    {"input_size": 7},
-                    {"num_classes": 10**9},
-                )
-            )
-        case 2:
-            path.write_text(text_of(rng, config))
+            path.write_text(text_of(rng, record))
             return lambda: _load(folder)
         case _:
-            config = altered(rng, config)
-    path.write_text(json.dumps(config))
+            record = altered(rng, record)
+    path.write_text(json.dumps(record))
     return lambda: _load(folder)
 
 

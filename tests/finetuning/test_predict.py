@@ -8,18 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from command_line import learngene
 from listener import Listener
-from photo_folders import CLASSES, write_photos
+from photo_folders import CLASSES, write_photos, write_tuned
 from rich.console import Console
+from small_networks import TINY, deeper, every_network, images
 
-from learngene_hub import LearngeneError, from_learngene
+from learngene_hub import LearngeneError
 from learngene_hub.cli import console
 from learngene_hub.cli import finetune as cli
 from learngene_hub.cli.main import main
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.finetuning import Prediction, Predictor
-from learngene_hub.networks import save_timm_folder
+from learngene_hub.networks import build
 
 
 def test_predictions_are_those_of_training(tuned):
@@ -110,10 +113,11 @@ def test_a_name_of_a_folder_or_image_that_is_nearly_right_is_answered_with_the_r
     [
         ("classes.json", '["one"]', "expected 3 class names in classes.json, one per network output, found 1"),
         ("classes.json", '{"a": 1}', "expected a JSON list of class names"),
-        ("config.json", "{}", "found a fault: architecture: Field required"),
-        ("config.json", '{"architecture": "resnet50"}', "found 'resnet50'"),
+        ("finetune.json", "{}", "finetune.json: expected the record .*, found a fault: network: Field required"),
+        ("finetune.json", "cut", "finetune.json: expected JSON, found something else"),
         ("model.safetensors", "cut", "cannot be loaded"),
         ("model.safetensors", None, "found no model.safetensors"),
+        ("config.json", None, "found no config.json"),
     ],
 )
 def test_a_damaged_folder_is_refused(tuned, tmp_path, name, content, message):
@@ -125,12 +129,15 @@ def test_a_damaged_folder_is_refused(tuned, tmp_path, name, content, message):
         Predictor.load(folder)
 
 
-def test_a_network_of_gray_images_is_refused_in_a_line(tuned, tiny_run, tmp_path):
-    folder = shutil.copytree(tuned.folder, tmp_path / "model")
-    gray = from_learngene(tiny_run, num_classes=3, in_chans=1)
-    save_timm_folder(gray, folder, class_names=CLASSES)
-    with pytest.raises(LearngeneError, match=r"for RGB images \(3 channels\), found 1 channels"):
-        Predictor.load(folder)
+@pytest.mark.parametrize("width", [TINY, pytest.param(1.0, marks=pytest.mark.slow)])
+@every_network
+def test_a_network_of_any_family_is_loaded_as_timm_loads_it(network, width, tmp_path):
+    folder = write_tuned(tmp_path / "model", build(network, num_classes=3, width=width, depth=deeper(network)))
+    loaded, seen = Predictor.load(folder).network, images(32)
+    expected = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert (loaded.network_name, loaded.width, loaded.depth) == (network, width, deeper(network))
+    with torch.inference_mode():
+        assert torch.equal(loaded(seen), expected(seen))
 
 
 def test_predict_shows_a_row_a_picture_in_the_order_in_which_people_count(tuned, tmp_path):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import timm
 from hub_server import Fault
+from photo_folders import write_tuned
 from typer.testing import CliRunner
 
 from learngene_hub import from_learngene
 from learngene_hub.cli.main import app
 from learngene_hub.finetuning import folder as finetuned_folder
-from learngene_hub.finetuning.folder import LOCAL, RECORD_NAME
-from learngene_hub.networks import save_timm_folder
+from learngene_hub.finetuning.folder import LOCAL
 
 REPO = "owner/gene"
 
@@ -34,10 +34,7 @@ def run(hub, tmp_path, monkeypatch):
 @pytest.fixture
 def tuned(tiny_run, tmp_path):
     """A folder as `learngene finetune` leaves it, without its pictures."""
-    folder = tmp_path / "tuned"
-    folder.mkdir()
-    save_timm_folder(from_learngene(tiny_run, num_classes=2), folder, class_names=["cat", "dog"])
-    (folder / RECORD_NAME).write_text("{}")
+    folder = write_tuned(tmp_path / "tuned", from_learngene(tiny_run, num_classes=2), ["cat", "dog"])
     (folder / "README.md").write_text(
         "---\nlibrary_name: timm\ntags: [timm, learngene]\n---\nlearngene predict . photo.jpg\n"
         f"model = timm.create_model({LOCAL}\n"
@@ -119,23 +116,27 @@ def test_a_finetuned_network_is_pushed_and_its_card_names_the_repository(run, hu
     assert "nothing has changed" in run("push", tuned, "owner/pets")[2]
 
 
-def test_a_finetuned_network_that_does_not_load_is_not_pushed(run, hub, tuned):
-    (tuned / "model.safetensors").write_bytes(b"")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("model.safetensors", "tuned: the network cannot be loaded"), ("config.json", "config.json: timm needs JSON")],
+)
+def test_a_finetuned_network_that_does_not_load_is_not_pushed(run, hub, tuned, name, told):
+    (tuned / name).write_bytes(b"")
     code, _, err = run("push", tuned, "owner/pets")
     assert code == 1
-    assert "the network cannot be loaded" in err
+    assert told in err
     assert not hub.requests
 
 
 def test_a_finetuned_network_is_pushed_as_it_was_when_it_was_checked(run, hub, tuned, monkeypatch):
-    weights, load = (tuned / "model.safetensors").read_bytes(), finetuned_folder.load_timm_folder
+    weights, load = (tuned / "model.safetensors").read_bytes(), finetuned_folder.load_network
 
     def load_then_write(folder):
         network = load(folder)
         (tuned / "model.safetensors").write_bytes(b"other weights")  # as a training beside it would
         return network
 
-    monkeypatch.setattr(finetuned_folder, "load_timm_folder", load_then_write)
+    monkeypatch.setattr(finetuned_folder, "load_network", load_then_write)
     assert run("push", tuned, "owner/pets")[0] == 0
     assert hub.files("owner/pets")["model.safetensors"] == weights
 

@@ -23,10 +23,8 @@ from learngene_hub.networks import (
     IMAGE,
     family,
     joined,
-    load_timm_folder,
     plan_structure,
     refitted,
-    save_timm_folder,
     walkable,
 )
 
@@ -265,21 +263,6 @@ def test_an_untouched_model_of_timms_own_inherits_and_is_kept_by_timm_alone(netw
     assert "structure" not in vars(again)
     assert walkable(again).structure == model.structure
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in model.state_dict().items())
-
-
-@every_network_of_timm
-def test_a_folder_of_timms_own_network_is_loaded_and_one_that_asks_for_another_is_refused(network, tmp_path):
-    model = tiny(network, depth=deeper(network))
-    save_timm_folder(model, tmp_path, class_names=("a", "b", "c", "d", "e"))
-    again = load_timm_folder(tmp_path)
-    assert (again.network_name, again.width, again.depth) == (network, model.width, model.depth)
-    config = json.loads((tmp_path / "config.json").read_text())
-    name, arguments = family(network).timm.published[deeper(network)]
-    huge = config["model_args"] | dict(arguments) | {"layers": [999] * 4}
-    for odd in ({"architecture": name}, {"architecture": name, "model_args": huge}):
-        (tmp_path / "config.json").write_text(json.dumps(config | odd))
-        with pytest.raises(NetworkError, match=r"expected|cannot be loaded"):
-            load_timm_folder(tmp_path)
 
 
 @every_network_of_timm

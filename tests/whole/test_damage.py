@@ -7,7 +7,9 @@ import shutil
 import pytest
 import torch
 from image_tables import Listener
+from photo_folders import write_tuned
 from results_examples import example
+from safetensors.torch import load_file
 
 from learngene_hub import LearngeneError, evolve, from_learngene
 from learngene_hub.core.errors import GeneFileError, NetworkError, RunError
@@ -17,11 +19,12 @@ from learngene_hub.evaluation.starts import scratch
 from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.metrics import read_metrics, truncate_metrics
 from learngene_hub.evolution.page import write_page
+from learngene_hub.finetuning import Predictor
 from learngene_hub.gene.card import check_card
 from learngene_hub.gene.listing import read_gain
 from learngene_hub.genome.birth import Body
 from learngene_hub.hub.push import marked
-from learngene_hub.networks import load_timm_folder, save_timm_folder
+from learngene_hub.networks import save_timm_folder
 from learngene_hub.report.results import Results
 
 STATE = "state/state.json"
@@ -198,49 +201,39 @@ def test_a_network_whose_kernels_are_channels_last_is_told_how_to_be_kept(tiny_r
         save_timm_folder(network, tmp_path, class_names=["a", "b"])
     network.to(memory_format=torch.contiguous_format)
     save_timm_folder(network, tmp_path, class_names=["a", "b"])
-    kept = load_timm_folder(tmp_path).state_dict()
+    kept = load_file(tmp_path / "model.safetensors")
     assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("classes", "dtype", "fault"),
-    [
-        (2, torch.float32, "found 2 and 1 names"),
-        (0, torch.float32, "found 0 and 1 names"),
-        (1, torch.float16, r"in float32, found torch\.float16; call `\.float\(\)`"),
-    ],
-)
-def test_what_could_not_be_loaded_again_is_not_kept(tiny_run, tmp_path, classes, dtype, fault):
+@pytest.mark.parametrize(("classes", "fault"), [(2, "found 2 and 1 names"), (0, "found 0 and 1 names")])
+def test_what_could_not_be_loaded_again_is_not_kept(tiny_run, tmp_path, classes, fault):
     with pytest.raises(NetworkError, match=fault):
-        save_timm_folder(from_learngene(tiny_run, num_classes=classes).to(dtype), tmp_path, class_names=["a"])
+        save_timm_folder(from_learngene(tiny_run, num_classes=classes), tmp_path, class_names=["a"])
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
 def tuned(tiny_run, tmp_path):
-    network = from_learngene(tiny_run, num_classes=3).eval()
-    (tmp_path / "tuned").mkdir()
-    save_timm_folder(network, tmp_path / "tuned", class_names=["a", "b", "c"])
-    return tmp_path / "tuned"
+    return write_tuned(tmp_path / "tuned", from_learngene(tiny_run, num_classes=3))
 
 
 @pytest.mark.parametrize(
-    ("section", "changes", "message"),
+    ("changes", "message"),
     [
-        ("model_args", {"pretrained_strict": False}, "pretrained_strict: Extra inputs are not permitted"),
-        ("model_args", {"width": 50.0}, r"expected 92162\.9 MB, as config\.json says, found 0\.1 MB"),
-        ("model_args", {"num_classes": 10**9}, "num_classes: Input should be less"),
-        ("pretrained_cfg", {"custom_load": True}, "custom_load: Input should be False"),
-        ("pretrained_cfg", {"std": [0, 0, 0]}, "std.0: Input should be greater than 0"),
-        ("pretrained_cfg", {"input_size": [3, 10**6, 10**6]}, "input_size"),
+        ({"name": "resnet50"}, "cannot be loaded.*expected one of .*"),
+        ({"width": 50.0}, "cannot be loaded.*size mismatch"),
+        ({"width": 1e9}, "cannot be loaded.*has no width"),
+        ({"depth": 10**9}, "cannot be loaded.*has no depth"),
+        ({"std": [0, 0, 0]}, "std.0: Input should be greater than 0"),
+        ({"image_size": 10**6}, "image_size: Input should be less than or equal to 4096"),
     ],
 )
-def test_a_network_that_asks_timm_for_more_is_refused(tuned, section, changes, message):
-    config = json.loads((tuned / "config.json").read_text())
-    config[section] |= changes
-    (tuned / "config.json").write_text(json.dumps(config))
+def test_a_network_of_another_kind_than_its_weights_is_refused(tuned, changes, message):
+    record = json.loads((tuned / "finetune.json").read_text())
+    record["network"] |= changes
+    (tuned / "finetune.json").write_text(json.dumps(record))
     with pytest.raises(NetworkError, match=message):
-        load_timm_folder(tuned)
+        Predictor.load(tuned)
 
 
 @pytest.mark.parametrize(
