@@ -126,8 +126,9 @@ def read_file(path: Path, *, most: int) -> bytes:
     if status.st_size > most:
         raise larger
     with path.open("rb") as file:
-        content = file.read(min(most, 2 * status.st_size + 10**6) + 1)  # it may grow meanwhile; this memory is taken
-    if len(content) > most:
+        room = min(most, 2 * status.st_size + 10**6)  # the file may grow meanwhile; `read` takes this much memory
+        content = file.read(room + 1)
+    if len(content) > room:
         raise larger
     return content
 

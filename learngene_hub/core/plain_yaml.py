@@ -7,7 +7,7 @@ constructors that fail in ways of their own.
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -31,7 +31,7 @@ _UNFIT = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, Ov
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe one that refuses aliases and repeated keys."""
+    """A safe one that refuses aliases, repeated keys, merge keys and binary data."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -44,7 +44,15 @@ class _Loader(yaml.SafeLoader):
             if name in seen:
                 raise yaml.YAMLError(f"the key {name!r:.80} occurs twice, line {node.start_mark.line + 1} and below")
             seen.add(name)
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.YAMLError(f"a merge key (<<), line {node.start_mark.line + 1}; write its keys out")
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_binary(self, node: yaml.ScalarNode) -> NoReturn:
+        raise yaml.YAMLError(f"binary data (!!binary), line {node.start_mark.line + 1}; write text")
+
+
+_Loader.add_constructor("tag:yaml.org,2002:binary", _Loader.construct_yaml_binary)
 
 
 def load_yaml(text: str) -> Any:  # noqa: ANN401 - YAML holds anything

@@ -153,7 +153,9 @@ def _section(judgements: Sequence[_Judgement]) -> str:
     template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, network_words, is_trimmed=True)
     parts = [_part(judgement) for judgement in judgements]
     unsure = dict.fromkeys(sentence for judgement in judgements for sentence in limits(judgement.results))
-    apart = ["Headings differ in tasks, data or network: do not compare accuracies across them."] * (len(parts) > 1)
+    apart = [
+        "Tasks, data or networks differ from heading to heading. Do not compare accuracies under different headings."
+    ] * (len(parts) > 1)
     names = dict.fromkeys(key for part in parts for key in part["protocol"])
     values = {name: [part["protocol"].get(name, "not recorded") for part in parts] for name in names}
     return template.render(parts=parts, constants=values, limits=[*apart, *unsure]).strip()

@@ -162,7 +162,7 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """One network to be measured, by one thread: a task for any engine, which does not tell its steps.
+    """One network to be measured, by one thread: a task for any engine. It does not report its steps.
 
     `pair` is its index in the pairs of the shared data; `precision` is used on every device.
     """

@@ -144,7 +144,9 @@ def load_state(out: Path) -> Saved:
         inputs = RunInputs(**{field.name: record[field.name] for field in fields(RunInputs)})
         numbers = {key: record[key] for key in ("generation", "next_id", "images", "seconds", "precision")}
         return Saved(EvolutionState(**numbers, pool=pool), record["recipe"], inputs)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
+    except LookupError as error:
+        raise RunError(f"{folder}: the saved state is damaged (found no {error}); {_go_on(folder)}") from None
+    except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
         raise RunError(f"{folder}: the saved state is damaged ({error}); {_go_on(folder)}") from None
 
 

@@ -102,7 +102,7 @@ class ShapeSearch:
     reporter: Reporter
 
     def run(self) -> Beginning:
-        """Train the ancestor, let shapes compete; the line begins from the ancestor's slice in the best shape.
+        """What the line begins from: the ancestor's slice in the best shape, after all shapes have competed.
 
         The row of `metrics.jsonl` has the `images` of all this, and its wall time in `seconds`, including that of
         another run on the ancestor and of interrupted starts.

@@ -36,7 +36,7 @@ CONFUSION_NAME = "confusion.png"
 CURVES_NAME = "curves.png"
 STARTS = ("learngene", "scratch")
 ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"full": {}, "probe": {"global_pool": LAYERS}}  # method -> of the network
-ONLY_PROBED = "head.norm.running_mean"  # a tensor that only these have
+ONLY_PROBED = "head.norm.running_mean"  # a tensor that only a probed network has
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=100)]
 
@@ -97,7 +97,9 @@ def load_network(folder: Path) -> LearngeneNetwork:
         head = ARGUMENTS["probe" if ONLY_PROBED in weights else "full"]
         with torch.device("meta"):  # which takes no memory, whatever size is asked for
             network = build(asked.name, num_classes=len(record.classes), width=asked.width, depth=asked.depth, **head)
-        network.load_state_dict(weights, assign=True)
+        network.load_state_dict(
+            {name: tensor.clone() for name, tensor in weights.items()}, assign=True
+        )  # no map of the file
     except (OSError, TypeError, ValueError, RuntimeError, SafetensorError, NetworkError) as error:
         last = str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
         raise NetworkError(

@@ -94,7 +94,14 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
-        """(n, classes) probabilities for `images` of shape (n, 3, size, size), uint8."""
+        """(n, classes) probabilities for `images` of shape (n, 3, size, size), uint8.
+
+        Raises:
+            DataError: the images have another shape or type.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            found = f"{tuple(images.shape)} {images.dtype}"
+            raise DataError(f"expected images of shape (n, 3, size, size), torch.uint8; found {found}")
         cfg = self.network.pretrained_cfg
         normalisation = Normalisation.of(cfg["mean"], cfg["std"])
         batches = ImageBatches.build(images, normalisation, padding=0, flip=False)

@@ -67,7 +67,8 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
         options: how the Hub is reached.
 
     Raises:
-        HubUnreachableError: the Hub does not answer or has an error; repeating the push is safe.
+        HubUnreachableError: the Hub does not answer or has an error. The push can be repeated; with `create_pr`, look
+            first whether the pull request was opened.
         HubError: access is denied, or the card was edited on the Hub.
     """
     if options.is_offline:

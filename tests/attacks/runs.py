@@ -65,6 +65,13 @@ def _resume(out: Path) -> bool:
     return found[0].id == best.id and [one.id for one in again.state.pool] == [one.id for one in saved.state.pool]
 
 
+def _keep_rows(out: Path) -> bool:
+    """Whether all rows are kept, if they can be read and no ancestor is missing."""
+    rows = read_metrics(out)
+    truncate_metrics(out, len(rows))
+    return read_metrics(out) == rows
+
+
 def _refused(out: Path, before: bytes) -> Callable[[], object]:
     """Whatever says otherwise than `before` must be refused: nobody has signed it."""
     changed = _meaning((out / STATE).read_bytes()) != _meaning(before)
@@ -109,7 +116,7 @@ def _metrics(rng: random.Random, out: Path) -> Callable[[], object]:
         rows = altered(rng, [json.loads(line) for line in path.read_text().splitlines()])
         rows = rows if isinstance(rows, list) else [rows]
         path.write_text("".join(text_of(rng, row) + "\n" for row in rows))
-    return lambda: _resume(out)
+    return lambda: _keep_rows(out)
 
 
 def _page(rng: random.Random, out: Path) -> Callable[[], object]:

@@ -20,7 +20,7 @@ from learngene_hub import LearngeneError
 from learngene_hub.cli import console
 from learngene_hub.cli import finetune as cli
 from learngene_hub.cli.main import main
-from learngene_hub.core.errors import NetworkError
+from learngene_hub.core.errors import DataError, NetworkError
 from learngene_hub.finetuning import Prediction, Predictor
 from learngene_hub.networks import build
 
@@ -41,6 +41,11 @@ def test_images_may_be_looked_at_in_another_size(tuned, photos):
     assert learngene("predict", tuned.folder, image, "--image-size", 40).exit_code == 0
     with pytest.raises(NetworkError, match="image_size: expected 28 to 224 pixels, found 300"):
         Predictor.load(tuned.folder, image_size=300)
+
+
+def test_images_of_another_type_are_refused(tuned):
+    with pytest.raises(DataError, match=r"expected images of shape .*uint8; found \(2, 3, 28, 28\) torch.float32"):
+        Predictor.load(tuned.folder).probabilities(torch.rand(2, 3, 28, 28))
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_the_others(tuned, photos):

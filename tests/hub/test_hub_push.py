@@ -130,6 +130,16 @@ def test_a_commit_is_sent_once_and_the_same_push_again_leaves_one(hub, push, fau
     assert len(hub.commits(REPO)) == 2
 
 
+def test_a_pull_request_is_sent_once(hub, push, copy):
+    push(copy)
+    hub.requests.clear()
+    (copy / "metrics.jsonl").write_text("{}\n")
+    hub.faults.append(Fault("POST", "/commit/", status=500))
+    with pytest.raises(HubError, match=r"has a server error \(500.*try again later"):
+        push(copy, create_pr=True)
+    assert sum("/commit/" in one.path for one in hub.requests) == 1
+
+
 def test_a_push_into_the_account_of_another_says_which_token_it_wants(push):
     with pytest.raises(HubError, match=r"other/gene: the token lacks permission.*write access to other"):
         push(repo="other/gene")

@@ -82,11 +82,9 @@ def test_a_state_folder_that_is_a_link_to_somewhere_else_is_not_written_into(tin
 @pytest.mark.parametrize(
     "line", [b'{"generation": 1}', b"\xff\xfe", b'{"generation": "1"}', b"[" * 100_000, b'{"individuals": "x"}']
 )
-def test_a_damaged_row_of_the_metrics_is_missed_when_the_run_is_resumed(tiny, run, line):
+def test_a_damaged_row_of_the_metrics_is_named_by_its_line(run, line):
     lines = (run / "metrics.jsonl").read_bytes().splitlines()
     (run / "metrics.jsonl").write_bytes(b"\n".join([lines[0], line, lines[2]]) + b"\n")
-    with pytest.raises(RunError, match=r"metrics\.jsonl: altered since the state was saved"):
-        evolve(tiny(), out=run, resume=True)
     with pytest.raises(
         RunError, match=r"metrics\.jsonl, line 2: expected the row of a generation, found a damaged row"
     ):
