@@ -97,9 +97,8 @@ def load_network(folder: Path) -> LearngeneNetwork:
         head = ARGUMENTS["probe" if ONLY_PROBED in weights else "full"]
         with torch.device("meta"):  # which takes no memory, whatever size is asked for
             network = build(asked.name, num_classes=len(record.classes), width=asked.width, depth=asked.depth, **head)
-        network.load_state_dict(
-            {name: tensor.clone() for name, tensor in weights.items()}, assign=True
-        )  # no map of the file
+        copies = {name: tensor.clone() for name, tensor in weights.items()}  # these are a map of the file
+        network.load_state_dict(copies, assign=True)
     except (OSError, TypeError, ValueError, RuntimeError, SafetensorError, NetworkError) as error:
         last = str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
         raise NetworkError(
