@@ -302,7 +302,7 @@ def test_a_fault_of_a_recipe_is_told_in_our_own_words(override, told):
     assert told in words(learngene("recipes", "validate", "demo", override).stderr)
 
 
-@pytest.mark.parametrize("name", ["vgg11-mini-half", "vgg11-minni", "gtl/vgg11-minni"])
+@pytest.mark.parametrize("name", ["vgg11-mini-half", "vgg11-mini-haf", "gtl/vgg11-mini-haf"])
 def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
     assert "did you mean `gtl/vgg11-mini-half`?" in words(learngene("info", name).stderr)
 
@@ -310,13 +310,13 @@ def test_a_gene_whose_name_is_nearly_right_is_answered_with_the_right_one(name):
 NAMED_WRONGLY = {
     "evolve demo evolutoin.generations=3": "did you mean `evolution`?",
     "evolve dmeo": "did you mean `demo`?",
-    "evolve demo evolution.ancestor=gtl/vgg11-minni": "did you mean `gtl/vgg11-mini-half`?",
-    "recipes validate demo evolution.ancestor=gtl/vgg11-minni": "did you mean `gtl/vgg11-mini-half`?",
+    "evolve demo evolution.ancestor=gtl/vgg11-mini-haf": "did you mean `gtl/vgg11-mini-half`?",
+    "recipes validate demo evolution.ancestor=gtl/vgg11-mini-haf": "did you mean `gtl/vgg11-mini-half`?",
     "list --for nowhere": "No file or folder nowhere",
     "info vgg11-mini-half": "did you mean `gtl/vgg11-mini-half`?",
     "finetune gtl/vgg11-mini-half --data nowhere --out new": "No file or folder nowhere",
     "finetune gtl/vgg11-mini-half --data . --out .": "expected a new or empty folder",
-    "evaluate gtl/vgg11-minni": "did you mean `gtl/vgg11-mini-half`?",
+    "evaluate gtl/vgg11-mini-haf": "did you mean `gtl/vgg11-mini-half`?",
     "evaluate gtl/vgg11-mini-half --baselines narow": "did you mean `narrow`?",
     "evaluate gtl/vgg11-mini-half --protocol sort": "did you mean `short`?",
     "evolve my.yml": "did you mean `my.yaml`?",

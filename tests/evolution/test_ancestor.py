@@ -207,13 +207,13 @@ def test_the_dry_run_counts_the_gene_as_it_will_be_and_tells_of_the_ancestor(beg
 @pytest.mark.parametrize("use", [lambda recipe: forecast(recipe, device=torch.device("cpu")), find_ancestor])
 def test_a_wrong_name_is_answered_with_the_right_one_before_images_are_read(tiny, use):
     with pytest.raises(GeneFileError, match=r"no such folder or gene; did you mean `gtl/vgg11-mini-half`"):
-        use(tiny("evolution.ancestor=gtl/vgg11-minni", "data.preset=null", "data.path=nowhere"))
+        use(tiny("evolution.ancestor=gtl/vgg11-mini-haf", "data.preset=null", "data.path=nowhere"))
 
 
 def test_nothing_is_read_or_written_for_a_wrong_name(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("learngene_hub.evolution.run.prepare", lambda *_, **__: pytest.fail("images were read"))
     with pytest.raises(GeneFileError, match="did you mean"):
-        evolve(tiny("evolution.ancestor=gtl/vgg11-minni"), out=tmp_path / "run")
+        evolve(tiny("evolution.ancestor=gtl/vgg11-mini-haf"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -52,7 +52,7 @@ def test_the_hub_is_searched_and_the_card_says_what_a_list_shows(hub, push):
     assert [one.name for one in list_learngenes(hub=True, author="owner", endpoint=hub.url)] == [REPO]
     assert [one.name for one in list_learngenes(hub=True, network="lg_vgg11", search="gen", endpoint=hub.url)] == [REPO]
     assert list_learngenes(hub=True, network="lg_resnet12", endpoint=hub.url) == []
-    assert [one.name for one in list_learngenes(search="VGG11-mini")] == ["gtl/vgg11-mini-half"]
+    assert [one.name for one in list_learngenes(search="VGG11-mini-h")] == ["gtl/vgg11-mini-half"]
 
 
 def test_the_config_is_read_without_the_weights(hub, push, options):
