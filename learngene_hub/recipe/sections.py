@@ -210,8 +210,7 @@ class SearchSection(Section):
         4,
         ge=1,
         le=4096,
-        description="number of best shapes; their mean is scored once more and becomes the gene's shape; 1: "
-        "the best shape alone",
+        description="number of best shapes whose mean is compared with an even shape; 1: the best shape alone",
     )
     final_tasks: Count = Field(
         12,
