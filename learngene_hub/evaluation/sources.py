@@ -78,16 +78,16 @@ def sources_of(
     """Role -> source of its images.
 
     Args:
-        records: data records of the genes and their ancestors; the first is used, and a target must not have a class
-            of any.
+        records: data records of the genes and their ancestors; the first is used, and classes of a target that any
+            has seen are left out.
         data: where the gene's images are; None: as in the record, but a transfer chooses rates on its target.
         target: data set of a transfer.
         protocol: sets whether it is a transfer, which classes are evaluated on, and whether rates are chosen.
-        reporter: told the size of a data set of the Hub, and the progress of its download.
+        reporter: told the size of a data set of the Hub, the progress of its download, and classes that are left out.
 
     Raises:
-        LearngeneError: `target` is missing for a transfer, or given for another protocol; or the gene names no
-            classes for a role.
+        LearngeneError: `target` is missing for a transfer, or given for another protocol, or has no class that the
+            genes have not seen; or the gene names no classes for a role.
         DataError: the images are in a local folder that is not given.
     """
     if protocol.transfer != (target is not None):
@@ -190,9 +190,14 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
     )
     names: Mapping[str, None] = dict.fromkeys(available_classes(source, reporter=reporter))
     known = {name for record in records for name in (*record.base, *record.held_out)}
-    if seen := sorted(known & names.keys()):
+    seen, others = sorted(known & names.keys()), tuple(name for name in names if name not in known)
+    if not others:
         raise LearngeneError(
-            f"{target.path}: {len(seen)} of its classes have the names of classes that the gene has seen, such as "
-            f"{seen[0]!r}: a transfer needs another data set"
+            f"{target.path}: all its classes have the names of classes that the gene has seen; a transfer needs others"
         )
-    return Source(source, tuple(names))
+    if seen:
+        reporter.warn(
+            f"{target.path}: {len(seen)} of its {len(names)} classes left out, because the gene has seen classes of the"
+            f" same names, such as {seen[0]!r}"
+        )
+    return Source(source, others)

@@ -135,13 +135,10 @@ def with_ancestor_of(run, **data):
 
 
 @pytest.mark.parametrize("role", ["base", "held_out"])
-def test_a_target_with_classes_that_only_the_ancestor_has_seen_is_refused(begun_run, tmp_path, role):
-    for name in ("ant", "bee"):
-        (tmp_path / name).mkdir()
-        Image.new("RGB", (32, 32)).save(tmp_path / name / "1.png")
-    with pytest.raises(
-        LearngeneError, match=r"1 of its classes have the names of classes that the gene has seen.*'ant'"
-    ):
+def test_a_target_whose_classes_the_ancestor_has_seen_is_refused(begun_run, tmp_path, role):
+    (tmp_path / "ant").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "ant" / "1.png")
+    with pytest.raises(LearngeneError, match="all its classes have the names of classes that the gene has seen"):
         evaluate(with_ancestor_of(begun_run, **{role: ("ant",)}), protocol="transfer", target=tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -87,9 +88,18 @@ def test_columns_without_a_target_are_refused():
     assert "--image-column, --label-column and --image-size need --target" in " ".join(done.output.split())
 
 
-def test_a_target_with_classes_the_gene_has_seen_is_refused(tiny_run):
-    with pytest.raises(LearngeneError, match="have the names of classes that the gene has seen"):
-        evaluate(tiny_run, protocol="transfer", target="glyphs")
+@pytest.mark.parametrize("role", ["base", "held_out"])
+def test_classes_of_a_target_that_the_gene_has_seen_are_left_out(tiny_run, photos, tmp_path, caplog, role):
+    seen = getattr(Learngene.from_pretrained(tiny_run).config.origin.data, role)[0]
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos" / "red").rename(tmp_path / "photos" / seen)
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=1, measured_at=(1,), lr=0.05)
+    results = evaluate(tiny_run, protocol=protocol, target=tmp_path / "photos", seeds=(0,))
+    assert set(results.classes) == {"green", "blue", "grey"}
+    assert (
+        f"1 of its 4 classes left out, because the gene has seen classes of the same names, such as '{seen}'"
+        in caplog.text
+    )
 
 
 @pytest.fixture
