@@ -17,7 +17,8 @@ from docs.paired import by_task, difference
 from learngene_hub.data import PRESETS, title_of
 from learngene_hub.evaluation import BASELINES
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import WEIGHTS_NAME, read_config
+from learngene_hub.gene.folder import read_config
+from learngene_hub.gene.listing import list_learngenes
 from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_index
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import ranked, standing
@@ -73,12 +74,11 @@ def _worth(_: str) -> Iterable[Sequence[str]]:
     """The genes of the package, with the leads that a reader needs first: over scratch, full and thin pre-training."""
     rivals = dict(list(RIVALS.items())[:2])
     yield "gene and its card", "evolved on", "MB", *(f"lead over {one}" for one in (SCRATCH, *rivals)), "tasks"
-    for name in shipped_index():
-        folder, found = shipped_folder(name), gene_results(name)[FEW_SHOT]
-        megabytes = (folder / WEIGHTS_NAME).stat().st_size / 1e6
+    for gene in list_learngenes():
+        folder, found = shipped_folder(gene.name), gene_results(gene.name)[FEW_SHOT]
         leads = (_clear(_mine(found).gain[found.headline]), *(_lead(found, starts) for starts in rivals.values()))
-        link = f"[`{name}`](model_cards/{folder.name}.md)"
-        yield link, _data(read_config(folder)), f"{megabytes:.1f}", *leads, str(found.tasks)
+        link = f"[`{gene.name}`](model_cards/{folder.name}.md)"
+        yield link, _data(read_config(folder)), f"{gene.megabytes:.1f}", *leads, str(found.tasks)
 
 
 def _demo(_: str) -> Iterable[Sequence[str]]:
