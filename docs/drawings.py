@@ -29,15 +29,15 @@ DIGITS = "transfer-digits"
 PIXELS_PAGE = ROOT / "docs" / "log" / "34-default-of-finetune.md"
 PIXELS = re.compile(r"^\| (\d+) \| ([\d. ]+) \| ([\d. ]*)\| ", re.MULTILINE)  # size, accuracies with the gene, without
 TARGETS = {"its own data": GENE_COLOUR, "other photos": LINE_COLOUR, "digits": OTHER_COLOUR}
-SIZES = ROOT / "docs" / "results" / "sizes" / "vgg11-cifar-fs-depths.json"
+SIZES = ROOT / "docs" / "results" / "sizes"
 SIZE_STARTS = {
-    LEARNGENE: ("one gene for all depths", GENE_COLOUR),
+    LEARNGENE: ("one gene for all", GENE_COLOUR),
     "narrow": ("one thin network for all", LINE_COLOUR),
     "pretrained": ("one whole network for all", "#0f172a"),
-    EACH_SIZE: ("pre-trained for each depth", "#0369a1"),
+    EACH_SIZE: ("pre-trained for each", "#0369a1"),
     SCRATCH: ("from scratch", OTHER_COLOUR),
 }
-FRACTIONS = SIZES.with_name("vgg11-cifar-fs-fractions.json")
+FRACTIONS = SIZES / "vgg11-cifar-fs-fractions.json"
 TAPER = re.compile(r"learngene:curve-[\d.]+-0\.01")  # genes of all sizes in the same taper
 STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
     (
@@ -106,11 +106,10 @@ def draw_worth_over_pixels(path: Path) -> None:
     _finish(figure, path, ncols=2, fontsize=LARGE)
 
 
-def draw_worth_over_sizes(path: Path) -> None:
-    """Accuracy in networks of three depths, and the cost of all three: one start for all, or one each; 95 % CI."""
+def draw_worth_over_sizes(path: Path, results: Results, size: str) -> None:
+    """Accuracy in networks of each depth or width, and the cost of all: one start for all, or one each; 95 % CI."""
     figure, (above, below) = new_figure(7.4, 8.6, rows=2)
     above.get_gridspec().set_height_ratios((3, 1))  # type: ignore[union-attr]
-    results = Results.load(SIZES)
     starts = [start.start for start in results.descendants[0].starts if start.start in SIZE_STARTS]
     high = 0.85 / len(starts)
     for row, start in enumerate(sorted(starts, key=list(SIZE_STARTS).index)):
@@ -123,11 +122,11 @@ def draw_worth_over_sizes(path: Path) -> None:
         flops = sum(one.cost.flops for one in (found if start == EACH_SIZE else found[:1]))
         below.barh(row, flops / 1e14, 0.8, color=colour)
         below.text(flops / 1e14, row, f" {flops / 1e14:.1f}", va="center", fontsize=SMALL)
-    above.set_yticks(range(len(results.descendants)), [f"depth {one.depth}" for one in results.descendants])
+    above.set_yticks(range(len(results.descendants)), [f"{size} {getattr(one, size):g}" for one in results.descendants])
     above.set_xlim(0, 100)
     above.set_xlabel("accuracy on photos of 5 novel classes, %", fontsize=LARGE)
     below.set_yticks([])
-    below.set_xlabel("cost before the tasks, for all three depths, 1e14 FLOPs", fontsize=LARGE)
+    below.set_xlabel(f"cost before the tasks, for all {size}s, 1e14 FLOPs", fontsize=LARGE)
     for axes in (above, below):
         axes.invert_yaxis()
         axes.tick_params(labelsize=LARGE)
@@ -202,6 +201,8 @@ if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
     draw_transfer(IMAGES / "transfer.png")
     draw_worth_over_pixels(IMAGES / "worth-over-pixels.png")
-    draw_worth_over_sizes(IMAGES / "worth-over-sizes.png")
+    for size in ("depth", "width"):
+        results = Results.load(SIZES / f"vgg11-cifar-fs-{size}s.json")
+        draw_worth_over_sizes(IMAGES / f"worth-over-{size}s.png", results, size)
     draw_worth_over_fractions(IMAGES / "worth-over-fractions.png")
     draw_cycle(IMAGES / "cycle.png")

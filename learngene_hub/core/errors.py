@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 LONGEST = 2000  # characters of a message
-_ASKED = re.compile(r"(can't allocate memory: you )?[Tt]ried to allocate [\d.]+ \w+")  # torch of CPUs, and of GPUs
+_ASKED = re.compile(  # torch of CPUs, torch of GPUs, then CUDA and its libraries
+    r"(can't allocate memory: you )?[Tt]ried to allocate [\d.]+ \w+"
+    r"|CUDA error: out of memory|(CUBLAS|CUDNN)_STATUS_\w*ALLOC\w*_FAILED"
+)
 
 
 class LearngeneError(Exception):

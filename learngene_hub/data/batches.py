@@ -12,6 +12,8 @@ from torch import Tensor
 
 from learngene_hub.data.image_set import Normalisation
 
+MOST_TESTED, LARGE_SIDE = 500, 84  # images of a forward pass without training, fewer if they have more pixels a side
+
 
 @dataclass(frozen=True, eq=False)
 class ImageBatches:
@@ -96,11 +98,15 @@ class ImageBatches:
         """
         return self._normalised(self._windows(index, torch.full((2, len(index)), self.padding)))
 
+    def parts(self, positions: Tensor) -> tuple[Tensor, ...]:
+        """`positions` (n,) of images, or anything along them, in parts that one forward pass has the memory for."""
+        return torch.split(positions, max(1, min(MOST_TESTED, MOST_TESTED * LARGE_SIDE**2 // self.image_size**2)))
+
     def _windows(self, index: Tensor, offsets: Tensor) -> Tensor:
         """(b, size, size, 3) uint8 windows of the padded images, from their top left corners (2, b)."""
         size, side, device = self.image_size, self.padded.shape[1], self.padded.device
-        top, left = offsets.to(device, non_blocking=True)
-        corners = (index.to(device, non_blocking=True) * side + top) * side + left  # (b,), counted in pixels
+        top, left = _moved(offsets, device)
+        corners = (_moved(index, device) * side + top) * side + left  # (b,), counted in pixels
         rows = corners[:, None] + torch.arange(size, device=device) * side  # (b, size) first pixels
         every = self.padded.view(-1).unfold(0, size * 3, 3)  # (pixels, size * 3), a view: the row from each pixel on
         return every.index_select(0, rows.flatten()).view(-1, size, size, 3)  # row by row, not byte by byte
@@ -115,9 +121,14 @@ class ImageBatches:
 def _mirror(windows: Tensor, chosen: Tensor) -> None:
     """Mirror those of `windows` (b, size, size, 3) left to right where `chosen` (b,) is 1, in place."""
     # Found on the CPU, and copied without waiting: else every batch would wait for the device.
-    places = chosen.nonzero().flatten().to(windows.device, non_blocking=True)
+    places = _moved(chosen.nonzero().flatten(), windows.device)
     turned = windows.index_select(0, places).flip(2)
     _in_words(windows)[places] = _in_words(turned)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; a GPU is not waited for. The CPU must be: it would read what has not arrived yet."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def _in_words(windows: Tensor) -> Tensor:

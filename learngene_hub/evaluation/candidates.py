@@ -34,12 +34,6 @@ class Candidate:
         return self.gene.config.origin.data
 
     @property
-    def all_data(self) -> tuple[DataRecord, ...]:
-        """The data that the gene and its ancestors were evolved on."""
-        assert self.gene.config.origin is not None
-        return self.gene.config.origin.all_data
-
-    @property
     def normalisation(self) -> Normalisation:
         """The normalisation of its images."""
         return Normalisation.of(self.gene.config.mean, self.gene.config.std)
@@ -64,7 +58,7 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
         raise LearngeneError("expected one or more genes, found none")
     candidates = [_load(gene, data, alone=len(genes) == 1, number=number) for number, gene in enumerate(genes)]
     for candidate in candidates:
-        _check(candidate, candidates[0])
+        check_comparable(candidate.start, candidate.gene.config, candidates[0])
     if len({candidate.start for candidate in candidates}) < len(candidates):
         return [replace(gene, start=f"{gene.start}-{number}") for number, gene in enumerate(candidates, start=1)]
     return candidates
@@ -132,13 +126,14 @@ def ancestor_of(candidate: Candidate) -> Ancestor | None:
     return ancestor
 
 
-def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
-    """Refuse a gene called `name` if its network, image size or normalisation is not that of the `first` gene.
+def check_comparable(name: str, config: GeneConfig, first: Candidate) -> None:
+    """Refuse a gene called `name` that cannot be measured beside the `first` gene.
 
     Means and deviations may differ in their last digits, since processors differ.
 
     Raises:
-        LearngeneError: its network, image size or normalisation is another.
+        LearngeneError: its network, image size or normalisation is another; or it, or an ancestor, has seen classes
+            that are novel to the first, or trained on classes that are held out from the first.
     """
     for what in ("network", "image_size", "in_chans", "mean", "std"):
         mine, others = getattr(config, what), getattr(first.gene.config, what)
@@ -147,21 +142,17 @@ def check_images(name: str, config: GeneConfig, first: Candidate) -> None:
                 f"{name}: expected the {what} of {first.start}, {others}, found {mine}; evaluate these genes separately"
             )
 
+    records = config.origin.all_data if config.origin else ()
+    for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
+        mine_seen = {each for data in records for each in (*data.base, *(data.held_out if role == "novel" else ()))}
+        if seen := mine_seen & set(theirs):
+            raise LearngeneError(
+                f"{name}: has seen {len(seen)} classes that are {role} to {first.start}, such as "
+                f"{min(seen)!r}; genes of different splits cannot be compared"
+            )
+
 
 def _alike(mine: object, others: object) -> bool:
     if isinstance(mine, tuple) and isinstance(others, tuple):
         return all(math.isclose(value, other, abs_tol=1e-6) for value, other in zip(mine, others, strict=True))
     return mine == others
-
-
-def _check(candidate: Candidate, first: Candidate) -> None:
-    check_images(candidate.start, candidate.gene.config, first)
-    for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
-        mine_seen = {
-            name for data in candidate.all_data for name in (*data.base, *(data.held_out if role == "novel" else ()))
-        }
-        if seen := mine_seen & set(theirs):
-            raise LearngeneError(
-                f"{candidate.start}: has seen {len(seen)} classes that are {role} to {first.start}, such as "
-                f"{min(seen)!r}; genes of different splits cannot be compared"
-            )

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import refuse_missing
-from learngene_hub.evaluation.candidates import Candidate, check_images
+from learngene_hub.evaluation.candidates import Candidate, check_comparable
 from learngene_hub.evaluation.starts import Start
+from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
 from learngene_hub.gene.names import shipped_folder, shipped_index
 from learngene_hub.genome.birth import Body
@@ -25,7 +26,7 @@ def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> lis
     They must belong to the family of the descendant `body`; images are normalised as for the `first` gene.
 
     Raises:
-        LearngeneError: a path has no network or gene, a layer lacks tensors, or a gene normalises images differently.
+        LearngeneError: a path has no network or gene, a layer lacks tensors, or a gene cannot be compared with `first`.
         GeneFileError: the config of a gene is not valid.
     """
     return [
@@ -35,8 +36,10 @@ def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> lis
 
 def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     file = _file_at(path)
+    data: tuple[DataRecord, ...] = ()
     if file.name == WEIGHTS_NAME and (file.parent / CONFIG_NAME).is_file():
-        check_images(str(path), read_config(file.parent), first)
+        check_comparable(str(path), config := read_config(file.parent), first)
+        data = config.origin.all_data if config.origin else ()
     loaded = _read(file)
     structure = plan_structure(body.network, depth=max(family(body.network).depths))  # has the layers of all depths
     tensors = {axes.name: loaded[axes.name].float() for axes in structure.tensors if axes.name in loaded}
@@ -50,7 +53,7 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
     genome = Genome.of(tensors, structure)
-    return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", genome, Cost())
+    return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", genome, Cost(), data=data)
 
 
 def _file_at(path: Path) -> Path:

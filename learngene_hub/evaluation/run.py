@@ -131,16 +131,15 @@ def evaluate(
         names = {*(start.name for start in starts), *wanted}
         old = None if folder is None else _earlier(folder, name, candidates, protocol, names)
         with reporter.task("looking for images", None):
-            plan = _plan(candidates, protocol, data, target, local_device, reporter)
+            plan = _plan(candidates[0], starts, protocol, data, target, local_device, reporter)
         if old is not None:
             _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
         plan = replace(plan, protocol=_checked(plan, reporter))
         shared = EvaluationData.build(plan, workforce.home, reporter)
         plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
         if wanted:
-            budget = _budget(candidates[0], bodies, data, local_device, device, engine, reporter)
-            _tell_budget(wanted, budget)
-            starts += make_baselines(wanted, budget)
+            starts += _baselines(wanted, _budget(candidates[0], bodies, data, local_device, device, engine, reporter))
+            torch.cuda.empty_cache()  # workers may need the memory
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         judged, environment = _judged(shared, workforce, seeds, folder, reporter)
         results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=environment)
@@ -226,27 +225,28 @@ def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) 
 
 
 def _plan(
-    candidates: Sequence[Candidate],
+    candidate: Candidate,
+    starts: Sequence[Start],
     protocol: Protocol,
     data: str | None,
     target: Target | None,
     device: torch.device,
     reporter: Reporter,
 ) -> Plan:
-    record = shown(candidates[0].data, target)
+    record = shown(candidate.data, target)
     return Plan(
         protocol=protocol,
         sources=sources_of(
-            [record for candidate in candidates for record in candidate.all_data],
+            [record for start in starts for record in start.data],
             data=data,
             target=target,
             protocol=protocol,
             reporter=reporter,
         ),
-        normalisation=candidates[0].normalisation,
+        normalisation=candidate.normalisation,
         padding=record.crop_padding,
         flip=record.flip,
-        device=str(device),
+        device=device.type,
         precision=best_precision(device),
     )
 
@@ -292,8 +292,8 @@ def _budget(
     )
 
 
-def _tell_budget(names: Sequence[str], budget: Budget) -> None:
-    """Report the cost of the baselines called `names` that are not in the cache."""
+def _baselines(names: Sequence[str], budget: Budget) -> list[Start]:
+    """The baselines called `names`, after their cost was reported."""
     assert budget.gene.config.origin is not None
     cost = budget.gene.config.origin.cost
     budget.reporter.line(
@@ -301,6 +301,7 @@ def _tell_budget(names: Sequence[str], budget: Budget) -> None:
         f"as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; all slices "
         "come from one network"
     )
+    return make_baselines(names, budget)
 
 
 def _checked(plan: Plan, reporter: Reporter) -> Protocol:

@@ -78,8 +78,8 @@ def sources_of(
     """Role -> source of its images.
 
     Args:
-        records: data records of the genes and their ancestors; the first is used, and classes of a target that any
-            has seen are left out.
+        records: data records of the genes, their ancestors and checkpoints; the first is used, and classes of a target
+            that any has seen are left out.
         data: where the gene's images are; None: as in the record, but a transfer chooses rates on its target.
         target: data set of a transfer.
         protocol: sets whether it is a transfer, which classes are evaluated on, and whether rates are chosen.

@@ -32,6 +32,7 @@ from learngene_hub.evaluation.pretraining import (
 from learngene_hub.evolution.critics import measured_alone
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.run import evolve
+from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, body_channels
 from learngene_hub.genome.genome import Genome
@@ -55,6 +56,7 @@ class Start:
         genome: what a descendant inherits, in the leading channels of its layers; None: nothing.
         cost: of its training.
         size: the only kind of descendant that it fits; None: all.
+        data: of the evolutions that made it, as far as they are known.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Start:
     genome: Genome | None
     cost: Cost
     size: Body | None = None
+    data: tuple[DataRecord, ...] = ()
 
 
 def scratch() -> Start:
@@ -78,7 +81,7 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
     if (before := gene.config.origin.ancestor) is not None:
         images = "" if before.images is None else f", whose {before.images:,} images are not counted"
         description += f"; it began from {one_line(before.name)}{images}"
-    return Start(name, description, gene.genome, made)
+    return Start(name, description, gene.genome, made, data=gene.config.origin.all_data)
 
 
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:

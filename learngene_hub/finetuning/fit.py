@@ -87,9 +87,6 @@ class Settings:
         return OptimisationSection(steps=steps, batch_size=batch_size, lr=lr, warmup=WARMUP, label_smoothing=0.1)
 
 
-CHUNK = 500  # images a forward pass of a measurement
-
-
 @dataclass(frozen=True)
 class Epoch:
     """One pass over the training images; losses in nats, accuracies in [0, 1].
@@ -217,7 +214,7 @@ def logits_of(network: nn.Module, images: Images) -> Tensor:
     A GPU may compute its convolutions in TF32, so it may classify borderline images differently from a CPU.
     """
     network.eval()
-    chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
+    chunks = images.batches.parts(torch.arange(len(images.labels)))
     return torch.cat([network(images.batches.plain(chunk)).cpu() for chunk in chunks])
 
 

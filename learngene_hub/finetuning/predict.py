@@ -104,7 +104,8 @@ class Predictor:
             raise DataError(f"expected images of shape (n, 3, size, size), torch.uint8; found {found}")
         cfg = self.network.pretrained_cfg
         normalisation = Normalisation.of(cfg["mean"], cfg["std"])
-        batches = ImageBatches.build(images, normalisation, padding=0, flip=False)
+        device = next(self.network.parameters()).device
+        batches = ImageBatches.build(images, normalisation, padding=0, flip=False, device=device)
         logits: Tensor = self.network(batches.plain(torch.arange(len(images))))
         return logits.softmax(dim=1)
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from learngene_hub.data.extras import optional_module
-from learngene_hub.finetuning.fit import CHUNK
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead, pooled_layers
 from learngene_hub.training.fewshot import Images
@@ -39,7 +38,7 @@ def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
     """(n, features) means and maxima of all layers of `network`, in eval mode, on the CPU."""
     network.eval()
     read = network.forward_features if network.reads_layers else partial(pooled_layers, network)
-    chunks = torch.split(torch.arange(len(images.labels)), CHUNK)
+    chunks = images.batches.parts(torch.arange(len(images.labels)))
     return torch.cat([read(images.batches.plain(chunk)).flatten(1).cpu() for chunk in chunks])
 
 

@@ -205,7 +205,8 @@ def create(
 ) -> nn.Module:
     """A `kind`, or timm's wrapper around one with `features_only`.
 
-    `device` and `dtype`, which timm's networks hand to each of their layers, hold for the network as a whole here.
+    `device` and `dtype`, which timm's networks hand to each of their layers, hold for the network as a whole here. Its
+    random weights are drawn on the CPU, so that a seed gives the same ones for every device.
 
     Args:
         kind: class of the network, or what makes it.
@@ -215,10 +216,11 @@ def create(
         **kwargs: arguments of `kind` and of timm's builder, `device` and `dtype`.
     """
     feature_cfg = {} if stages is None else {"out_indices": tuple(range(stages)), "flatten_sequential": True}
-    device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
-    with nullcontext() if device is None else torch.device(cast("torch.device | str", device)):
+    asked, dtype = cast("torch.device | str | None", kwargs.pop("device", None)), kwargs.pop("dtype", None)
+    device = None if asked is None else torch.device(asked)
+    with nullcontext() if device is None else torch.device("meta" if device.type == "meta" else "cpu"):
         model: nn.Module = build_model_with_cfg(kind, name, pretrained, feature_cfg=feature_cfg, **kwargs)
-    return model.to(dtype=cast("torch.dtype | None", dtype))
+    return model.to(device, cast("torch.dtype | None", dtype))
 
 
 def _stages_of(count: int, indices: int | Sequence[int] | None, name: str) -> set[int]:

@@ -14,8 +14,6 @@ from learngene_hub.data import ImageBatches, ImageSet, Normalisation, Task, samp
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.training.loop import Batch, Precision, accuracy, autocast, epochs
 
-QUERY_BATCH = 500
-
 
 @dataclass(frozen=True)
 class Images:
@@ -72,7 +70,7 @@ def prototype_accuracy(network: LearngeneNetwork, images: Images, task: Task, pr
 
     def features(index: Tensor) -> Tensor:
         parts = []
-        for part in torch.split(index, QUERY_BATCH):
+        for part in images.batches.parts(index):
             with autocast(images.device, precision):
                 maps = network.forward_features(images.batches.plain(part))
                 parts.append(network.forward_head(maps, pre_logits=True).float())
@@ -124,9 +122,8 @@ def pick_device(name: str) -> torch.device:
 
 
 def _query_batches(images: Images, task: Task) -> Iterator[Batch]:
-    for index, labels in zip(
-        torch.split(task.query, QUERY_BATCH), torch.split(task.query_labels, QUERY_BATCH), strict=True
-    ):
+    parts = images.batches.parts
+    for index, labels in zip(parts(task.query), parts(task.query_labels), strict=True):
         yield images.batches.plain(index), _to(images, labels)
 
 

@@ -155,6 +155,12 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
     ("said", "shown"),
     [
         ("can't allocate memory: you tried to allocate 8 bytes. Error code 12", "you tried to allocate 8 bytes): free"),
+        ("CUDA error: out of memory\nCUDA kernel errors might be", "CUDA error: out of memory): free"),
+        (
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
+            "CUBLAS_STATUS_ALLOC_FAILED): free",
+        ),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED): free"),
         ("expected all tensors on one device", None),
     ],
 )

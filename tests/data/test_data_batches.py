@@ -95,17 +95,11 @@ def test_an_empty_batch_is_empty():
     assert batches.train(torch.zeros(0, dtype=torch.int64), generator(0)).shape == (0, 3, SIZE, SIZE)
 
 
-def test_nothing_that_is_copied_for_a_batch_is_waited_for(monkeypatch):
-    calls, real = [], torch.Tensor.to
-
-    def to(tensor, *args, **kwargs):
-        calls.append(kwargs.get("non_blocking"))
-        return real(tensor, *args, **kwargs)
-
-    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True)
-    monkeypatch.setattr(torch.Tensor, "to", to)
-    batches.train(torch.arange(9), generator(0, "batch"))
-    assert calls == [True] * 3
+@pytest.mark.parametrize(("side", "most"), [(28, 500), (84, 500), (168, 125)])
+def test_images_of_more_pixels_are_tested_in_smaller_parts(side, most):
+    images = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    batches = ImageBatches.build(images, TYPICAL, padding=0, flip=False)
+    assert [len(part) for part in batches.parts(torch.arange(most + 1))] == [most, 1]
 
 
 @pytest.mark.gpu

@@ -256,6 +256,28 @@ def test_a_gene_that_normalises_otherwise_is_no_checkpoint_beside_this_one(tiny_
         evaluate(tiny_run, protocol=QUICK, checkpoints=[other.save_pretrained(tmp_path / "mine")])
 
 
+def trained_on(run, *names):
+    """The gene of `run`, which says that it was trained on classes called `names`."""
+    gene = Learngene.from_pretrained(run)
+    data = gene.config.origin.data.model_copy(update={"base": names})
+    origin = gene.config.origin.model_copy(update={"data": data})
+    return replace(gene, config=gene.config.model_copy(update={"origin": origin}), place=None)
+
+
+def test_a_gene_that_was_trained_on_novel_classes_is_no_checkpoint(tiny_run, tmp_path):
+    novel = Learngene.from_pretrained(tiny_run).config.origin.data.novel
+    mine = trained_on(tiny_run, novel[0]).save_pretrained(tmp_path / "mine")
+    with pytest.raises(LearngeneError, match="mine: has seen 1 classes that are novel to learngene"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[mine])
+
+
+def test_a_transfer_leaves_out_what_a_checkpoint_has_seen(tiny_run, photos, tmp_path):
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=1, measured_at=(1,), lr=0.05)
+    mine = trained_on(tiny_run, "red").save_pretrained(tmp_path / "mine")
+    results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,), checkpoints=[mine])
+    assert set(results.classes) == {"green", "blue", "grey"}
+
+
 def test_a_gene_of_the_package_is_a_checkpoint_by_its_name(tiny_run):
     refused = learngene("evaluate", tiny_run, "--checkpoint", "gtl/vgg11-mini-half")  # of other images
     assert "error: gtl/vgg11-mini-half: expected the image_size of learngene, 28, found 42" in refused.stderr

@@ -23,6 +23,7 @@ from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.evolution.run import evolve
 from learngene_hub.genome.genome import Genome
+from learngene_hub.workers import EngineOptions
 
 WEIGHTS = "gene/learngene.safetensors"
 STEPS = ("ancestry.steps=1", "ancestry.statistics_batches=1", "critic.steps=1")
@@ -373,5 +374,5 @@ def test_a_pool_of_old_heroes_still_gives_a_gene(tiny, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_an_evolution_runs_on_cuda(tiny, tmp_path):
-    gene = evolve(tiny(), out=tmp_path, device="cuda")
+    gene = evolve(tiny("precision=bfloat16"), out=tmp_path, device="cuda", engine=EngineOptions(workers=1))
     assert gene.config.origin.cost.device == torch.cuda.get_device_name()

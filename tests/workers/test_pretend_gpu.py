@@ -8,7 +8,7 @@ from pretend_gpu import CUDA, Pretend
 from quick_evaluation import QUICK, accuracies
 
 from learngene_hub import evaluate, evolve, extract, from_learngene, inherit, unfreeze
-from learngene_hub.finetuning import Settings, finetune
+from learngene_hub.finetuning import Predictor, Settings, finetune
 from learngene_hub.networks import build
 from learngene_hub.recipe.sections import CriticSection
 from learngene_hub.training.loop import CHECK_EVERY, Training, measure_statistics, train
@@ -69,6 +69,14 @@ def test_a_descendant_trains_and_is_cut_there(gpu):
     assert all(tensor.device == torch.device("cpu") for tensor in gene.tensors.values())
 
 
+def test_a_seed_gives_the_same_network_there(gpu):
+    here = from_learngene(NAME, num_classes=5, seed=3)
+    with gpu():
+        there = from_learngene(NAME, num_classes=5, seed=3, device="cuda")
+        weights = {name: tensor.cpu() for name, tensor in there.state_dict().items()}
+    assert all(torch.equal(weights[name], tensor) for name, tensor in here.state_dict().items())
+
+
 TUNING = Settings(method="full", epochs=1, batch_size=4, lr=0.01)
 
 
@@ -80,6 +88,15 @@ def test_a_fine_tuning_there_finds_what_the_cpu_finds(gpu, tiny_run, photos, tmp
     assert found["cuda"].record["device"] == "cuda"
     for name, tensor in found["cpu"].network.state_dict().items():
         assert torch.equal(found["cuda"].network.state_dict()[name], tensor), name
+
+
+def test_a_network_there_predicts_what_it_predicts_here(gpu):
+    images = torch.randint(0, 256, (2, 3, 42, 42), dtype=torch.uint8)
+    network = from_learngene(NAME, num_classes=2).eval()
+    here = Predictor(network, ("ant", "bee"), 42).probabilities(images)
+    with gpu():
+        there = Predictor(network.to("cuda"), ("ant", "bee"), 42).probabilities(images)
+        assert torch.equal(there.cpu(), here)
 
 
 def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
