@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from docs.tables import FEW_SHOT, ROOT, gene_results, judged_by_all
 from learngene_hub.evaluation.pretraining import EACH_SIZE
@@ -106,7 +106,7 @@ def draw_worth_over_pixels(path: Path) -> None:
     _finish(figure, path, ncols=2, fontsize=LARGE)
 
 
-def draw_worth_over_sizes(path: Path, results: Results, size: str) -> None:
+def draw_worth_over_sizes(path: Path, results: Results, size: Literal["depth", "width"]) -> None:
     """Accuracy in networks of each depth or width, and the cost of all: one start for all, or one each; 95 % CI."""
     figure, (above, below) = new_figure(7.4, 8.6, rows=2)
     above.get_gridspec().set_height_ratios((3, 1))  # type: ignore[union-attr]
@@ -201,8 +201,7 @@ if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
     draw_transfer(IMAGES / "transfer.png")
     draw_worth_over_pixels(IMAGES / "worth-over-pixels.png")
-    for size in ("depth", "width"):
-        results = Results.load(SIZES / f"vgg11-cifar-fs-{size}s.json")
-        draw_worth_over_sizes(IMAGES / f"worth-over-{size}s.png", results, size)
+    draw_worth_over_sizes(IMAGES / "worth-over-depths.png", Results.load(SIZES / "vgg11-cifar-fs-depths.json"), "depth")
+    draw_worth_over_sizes(IMAGES / "worth-over-widths.png", Results.load(SIZES / "vgg11-cifar-fs-widths.json"), "width")
     draw_worth_over_fractions(IMAGES / "worth-over-fractions.png")
     draw_cycle(IMAGES / "cycle.png")

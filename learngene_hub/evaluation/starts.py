@@ -56,7 +56,7 @@ class Start:
         genome: what a descendant inherits, in the leading channels of its layers; None: nothing.
         cost: of its training.
         size: the only kind of descendant that it fits; None: all.
-        data: of the evolutions that made it, as far as they are known.
+        data: records of the images that it was trained on; empty if there are none, or if they are not known.
     """
 
     name: str

@@ -106,7 +106,7 @@ class Predictor:
         normalisation = Normalisation.of(cfg["mean"], cfg["std"])
         device = next(self.network.parameters()).device
         batches = ImageBatches.build(images, normalisation, padding=0, flip=False, device=device)
-        logits: Tensor = self.network(batches.plain(torch.arange(len(images))))
+        logits = torch.cat([self.network(batches.plain(part)) for part in batches.parts(torch.arange(len(images)))])
         return logits.softmax(dim=1)
 
     def _decode(self, file: Path) -> Tensor | str:
