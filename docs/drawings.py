@@ -106,10 +106,11 @@ def draw_worth_over_pixels(path: Path) -> None:
     _finish(figure, path, ncols=2, fontsize=LARGE)
 
 
-def draw_worth_over_sizes(path: Path, results: Results, size: Literal["depth", "width"]) -> None:
+def draw_worth_over_sizes(path: Path, size: Literal["depth", "width"]) -> None:
     """Accuracy in networks of each depth or width, and the cost of all: one start for all, or one each; 95 % CI."""
     figure, (above, below) = new_figure(7.4, 8.6, rows=2)
     above.get_gridspec().set_height_ratios((3, 1))  # type: ignore[union-attr]
+    results = Results.load(SIZES / f"vgg11-cifar-fs-{size}s.json")
     starts = [start.start for start in results.descendants[0].starts if start.start in SIZE_STARTS]
     high = 0.85 / len(starts)
     for row, start in enumerate(sorted(starts, key=list(SIZE_STARTS).index)):
@@ -201,7 +202,7 @@ if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
     draw_transfer(IMAGES / "transfer.png")
     draw_worth_over_pixels(IMAGES / "worth-over-pixels.png")
-    draw_worth_over_sizes(IMAGES / "worth-over-depths.png", Results.load(SIZES / "vgg11-cifar-fs-depths.json"), "depth")
-    draw_worth_over_sizes(IMAGES / "worth-over-widths.png", Results.load(SIZES / "vgg11-cifar-fs-widths.json"), "width")
+    draw_worth_over_sizes(IMAGES / "worth-over-depths.png", "depth")
+    draw_worth_over_sizes(IMAGES / "worth-over-widths.png", "width")
     draw_worth_over_fractions(IMAGES / "worth-over-fractions.png")
     draw_cycle(IMAGES / "cycle.png")

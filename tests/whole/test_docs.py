@@ -5,6 +5,7 @@ import json
 import random
 import re
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy
@@ -146,7 +147,8 @@ def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
 @pytest.mark.slow
 @pytest.mark.drawn
 def test_the_pictures_of_the_documents_are_drawn(tmp_path):
-    over = (draw_worth_over_pixels, draw_worth_over_sizes, draw_worth_over_fractions)
+    sizes = (partial(draw_worth_over_sizes, size=size) for size in ("depth", "width"))
+    over = (draw_worth_over_pixels, *sizes, draw_worth_over_fractions)
     for draw in (draw_gene_beside_scratch, draw_transfer, *over, draw_cycle):
         draw(tmp_path / "picture.png")
         with Image.open(tmp_path / "picture.png") as image:
