@@ -142,9 +142,10 @@ def check_comparable(name: str, config: GeneConfig, first: Candidate) -> None:
                 f"{name}: expected the {what} of {first.start}, {others}, found {mine}; evaluate these genes separately"
             )
 
-    records = config.origin.all_data if config.origin else ()
     for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
-        mine_seen = {each for data in records for each in (*data.base, *(data.held_out if role == "novel" else ()))}
+        mine_seen = {
+            each for data in config.all_data for each in (*data.base, *(data.held_out if role == "novel" else ()))
+        }
         if seen := mine_seen & set(theirs):
             raise LearngeneError(
                 f"{name}: has seen {len(seen)} classes that are {role} to {first.start}, such as "

@@ -39,7 +39,7 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     data: tuple[DataRecord, ...] = ()
     if file.name == WEIGHTS_NAME and (file.parent / CONFIG_NAME).is_file():
         check_comparable(str(path), config := read_config(file.parent), first)
-        data = config.origin.all_data if config.origin else ()
+        data = config.all_data
     loaded = _read(file)
     structure = plan_structure(body.network, depth=max(family(body.network).depths))  # has the layers of all depths
     tensors = {axes.name: loaded[axes.name].float() for axes in structure.tensors if axes.name in loaded}

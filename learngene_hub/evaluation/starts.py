@@ -81,7 +81,7 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
     if (before := gene.config.origin.ancestor) is not None:
         images = "" if before.images is None else f", whose {before.images:,} images are not counted"
         description += f"; it began from {one_line(before.name)}{images}"
-    return Start(name, description, gene.genome, made, data=gene.config.origin.all_data)
+    return Start(name, description, gene.genome, made, data=gene.config.all_data)
 
 
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:

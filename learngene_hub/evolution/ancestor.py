@@ -53,7 +53,7 @@ class Ancestor:
         Raises:
             DataError: a gene was trained on held-out classes, or trained or selected on novel classes.
         """
-        records = self.gene.config.origin.all_data if self.gene.config.origin else ()
+        records = self.gene.config.all_data
         trained = {name for record in records for name in record.base}
         seen = trained | {name for record in records for name in record.held_out}
         for role, known in (("novel", seen & set(split.novel)), ("held-out", trained & set(split.held_out))):

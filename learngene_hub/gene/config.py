@@ -188,6 +188,11 @@ class GeneConfig(_Part):
         return self
 
     @property
+    def all_data(self) -> tuple[DataRecord, ...]:
+        """The data of its evolution and of its ancestors', as far as they are known."""
+        return self.origin.all_data if self.origin else ()
+
+    @property
     def share_words(self) -> str:
         """How much of its ancestors' channels the gene holds: `45% of the channels of every layer`."""
         full = self._full_channels()
