@@ -55,8 +55,15 @@ def gene_of(network, channels):
 
 def heir(body, gene, *, cross="zero", seed=1):
     network = newborn(body, num_classes=4, gene=None, cross=cross, seed=seed).double()
-    network.load_state_dict(inherit(network.state_dict(), network.structure, gene, cross=cross))
+    inherit(network.state_dict(), network.structure, gene, cross=cross)
     return exact(network)
+
+
+def inherited(state, structure, gene, *, cross="zero"):
+    """A copy of `state` that has inherited `gene`."""
+    born = {name: tensor.clone() for name, tensor in state.items()}
+    inherit(born, structure, gene, cross=cross)
+    return born
 
 
 def alone(body, gene, channels):

@@ -32,7 +32,7 @@ from learngene_hub.gene.folder import write_tensors
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, gene_network, placed
 from learngene_hub.genome.genome import Genome
-from learngene_hub.genome.surgery import inherit_into
+from learngene_hub.genome.surgery import inherit
 from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import OptimisationSection
@@ -285,7 +285,7 @@ def _chapter(
     if before is not None:
         network.load_state_dict(before.state)
     elif ancestor is not None:
-        inherit_into(network.state_dict(), network.structure, ancestor, cross=plan.cross)
+        inherit(network.state_dict(), network.structure, ancestor, cross=plan.cross)
     network = placed(network, images.device)
     task = sample_task(images.labels, n_way=classes, n_shot=None, n_query=0, generator=generator(plan.seed, "classes"))
     batches = support_batches(

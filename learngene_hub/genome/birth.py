@@ -11,7 +11,7 @@ from learngene_hub.core.device import on_cpu
 from learngene_hub.core.errors import InheritanceError
 from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.genome.genome import Genome
-from learngene_hub.genome.surgery import carried_channels, inherit_into
+from learngene_hub.genome.surgery import carried_channels, inherit
 from learngene_hub.networks import LearngeneNetwork, build, plan_structure
 
 
@@ -61,7 +61,7 @@ def newborn(
         )
     if gene is not None:
         _refuse_narrower(body, network, gene)
-        inherit_into(network.state_dict(), network.structure, gene, cross=cross)
+        inherit(network.state_dict(), network.structure, gene, cross=cross)
     return network.train()
 
 

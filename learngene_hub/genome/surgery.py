@@ -59,29 +59,18 @@ def carried_channels(structure: Structure, gene: Genome) -> dict[str, int]:
     return carried
 
 
-def inherit(state: State, structure: Structure, gene: Genome, *, cross: str) -> dict[str, Tensor]:
-    """The state of a newborn network: `gene` in the leading channels of every layer, everything else as in `state`.
+def inherit(newborn: State, structure: Structure, gene: Genome, *, cross: str) -> None:
+    """Put `gene` into the leading channels of every layer of a newborn network, in place; partly even on an error.
 
     Inheritance: attested, Feng 2024 (arXiv:2401.08139, abstract). `cross`, and the birth of layers that the gene
     lacks: ours.
 
     Args:
-        state: the tensors of a freshly initialised network.
+        newborn: the tensors of a freshly initialised network.
         structure: of the network.
-        gene: from a network of the same family, as narrow as `state` or narrower.
+        gene: from a network of the same family, as narrow as `newborn` or narrower.
         cross: `zero`: weights from non-gene inputs into gene outputs are zero, so that the gene's channels compute
-            what they compute alone; `random`: they stay as in `state`.
-
-    Raises:
-        InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
-    """
-    newborn = {name: tensor.detach().clone() for name, tensor in state.items()}
-    inherit_into(newborn, structure, gene, cross=cross)
-    return newborn
-
-
-def inherit_into(newborn: State, structure: Structure, gene: Genome, *, cross: str) -> None:
-    """Like `inherit`, but change the tensors of `newborn` in place, without a copy; partly even if an error is raised.
+            what they compute alone; `random`: they stay as they are.
 
     Raises:
         InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
@@ -128,7 +117,7 @@ def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, i
 
 
 def _cut_off(newborn: State, layer: Layer, carried: Mapping[str, int]) -> None:
-    """Let other channels tell the gene's nothing, by a kernel or by a layer norm that sees all of them."""
+    """Set weights from other channels into the gene's to zero, in a kernel or in what a layer norm reads."""
     for axes in layer.tensors:
         tensor, written = in_blocks(newborn[axes.name], axes), carried[layer.writes]
         shift = tensor.ndim - len(axes.dims)
@@ -150,12 +139,16 @@ def _check_fits(target: Tensor, source: Tensor, axes: Axes, carried: Mapping[str
         ours <= theirs for ours, theirs in zip(needed, target.shape, strict=True)
     ):
         return
-    reads = layer.reads in axes.dims[1:]
-    what = "kernel" if reads else axes.name
-    inputs = f", with {sizes[layer.reads]} inputs carried to it," if reads else ""
+    what = f"layer {layer.name}: the gene's {axes.name} {tuple(source.shape)}"
+    dim = axes.dims.index(layer.reads, 1) if layer.reads in axes.dims[1:] else 0
+    if dim and source.ndim == len(needed) and source.shape[dim] != needed[dim]:
+        raise InheritanceError(
+            f"{what} reads {source.shape[dim]} channels of the gene, but in this network {needed[dim]} come in, since "
+            "layers of the gene before it are missing; use the gene's depth or a greater one"
+        )
     raise InheritanceError(
-        f"layer {layer.name}: the gene's {what} {tuple(source.shape)}{inputs} does not fit into the network's "
-        f"{tuple(target.shape)}; use the gene's network family, at least as wide as the gene"
+        f"{what} does not fit into the network's {tuple(target.shape)}; use the gene's network family, at least as "
+        "wide as the gene"
     )
 
 

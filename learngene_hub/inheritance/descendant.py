@@ -191,8 +191,9 @@ def inherit(
     _check_cross(cross)
     network = walkable(model)
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
+    state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     try:
-        state = inherit_genome(network.state_dict(), network.structure, gene.genome, cross=cross)
+        inherit_genome(state, network.structure, gene.genome, cross=cross)
     except InheritanceError as error:
         cfg = getattr(model, "pretrained_cfg", None) or {}
         name = cfg.get("architecture") or type(model).__name__

@@ -1,6 +1,7 @@
 """Build networks by name, and check that a network is supported."""
 
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from operator import index
 from typing import Any, SupportsIndex, cast
@@ -11,7 +12,7 @@ from torch import nn
 from learngene_hub.core.errors import NetworkError, did_you_mean
 from learngene_hub.families import FAMILIES
 from learngene_hub.networks.layers import LAYERS
-from learngene_hub.networks.network import LearngeneNetwork
+from learngene_hub.networks.network import LearngeneNetwork, drawn_on_cpu
 from learngene_hub.networks.structure import Family, Structure
 from learngene_hub.networks.timm_class import described, is_described, published_as, structure_of
 
@@ -76,7 +77,8 @@ def build(
                 "fine-tuning, or global_pool='avg'"
             )
         network, arguments = published_as(network, chosen, arguments)
-    return walkable(timm.create_model(network, **arguments))
+    device, dtype = arguments.pop("device", None), arguments.pop("dtype", None)
+    return walkable(drawn_on_cpu(partial(timm.create_model, network, **arguments), device, dtype))
 
 
 def plan_structure(

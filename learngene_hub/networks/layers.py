@@ -5,10 +5,8 @@ import threading
 import torch
 from timm.models import register_notrace_module
 from torch import Tensor, nn
-from torch.jit import is_tracing  # type: ignore[attr-defined]  # torch does not list it
 from torch.nn import functional as F
 
-from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks.small_maps import convolve, pays
 
 
@@ -73,16 +71,7 @@ class LayersHead(nn.Module):
         self.fc: nn.Module = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(batch, classes) logits of `x` (batch, in_features, 1, 1); with `pre_logits` what they are computed of.
-
-        Raises:
-            NetworkError: `x` is something else, such as the last layer's maps.
-        """
-        if not is_tracing() and x.shape[1] != self.num_features:  # type: ignore[no-untyped-call]
-            raise NetworkError(
-                f"The pool {LAYERS!r} reads {self.num_features} means and maxima of all layers, as forward_features "
-                f"gives them; found {x.shape[1]} channels, as of the last map that forward_intermediates gives"
-            )
+        """(batch, classes) logits of `x` (batch, in_features, 1, 1); with `pre_logits` what they are computed of."""
         x = self.drop(self.norm(x.flatten(1)))
         if pre_logits:
             return x

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
 from timm.layers import ClassifierHead
 from timm.models import build_model_with_cfg
+from timm.models._features import feature_take_indices  # as timm's own networks import it
 from torch import Tensor, nn
 
 from learngene_hub.core.errors import NetworkError
@@ -132,39 +134,26 @@ class StagedNetwork(LearngeneNetwork):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The last feature map of images `x`, and those that the stages end in; every name here is timm's.
+        """The last feature map of images `x`, (batch, in_chans, height, width), and those that the stages end in.
 
-        The last map is what `forward_features` gives, unless the pool is `layers`.
-
-        Args:
-            x: (batch, in_chans, height, width).
-            indices: of the stages, from the end if negative; a number: the last so many; None: all.
-            norm: without effect, since there is no norm behind the stages.
-            stop_early: leave out the stages after the last one asked for.
-            output_fmt: only NCHW.
-            intermediates_only: give the list alone.
-
-        Raises:
-            NetworkError: there is no such stage, or no such format.
+        Arguments and errors are timm's. `norm` has no effect, since there is no norm behind the stages. The last map is
+        what `forward_features` gives, unless the pool is `layers`.
         """
-        wanted = _stages_of(len(self.stages), indices, self.architecture)
+        taken, last = feature_take_indices(len(self.stages), indices)
         if output_fmt != "NCHW":
             raise NetworkError(f"{self.architecture}: expected output_fmt='NCHW', found {output_fmt!r}.")
         maps = []
-        for stage in list(self.stages)[: max(wanted) + 1 if stop_early else None]:
+        for number, stage in enumerate(list(self.stages)[: last + 1] if stop_early else self.stages):
             x = stage(x)
-            maps.append(x)
-        chosen = [maps[stage] for stage in sorted(wanted)]
-        return chosen if intermediates_only else (x, chosen)
+            if number in taken:
+                maps.append(x)
+        return maps if intermediates_only else (x, maps)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(batch, classes) logits of what `forward_features` gave; with `pre_logits` (batch, num_features) features.
 
         The flag, like every name here, is timm's. The last map of `forward_intermediates` will do too, but not with the
         pool `layers`.
-
-        Raises:
-            NetworkError: with the pool `layers`, `x` does not have the features of every layer.
         """
         scores: Tensor = self.head(x, pre_logits=pre_logits)
         return scores
@@ -182,6 +171,7 @@ class StagedNetwork(LearngeneNetwork):
         else:
             self.head.reset(num_classes, global_pool)
             self.head_hidden_size = self.head.num_features
+        self.head.to(next(self.stages.parameters())).train(self.training)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Pattern that sorts parameters by block, or by stage if `coarse`, for timm's layer-wise learning rates."""
@@ -205,8 +195,8 @@ def create(
 ) -> nn.Module:
     """A `kind`, or timm's wrapper around one with `features_only`.
 
-    `device` and `dtype`, which timm's networks hand to each of their layers, hold for the network as a whole here. Its
-    random weights are drawn on the CPU, so that a seed gives the same ones for every device.
+    `device` and `dtype`, which timm's networks hand to each of their layers, hold for the network as a whole here: see
+    `drawn_on_cpu`.
 
     Args:
         kind: class of the network, or what makes it.
@@ -216,16 +206,19 @@ def create(
         **kwargs: arguments of `kind` and of timm's builder, `device` and `dtype`.
     """
     feature_cfg = {} if stages is None else {"out_indices": tuple(range(stages)), "flatten_sequential": True}
-    asked, dtype = cast("torch.device | str | None", kwargs.pop("device", None)), kwargs.pop("dtype", None)
-    device = None if asked is None else torch.device(asked)
+    device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
+    make = partial(build_model_with_cfg, kind, name, pretrained, feature_cfg=feature_cfg, **kwargs)
+    return drawn_on_cpu(make, cast("torch.device | str | None", device), cast("torch.dtype | None", dtype))
+
+
+def drawn_on_cpu(
+    make: Callable[[], nn.Module], device: torch.device | str | None, dtype: torch.dtype | None
+) -> nn.Module:
+    """What `make` gives, on `device` and in `dtype` (None: as it is).
+
+    Random weights are drawn on the CPU, so that a seed gives the same ones for every device.
+    """
+    device = None if device is None else torch.device(device)
     with nullcontext() if device is None else torch.device("meta" if device.type == "meta" else "cpu"):
-        model: nn.Module = build_model_with_cfg(kind, name, pretrained, feature_cfg=feature_cfg, **kwargs)
-    return model.to(device, cast("torch.dtype | None", dtype))
-
-
-def _stages_of(count: int, indices: int | Sequence[int] | None, name: str) -> set[int]:
-    """Which of `count` stages are meant, in timm's way."""
-    asked = range(count) if indices is None else range(-indices, 0) if isinstance(indices, int) else indices
-    if not asked or any(not -count <= index < count for index in asked):
-        raise NetworkError(f"{name} has {count} stages, from 0 to {count - 1}; found indices={indices}.")
-    return {index % count for index in asked}
+        model = make()
+    return model.to(device, dtype)

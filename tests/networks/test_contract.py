@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from small_genes import adult, alone, even_shape, float64_images, gene_channels, gene_of, heir, same
+from small_genes import adult, alone, even_shape, float64_images, gene_channels, gene_of, heir, inherited, same
 from small_networks import TINY, deeper, entry, every_network, every_network_of_timm, images, tiny
 
 from learngene_hub import Learngene, extract, from_learngene, inherit, unfreeze
@@ -17,8 +17,8 @@ from learngene_hub.core.files import file_sha256
 from learngene_hub.core.rng import generator
 from learngene_hub.families import FAMILIES
 from learngene_hub.genome.birth import Body, body_channels, gene_network, newborn
+from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
-from learngene_hub.genome.surgery import inherit as put_into
 from learngene_hub.networks import (
     IMAGE,
     family,
@@ -120,7 +120,7 @@ def test_inherit_leaves_its_input_alone():
     body = Body("lg_vgg11", 0.1)
     network, gene = adult(body), gene_of(adult(body, seed=3), even_shape(body, 0.45))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    put_into(network.state_dict(), network.structure, gene, cross="zero")
+    inherited(network.state_dict(), network.structure, gene)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
@@ -130,7 +130,7 @@ def test_a_newborn_is_byte_for_byte_the_network_from_scratch_that_inherits(small
     gene = gene_of(adult(small).float(), even_shape(small, 0.45))
     before = {name: tensor.clone() for name, tensor in gene.tensors.items()}
     scratch = newborn(large, num_classes=4, gene=None, cross=cross, seed=1)
-    expected = put_into(scratch.state_dict(), scratch.structure, gene, cross=cross)
+    expected = inherited(scratch.state_dict(), scratch.structure, gene, cross=cross)
     found = newborn(large, num_classes=4, gene=gene, cross=cross, seed=1)
     assert found.training
     assert list(found.state_dict()) == list(expected)
@@ -147,10 +147,17 @@ def test_a_network_narrower_than_the_gene_is_refused_with_the_layer(network):
     first = plan_structure(network).layers[0]
     axes = first.tensors[0]
     shape, room = (axes.shape({IMAGE: 3, **sizes}) for sizes in (gene.sizes, body_channels(narrow)))
-    what = f"kernel {shape}, with 3 inputs carried to it," if axes == first.kernel else f"{axes.name} {shape}"
-    message = f"layer {first.name}: the gene's {what} does not fit into the network's"
+    message = f"layer {first.name}: the gene's {axes.name} {shape} does not fit into the network's"
     with pytest.raises(InheritanceError, match=re.escape(f"{message} {room}")):
         heir(narrow, gene)
+
+
+def test_a_plain_network_without_layers_that_change_the_channels_of_the_gene_is_refused():
+    deep = Body("lg_vgg11", 0.1, 16)
+    gene = gene_of(adult(deep), ShapeSpace(deep, 0.45).tapering(0.01))
+    message = r"reads \d+ channels of the gene, but in this network \d+ come in.* use the gene's depth or a greater one"
+    with pytest.raises(InheritanceError, match=message):
+        heir(Body("lg_vgg11", 0.1, 13), gene)
 
 
 def test_a_gene_of_another_family_is_refused_with_the_layer():

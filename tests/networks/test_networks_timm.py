@@ -124,14 +124,6 @@ def test_intermediate_maps_are_those_of_timms_extractor(network):
         assert all(map(torch.equal, found, which))
 
 
-@every_network_of_ours
-def test_maps_that_there_are_not_are_refused(network):
-    model, x = tiny(network).eval(), images(64)
-    for wrong in ({"indices": [9]}, {"indices": 0}, {"output_fmt": "NLC"}):
-        with pytest.raises(NetworkError, match=r"stages, from 0 to|NCHW"):
-            model.forward_intermediates(x, **wrong)
-
-
 @every_convolutional_network
 @pytest.mark.parametrize("kind", ["list", "hook", "fx"])
 def test_feature_maps_can_be_chosen(network, kind):

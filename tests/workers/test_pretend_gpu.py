@@ -69,10 +69,11 @@ def test_a_descendant_trains_and_is_cut_there(gpu):
     assert all(tensor.device == torch.device("cpu") for tensor in gene.tensors.values())
 
 
-def test_a_seed_gives_the_same_network_there(gpu):
-    here = from_learngene(NAME, num_classes=5, seed=3)
+@pytest.mark.parametrize(("name", "options"), [(NAME, {}), ("gtl/resnet18-cifar-fs-half", {"width": 1})])
+def test_a_seed_gives_the_same_network_there(gpu, name, options):
+    here = from_learngene(name, num_classes=5, seed=3, **options)
     with gpu():
-        there = from_learngene(NAME, num_classes=5, seed=3, device="cuda")
+        there = from_learngene(name, num_classes=5, seed=3, device="cuda", **options)
         weights = {name: tensor.cpu() for name, tensor in there.state_dict().items()}
     assert all(torch.equal(weights[name], tensor) for name, tensor in here.state_dict().items())
 
