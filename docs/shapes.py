@@ -15,7 +15,7 @@ from pathlib import Path
 from docs.individuals import write_gene_folder
 from learngene_hub.core.files import read_file
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, load_state
-from learngene_hub.evolution.founders import GENE_NAME
+from learngene_hub.evolution.kept_ancestor import GENE_NAME
 from learngene_hub.evolution.metrics import read_metrics
 from learngene_hub.evolution.plan import network_body
 from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, read_tensors

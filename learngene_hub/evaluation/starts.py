@@ -43,8 +43,6 @@ from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.workers import threads
 
-FOUNDERS_FOLDER = "founders"
-
 
 @dataclass(frozen=True)
 class Start:
@@ -137,7 +135,7 @@ def _weight_selection(name: str, budget: Budget) -> list[Start]:
 
 
 def _ablation(name: str, budget: Budget, *, description: str, change: str) -> list[Start]:
-    """The gene's own recipe with one `change`; ablations share their founders."""
+    """The gene's own recipe with one `change`."""
     return _evolved(name, budget, description=description, recipe=budget.recipe.changed(change))
 
 
@@ -165,12 +163,6 @@ def _refuse_ancestor(budget: Budget) -> None:
         )
 
 
-def _random_shape(name: str, budget: Budget) -> list[Start]:
-    description = "the gene's recipe with the shape that a search among as many random shapes finds"
-    changes = ("gene.shape=evolve", "search.generations=1", f"search.population={budget.recipe.search.shapes}")
-    return _other_shape(name, budget, description=description, changes=changes)
-
-
 def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> list[Start]:
     """The gene that `recipe` gives."""
     end = "" if budget.ancestor is None else f"-{budget.ancestor.gene.config.sha256[:12]}"
@@ -186,7 +178,6 @@ def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> 
             resume=True,
             device=budget.device,
             engine=budget.engine,
-            founders=budget.folder / FOUNDERS_FOLDER,
             reporter=budget.reporter,
         )
     flops = evolution_flops(recipe, budget.body)
@@ -215,7 +206,11 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
             description="the gene's recipe with the same fraction of every layer",
             changes=EVEN,
         ),
-        "random-shape": _random_shape,
+        "random-shape": partial(
+            _other_shape,
+            description="the gene's recipe with the shape that a search finds",
+            changes=("gene.shape=evolve",),
+        ),
         "gtl-no-selection": partial(
             _ablation, description="the gene's recipe without selection", change="evolution.selection=none"
         ),

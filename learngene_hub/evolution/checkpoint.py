@@ -16,26 +16,19 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from learngene_hub.core import files
 from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import atomic_path, write_text
 from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
-from learngene_hub.evolution.ancestor import Ancestor, line_channels
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.metrics import metrics_sha256, read_own
-from learngene_hub.evolution.plan import ancestor_body, gene_shape
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
-from learngene_hub.networks import plan_structure
-from learngene_hub.recipe.recipe import Recipe
 
 STATE_FOLDER = "state"
 STATE_NAME = "state.json"
 BEFORE_NAME = "before.json"  # the state of the generation before
 MOST_STATE = 10**8  # bytes of `state.json`
 MOST_POOL = 10**11  # bytes of the file of the pool
-MORE_ROOM = 2 * 10**6  # bytes for metrics, pictures, pages and cards
-POOLS = 3  # on the disk at once: of the generation before, the last one, and the one that is being written
 
 
 def has_state(out: Path) -> bool:
@@ -58,23 +51,6 @@ class RunInputs:
     fingerprints: Mapping[str, str]
     threads: int
     ancestor: Mapping[str, Any] | None = None
-
-
-def check_room_for(out: Path, recipe: Recipe, ancestor: Ancestor | None = None) -> None:
-    """Check that the disk of `out` has room for a run of `recipe`, minus the files of the run that exist already.
-
-    Raises:
-        StorageError: the disk has too little room.
-    """
-    gene = sum(tensor.nbytes for tensor in gene_shape(recipe, line_channels(recipe, ancestor)).values())
-    searched = 0  # bytes of the whole network whose slices are compared
-    if recipe.gene.shape == "evolve":
-        body = ancestor_body(recipe)
-        structure = plan_structure(body.network, width=body.width, depth=body.depth)
-        searched = 4 * structure.parameters(in_chans=body.in_chans)
-    there = sum(file.lstat().st_size for file in (out / STATE_FOLDER).rglob("*"))
-    needed = (POOLS * recipe.evolution.pool_size + 1) * gene + searched + MORE_ROOM
-    files.check_room(out, needed - there, "the run")
 
 
 def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inputs: RunInputs) -> None:

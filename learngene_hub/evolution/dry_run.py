@@ -17,7 +17,6 @@ from learngene_hub.evolution.environment import Supply, take_stock
 from learngene_hub.evolution.plan import (
     GenerationPlan,
     SearchPlan,
-    gene_shape,
     network_body,
     pick_precision,
     plan_line,
@@ -25,12 +24,13 @@ from learngene_hub.evolution.plan import (
 )
 from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
-from learngene_hub.genome.birth import Body, gene_network, newborn, placed
-from learngene_hub.networks import LearngeneNetwork, build
+from learngene_hub.genome.birth import Body, newborn, placed
+from learngene_hub.networks import LearngeneNetwork, build, plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.training.loop import Precision, Training, autocast, train
 
 MEASURED_STEPS = 3
+POOLS = 3  # on the disk at once: of the generation before, the last one, and the one that is being written
 WARMUP_STEPS = 2
 
 
@@ -42,7 +42,7 @@ class Forecast:
         network_parameters: of an ancestry network without its classifier.
         gene_parameters: of the learngene.
         gene_bytes: size of its file.
-        checkpoint_bytes: largest size of the saved state.
+        checkpoint_bytes: largest size of the saved states on the disk.
         data: available classes and images; None if they are on the Hub, which is not asked.
         images: training images of ancestry networks, critics and the search for a shape together.
         search_images: those of the search, 0 if there is none.
@@ -93,20 +93,21 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     data, body = take_stock(recipe, ancestor), network_body(recipe)
     channels, precision = line_channels(recipe, ancestor), pick_precision(recipe, device)
     full = _full_network(body)
-    with torch.device("meta"):
-        thin = gene_network(body, channels, num_classes=0)
+    thin = plan_structure(body.network, depth=body.depth, channels=channels)
     plans, size = plan_line(recipe, precision=precision), recipe.data.image_size
     line = sum(plan.images for plan in plans)
     rate = _images_per_second(plans[-1], size, device)
     search = _search(recipe, precision)
     search_images = search.images if search else 0
     searched = search_images / _images_per_second(search.ancestor, size, device) if search else 0.0
-    gene, record = gene_shape(recipe, channels), None if ancestor is None else ancestor.record
+    record = None if ancestor is None else ancestor.record
+    with torch.device("meta"):
+        gene = {name: torch.empty(shape) for name, shape in thin.shapes(in_chans=body.in_chans).items()}
     return Forecast(
         network_parameters=sum(weight.numel() for weight in full.parameters()),
-        gene_parameters=sum(weight.numel() for weight in thin.parameters()),
+        gene_parameters=thin.parameters(in_chans=body.in_chans),
         gene_bytes=_bytes(gene, recipe.gene.dtype),
-        checkpoint_bytes=_bytes(gene, "float32") * recipe.evolution.pool_size,
+        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(gene, "float32"),
         data=data,
         images=line + search_images,
         search_images=search_images,

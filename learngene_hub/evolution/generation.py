@@ -6,7 +6,7 @@ Feng 2024 (arXiv:2401.08139): train a population, select learngenes by tournamen
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.environment import Environment
-from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.individual import Beginning, EvolutionState, Individual
 from learngene_hub.evolution.operators import tournament, update_scores
 from learngene_hub.evolution.plan import GenerationPlan
@@ -26,12 +25,7 @@ from learngene_hub.workers import Pool
 
 
 def next_generation(
-    state: EvolutionState,
-    plan: GenerationPlan,
-    begin: Beginning,
-    workers: Pool[Environment],
-    bar: Bar,
-    founders: Founders | None = None,
+    state: EvolutionState, plan: GenerationPlan, begin: Beginning, workers: Pool[Environment], bar: Bar
 ) -> tuple[EvolutionState, dict[str, Any]]:
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
@@ -41,7 +35,6 @@ def next_generation(
         begin: what an individual without parents inherits.
         workers: does all training.
         bar: shows images.
-        founders: keeps single founders for other runs; None: they are not kept.
 
     Returns:
         The state after the generation, and its row of `metrics.jsonl`.
@@ -54,7 +47,12 @@ def next_generation(
     parents = _parents(state.pool, plan)
     given = [(one.genome, one.genome.sizes) if one else (begin.genome, begin.sizes) for one in parents]
     tasks = [AncestryTask(plan, number, *each) for number, each in enumerate(given)]
-    outcomes, engine, seconds_before = _raised(tasks, workers, bar, founders)
+
+    def advance(images: int, doing: str) -> None:
+        bar.advance(images, generation=plan.generation + 1, now=doing)
+
+    outcome_of, engine = dict(workers.run(tasks, advance)), workers.record()
+    outcomes = [outcome_of[number] for number in range(len(tasks))]
     born = [
         _individual(state.next_id + number, parent, outcome, plan.generation)
         for number, (parent, outcome) in enumerate(zip(parents, outcomes, strict=True))
@@ -66,25 +64,9 @@ def next_generation(
         next_id=state.next_id + len(born),
         pool=_update_pool(state.pool, survivors, plan.evolution),
         images=state.images + plan.images,
-        seconds=state.seconds + seconds_before + time.monotonic() - began,
+        seconds=state.seconds + time.monotonic() - began,
     )
     return after, _metrics_row(after, born, outcomes, survivors) | {"engine": engine}
-
-
-def _raised(
-    tasks: Sequence[AncestryTask], workers: Pool[Environment], bar: Bar, founders: Founders | None
-) -> tuple[list[Outcome], Mapping[str, Any], float]:
-    """Results of the `tasks`, the engine that ran them, and the seconds that another run spent on a kept founder."""
-    plan = tasks[0].plan
-
-    def advance(images: int, doing: str) -> None:
-        bar.advance(images, generation=plan.generation + 1, now=doing)
-
-    if founders is None or len(tasks) > 1:
-        outcome_of = dict(workers.run(tasks, advance))
-        return [outcome_of[number] for number in range(len(tasks))], workers.record(), 0.0
-    founder, is_old = founders.get(tasks[0], workers, advance)
-    return [founder.outcome], founder.engine, founder.seconds if is_old else 0.0
 
 
 def _parents(pool: Sequence[Individual], plan: GenerationPlan) -> Sequence[Individual | None]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -47,7 +46,6 @@ class _ShapeRow(Part):
     """What a row says of a shape."""
 
     id: Number
-    generation: Number
     parents: list[Number] = Field(max_length=MOST_PARENTS)
     channels: list[Annotated[int, Field(ge=1, le=2**14)]] = Field(max_length=MOST_GROUPS)
     fitness: float | None = Field(ge=0, le=1)
@@ -73,18 +71,15 @@ class _SearchRow(Part):
             raise ValueError("expected one number for each group in every shape")
         if self.best.fitness is None or self.best not in (self.mean, self.even):
             raise ValueError("the best shape is neither the mean nor the even shape")
-        born = [shape.generation for shape in self.shapes]
-        if born[0] != 0 or not all(later - earlier in {0, 1} for earlier, later in pairwise(born)):
-            raise ValueError("the generations of the shapes are not 0, 1, 2...")
-        if all(shape.fitness is None for shape in self.shapes if shape.generation == 0):
-            raise ValueError("every shape of the first generation failed")
+        if all(shape.fitness is None for shape in self.shapes):
+            raise ValueError("every shape failed")
         known = set[int]()
         for shape in (*self.shapes, self.mean, self.even):
             if shape.id in known or not known.issuperset(shape.parents):
                 raise ValueError(f"shape {shape.id} occurs twice, or before one of its parents")
             known.add(shape.id)
-        if self.even.parents or not self.mean.parents or self.mean.generation != born[-1] + 1:
-            raise ValueError("expected a mean with parents in a last generation, and an even shape without parents")
+        if self.even.parents or not self.mean.parents:
+            raise ValueError("expected a mean with parents, and an even shape without parents")
         return self
 
 

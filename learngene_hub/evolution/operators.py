@@ -14,7 +14,6 @@ from learngene_hub.networks import Structure
 
 MOST_RATIO = 1000  # of the proportions of a random shape's middle or last group and its first
 KNOTS = 3  # of the curve through the proportions of a random shape
-SPREAD = 1.0  # standard deviation of the logarithms of a mutation's factors
 
 
 def mutate(
@@ -59,24 +58,6 @@ def random_shapes(space: ShapeSpace, *, seed: int) -> Iterator[dict[str, int]]:
         yield space.fitted(_curve(heights, names))
 
 
-def mutate_shape(shape: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
-    """The same shape with its fractions multiplied by a random curve, then fitted to the budget (ours)."""
-    fractions = space.fractions(shape)
-    heights = SPREAD * torch.randn(KNOTS, generator=generator, dtype=torch.float64)
-    factors = _curve(heights.tolist(), list(fractions))
-    return space.fitted({name: fraction * factors[name] for name, fraction in fractions.items()})
-
-
-def recombine_shapes(first: Shape, second: Shape, space: ShapeSpace, *, generator: torch.Generator) -> dict[str, int]:
-    """A child of two shapes: the fractions of `first` up to a random group, then those of `second`, one or more.
-
-    They are fitted to the budget. One-point crossover (ours).
-    """
-    mine, theirs = space.fractions(first), space.fractions(second)
-    point = int(torch.randint(1, max(2, len(mine)), (), generator=generator))
-    return space.fitted({name: mine[name] if number < point else theirs[name] for number, name in enumerate(mine)})
-
-
 def mean_shape(shapes: Sequence[Shape], space: ShapeSpace) -> dict[str, int]:
     """A shape with the geometric mean of the fractions of `shapes`, the fittest first, fitted to the budget.
 
@@ -113,7 +94,9 @@ def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Ten
     winners = [int(group[ranked[group].argmax()]) for group in groups]
     alive = sorted(winner for winner in winners if not math.isnan(float(fitness[winner])))
     if not alive:
-        raise SelectionError(f"all {len(fitness)} individuals of the generation failed (NaN); lower `ancestry.lr`")
+        raise SelectionError(
+            f"all {len(fitness)} individuals of the generation failed (NaN); lower `ancestry.lr` or `critic.lr`"
+        )
     return torch.tensor(alive)
 
 

@@ -51,7 +51,7 @@ def gene_config(
             seed=recipe.seed,
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
-            search=_search_record(recipe, rows[0].get("search")),
+            search=_search_record(rows[0].get("search")),
             ancestor=None if ancestor is None else ancestor.record,
             cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=rows[-1]["engine"]["place"]),
             data=_data_record(recipe, environment),
@@ -59,12 +59,11 @@ def gene_config(
     )
 
 
-def _search_record(recipe: Recipe, row: Mapping[str, Any] | None) -> SearchRecord | None:
+def _search_record(row: Mapping[str, Any] | None) -> SearchRecord | None:
     """What `metrics.jsonl` tells of a search, in short."""
     if row is None:
         return None
     return SearchRecord(
-        generations=recipe.search.generations,
         width=row["width"],
         shapes=len(row["shapes"]),
         parents=len(row["mean"]["parents"]),

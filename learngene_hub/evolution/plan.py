@@ -6,7 +6,6 @@ of their genes, and the precision, which is the same on all workers.
 """
 
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,7 +130,7 @@ class SearchPlan:
     def images(self) -> int:
         """Training images of the search."""
         finals = 2 * self.images_a_shape(self.final_critics)
-        return self.ancestor.images + self.search.shapes * self.images_a_shape(self.critics) + finals
+        return self.ancestor.images + self.search.population * self.images_a_shape(self.critics) + finals
 
 
 def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, threads: int) -> GenerationPlan:
@@ -157,10 +156,10 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
                 recipe.ancestry.constants(),
                 recipe.ancestry.steps * (evolution.population // individuals),
                 precision,
-                *_rates(recipe, generation, evolution.generations),
+                *_rates(generation, evolution.generations),
             ),
             mutation_rate=evolution.mutation_rate if individuals > 1 else 0.0,  # else no tournament could undo it
-            statistics_batches=recipe.ancestry.statistics_batches,
+            statistics_batches=_statistics_batches(recipe, recipe.ancestry.statistics_batches),
             threads=max(1, threads // individuals),
         ),
         CriticPlan(
@@ -217,8 +216,8 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
 
 def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, threads: int) -> GenerationPlan:
     """Training of a slice: the second of two trainings, after that of the ancestor (ours)."""
-    life = Training(recipe.ancestry.constants(), recipe.search.life_steps, precision, *_rates(recipe, 1, 2))
-    batches = min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches)
+    life = Training(recipe.ancestry.constants(), recipe.search.life_steps, precision, *_rates(1, 2))
+    batches = _statistics_batches(recipe, min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches))
     return replace(
         ancestor,
         generation=-1,
@@ -227,16 +226,16 @@ def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, 
     )
 
 
-def _rates(recipe: Recipe, life: int, lives: int) -> tuple[Rate, Rate | None]:
-    """Learning rate of random weights, and of inherited ones if it differs, in training number `life` of `lives`."""
+def _statistics_batches(recipe: Recipe, most: int) -> int:
+    """`most`, or 0 for networks without batch norms."""
+    structure = plan_structure(recipe.network.name, depth=recipe.network.depth)
+    return most if any(axes.is_statistic for axes in structure.tensors) else 0
+
+
+def _rates(life: int, lives: int) -> tuple[Rate, Rate]:
+    """Learning rates of random and of inherited weights in training number `life` of `lives`."""
     whole = Falling(life / lives, (life + 1) / lives)
-    match recipe.ancestry.schedule:
-        case "generation":
-            return Falling(), None
-        case "evolution":
-            return whole, None
-        case "two-speed":
-            return Restarting(whole.begin, whole.end), whole
+    return Restarting(whole.begin, whole.end), whole
 
 
 def network_body(recipe: Recipe) -> Body:
@@ -266,19 +265,8 @@ def recipe_channels(recipe: Recipe) -> dict[str, int]:
             return space.given(channels)
 
 
-def gene_shape(recipe: Recipe, channels: Mapping[str, int]) -> Mapping[str, Tensor]:
-    """Tensor name -> tensor of a learngene of `recipe` with so many `channels` of each group, on the meta device.
-
-    Raises:
-        NetworkError: the network cannot be built.
-    """
-    body = network_body(recipe)
-    shapes = plan_structure(body.network, depth=body.depth, channels=channels).shapes(in_chans=body.in_chans)
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
 @dataclass(frozen=True)
-class Looking:
+class FindPrecision:
     """The task that asks a worker for its best precision."""
 
     label = "the choice of a precision"
@@ -292,7 +280,7 @@ def settle_precision(recipe: Recipe, workers: Pool[Any]) -> Precision:
     """The precision of all networks of a run; `auto` is the best one of the first of `workers`."""
     if recipe.precision != "auto":
         return recipe.precision
-    ((_, precision),) = workers.run([Looking()])
+    ((_, precision),) = workers.run([FindPrecision()])
     workers.record()  # it is no part of a generation
     return precision
 

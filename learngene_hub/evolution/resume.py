@@ -15,11 +15,9 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state
 from learngene_hub.evolution.environment import Environment
-from learngene_hub.evolution.individual import EvolutionState
 from learngene_hub.gene.folder import METRICS_NAME, RECIPE_NAME
 from learngene_hub.recipe.recipe import Recipe
 
-GROWING_KEY, FOUNDERS_KEY = "evolution.generations", "evolution.founder_generations"
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
 
 
@@ -44,40 +42,17 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
     if not resume:
         raise RunError(f"{out}: holds an evolution already; add --resume to continue it, or give another --out")
     saved = load_state(out)
-    _check_recipe(recipe, saved, out, reporter)
+    _check_recipe(recipe, saved, out)
     return saved
 
 
-def _check_recipe(recipe: Recipe, saved: Saved, out: Path, reporter: Reporter) -> None:
-    changed = recipe.differences(saved.recipe)
-    longer = changed.pop(GROWING_KEY, None)
-    if recipe.evolution.founder_generations is None:
-        changed.pop(FOUNDERS_KEY, None)  # those it began with, see `as_begun`
-    if changed:
+def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
+    if changed := recipe.differences(saved.recipe):
         faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
         raise RunError(
-            f"{out}: was run with another recipe; give another --out, or undo these changes:\n" + "\n".join(faults)
+            f"{out}: was run with another recipe; give another --out, or undo these changes (to go on from a finished "
+            "gene, begin a new run with evolution.ancestor):\n" + "\n".join(faults)
         )
-    if longer is not None:
-        _check_growth(longer, saved.state, recipe, reporter)
-
-
-def _check_growth(longer: tuple[int, int], state: EvolutionState, recipe: Recipe, reporter: Reporter) -> None:
-    now, before = longer
-    if now < before:
-        raise RunError(f"{GROWING_KEY} may only grow: {before} in the run, {now} now")
-    if recipe.ancestry.schedule != "generation":
-        reporter.warn(
-            f"{GROWING_KEY} grew from {before} to {now}: the learning rate spans the whole evolution, so it rises "
-            f"again at generation {state.generation + 1}; a run of {now} generations from the start would give "
-            "another gene"
-        )
-
-
-def as_begun(recipe: Recipe, saved: Saved) -> Recipe:
-    """The recipe with as many founder generations as the run began with: more generations add no founders."""
-    begun = Recipe.from_mapping(saved.recipe).evolution.founders
-    return recipe if recipe.evolution.founders == begun else recipe.changed(f"{FOUNDERS_KEY}={begun}")
 
 
 def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs:
@@ -88,7 +63,7 @@ def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs
 
 
 def images_hash(inputs: RunInputs, *, flip: bool) -> str:
-    """Hash of all that networks learn from: equal for runs that can share founders."""
+    """Hash of all that networks learn from: equal for runs in which an ancestor of a search is the same."""
     facts: list[Any] = [inputs.classes, inputs.fingerprints, flip]
     facts += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

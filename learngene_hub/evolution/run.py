@@ -12,20 +12,14 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
-from learngene_hub.evolution.checkpoint import (
-    STATE_FOLDER,
-    RunInputs,
-    check_room_for,
-    save_state,
-)
+from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, save_state
 from learngene_hub.evolution.environment import Environment, check_supply, class_split, data_source, load_environment
-from learngene_hub.evolution.founders import Founders
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import Beginning, EvolutionState, Individual
 from learngene_hub.evolution.metrics import append_metrics, read_metrics, truncate_metrics
 from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.plan import GenerationPlan, SearchPlan, plan_line, plan_search, settle_precision
-from learngene_hub.evolution.resume import as_begun, check_same, find_saved, images_hash, run_inputs
+from learngene_hub.evolution.resume import check_same, find_saved, images_hash, run_inputs
 from learngene_hub.evolution.search import ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
@@ -55,7 +49,6 @@ def evolve(
     resume: bool = False,
     device: str = "auto",
     engine: EngineOptions = EngineOptions(),  # noqa: B008
-    founders: str | Path | None = None,
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Learngene:
     """Run the evolution of `recipe` in the folder `out`; the result is the best learngene of its last generation.
@@ -73,8 +66,6 @@ def evolve(
         engine: where networks are trained: in this process, in several, or on a Ray cluster. There are as
             many workers as cores, or one per GPU, unless it says otherwise. An individual of a population trains on its
             share of torch's threads, so one worker does not use all cores. Workers do not run the calling script again.
-        founders: folder that keeps single founders and ancestors of searches for other runs: recipes that differ only
-            in selection or mutation share them. None: only the ancestor of a search is kept, in `out`.
         reporter: told of progress.
 
     Raises:
@@ -94,15 +85,14 @@ def evolve(
     workforce = _workforce(recipe, engine, device, reporter)
     with claim(out), on_cpu():
         saved = find_saved(recipe, out, resume=resume, reporter=reporter)
-        recipe = recipe if saved is None else as_begun(recipe, saved)
-        check_room_for(out, recipe, ancestor)
+        line_channels(recipe, ancestor)  # which refuses a wrong `gene.shape` before images are read
         with reporter.task("reading images", None):
             environment = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
         inputs = run_inputs(environment, ancestor)
         if saved is not None:
             check_same(saved.inputs, inputs, out, reporter)
         with workforce.pool(environment, reporter) as workers:
-            run = _Run(recipe, out, ancestor, environment, inputs, workers, reporter, founders)
+            run = _Run(recipe, out, ancestor, environment, inputs, workers, reporter)
             state = run.evolve(EvolutionState() if saved is None else saved.state)
         with reporter.task(f"writing {out / GENE_FOLDER}", None):
             return _finish(state, recipe, environment, out, ancestor)
@@ -121,7 +111,7 @@ def _workforce(recipe: Recipe, engine: EngineOptions, device: str, reporter: Rep
 
 @dataclass(frozen=True)
 class _Run:
-    """An evolution in its folder, and what it works with; for `founders` see `evolve`."""
+    """An evolution in its folder, and what it works with."""
 
     recipe: Recipe
     out: Path
@@ -130,7 +120,6 @@ class _Run:
     inputs: RunInputs
     workers: Pool[Environment]
     reporter: Reporter
-    founders: str | Path | None
 
     def evolve(self, state: EvolutionState) -> EvolutionState:
         """Go on from `state`, generation after generation, and save each."""
@@ -147,9 +136,8 @@ class _Run:
             if search:
                 row = begin.told["search"]
                 state = replace(state, images=row["images"], seconds=row["seconds"])
-            kept = None if self.founders is None else self._founders(self.founders)
             for plan in plans:
-                state = self._generation(state, plan, begin, kept, bar)
+                state = self._generation(state, plan, begin, bar)
         return state
 
     def _plan_search(self, precision: Precision) -> SearchPlan | None:
@@ -164,17 +152,11 @@ class _Run:
         return Beginning(channels, ancestor.gene.genome, {"ancestor": row})
 
     def _search(self, plan: SearchPlan, bar: Bar) -> Beginning:
-        state = self.out / STATE_FOLDER
-        return ShapeSearch(plan, self.workers, bar, self._founders(self.founders or state), state, self.reporter).run()
-
-    def _founders(self, folder: str | Path) -> Founders:
         images = images_hash(self.inputs, flip=self.environment.base.batches.flip)
-        return Founders(Path(folder), images, self.reporter)
+        return ShapeSearch(plan, self.workers, bar, images, self.out / STATE_FOLDER, self.reporter).run()
 
-    def _generation(
-        self, state: EvolutionState, plan: GenerationPlan, begin: Beginning, kept: Founders | None, bar: Bar
-    ) -> EvolutionState:
-        state, row = next_generation(state, plan, begin, self.workers, bar, kept)
+    def _generation(self, state: EvolutionState, plan: GenerationPlan, begin: Beginning, bar: Bar) -> EvolutionState:
+        state, row = next_generation(state, plan, begin, self.workers, bar)
         append_metrics(self.out, row if plan.generation else {**row, **begin.told})
         save_state(self.out, state, self.recipe.model_dump(mode="json"), self.inputs)
         self.reporter.line(_summary(row, self.recipe.evolution.generations))

@@ -2,12 +2,9 @@
 
 One whole network is trained, the ancestor, and its channels are ordered by importance. A shape is a leading slice of
 this network. A new network inherits the slice and is trained for a short time, as in the evolution; then critics score
-the slice, since its score before training says little about its worth after later generations. Shapes compete in
-tournaments; the winners survive, and new shapes come from them by recombination and mutation. The mean of the best
-shapes is trained and scored on fresh tasks, with other random numbers, beside a gene with the same fraction of every
-group.
-Tournaments and mutation of learngenes: attested, Feng 2024 (arXiv:2401.08139, abstract). That shapes evolve, and
-all of the rest: ours.
+the slice, since its score before training says little about its worth after later generations. The mean of the best
+random shapes is trained and scored on fresh tasks, with other random numbers, beside a gene with the same fraction of
+every group. All of this is ours. Tournaments among shapes found no better ones (docs/log, entries 25, 26 and 32).
 """
 
 import hashlib
@@ -17,21 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import torch
 from safetensors.torch import save
 
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.progress import Task as Bar
-from learngene_hub.core.rng import derive_seed, generator
+from learngene_hub.core.rng import derive_seed
 from learngene_hub.core.store import KeyedLines
 from learngene_hub.evolution.ancestry import AncestryTask
 from learngene_hub.evolution.environment import Environment
-from learngene_hub.evolution.founders import Founder, Founders
 from learngene_hub.evolution.individual import Beginning
-from learngene_hub.evolution.operators import mean_shape, mutate_shape, random_shapes, recombine_shapes, tournament
+from learngene_hub.evolution.kept_ancestor import TrainedAncestor, trained_ancestor
+from learngene_hub.evolution.operators import mean_shape, random_shapes
 from learngene_hub.evolution.plan import CriticPlan, SearchPlan
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import cut, magnitude
@@ -50,15 +47,13 @@ class ScoredShape:
 
     Attributes:
         id: number of the shape, unique in its search, in order of creation.
-        generation: of shapes, from 0.
-        parents: ids of the shapes it descends from.
+        parents: ids of the shapes that it is the mean of.
         channels: group -> leading channels that are gene.
         fitness: mean accuracy of its critics, in [0, 1]; NaN if one diverged, or before it is scored.
         seconds: wall time that passed until it was scored, after the one before.
     """
 
     id: int
-    generation: int
     parents: tuple[int, ...]
     channels: Shape
     fitness: float = math.nan
@@ -74,7 +69,6 @@ class ScoredShape:
         """The shape as a JSON-compatible dict."""
         return {
             "id": self.id,
-            "generation": self.generation,
             "parents": list(self.parents),
             "channels": list(self.channels.values()),
             "fitness": None if self.has_failed else self.fitness,
@@ -89,26 +83,26 @@ class ShapeSearch:
         plan: of it.
         workers: do all training.
         bar: shows images.
-        ancestors: keeps ancestors for other runs.
-        folder: where accuracies are kept, so that an interrupted search can be continued.
-        reporter: told of every generation.
+        images: hash of all images of the run and of their classes.
+        folder: where the ancestor and accuracies are kept, so that an interrupted search can be continued.
+        reporter: told of fitness.
     """
 
     plan: SearchPlan
     workers: Pool[Environment]
     bar: Bar
-    ancestors: Founders
+    images: str
     folder: Path
     reporter: Reporter
 
     def run(self) -> Beginning:
-        """What the line begins from: the ancestor's slice in the best shape, after all shapes have competed.
+        """What the line begins from: the ancestor's slice in the best shape, after all shapes were scored.
 
         The row of `metrics.jsonl` has the `images` of all this, and its wall time in `seconds`, including that of
-        another run on the ancestor and of interrupted starts.
+        interrupted starts.
 
         Raises:
-            SelectionError: the ancestor, or every shape of a generation, failed.
+            SelectionError: the ancestor, or every shape, failed.
             EngineError: see `next_generation`.
         """
         plan = self.plan
@@ -117,7 +111,7 @@ class ShapeSearch:
         assert ancestor.outcome.genome is not None
         whole = cut(ancestor.outcome.genome.tensors, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
         scorer = partial(_Scorer, self, structure, whole, hashlib.sha256(save(dict(whole.tensors))).hexdigest())
-        everyone = self._compete(space, scorer(plan.critics, draw=0))
+        everyone = self._random(space, scorer(plan.critics, draw=0))
         mean, even = self._finals(space, everyone, scorer(plan.final_critics, draw=1))
         best = _fittest((mean, even))[0]
         self.reporter.line(
@@ -140,68 +134,45 @@ class ShapeSearch:
         sizes = ShapeSpace(plan.body, plan.fraction).fitted(space.fractions(best.channels))
         return Beginning(sizes, extract(whole.tensors, structure, best.channels), {"search": row})
 
-    def _ancestor(self, space: ShapeSpace) -> Founder:
+    def _ancestor(self, space: ShapeSpace) -> TrainedAncestor:
         """The whole network, trained now or before."""
         task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the ancestor of the search")
-        founder, _ = self.ancestors.get(task, self.workers, lambda images, doing: self.bar.advance(images, now=doing))
-        if founder.outcome.genome is None:
+
+        def step(images: int, doing: str) -> None:
+            self.bar.advance(images, now=doing)
+
+        ancestor = trained_ancestor(
+            task, self.workers, step, folder=self.folder, images=self.images, reporter=self.reporter
+        )
+        if ancestor.outcome.genome is None:
             raise SelectionError("the ancestor of the search failed (NaN); lower `ancestry.lr`")
-        return founder
+        return ancestor
 
-    def _compete(self, space: ShapeSpace, score: "_Scorer") -> list[ScoredShape]:
-        """All shapes of all generations, scored."""
-        search, everyone, winners = self.plan.search, list[ScoredShape](), list[ScoredShape]()
-        for generation in range(search.generations):
-            born = score(self._born(space, generation, everyone, winners))
-            everyone += born
-            population = [*winners, *born]
-            alive = [shape.fitness for shape in population if not shape.has_failed]
-            if not alive:
-                raise SelectionError(f"all {len(population)} shapes failed (NaN); lower `ancestry.lr` or `critic.lr`")
-            draws = generator(self.plan.ancestor.seed, "shape tournament", generation)
-            scores = torch.tensor([shape.fitness for shape in population], dtype=torch.float64)
-            chosen = tournament(scores, size=min(search.tournament_size, len(population)), generator=draws)
-            winners = [population[i] for i in chosen.tolist()]
-            self.reporter.line(
-                f"shapes {generation + 1}/{search.generations}: fitness best {max(alive):.3f}, "
-                f"mean {sum(alive) / len(alive):.3f}"
-            )
-        return everyone
-
-    def _born(
-        self, space: ShapeSpace, generation: int, before: Sequence[ScoredShape], winners: Sequence[ScoredShape]
-    ) -> list[ScoredShape]:
-        """The shapes of `generation`, new ones if `ATTEMPTS` draws find them."""
-        known = {tuple(shape.channels.values()) for shape in before}
-        born: list[ScoredShape] = []
+    def _random(self, space: ShapeSpace, score: "_Scorer") -> list[ScoredShape]:
+        """Random shapes, scored; they differ if `ATTEMPTS` draws find one that does."""
+        known = set[tuple[int, ...]]()
+        shapes: list[ScoredShape] = []
         drawn = random_shapes(space, seed=derive_seed(self.plan.ancestor.seed, "shapes"))
-        for number in range(self.plan.search.born if generation else self.plan.search.population):
-            draws = generator(self.plan.ancestor.seed, "shape", generation, number)
+        for number in range(self.plan.search.population):
             for _ in range(ATTEMPTS):
-                parents, channels = self._child(space, winners, draws) if winners else ((), next(drawn))
+                channels = next(drawn)
                 if tuple(channels.values()) not in known:
                     break
             known.add(tuple(channels.values()))
-            born.append(ScoredShape(len(before) + number, generation, parents, channels))
-        return born
-
-    def _child(
-        self, space: ShapeSpace, winners: Sequence[ScoredShape], draws: torch.Generator
-    ) -> tuple[tuple[int, ...], dict[str, int]]:
-        """A shape, and the ids of its parents: two winners, or one."""
-        pair = [winners[i] for i in torch.randperm(len(winners), generator=draws)[:2].tolist()]
-        child = recombine_shapes(pair[0].channels, pair[-1].channels, space, generator=draws)
-        return tuple(parent.id for parent in pair), mutate_shape(child, space, generator=draws)
+            shapes.append(ScoredShape(number, (), channels))
+        everyone = score(shapes)
+        alive = [shape.fitness for shape in everyone if not shape.has_failed]
+        if not alive:
+            raise SelectionError(f"all {len(everyone)} shapes failed (NaN); lower `ancestry.lr` or `critic.lr`")
+        self.reporter.line(f"{len(everyone)} shapes: fitness best {max(alive):.3f}, mean {fmean(alive):.3f}")
+        return everyone
 
     def _finals(self, space: ShapeSpace, everyone: Sequence[ScoredShape], score: "_Scorer") -> list[ScoredShape]:
         """The mean of the best shapes, and an even one, scored on fresh tasks."""
         distinct = {tuple(shape.channels.values()): shape for shape in reversed(everyone)}
         best = _fittest(list(distinct.values()))[: self.plan.search.parents]
         mean, ids = mean_shape([shape.channels for shape in best], space), tuple(shape.id for shape in best)
-        number, generation = len(everyone), self.plan.search.generations
-        scored = score(
-            [ScoredShape(number, generation, ids, mean), ScoredShape(number + 1, generation, (), space.even())]
-        )
+        scored = score([ScoredShape(len(everyone), ids, mean), ScoredShape(len(everyone) + 1, (), space.even())])
         if all(shape.has_failed for shape in scored):
             raise SelectionError("both shapes of the finals failed (NaN); lower `ancestry.lr` or `critic.lr`")
         return scored
@@ -255,7 +226,7 @@ class _Scorer:
         life = self.search.plan.life
         return {
             "format": FORMAT,
-            "images": self.search.ancestors.images,
+            "images": self.search.images,
             "ancestor": self.sha256,
             "plan": repr((life.generation, life.seed, life.body, life.cross, life.ancestry, self.critics, self.draw)),
         }

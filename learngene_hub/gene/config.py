@@ -59,7 +59,7 @@ class SearchRecord(_Part):
     """How the shape of the gene was found if its recipe did not give one.
 
     Attributes:
-        generations: generations of shapes; 1: all shapes were drawn at random.
+        generations: generations of shapes, always 1 now: all shapes are drawn at random.
         width: width of the networks trained in the search.
         shapes: number of shapes compared.
         parents: number of best shapes whose mean was scored again.
@@ -70,7 +70,7 @@ class SearchRecord(_Part):
         seconds: wall time of the search; included too.
     """
 
-    generations: int = Field(ge=1)
+    generations: int = Field(default=1, ge=1)
     width: float = Field(gt=0, le=MOST_WIDTH)
     shapes: int = Field(ge=1)
     parents: int = Field(ge=1)
@@ -83,8 +83,8 @@ class SearchRecord(_Part):
     @property
     def words(self) -> str:
         """The chosen shape and its score, and the other candidate's."""
-        how = "shapes found by tournaments" if self.generations > 1 else "random shapes"
-        best = f"{'the best' if self.parents == 1 else f'the mean of the best {self.parents}'} of {self.shapes} {how}"
+        name = "the best" if self.parents == 1 else f"the mean of the best {self.parents}"
+        best = f"{name} of {self.shapes} shapes"
         scores = [(best, self.mean_fitness), ("an even shape", self.even_fitness)]
         (taken, score), (other, behind) = scores[::-1] if self.is_even else scores
         failed = "failed" if behind is None else f"{behind:.1%}"

@@ -43,8 +43,11 @@ RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
         "backend": ("auto", "loop"),
         "ancestry.circuit_loss": (0,),
+        "ancestry.schedule": ("two-speed",),
         "evolution.recombination": ("none",),
         "search.finalists": (3,),
+        "search.generations": (1,),
+        "search.tournament_size": (3,),
     }
 )
 """Key of older recipes that is dropped -> the values that change nothing."""

@@ -3,7 +3,6 @@
 All defaults live here and are ours, since the hyper-parameters of the paper are not known.
 """
 
-import math
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -196,14 +195,7 @@ class SearchSection(Section):
         100,
         description="optimiser steps of each slice before critics score it; other constants are those of `ancestry`",
     )
-    population: int = Field(16, ge=2, le=4096, description="shapes that compete in a generation")
-    tournament_size: int = Field(3, ge=2, description="shapes per group; the best of each group survives")
-    generations: Count = Field(
-        1,
-        le=10_000,
-        description="generations of shapes; the first is drawn at random, so 1 means a random search; later ones "
-        "come from tournaments, recombination and mutation",
-    )
+    population: int = Field(16, ge=2, le=4096, description="random shapes that are compared")
     tasks: Count = Field(4, description="critic tasks that score a shape, the same for all shapes")
     steps: Count = Field(20, description="optimiser steps of each critic task; other constants are those of `critic`")
     parents: int = Field(
@@ -220,21 +212,9 @@ class SearchSection(Section):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.tournament_size > self.population:
-            raise ValueError(f"tournament_size {self.tournament_size} is larger than the population {self.population}")
-        if self.parents > self.shapes:
-            raise ValueError(f"parents {self.parents} are more than the {self.shapes} shapes that are compared")
+        if self.parents > self.population:
+            raise ValueError(f"parents {self.parents} are more than the {self.population} shapes that are compared")
         return self
-
-    @property
-    def born(self) -> int:
-        """Number of new shapes in each generation after the first."""
-        return self.population - math.ceil(self.population / self.tournament_size)
-
-    @property
-    def shapes(self) -> int:
-        """Number of shapes that are scored, without the finals."""
-        return self.population + (self.generations - 1) * self.born
 
 
 class OptimisationSection(Section):
@@ -264,11 +244,6 @@ class AncestrySection(OptimisationSection):
     images_per_class: Count | None = Field(None, description="images of each of these classes; null: all")
     steps: Count = Field(
         300, description="optimiser steps of one network in a generation; a founder takes those of the whole population"
-    )
-    schedule: Literal["two-speed", "evolution", "generation"] = Field(
-        "two-speed",
-        description="time over which the learning rate falls; evolution: the whole evolution; generation: each "
-        "generation; two-speed: the evolution for inherited weights, each generation for random weights",
     )
     statistics_batches: Count = Field(
         30, description="number of batches that measure the statistics of the gene's batch norms at extraction"

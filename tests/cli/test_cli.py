@@ -372,13 +372,13 @@ def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path):
     ("changes", "told"),
     [
         (
-            {"generations": 3},
-            "the mean of the best 4 of 45 shapes found by tournaments (61.0% on fresh tasks, in networks of width "
+            {},
+            "the mean of the best 4 of 45 shapes (61.0% on fresh tasks, in networks of width "
             "0.25), ahead of an even shape (55.0%); 12,000 of the images",
         ),
-        ({"parents": 1}, "the best of 45 random shapes (61.0% "),
+        ({"parents": 1}, "the best of 45 shapes (61.0% "),
         ({"is_even": True, "mean_fitness": None}, "an even shape (55.0% "),
-        ({"is_even": True, "mean_fitness": None}, "ahead of the mean of the best 4 of 45 random shapes (failed)"),
+        ({"is_even": True, "mean_fitness": None}, "ahead of the mean of the best 4 of 45 shapes (failed)"),
     ],
 )
 def test_info_tells_of_the_search_for_a_shape(changes, told):

@@ -152,15 +152,6 @@ def test_a_resume_from_a_gene_that_has_changed_is_refused(tiny, tiny_run, tmp_pa
     assert evolve(recipe, out=tmp_path / "run", resume=True).config.origin.ancestor.sha256 == gene.config.sha256
 
 
-def test_a_founder_that_began_from_another_gene_is_not_taken(tiny, tiny_run, tmp_path):
-    gene, line = Learngene.from_pretrained(tiny_run), ("evolution.founder_generations=1", *SMALL)
-    recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", *line)
-    for number, one in enumerate((gene, altered(gene), renormalised(gene), gene)):
-        one.save_pretrained(tmp_path / "first")
-        evolve(recipe, out=tmp_path / f"run{number}", founders=tmp_path / "founders")
-    assert len([folder for folder in (tmp_path / "founders").iterdir() if folder.is_dir()]) == 3
-
-
 def test_a_resume_with_another_ancestor_in_the_recipe_is_refused(tiny, begun_run):
     with pytest.raises(RunError, match=r"evolution\.ancestor: .*tiny in the run, None now"):
         evolve(tiny(SIZE), out=begun_run, resume=True)

@@ -60,8 +60,8 @@ def test_glyphs_with_a_path_are_refused_with_the_way_to_own_images(tiny):
 def test_a_key_without_its_section_is_found_by_its_name():
     with pytest.raises(RecipeError, match=r"pool_size: no such key; did you mean `evolution\.pool_size`"):
         Recipe.from_mapping(MINIMAL | {"pool_size": 2})
-    with pytest.raises(RecipeError, match=r"did you mean `search\.generations` or `evolution\.generations`"):
-        Recipe.from_mapping(MINIMAL | {"generations": 2})
+    with pytest.raises(RecipeError, match=r"did you mean `search\.population` or `evolution\.population`"):
+        Recipe.from_mapping(MINIMAL | {"population": 2})
 
 
 def test_data_without_a_source_is_refused():

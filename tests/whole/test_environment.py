@@ -52,13 +52,6 @@ class Fills(SilentReporter):
         self.warnings.append(text)
 
 
-def test_a_disk_without_room_for_a_run_is_refused_before_any_work(tiny, tmp_path):
-    with small_disk(tmp_path / "disk", "size=40k") as disk:
-        with pytest.raises(StorageError, match=r"run: expected 3\.\d MB of free space for the run, found 0\.0 MB"):
-            evolve(tiny(), out=disk / "run")
-        assert not list(disk.iterdir())
-
-
 def test_a_disk_that_fills_up_ends_a_run_in_a_line_and_it_goes_on_to_the_same_bytes(tiny, tiny_run, tmp_path):
     with small_disk(tmp_path / "disk", "size=6m") as disk:
         filling = Fills(disk, "generation 1/3")
