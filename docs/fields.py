@@ -1,8 +1,9 @@
 """Tables that the code itself fills: the fields of a recipe, and the protocols of an evaluation."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, get_args, get_origin
+from typing import Annotated
 
+from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -42,26 +43,13 @@ def _yaml(value: object) -> str:
 
 def _range(field: FieldInfo) -> str:
     """The values a field may have, in words."""
-    if choices := _choices(field.annotation):
-        return ", ".join(f"`{one}`" for one in choices)
-    names = ("gt", "ge", "lt", "le")
-    bounds = [*field.metadata, *_bounds(field.annotation)]
-    found = {name: getattr(one, name) for one in bounds for name in names if hasattr(one, name)}
-    low = f"above {found['gt']:g}" if "gt" in found else f"{found['ge']:g}" if "ge" in found else ""
-    high = f"below {found['lt']:,g}" if "lt" in found else f"{found['le']:,.7g}" if "le" in found else ""
-    if high and found.get("lt", 0) < 2**60:
+    schema = TypeAdapter(Annotated[field.annotation, field]).json_schema()
+    found = {key: value for part in (schema, *schema.get("anyOf", ())) for key, value in part.items()}
+    if "enum" in found:
+        return ", ".join(f"`{one}`" for one in found["enum"])
+    above, least, below, most = (found.get(f"{kind}imum") for kind in ("exclusiveMin", "min", "exclusiveMax", "max"))
+    low = f"above {above:g}" if above is not None else f"{least:g}" if least is not None else ""
+    high = f"below {below:,g}" if below is not None else f"{most:,.7g}" if most is not None else ""
+    if high and (below or 0) < 2**60:
         return f"{low} to {high}"
-    return low if "gt" in found else f"{low} or more" * bool(low)
-
-
-def _bounds(annotation: object) -> Iterator[object]:
-    """What an optional number is bounded by."""
-    for one in get_args(annotation):
-        for bound in getattr(one, "__metadata__", ()):
-            yield from getattr(bound, "metadata", (bound,))
-
-
-def _choices(annotation: object) -> tuple[str, ...]:
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next((found for one in get_args(annotation) if (found := _choices(one))), ())
+    return low if above is not None else f"{low} or more" * bool(low)

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,13 +24,6 @@ COPIES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "change
 COMMAND = (sys.executable, "-m", "typer", "learngene_hub.cli.main", "utils", "docs", "--name", "learngene")
 LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
-
-
-def on_config(config: Any) -> Any:  # noqa: ANN401
-    """Leave pages out of the menu that are not there."""
-    made = {*COPIES, "commands.md", "api.md", "recipes.md", "cards.md", "tutorial.md"}
-    config.nav = _existing(config.nav, made)
-    return config
 
 
 def on_files(files: Files, config: Any) -> Files:  # noqa: ANN401
@@ -66,25 +60,10 @@ def on_page_content(html: str, **_: Any) -> str:  # noqa: ANN401
 
 
 def _formula(found: re.Match[str]) -> str:
+    formula = unescape(found[3]).strip()
     if found[2] == "(":
-        return convert(_plain(found[3]))
-    return f'<div style="overflow: auto; padding: .3em 0">{convert(_plain(found[3]), display="block")}</div>'
-
-
-def _plain(text: str) -> str:
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
-
-
-def _existing(nav: list[Any], made: set[str]) -> list[Any]:
-    """The menu without what is not there."""
-    kept: list[Any] = []
-    for entry in nav:
-        (name, target), *_ = entry.items()
-        if isinstance(target, list):
-            kept.append({name: _existing(target, made)})
-        elif target in made or (ROOT / "docs" / target).is_file():
-            kept.append(entry)
-    return kept
+        return convert(formula)
+    return f'<div style="overflow: auto; padding: .3em 0">{convert(formula, display="block")}</div>'
 
 
 def _source_of(site: str) -> PurePosixPath:

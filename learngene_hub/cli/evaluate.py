@@ -165,11 +165,11 @@ def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
 
 def _show(results: "Results") -> None:
     from learngene_hub.report import numbers
-    from learngene_hub.report.findings import is_learngene
+    from learngene_hub.report.findings import rivals as rivals_of
     from learngene_hub.report.sentences import network_words, tasks_words
 
     measures = list(results.descendants[0].starts[0].measures)
-    rivals = any(not is_learngene(result.start) and result.gain for result in results.descendants[0].starts)
+    rivals = bool(rivals_of(results.descendants[0], results.genes[0].start, results.headline))
     for descendant in results.descendants:
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "

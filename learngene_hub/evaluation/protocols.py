@@ -60,6 +60,11 @@ class Protocol:
         """Refuse contradictions."""
         if not self.rates:
             raise LearngeneError(f"protocol {self.name}: expected learning rates to choose from, found none")
+        at = self.measured_at
+        if list(at) != sorted({*at}) or not (at or self.prototype) or max(at, default=0) > self.steps:
+            raise LearngeneError(
+                f"protocol {self.name}: measured_at: expected rising steps, {self.steps} at most, found {at}"
+            )
         if self.transfer and self.split != NOVEL:
             raise LearngeneError(
                 f"protocol {self.name}: a transfer takes its tasks from another data set, not from {self.split} classes"

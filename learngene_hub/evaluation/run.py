@@ -30,6 +30,7 @@ from learngene_hub.genome.birth import Body
 from learngene_hub.report import REPORT_NAME, write_report
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
+from learngene_hub.report.sentences import network_words
 from learngene_hub.training.fewshot import pick_device
 from learngene_hub.training.loop import best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, on_cpu, processor_name, threads
@@ -118,8 +119,8 @@ def evaluate(
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
     if wanted and candidates[0].recipe is None:
         raise LearngeneError(
-            "baselines are trained by the gene's own recipe: give a gene folder with the recipe.yaml that "
-            "makes this gene in this version of learngene-hub"
+            "baselines need the gene's recipe: give the gene's folder with its recipe.yaml; a recipe that gives "
+            "another gene in this version of learngene-hub cannot be used"
         )
     folder = None if out is None else Path(out)
     bodies = descendants.bodies(candidates[0].gene)
@@ -129,7 +130,7 @@ def evaluate(
     name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
         names = {*(start.name for start in starts), *wanted}
-        old = None if folder is None else _earlier(folder, name, candidates, protocol, names)
+        old = None if folder is None else _earlier(folder, name, candidates, protocol, names, bodies)
         with reporter.task("looking for images", None):
             plan = _plan(candidates[0], starts, protocol, data, target, local_device, reporter)
         if old is not None:
@@ -185,17 +186,22 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         except InheritanceError as error:
             faults.append(str(error))
     if len(faults) == len(bodies):
-        raise InheritanceError(f"{start.description}: does not fit into any descendant: {faults[0]}")
+        raise InheritanceError(f"{start.description.partition('; ')[0]} fits none of the networks: {faults[0]}")
 
 
 def _earlier(
-    folder: Path, data: str, candidates: Sequence[Candidate], protocol: Protocol, starts: Set[str]
+    folder: Path,
+    data: str,
+    candidates: Sequence[Candidate],
+    protocol: Protocol,
+    starts: Set[str],
+    bodies: Sequence[Body],
 ) -> Results | None:
     """The results in `folder`, which this evaluation of `data` may overwrite; None: there are none.
 
     Raises:
-        RunError: they are of other genes, images or another protocol, or have other starts; more tasks or starts are
-            allowed.
+        RunError: they are of other genes, images or another protocol, or have other starts or networks; more tasks,
+            starts or networks are allowed.
     """
     sweep(folder)
     if not (folder / RESULTS_NAME).exists():
@@ -213,6 +219,13 @@ def _earlier(
         raise RunError(
             f"{folder}: holds results of {', '.join(lost)} too; ask for these starts again, or give another --out"
         )
+    asked = {(body.network, body.width, body.depth) for body in bodies}
+    for descendant in old.descendants:
+        if (descendant.network, descendant.width, descendant.depth) not in asked:
+            raise RunError(
+                f"{folder}: holds results of {network_words(descendant)} too; ask for this network again, or give "
+                "another --out"
+            )
     return old
 
 
@@ -251,17 +264,6 @@ def _plan(
     )
 
 
-def _training_device(local_device: torch.device, device: str, reporter: Reporter) -> torch.device:
-    """Where this process pre-trains baselines: on a GPU, if there is one and the user wants one."""
-    if local_device.type == "cuda" or device == "cpu":
-        return local_device
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if device == "cuda":
-        reporter.warn("baselines are pre-trained by this process, on its CPU: this machine has no GPU")
-    return local_device
-
-
 def _budget(
     candidate: Candidate,
     sizes: Sequence[Body],
@@ -273,7 +275,7 @@ def _budget(
 ) -> Budget:
     assert candidate.recipe is not None
     ancestor = ancestor_of(candidate)
-    trainer = _training_device(local_device, device, reporter)
+    trainer = local_device if engine.name == "local" else pick_device("cpu" if device == "cpu" else "auto")
     base, seen = seen_images(candidate.data, candidate.normalisation, data=data, device=trainer, reporter=reporter)
     return Budget(
         gene=candidate.gene,
@@ -338,9 +340,8 @@ def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter)
     """The protocol with no more test images per class than the smallest class, called `name`, has left."""
     shots = protocol.shots or 1
     if smallest <= shots:
-        raise LearngeneError(
-            f"{shots} training images per class, but the class {name!r} has {smallest} images in all: lower --shots"
-        )
+        remedy = "lower --shots" if protocol.shots else "add images, or leave the class out"
+        raise LearngeneError(f"expected {shots + 1} or more images per class, found {smallest} of {name!r}: {remedy}")
     room = smallest - shots if protocol.shots else smallest // 2
     if room >= protocol.queries:
         return protocol

@@ -136,7 +136,7 @@ def _weight_selection(name: str, budget: Budget) -> list[Start]:
 
 def _ablation(name: str, budget: Budget, *, description: str, change: str) -> list[Start]:
     """The gene's own recipe with one `change`."""
-    return _evolved(name, budget, description=description, recipe=budget.recipe.changed(change))
+    return _evolved(name, budget, description=description, recipe=_changed(budget, change))
 
 
 def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> list[Start]:
@@ -145,15 +145,21 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     As many FLOPs, not images, since a search trains narrower networks (ours).
     """
     _refuse_ancestor(budget)
-    recipe = budget.recipe.changed(*changes)
-    if recipe.sha256 == budget.recipe.sha256:
-        raise TrainingError("this is the gene's own recipe")
+    recipe = _changed(budget, *changes)
     flops, steps = evolution_flops(recipe, budget.body), recipe.ancestry.steps
     flops_a_step = evolution_flops(recipe.changed(f"ancestry.steps={steps + 1}"), budget.body) - flops
     steps += round((budget.flops - flops) / flops_a_step)
     if steps < 1:
-        raise TrainingError(f"its search would take all of the {budget.flops:.3g} FLOPs that the gene took")
+        raise TrainingError(f"its search alone costs more than the {budget.flops:.3g} FLOPs that the gene took")
     return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
+
+
+def _changed(budget: Budget, *changes: str) -> Recipe:
+    """The gene's own recipe with `changes`, which must change it."""
+    recipe = budget.recipe.changed(*changes)
+    if recipe.sha256 == budget.recipe.sha256:
+        raise TrainingError("this is the gene's own recipe")
+    return recipe
 
 
 def _refuse_ancestor(budget: Budget) -> None:

@@ -56,9 +56,9 @@ def find(descendant: DescendantResult, name: str) -> StartResult | None:
     return next((start for start in descendant.starts if start.start == name), None)
 
 
-def rivals(descendant: DescendantResult, measure: str) -> list[StartResult]:
-    """All starts but scratch and the learngenes, highest mean first."""
-    return [start for start in ranked(descendant, measure) if start.start != SCRATCH and not is_learngene(start.start)]
+def rivals(descendant: DescendantResult, gene: str, measure: str) -> list[StartResult]:
+    """All starts but scratch and `gene`, highest mean first."""
+    return [start for start in ranked(descendant, measure) if start.start not in {SCRATCH, gene}]
 
 
 def standing(difference: Summary) -> Standing:
@@ -73,8 +73,8 @@ def standing(difference: Summary) -> Standing:
 def lead_over(descendant: DescendantResult, gene: str, other: StartResult, measure: str) -> Summary | None:
     """How far the learngene called `gene` is ahead of `other`; None where they were not both measured.
 
-    Results hold paired leads of the first learngene, and the gains of all over scratch. For the rest this is the
-    difference of the means, which has no interval.
+    Results hold paired leads of the first learngene, and the gains of all over scratch. For another learngene beside a
+    baseline this is the difference of the means, which has no interval.
     """
     mine = find(descendant, gene)
     if mine is None or measure not in mine.measures or measure not in other.measures:
@@ -83,6 +83,8 @@ def lead_over(descendant: DescendantResult, gene: str, other: StartResult, measu
         return other.lead[measure]
     if other.start == SCRATCH and measure in mine.gain:
         return mine.gain[measure]
+    if not other.lead and (first := mine.lead.get(measure)):
+        return Summary(mean=-first.mean, ci95=first.ci95)
     return Summary(mean=mine.measures[measure].mean - other.measures[measure].mean, ci95=None)
 
 

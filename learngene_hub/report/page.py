@@ -111,7 +111,7 @@ def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[tu
     tiles = [(f"{numbers.accuracy(mine.measures[measure])} %", f"accuracy of {gene}")]
     if measure in mine.gain:
         tiles.append((numbers.points(mine.gain[measure]), "points over scratch"))
-    for rival in rivals(descendant, measure)[:1]:
+    for rival in rivals(descendant, gene, measure)[:1]:
         if lead := lead_over(descendant, gene, rival, measure):
             tiles.append((numbers.points(lead), f"points over {rival.start}, the best other start"))
     return [*tiles, (f"{numbers.percent(mine.inherited)} %", "of the parameters are inherited")]

@@ -45,7 +45,7 @@ def _gain(gain: Summary) -> str:
 
 
 def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> list[str]:
-    others = rivals(descendant, measure)
+    others = rivals(descendant, gene, measure)
     if not others:
         return ["It was compared only with scratch."]
     leads = [lead for other in others if (lead := lead_over(descendant, gene, other, measure))]

@@ -198,6 +198,8 @@ def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
     ("changes", "message"),
     [
         ({"rates": ()}, "expected learning rates to choose from, found none"),
+        ({"steps": 9, "measured_at": (3, 12)}, r"measured_at: expected rising steps, 9 at most, found \(3, 12\)"),
+        ({"measured_at": ()}, r"measured_at: expected rising steps"),
         (
             {"transfer": True, "split": "held-out"},
             "a transfer takes its tasks from another data set, not from held-out classes",
@@ -216,9 +218,7 @@ def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
     assert re.fullmatch(r"tested on 8 images per class instead of 100: the class 'U.*' has 12 in all", warning)
     assert results.protocol["queries"] == 8
     assert "queries" in results.protocol["changed"]
-    with pytest.raises(
-        LearngeneError, match=r"12 training images per class, but the class 'U.*' has 12 images in all: lower"
-    ):
+    with pytest.raises(LearngeneError, match=r"expected 13 or more images per class, found 12 of 'U.*': lower --shots"):
         evaluate(tiny_run, protocol=replace(QUICK, shots=12), seeds=(0,))
 
 

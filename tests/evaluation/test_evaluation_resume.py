@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.evaluation import measuring
+from learngene_hub.evaluation import Descendants, measuring
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Plan, Unit
 from learngene_hub.evaluation.starts import scratch
@@ -118,6 +118,13 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
     other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)
     with pytest.raises(LearngeneError, match="holds results of other genes"):
         evaluate(other, protocol=QUICK, out=tmp_path)
+
+
+def test_results_are_not_written_over_by_fewer_networks(tiny_run, tmp_path):
+    asked = {"protocol": ONE, "seeds": (0,), "out": tmp_path}
+    evaluate(tiny_run, descendants=Descendants(widths=(0.06, 0.12)), **asked)
+    with pytest.raises(LearngeneError, match=r"holds results of lg_vgg11, width 0\.12, depth 11 too; ask for this"):
+        evaluate(tiny_run, **asked)
 
 
 def test_results_are_not_written_over_by_fewer_starts(tiny_run, tmp_path):

@@ -19,9 +19,11 @@ def test_a_difference_counts_only_when_its_whole_interval_is_on_one_side(mean, c
     assert standing(Summary(mean=mean, ci95=ci95)) == side
 
 
-def test_rivals_are_neither_scratch_nor_learngenes():
+def test_rivals_are_all_but_scratch_and_the_gene():
     descendant = example(("learngene:a", "learngene:b", "scratch", "narrow", "full")).descendants[0]
-    assert [one.start for one in rivals(descendant, "60")] == ["full", "narrow"]
+    found = [one.start for one in rivals(descendant, "learngene:a", "60")]
+    assert sorted(found) == ["full", "learngene:b", "narrow"]
+    assert found == [one.start for one in ranked(descendant, "60") if one.start in found]
     assert [one.start for one in ranked(descendant, "60")][-1] == "scratch"
 
 
@@ -33,6 +35,9 @@ def test_the_first_learngene_has_paired_leads_and_the_second_differences_of_mean
     second = lead_over(descendant, "learngene:b", full, "60")
     means = [descendant.start(name).measures["60"].mean for name in ("learngene:b", "full")]
     assert second == Summary(mean=means[0] - means[1], ci95=None)
+    beside = lead_over(descendant, "learngene:b", descendant.start("learngene:a"), "60")
+    lead = descendant.start("learngene:b").lead["60"]
+    assert (beside.mean, beside.ci95) == (-lead.mean, lead.ci95)
     assert lead_over(descendant, "learngene:c", full, "60") is None
     assert lead_over(descendant, "learngene:a", full, "prototype") is None
 

@@ -131,6 +131,9 @@ def test_a_win_is_told_and_so_is_that_nothing_else_was_judged():
     alone = example(("learngene", "scratch"))
     assert headline(alone, alone.descendants[0], "learngene")[1] == "It was compared only with scratch."
     assert not_won(alone, "learngene") == []
+    two = example(("learngene:a", "learngene:b", "scratch"))
+    for gene, other in (("learngene:a", "learngene:b"), ("learngene:b", "learngene:a")):
+        assert f"the best other start, {other}" in headline(two, two.descendants[0], gene)[1]
 
 
 @pytest.mark.parametrize(

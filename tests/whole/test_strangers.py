@@ -72,7 +72,7 @@ def test_an_ablation_reads_no_folder_that_only_the_recipe_names(stranger, pictur
     (folder / "recipe.yaml").write_text(text)
     result = learngene("evaluate", folder, *QUICK, "--baselines", "gtl-no-selection")
     assert result.exit_code == 1
-    assert "baselines are trained by the gene's own recipe" in words(result.stderr)
+    assert "baselines need the gene's recipe" in words(result.stderr)
 
 
 HOSTILE = (
