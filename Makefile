@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-gpu check size bench docs attack format build wheel-check audit clean
+.PHONY: help install demo test test-slow test-gpu check bench docs attack format build wheel-check audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,9 +38,6 @@ check: $(STAMP)  ## format, lint, types, order of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-size: $(STAMP)  ## files, lines, code lines and functions of package and tests
-	$(BIN)/python -m benchmarks.size
 
 bench: $(STAMP)  ## what the package costs, as ratios; some minutes on one core
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks runs/bench

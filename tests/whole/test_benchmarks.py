@@ -3,7 +3,7 @@ from itertools import count
 
 import pytest
 
-from benchmarks import generation, measure, simulate
+from benchmarks import generation, measure
 from benchmarks.measure import Figure, Goal, interleaved, ratio, table, typical
 from benchmarks.topics import TOPICS
 
@@ -67,17 +67,3 @@ def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch
         ancestry.critic_accuracies()
     assert spent == {generation.TRAINING: 3.0, generation.CRITICS: 17.0}
     assert ancestry.critic_accuracies is before
-
-
-def test_a_simulated_generation_is_its_tasks_and_their_genes_one_after_another():
-    times = simulate.Times(seconds=10, spread=0, megabytes=5, bandwidth=5, driver=3)
-    found = simulate.simulate(times, workers=2, tasks=3, generations=1)
-    assert found.seconds == 1 + 10 + 1 + 10 + 1 + 3  # to the first worker, its two tasks, back, and the driver's part
-    assert found.idle == pytest.approx(1 - 30 / (2 * 26))
-    assert found.megabytes == 30
-
-
-def test_workers_are_idle_where_tasks_do_not_divide_among_them():
-    times = simulate.Times(seconds=10, spread=0, megabytes=0, bandwidth=1, driver=0)
-    assert simulate.simulate(times, workers=8, tasks=12).idle == 0.25
-    assert simulate.simulate(times, workers=8, tasks=64).idle == 0
