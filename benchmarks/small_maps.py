@@ -39,7 +39,7 @@ def _compare(name: str, width: float, size: int) -> Figure:
         train(network, batches, Training(STEPS, STEPS.steps, precision))
 
     def plain() -> None:
-        with mock.patch.object(layers, "pays", return_value=False):
+        with mock.patch.object(layers, "is_faster", return_value=False):
             ours()
 
     times = interleaved({"ours": ours, "plain": plain})

@@ -29,7 +29,7 @@ _SECTION = "\n## Limits\n"  # a card without marks gets its evaluation before th
 
 
 @dataclass(frozen=True)
-class _Judgement:
+class _Evaluation:
     """Results and the name that the gene of the card has in them; `picture` stands beside the card."""
 
     results: Results
@@ -55,15 +55,16 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     if len(paths) > len(EVALUATIONS):
         raise LearngeneError(f"expected at most {len(EVALUATIONS)} results for a card, found {len(paths)}")
     config = read_config(folder)
-    judgements = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
+    evaluations = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
     card = ModelCard(check_card(_text(folder, config).encode(), folder / CARD_NAME))
     card.data["model_name"] = card.data.get("model_name") or one_line(_name(folder, config))
-    card.data["eval_results"] = [result for judgement in judgements for result in _eval_results(judgement)]
-    card.text = _replaced(card.text, _section(judgements), folder / CARD_NAME)
-    for judgement in judgements:
-        first, title = judgement.results.descendants[0], f"{judgement.results.data}, {judgement.results.judged_by}"
-        write_png(draw_starts(first, judgement.results.headline, title=title), folder / judgement.picture)
-    for name in EVALUATIONS[len(judgements) :]:
+    card.data["eval_results"] = [result for evaluation in evaluations for result in _eval_results(evaluation)]
+    card.text = _replaced(card.text, _section(evaluations), folder / CARD_NAME)
+    for evaluation in evaluations:
+        results = evaluation.results
+        title = f"{results.data}, {results.test_classes}"
+        write_png(draw_starts(results.descendants[0], results.headline, title=title), folder / evaluation.picture)
+    for name in EVALUATIONS[len(evaluations) :]:
         (folder / name).unlink(missing_ok=True)
     write_text(folder / CARD_NAME, str(card))
     return folder / CARD_NAME
@@ -87,7 +88,7 @@ def read_evaluation(folder: Path) -> str:
     return text[slice(*between)].strip()
 
 
-def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
+def _read(path: Path, config: GeneConfig, picture: str) -> _Evaluation:
     results = Results.load(path)
     starts = [gene.start for gene in results.genes if config.sha256 and gene.sha256 == config.sha256]
     if not starts:
@@ -106,7 +107,7 @@ def _read(path: Path, config: GeneConfig, picture: str) -> _Judgement:
         raise GeneFileError(
             f"{path}: expected accuracies of {starts[0]}, {measure_words(results.headline)}, found none"
         )
-    return _Judgement(results, starts[0], picture)
+    return _Evaluation(results, starts[0], picture)
 
 
 def _text(folder: Path, config: GeneConfig) -> str:
@@ -124,12 +125,12 @@ def _name(folder: Path, config: GeneConfig) -> str:
     return config.origin.recipe if config.origin else folder.resolve().name
 
 
-def _eval_results(judgement: _Judgement) -> list[EvalResult]:
+def _eval_results(evaluation: _Evaluation) -> list[EvalResult]:
     """Accuracy of the gene's descendants and their gain over scratch, in percent and points."""
-    results, measure = judgement.results, judgement.results.headline
-    values: dict[str, Summary] = {ACCURACY_METRIC: judgement.mine.measures[measure]}
-    if measure in judgement.mine.gain:
-        values[GAIN_METRIC] = judgement.mine.gain[measure]
+    results, measure = evaluation.results, evaluation.results.headline
+    values: dict[str, Summary] = {ACCURACY_METRIC: evaluation.mine.measures[measure]}
+    if measure in evaluation.mine.gain:
+        values[GAIN_METRIC] = evaluation.mine.gain[measure]
     where = one_line(f"{results.setting}; {network_words(results.descendants[0])}")
     names = {ACCURACY_METRIC: f"accuracy, %, {where}", GAIN_METRIC: f"gain over scratch, points, {where}"}
     return [
@@ -138,7 +139,7 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
             task_name=TASK_NAME,
             dataset_type=one_line(results.data),
             dataset_name=one_line(
-                f"{results.data}, {results.judged_by}"
+                f"{results.data}, {results.test_classes}"
             ),  # no protocol: the Hub shows one name per data set
             metric_type=kind,
             metric_name=names[kind] + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
@@ -148,11 +149,11 @@ def _eval_results(judgement: _Judgement) -> list[EvalResult]:
     ]
 
 
-def _section(judgements: Sequence[_Judgement]) -> str:
+def _section(evaluations: Sequence[_Evaluation]) -> str:
     shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
     template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, network_words, is_trimmed=True)
-    parts = [_part(judgement) for judgement in judgements]
-    unsure = dict.fromkeys(sentence for judgement in judgements for sentence in limits(judgement.results))
+    parts = [_part(evaluation) for evaluation in evaluations]
+    unsure = dict.fromkeys(sentence for evaluation in evaluations for sentence in limits(evaluation.results))
     apart = [
         "Tasks, data or networks differ from heading to heading. Do not compare accuracies under different headings."
     ] * (len(parts) > 1)
@@ -161,22 +162,22 @@ def _section(judgements: Sequence[_Judgement]) -> str:
     return template.render(parts=parts, constants=values, limits=[*apart, *unsure]).strip()
 
 
-def _part(judgement: _Judgement) -> Mapping[str, Any]:
-    results, first, measure = judgement.results, judgement.results.descendants[0], judgement.results.headline
+def _part(evaluation: _Evaluation) -> Mapping[str, Any]:
+    results, first, measure = evaluation.results, evaluation.results.descendants[0], evaluation.results.headline
     return {
         "results": results,
-        "picture": judgement.picture,
-        "gene": judgement.gene,
+        "picture": evaluation.picture,
+        "gene": evaluation.gene,
         "is_gene_size": (first.width, first.depth) == (results.genes[0].width, results.genes[0].depth),
-        "inherited": judgement.mine.inherited,
+        "inherited": evaluation.mine.inherited,
         "measure": measure,
-        "headline": headline(results, first, judgement.gene),
-        "with_leads": any(start.start not in {SCRATCH, judgement.gene} for start in first.starts),
+        "headline": headline(results, first, evaluation.gene),
+        "with_leads": any(start.start not in {SCRATCH, evaluation.gene} for start in first.starts),
         "starts": [
-            (start, None if start.start == judgement.gene else lead_over(first, judgement.gene, start, measure))
+            (start, None if start.start == evaluation.gene else lead_over(first, evaluation.gene, start, measure))
             for start in ranked(first, measure)
         ],
-        "not_won": not_won(results, judgement.gene),
+        "not_won": not_won(results, evaluation.gene),
         "protocol": constants(results.protocol),
     }
 

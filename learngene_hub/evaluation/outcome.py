@@ -18,12 +18,12 @@ from learngene_hub.networks import LearngeneNetwork, plan_structure
 from learngene_hub.report.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 from learngene_hub.workers import device_name
 
-Judged = Sequence[tuple[Cell, Scored]]
+ScoredCells = Sequence[tuple[Cell, Scored]]
 
 
 def make_results(
     candidates: Sequence[Candidate],
-    judged: Judged,
+    scored: ScoredCells,
     plan: Plan,
     *,
     data: str,
@@ -32,10 +32,10 @@ def make_results(
 ) -> Results:
     """The results of an evaluation on classes of the data set `data`; leads are those of the first candidate.
 
-    `judged` has the score of every start in every kind of descendant; `environment` has versions and hardware.
+    `scored` has the score of every start in every kind of descendant; `environment` has versions and hardware.
     """
     protocol = plan.protocol
-    bodies = dict.fromkeys(cell.body for cell, _ in judged)
+    bodies = dict.fromkeys(cell.body for cell, _ in scored)
     return Results(
         protocol=protocol.constants(),
         data=data,
@@ -46,7 +46,7 @@ def make_results(
         tasks=len(seeds) * protocol.tasks,
         genes=tuple(map(_record, candidates)),
         descendants=tuple(
-            _descendant(body, [(cell, score) for cell, score in judged if cell.body == body], candidates[0].start)
+            _descendant(body, [(cell, score) for cell, score in scored if cell.body == body], candidates[0].start)
             for body in bodies
         ),
         environment=dict(environment),
@@ -91,8 +91,8 @@ def _record(candidate: Candidate) -> GeneRecord:
     )
 
 
-def _descendant(body: Body, judged: Judged, first_gene: str) -> DescendantResult:
-    scores = {cell.start.name: score for cell, score in judged}
+def _descendant(body: Body, scored: ScoredCells, first_gene: str) -> DescendantResult:
+    scores = {cell.start.name: score for cell, score in scored}
     against = partial(_start_result, scratch=scores[SCRATCH], gene=scores[first_gene], first_gene=first_gene)
     structure = plan_structure(body.network, width=body.width, depth=body.depth)
     return DescendantResult(
@@ -100,7 +100,7 @@ def _descendant(body: Body, judged: Judged, first_gene: str) -> DescendantResult
         width=body.width,
         depth=structure.depth,
         parameters=structure.parameters(in_chans=body.in_chans),
-        starts=tuple(against(cell, score) for cell, score in judged),
+        starts=tuple(against(cell, score) for cell, score in scored),
     )
 
 

@@ -18,10 +18,10 @@ from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
-from learngene_hub.evaluation.outcome import Judged, describe_environment, fit, make_results
+from learngene_hub.evaluation.outcome import ScoredCells, describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
-from learngene_hub.evaluation.scoring import Cell, score_all, tell_cost
+from learngene_hub.evaluation.scoring import Cell, report_cost, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
@@ -142,8 +142,8 @@ def evaluate(
             starts += _baselines(wanted, _budget(candidates[0], bodies, data, local_device, device, engine, reporter))
             torch.cuda.empty_cache()  # workers may need the memory
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
-        judged, environment = _judged(shared, workforce, seeds, folder, reporter)
-        results = make_results(candidates, judged, plan, data=name, seeds=seeds, environment=environment)
+        scored, environment = _scored(shared, workforce, seeds, folder, reporter)
+        results = make_results(candidates, scored, plan, data=name, seeds=seeds, environment=environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             with reporter.task(f"writing {folder / REPORT_NAME}", None):
@@ -162,15 +162,15 @@ def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], 
     return [*starts, *own]
 
 
-def _judged(
+def _scored(
     shared: EvaluationData, workforce: Engine, seeds: Sequence[int], folder: Path | None, reporter: Reporter
-) -> tuple[Judged, Mapping[str, str | int]]:
+) -> tuple[ScoredCells, Mapping[str, str | int]]:
     """Every start in every network with its scores, and the versions and hardware of the workers."""
     with workforce.pool(shared, reporter) as workers:
         with reporter.task("starting workers", None):
-            ((_, (plan, environment)),) = workers.run([Look()])
+            ((_, (plan, environment)),) = workers.run([AskWorker()])
         cells = _cells(shared, plan, environment, folder, reporter)
-        tell_cost(cells, shared.plan.protocol, seeds, reporter)
+        report_cost(cells, shared.plan.protocol, seeds, reporter)
         scores = score_all(
             cells, shared.plan.protocol, seeds, workers=workers, precision=plan.precision, reporter=reporter
         )
@@ -367,7 +367,7 @@ def _pairs(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) 
 
 
 @dataclass(frozen=True)
-class Look:
+class AskWorker:
     """The task that asks a worker for its hardware and versions."""
 
     label = "the question about the workers' hardware"

@@ -51,7 +51,7 @@ def score_all(
 ) -> list[Scored]:
     """The scores of all cells, in order; results in the cache are not measured again."""
     measure = partial(_measure, workers=workers, precision=precision, reporter=reporter)
-    tuning = _climb(cells, protocol, measure)
+    tuning = _search_rates(cells, protocol, measure)
     rates = [best_rate(tried) if protocol.lr is None else protocol.lr for tried in tuning]
     for cell, lr, tried in zip(cells, rates, tuning, strict=True):
         if tried:
@@ -69,7 +69,7 @@ def score_all(
     ]
 
 
-def tell_cost(cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], reporter: Reporter) -> None:
+def report_cost(cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], reporter: Reporter) -> None:
     """Report how many networks remain to be trained, before the first one is."""
     left = [networks_left(cell, protocol, seeds) for cell in cells]
     rates, networks = sum(rates for rates, _ in left), sum(map(sum, left))
@@ -82,12 +82,12 @@ def tell_cost(cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], r
 def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> tuple[int, int]:
     """The least number of networks that remain for `cell`: to choose its learning rate, and for its results."""
     rates = protocol.rates if protocol.lr is None else (protocol.lr,)
-    judged = zip(*(_novel_units(protocol, seeds, lr) for lr in rates), strict=True)
+    measured = zip(*(_novel_units(protocol, seeds, lr) for lr in rates), strict=True)
     first = next_rates({}, protocol.rates) if protocol.lr is None else []
     chosen_by = [unit for lr in first for unit in _held_out_units(protocol, lr)]
     return (
         sum(unit not in cell.cache for unit in chosen_by),
-        sum(not any(unit in cell.cache for unit in units) for units in judged),
+        sum(not any(unit in cell.cache for unit in units) for units in measured),
     )
 
 
@@ -119,7 +119,7 @@ def best_rate(tried: Mapping[float, float]) -> float:
     return max(sorted(tried), key=tried.__getitem__)
 
 
-def _climb(
+def _search_rates(
     cells: Sequence[Cell], protocol: Protocol, measure: Callable[[str, list[Job]], None]
 ) -> list[dict[float, float]]:
     """For every cell the accuracies on held-out classes at the rates tried; none if the rate is given."""

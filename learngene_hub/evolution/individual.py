@@ -38,12 +38,12 @@ class Beginning:
     Attributes:
         sizes: group -> channels of its genes.
         genome: gene that it inherits; None: nothing.
-        told: the entries on these inputs in its row of `metrics.jsonl`.
+        first_row: the entries on these inputs in its row of `metrics.jsonl`.
     """
 
     sizes: Mapping[str, int]
     genome: Genome | None
-    told: Mapping[str, Any]
+    first_row: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

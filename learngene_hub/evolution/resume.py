@@ -34,7 +34,7 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
         sweep(place)  # what a killed process left half-written
     if not has_state(out):
         if resume:
-            reporter.line(f"{out}: nothing to resume; begins at generation 1")
+            reporter.line(f"{out}: no saved state; starting a new run")
         foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")
         if foreign:
             raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")

@@ -134,7 +134,7 @@ class _Run:
         with self.reporter.task("evolving", total, "images") as bar:
             begin = self._search(search, bar) if search else self._given()
             if search:
-                row = begin.told["search"]
+                row = begin.first_row["search"]
                 state = replace(state, images=row["images"], seconds=row["seconds"])
             for plan in plans:
                 state = self._generation(state, plan, begin, bar)
@@ -157,7 +157,7 @@ class _Run:
 
     def _generation(self, state: EvolutionState, plan: GenerationPlan, begin: Beginning, bar: Bar) -> EvolutionState:
         state, row = next_generation(state, plan, begin, self.workers, bar)
-        append_metrics(self.out, row if plan.generation else {**row, **begin.told})
+        append_metrics(self.out, row if plan.generation else {**row, **begin.first_row})
         save_state(self.out, state, self.recipe.model_dump(mode="json"), self.inputs)
         self.reporter.line(_summary(row, self.recipe.evolution.generations))
         bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")

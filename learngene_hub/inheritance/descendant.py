@@ -18,7 +18,7 @@ from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.genome.surgery import extract as extract_genome
 from learngene_hub.genome.surgery import inherit as inherit_genome
 from learngene_hub.inheritance.freezing import freeze, unfreeze
-from learngene_hub.networks import IMAGE, Group, LearngeneNetwork, check_image_size, plan_structure, walkable
+from learngene_hub.networks import IMAGE, Group, LearngeneNetwork, as_supported, check_image_size, plan_structure
 
 _BY_THE_GENE = "the gene sets the network, its weights and the normalisation of images"
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
@@ -189,7 +189,7 @@ def inherit(
         NetworkError: this package does not support the model.
     """
     _check_cross(cross)
-    network = walkable(model)
+    network = as_supported(model)
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     try:
@@ -232,7 +232,7 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
             the network, for instance if it is wider than 4 or its images have more than 64 channels.
         NetworkError: this package does not support the model, or timm did not create it.
     """
-    network = walkable(model)
+    network = as_supported(model)
     counts = network.channel_counts()
     channels = _all_channels(channels, network.structure.groups)
     if channels.keys() != counts.keys():

@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
-from learngene_hub.networks import Axes, LearngeneNetwork, part, walkable
+from learngene_hub.networks import Axes, LearngeneNetwork, as_supported, part
 
 
 def freeze(network: LearngeneNetwork, gene: Genome) -> None:
@@ -39,7 +39,7 @@ def unfreeze(model: nn.Module) -> None:
     Raises:
         NetworkError: this package does not support the model.
     """
-    network = walkable(model)
+    network = as_supported(model)
     if network.hold is not None:
         network.hold.release(network)
 
@@ -54,9 +54,9 @@ class _Hold:
         self.hooks: list[RemovableHandle] = []
 
     def watch(self, network: nn.Module, *, first: str) -> None:
-        """Put values back before every forward pass: of the network, or of its `first` layer, which all ways lead by.
+        """Put values back before every forward pass of the network, and of its `first` layer.
 
-        The network itself is watched too since the hook of a layer does not see in which replica it is.
+        `forward_features` runs no hook of the network itself; the hook of a layer does not see in which replica it is.
         """
         if not self.hooks:
             layer = network.get_submodule(first)

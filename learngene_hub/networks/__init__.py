@@ -1,12 +1,12 @@
 """The networks that learngenes are extracted from and inherited by; importing this package registers them with timm.
 
-The only package that imports timm. `build` makes a network by name, `walkable` accepts one a user made, and both
+The only package that imports timm. `build` makes a network by name, `as_supported` accepts one a user made, and both
 return a `LearngeneNetwork`: a timm model whose `structure` lists its layers, their tensors and its channel groups.
 """
 
 from learngene_hub.families import FAMILIES
 from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, in_blocks, joined, part, refitted, reordered
-from learngene_hub.networks.build import build, family, plan_structure, walkable
+from learngene_hub.networks.build import as_supported, build, family, plan_structure
 from learngene_hub.networks.network import LearngeneNetwork
 from learngene_hub.networks.structure import IMAGE_SIZES, Birth, Family, Layer, Structure, check_image_size
 from learngene_hub.networks.timm_folder import save_timm_folder
@@ -22,6 +22,7 @@ __all__ = [
     "Layer",
     "LearngeneNetwork",
     "Structure",
+    "as_supported",
     "build",
     "check_image_size",
     "family",
@@ -32,7 +33,6 @@ __all__ = [
     "refitted",
     "reordered",
     "save_timm_folder",
-    "walkable",
 ]
 
 for _name in FAMILIES:

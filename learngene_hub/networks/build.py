@@ -78,7 +78,7 @@ def build(
             )
         network, arguments = published_as(network, chosen, arguments)
     device, dtype = arguments.pop("device", None), arguments.pop("dtype", None)
-    return walkable(drawn_on_cpu(partial(timm.create_model, network, **arguments), device, dtype))
+    return as_supported(drawn_on_cpu(partial(timm.create_model, network, **arguments), device, dtype))
 
 
 def plan_structure(
@@ -96,8 +96,8 @@ def plan_structure(
     return chosen.structure(depth=chosen.depths[0] if depth is None else depth, width=width, channels=channels)
 
 
-def walkable(model: nn.Module) -> LearngeneNetwork:
-    """Check that `model` is supported, and return it; a model of timm's own class gets a `structure` attribute.
+def as_supported(model: nn.Module) -> LearngeneNetwork:
+    """`model`, if it is supported; one of timm's own class gets a `structure` attribute.
 
     Raises:
         NetworkError: the model belongs to no family in `learngene_hub.families.FAMILIES`.

@@ -7,7 +7,7 @@ from timm.models import register_notrace_module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learngene_hub.networks.small_maps import convolve, pays
+from learngene_hub.networks.small_maps import convolve, is_faster
 
 
 def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: float) -> nn.Conv2d:
@@ -36,7 +36,7 @@ class Convolution(nn.Conv2d):
         if self.training:
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
             form = (self.groups, self.stride, self.padding, self.dilation, self.bias)  # which others may have changed
-            if form == (1, (1, 1), (1, 1), (1, 1), None) and pays(x, self.weight, dtype):
+            if form == (1, (1, 1), (1, 1), (1, 1), None) and is_faster(x, self.weight, dtype):
                 return convolve(x.to(dtype), self.weight.to(dtype))
         maps: Tensor = self._conv_forward(x, self.weight, self.bias)
         return maps

@@ -15,7 +15,7 @@ LARGEST_SIDE = 5  # pixels
 LEAST_CHANNELS = 96  # in and out
 
 
-def pays(images: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
+def is_faster(images: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     """Whether `convolve` is the faster way for maps like `images` and kernels like `weight`, computed in `dtype`."""
     return (
         images.device.type == "cpu"

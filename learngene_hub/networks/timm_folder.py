@@ -12,7 +12,7 @@ from timm.models import save_for_hf
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.core.files import written
-from learngene_hub.networks.build import walkable
+from learngene_hub.networks.build import as_supported
 from learngene_hub.networks.network import LearngeneNetwork
 
 WEIGHTS_NAME = "model.safetensors"
@@ -33,7 +33,7 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
         NetworkError: the network is not supported, the number of outputs is wrong, or tensors are not contiguous.
         StorageError: no space, or no permission.
     """
-    _check_savable(walkable(network), class_names)
+    _check_savable(as_supported(network), class_names)
     with written(Path(folder)):
         save_for_hf(
             network,

@@ -41,7 +41,7 @@ def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Pa
         LearngeneError: matplotlib is not installed.
     """
     first, tasks = results.descendants[0], f"{results.tasks} task{'' if results.tasks == 1 else 's'}"
-    title = f"{results.data}, {results.judged_by}, {tasks}\n{results.setting}"
+    title = f"{results.data}, {results.test_classes}, {tasks}\n{results.setting}"
     write_png(draw_starts(first, results.headline, title=title), folder / COMPARISON_NAME)
     if _has_curves(results):
         write_png(draw_curves(first, results.steps, title=title), folder / CURVES_NAME)
@@ -63,7 +63,7 @@ def render_report(results: Results, *, samples: bytes | None) -> str:
     """
     template = page_template("report.html.jinja", network_words, measure_words)
     picture = None if samples is None else b64encode(samples).decode("ascii")
-    return template.render(results=results, samples=picture, **_about(results), **_judged(results)) + "\n"
+    return template.render(results=results, samples=picture, **_about(results), **_descendants(results)) + "\n"
 
 
 def _about(results: Results) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _about(results: Results) -> dict[str, Any]:
     }
 
 
-def _judged(results: Results) -> dict[str, Any]:
+def _descendants(results: Results) -> dict[str, Any]:
     """What the page says of the starts."""
     first, gene = results.descendants[0], results.genes[0].start
     is_prototype_more = results.headline != PROTOTYPE and bool(ranked(first, PROTOTYPE))
@@ -86,7 +86,7 @@ def _judged(results: Results) -> dict[str, Any]:
         "sentences": headline(results, first, gene),
         "more_genes": [headline(results, first, other.start)[0] for other in results.genes[1:]],
         "tiles": _tiles(results, first, gene),
-        "judged": [(descendant, _rows(descendant, results.headline)) for descendant in results.descendants],
+        "descendants": [(descendant, _rows(descendant, results.headline)) for descendant in results.descendants],
         "with_leads": any(start.start not in {SCRATCH, gene} for start in first.starts),
         "bars": svg_address(draw_starts(first, results.headline)),
         "prototype_bars": svg_address(draw_starts(first, PROTOTYPE)) if is_prototype_more else None,

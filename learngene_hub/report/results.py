@@ -97,7 +97,7 @@ class DescendantResult(_Part):
 
 
 class GeneRecord(_Part):
-    """One of the genes that were judged; `start` is its name in the tables."""
+    """One of the genes that were evaluated; `start` is its name in the tables."""
 
     start: str
     name: str
@@ -169,7 +169,7 @@ class Results(_Part):
         return HELD_OUT if self.protocol.get("split") == HELD_OUT else NOVEL
 
     @property
-    def judged_by(self) -> str:
+    def test_classes(self) -> str:
         """The same in words: `novel classes`, or `held-out classes` where a recipe is tuned.
 
         Those of a transfer are `classes of another data set`: some may show what the gene has seen, under other names.

@@ -99,7 +99,7 @@ def _not_ahead(gene: str, other: str, lead: Summary) -> str:
 
 def limits(results: Results) -> list[str]:
     """What these results do not show, as far as it can be told from them."""
-    genes, classes = len(results.genes), "classes" if results.protocol.get("transfer") else results.judged_by
+    genes, classes = len(results.genes), "classes" if results.protocol.get("transfer") else results.test_classes
     sentences = [
         "Only one gene was evaluated, on one task: there is no interval."
         if genes == results.tasks == 1

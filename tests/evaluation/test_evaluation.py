@@ -131,7 +131,7 @@ def test_a_recipe_is_tuned_by_tasks_of_held_out_classes_that_chose_no_rate(tiny_
     monkeypatch.setattr(measuring, "generator", spy)
     results = evaluate(tiny_run, protocol=replace(RATES, name="held-out", split="held-out"), seeds=(0,), out=tmp_path)
     assert set(results.classes) == set(data.held_out)
-    assert results.judged_by == "held-out classes"
+    assert results.test_classes == "held-out classes"
     seeds = [seed for seed, what, _ in drawn if what == "evaluation task"]
     assert {0, TUNING_SEED} == set(seeds)
     page = (tmp_path / "report.html").read_text()

@@ -54,7 +54,7 @@ def photos(tmp_path_factory):
 def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=3, measured_at=(3,), lr=0.05)
     results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,))
-    assert (results.data, results.judged_by) == (photos.name, "classes of another data set")
+    assert (results.data, results.test_classes) == (photos.name, "classes of another data set")
     assert any("under other names" in one for one in limits(results))
     assert set(results.classes) == {"red", "green", "blue", "grey"}
 

@@ -21,11 +21,11 @@ from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.networks import (
     IMAGE,
+    as_supported,
     family,
     joined,
     plan_structure,
     refitted,
-    walkable,
 )
 
 BODIES = [Body(network, 0.1) for network in FAMILIES]
@@ -268,7 +268,7 @@ def test_an_untouched_model_of_timms_own_inherits_and_is_kept_by_timm_alone(netw
     assert json.loads((tmp_path / "config.json").read_text())["architecture"] == name
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert "structure" not in vars(again)
-    assert walkable(again).structure == model.structure
+    assert as_supported(again).structure == model.structure
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in model.state_dict().items())
 
 

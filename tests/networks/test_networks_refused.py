@@ -11,9 +11,9 @@ from small_networks import TINY, build_on_meta, every_network, every_resnet, tin
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks import (
+    as_supported,
     build,
     plan_structure,
-    walkable,
 )
 from learngene_hub.networks.lg_resnet12 import LgResNet12
 from learngene_hub.networks.lg_vgg import LgVgg
@@ -105,7 +105,7 @@ def test_a_network_of_timm_cannot_be_walked():
         r"Found timm\.models\.vgg\.VGG"
     )
     with pytest.raises(NetworkError, match=message):
-        walkable(resnet)
+        as_supported(resnet)
 
 
 def test_a_feature_extractor_cannot_be_walked():
@@ -118,6 +118,6 @@ def test_a_feature_extractor_cannot_be_walked():
 )
 def test_a_network_of_ours_is_returned_as_it_is(network, kind, family):
     model = tiny(network)
-    assert walkable(model) is model
+    assert as_supported(model) is model
     assert type(model) is kind
     assert model.architecture == family

@@ -26,8 +26,8 @@ from learngene_hub.core.rng import derive_seed, seeded_initialisation
 from learngene_hub.networks import (
     FAMILIES,
     IMAGE,
+    as_supported,
     build,
-    walkable,
 )
 
 pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
@@ -51,7 +51,7 @@ def test_no_network_of_timm_is_replaced():
 def test_timm_creates_a_network_with_a_thousand_classes_by_default(network):
     with torch.device("meta"):
         model = timm.create_model(entry(network), width=TINY)
-    assert walkable(model) is model
+    assert as_supported(model) is model
     assert model.num_classes == model.get_classifier().out_features == 1000
 
 
@@ -157,7 +157,7 @@ def test_a_saved_network_comes_back_equal(network, variant, tmp_path):
     model = tiny(network, **kwargs)
     model.reset_classifier(4)
     save_for_hf(model, tmp_path, safe_serialization=True)
-    back = walkable(timm.create_model(f"local-dir:{tmp_path}", pretrained=True))
+    back = as_supported(timm.create_model(f"local-dir:{tmp_path}", pretrained=True))
     assert_equal_weights(model, back)
     assert (back.num_classes, back.in_chans, back.depth) == (4, model.in_chans, model.depth)
     assert back.structure.layers == model.structure.layers

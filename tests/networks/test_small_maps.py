@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from learngene_hub.core.rng import generator
 from learngene_hub.networks import build, layers
-from learngene_hub.networks.small_maps import LEAST_CHANNELS, convolve, pays
+from learngene_hub.networks.small_maps import LEAST_CHANNELS, convolve, is_faster
 
 BF16 = torch.bfloat16
 
@@ -67,8 +67,8 @@ def test_it_can_be_mapped_over_networks():
 )
 def test_it_is_taken_in_bfloat16_for_many_channels_on_small_maps(amx, side, channels, kernel, dtype, wanted):
     weight = torch.empty(channels, channels, kernel, kernel)
-    assert pays(torch.empty(1, channels, side, side), weight, dtype) is wanted
-    assert not pays(torch.empty(1, channels, side, side, device="meta"), weight, dtype)
+    assert is_faster(torch.empty(1, channels, side, side), weight, dtype) is wanted
+    assert not is_faster(torch.empty(1, channels, side, side, device="meta"), weight, dtype)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_network_in_training_takes_it_and_differs_by_rounding_only(amx, calls,
     images = draw(8, 3, 32, 32, dtype=torch.float32)
     with torch.autocast("cpu", dtype=BF16):
         found = network(images)
-        monkeypatch.setattr(layers, "pays", lambda *_: False)
+        monkeypatch.setattr(layers, "is_faster", lambda *_: False)
         plain = network(images)
     assert calls == [(8, 128, 4, 4), (8, 128, 2, 2), (8, 128, 2, 2)]
     assert torch.allclose(found, plain, rtol=0, atol=0.05 * plain.abs().max().item())

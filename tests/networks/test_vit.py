@@ -9,7 +9,7 @@ from torch import nn
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.genome.birth import Body, gene_network, newborn
-from learngene_hub.networks import walkable
+from learngene_hub.networks import as_supported
 
 VIT = "vit_tiny_patch4_32"
 PLAIN = {"img_size": 32, "patch_size": 4, "depth": 6, "num_classes": 5}
@@ -30,7 +30,7 @@ def child(gene, **options):
 @pytest.mark.parametrize(("name", "channels"), [("tiny", 192), ("small", 384), ("base", 768)])
 def test_timms_own_sizes_are_its_widths(name, channels):
     with torch.device("meta"):
-        model = walkable(timm.create_model(f"vit_{name}_patch16_224", **PLAIN))
+        model = as_supported(timm.create_model(f"vit_{name}_patch16_224", **PLAIN))
         ours = tiny(VIT, width=channels / 192)
     assert model.channel_counts() == ours.channel_counts()
     assert model.channel_counts()["stream"] == channels
@@ -52,7 +52,7 @@ def test_a_vision_transformer_that_is_built_otherwise_is_refused(changes, messag
     with torch.device("meta"):
         model = timm.create_model("vit_tiny_patch16_224", **{**PLAIN, **changes})
     with pytest.raises(NetworkError, match=message):
-        walkable(model)
+        as_supported(model)
 
 
 def test_a_thin_network_has_the_heads_that_were_kept():
