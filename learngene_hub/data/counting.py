@@ -6,13 +6,11 @@ from pathlib import Path
 
 from learngene_hub.core.files import is_hidden, visible_files
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import METADATA, ROLES, TABLE_FORMATS
+from learngene_hub.data.rows import METADATA, ROLES, TABLE_FORMATS, folder_suffixes
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
 
-IMAGE_FOLDER = "datasets.packaged_modules.imagefolder.imagefolder"  # knows which files `datasets` takes for images
 _LOGS = LoggingReporter()
 
 
@@ -65,9 +63,9 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     files = visible_files(folder)
     if any(file.suffix in TABLE_FORMATS for file in files):
         return
-    known = optional_module(IMAGE_FOLDER).ImageFolder.EXTENSIONS
+    suffixes = folder_suffixes()
     inside = [file for file in files if file.parent != folder and file.stem != METADATA]
-    others = [file for file in inside if file.suffix.lower() not in known]
+    others = [file for file in inside if file.suffix.lower() not in suffixes]
     if empty := class_folders(folder) - {file.relative_to(folder).parts[0] for file in set(inside) - set(others)}:
         reporter.warn(f"{folder}: no images in {shorten(sorted(empty))}; these folders are left out")
     deep = {file.relative_to(folder).parts[0] for file in inside if len(file.relative_to(folder).parts) > 2}

@@ -22,9 +22,9 @@ from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from learngene_hub.core.errors import DataError, HubUnreachableError
 from learngene_hub.core.files import homes_of, leads_out, visible_files
 from learngene_hub.core.progress import Reporter
-from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
+from learngene_hub.data.image_set import shorten
 from learngene_hub.hub.address import near_data
 from learngene_hub.hub.fetch import time_limit, within
 
@@ -140,6 +140,12 @@ def _splits(datasets: ModuleType, hub_id: str, revision: str | None, reporter: R
     return cast(dict[str, Any], builder.as_dataset())
 
 
+def folder_suffixes() -> list[str]:
+    """Ends of the names of files that `datasets` takes for images in a folder, in lower case, such as `.png`."""
+    suffixes: list[str] = optional_module("datasets.packaged_modules.imagefolder.imagefolder").ImageFolder.EXTENSIONS
+    return suffixes
+
+
 def _shown(file: Path, path: Path) -> str:
     return file.name if file == path else file.relative_to(path).as_posix()
 
@@ -170,7 +176,7 @@ def _refuse_others(path: Path, files: Sequence[Path]) -> None:
     Raises:
         DataError: it is so.
     """
-    if not any(file.suffix.lower() in image_suffixes() for file in files):
+    if not any(file.suffix.lower() in folder_suffixes() for file in files):
         example = files[0].relative_to(path)
         raise DataError(
             f"{path}: expected images, found only files whose names are not those of images, such as {example}; save "
@@ -181,7 +187,7 @@ def _refuse_others(path: Path, files: Sequence[Path]) -> None:
 def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     """Images in no folder or at two depths have no labels, and folders of one name in several others are no classes.
 
-    The others may be, unless these are splits.
+    The others may be, unless these are splits. Folders that `datasets` passes over would vanish.
 
     Raises:
         DataError: it is so.
@@ -189,8 +195,12 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     above: dict[str, set[Path]] = {}
     if any(file.stem == METADATA for file in files):  # which holds the labels
         return
-    suffixes = image_suffixes()
+    suffixes = folder_suffixes()
     images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
+    if unread := sorted({part for file in images for part in file.parts[:-1] if part.startswith("__")}):
+        raise DataError(
+            f"{path}: {shorten(unread)}: `datasets` does not read folders whose names begin with `__`; rename them"
+        )
     if all(file.parent == Path() for file in images):
         raise DataError(
             f"{path}: expected one folder of images per class, found images outside of class folders; move them into "
@@ -218,7 +228,7 @@ def _labels(path: Path, kind: str) -> dict[str, bool]:
         return {}
     files = visible_files(path)
     lone = all(len(file.relative_to(path).parts) == 2 and file.stem != METADATA for file in files)
-    return {"drop_labels": False} if lone and any(file.suffix.lower() in image_suffixes() for file in files) else {}
+    return {"drop_labels": False} if lone and any(file.suffix.lower() in folder_suffixes() for file in files) else {}
 
 
 def _readable(path: Path) -> list[tuple[Path, str, str]]:

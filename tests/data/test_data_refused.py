@@ -45,6 +45,22 @@ def test_a_folder_of_files_that_are_no_images_is_refused(tmp_path):
         available_classes(local(tmp_path))
 
 
+def test_images_of_a_format_that_datasets_does_not_read_are_told(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/0.avif").write_bytes(b"?")
+    with pytest.raises(DataError, match=r"found only files whose names are not those of images, such as cat.0\.avif"):
+        available_classes(local(tmp_path))
+
+
+def test_class_folders_that_datasets_passes_over_are_told(tmp_path):
+    root = photos(tmp_path / "__photos__")
+    assert available_classes(local(root)) == ("cat", "dog")
+    (root / "__unknown__").mkdir()
+    (root / "__unknown__/0.png").write_bytes(png(1))
+    with pytest.raises(DataError, match="'__unknown__': `datasets` does not read folders whose names begin with `__`"):
+        available_classes(local(root))
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"expected images in one folder per class, such as \S+jpg, .*; found no file"):
