@@ -29,7 +29,7 @@ def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tupl
         for part in parts:
             named = part.class_names or sorted(
                 {name for name in part.classes() if name is not None},
-                key=lambda name: (int(name), "") if name.isdecimal() else (-1, name),
+                key=lambda name: (int(name), name) if name.isdecimal() else (-1, name),
             )
             names |= dict.fromkeys(named)
     return tuple(names)

@@ -83,6 +83,12 @@ def test_plain_texts_and_numbers_are_class_names(tmp_path, labels, names):
     assert levels(load_classes(local(tmp_path), names)) == sorted([(1, str(labels[0])), (2, str(labels[1]))])
 
 
+def test_texts_of_one_number_have_an_order_that_is_no_draw(tmp_path):
+    names = ["2", *(f"{zeros}1" for zeros in ("000", "0", "", "00", "0000"))]
+    datasets.Dataset.from_dict({"image": [png(1)] * 6, "label": names}).to_parquet(tmp_path / "a.parquet")
+    assert available_classes(local(tmp_path)) == ("00001", "0001", "001", "01", "1", "2")
+
+
 def test_a_single_file_is_read(folder):
     assert levels(load_classes(local(folder / "test-00000.parquet"), ["bee"])) == [(60, "bee")]
 
