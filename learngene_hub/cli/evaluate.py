@@ -49,7 +49,8 @@ def evaluate(
         typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=lambda genes: [known_gene(gene) for gene in genes]),
     ],
     data: Annotated[
-        str | None, typer.Option(callback=known_data, help="Local copy of the gene's data set, or its Hub id.")
+        str | None,
+        typer.Option(callback=known_data, help="Local copy of the gene's data set or, if it is no preset, its Hub id."),
     ] = None,
     protocol: Annotated[str, typer.Option(help="Such as short or transfer.")] = "few-shot",
     target: Annotated[

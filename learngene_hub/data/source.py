@@ -15,7 +15,7 @@ from learngene_hub.core.files import expanded, is_there, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS, find_preset
-from learngene_hub.hub.address import no_data, refuse_unknown_data
+from learngene_hub.hub.address import near_data, refuse_unknown_data
 
 GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200
@@ -128,6 +128,8 @@ def _place(source: DataSource) -> tuple[Path | None, str]:
         return None, PRESETS[source.preset].hub_id or ""
     path = expanded(source.path)
     if not is_there(path) and source.preset is not None:
-        raise no_data(source.path)
+        title = PRESETS[source.preset].title
+        advice = near_data(source.path) or "; leave the path out to fetch it from the Hub"
+        raise DataError(f"expected a local copy of {title}, found no file or folder {source.path}{advice}")
     refuse_unknown_data(source.path)
     return (path, "") if is_there(path) else (None, source.path)

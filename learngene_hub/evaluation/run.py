@@ -81,7 +81,7 @@ def evaluate(
     Args:
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
             sets which classes are novel and held-out, and how much baselines may cost.
-        data: local copy of the gene's data set, or its Hub id; None: where the recipe's preset finds it.
+        data: local copy of the gene's data set or, if it is no preset, its Hub id; None: as the recipe says.
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns
             and an image size.
         protocol: how every network is trained and tested, or the name of a shipped protocol.

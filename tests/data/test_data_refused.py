@@ -31,9 +31,15 @@ def test_a_missing_path_says_what_was_expected(tmp_path):
         available_classes(local(tmp_path / "nowhere"))
 
 
-def test_a_preset_with_a_missing_copy_does_not_go_to_the_hub():
-    with pytest.raises(DataError, match="No file or folder some/copy"):
-        available_classes(DataSource("cifar_fs", "some/copy", 32))
+def test_a_preset_with_a_missing_copy_does_not_go_to_the_hub(tmp_path):
+    message = (
+        "expected a local copy of CIFAR-FS, found no file or folder {}; leave the path out to fetch it from the Hub"
+    )
+    with pytest.raises(DataError, match=message.format("uoft-cs/cifar100")):
+        available_classes(DataSource("cifar_fs", "uoft-cs/cifar100", 32))
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(DataError, match=r"no file or folder \S+/cpoy; did you mean `\S+/copy`\?"):
+        available_classes(DataSource("cifar_fs", str(tmp_path / "cpoy"), 32))
 
 
 def test_a_folder_of_files_that_are_no_images_is_refused(tmp_path):
