@@ -1,5 +1,6 @@
 """Preview of a data set: a sheet of example images, one class per row."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,8 @@ def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: 
 
 def _caption(name: str) -> str:
     """The class name, and the character itself where the name is a code point."""
-    is_code_point = name.startswith("U+") and all(digit in "0123456789ABCDEF" for digit in name[2:]) and len(name) > 5
-    return one_line(f"{name}  {chr(int(name[2:], 16))}" if is_code_point else name)
+    digits = re.fullmatch(r"U\+([0-9A-F]{4,5}|10[0-9A-F]{4})", name)  # up to U+10FFFF
+    return one_line(f"{name}  {chr(int(digits[1], 16))}" if digits else name)
 
 
 def _font() -> Any:  # noqa: ANN401 - PIL is optional

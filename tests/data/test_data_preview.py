@@ -22,6 +22,11 @@ def test_a_sheet_shows_as_many_images_of_each_class_as_asked_for():
     assert counts[250, 0, 0] == counts[0, 250, 0] == 3 * 64 * 64
 
 
+def test_a_class_with_the_name_of_no_character_is_shown_by_its_name():
+    images = ImageSet(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.tensor([0]), ("U+FFFFFF",))
+    assert contact_sheet(images, rows=1, columns=1, seed=0).size[0] > 64
+
+
 def test_the_same_seed_gives_the_same_sheet():
     first, again = (contact_sheet(coloured(), rows=2, columns=2, seed=4).tobytes() for _ in range(2))
     assert first == again
