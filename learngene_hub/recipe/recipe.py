@@ -69,6 +69,7 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
     }
 )
 """Type of a fault, as pydantic calls it -> what was expected; the words in braces are its context."""
+KINDS = ("constrained-int", "tuple[str, ...]")  # pydantic's parts of a key that takes a number or a list of names
 RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 
 
@@ -342,7 +343,7 @@ def _near(key: str) -> list[str]:
 
 
 def _describe(fault: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "tuple")))
+    key = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
     if fault["type"] == "extra_forbidden":
         name, *value = re.split(r"[:\s]\s*", str(fault["loc"][-1]), maxsplit=1)
         if value:  # YAML takes {width:0.5} and {width 0.5} for keys of these names

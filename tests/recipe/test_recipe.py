@@ -64,6 +64,12 @@ def test_a_key_without_its_section_is_found_by_its_name():
         Recipe.from_mapping(MINIMAL | {"population": 2})
 
 
+@pytest.mark.parametrize("key", ["tuple", "constrained", "tuples of names"])
+def test_an_unknown_key_is_named_whatever_it_is_called(key):
+    with pytest.raises(RecipeError, match=rf"data\.{key}: no such key"):
+        Recipe.from_mapping({"name": "x", "data": {"path": "x/y", key: 3}})
+
+
 def test_data_without_a_source_is_refused():
     with pytest.raises(RecipeError, match="needs `preset`"):
         Recipe.from_mapping({"name": "x", "data": {}})
