@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.core.files import expanded, public_name
+from learngene_hub.core.files import expanded, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data import (
@@ -331,7 +331,7 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
 
 
 def _has_tables(folder: Path) -> bool:
-    return any(file.suffix in TABLE_FORMATS for file in folder.rglob("*"))
+    return any(file.suffix in TABLE_FORMATS for file in visible_files(folder))
 
 
 def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:

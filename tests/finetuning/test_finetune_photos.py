@@ -192,6 +192,8 @@ def test_one_class_is_refused(tmp_path):
 def test_an_empty_class_folder_is_named(photos):
     (photos / "nothing").mkdir()
     (photos / "51").mkdir()
+    (photos / ".cache").mkdir()
+    (photos / ".cache/rows.parquet").touch()  # is not read, so the folders are
     with pytest.raises(DataError, match="no images in '51', 'nothing'; add images, or remove these folders"):
         load(Photos(photos))
     listener = Listener()
