@@ -144,9 +144,7 @@ def read_inside(path: Path, homes: Sequence[Path], *, most: int) -> bytes:
     except (RuntimeError, ValueError) as error:  # a link to itself; a name that no file can have
         raise OSError(str(error)) from None
     if not any(target.is_relative_to(home) for home in homes):
-        raise OSError(
-            "the file lies outside the data set, by a link or by its path; move the file itself into the data set"
-        )
+        raise OSError(f"{path.name} lies outside its folder, by a link or by its path; put the file itself there")
     return read_file(target, most=most)
 
 

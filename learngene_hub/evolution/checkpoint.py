@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import atomic_path, write_text
+from learngene_hub.core.files import atomic_path, homes_of, read_inside, write_text
 from learngene_hub.core.store import CHECKSUM, is_sealed, sealed
 from learngene_hub.evolution.individual import EvolutionState, Individual
-from learngene_hub.evolution.metrics import metrics_sha256, read_own
+from learngene_hub.evolution.metrics import metrics_sha256
 from learngene_hub.gene.folder import METRICS_NAME, read_tensors, write_tensors
 from learngene_hub.genome.genome import Genome
 
@@ -99,7 +99,7 @@ def load_state(out: Path) -> Saved:
     """
     folder = out / STATE_FOLDER
     try:
-        record = json.loads(read_own(folder / STATE_NAME, out, most=MOST_STATE))
+        record = json.loads(read_inside(folder / STATE_NAME, homes_of(out), most=MOST_STATE))
         if "pool" in record and CHECKSUM not in record:
             raise RunError(
                 f"{folder}: saved by another version of learngene-hub; continue with that version, or give another "
@@ -107,7 +107,7 @@ def load_state(out: Path) -> Saved:
             )
         if not isinstance(record, dict) or not is_sealed(record):
             raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
-        content = read_own(folder / record["pool_file"], out, most=MOST_POOL)
+        content = read_inside(folder / record["pool_file"], homes_of(out), most=MOST_POOL)
         if hashlib.sha256(content).hexdigest() != record["pool_sha256"]:
             raise ValueError(f"{record['pool_file']} was altered since it was saved")
         tensors = read_tensors(content)

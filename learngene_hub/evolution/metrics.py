@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import append_line, leads_out, read_file, write_text
+from learngene_hub.core.files import append_line, homes_of, read_inside, write_text
 from learngene_hub.gene.config import MOST_WIDTH
 from learngene_hub.gene.folder import METRICS_NAME
 
@@ -121,8 +121,8 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        content = read_own(path, out, most=MOST_METRICS)
-    except (OSError, ValueError) as error:
+        content = read_inside(path, homes_of(out), most=MOST_METRICS)
+    except OSError as error:
         raise RunError(f"{path}: cannot be read ({error}); restore the file") from None
     return metrics_rows(content, path)
 
@@ -175,7 +175,7 @@ def check_lineages(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def metrics_sha256(out: Path, generation: int) -> str:
     """Hash of the rows before `generation`."""
     path = out / METRICS_NAME
-    lines = read_own(path, out, most=MOST_METRICS).splitlines()[:generation] if path.exists() else []
+    lines = read_inside(path, homes_of(out), most=MOST_METRICS).splitlines()[:generation] if path.exists() else []
     return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
@@ -187,17 +187,3 @@ def _row(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row
-
-
-def read_own(path: Path, out: Path, *, most: int) -> bytes:
-    """Content of a file of the run in `out`.
-
-    Raises:
-        ValueError: the path is not a file, or leads out of the run.
-        OSError: it cannot be read, or has more than `most` bytes.
-    """
-    if leads_out(path, out):
-        raise ValueError(f"{path.name} is a link out of {out}, or is not there")
-    if not path.is_file():
-        raise ValueError(f"{path.name}: expected a file, found a folder, pipe or device")
-    return read_file(path, most=most)

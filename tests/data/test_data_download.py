@@ -113,7 +113,7 @@ def test_its_tables_cannot_name_files_beside_the_caches(shared, tmp_path, monkey
     table = datasets.Dataset.from_dict({"image": cells, "label": [0, 1]}, features=datasets.Features(features))
     table.to_parquet(tmp_path / "odd.parquet")
     shared(PARQUET, (tmp_path / "odd.parquet").read_bytes())
-    with pytest.raises(DataError, match="the file lies outside the data set"):
+    with pytest.raises(DataError, match="lies outside its folder"):
         load()
 
 
