@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from PIL import Image
 
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data import draw_glyphs, glyph_classes
-from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
 from learngene_hub.finetuning.photos import load_photos
@@ -22,7 +22,7 @@ def write_photos(folder, count, *, seed=0, classes=CLASSES, size=30):
     for number, (pixels, label) in enumerate(zip(drawn.images, drawn.labels.tolist(), strict=True)):
         file = folder / drawn.class_names[label] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        optional_module("PIL.Image").fromarray(pixels.permute(1, 2, 0).numpy()).save(file)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file)
     return folder
 
 

@@ -5,16 +5,12 @@ import struct
 import zlib
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.data.extras import optional_module
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MOST_PIXELS = 89_478_485  # of one image: where Pillow itself begins to warn
 MOST_ENCODED = 200_000_000  # bytes of the file of one image
@@ -55,19 +51,18 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
 
     Raises:
         DataError: the file cannot be decoded (the message gives only the reason), is of another format or larger than
-            `MOST_PIXELS`, or Pillow is missing.
+            `MOST_PIXELS`.
     """
-    image, operations = optional_module("PIL.Image"), optional_module("PIL.ImageOps")
     try:
-        with image.open(io.BytesIO(encoded), formats=_formats(image)) as opened, _turn(opened.size):
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as opened, _turn(opened.size):
             if (opened.format, opened.mode) == ("TIFF", "I"):
                 raise DataError("32-bit integer pixels have no fixed range: save it with 8 bits per channel")
             if opened.format == "JPEG" and opened.width * opened.height > FINE:
                 opened.draft(None, (4 * size, 4 * size))
-            picture = _to_rgb(operations.exif_transpose(opened))
+            picture = _to_rgb(ImageOps.exif_transpose(opened))
             if picture.size != (size, size):
-                picture = operations.fit(picture, (size, size), image.Resampling.BICUBIC)
-    except image.DecompressionBombError as error:  # Pillow's own, of twice as many
+                picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+    except Image.DecompressionBombError as error:  # Pillow's own, of twice as many
         raise DataError(_too_large(str(error).partition("(")[2].partition(")")[0] or "more pixels")) from error
     except _DAMAGE as error:
         reason = str(error).split(" <_io")[0]  # not where in memory the bytes were
@@ -80,31 +75,25 @@ def image_side(encoded: bytes) -> int:
     """Shorter side of an image in pixels; only the file header is read.
 
     Raises:
-        DataError: it is not an image, or Pillow is missing.
+        DataError: it is not an image.
     """
-    image = optional_module("PIL.Image")
     try:
-        with image.open(io.BytesIO(encoded), formats=_formats(image)) as opened:
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as opened:
             return int(min(opened.size))
-    except (*_DAMAGE, image.DecompressionBombError) as error:
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise DataError(f"{type(error).__name__}: {error}") from error
 
 
 def image_suffixes() -> frozenset[str]:
-    """Ends of the names of files that `decode_image` can read, in lower case, such as `.png`.
-
-    Raises:
-        DataError: Pillow is missing.
-    """
-    image = optional_module("PIL.Image")
-    formats = _formats(image)
-    return frozenset(suffix for suffix, name in image.registered_extensions().items() if name in formats)
+    """Ends of the names of files that `decode_image` can read, in lower case, such as `.png`."""
+    formats = _formats()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
-def _formats(image: Any) -> list[str]:  # noqa: ANN401 - PIL is optional
+def _formats() -> list[str]:
     """Those of `FORMATS` that this build of Pillow can read."""
-    image.init()
-    return [name for name in FORMATS if name in image.OPEN]
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _turn(size: tuple[int, int]) -> AbstractContextManager[object]:
@@ -119,13 +108,13 @@ def _too_large(size: str) -> str:
     return f"too large: expected at most {MOST_PIXELS / 1e6:.0f} million pixels, found {size}; scale it down"
 
 
-def _to_rgb(picture: "Image") -> "Image":
+def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise DataError("floating-point pixels have no fixed range: save it with 8 bits per channel")
     if picture.mode.startswith("I"):
         return picture.convert("I").point(lambda level: level * (1 / 257)).convert("L").convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        white: Image = optional_module("PIL.Image").new("RGBA", picture.size, (255, 255, 255, 255))
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         white.alpha_composite(picture.convert("RGBA"))
         return white.convert("RGB")
     return picture.convert("RGB")

@@ -7,7 +7,7 @@ from learngene_hub.core.errors import DataError
 
 
 def optional_module(name: str) -> Any:  # noqa: ANN401 - a module has no better static type
-    """The imported module `name`, such as `"PIL.Image"`, which the extra `evolve` installs.
+    """The imported module `name`, such as `"scipy.special"`, which the extra `evolve` installs.
 
     Raises:
         DataError: the library is not installed.

@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from learngene_hub.core.errors import DataError
@@ -56,7 +56,7 @@ def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: in
         (classes * images_per_class, 3, image_size, image_size) images, class by class.
 
     Raises:
-        DataError: a name is unknown, or matplotlib or Pillow is missing.
+        DataError: a name is unknown, or matplotlib is missing.
     """
     if unknown := sorted(set(classes) - set(glyph_classes())):
         raise DataError(f"No such glyph class: {shorten(unknown)}. Names look like 'U+0041'; glyph_classes() has all")
@@ -123,23 +123,21 @@ def _between(limits: tuple[float, float], shape: tuple[int, ...], rng: torch.Gen
 
 def _mask(font_path: str, character: str, side: int) -> Tensor:
     """(side, side) float32 ink in [0, 1], the longer side of the glyph filling the square."""
-    image, draw = optional_module("PIL.Image"), optional_module("PIL.ImageDraw")
-    page = image.new("L", (4 * _EM, 4 * _EM))
-    draw.Draw(page).text((2 * _EM, 2 * _EM), character, fill=255, font=_font(font_path), anchor="ms")
+    page = Image.new("L", (4 * _EM, 4 * _EM))
+    ImageDraw.Draw(page).text((2 * _EM, 2 * _EM), character, fill=255, font=_font(font_path), anchor="ms")
     left, top, right, bottom = page.getbbox() or (0, 0, 1, 1)  # of the ink; the font's own box may be wider
     square = max(right - left, bottom - top)
-    canvas = image.new("L", (square, square))
+    canvas = Image.new("L", (square, square))
     corner = ((square - right + left) // 2, (square - bottom + top) // 2)
     canvas.paste(page.crop((left, top, right, bottom)), corner)
-    canvas = canvas.resize((side, side), image.Resampling.BILINEAR)
+    canvas = canvas.resize((side, side), Image.Resampling.BILINEAR)
     return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(side, side) / 255
 
 
 @lru_cache(maxsize=32)
-def _font(path: str) -> Any:  # noqa: ANN401 - PIL is optional
+def _font(path: str) -> ImageFont.FreeTypeFont:
     # The basic layout is always there and draws one character as any other does.
-    fonts = optional_module("PIL.ImageFont")
-    return fonts.truetype(path, _EM, layout_engine=fonts.Layout.BASIC)
+    return ImageFont.truetype(path, _EM, layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=1)

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import atomic_path
@@ -13,16 +13,13 @@ from learngene_hub.core.rng import generator
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import ImageSet
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 _SHOWN = 64  # least side of an image on the sheet, in pixels
 _GAP = 4
 _TEXT = 14  # height of a class name, in pixels
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
-def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) -> "Image":
+def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) -> Image.Image:
     """A sheet with one class per row: its name, and below that random images of the class.
 
     Small images are enlarged by a whole factor, without smoothing. With fewer classes or images than asked for,
@@ -35,22 +32,21 @@ def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) ->
         seed: seed of the draw.
 
     Raises:
-        DataError: Pillow is missing.
+        DataError: matplotlib is missing.
     """
-    image, draw = optional_module("PIL.Image"), optional_module("PIL.ImageDraw")
     rng = generator(seed, "contact sheet")
     classes = torch.randperm(image_set.num_classes, generator=rng)[:rows].tolist()
     shown = image_set.image_size * max(1, -(-_SHOWN // image_set.image_size))
     step, line = shown + _GAP, shown + _GAP + _TEXT
-    sheet: Image = image.new("RGB", (_GAP + columns * step, _GAP + len(classes) * line), _PAPER)
-    pen = draw.Draw(sheet)
+    sheet = Image.new("RGB", (_GAP + columns * step, _GAP + len(classes) * line), _PAPER)
+    pen = ImageDraw.Draw(sheet)
     for row, label in enumerate(classes):
         top = _GAP + row * line
         pen.text((_GAP, top), _caption(image_set.class_names[label]), fill=_INK, font=_font())
         members = (image_set.labels == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=rng)[:columns]]
         for column, example in enumerate(image_set.images[members]):
-            picture = image.fromarray(example.permute(1, 2, 0).cpu().numpy())
+            picture = Image.fromarray(example.permute(1, 2, 0).cpu().numpy())
             sheet.paste(picture.resize((shown, shown), 0), (_GAP + column * step, top + _TEXT))
     return sheet
 
@@ -75,8 +71,8 @@ def _caption(name: str) -> str:
     return one_line(f"{name}  {chr(int(digits[1], 16))}" if digits else name)
 
 
-def _font() -> Any:  # noqa: ANN401 - PIL is optional
+def _font() -> ImageFont.FreeTypeFont:
     """A font with more than Latin letters, out of those that matplotlib ships."""
     matplotlib = optional_module("matplotlib")
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return optional_module("PIL.ImageFont").truetype(str(path), _TEXT - 3)
+    return ImageFont.truetype(str(path), _TEXT - 3)

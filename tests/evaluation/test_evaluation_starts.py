@@ -11,6 +11,7 @@ from command_line import learngene
 from filelock import FileLock, Timeout
 from image_tables import write_parquet
 from listener import Listener
+from PIL import Image
 from quick_evaluation import ONE, QUICK, accuracies, start
 from safetensors.torch import save_file
 
@@ -40,14 +41,13 @@ def short_run(tiny_file, tmp_path_factory):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """An image folder of four plain colours, ten noisy images each."""
-    image = pytest.importorskip("PIL.Image")
     folder = tmp_path_factory.mktemp("photos")
     for place, colour in enumerate(("red", "green", "blue", "grey")):
         (folder / colour).mkdir()
         for number in range(10):
             pixels = torch.randint(0, 60, (32, 32, 3), generator=generator(place, "photo", number))
             pixels[..., min(place, 2)] += 150 if place < 3 else 0
-            image.fromarray(pixels.to(torch.uint8).numpy()).save(folder / colour / f"{number}.png")
+            Image.fromarray(pixels.to(torch.uint8).numpy()).save(folder / colour / f"{number}.png")
     return folder
 
 

@@ -9,10 +9,10 @@ import torch
 from image_tables import CLASSES as ALL
 from image_tables import Listener, png, write_parquet
 from photo_folders import CLASSES, load, write_photos
+from PIL import Image
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.data import DataSource, available_classes, tell_left_out
-from learngene_hub.data.extras import optional_module
 from learngene_hub.finetuning import Photos
 from learngene_hub.finetuning import photos as photos_module
 from learngene_hub.finetuning.photos import load_photos
@@ -227,7 +227,7 @@ def test_what_a_zip_of_a_mac_leaves_is_no_class(tmp_path, place):
 
 
 def test_an_image_that_is_too_large_is_told_by_its_file(photos, monkeypatch):
-    monkeypatch.setattr(optional_module("PIL.Image"), "MAX_IMAGE_PIXELS", 50)  # refused from twice as many on
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # refused from twice as many on
     with pytest.raises(DataError) as caught:
         load(Photos(photos))
     message = str(caught.value)
