@@ -9,7 +9,7 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.image_set import shorten
 from learngene_hub.data.rows import METADATA, ROLES, TABLE_FORMATS, folder_suffixes
-from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, local_path, opened
+from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, opened, place_of
 
 _LOGS = LoggingReporter()
 
@@ -57,8 +57,8 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     Raises:
         DataError: the source is a path that does not exist.
     """
-    folder = None if source.preset == GLYPHS else local_path(source)
-    if folder is None or not folder.is_dir():
+    folder = None if source.preset == GLYPHS else place_of(source)
+    if not isinstance(folder, Path) or not folder.is_dir():
         return
     files = visible_files(folder)
     if any(file.suffix in TABLE_FORMATS for file in files):
@@ -96,4 +96,4 @@ def is_at_hand(source: DataSource) -> bool:
     Raises:
         DataError: the source is a path that does not exist.
     """
-    return source.preset == GLYPHS or local_path(source) is not None
+    return source.preset == GLYPHS or isinstance(place_of(source), Path)

@@ -102,17 +102,6 @@ def shorten(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
-def refuse_repeated(names: Sequence[str], what: str) -> None:
-    """Do nothing, unless a name occurs twice.
-
-    Raises:
-        DataError: a name occurs twice; `what` begins the message.
-    """
-    if len(set(names)) < len(names):
-        repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        raise DataError(f"{what} names a class more than once: {shorten(repeated)}")
-
-
 def _channels(values: Tensor) -> Channels:
     red, green, blue = values.tolist()
     return red, green, blue

@@ -1,6 +1,7 @@
 """Load the images of some classes of a source as one tensor: from the cache, or decoded and then cached."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,7 +22,7 @@ from learngene_hub.core.rng import generator
 from learngene_hub.data.cache import Decoded, cache_folder, image_store
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_side
 from learngene_hub.data.glyphs import draw_glyphs
-from learngene_hub.data.image_set import ImageSet, refuse_repeated, shorten
+from learngene_hub.data.image_set import ImageSet, shorten
 from learngene_hub.data.rows import Part
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, fingerprint, opened
 
@@ -52,7 +53,8 @@ def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter
         DataError: the source cannot be read, has no image of a class, or holds corrupt images and
             `source.on_corrupt` is "refuse".
     """
-    refuse_repeated(names, "The list of classes to load")
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"The list of classes to load names a class more than once: {shorten(repeated)}")
     store = image_store(cache_folder(), reporter)
     with reporter.task("reading images", None):
         decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))

@@ -14,7 +14,7 @@ from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import expanded, is_there, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.rows import Part, open_hub, open_local
-from learngene_hub.data.splits import PRESETS, find_preset
+from learngene_hub.data.splits import PRESETS
 from learngene_hub.hub.address import near_data, refuse_unknown_data
 
 GLYPHS = "glyphs"
@@ -28,17 +28,17 @@ class DataSource:
     Attributes:
         preset: a name in `PRESETS`; None: only `path` counts.
         path: a file or folder (Parquet, Arrow, class folders of images), or the name of a data set on the Hub; with a
-            preset, a local copy of it.
-        image_size: side of every image, in pixels.
+            preset, a local copy of it; None: the preset alone.
+        image_size: side of every image, in pixels, >= 1.
         revision: branch, tag or commit on the Hub; None: the cached version, or the newest if none is cached.
         image_column: column of images; None: "image" or "img".
         label_column: column of labels; None: "label" or "fine_label".
         on_corrupt: what to do about an image that cannot be decoded.
-        images_per_class: glyphs drawn per class, 200 if None; of other data, a random sample of at most this size.
+        images_per_class: >= 1; glyphs drawn per class, 200 if None; of other data, the size of a random sample at most.
         seed: random seed of the glyphs or of the sample.
 
     Raises:
-        DataError: neither a preset nor a path is given, the preset is unknown, or a number is below 1.
+        DataError: the preset is unknown or takes no path, or `on_corrupt` is neither of its values.
     """
 
     preset: str | None
@@ -52,15 +52,10 @@ class DataSource:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.preset is None and self.path is None:
-            raise DataError("No data: give data.preset= (such as glyphs) or data.path=")
-        if self.preset is not None:
-            find_preset(self.preset)
+        if self.preset is not None and self.preset not in PRESETS:
+            raise DataError(f"No preset {self.preset!r}. Presets: {', '.join(PRESETS)}")
         if self.preset == GLYPHS and self.path is not None:
             raise DataError(f"Preset {GLYPHS!r} is drawn, not read: leave out data.path={self.path}")
-        if self.image_size < 1 or (self.images_per_class is not None and self.images_per_class < 1):
-            got = f"{self.image_size} and {self.images_per_class}"
-            raise DataError(f"data.image_size and data.images_per_class must be at least 1, got {got}")
         if self.on_corrupt not in ("refuse", "skip"):
             raise DataError(f"data.on_corrupt must be 'refuse' or 'skip', got {self.on_corrupt!r}")
 
@@ -80,26 +75,30 @@ def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[lis
         DataError: they cannot be found or read.
         HubError: they exceed the download limit, take too long, or the server's answer is not valid.
     """
-    local, hub_id = _place(source)
-    if local is not None:
-        return open_local(local, image_column=source.image_column, label_column=source.label_column)
-    preset = None if source.preset is None else find_preset(source.preset)
-    return open_hub(
-        hub_id,
-        revision=source.revision,
-        image_column=source.image_column or (preset.image_column if preset else None),
-        label_column=source.label_column or (preset.label_column if preset else None),
-        reporter=reporter,
-    )
+    place = place_of(source)
+    columns = {"image_column": source.image_column, "label_column": source.label_column}
+    if isinstance(place, Path):
+        return open_local(place, **columns)
+    return open_hub(place, revision=source.revision, reporter=reporter, **columns)
 
 
-def local_path(source: DataSource) -> Path | None:
-    """Local path of a `source` that is not drawn; None: it is a data set of the Hub.
+def place_of(source: DataSource) -> Path | str:
+    """Where the images of a `source` that is not drawn are: a local path, or the name of a data set on the Hub.
 
     Raises:
         DataError: the path does not exist.
     """
-    return _place(source)[0]
+    if source.path is None:
+        hub_id = PRESETS[source.preset].hub_id if source.preset else None
+        assert hub_id is not None  # a preset or a path is given, and our callers draw glyphs
+        return hub_id
+    path = expanded(source.path)
+    if not is_there(path) and source.preset is not None:
+        title = PRESETS[source.preset].title
+        advice = near_data(source.path) or "; leave the path out to fetch it from the Hub"
+        raise DataError(f"expected a local copy of {title}, found no file or folder {source.path}{advice}")
+    refuse_unknown_data(source.path)
+    return path if is_there(path) else source.path
 
 
 def fingerprint(source: DataSource) -> dict[str, object]:
@@ -111,25 +110,11 @@ def fingerprint(source: DataSource) -> dict[str, object]:
     """
     if source.preset == GLYPHS:
         return {"preset": GLYPHS}
-    path, hub_id = _place(source)
-    if path is None:
-        return {"hub": hub_id, "revision": source.revision}
+    path = place_of(source)
+    if isinstance(path, str):
+        return {"hub": path, "revision": source.revision}
     files = [path] if path.is_file() else visible_files(path)
     facts = [(str(file.relative_to(path)), file.stat()) for file in files]
     listing = json.dumps([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts])
     digest = hashlib.sha256(listing.encode()).hexdigest()
     return {"path": str(path.resolve()), "files": len(files), "names_sizes_times_sha256": digest}
-
-
-def _place(source: DataSource) -> tuple[Path | None, str]:
-    """(local path, "") or (None, name on the Hub)."""
-    if source.path is None:
-        assert source.preset not in (None, GLYPHS)  # DataSource sees to the one, our callers to the other
-        return None, PRESETS[source.preset].hub_id or ""
-    path = expanded(source.path)
-    if not is_there(path) and source.preset is not None:
-        title = PRESETS[source.preset].title
-        advice = near_data(source.path) or "; leave the path out to fetch it from the Hub"
-        raise DataError(f"expected a local copy of {title}, found no file or folder {source.path}{advice}")
-    refuse_unknown_data(source.path)
-    return (path, "") if is_there(path) else (None, source.path)

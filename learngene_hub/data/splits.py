@@ -14,7 +14,7 @@ import torch
 
 from learngene_hub.core.errors import DataError, did_you_mean
 from learngene_hub.core.rng import generator
-from learngene_hub.data.image_set import refuse_repeated, shorten
+from learngene_hub.data.image_set import shorten
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,18 @@ class Preset:
     Attributes:
         title: its name in papers.
         hub_id: its name on the Hugging Face Hub; None if its images are drawn by this package.
-        image_column: the column of images on the Hub.
-        label_column: the column of labels on the Hub.
         class_lists: name of the shipped file with the published class lists; None if none were published.
     """
 
     title: str
     hub_id: str | None
-    image_column: str | None = None
-    label_column: str | None = None
     class_lists: str | None = None
 
 
 PRESETS: dict[str, Preset] = {
     "glyphs": Preset("glyphs", hub_id=None),
-    "cifar_fs": Preset("CIFAR-FS", "uoft-cs/cifar100", "img", "fine_label", "cifar_fs.json"),
-    "mini_imagenet": Preset("miniImageNet", "timm/mini-imagenet", "image", "label", "mini_imagenet.json"),
+    "cifar_fs": Preset("CIFAR-FS", "uoft-cs/cifar100", "cifar_fs.json"),
+    "mini_imagenet": Preset("miniImageNet", "timm/mini-imagenet", "mini_imagenet.json"),
 }
 
 
@@ -51,24 +47,11 @@ class ClassSplit:
         base: classes to train ancestry networks on; at least 1.
         held_out: classes to train and test critics on; may be empty.
         novel: classes for the final test only; may be empty.
-
-    Raises:
-        DataError: `base` is empty, or a class occurs twice, in one part or in two.
     """
 
     base: tuple[str, ...]
     held_out: tuple[str, ...]
     novel: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not self.base:
-            raise DataError("A class split needs at least 1 base class, got none")
-        parts = {"base": self.base, "held-out": self.held_out, "novel": self.novel}
-        for part, names in parts.items():
-            refuse_repeated(names, f"The {part} part of a class split")
-        for first, second in (("base", "held-out"), ("base", "novel"), ("held-out", "novel")):
-            if shared := sorted(set(parts[first]) & set(parts[second])):
-                raise DataError(f"{first} and {second} classes must not overlap, but both contain {shorten(shared)}")
 
 
 def split_classes(
@@ -85,17 +68,15 @@ def split_classes(
     order of `available` (ours).
 
     Args:
-        available: all class names of the data set.
-        base: names, or a number of classes >= 1.
+        available: all class names of the data set, each once.
+        base: names, or a number of classes >= 1; no part has a name that another has.
         held_out: names, or a number of classes >= 0.
         novel: names, or a number of classes >= 0.
         seed: seed of the draw.
 
     Raises:
-        DataError: a name is unknown or in two parts, a number is negative, there are fewer classes than asked for,
-            or base is empty.
+        DataError: a name is unknown, or there are fewer classes than asked for.
     """
-    refuse_repeated(available, "The data set")
     parts = (base, held_out, novel)
     named = {name for part in parts if not isinstance(part, int) for name in part}
     if unknown := sorted(named - set(available)):
@@ -103,7 +84,7 @@ def split_classes(
         raise DataError(f"data.classes: no such class: {found}; the data set has {shorten(available)}")
     counts = [part for part in parts if isinstance(part, int)]
     free = [name for name in available if name not in named]
-    if sum(counts) > len(free) or any(count < 0 for count in counts):
+    if sum(counts) > len(free):
         beside = f" besides the {len(named)} that are named" if named else ""
         raise DataError(
             f"Cannot draw {' + '.join(map(str, counts))} classes: the data set has {len(free)}{beside}; "
@@ -118,33 +99,17 @@ def split_classes(
     )
 
 
-def preset_split(name: str) -> ClassSplit:
-    """The published class split of a preset: 64 base, 16 held-out and 20 novel classes.
+def preset_split(name: str) -> ClassSplit | None:
+    """The published class split of a preset: 64 base, 16 held-out and 20 novel classes; None: none was published.
 
     CIFAR-FS: Bertinetto 2019 (arXiv:1805.08136); miniImageNet: the lists of Ravi & Larochelle 2017. Class lists:
     attested; their use as base, held-out and novel: ours.
-
-    Raises:
-        DataError: the preset does not exist, or has no published split.
     """
-    preset = find_preset(name)
-    if preset.class_lists is None:
-        raise DataError(
-            f"Preset {name!r} has no published class split: set data.classes to numbers of classes, or to class names"
-        )
-    lists = json.loads(class_file(preset.class_lists))
+    class_lists = PRESETS[name].class_lists
+    if class_lists is None:
+        return None
+    lists = json.loads(class_file(class_lists))
     return ClassSplit(tuple(lists["base"]), tuple(lists["held_out"]), tuple(lists["novel"]))
-
-
-def find_preset(name: str) -> Preset:
-    """The preset called `name`.
-
-    Raises:
-        DataError: there is no such preset.
-    """
-    if name not in PRESETS:
-        raise DataError(f"No preset {name!r}. Presets: {', '.join(PRESETS)}")
-    return PRESETS[name]
 
 
 def title_of(source: str) -> str:

@@ -122,8 +122,8 @@ def class_split(recipe: Recipe, reporter: Reporter) -> ClassSplit:
         DataError: the source cannot be read, or has not these classes, or too few.
     """
     source, classes = data_source(recipe), recipe.data.classes or ClassesSection()
-    if source.preset is not None and PRESETS[source.preset].class_lists is not None:
-        return preset_split(source.preset)
+    if source.preset is not None and (published := preset_split(source.preset)):
+        return published
     return split_classes(
         available_classes(source, reporter=reporter),
         base=classes.base,

@@ -143,11 +143,8 @@ def test_an_image_file_that_has_gone_is_corrupt(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": None, "path": None}, r"No data: give data\.preset= \(such as glyphs\) or data\.path="),
-        ({"preset": "mnist", "path": None}, "No preset 'mnist'"),
+        ({"preset": "mnist", "path": None}, r"No preset 'mnist'\. Presets: glyphs, cifar_fs, mini_imagenet"),
         ({"preset": "glyphs", "path": "x"}, r"is drawn, not read: leave out data\.path=x"),
-        ({"preset": "glyphs", "path": None, "image_size": 0}, "must be at least 1, got 0 and None"),
-        ({"preset": "glyphs", "path": None, "images_per_class": 0}, "must be at least 1, got 8 and 0"),
         ({"preset": "glyphs", "path": None, "on_corrupt": "hide"}, "must be 'refuse' or 'skip', got 'hide'"),
     ],
 )
