@@ -5,7 +5,7 @@ import torch
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches
 from learngene_hub.core.rng import generator
-from learngene_hub.data import ImageBatches, Normalisation
+from learngene_hub.data import Images, ImageSet, Normalisation
 from learngene_hub.training.loop import epochs
 
 IMAGES = 1024
@@ -22,7 +22,8 @@ def figures() -> list[Figure]:
 def _compare(size: int, goal: Goal) -> Figure:
     draws, padding = generator(0, "data path"), size // 8
     images = torch.randint(0, 256, (IMAGES, 3, size, size), dtype=torch.uint8, generator=draws)
-    source = ImageBatches.build(images, NORMALISATION, padding=padding, flip=True)
+    labels = torch.zeros(IMAGES, dtype=torch.int64)
+    source = Images.build(ImageSet(images, labels, ("noise",)), NORMALISATION, padding=padding, flip=True)
     chosen = epochs(IMAGES, BATCH, draws)
     loader = loader_batches(Pictures(images, torch.zeros(IMAGES), NORMALISATION, padding=padding), BATCH)
     count = IMAGES // BATCH
@@ -39,7 +40,7 @@ def _compare(size: int, goal: Goal) -> Figure:
     rates = {name: f"{count * BATCH / typical(times, name):,.0f}" for name in times}
     return Figure(
         "data_path",
-        f"torchvision / ImageBatches, {size} px",
+        f"torchvision / Images, {size} px",
         ratio(times, "theirs", "ours"),
         f"{rates['ours']} against {rates['theirs']} images a CPU second, batches of {BATCH}",
         goal,

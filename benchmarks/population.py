@@ -12,11 +12,11 @@ from torch import Tensor
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches, train_plainly
 from learngene_hub.core.rng import generator
-from learngene_hub.data import ImageBatches, Normalisation, Task
+from learngene_hub.data import Images, ImageSet, Normalisation, Task
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.recipe.sections import OptimisationSection
-from learngene_hub.training.fewshot import Images, support_batches
+from learngene_hub.training.fewshot import support_batches
 from learngene_hub.training.loop import Training, best_precision, train
 
 POPULATION = 8
@@ -105,7 +105,8 @@ def _naive(case: Case) -> Callable[[], None]:
 
 def _ours(case: Case) -> Callable[[], None]:
     pixels, labels = pictures(case.size)
-    images = Images(ImageBatches.build(pixels, NORMALISATION, padding=PADDING, flip=True, device=CPU), labels)
+    known = ImageSet(pixels, labels, tuple(map(str, range(CLASSES))))
+    images = Images.build(known, NORMALISATION, padding=PADDING, flip=True)
     everything = torch.arange(IMAGES)
     task = Task(tuple(range(CLASSES)), everything, labels, everything[:0], labels[:0])
     population = [(placed(one, CPU), generator(0, "draws", number)) for number, one in enumerate(case.networks())]

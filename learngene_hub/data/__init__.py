@@ -1,6 +1,6 @@
 """Image data sets: read as one tensor, split by class, sampled as k-way tasks, and cut into batches."""
 
-from learngene_hub.data.batches import ImageBatches
+from learngene_hub.data.batches import Images
 from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
@@ -16,8 +16,8 @@ __all__ = [
     "PRESETS",
     "ClassSplit",
     "DataSource",
-    "ImageBatches",
     "ImageSet",
+    "Images",
     "Normalisation",
     "Preset",
     "Task",

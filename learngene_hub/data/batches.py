@@ -4,23 +4,25 @@ The data lie on the device as padded uint8 pixels. A batch is a gather of window
 images and no worker process.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.image_set import ImageSet, Normalisation
 
 MOST_TESTED, LARGE_SIDE = 500, 84  # images of a forward pass without training, fewer if they have more pixels a side
 
 
 @dataclass(frozen=True, eq=False)
-class ImageBatches:
-    """A source of normalised batches; make one with `ImageBatches.build`.
+class Images:
+    """Images on a device, a source of normalised batches; make it with `Images.build`.
 
     Attributes:
         padded: (n, size + 2 padding, size + 2 padding, 3) uint8, colour last, on the device.
+        labels: (n,) int64, on the CPU.
         scale: (size * 3,) float32 factor of a pixel value, repeated along one row of a window.
         shift: (size * 3,) float32 addend, likewise.
         padding: black pixels around each image.
@@ -28,6 +30,7 @@ class ImageBatches:
     """
 
     padded: Tensor
+    labels: Tensor
     scale: Tensor
     shift: Tensor
     padding: int
@@ -36,32 +39,46 @@ class ImageBatches:
     @classmethod
     def build(
         cls,
-        images: Tensor,
+        images: ImageSet,
         normalisation: Normalisation,
         *,
         padding: int,
         flip: bool,
         device: torch.device | str = "cpu",
-    ) -> "ImageBatches":
-        """The batches of `images`, padded with black and moved to the device once.
+    ) -> "Images":
+        """`images`, padded with black and moved to the device once.
 
         Args:
-            images: (n, 3, size, size) uint8.
+            images: their pixels and labels.
             normalisation: maps pixel values to the inputs of a network.
             padding: pixels added on each side, >= 0; crops are shifted by up to this many.
             flip: whether mirrored images are as good as the originals; for characters they are not.
             device: where the pixels and all batches lie.
         """
-        colour_last = images.to(device).permute(0, 2, 3, 1)  # (n, size, size, 3)
+        colour_last = images.images.to(device).permute(0, 2, 3, 1)  # (n, size, size, 3)
         padded = F.pad(colour_last, [0, 0, padding, padding, padding, padding]).contiguous()
         mean, std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
-        row = images.shape[-1]
+        row = images.image_size
         scale, shift = (1 / (255 * std)).repeat(row), (-mean / std).repeat(row)
-        return cls(padded, scale.to(device), shift.to(device), padding, flip)
+        return cls(padded, images.labels, scale.to(device), shift.to(device), padding, flip)
 
-    def on(self, device: torch.device) -> "ImageBatches":
-        """The same batches on `device`."""
+    def on(self, device: torch.device) -> "Images":
+        """The same images on `device`."""
         return replace(self, **{name: getattr(self, name).to(device) for name in ("padded", "scale", "shift")})
+
+    def fingerprint(self) -> str:
+        """Hash of all pixels and labels: equal for equal images on any device."""
+        digest = hashlib.sha256()
+        for tensor in (self.padded, self.labels):
+            here = tensor.cpu().contiguous()
+            digest.update(f"{here.dtype} {tuple(here.shape)} ".encode())
+            digest.update(here.numpy().data)
+        return digest.hexdigest()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the images, on which networks are trained."""
+        return self.padded.device
 
     @property
     def image_size(self) -> int:
@@ -104,7 +121,7 @@ class ImageBatches:
 
     def _windows(self, index: Tensor, offsets: Tensor) -> Tensor:
         """(b, size, size, 3) uint8 windows of the padded images, from their top left corners (2, b)."""
-        size, side, device = self.image_size, self.padded.shape[1], self.padded.device
+        size, side, device = self.image_size, self.padded.shape[1], self.device
         top, left = _moved(offsets, device)
         corners = (_moved(index, device) * side + top) * side + left  # (b,), counted in pixels
         rows = corners[:, None] + torch.arange(size, device=device) * side  # (b, size) first pixels

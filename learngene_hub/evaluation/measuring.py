@@ -10,12 +10,12 @@ import torch
 
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
-from learngene_hub.data import DataSource, Normalisation, load_classes, sample_task
+from learngene_hub.data import DataSource, Images, Normalisation, load_classes, sample_task
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.report.results import PROTOTYPE
-from learngene_hub.training.fewshot import Images, on_device, prototype_accuracy, query_accuracy, support_batches
+from learngene_hub.training.fewshot import prototype_accuracy, query_accuracy, support_batches
 from learngene_hub.training.loop import Precision, Training, best_precision, train
 from learngene_hub.workers import Step, threads
 
@@ -95,7 +95,7 @@ class EvaluationData:
         Raises:
             DataError: the images cannot be found or read.
         """
-        load = partial(on_device, padding=plan.padding, flip=plan.flip, device=home)
+        load = partial(Images.build, padding=plan.padding, flip=plan.flip, device=home)
         loaded = {
             source: load(load_classes(source.data, source.classes, reporter=reporter), plan.normalisation)
             for source in dict.fromkeys(plan.sources.values())  # once, also where a role measures and chooses rates

@@ -24,7 +24,7 @@ from learngene_hub.core.files import read_json, write_text
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator, seeded_initialisation
 from learngene_hub.core.store import KeyedStore
-from learngene_hub.data import sample_task
+from learngene_hub.data import Images, sample_task
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.evolution.plan import recipe_channels
@@ -36,7 +36,7 @@ from learngene_hub.genome.surgery import inherit
 from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import OptimisationSection
-from learngene_hub.training.fewshot import Images, support_batches
+from learngene_hub.training.fewshot import support_batches
 from learngene_hub.training.loop import Precision, Training, train
 from learngene_hub.training.rates import Falling
 from learngene_hub.workers import EngineOptions, device_name
@@ -187,7 +187,7 @@ def planned(title: str, budget: Budget, body: Body) -> Pretraining:
         images=images,
         optimisation=recipe.ancestry.constants(),
         data=budget.base_hash,
-        flip=budget.base.batches.flip,
+        flip=budget.base.flip,
         precision=budget.precision,
         seed=recipe.seed,
         ancestor=None if budget.ancestor is None else budget.ancestor.key,

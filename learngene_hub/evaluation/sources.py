@@ -16,6 +16,7 @@ from learngene_hub.data import (
     GLYPHS,
     PRESETS,
     DataSource,
+    Images,
     Normalisation,
     available_classes,
     contact_sheet,
@@ -28,7 +29,6 @@ from learngene_hub.gene.config import DataRecord
 from learngene_hub.hub.address import is_hub_id
 from learngene_hub.networks import check_image_size
 from learngene_hub.report.results import NOVEL
-from learngene_hub.training.fewshot import Images, on_device
 
 SPARED = 4  # one class of so many chooses rates, where the target must
 SOUND_RATE = 0.02  # a learning rate that suits most genes
@@ -118,9 +118,9 @@ def seen_images(
         DataError: they cannot be had.
     """
     load = partial(load_classes, _own(record, data), reporter=reporter)
-    load_on = partial(on_device, padding=record.crop_padding, flip=record.flip)
+    load_on = partial(Images.build, padding=record.crop_padding, flip=record.flip)
     base = load_on(load(record.base), normalisation, device=device)
-    held_out = load_on(load(record.held_out), normalisation, device=torch.device("cpu"))
+    held_out = load_on(load(record.held_out), normalisation)
     both = base.fingerprint() + held_out.fingerprint()
     return base, hashlib.sha256(both.encode()).hexdigest()
 

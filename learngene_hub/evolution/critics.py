@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.rng import generator
-from learngene_hub.data import Task
+from learngene_hub.data import Images, Task
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract
-from learngene_hub.training.fewshot import Images, query_accuracy, support_batches
+from learngene_hub.training.fewshot import query_accuracy, support_batches
 from learngene_hub.training.loop import Precision, Training, measure_statistics, train
 
 

@@ -15,6 +15,7 @@ from learngene_hub.data import (
     PRESETS,
     ClassSplit,
     DataSource,
+    Images,
     ImageSet,
     Normalisation,
     available_classes,
@@ -30,7 +31,6 @@ from learngene_hub.data import (
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import ClassesSection
-from learngene_hub.training.fewshot import Images, on_device
 
 NAMED = 3  # classes named in a message
 
@@ -97,7 +97,7 @@ def load_environment(
     normalisation = normalisation or measure_normalisation(base.images)
 
     def onto_device(images: ImageSet) -> Images:
-        return on_device(images, normalisation, padding=padding, flip=flip, device=device)
+        return Images.build(images, normalisation, padding=padding, flip=flip, device=device)
 
     return Environment(split, onto_device(base), onto_device(held_out), normalisation)
 

@@ -152,7 +152,7 @@ class _Run:
         return Beginning(channels, ancestor.gene.genome, {"ancestor": row})
 
     def _search(self, plan: SearchPlan, bar: Bar) -> Beginning:
-        images = images_hash(self.inputs, flip=self.environment.base.batches.flip)
+        images = images_hash(self.inputs, flip=self.environment.base.flip)
         return ShapeSearch(plan, self.workers, bar, images, self.out / STATE_FOLDER, self.reporter).run()
 
     def _generation(self, state: EvolutionState, plan: GenerationPlan, begin: Beginning, bar: Bar) -> EvolutionState:

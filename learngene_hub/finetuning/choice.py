@@ -4,18 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import seeded_initialisation
-from learngene_hub.data import ImageSet, Normalisation
+from learngene_hub.data import Images, ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Photos, load_for_choice
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks.layers import LayersHead
-from learngene_hub.training.fewshot import on_device
 from learngene_hub.workers import on_cpu
 
 
@@ -73,7 +71,7 @@ def _right(gene: Learngene, images: ImageSet) -> Tensor:
     network = from_learngene(gene, num_classes=0)
     cfg = network.pretrained_cfg
     normalisation = Normalisation.of(cfg["mean"], cfg["std"])
-    ready = on_device(images, normalisation, padding=0, flip=False, device=torch.device("cpu"))
+    ready = Images.build(images, normalisation, padding=0, flip=False)
     features = layer_features(network, ready)
     with seeded_initialisation(0, "probe"):
         head = LayersHead(features.shape[1], images.num_classes, drop_rate=0.0)

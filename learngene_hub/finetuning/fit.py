@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.core.rng import generator
-from learngene_hub.data import ImageSet, Normalisation
+from learngene_hub.data import Images, ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Parts
 from learngene_hub.networks import LearngeneNetwork, check_image_size
 from learngene_hub.recipe.sections import OptimisationSection
-from learngene_hub.training.fewshot import Images, on_device
 from learngene_hub.training.loop import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
 
 RATES = (0.005, 0.01, 0.03)
@@ -134,15 +133,15 @@ class Loaded:
         """`parts` on `device`; `padding` in pixels and `flip` are the augmentation of training."""
 
         def load(images: ImageSet) -> Images:
-            return on_device(images, normalisation, padding=padding, flip=flip, device=device)
+            return Images.build(images, normalisation, padding=padding, flip=flip, device=device)
 
         return cls(load(parts.train), load(parts.val), load(parts.test) if parts.test is not None else None)
 
     def trained_on_all(self) -> Self:
         """A copy in which the validation images are training images too."""
-        train, val = self.train.batches, self.val.batches
-        batches = replace(train, padded=torch.cat([train.padded, val.padded]))
-        return replace(self, train=Images(batches, torch.cat([self.train.labels, self.val.labels])))
+        train, val = self.train, self.val
+        padded, labels = torch.cat([train.padded, val.padded]), torch.cat([train.labels, val.labels])
+        return replace(self, train=replace(train, padded=padded, labels=labels))
 
 
 def fit_best_rate(
@@ -214,8 +213,8 @@ def logits_of(network: nn.Module, images: Images) -> Tensor:
     A GPU may compute its convolutions in TF32, so it may classify borderline images differently from a CPU.
     """
     network.eval()
-    chunks = images.batches.parts(torch.arange(len(images.labels)))
-    return torch.cat([network(images.batches.plain(chunk)).cpu() for chunk in chunks])
+    chunks = images.parts(torch.arange(len(images.labels)))
+    return torch.cat([network(images.plain(chunk)).cpu() for chunk in chunks])
 
 
 def _show(bar: Task, row: Epoch) -> None:
@@ -276,4 +275,4 @@ def _batches(images: Images, batch_size: int, seed: int) -> Iterator[Batch]:
     """Full batches without end, so that batch norm never meets a last batch of one image."""
     draws = generator(seed, "fine-tuning batches")
     for chosen in epochs(len(images.labels), batch_size, draws):
-        yield images.batches.train(chosen, draws), images.labels[chosen].to(images.device, non_blocking=True)
+        yield images.train(chosen, draws), images.labels[chosen].to(images.device, non_blocking=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from learngene_hub.core.errors import DataError, LearngeneError, asked
 from learngene_hub.core.files import is_hidden, near_paths, read_file, read_json, refuse_missing
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data import ImageBatches, Normalisation
+from learngene_hub.data import Images, ImageSet, Normalisation
 from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
 from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME, load_network
@@ -105,8 +105,9 @@ class Predictor:
         cfg = self.network.pretrained_cfg
         normalisation = Normalisation.of(cfg["mean"], cfg["std"])
         device = next(self.network.parameters()).device
-        batches = ImageBatches.build(images, normalisation, padding=0, flip=False, device=device)
-        logits = torch.cat([self.network(batches.plain(part)) for part in batches.parts(torch.arange(len(images)))])
+        unlabelled = ImageSet(images, torch.zeros(len(images), dtype=torch.int64), self.class_names)
+        ready = Images.build(unlabelled, normalisation, padding=0, flip=False, device=device)
+        logits = torch.cat([self.network(ready.plain(part)) for part in ready.parts(torch.arange(len(images)))])
         return logits.softmax(dim=1)
 
     def _decode(self, file: Path) -> Tensor | str:

@@ -11,10 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from learngene_hub.data import Images
 from learngene_hub.data.extras import optional_module
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead, pooled_layers
-from learngene_hub.training.fewshot import Images
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 7))
 MOST_LOGIT = 100.0
@@ -38,8 +38,8 @@ def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
     """(n, features) means and maxima of all layers of `network`, in eval mode, on the CPU."""
     network.eval()
     read = network.forward_features if network.reads_layers else partial(pooled_layers, network)
-    chunks = images.batches.parts(torch.arange(len(images.labels)))
-    return torch.cat([read(images.batches.plain(chunk)).flatten(1).cpu() for chunk in chunks])
+    chunks = images.parts(torch.arange(len(images.labels)))
+    return torch.cat([read(images.plain(chunk)).flatten(1).cpu() for chunk in chunks])
 
 
 @torch.no_grad()

@@ -1,8 +1,6 @@
 """Fitting a network to one task, as critics and the descendants of an evaluation do."""
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,48 +8,9 @@ from torch.nn.functional import normalize
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.rng import generator
-from learngene_hub.data import ImageBatches, ImageSet, Normalisation, Task, sample_task
+from learngene_hub.data import Images, Task, sample_task
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.training.loop import Batch, Precision, accuracy, autocast, epochs
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of one role (base, held-out or novel), on the device.
-
-    Attributes:
-        batches: gives augmented and plain batches.
-        labels: `(n,)` int64 on the CPU.
-    """
-
-    batches: ImageBatches
-    labels: Tensor
-
-    def on(self, device: torch.device) -> "Images":
-        """The same images on `device`."""
-        return Images(self.batches.on(device), self.labels)
-
-    def fingerprint(self) -> str:
-        """Hash of all pixels and labels: equal for equal images on any device."""
-        digest = hashlib.sha256()
-        for tensor in (self.batches.padded, self.labels):
-            here = tensor.cpu().contiguous()
-            digest.update(f"{here.dtype} {tuple(here.shape)} ".encode())
-            digest.update(here.numpy().data)
-        return digest.hexdigest()
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the images, on which networks are trained."""
-        return self.batches.padded.device
-
-
-def on_device(
-    images: ImageSet, normalisation: Normalisation, *, padding: int, flip: bool, device: torch.device
-) -> Images:
-    """The images of one role, ready to be drawn in batches; `padding` in pixels and `flip` are the augmentation."""
-    batches = ImageBatches.build(images.images, normalisation, padding=padding, flip=flip, device=device)
-    return Images(batches, images.labels)
 
 
 def query_accuracy(network: LearngeneNetwork, images: Images, task: Task, precision: Precision) -> float:
@@ -70,9 +29,9 @@ def prototype_accuracy(network: LearngeneNetwork, images: Images, task: Task, pr
 
     def features(index: Tensor) -> Tensor:
         parts = []
-        for part in images.batches.parts(index):
+        for part in images.parts(index):
             with autocast(images.device, precision):
-                maps = network.forward_features(images.batches.plain(part))
+                maps = network.forward_features(images.plain(part))
                 parts.append(network.forward_head(maps, pre_logits=True).float())
         return torch.cat(parts)
 
@@ -97,7 +56,7 @@ def draw_tasks(
 def support_batches(images: Images, task: Task, batch_size: int, draws: torch.Generator) -> Iterator[Batch]:
     """An endless series of augmented batches of the task's support images."""
     for chosen in epochs(len(task.support), batch_size, draws):
-        yield images.batches.train(task.support[chosen], draws), _to(images, task.support_labels[chosen])
+        yield images.train(task.support[chosen], draws), _to(images, task.support_labels[chosen])
 
 
 def pick_device(name: str) -> torch.device:
@@ -122,9 +81,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def _query_batches(images: Images, task: Task) -> Iterator[Batch]:
-    parts = images.batches.parts
+    parts = images.parts
     for index, labels in zip(parts(task.query), parts(task.query_labels), strict=True):
-        yield images.batches.plain(index), _to(images, labels)
+        yield images.plain(index), _to(images, labels)
 
 
 def _to(images: Images, labels: Tensor) -> Tensor:

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from learngene_hub.core.rng import generator
-from learngene_hub.data.batches import ImageBatches
-from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.batches import Images
+from learngene_hub.data.image_set import ImageSet, Normalisation
 
 torch.set_num_threads(1)
 
@@ -15,6 +15,10 @@ TYPICAL = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 def random_images(count: int = 9) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def labelled(images: torch.Tensor) -> ImageSet:
+    return ImageSet(images, torch.zeros(len(images), dtype=torch.int64), ("noise",))
 
 
 def windows(image: torch.Tensor, *, flip: bool) -> list[torch.Tensor]:
@@ -31,7 +35,7 @@ def windows(image: torch.Tensor, *, flip: bool) -> list[torch.Tensor]:
 @pytest.mark.parametrize("flip", [False, True])
 def test_every_crop_is_a_window_of_its_padded_image_and_every_window_occurs(flip):
     images = random_images(2)
-    batches = ImageBatches.build(images, PLAIN, padding=PADDING, flip=flip)
+    batches = Images.build(labelled(images), PLAIN, padding=PADDING, flip=flip)
     expected = windows(images[1], flip=flip)
     crops = batches.train(torch.ones(1500, dtype=torch.int64), generator(0, "crops")).round()
     distinct = torch.unique(crops.contiguous(), dim=0)
@@ -42,7 +46,7 @@ def test_every_crop_is_a_window_of_its_padded_image_and_every_window_occurs(flip
 def test_a_batch_is_what_slicing_and_mirroring_one_image_after_another_give(size):
     images = torch.randint(0, 256, (9, 3, size, size), dtype=torch.uint8, generator=generator(0, "pixels"))
     index = torch.tensor([3, 8, 3, 0, 5, 5, 7])
-    batch = ImageBatches.build(images, PLAIN, padding=PADDING, flip=True).train(index, generator(0, "batch"))
+    batch = Images.build(labelled(images), PLAIN, padding=PADDING, flip=True).train(index, generator(0, "batch"))
     draws = generator(0, "batch")
     tops, lefts = torch.randint(0, 2 * PADDING + 1, (2, len(index)), generator=draws).tolist()
     mirrored = torch.randint(0, 2, (len(index),), generator=draws).tolist()
@@ -57,25 +61,25 @@ def test_a_batch_is_what_slicing_and_mirroring_one_image_after_another_give(size
 
 def test_a_plain_batch_is_the_normalised_images_in_the_order_of_the_index():
     images, index = random_images(), torch.tensor([4, 0, 4])
-    batch = ImageBatches.build(images, TYPICAL, padding=PADDING, flip=True).plain(index)
+    batch = Images.build(labelled(images), TYPICAL, padding=PADDING, flip=True).plain(index)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (TYPICAL.mean, TYPICAL.std))
     torch.testing.assert_close(batch, (images[index] / 255 - mean) / std, check_stride=False)
 
 
 def test_training_without_padding_and_flip_is_plain():
-    batches, index = ImageBatches.build(random_images(), TYPICAL, padding=0, flip=False), torch.arange(9)
+    batches, index = Images.build(labelled(random_images()), TYPICAL, padding=0, flip=False), torch.arange(9)
     assert torch.equal(batches.train(index, generator(0)), batches.plain(index))
 
 
 def test_the_same_generator_cuts_the_same_crops_and_another_others():
-    batches, index = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True), torch.arange(9)
+    batches, index = Images.build(labelled(random_images()), TYPICAL, padding=PADDING, flip=True), torch.arange(9)
     first, again, other = (batches.train(index, generator(seed, "batch")) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_batches_are_channels_last_floats():
-    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True)
+    batches = Images.build(labelled(random_images()), TYPICAL, padding=PADDING, flip=True)
     for batch in (batches.train(torch.arange(4), generator(0)), batches.plain(torch.arange(4))):
         assert batch.shape == (4, 3, SIZE, SIZE)
         assert batch.dtype == torch.float32
@@ -84,21 +88,21 @@ def test_batches_are_channels_last_floats():
 
 def test_making_batches_leaves_the_data_as_they_were():
     images = random_images()
-    batches, before = ImageBatches.build(images, TYPICAL, padding=0, flip=True), images.clone()
+    batches, before = Images.build(labelled(images), TYPICAL, padding=0, flip=True), images.clone()
     batches.train(torch.arange(9), generator(0))
     assert torch.equal(images, before)
     assert torch.equal(batches.padded, before.permute(0, 2, 3, 1))
 
 
 def test_an_empty_batch_is_empty():
-    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True)
+    batches = Images.build(labelled(random_images()), TYPICAL, padding=PADDING, flip=True)
     assert batches.train(torch.zeros(0, dtype=torch.int64), generator(0)).shape == (0, 3, SIZE, SIZE)
 
 
 @pytest.mark.parametrize(("side", "most"), [(28, 500), (84, 500), (168, 125)])
 def test_images_of_more_pixels_are_tested_in_smaller_parts(side, most):
     images = torch.zeros(1, 3, side, side, dtype=torch.uint8)
-    batches = ImageBatches.build(images, TYPICAL, padding=0, flip=False)
+    batches = Images.build(labelled(images), TYPICAL, padding=0, flip=False)
     assert [len(part) for part in batches.parts(torch.arange(most + 1))] == [most, 1]
 
 
@@ -106,7 +110,7 @@ def test_images_of_more_pixels_are_tested_in_smaller_parts(side, most):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # a prototype, torch says once
 def test_a_cuda_device_makes_batches_without_a_wait():
-    batches = ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True, device="cuda")
+    batches = Images.build(labelled(random_images()), TYPICAL, padding=PADDING, flip=True, device="cuda")
     try:
         torch.cuda.set_sync_debug_mode("error")
         batches.train(torch.arange(9), generator(0, "batch"))
@@ -119,7 +123,7 @@ def test_a_cuda_device_makes_batches_without_a_wait():
 def test_a_cuda_device_cuts_the_same_crops():
     index = torch.arange(9)
     here, there = (
-        ImageBatches.build(random_images(), TYPICAL, padding=PADDING, flip=True, device=device).train(
+        Images.build(labelled(random_images()), TYPICAL, padding=PADDING, flip=True, device=device).train(
             index, generator(0, "batch")
         )
         for device in ("cpu", "cuda")
