@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from learngene_hub.core.errors import LearngeneWarning, RecipeError, asked
@@ -70,7 +70,6 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
 )
 """Type of a fault, as pydantic calls it -> what was expected; the words in braces are its context."""
 KINDS = ("constrained-int", "tuple[str, ...]")  # pydantic's parts of a key that takes a number or a list of names
-RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 
 
 class Recipe(Section):
@@ -93,13 +92,6 @@ class Recipe(Section):
         description="number type of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs "
         "float32 convolutions use TF32, unless NVIDIA_TF32_OVERRIDE=0 is set",
     )
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_folder_everywhere(cls, name: str) -> str:
-        if name.partition(".")[0] in RESERVED or name.endswith("."):
-            raise ValueError(f"{name!r} cannot be the name of a folder on Windows; choose another")
-        return name
 
     @model_validator(mode="after")
     def _ways_fit(self) -> Self:

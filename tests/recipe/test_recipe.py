@@ -124,12 +124,6 @@ def test_the_hash_is_of_the_content_not_of_the_text(tiny_file, tmp_path):
     assert Recipe.from_file(tiny_file, ["seed=1"]).sha256 != Recipe.from_file(tiny_file).sha256
 
 
-@pytest.mark.parametrize("name", ["con", "nul.2", "com1", "mine."])
-def test_a_name_that_is_no_folder_on_windows_is_refused(name):
-    with pytest.raises(RecipeError, match=r"name: .*cannot be the name of a folder on Windows"):
-        Recipe.from_mapping(MINIMAL | {"name": name})
-
-
 def test_differences_name_keys_and_both_values(tiny):
     other = tiny("seed=9", "evolution.decay=0.5").model_dump(mode="json")
     assert tiny().differences(other) == {"seed": (0, 9), "evolution.decay": (0.2, 0.5)}
