@@ -26,9 +26,12 @@ from learngene_hub.hub.client import HubOptions, check_reachable, explained
 from learngene_hub.training.loop import best_precision
 from learngene_hub.workers import processor_name
 
-DISTRIBUTION = "learngene-hub"
-NEEDED = ("torch", "timm", "huggingface_hub", "safetensors")
-EXTRAS = {"evolve": ("datasets", "matplotlib", "scikit-learn", "scipy"), "ray": ("ray",)}  # not needed by all
+PACKAGES = {
+    **dict.fromkeys(("torch", "timm", "huggingface_hub", "safetensors"), "learngene-hub"),
+    **dict.fromkeys(("datasets", "matplotlib", "scikit-learn", "scipy"), "learngene-hub[evolve]"),
+    "ray": "learngene-hub[ray]",
+}
+"""Package -> what installs it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,7 @@ def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 
     return [
         Finding("learngene-hub", __version__),
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        *(_package(name) for name in NEEDED),
-        *(_optional(name, extra) for extra, names in EXTRAS.items() for name in names),
+        *(Finding(name, _version(name) or f'not installed: pip install "{ours}"') for name, ours in PACKAGES.items()),
         Finding("device", _device()),
         Finding("precision", _precision()),
         Finding("threads", _threads()),
@@ -61,26 +63,11 @@ def examine(options: HubOptions = HubOptions()) -> list[Finding]:  # noqa: B008 
     ]
 
 
-def _package(name: str) -> Finding:
-    version = _version(name)
-    if version is None:
-        return Finding(name, "not installed", f"{DISTRIBUTION} needs it: {_install(DISTRIBUTION)}")
-    return Finding(name, version)
-
-
-def _optional(name: str, extra: str) -> Finding:
-    return Finding(name, _version(name) or f"not installed: {_install(f'{DISTRIBUTION}[{extra}]')}")
-
-
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _install(what: str) -> str:
-    return f'pip install "{what}"'
 
 
 def _device() -> str:

@@ -131,7 +131,7 @@ def test_nothing_personal_is_shown(monkeypatch, tmp_path):
 
 def test_a_missing_package_is_named_with_what_to_do(monkeypatch):
     monkeypatch.setattr(doctor, "_version", lambda name: None)
-    assert found("timm").fault == 'learngene-hub needs it: pip install "learngene-hub"'
+    assert found("timm").found == 'not installed: pip install "learngene-hub"'
     assert found("datasets").found == 'not installed: pip install "learngene-hub[evolve]"'
 
 
