@@ -12,7 +12,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def on_cpu() -> AbstractContextManager[object]:
-    """Let torch's default device be the CPU inside; where it is, nothing, since the other costs time at every call."""
+    """Let torch's default device be the CPU inside; does nothing if it is, since a device context slows every call."""
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 

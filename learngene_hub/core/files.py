@@ -71,10 +71,10 @@ def near_paths(path: str | Path, suits: Callable[[Path], bool] = Path.is_dir) ->
 
 
 def refuse_missing(path: str | Path, expected: str, suits: Callable[[Path], bool] = Path.is_dir) -> None:
-    """Do nothing, unless there is nothing at `path`.
+    """Raise an error if `path` does not exist.
 
     Raises:
-        LearngeneError: it is so; a path like it that `suits` is named, or else what is `expected` there.
+        LearngeneError: it does not; a path like it that `suits` is named, or else what is `expected` there.
     """
     if not is_there(path):
         raise LearngeneError(
@@ -264,7 +264,7 @@ def free_bytes(path: Path) -> int:
 
 
 def check_room(path: Path, needed: int, what: str) -> None:
-    """Do nothing, unless there is no room for `what`, about `needed` bytes, at `path`.
+    """Raise an error if there is no room for `what`, about `needed` bytes, at `path`.
 
     Raises:
         StorageError: there is not.
@@ -354,7 +354,7 @@ def _leave_nothing_empty(out: Path, made: Sequence[Path]) -> None:
 
 
 def refuse_unmakeable(out: Path) -> None:
-    """Do nothing, unless no folder that was made elsewhere can take the place of `out`.
+    """Raise an error if no folder that was made elsewhere can take the place of `out`.
 
     Raises:
         RunError: it is the current folder, a link or a mount.
@@ -367,7 +367,7 @@ def refuse_unmakeable(out: Path) -> None:
 
 
 def refuse_occupied(out: Path) -> None:
-    """Do nothing, unless something would be overwritten.
+    """Raise an error if something would be overwritten.
 
     Raises:
         RunError: `out` is a file, or a folder with something in it.

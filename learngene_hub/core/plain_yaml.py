@@ -112,7 +112,7 @@ def _indent(line: str) -> int:
 
 
 def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], str]) -> str:
-    """Plain YAML with the text at `keys` changed, everything else as it was written; as it is where no text stands.
+    """Plain YAML with the text at `keys` changed and all else as written; unchanged if there is no text at `keys`.
 
     >>> with_changed_text("{a: {b: old}}  # a remark", ["a", "b"], str.upper)
     '{a: {b: OLD}}  # a remark'

@@ -115,7 +115,7 @@ class KeyedStore(Generic[Value]):
             return None
 
     def find(self, key: Key) -> Value | None:
-        """The value of `key`, which the caller holds; None if it is not kept, or damaged: that is told, and removed."""
+        """The value of a locked `key`; None if there is none. A damaged one is removed, with a warning."""
         kept, path = self.peek(key), self.path(key)
         if kept is None and os.path.lexists(path):
             self.reporter.warn(f"{self.title}: created again, since {path} is damaged or was edited")
@@ -125,17 +125,17 @@ class KeyedStore(Generic[Value]):
         return kept
 
     def keep(self, key: Key, value: Value) -> None:
-        """Put `value` in the place of what is kept under `key`; warn where that cannot be."""
+        """Save `value` under `key`; only warn if that fails."""
         try:
             self.put(key, value)
         except StorageError as error:
             self.reporter.warn(f"{self.title}: cannot be saved: {error}. Set LEARNGENE_CACHE to another folder")
 
     def put(self, key: Key, value: Value) -> None:
-        """Put `value` in the place of what is kept under `key`.
+        """Save `value` under `key`, in the place of an older one.
 
         Raises:
-            StorageError: that cannot be.
+            StorageError: that fails.
         """
         with atomic_path(self.path(key)) as folder:
             folder.mkdir()
@@ -147,7 +147,7 @@ class KeyedStore(Generic[Value]):
 
     @contextmanager
     def held(self, key: Key) -> Iterator[None]:
-        """Hold the place of `key` after whoever has it; a folder that cannot be written is not held.
+        """Lock the entry of `key`; waits for another process. A folder that cannot be written is not locked.
 
         What a kill left there is removed.
         """

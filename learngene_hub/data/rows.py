@@ -171,10 +171,10 @@ def _is_derived(file: Path) -> bool:
 
 
 def _refuse_others(path: Path, files: Sequence[Path]) -> None:
-    """Files none of which is an image have no column of images, which would be said of them.
+    """Raise an error if the folder has no image file: `datasets` would say that it has no column of images.
 
     Raises:
-        DataError: it is so.
+        DataError: it has none.
     """
     if not any(file.suffix.lower() in folder_suffixes() for file in files):
         example = files[0].relative_to(path)
