@@ -13,7 +13,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 PresetName = Literal["glyphs", "cifar_fs", "mini_imagenet"]
 PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)
-Classes = Annotated[int, Field(ge=1)] | tuple[str, ...]
+
+
+def _all_text(value: object) -> object:
+    if isinstance(value, list | tuple) and (others := [name for name in value if not isinstance(name, str)]):
+        raise ValueError(f"class names must be text, found {others[0]!r:.60}: put the names in quotes")
+    return value
+
+
+Classes = Annotated[Annotated[int, Field(ge=1)] | tuple[str, ...], BeforeValidator(_all_text)]
 
 
 class Section(BaseModel):
@@ -82,7 +90,7 @@ class ClassesSection(Section):
         named = [role for role in (self.base, self.held_out, self.novel) if isinstance(role, tuple)]
         twice = sorted({name for role in named for name in role if sum(other.count(name) for other in named) > 1})
         if twice:
-            raise ValueError(f"a class can have only one role, but these have several: {', '.join(twice[:5])}")
+            raise ValueError(f"each class may be listed once, in one role; listed more often: {', '.join(twice[:5])}")
         return self
 
 

@@ -31,8 +31,18 @@ def test_a_tournament_larger_than_the_population_is_refused():
 @pytest.mark.parametrize(("first", "second"), [("base", "held_out"), ("base", "novel"), ("held_out", "novel")])
 def test_a_class_with_two_roles_is_refused(first, second):
     data = {"path": "x/y", "classes": {first: ["cat", "dog"], second: ["dog"]}}
-    with pytest.raises(RecipeError, match=r"a class can have only one role.*dog"):
+    with pytest.raises(RecipeError, match="each class may be listed once, in one role; listed more often: dog"):
         Recipe.from_mapping({"name": "x", "data": data})
+
+
+def test_class_names_that_are_no_text_are_refused_with_what_to_write():
+    classes = {"base": ["cat", 0], "held_out": ["dog", "dog"], "novel": [True]}
+    with pytest.raises(RecipeError, match="2 faults") as caught:
+        Recipe.from_mapping({"name": "x", "data": {"path": "x/y", "classes": classes}})
+    for key, found in (("base", "0"), ("novel", "True")):
+        assert f"data.classes.{key}: class names must be text, found {found}: put the names in quotes" in str(
+            caught.value
+        )
 
 
 def test_a_preset_with_published_classes_takes_no_others():
