@@ -191,7 +191,7 @@ def atomic_path(target: Path, *, is_new: bool = False) -> Iterator[Path]:
         RunError: with `is_new`, there is something at `target` in the end.
         StorageError: no space, no permission, or a file where a folder should be.
     """
-    with written(target):
+    with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=STAGED, dir=target.parent))
         try:
@@ -227,7 +227,7 @@ def _replace(new: Path, target: Path) -> None:
 
 
 @contextmanager
-def written(target: Path) -> Iterator[None]:
+def explain_write_errors(target: Path) -> Iterator[None]:
     """Say in words why `target` cannot be written; of several around one another, the outermost names its own.
 
     Raises:
@@ -284,7 +284,7 @@ def write_text(target: Path, text: str) -> None:
 
 def append_line(target: Path, line: str) -> None:
     """Add a line to `target`; a kill may tear it, so readers must leave out a last line without an end."""
-    with written(target), target.open("ab") as file:
+    with explain_write_errors(target), target.open("ab") as file:
         file.write(f"{line}\n".encode())
 
 
@@ -332,7 +332,7 @@ def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]
     """
     held = FileLock(lock)
     try:
-        with written(lock.parent):
+        with explain_write_errors(lock.parent):
             held.acquire(timeout=0)
     except Timeout:
         tell(f"waiting for another process that is creating {title}")
@@ -384,7 +384,7 @@ def claim_new(out: Path) -> Iterator[None]:
         BusyError: another process holds it.
     """
     lock = out.parent / f".{out.name}{LOCK_NAME}"
-    with written(out):
+    with explain_write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with _held(lock, out):
         sweep(out.parent, out.name)

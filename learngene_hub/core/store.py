@@ -20,6 +20,7 @@ from learngene_hub.core.files import (
     alone,
     append_line,
     atomic_path,
+    explain_write_errors,
     file_sha256,
     leads_out,
     parse_json,
@@ -27,7 +28,6 @@ from learngene_hub.core.files import (
     read_json,
     sweep,
     write_text,
-    written,
 )
 from learngene_hub.core.progress import Reporter
 
@@ -153,7 +153,7 @@ class KeyedStore(Generic[Value]):
         """
         path = self.path(key)
         with ExitStack() as stack:
-            with suppress(StorageError), written(self.folder):
+            with suppress(StorageError), explain_write_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone(path.with_suffix(".lock"), self.title, self.reporter.line))
                 sweep(self.folder, path.name)
@@ -202,7 +202,7 @@ class KeyedLines:
         if self._file is None:
             return
         self._check_own(self._file)
-        with written(self._file):
+        with explain_write_errors(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
         append_line(self._file, json.dumps(sealed(content, self._salt)))
 

@@ -51,7 +51,7 @@ def image_store(folder: Path, reporter: Reporter) -> KeyedStore[Decoded]:
     return KeyedStore(folder / IMAGES_FOLDER, "decoded images", _write, _read, reporter)
 
 
-def size(folder: Path) -> int:
+def images_size(folder: Path) -> int:
     """Bytes of the images in the cache `folder`; files that vanish or cannot be read count as 0."""
     kept = 0
     for file in (folder / IMAGES_FOLDER).glob(f"*/{PIXELS_NAME}"):

@@ -9,7 +9,7 @@ from functools import partial
 from types import MappingProxyType
 
 from learngene_hub.core.errors import RecipeError, SelectionError, TrainingError
-from learngene_hub.core.files import alone, written
+from learngene_hub.core.files import alone, explain_write_errors
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
 from learngene_hub.data import sample_task
@@ -175,7 +175,7 @@ def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> 
     out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}{end}"
     changed = ", ".join(recipe.overrides[len(budget.recipe.overrides) :])
     budget.reporter.line(f"{name}: evolving {recipe.name} with {changed} in {out}")
-    with written(budget.folder):
+    with explain_write_errors(budget.folder):
         budget.folder.mkdir(parents=True, exist_ok=True)
     with alone(out.with_suffix(".lock"), name, budget.reporter.line):
         gene = evolve(

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 
 from learngene_hub.core.errors import GeneFileError
-from learngene_hub.core.files import written
+from learngene_hub.core.files import explain_write_errors
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import read_beside, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
@@ -90,7 +90,7 @@ class Learngene:
             StorageError: no space, no permission, or no folder there.
         """
         folder = Path(path)
-        with written(folder):
+        with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_gene(folder, self.tensors, self.config)
         return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 from timm.models import save_for_hf
 
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.core.files import written
+from learngene_hub.core.files import explain_write_errors
 from learngene_hub.networks.build import as_supported
 from learngene_hub.networks.network import LearngeneNetwork
 
@@ -34,7 +34,7 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
         StorageError: no space, or no permission.
     """
     _check_savable(as_supported(network), class_names)
-    with written(Path(folder)):
+    with explain_write_errors(Path(folder)):
         save_for_hf(
             network,
             str(folder),

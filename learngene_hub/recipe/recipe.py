@@ -35,7 +35,7 @@ from learngene_hub.recipe.sections import (
 )
 
 MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
-TOLD = 20  # faults listed
+MOST_FAULTS = 20  # faults listed
 NO_SECTIONS: Mapping[type, str] = MappingProxyType(
     {str: "text without a key; write a space after each colon", list: "a list", type(None): "nothing"}
 )
@@ -181,9 +181,9 @@ class Recipe(Section):
                 for fault in error.errors()
                 if fault["type"] != "tuple_type" or not isinstance(fault["input"], int)
             ]
-            lines = [f"\n  {_describe(fault)}{_given(fault, overrides)}" for fault in faults[:TOLD]]
+            lines = [f"\n  {_describe(fault)}{_given(fault, overrides)}" for fault in faults[:MOST_FAULTS]]
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-            count += f", the first {TOLD}" if len(faults) > TOLD else ""
+            count += f", the first {MOST_FAULTS}" if len(faults) > MOST_FAULTS else ""
             raise RecipeError(f"{where}: {count}{''.join(lines)}") from None
 
     def changed(self, *overrides: str) -> "Recipe":
