@@ -106,13 +106,13 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     >>> did_you_mean("narow", ["narrow", "pretrained"])
     '; did you mean `narrow`?'
     """
-    return asked(difflib.get_close_matches(name, list(names), n=1))
+    return suggestion(difflib.get_close_matches(name, list(names), n=1))
 
 
-def asked(near: Sequence[str]) -> str:
+def suggestion(near: Sequence[str]) -> str:
     """End of a message: asks whether one of the names `near` was meant; empty if there are none.
 
-    >>> asked(["cats", "runs/cats"])
+    >>> suggestion(["cats", "runs/cats"])
     '; did you mean `cats` or `runs/cats`?'
     """
     return f"; did you mean `{'` or `'.join(near)}`?" if near else ""

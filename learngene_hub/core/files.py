@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from learngene_hub.core.errors import BusyError, LearngeneError, RunError, StorageError, asked
+from learngene_hub.core.errors import BusyError, LearngeneError, RunError, StorageError, suggestion
 
 LOCK_NAME = ".lock"
 ZIP_LEFTOVER = "__MACOSX"  # a folder that macOS puts into zip files
@@ -78,7 +78,7 @@ def refuse_missing(path: str | Path, expected: str, suits: Callable[[Path], bool
     """
     if not is_there(path):
         raise LearngeneError(
-            f"{path!s:.200}: no such file or folder{asked(near_paths(path, suits)) or f'; expected {expected}'}"
+            f"{path!s:.200}: no such file or folder{suggestion(near_paths(path, suits)) or f'; expected {expected}'}"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from learngene_hub.core.errors import DataError, LearngeneError, asked
+from learngene_hub.core.errors import DataError, LearngeneError, suggestion
 from learngene_hub.core.files import is_hidden, near_paths, read_file, read_json, refuse_missing
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Images, ImageSet, Normalisation
@@ -117,7 +117,7 @@ class Predictor:
         try:
             return decode_image(read_file(file, most=MOST_ENCODED), self.image_size)
         except FileNotFoundError:
-            return f"no such file{asked(near_paths(file, Path.exists))}"
+            return f"no such file{suggestion(near_paths(file, Path.exists))}"
         except (DataError, OSError) as error:
             return str(error)
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from learngene_hub.core.errors import GeneFileError, asked
+from learngene_hub.core.errors import GeneFileError, suggestion
 from learngene_hub.core.files import expanded, is_there, near_paths
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
@@ -62,7 +62,7 @@ def hint(name: str) -> str:
     """End of a message: folders and shipped genes with names close to `name`."""
     path = Path(name.removeprefix(HUB_PREFIX))
     near = [*near_paths(path), *difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)]
-    return asked(near) or (
+    return suggestion(near) or (
         f"; a folder of this name does not exist in {path.parent}/ either" if is_there(path.parent) else ""
     )
 
@@ -71,7 +71,7 @@ def _unknown(name: str) -> GeneFileError:
     named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_index()}
     close = difflib.get_close_matches(name.removeprefix(PREFIX), named, n=1)
     near = [*near_paths(name), *near_paths(Path(RUNS, name)), *(named[one] for one in close)]
-    meant = asked(near) or (
+    meant = suggestion(near) or (
         "; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
         f"or one of {', '.join(shipped_index())}"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from learngene_hub.core.errors import DataError, HubError, asked, did_you_mean
+from learngene_hub.core.errors import DataError, HubError, did_you_mean, suggestion
 from learngene_hub.core.files import expanded, is_hidden, is_there, near_paths
 
 PREFIX = "hf-hub:"
@@ -111,4 +111,6 @@ def no_data(path: str, *, presets: Sequence[str] = ()) -> DataError:
 
 def near_data(path: str) -> str:
     """End of a message: the folder or table with a name close to the missing `path`; empty if there is none."""
-    return asked(near_paths(expanded(path), lambda entry: entry.is_dir() or entry.suffix in {".parquet", ".arrow"}))
+    return suggestion(
+        near_paths(expanded(path), lambda entry: entry.is_dir() or entry.suffix in {".parquet", ".arrow"})
+    )

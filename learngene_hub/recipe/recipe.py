@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from learngene_hub.core.errors import LearngeneWarning, RecipeError, asked
+from learngene_hub.core.errors import LearngeneWarning, RecipeError, suggestion
 from learngene_hub.core.files import is_there, near_paths, public_name, read_file
 from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
 from learngene_hub.recipe.sections import (
@@ -273,7 +273,7 @@ def _locate(path: str | Path) -> Path:
     if str(path) in shipped:
         return shipped[str(path)]
     near = near_paths(path, lambda entry: entry.suffix in {".yaml", ".yml"})
-    hint = asked([*near, *difflib.get_close_matches(Path(path).stem, shipped, n=1)])
+    hint = suggestion([*near, *difflib.get_close_matches(Path(path).stem, shipped, n=1)])
     found = "a folder" if is_there(path) else "neither"
     raise RecipeError(
         f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found {found}"
@@ -341,7 +341,7 @@ def _describe(fault: Mapping[str, Any]) -> str:
         if value:  # YAML takes {width:0.5} and {width 0.5} for keys of these names
             return f"{key}: no such key; write a colon and a space after the key, `{name}: {value[0]}`"
         near = _near(key)
-        return f"{key}: no such key{asked(near)}"
+        return f"{key}: no such key{suggestion(near)}"
     if fault["type"] == "missing":
         return f"{key}: missing"
     if fault["type"] == "value_error":  # ours, which say themselves what was found
