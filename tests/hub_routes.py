@@ -48,7 +48,8 @@ def create_repo(call: Call):
     store.may_write(namespace, call.user, refusal)
     if repo := store.repos.get((kind, repo_id)):
         raise HubError(409, f"You already created this {kind[:-1]} repo", body={"url": address(call, repo)})
-    repo = store.create(kind, repo_id, private=asked.get("visibility") == "private" or asked.get("private") is True)
+    default = "private" if namespace in store.private_by_default else "public"
+    repo = store.create(kind, repo_id, private=asked.get("visibility", default) == "private")
     return {"url": address(call, repo), "name": repo.id, "id": repo.id}
 
 

@@ -148,6 +148,7 @@ class Store:
     def __init__(self, users: Mapping[str, str]):
         self.users = dict(users)  # token -> user name
         self.repos: dict[tuple[str, str], Repo] = {}
+        self.private_by_default: set[str] = set()  # namespaces
         self.xorbs: dict[str, list[bytes]] = {}  # the chunks of what clients sent by Xet
         self._last = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -16,7 +16,13 @@ def push(
         Path, typer.Argument(metavar="DIR", help="Gene folder, folder of a run, or of `learngene finetune`.")
     ],
     repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; created if needed.")],
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="Make a new repository private; otherwise it is public, unless its organisation's default is private.",
+        ),
+    ] = False,
     revision: Annotated[str | None, typer.Option(help="Branch; created if needed.  [default: main]")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,

@@ -114,7 +114,8 @@ class Learngene:
 
         Args:
             repo_id: `owner/name`; created if it does not exist.
-            private: if the repository is created now, make it private.
+            private: make a new repository private; otherwise it is public, unless its organisation's default is
+                private.
             revision: branch to push to; None: main.
             create_pr: propose the commit as a pull request.
             message: commit message.

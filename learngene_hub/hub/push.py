@@ -45,7 +45,7 @@ class PushTerms:
     """Options of a push.
 
     Attributes:
-        private: if the repository is created now, make it private.
+        private: make a new repository private; otherwise it is public, unless its organisation's default is private.
         create_pr: open a pull request instead of committing.
         message: commit message.
         overwrite_card: replace the card even if it was edited on the Hub.
@@ -100,7 +100,7 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOpti
         listing = _listing(address, options)
     except RepositoryNotFoundError:
         with asked(address, options):
-            api.create_repo(address.repo_id, private=terms.private, exist_ok=True)
+            api.create_repo(address.repo_id, private=terms.private or None, exist_ok=True)
     except RevisionNotFoundError:
         pass
     else:

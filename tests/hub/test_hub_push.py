@@ -74,6 +74,13 @@ def test_a_private_repository_is_seen_by_its_owner_only(push, load):
         load(token="hf_other", force_download=True)
 
 
+@pytest.mark.parametrize("is_private", [True, False])
+def test_a_new_repository_is_private_if_that_is_the_default_of_its_organisation(hub, push, is_private):
+    hub.store.private_by_default |= {"owner"} if is_private else set()
+    push()
+    assert hub.repo(REPO).private is is_private
+
+
 def test_a_card_edited_on_the_hub_is_not_overwritten_unawares(hub, push, copy):
     push(copy)
     edited = hub.files(REPO)["README.md"].replace(b"## Limits", b"## Limits, by hand")
