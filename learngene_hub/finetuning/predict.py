@@ -69,14 +69,17 @@ class Predictor:
             )
         return cls(network, names, image_size or network.pretrained_cfg["input_size"][-1])
 
-    def predict(self, paths: Iterable[str | Path], *, reporter: Reporter = _LOGGING) -> Iterator[Prediction]:
+    def predict(
+        self, paths: str | Path | Iterable[str | Path], *, reporter: Reporter = _LOGGING
+    ) -> Iterator[Prediction]:
         """One prediction per image, in order; a folder stands for all images in it and in its subfolders.
 
-        In a folder, 2.jpg comes before 10.jpg. An image that cannot be read gets a `fault`; the
-        others are still predicted. `reporter` reports progress, and the files in folders that do not have the name of
-        an image; its progress bar stays open until the last prediction is taken or the iterator is closed.
+        `paths` are images and folders, or one of them. In a folder, 2.jpg comes before 10.jpg. An image that cannot be
+        read gets a `fault`; the others are still predicted. `reporter` reports progress, and the files in folders that
+        do not have the name of an image; its progress bar stays open until the last prediction is taken or the iterator
+        is closed.
         """
-        files = list(_image_files(paths, reporter))
+        files = list(_image_files([paths] if isinstance(paths, str | Path) else paths, reporter))
         with reporter.task("predicting", len(files), "images") as bar:
             for start in range(0, len(files), BATCH):
                 group = self._predict_group(files[start : start + BATCH])

@@ -33,6 +33,12 @@ def test_predictions_are_those_of_training(tuned):
     assert all(sum(value for _, value in one.classes) == pytest.approx(1) for one in predictions)
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_image_needs_no_list(tuned, photos, kind):
+    image = next(photos.rglob("*.png"))
+    assert [one.path for one in Predictor.load(tuned.folder).predict(kind(image))] == [image]
+
+
 def test_images_may_be_looked_at_in_another_size(tuned, photos):
     image = next(photos.rglob("*.png"))
     usual, larger = (Predictor.load(tuned.folder, image_size=size) for size in (None, 40))
