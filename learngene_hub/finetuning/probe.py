@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from learngene_hub.core.errors import NetworkError
 from learngene_hub.data import Images
 from learngene_hub.data.extras import optional_module
 from learngene_hub.networks import LearngeneNetwork
@@ -35,7 +36,16 @@ class Probe:
 
 @torch.no_grad()
 def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
-    """(n, features) means and maxima of all layers of `network`, in eval mode, on the CPU."""
+    """(n, features) means and maxima of all layers of `network`, in eval mode, on the CPU.
+
+    Raises:
+        NetworkError: it has no batch norms.
+    """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        raise NetworkError(
+            f"{network.network_name}: expected batch norms, whose outputs a probe reads, found none; leave this gene "
+            "out, or use --method full in a fine-tuning"
+        )
     network.eval()
     read = network.forward_features if network.reads_layers else partial(pooled_layers, network)
     chunks = images.parts(torch.arange(len(images.labels)))

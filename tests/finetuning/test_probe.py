@@ -16,7 +16,7 @@ from learngene_hub import extract, from_learngene
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.finetuning import Photos, Predictor, Settings, finetune, rank_genes
 from learngene_hub.finetuning.probe import STRENGTHS, fit_probe
-from learngene_hub.networks import plan_structure
+from learngene_hub.networks import build, plan_structure
 from learngene_hub.networks.layers import LayersHead
 
 
@@ -152,6 +152,13 @@ def test_a_gene_of_timms_own_network_is_ranked_too_but_its_class_cannot_be_probe
     assert 0 <= ranked.accuracy <= 1
     with pytest.raises(NetworkError, match="lacks the pool 'layers', which a probe needs; use --method full"):
         finetune(gene_of_timm, tmp_path / "nowhere", out=tmp_path / "out", settings=Settings(method="probe"))
+
+
+def test_a_gene_of_a_network_without_batch_norm_cannot_be_ranked(tmp_path):
+    extract(build("vit_tiny_patch4_32", num_classes=2, width=0.0625)).save_pretrained(tmp_path / "gene")
+    photos = Photos(write_photos(tmp_path / "photos", 4))
+    with pytest.raises(NetworkError, match="vit_tiny_patch4_32: expected batch norms, whose outputs a probe"):
+        rank_genes([str(tmp_path / "gene")], photos, reporter=Listener())
 
 
 def test_a_network_of_timms_own_is_fine_tuned_and_kept_under_timms_own_name(gene_of_timm, tmp_path):
