@@ -26,11 +26,12 @@ def card(
     other text stays. Without --results nothing is changed, but a missing card is created.
     """
     from learngene_hub.core.errors import GeneFileError
-    from learngene_hub.core.files import is_there
+    from learngene_hub.core.files import expanded, is_there
     from learngene_hub.gene.names import refuse_unknown, shipped_index
 
     refuse_unknown(gene)
-    if not is_there(gene) and gene not in shipped_index():
+    is_folder = is_there(expanded(gene))
+    if not is_folder and gene not in shipped_index():
         raise GeneFileError(f"{gene}: no such folder; expected a gene folder, the folder of a run, or a shipped gene")
     with importing():
         from learngene_hub.evaluation.card import read_evaluation, write_evaluation
@@ -38,7 +39,7 @@ def card(
 
     folder = locate(gene).folder
     if results:
-        if not is_there(gene):
+        if not is_folder:
             raise GeneFileError(f"{gene}: this gene comes with the package, so its card is not changed; give a folder")
         stderr.print(f"card: {write_evaluation(folder, results)}", markup=False)
     print_text(read_evaluation(folder))

@@ -94,7 +94,7 @@ def evaluate(
     All networks are trained on the same tasks. docs/evaluate.md lists all protocols and baselines. After an
     interruption, the same command continues.
     """
-    from learngene_hub.core.files import is_there
+    from learngene_hub.core.files import expanded, is_there
     from learngene_hub.evaluation.protocols import check_baselines, find_protocol
     from learngene_hub.report.results import NOVEL
 
@@ -129,7 +129,7 @@ def evaluate(
         print_json(results.model_dump(mode="json"))
     else:
         _show(results)
-    is_for_a_card = len(genes) == 1 and is_there(genes[0]) and results.split == NOVEL
+    is_for_a_card = len(genes) == 1 and is_there(expanded(genes[0])) and results.split == NOVEL
     after = f"; next: {command('card', genes[0], '--results', out)}" if is_for_a_card else ""
     stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}", markup=False)
 

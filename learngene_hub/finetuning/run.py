@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learngene_hub import __version__
-from learngene_hub.core.files import check_room, claim_new, is_there, refuse_occupied, refuse_unmakeable
+from learngene_hub.core.files import check_room, claim_new, expanded, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation
 from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
@@ -330,7 +330,7 @@ def _network_record(network: LearngeneNetwork) -> dict[str, Any]:
 def _named(gene: Learngene | str | Path) -> tuple[str, Learngene]:
     """A gene and its name: that in the package or on the Hub, else that of its recipe or folder."""
     loaded = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
-    if isinstance(gene, str) and not is_there(gene):
+    if isinstance(gene, str) and not is_there(expanded(gene)):
         return gene, loaded
     if loaded.config.origin is not None:
         return loaded.config.origin.recipe, loaded

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from learngene_hub.core.errors import GeneFileError, HubError
-from learngene_hub.core.files import is_there
+from learngene_hub.core.files import expanded, is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
 from learngene_hub.gene.names import hint, hub_address, shipped_folder, shipped_index
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
@@ -57,10 +57,10 @@ def locate(
     """
     if not isinstance(source, str | os.PathLike):
         raise GeneFileError(f"expected the name of a gene, its folder or a Learngene, found a {type(source).__name__}")
-    name = os.fspath(source)
-    if not isinstance(source, str) or is_there(name):
+    name, folder = os.fspath(source), expanded(source)
+    if not isinstance(source, str) or is_there(folder):
         _refuse_revision(name, revision)
-        return Located(find_gene(Path(source)), name)
+        return Located(find_gene(folder), name)
     if name in shipped_index():
         _refuse_revision(name, revision)
         return Located(shipped_folder(name), name)

@@ -12,7 +12,7 @@ from learngene_hub.core.files import expanded, is_hidden, is_there, near_paths
 
 PREFIX = "hf-hub:"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-_ADDRESS = re.compile(r"(?:hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([^@\s]+))?", re.ASCII)
+_ADDRESS = re.compile(r"(?:hf-hub:)?([A-Za-z0-9][\w.-]*/\w[\w.-]*)(?:@([^@\s]+))?", re.ASCII)
 _DATA = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 

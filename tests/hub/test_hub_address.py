@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("you/gene@v1", Address("you/gene", "v1")),
         ("hf-hub:you/gene@refs/pr/3", Address("you/gene", "refs/pr/3")),
         (f"you/gene@{COMMIT}", Address("you/gene", COMMIT)),
+        ("you/_gene", Address("you/_gene")),
         ("runs/demo/gene", None),
         ("gene", None),
         ("./you/gene", None),
@@ -56,6 +58,12 @@ def test_a_folder_wins_over_a_repository_of_the_same_name(tiny_run, tmp_path, mo
     (tmp_path / "you/gene").symlink_to(tiny_run / "gene")
     monkeypatch.chdir(tmp_path)
     assert locate("you/gene").revision is None
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_may_be_named_by_the_home_it_lies_in(tiny_run, monkeypatch, kind):
+    monkeypatch.setenv("HOME", str(tiny_run.parent))
+    assert locate(kind(f"~/{tiny_run.name}")).folder == tiny_run / "gene"
 
 
 def test_a_revision_of_a_folder_is_refused(tiny_run):
