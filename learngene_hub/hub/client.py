@@ -3,7 +3,6 @@
 All downloads go through `receive`, which limits size and time; all uploads go through the client.
 """
 
-import errno
 import json
 import os
 import re
@@ -36,7 +35,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from learngene_hub import __version__
-from learngene_hub.core.errors import HubError, HubUnreachableError
+from learngene_hub.core.errors import HubError, HubUnreachableError, StorageError
 from learngene_hub.core.files import expanded
 from learngene_hub.hub.address import Address
 
@@ -202,22 +201,22 @@ def _meaning(error: Exception, address: Address | None, options: HubOptions) -> 
     match error:
         case OfflineModeIsEnabled():
             return HubError(f"{label}: cannot be fetched: {_first_line(error)}")
-        case LocalEntryNotFoundError():  # what the client says when it has tried in vain
-            return _unanswered(error, label, options)
         case HfHubHTTPError() | FileMetadataError() | LocalTokenNotFoundError():
             return _answered(error, address, options)
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
             return HubError(f"{label}: the token contains invalid characters: run `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return HubError(f"{label}: expected a Hub at https://..., found {options.site!r}: correct HF_ENDPOINT")
-        case httpx2.HTTPError():
+        case LocalEntryNotFoundError() | httpx2.HTTPError():  # the first is what the client says after vain attempts
             return _unanswered(error, label, options)
         case RuntimeError() | ConnectionError():
             return _untransferred(error, address, options)
         case json.JSONDecodeError() | UnicodeDecodeError():
             return HubError(not_a_hub(label, options))
+        case StorageError():
+            return HubError(f"{label}: {error}; cache_dir or HF_HUB_CACHE sets another place")
         case OSError():
-            return _not_kept(error, label, options)
+            return HubError(f"{label}: {_first_line(error)}")
         case _:
             return HubError(f"{label}: {options.site} refused: {_first_line(error)}")
 
@@ -303,20 +302,6 @@ def _by_status(status: int, said: str, address: Address | None, options: HubOpti
             return HubUnreachableError(f"{label}: {site} has a server error ({status}: {said}): try again {later}")
         case status:
             return HubError(f"{label}: {site} refused ({status}): {said}")
-
-
-def _not_kept(error: OSError, label: str, options: HubOptions) -> HubError:
-    """Why a file that came could not be written."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return HubError(
-            f"{label}: no space left for the cache {options.cache}: free some space, or set cache_dir or HF_HUB_CACHE; "
-            "nothing half-written was kept"
-        )
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
-        return HubError(
-            f"{label}: the cache {options.cache} cannot be written ({error.strerror}): set cache_dir or HF_HUB_CACHE"
-        )
-    return HubError(f"{label}: {_first_line(error)}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,8 +7,6 @@ Genes are small, so each file is read or fetched once, as bytes, and exactly the
 HTTP, which works for every file of the Hub, and are stored as files, not links, under names that no server chose.
 """
 
-import os
-import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +22,7 @@ from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_
 from learngene_hub import __version__
 from learngene_hub.core.downloads import check_download, limit_of
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
-from learngene_hub.core.files import read_file, write_text
+from learngene_hub.core.files import atomic_path, read_file, write_text
 from learngene_hub.hub.address import COMMIT, Address
 from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, asked, explained, is_busy, not_a_hub, receive
 from learngene_hub.hub.listing import MOST_LISTING, ListedFile, Listing, fetch_listing
@@ -221,7 +219,8 @@ def _complete(
     check_download(address.repo_id, sum(file.size for file in missing))
     for file in missing:
         files[file.name] = _fetched(address, file, options, until)
-        _keep(folder, file.name, files[file.name])
+        with atomic_path(folder / file.name) as staged:  # replaces a link of huggingface_hub, not what it leads to
+            staged.write_bytes(files[file.name])
     _note(options, address, LISTINGS, f"{listing.commit}.json", listing.model_dump_json(by_alias=True))
     return Snapshot(folder, listing.commit, files)
 
@@ -250,18 +249,6 @@ def _kept(address: Address, names: Iterable[str], listing: Listing | None, optio
                 if listing is None or listing.files[name].fits(content):
                     contents[name] = content
     return contents
-
-
-def _keep(folder: Path, name: str, content: bytes) -> None:
-    """Put a file into the cache; a link of huggingface_hub in its place goes, what it leads to stays."""
-    target = folder / name
-    staged = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        staged.write_bytes(content)
-        os.replace(staged, target)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _branch(address: Address) -> str:

@@ -140,7 +140,7 @@ def test_too_large_a_download_is_refused_before_it_begins(hub, push, load, monke
 def test_a_cache_that_cannot_be_written_is_named(push, load, tmp_path):
     push()
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(HubError, match=r"the cache .*file cannot be written"):
+    with pytest.raises(HubError, match=r"file.*: cannot be written .*; cache_dir or HF_HUB_CACHE sets another place"):
         load(cache_dir=tmp_path / "file")
 
 
@@ -153,7 +153,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_kept(push, load, optio
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(HubError, match="no space left for the cache"):
+        with pytest.raises(HubError, match=r"cannot be written \(No space left on device, .* free some space"):
             load()
     assert kept(options.cache) == []
     load()
