@@ -8,7 +8,7 @@ from PIL import Image
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data import draw_glyphs, glyph_classes
 from learngene_hub.finetuning import Settings, finetune
-from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME
+from learngene_hub.finetuning.folder import RECORD_NAME
 from learngene_hub.finetuning.photos import load_photos
 from learngene_hub.networks import save_timm_folder
 
@@ -38,7 +38,6 @@ def write_tuned(folder, network, classes=CLASSES):
     known = {"name": network.network_name, "width": network.width, "depth": network.depth}
     seen = {"image_size": cfg["input_size"][-1], "mean": list(cfg["mean"]), "std": list(cfg["std"])}
     (folder / RECORD_NAME).write_text(json.dumps({"network": known | seen, "classes": list(classes)}))
-    (folder / CLASSES_NAME).write_text(json.dumps(list(classes)))
     return folder
 
 

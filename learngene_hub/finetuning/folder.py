@@ -5,7 +5,7 @@ Once it is on the Hub, timm loads it as `hf-hub:owner/name`.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -30,7 +30,6 @@ from learngene_hub.networks.layers import LAYERS
 from learngene_hub.networks.timm_folder import CONFIG_NAME, WEIGHTS_NAME
 from learngene_hub.report.plots import draw_confusion, draw_training, write_png
 
-CLASSES_NAME = "classes.json"
 RECORD_NAME = "finetune.json"
 CONFUSION_NAME = "confusion.png"
 CURVES_NAME = "curves.png"
@@ -68,17 +67,14 @@ def is_finetuned(folder: Path) -> bool:
     return (folder / RECORD_NAME).is_file()
 
 
-def write_folder(
-    out: Path, network: LearngeneNetwork, *, class_names: Sequence[str], record: Mapping[str, Any]
-) -> None:
+def write_folder(out: Path, network: LearngeneNetwork, record: Mapping[str, Any]) -> None:
     """Write all of the new or empty folder `out`, or nothing; `record` is the content of `finetune.json`."""
     with atomic_path(out, is_new=True) as folder:
         folder.mkdir()
-        save_timm_folder(network, folder, class_names=class_names)
-        write_text(folder / CLASSES_NAME, _json(list(class_names)))
-        write_text(folder / RECORD_NAME, _json(record))
+        save_timm_folder(network, folder, class_names=record["classes"])
+        write_text(folder / RECORD_NAME, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         write_text(folder / CARD_NAME, render_card(record, name=out.resolve().name))
-        _draw(folder, class_names, record)
+        _draw(folder, record)
 
 
 def load_network(folder: Path) -> LearngeneNetwork:
@@ -133,7 +129,7 @@ def render_card(record: Mapping[str, Any], *, name: str) -> str:
     return template.render(card_data=Markup(data.to_yaml()), name=name, **record)
 
 
-def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -> None:
+def _draw(folder: Path, record: Mapping[str, Any]) -> None:
     starts = {start: record[start] for start in STARTS if "epochs" in record.get(start, ())}  # a probe has none
     if "learngene" in starts:
         rates = ", ".join(f"{start} {outcome['lr']}" for start, outcome in starts.items())
@@ -143,15 +139,11 @@ def _draw(folder: Path, class_names: Sequence[str], record: Mapping[str, Any]) -
         title, cells = f"{counts['test']} test images, {ours['test_accuracy']:.1%} right", ours["test_confusion"]
     else:
         title, cells = f"{counts['val']} validation images, {ours['val_accuracy']:.1%} right", ours["confusion"]
-    write_png(draw_confusion(cells, class_names, title=title), folder / CONFUSION_NAME)
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_png(draw_confusion(cells, record["classes"], title=title), folder / CONFUSION_NAME)
 
 
 MOST_WEIGHTS = 2 * 10**9  # bytes
-BESIDE = (CLASSES_NAME, RECORD_NAME, CONFUSION_NAME, CURVES_NAME, CARD_NAME)
+BESIDE = (RECORD_NAME, CONFUSION_NAME, CURVES_NAME, CARD_NAME)
 MOST = {WEIGHTS_NAME: MOST_WEIGHTS} | dict.fromkeys((CONFIG_NAME, *BESIDE), MOST_BESIDE)
 LOCAL = '"local-dir:.", pretrained=True).eval()  # the path of this folder'
 _CREATE = re.compile(rf'{re.escape(LOCAL)}|"hf-hub:[^"]*", pretrained=True\)\.eval\(\)')

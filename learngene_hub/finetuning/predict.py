@@ -9,17 +9,16 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from learngene_hub.core.errors import DataError, LearngeneError, suggestion
-from learngene_hub.core.files import is_hidden, near_paths, read_file, read_json, refuse_missing
+from learngene_hub.core.errors import DataError, suggestion
+from learngene_hub.core.files import is_hidden, near_paths, read_file, refuse_missing
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Images, ImageSet, Normalisation
 from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
-from learngene_hub.finetuning.folder import CLASSES_NAME, RECORD_NAME, load_network
+from learngene_hub.finetuning.folder import load_network
 from learngene_hub.networks import LearngeneNetwork, check_image_size
 
 BATCH = 64
-MOST_NAMES = 16 * 10**6  # bytes of the names of classes
 _LOGGING = LoggingReporter()
 
 
@@ -55,19 +54,14 @@ class Predictor:
             image_size: side to scale images to, from 28 to 224 pixels; None: that used in training, which suits best.
 
         Raises:
-            LearngeneError: `finetune` did not write the folder.
+            LearngeneError: there is no such folder.
             NetworkError: the network in it cannot be loaded, or the image size is out of range.
         """
         check_image_size(image_size)
-        folder = Path(folder)
-        names = _class_names(folder)
-        network = load_network(folder)
-        if network.num_classes != len(names):
-            raise LearngeneError(
-                f"{folder}: expected {network.num_classes} class names in {CLASSES_NAME}, one per network output, "
-                f"found {len(names)}"
-            )
-        return cls(network, names, image_size or network.pretrained_cfg["input_size"][-1])
+        refuse_missing(folder, "a folder made by `learngene finetune`")
+        network = load_network(Path(folder))
+        cfg = network.pretrained_cfg
+        return cls(network, tuple(cfg["label_names"]), image_size or cfg["input_size"][-1])
 
     def predict(
         self, paths: str | Path | Iterable[str | Path], *, reporter: Reporter = _LOGGING
@@ -127,23 +121,6 @@ class Predictor:
     def _ranked(self, probabilities: Tensor) -> tuple[tuple[str, float], ...]:
         order = probabilities.argsort(descending=True, stable=True).tolist()
         return tuple((self.class_names[label], float(probabilities[label])) for label in order)
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    path = folder / CLASSES_NAME
-    if not path.is_file() or not (folder / RECORD_NAME).is_file():
-        refuse_missing(folder, "a folder made by `learngene finetune`")
-        fault = "at least one of them is missing" if folder.is_dir() else "it is a file"
-        raise LearngeneError(
-            f"{folder}: expected a folder made by `learngene finetune`, with {CLASSES_NAME} and {RECORD_NAME}; {fault}"
-        )
-    try:
-        names = read_json(path, most=MOST_NAMES)
-    except (OSError, ValueError) as error:
-        raise LearngeneError(f"{path}: expected a JSON list of class names, found something else: {error}") from None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise LearngeneError(f"{path}: expected a JSON list of class names, found something else")
-    return tuple(names)
 
 
 def _image_files(paths: Iterable[str | Path], reporter: Reporter) -> Iterator[Path]:

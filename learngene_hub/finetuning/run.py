@@ -45,13 +45,12 @@ class FineTuned:
 
     Attributes:
         folder: the folder that was written.
-        network: the kept network, in eval mode, on the CPU; its outputs are the classes `class_names`.
+        network: the kept network, in eval mode, on the CPU; its outputs are the classes `record["classes"]`.
         record: the content of `finetune.json`.
     """
 
     folder: Path
     network: LearngeneNetwork
-    class_names: tuple[str, ...]
     record: Mapping[str, Any]
 
     @property
@@ -148,8 +147,8 @@ def _finetune(
         "versions": {"learngene-hub": __version__, "torch": torch.__version__, "timm": timm.__version__},
     }
     with reporter.task(f"writing {folder}", None):
-        write_folder(folder, network, class_names=parts.train.class_names, record=record)
-    return FineTuned(folder, network, parts.train.class_names, record)
+        write_folder(folder, network, record)
+    return FineTuned(folder, network, record)
 
 
 @dataclass(frozen=True, eq=False)

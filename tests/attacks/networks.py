@@ -27,7 +27,7 @@ def targets(run: Path) -> list[Target]:
         written = write_tuned(Path(folder, "tuned"), network, CLASSES)
         files = {path.name: path.read_bytes() for path in written.iterdir()}
         _load(written)  # so that Pillow imports its plugins here, not in a case that is watched
-    kinds = [Kind("record", _record, 3), Kind("weights", _weights), Kind("class names", _classes)]
+    kinds = [Kind("record", _record, 3), Kind("weights", _weights)]
     (first,) = load_candidates([run], data=None)
     own = [Kind("weights", lambda rng, folder: _checkpoint(rng, folder, network.width, first))]
     return [
@@ -67,17 +67,10 @@ def _weights(rng: random.Random, folder: Path) -> Callable[[], object]:
     return lambda: _load(folder)
 
 
-def _classes(rng: random.Random, folder: Path) -> Callable[[], object]:
-    path = folder / "classes.json"
-    names = altered(rng, list(CLASSES)) if rng.random() < 0.6 else list(CLASSES)
-    path.write_text(text_of(rng, names))
-    return lambda: _load(folder)
-
-
 def _load(folder: Path) -> bool:
     """The predictor, and what it says of an image that is none."""
     predictor = Predictor.load(folder)
-    prediction = next(iter(predictor.predict([folder / "classes.json"])))
+    prediction = next(iter(predictor.predict([folder / "finetune.json"])))
     return len(predictor.class_names) == predictor.network.num_classes and prediction.fault is not None
 
 

@@ -96,7 +96,7 @@ def _commands(folder: Path) -> Iterator:
         return {"results.json": digest(place / "out/results.json")}
 
     def tuned(place: Path) -> dict[str, str]:
-        return {name: digest(place / "out" / name) for name in ("model.safetensors", "config.json", "classes.json")}
+        return {name: digest(place / "out" / name) for name in ("model.safetensors", "config.json")}
 
     def pulled(place: Path) -> dict[str, str]:
         return {path.name: digest(path) for path in (place / "out").iterdir()}

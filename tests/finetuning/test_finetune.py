@@ -24,7 +24,6 @@ from learngene_hub.training.loop import epochs
 RIGHT = r"\d+\.\d %( by \w+)?"
 FILES = {
     "README.md",
-    "classes.json",
     "config.json",
     "confusion.png",
     "curves.png",
