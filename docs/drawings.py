@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from docs.tables import FEW_SHOT, ROOT, gene_results, judged_by_all
 from learngene_hub.evaluation.pretraining import EACH_SIZE
-from learngene_hub.gene.names import shipped_index
+from learngene_hub.gene.names import shipped_genes
 from learngene_hub.report import numbers
 from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, write_png
 from learngene_hub.report.results import LEARNGENE, SCRATCH, Results
@@ -54,7 +54,7 @@ STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
 
 def draw_gene_beside_scratch(path: Path) -> None:
     """Accuracy on novel classes of networks from scratch and from each gene of the package, with 95 % CI."""
-    names = list(shipped_index())
+    names = shipped_genes()
     figure, (axes,) = new_figure(7.4, 1.4 + 0.7 * len(names))
     for place, name in enumerate(names):
         results = gene_results(name)[FEW_SHOT]

@@ -1,12 +1,11 @@
 """Puts genes among those that come with the package, and makes their cards from the templates and from docs/results.
 
-    python -m docs.shipping               # the cards, their copies in `model_cards/` and the index anew
+    python -m docs.shipping               # the cards and their copies in `model_cards/` anew
     python -m docs.shipping RUN gtl/NAME  # with the gene of a run; its results are in docs/results/NAME
 
 A card that is right already keeps its pictures, which depend on the version of matplotlib.
 """
 
-import json
 import re
 import shutil
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from docs.tables import RESULTS
 from learngene_hub.core.errors import GeneFileError
-from learngene_hub.core.files import atomic_path, file_sha256, write_text
+from learngene_hub.core.files import atomic_path, write_text
 from learngene_hub.evaluation.card import write_evaluation
 from learngene_hub.gene.card import addressed_card
 from learngene_hub.gene.config import config_text
@@ -32,21 +31,12 @@ from learngene_hub.gene.folder import (
     read_config,
     read_gene,
 )
-from learngene_hub.gene.names import FOLDER, INDEX_NAME, PREFIX, shipped_folder, shipped_index
+from learngene_hub.gene.names import FOLDER, PREFIX, shipped_folder, shipped_genes
 
 NOTE = "note.md"
 CARDS = FOLDER.parent.parent / "model_cards"
 _NAME = re.compile(rf"{PREFIX}[a-z0-9][a-z0-9-]*")
 _TITLE = re.compile(r"^# .*$", re.MULTILINE)
-
-
-def make_index() -> dict[str, dict[str, str]]:
-    """The index that the folders ask for."""
-    folders = sorted(path for path in FOLDER.iterdir() if path.is_dir() and not path.name.startswith(("_", ".")))
-    return {
-        f"{PREFIX}{folder.name}": {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
-        for folder in folders
-    }
 
 
 def made_card(name: str) -> tuple[str, dict[str, bytes]]:
@@ -108,12 +98,8 @@ def main() -> None:
     """See the docstring of the module."""
     if sys.argv[1:]:
         ship(Path(sys.argv[1]), sys.argv[2])
-    for path in FOLDER.iterdir():
-        if (path / CONFIG_NAME).is_file():
-            _write_card(path, *made_card(PREFIX + path.name))
-    write_text(FOLDER / INDEX_NAME, json.dumps(make_index(), indent=2) + "\n")
-    shipped_index.cache_clear()
-    for name in shipped_index():
+    for name in shipped_genes():
+        _write_card(shipped_folder(name), *made_card(name))
         write_text(CARDS / f"{name.removeprefix(PREFIX)}.md", card_copy(name))
 
 

@@ -19,7 +19,7 @@ from learngene_hub.evaluation import BASELINES
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import read_config
 from learngene_hub.gene.listing import list_learngenes
-from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_index
+from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_genes
 from learngene_hub.report import numbers
 from learngene_hub.report.findings import ranked, standing
 from learngene_hub.report.results import LEARNGENE, SCRATCH, Results, StartResult, Summary
@@ -57,7 +57,7 @@ def gene_results(name: str) -> dict[str, Results]:
 
 def judged_by_all() -> list[str]:
     """The genes of the package that were judged by other protocols too."""
-    return [name for name in shipped_index() if len(gene_results(name)) > 1]
+    return [name for name in shipped_genes() if len(gene_results(name)) > 1]
 
 
 def filled(text: str) -> str:
@@ -117,7 +117,7 @@ def _photos(_: str) -> Iterable[Sequence[str]]:
 
 def _leads(_: str) -> Iterable[Sequence[str]]:
     """By how much every gene of the package is ahead of each alternative, of slices the best."""
-    found = {name: gene_results(name)[FEW_SHOT] for name in shipped_index()}
+    found = {name: gene_results(name)[FEW_SHOT] for name in shipped_genes()}
     yield "lead of the gene over", *(f"`{name}`" for name in found)
     yield "scratch", *(_clear(_mine(one).gain[one.headline]) for one in found.values())
     for rival, starts in RIVALS.items():

@@ -27,11 +27,11 @@ def card(
     """
     from learngene_hub.core.errors import GeneFileError
     from learngene_hub.core.files import expanded, is_there
-    from learngene_hub.gene.names import refuse_unknown, shipped_index
+    from learngene_hub.gene.names import refuse_unknown, shipped_genes
 
     refuse_unknown(gene)
     is_folder = is_there(expanded(gene))
-    if not is_folder and gene not in shipped_index():
+    if not is_folder and gene not in shipped_genes():
         raise GeneFileError(f"{gene}: no such folder; expected a gene folder, the folder of a run, or a shipped gene")
     with importing():
         from learngene_hub.evaluation.card import read_evaluation, write_evaluation

@@ -35,10 +35,10 @@ EXAMPLE = "Example: learngene evaluate runs/demo --baselines narrow --out eviden
 def _known_paths(paths: list[Path] | None) -> list[Path] | None:
     """The same paths, checked to exist before torch is imported."""
     from learngene_hub.core.files import refuse_missing
-    from learngene_hub.gene.names import shipped_index
+    from learngene_hub.gene.names import shipped_genes
 
     for path in paths or ():
-        if path.as_posix() not in shipped_index():
+        if path.as_posix() not in shipped_genes():
             refuse_missing(path, "a safetensors file, or a folder with one", Path.exists)
     return paths
 

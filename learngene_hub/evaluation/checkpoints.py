@@ -12,7 +12,7 @@ from learngene_hub.evaluation.candidates import Candidate, check_comparable
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
-from learngene_hub.gene.names import shipped_folder, shipped_index
+from learngene_hub.gene.names import shipped_folder, shipped_genes
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import family, plan_structure
@@ -57,7 +57,7 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
 
 
 def _file_at(path: Path) -> Path:
-    if not path.exists() and path.as_posix() in shipped_index():
+    if not path.exists() and path.as_posix() in shipped_genes():
         return shipped_folder(path.as_posix()) / WEIGHTS_NAME
     refuse_missing(path, f"a safetensors file, or a folder with {TIMM_WEIGHTS} or {WEIGHTS_NAME}", Path.exists)
     if not path.is_dir():

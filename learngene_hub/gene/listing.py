@@ -14,7 +14,7 @@ from learngene_hub.core.plain_text import one_line
 from learngene_hub.data import title_of
 from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
 from learngene_hub.gene.folder import CARD_NAME, Files, read_config
-from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_index
+from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_genes
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
 
@@ -82,7 +82,7 @@ def list_learngenes(
         models = find_models(tags, author=author, search=search, options=options)
         ours = [model for model in models if model.card_data and model.card_data.get("library_name") == LIBRARY_NAME]
         return [_of_hub(model) for model in ours]
-    genes = [_shipped(name) for name in shipped_index() if search is None or search.lower() in name]
+    genes = [_shipped(name) for name in shipped_genes() if search is None or search.lower() in name]
     return [gene for gene in genes if network in {None, gene.network} and author in {None, PREFIX.rstrip("/")}]
 
 

@@ -5,29 +5,26 @@ own accounts with these names on the Hub; `hf-hub:gtl/...` does ask the Hub.
 """
 
 import difflib
-import json
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
 from learngene_hub.core.errors import GeneFileError, suggestion
 from learngene_hub.core.files import expanded, is_there, near_paths
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
 
-PREFIX = "gtl/"  # of the genes that come with the package; `docs/shipping.py` makes their index
+PREFIX = "gtl/"  # of the genes that come with the package; `docs/shipping.py` puts them there
 FOLDER = Path(__file__).parent.parent / "genes"
-INDEX_NAME = "index.json"
 RUNS = "runs"  # where `learngene evolve` puts its folders
 RESERVED = (PREFIX, f"{RUNS}/")
 CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
 
 
 @cache
-def shipped_index() -> Mapping[str, Mapping[str, str]]:
-    """Name -> file -> sha256, in the order of the names."""
-    return MappingProxyType(json.loads((FOLDER / INDEX_NAME).read_text(encoding="utf-8")))
+def shipped_genes() -> tuple[str, ...]:
+    """Names of the package's genes, sorted."""
+    folders = (path.name for path in FOLDER.iterdir() if path.is_dir())
+    return tuple(sorted(PREFIX + name for name in folders if not name.startswith((".", "_"))))
 
 
 def shipped_folder(name: str) -> Path:
@@ -42,7 +39,7 @@ def refuse_unknown(name: str) -> None:
         GeneFileError: there is no such gene.
         HubError: see `hub_address`.
     """
-    if not is_there(expanded(name)) and name not in shipped_index():
+    if not is_there(expanded(name)) and name not in shipped_genes():
         hub_address(name)
 
 
@@ -61,19 +58,19 @@ def hub_address(name: str) -> Address:
 def hint(name: str) -> str:
     """End of a message: folders and shipped genes with names close to `name`."""
     path = Path(name.removeprefix(HUB_PREFIX))
-    near = [*near_paths(path), *difflib.get_close_matches(name, shipped_index(), cutoff=CLOSE)]
+    near = [*near_paths(path), *difflib.get_close_matches(name, shipped_genes(), cutoff=CLOSE)]
     return suggestion(near) or (
         f"; a folder of this name does not exist in {path.parent}/ either" if is_there(path.parent) else ""
     )
 
 
 def _unknown(name: str) -> GeneFileError:
-    named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_index()}
+    named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_genes()}
     close = difflib.get_close_matches(name.removeprefix(PREFIX), named, n=1)
     near = [*near_paths(name), *near_paths(Path(RUNS, name)), *(named[one] for one in close)]
     meant = suggestion(near) or (
         "; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
-        f"or one of {', '.join(shipped_index())}"
+        f"or one of {', '.join(shipped_genes())}"
     )
     is_account = name.startswith(RESERVED) and name.count("/") == 1
     on_hub = f" (to ask the Hub, where anyone may own that account: {HUB_PREFIX}{name:.200})" if is_account else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.core.files import expanded, is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
-from learngene_hub.gene.names import hint, hub_address, shipped_folder, shipped_index
+from learngene_hub.gene.names import hint, hub_address, shipped_folder, shipped_genes
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.hub.address import Address, parse_address
 from learngene_hub.hub.client import HubOptions
@@ -61,7 +61,7 @@ def locate(
     if not isinstance(source, str) or is_there(folder):
         _refuse_revision(name, revision)
         return Located(find_gene(folder), name)
-    if name in shipped_index():
+    if name in shipped_genes():
         _refuse_revision(name, revision)
         return Located(shipped_folder(name), name)
     return _from_hub(name, _at(hub_address(name), revision), options, required, wanted)

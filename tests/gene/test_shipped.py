@@ -1,4 +1,4 @@
-"""The genes of the package: folder, index, card and its copy say the same, and every gene works without a network."""
+"""The genes of the package: folder, card and its copy say the same, and every gene works without a network."""
 
 import contextlib
 import io
@@ -12,22 +12,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from docs import shipping
-from docs.shipping import CARDS, card_copy, made_card, make_index, ship
+from docs.shipping import CARDS, card_copy, made_card, ship
 from learngene_hub import Learngene, from_learngene, list_learngenes
 from learngene_hub.cli.console import print_table
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.gene.card import FACTS
 from learngene_hub.gene.folder import CARD_NAME, read_config, verify
-from learngene_hub.gene.names import refuse_unknown, shipped_folder, shipped_index
+from learngene_hub.gene.names import refuse_unknown, shipped_folder, shipped_genes
 from learngene_hub.recipe.recipe import Recipe
 
-NAMES = sorted(shipped_index())
-
-
-def test_the_index_is_what_the_folders_ask_for():
-    assert NAMES
-    assert dict(shipped_index()) == make_index()
+NAMES = list(shipped_genes())
 
 
 def test_model_cards_holds_a_copy_of_every_card_and_nothing_else():
