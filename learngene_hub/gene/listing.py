@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CardData, EvalResult
-from huggingface_hub.hf_api import ModelInfo
 
 from learngene_hub.core.files import read_file
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.data import title_of
 from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
-from learngene_hub.gene.folder import CARD_NAME, Files, read_config
+from learngene_hub.gene.folder import CARD_NAME, Files
 from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_genes
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.search import find_models
@@ -80,9 +79,12 @@ def list_learngenes(
         tags = [LIBRARY_NAME, *([network] if network else [])]
         options = HubOptions(token=token, endpoint=endpoint)
         models = find_models(tags, author=author, search=search, options=options)
-        ours = [model for model in models if model.card_data and model.card_data.get("library_name") == LIBRARY_NAME]
-        return [_of_hub(model) for model in ours]
-    genes = [_shipped(name) for name in shipped_genes() if search is None or search.lower() in name]
+        return [
+            _summary(model.id, card, model.downloads)
+            for model in models
+            if (card := model.card_data) and card.get("library_name") == LIBRARY_NAME
+        ]
+    genes = [_summary(name, _shipped_card(name)) for name in shipped_genes() if (search or "").lower() in name]
     return [gene for gene in genes if network in {None, gene.network} and author in {None, PREFIX.rstrip("/")}]
 
 
@@ -102,32 +104,25 @@ def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str],
         return None
 
 
-def _shipped(name: str) -> GeneSummary:
-    folder = shipped_folder(name)
-    config = read_config(folder)
-    data = title_of(config.origin.data.source) if config.origin else None
-    size = round(config.parameters * BYTES_A_PARAMETER[config.dtype] / 1e6, 2)
-    gain = read_gain(folder)
-    points, ci95 = (gain.points, gain.ci95) if gain else (None, None)
-    return GeneSummary(name, config.network, data, size, points, ci95)
+def _shipped_card(name: str) -> CardData:
+    return card_data((shipped_folder(name) / CARD_NAME).read_text(encoding="utf-8"))
 
 
-def _of_hub(info: ModelInfo) -> GeneSummary:
+def _summary(name: str, card: CardData, downloads: int | None = None) -> GeneSummary:
     """What a card says, whatever it says: anyone may write one."""
-    facts: Any = info.card_data.get(FACTS) if info.card_data else None
+    facts: Any = card.get(FACTS)
     facts = facts if isinstance(facts, Mapping) else {}
-    parameters, data = facts.get("parameters"), _text(facts.get("data"))
-    gain = _gain(info.card_data) if info.card_data else None
+    parameters, data, gain = facts.get("parameters"), _text(facts.get("data")), _gain(card)
     each = BYTES_A_PARAMETER.get(str(facts.get("dtype")), BYTES_A_PARAMETER["float32"])
     size = parameters * each / 1e6 if type(parameters) is int and 0 < parameters < MOST else None
     return GeneSummary(
-        name=info.id,
+        name=name,
         network=_text(facts.get("network")),
         data=data and title_of(data),
         megabytes=None if size is None else round(size, 2),
         gain=gain.points if gain else None,
         gain_ci95=gain.ci95 if gain else None,
-        downloads=info.downloads,
+        downloads=downloads,
     )
 
 

@@ -54,7 +54,8 @@ def test_the_card_states_what_the_config_does(name):
     config = Learngene.from_pretrained(name).config
     facts = ModelCard.load(shipped_folder(name) / CARD_NAME).data.get(FACTS)
     assert (facts["network"], facts["width"], facts["depth"]) == (config.network, config.width, config.depth)
-    assert facts["parameters"] == config.parameters
+    assert (facts["parameters"], facts["dtype"]) == (config.parameters, config.dtype)
+    assert facts["data"] == config.origin.data.source
 
 
 @pytest.mark.parametrize("name", NAMES)
