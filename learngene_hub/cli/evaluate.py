@@ -15,9 +15,7 @@ from learngene_hub.cli.engines import (
     Address,
     Device,
     Engine,
-    engine_options,
     known_data,
-    known_size,
     known_source,
 )
 from learngene_hub.cli.genes import SOURCE_HELP, known_gene
@@ -60,7 +58,7 @@ def evaluate(
     label_column: Annotated[str | None, typer.Option(help="Its label column, if not label or fine_label.")] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(callback=known_size, help="Side of its images, 28 to 224. Default: the gene's."),
+        typer.Option(min=28, max=224, help="Side of its images. Default: the gene's."),
     ] = None,
     baselines: Annotated[
         str,
@@ -82,7 +80,7 @@ def evaluate(
         float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
-    workers: Annotated[str, typer.Option("--workers", "--jobs", help=WORKERS_HELP)] = AUTO,
+    workers: Annotated[int | None, typer.Option("--workers", "--jobs", min=1, metavar="N", help=WORKERS_HELP)] = None,
     engine: Engine = "local",
     address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: one in runs/.")] = None,
@@ -102,6 +100,7 @@ def evaluate(
     with importing():
         from learngene_hub.evaluation import evaluate as run
         from learngene_hub.evaluation.run import Descendants
+        from learngene_hub.workers import EngineOptions
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
     given = {key: value for key, value in changes.items() if value is not None}
@@ -121,7 +120,7 @@ def evaluate(
             protocol=chosen,
             seeds=range(seeds),
             out=out,
-            engine=engine_options(engine, workers, address),
+            engine=EngineOptions(engine, workers, address),
             device=device,
             reporter=TerminalReporter(),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr, stdout
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, engine_options, known_data
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, known_data
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.recipes import Source, read_recipe
 from learngene_hub.core.errors import StorageError
@@ -32,7 +32,7 @@ def evolve(
     resume: Annotated[bool, typer.Option("--resume", help="Continue after the last saved generation, if any.")] = False,
     device: Device = AUTO,
     engine: Engine = "local",
-    workers: Annotated[str, typer.Option(help=WORKERS_HELP)] = AUTO,
+    workers: Annotated[int | None, typer.Option(min=1, help=WORKERS_HELP)] = None,
     address: Address = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the images, print time, memory and FLOPs, and stop.")
@@ -57,13 +57,14 @@ def evolve(
         from learngene_hub.evolution.environment import data_source
         from learngene_hub.evolution.run import evolve as run
         from learngene_hub.training.fewshot import pick_device
+        from learngene_hub.workers import EngineOptions
     if dry_run:
         with TerminalReporter().task("looking at images and measuring a few steps", None):
             tell_left_out(data_source(chosen), TerminalReporter())
             cost = forecast(chosen, device=pick_device(device))
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
-    folder, options = out or Path(RUNS) / chosen.name, engine_options(engine, workers, address)
+    folder, options = out or Path(RUNS) / chosen.name, EngineOptions(engine, workers, address)
     with interruptible(f"interrupted; the same command with --resume continues from the state saved in {folder}"):
         try:
             gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())

@@ -18,7 +18,7 @@ from learngene_hub.cli.console import (
     stdout,
     table_width,
 )
-from learngene_hub.cli.engines import AUTO, Device, known_data, known_size
+from learngene_hub.cli.engines import AUTO, Device, known_data
 from learngene_hub.cli.genes import Source
 from learngene_hub.cli.interrupts import interruptible
 
@@ -67,9 +67,7 @@ def finetune(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(
-            callback=known_size, help="Image side, 28 to 224 pixels. Default: the gene's; for probe up to twice that."
-        ),
+        typer.Option(min=28, max=224, help="Image side. Default: the gene's; for probe up to twice that."),
     ] = None,
     method: Annotated[
         Literal["full", "probe"],
@@ -146,7 +144,7 @@ def predict(
         typer.Option(min=1, help="Classes shown per image.  [default: at most 3, in one line; all with --json]"),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(callback=known_size, help="Image side, 28 to 224 pixels.  [default: as in training]")
+        int | None, typer.Option(min=28, max=224, help="Image side.  [default: as in training]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -14,7 +14,6 @@ from photo_folders import CLASSES, QUICK, write_photos
 from safetensors.torch import load_file
 
 from learngene_hub import LearngeneError, networks
-from learngene_hub.cli.engines import PIXELS
 from learngene_hub.core.errors import InheritanceError, RunError
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.fit import RATES, Epoch, fit_network
@@ -263,11 +262,8 @@ def test_the_card_names_the_gene_as_it_was_asked_for(photos, tmp_path):
     assert "learngene gtl/vgg11-mini-half (sha256" in (tuned.folder / "README.md").read_text()
 
 
-@pytest.mark.parametrize("command", ["finetune", "predict"])
-def test_an_image_size_out_of_range_is_answered_with_both_ends(tmp_path, command):
-    (tmp_path / "photo.png").touch()
-    gene = ("gtl/vgg11-mini-half", "--data", tmp_path, "--out", tmp_path / "out")
-    done = learngene(command, *(gene if command == "finetune" else ("a", "b")), "--image-size", 20)
-    assert done.exit_code == 2
-    assert "expected 28 to 224 pixels, found 20" in done.stderr
-    assert networks.IMAGE_SIZES == PIXELS
+@pytest.mark.parametrize("command", ["finetune", "predict", "evaluate"])
+def test_an_image_size_has_the_range_that_networks_have(command):
+    least, most = networks.IMAGE_SIZES
+    assert f"[{least}<=x<={most}]" in learngene(command, "--help").stdout
+    assert learngene(command, "--image-size", least - 1).exit_code == 2
