@@ -19,6 +19,7 @@ import torch
 
 from docs.flower_photos import write_photos
 from learngene_hub import Learngene
+from learngene_hub.core.device import on_cpu
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data import Normalisation
 from learngene_hub.finetuning import Photos, Settings, finetune
@@ -26,7 +27,6 @@ from learngene_hub.finetuning.fit import Loaded, accuracy_of, fit_all, fit_best_
 from learngene_hub.finetuning.photos import load_photos
 from learngene_hub.finetuning.run import PADDED
 from learngene_hub.genome.birth import Body, newborn
-from learngene_hub.workers import on_cpu
 
 SILENT = SilentReporter()
 METHODS = ("full", "seconds", "probe", "seconds", "probe without the gene")

@@ -17,13 +17,13 @@ import torch
 from huggingface_hub import get_token
 
 from learngene_hub import __version__
+from learngene_hub.core.device import processor_name
 from learngene_hub.core.errors import DataError, HubError
 from learngene_hub.core.files import is_there
 from learngene_hub.data import cache_folder
 from learngene_hub.data.cache import IMAGES_FOLDER, images_size
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
 from learngene_hub.training.loop import best_precision
-from learngene_hub.workers import processor_name
 
 PACKAGES = {
     **dict.fromkeys(("torch", "timm", "huggingface_hub", "safetensors"), "learngene-hub"),

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from learngene_hub import __version__
+from learngene_hub.core.device import device_name
 from learngene_hub.evaluation.candidates import Candidate
 from learngene_hub.evaluation.measuring import CROSS, THREADS, Plan
 from learngene_hub.evaluation.scoring import Cell, Scored
@@ -16,7 +17,6 @@ from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import inherited_parts
 from learngene_hub.networks import LearngeneNetwork, plan_structure
 from learngene_hub.report.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
-from learngene_hub.workers import device_name
 
 ScoredCells = Sequence[tuple[Cell, Scored]]
 

@@ -19,6 +19,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from learngene_hub.core.device import device_name
 from learngene_hub.core.errors import StorageError, TrainingError
 from learngene_hub.core.files import read_json, write_text
 from learngene_hub.core.progress import Reporter
@@ -39,7 +40,7 @@ from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.training.loop import Precision, Training, train
 from learngene_hub.training.rates import Falling
-from learngene_hub.workers import EngineOptions, device_name
+from learngene_hub.workers import EngineOptions
 
 FORMAT = 1  # raise it when the same plan gives another network
 CHAPTERS = 10

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from learngene_hub.core.device import on_cpu, processor_name
 from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
@@ -33,7 +34,7 @@ from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.report.sentences import network_words
 from learngene_hub.training.fewshot import pick_device
 from learngene_hub.training.loop import best_precision
-from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, on_cpu, processor_name, threads
+from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
 PRETRAINED_FOLDER = "pretrained"
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from learngene_hub.core.device import chip_kind
 from learngene_hub.core.errors import EngineError
 from learngene_hub.data import Task
 from learngene_hub.genome.birth import Body
@@ -22,7 +23,7 @@ from learngene_hub.recipe.sections import EvolutionSection, SearchSection
 from learngene_hub.training.fewshot import draw_tasks
 from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
-from learngene_hub.workers import Pool, Step, chip_kind
+from learngene_hub.workers import Pool, Step
 
 STATISTICS_BATCHES = 5  # at most, in the life of a shape: those of the line get `ancestry.statistics_batches`
 

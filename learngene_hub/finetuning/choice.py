@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from learngene_hub.core.device import on_cpu
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.data import Images, ImageSet, Normalisation
@@ -14,7 +15,6 @@ from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks.layers import LayersHead
-from learngene_hub.workers import on_cpu
 
 
 @dataclass(frozen=True)

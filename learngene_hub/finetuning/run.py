@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from learngene_hub import __version__
+from learngene_hub.core.device import on_cpu
 from learngene_hub.core.files import check_room, claim_new, expanded, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data import Normalisation
@@ -26,7 +27,6 @@ from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.training.fewshot import pick_device
-from learngene_hub.workers import on_cpu
 
 PADDED = 8  # training images are shifted by up to an 8th of their side
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record

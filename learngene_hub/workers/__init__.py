@@ -4,7 +4,6 @@ Work is cut into tasks, each a pure function of itself and of data that all work
 The choice of the engine changes neither the tasks nor, on CPUs, a byte of their results.
 """
 
-from learngene_hub.core.device import chip_kind, device_name, on_cpu, processor_name
 from learngene_hub.workers.choice import ENGINES, EngineOptions, make_engine
 from learngene_hub.workers.pool import Engine, Pool
 from learngene_hub.workers.task import SharedData, Step, Task, no_step, threads
@@ -17,11 +16,7 @@ __all__ = [
     "SharedData",
     "Step",
     "Task",
-    "chip_kind",
-    "device_name",
     "make_engine",
     "no_step",
-    "on_cpu",
-    "processor_name",
     "threads",
 ]

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from learngene_hub import __version__, doctor
 from learngene_hub.cli.main import app
+from learngene_hub.core.device import processor_name
 from learngene_hub.data.cache import IMAGES_FOLDER, PIXELS_NAME
 from learngene_hub.hub.client import HubOptions
-from learngene_hub.workers import processor_name
 
 DEAD = HubOptions(endpoint="http://127.0.0.1:9")
 

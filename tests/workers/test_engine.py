@@ -35,10 +35,11 @@ from engine_faults import (
 )
 from listener import Listener
 
+from learngene_hub.core.device import processor_name
 from learngene_hub.core.errors import EngineError, SelectionError
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.plan import plan_generation
-from learngene_hub.workers import EngineOptions, choice, make_engine, processor_name
+from learngene_hub.workers import EngineOptions, choice, make_engine
 from learngene_hub.workers import local as local_engine
 from learngene_hub.workers.worker import LARGE, Worker, pack, unpack
 
