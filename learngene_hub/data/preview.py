@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import atomic_path
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
@@ -55,14 +54,12 @@ def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: 
     """Write a `contact_sheet` to the file `path` as PNG, atomically; its folder is created if it does not exist.
 
     Raises:
-        DataError: as in `contact_sheet`, or the file cannot be written.
+        DataError: Pillow is missing.
+        StorageError: the file cannot be written.
     """
     sheet = contact_sheet(image_set, rows=rows, columns=columns, seed=seed)
-    try:
-        with atomic_path(path) as unfinished:
-            sheet.save(unfinished, format="png")
-    except OSError as error:
-        raise DataError(f"Cannot write the contact sheet to {path}: {error}") from error
+    with atomic_path(path) as unfinished:
+        sheet.save(unfinished, format="png")
 
 
 def _caption(name: str) -> str:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from learngene_hub.core.errors import DataError
+from learngene_hub.core.errors import StorageError
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
 
@@ -49,5 +49,5 @@ def test_a_written_sheet_can_be_read_and_leaves_nothing_beside_it(tmp_path):
 
 def test_a_sheet_that_cannot_be_written_says_where(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"Cannot write the contact sheet to .*sheet\.png"):
+    with pytest.raises(StorageError, match=r"sheet\.png: cannot be written"):
         write_contact_sheet(coloured(), tmp_path / "file" / "sheet.png", rows=1, columns=1, seed=0)
