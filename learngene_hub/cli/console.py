@@ -1,6 +1,7 @@
 """Output of the commands: results and tables on stdout, progress and remarks on stderr."""
 
 import json
+import math
 import shlex
 import sys
 import time
@@ -16,6 +17,7 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, RenderHook
 from rich.live import Live
+from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
@@ -79,34 +81,11 @@ def show_warnings_as_lines() -> None:
     warnings.showwarning = show
 
 
-class _Pace:
-    """Progress, speed and time left of a task; the first step of a resumed task does not count for the speed."""
-
-    def __init__(self, total: float | None) -> None:
-        self.total, self.done = total, 0.0
-        self.began = self.moved = time.monotonic()
-        self.first: tuple[float, float] | None = None  # what was done at the first step, and when
-
-    def advance(self, amount: float) -> None:
-        """Move on."""
-        self.done += amount
-        self.moved = time.monotonic()
-        if self.first is None and amount:
-            self.first = self.done, self.moved
-
-    @property
-    def speed(self) -> float:
-        """Steps per second; 0 while unknown."""
-        if self.first is None or self.moved <= self.first[1]:
-            return 0.0
-        return (self.done - self.first[0]) / (self.moved - self.first[1])
-
-    @property
-    def left(self) -> float | None:
-        """Seconds until the task is done, if known."""
-        if self.total is None or not self.speed:
-            return None
-        return max(0.0, (self.total - self.done) / self.speed - (time.monotonic() - self.moved))
+def _measured(total: float | None) -> Progress:
+    """Progress, speed and time left of one task; the first step of a resumed task does not count for the speed."""
+    progress = Progress(get_time=time.monotonic, speed_estimate_period=math.inf)  # never started: we draw it ourselves
+    progress.add_task("", total=total)
+    return progress
 
 
 def rate_words(speed: float, unit: str) -> str:
@@ -125,13 +104,13 @@ class _BarTask:
     """One line: what is done, a bar, the share, the time left and, where there is room, the fields and the rate."""
 
     def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self._title, self._unit, self._pace = one_line(title), unit, _Pace(total)
+        self._title, self._unit, self._progress = one_line(title), unit, _measured(total)
         self._fields: dict[str, float | str] = {}
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move the bar and show `fields` beside it; a field stays until it is given again."""
         self._fields |= fields
-        self._pace.advance(amount)
+        self._progress.advance(TaskID(0), amount)
 
     def __rich__(self) -> Text:
         """As wide as the terminal at most; the time left is never cut."""
@@ -145,18 +124,19 @@ class _BarTask:
         return line
 
     def _how_far(self) -> Text:
-        pace = self._pace
-        if not pace.total:
-            return Text(f"{time.monotonic() - pace.began:.0f} s", style="dim")
-        share = min(1.0, pace.done / pace.total)
-        full = round(BAR * share)
-        left = "" if pace.left is None else f" {timedelta(seconds=round(pace.left))} left"
-        return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), f" {share:4.0%}", (left, "cyan"))
+        (task,) = self._progress.tasks
+        if not task.total:
+            return Text(f"{task.elapsed:.0f} s", style="dim")
+        full = round(BAR * task.percentage / 100)
+        left = "" if task.time_remaining is None else f" {timedelta(seconds=task.time_remaining)} left"
+        share = f" {task.percentage:3.0f}%"
+        return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), share, (left, "cyan"))
 
     def _beside(self) -> list[str]:
         words = [one_line(f"{name} {value}") for name, value in self._fields.items()]
-        if self._pace.speed and self._pace.moved - self._pace.began >= SETTLED:
-            words.append(rate_words(self._pace.speed, self._unit))
+        (task,) = self._progress.tasks
+        if task.speed and (task.elapsed or 0) >= SETTLED:
+            words.append(rate_words(task.speed, self._unit))
         return words
 
 
@@ -164,13 +144,13 @@ class _LineTask:
     """Lines in a log file instead of a bar: one every `SILENCE` seconds."""
 
     def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self._title, self._unit, self._pace = title, unit, _Pace(total)
+        self._title, self._unit, self._progress = title, unit, _measured(total)
         self._spoke = time.monotonic()
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move on; the first step of a resumed task does not count for the speed."""
-        is_first, now = self._pace.first is None, time.monotonic()
-        self._pace.advance(amount)
+        is_first, now = not self._progress.tasks[0].completed, time.monotonic()
+        self._progress.advance(TaskID(0), amount)
         if is_first:
             self._spoke = now
         elif now - self._spoke >= SILENCE:
@@ -178,11 +158,11 @@ class _LineTask:
             stderr.print(self._line(), markup=False)
 
     def _line(self) -> str:
-        pace = self._pace
-        total = "" if pace.total is None else f" of {pace.total:,.0f}"
-        speed = f" at {rate_words(pace.speed, self._unit)}" if pace.speed else ""
-        left = "" if pace.left is None else f" ({pace.left / 60:,.0f} min left)"
-        return f"{self._title}: {pace.done:,.0f}{total} {self._unit}{speed}{left}"
+        (task,) = self._progress.tasks
+        total = "" if task.total is None else f" of {task.total:,.0f}"
+        speed = f" at {rate_words(task.speed, self._unit)}" if task.speed else ""
+        left = "" if task.time_remaining is None else f" ({task.time_remaining / 60:,.0f} min left)"
+        return f"{self._title}: {task.completed:,.0f}{total} {self._unit}{speed}{left}"
 
 
 class TerminalReporter:
