@@ -7,7 +7,7 @@ import typer
 AUTO = "auto"
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Engine = Annotated[str, typer.Option(help="local, or ray (a cluster, all its GPUs).")]
+Engine = Annotated[str, typer.Option(help="local, or ray (a cluster's GPUs).")]
 Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. Default: this machine.")]
 WORKERS_HELP = "Processes or Ray actors. Default: one for each GPU or core."
 

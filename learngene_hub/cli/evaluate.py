@@ -50,7 +50,7 @@ def evaluate(
         str | None,
         typer.Option(callback=known_data, help="Local copy of the gene's data set or, if it is no preset, its Hub id."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Such as short or transfer.")] = "few-shot",
+    protocol: Annotated[str, typer.Option(help="few-shot, short or transfer.")] = "few-shot",
     target: Annotated[
         str | None, typer.Option(callback=known_source, help="For transfer: image folder, preset or Hub id.")
     ] = None,
@@ -58,7 +58,7 @@ def evaluate(
     label_column: Annotated[str | None, typer.Option(help="Its label column, if not label or fine_label.")] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(min=28, max=224, help="Side of its images. Default: the gene's."),
+        typer.Option(min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's."),
     ] = None,
     baselines: Annotated[
         str,
@@ -66,9 +66,15 @@ def evaluate(
     ] = "",
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", callback=_known_paths, help="Network or gene to add, own or shipped; repeatable."),
+        typer.Option(
+            metavar="PATH",
+            callback=_known_paths,
+            help="Another network or gene to compare; may be given several times.",
+        ),
     ] = None,
-    network: Annotated[str, typer.Option(help="Networks that inherit. Default: the gene's.")] = "",
+    network: Annotated[
+        str, typer.Option(help="Networks that inherit the gene, such as lg_vgg11. Default: the gene's.")
+    ] = "",
     width: Annotated[str, typer.Option(help="Widths of these networks, such as 0.5,1.")] = "",
     depth: Annotated[str, typer.Option(help="Depths of these networks, such as 11,13.")] = "",
     ways: Annotated[int | None, typer.Option(min=2, help="Classes per task.")] = None,

@@ -53,7 +53,7 @@ class _Commands(TyperGroup):
         try:
             with interruptible("interrupted"):
                 return super().invoke(ctx)
-        except BrokenPipeError:  # whoever reads stdout has seen enough: typer ends without a word, rare other pipes too
+        except BrokenPipeError:  # stdout was closed, as by `| head`: typer exits silently
             raise
         except (LearngeneError, OSError) as error:
             stderr.print(f"error: {error}", markup=False)

@@ -233,7 +233,7 @@ def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: fl
     steps = max(1, round(count / batch_size))
     optimisation = settings.optimisation(lr, steps=steps * settings.epochs, batch_size=batch_size)
     training = Training(optimisation, optimisation.steps, best_precision(device))
-    seen = _Seen(optimisation.label_smoothing, device)
+    seen = _RunningLoss(optimisation.label_smoothing, device)
     pace = training_steps(network, _batches(images.train, batch_size, settings.seed), training, loss=seen)
     for epoch in range(settings.epochs):
         network.train()
@@ -253,8 +253,8 @@ def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: fl
         )
 
 
-class _Seen:
-    """What to learn from in a batch; sums of cross-entropy (without label smoothing) and accuracy of all so far."""
+class _RunningLoss:
+    """The training loss of a batch; also sums cross-entropy and accuracy over an epoch."""
 
     def __init__(self, label_smoothing: float, device: torch.device) -> None:
         self.label_smoothing, self.device = label_smoothing, device

@@ -300,7 +300,7 @@ def _confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
 
 
 def _by_chance(confusion: Sequence[Sequence[int]]) -> float:
-    """Accuracy that who always names the most frequent class hardly exceeds: its share and two standard errors."""
+    """Accuracy of always predicting the most frequent class, plus two standard errors."""
     counts = [sum(row) for row in confusion]
     share = max(counts) / sum(counts)
     return share + 2 * math.sqrt(share * (1 - share) / sum(counts))

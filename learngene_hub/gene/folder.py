@@ -248,7 +248,7 @@ def verify(folder: Path, files: Files | None = None) -> list[Check]:
 
 
 def _instead(folder: Path) -> str:
-    """What a folder is that is not a whole gene folder."""
+    """The end of a message: what was found instead of a gene folder."""
     if (folder / TIMM_WEIGHTS).is_file():
         return f"found {TIMM_WEIGHTS}, a whole network, as `learngene finetune` makes it for `learngene predict`"
     return "this is not a whole gene folder"
@@ -263,7 +263,7 @@ def _refuse_links(folder: Path, names: Sequence[str]) -> None:
 
 @contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """Say of a file that cannot be read that the gene is none."""
+    """Turn an `OSError` into a `GeneFileError`."""
     try:
         yield
     except OSError as error:

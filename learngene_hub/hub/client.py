@@ -91,7 +91,7 @@ class HubOptions:
 
     def headers(self) -> dict[str, str]:
         """Headers of our own requests, without compression, since sizes are compared."""
-        with asked("the Hub", self):  # the client fetches a list of its own first
+        with readable_answer("the Hub", self):  # the client fetches a list of its own first
             headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=__version__)
         return {**headers, "Accept-Encoding": "identity", constants.X_HF_DOWNLOAD_COUNTER: "1"}
 
@@ -166,7 +166,7 @@ def _asked_pause(error: BaseException | None) -> float:
 
 
 @contextmanager
-def asked(label: object, options: HubOptions) -> Iterator[None]:
+def readable_answer(label: object, options: HubOptions) -> Iterator[None]:
     """Turn answers that the client cannot read into an error, since the client does not check types.
 
     Only calls of the client belong in the block: a fault in our own code would get the same message.

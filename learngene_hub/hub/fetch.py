@@ -24,7 +24,17 @@ from learngene_hub.core.downloads import check_download, limit_of
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
 from learngene_hub.core.files import atomic_path, read_file, write_text
 from learngene_hub.hub.address import COMMIT, Address
-from learngene_hub.hub.client import LIBRARY, TIMEOUT, HubOptions, again, asked, explained, is_busy, not_a_hub, receive
+from learngene_hub.hub.client import (
+    LIBRARY,
+    TIMEOUT,
+    HubOptions,
+    again,
+    explained,
+    is_busy,
+    not_a_hub,
+    readable_answer,
+    receive,
+)
 from learngene_hub.hub.listing import MOST_LISTING, ListedFile, Listing, fetch_listing
 
 TIME_VARIABLE, TIME_SECONDS = "LEARNGENE_MAX_DOWNLOAD_SECONDS", 300
@@ -138,8 +148,8 @@ def _offline(address: Address, required: Sequence[str], wanted: Sequence[str], o
         raise HubError(f"{address}: force_download and {why} cannot be combined; leave out one of them")
     if (at_hand := _at_hand(address, required, wanted, options)) is None:
         raise HubError(
-            f"{address}: not in the cache {options.cache}, or damaged there, and {why} forbids to fetch it: load it "
-            "once with a connection and without that, or give the path of a folder"
+            f"{address}: not in the cache {options.cache}, or damaged there, and {why} is set, so it is not "
+            f"fetched: unset {why} and load it once, or give a folder"
         )
     return at_hand
 
@@ -175,16 +185,16 @@ def _newest(
 
 
 def _commit_of(address: Address, file: str, options: HubOptions, *, patient: bool) -> str:
-    """The commit that is meant, by one HEAD request for `file`; by none if it is said in full.
+    """The commit that is meant, by one HEAD request for `file`; no request for a full commit hash.
 
-    Whoever is `patient` asks again where the Hub is busy.
+    `patient`: retry while the Hub is busy.
     """
     if address.is_pinned:
         return cast(str, address.revision)
     url = hf_hub_url(address.repo_id, file, revision=address.revision, endpoint=options.endpoint)
 
     def ask() -> str | None:
-        with asked(address, options):
+        with readable_answer(address, options):
             return get_hf_file_metadata(
                 url,
                 timeout=cast(float, TIMEOUT),  # httpx takes both
@@ -266,7 +276,7 @@ def _recorded(address: Address, options: HubOptions) -> Listing | None:
 
 
 def _note(options: HubOptions, address: Address, kind: str, name: str, text: str) -> None:
-    """Leave a note in the cache; one that cannot be written serves as well."""
+    """Write a small file into the cache; a failure is ignored, since the file only saves a request."""
     if _noted(options, address, kind, name) != text:
         with suppress(OSError):
             write_text(_home(address, options) / kind / name, text)

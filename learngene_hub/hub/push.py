@@ -16,7 +16,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 
 from learngene_hub.core.errors import HubError
 from learngene_hub.hub.address import Address
-from learngene_hub.hub.client import HubOptions, asked, explained
+from learngene_hub.hub.client import HubOptions, explained, readable_answer
 from learngene_hub.hub.fetch import fetch, time_limit, within
 from learngene_hub.hub.listing import Listing, fetch_listing
 
@@ -99,7 +99,7 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOpti
     try:
         listing = _listing(address, options)
     except RepositoryNotFoundError:
-        with asked(address, options):
+        with readable_answer(address, options):
             api.create_repo(address.repo_id, private=terms.private or None, exist_ok=True)
     except RevisionNotFoundError:
         pass
@@ -111,7 +111,7 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOpti
             )
         return listing
     if address.revision is not None:
-        with asked(address, options):
+        with readable_answer(address, options):
             api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
     return _listing(address, options)
 
@@ -148,7 +148,7 @@ def _commit(
         return Pushed(url, before.commit, ())
     os.environ.setdefault(XET_PAUSE, "1500ms")  # 20 seconds in all; with its own, 3 seconds, up to six minutes
     try:
-        with asked(address, options):
+        with readable_answer(address, options):
             made = options.api().create_commit(
                 address.repo_id,
                 [CommitOperationAdd(name, files[name]) for name in changed],

@@ -6,7 +6,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.hf_api import ModelInfo
 
 from learngene_hub.core.errors import HubError
-from learngene_hub.hub.client import HubOptions, asked, check_reachable, explained
+from learngene_hub.hub.client import HubOptions, check_reachable, explained, readable_answer
 from learngene_hub.hub.fetch import time_limit, within
 
 LIMIT = 200
@@ -36,6 +36,6 @@ def find_models(tags: Sequence[str], *, author: str | None, search: str | None, 
             )
         )
 
-    with explained(None, options), asked(LABEL, options):
+    with explained(None, options), readable_answer(LABEL, options):
         models = within(time_limit(), LABEL, ask)
     return [model for model in models if isinstance(model.card_data, ModelCardData | None)]
