@@ -5,7 +5,8 @@ import torch
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches
 from learngene_hub.core.rng import generator
-from learngene_hub.data import Images, ImageSet, Normalisation
+from learngene_hub.data.batches import Images
+from learngene_hub.data.image_set import ImageSet, Normalisation
 from learngene_hub.training.loop import epochs
 
 IMAGES = 1024

@@ -12,7 +12,9 @@ from torch import Tensor
 from benchmarks.measure import Figure, Goal, interleaved, ratio, typical
 from benchmarks.references import Pictures, loader_batches, train_plainly
 from learngene_hub.core.rng import generator
-from learngene_hub.data import Images, ImageSet, Normalisation, Task
+from learngene_hub.data.batches import Images
+from learngene_hub.data.image_set import ImageSet, Normalisation
+from learngene_hub.data.tasks import Task
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.recipe.sections import OptimisationSection

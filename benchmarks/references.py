@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from learngene_hub.data import Normalisation
+from learngene_hub.data.image_set import Normalisation
 from learngene_hub.recipe.sections import OptimisationSection
 
 

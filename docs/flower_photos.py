@@ -11,7 +11,9 @@ import torch
 
 from docs.novel_photos import write_pixels
 from learngene_hub.core.rng import generator
-from learngene_hub.data import DataSource, available_classes, load_classes
+from learngene_hub.data.counting import available_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 
 SIDE = 128  # pixels of the images
 

@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from docs.flower_photos import SIDE, write_photos
-from learngene_hub.data import DataSource, available_classes, load_classes
+from learngene_hub.data.counting import available_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 from learngene_hub.finetuning.probe import STRENGTHS
 
 SIZES = ((42, 42), (42, SIDE), (42, 224), (SIDE, SIDE))  # pixels of the photos; pixels that they are scaled up to

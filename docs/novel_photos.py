@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from learngene_hub.data import DataSource, load_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 
 CLASSES = ("whale", "poppy", "rose", "sweet_pepper", "telephone")
 TESTED = 200  # pictures of a class

@@ -21,7 +21,7 @@ from docs.flower_photos import write_photos
 from learngene_hub import Learngene
 from learngene_hub.core.device import on_cpu
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.data import Normalisation
+from learngene_hub.data.image_set import Normalisation
 from learngene_hub.finetuning import Photos, Settings, finetune
 from learngene_hub.finetuning.fit import Loaded, accuracy_of, fit_all, fit_best_rate, fit_network, logits_of
 from learngene_hub.finetuning.photos import load_photos

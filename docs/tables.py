@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from docs.fields import protocol_rows, recipe_rows
 from docs.paired import by_task, difference
-from learngene_hub.data import PRESETS, title_of
+from learngene_hub.data.splits import PRESETS, title_of
 from learngene_hub.evaluation import BASELINES
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import read_config

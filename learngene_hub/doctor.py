@@ -20,8 +20,7 @@ from learngene_hub import __version__
 from learngene_hub.core.device import processor_name
 from learngene_hub.core.errors import DataError, HubError
 from learngene_hub.core.files import is_there
-from learngene_hub.data import cache_folder
-from learngene_hub.data.cache import IMAGES_FOLDER, images_size
+from learngene_hub.data.cache import IMAGES_FOLDER, cache_folder, images_size
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
 from learngene_hub.training.loop import best_precision
 

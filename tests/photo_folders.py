@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.data import draw_glyphs, glyph_classes
+from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning.folder import RECORD_NAME
 from learngene_hub.finetuning.photos import load_photos

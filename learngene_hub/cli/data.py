@@ -38,13 +38,10 @@ def preview(
     if path is not None and source not in PRESET_NAMES:
         raise typer.BadParameter("--path is the local copy of a preset; leave it out for other images")
     with importing():
-        from learngene_hub.data import (
-            DataSource,
-            available_classes,
-            load_classes,
-            tell_left_out,
-            write_contact_sheet,
-        )
+        from learngene_hub.data.counting import available_classes, tell_left_out
+        from learngene_hub.data.loading import load_classes
+        from learngene_hub.data.preview import write_contact_sheet
+        from learngene_hub.data.source import DataSource
 
     reporter = TerminalReporter()
     preset = source if source in PRESET_NAMES else None

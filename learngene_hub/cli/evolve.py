@@ -51,7 +51,7 @@ def evolve(
     if not resume:  # a run that is done needs no images
         known_data(chosen.data.path)
     with importing():
-        from learngene_hub.data import tell_left_out
+        from learngene_hub.data.counting import tell_left_out
         from learngene_hub.evolution.checkpoint import has_state
         from learngene_hub.evolution.dry_run import forecast
         from learngene_hub.evolution.environment import data_source

@@ -159,7 +159,7 @@ def _signed(points: float, ci95: float | None) -> str:
 
 def _named(source: str) -> str:
     """The usual name of the data set, and its id on the Hub."""
-    from learngene_hub.data import title_of
+    from learngene_hub.data.splits import title_of
 
     title = title_of(source)
     return title if title == source else f"{title} ({source})"

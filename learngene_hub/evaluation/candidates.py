@@ -7,7 +7,8 @@ from pathlib import Path
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import expanded, is_there
-from learngene_hub.data import GLYPHS, Normalisation
+from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.source import GLYPHS
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.plan import network_body, recipe_channels

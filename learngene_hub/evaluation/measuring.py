@@ -10,7 +10,11 @@ import torch
 
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
-from learngene_hub.data import DataSource, Images, Normalisation, load_classes, sample_task
+from learngene_hub.data.batches import Images
+from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
+from learngene_hub.data.tasks import sample_task
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body, newborn, placed

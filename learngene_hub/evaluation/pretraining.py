@@ -25,7 +25,8 @@ from learngene_hub.core.files import read_json, write_text
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator, seeded_initialisation
 from learngene_hub.core.store import KeyedStore
-from learngene_hub.data import Images, sample_task
+from learngene_hub.data.batches import Images
+from learngene_hub.data.tasks import sample_task
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.evolution.plan import recipe_channels

@@ -13,7 +13,8 @@ from learngene_hub.core.device import on_cpu, processor_name
 from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data import cache_folder, count_images, is_at_hand
+from learngene_hub.data.cache import cache_folder
+from learngene_hub.data.counting import count_images, is_at_hand
 from learngene_hub.data.extras import optional_module
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates

@@ -12,17 +12,13 @@ from learngene_hub.core.errors import DataError, LearngeneError
 from learngene_hub.core.files import is_there, public_name
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import generator
-from learngene_hub.data import (
-    GLYPHS,
-    PRESETS,
-    DataSource,
-    Images,
-    Normalisation,
-    available_classes,
-    contact_sheet,
-    load_classes,
-    source_of,
-)
+from learngene_hub.data.batches import Images
+from learngene_hub.data.counting import available_classes
+from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.preview import contact_sheet
+from learngene_hub.data.source import GLYPHS, DataSource, source_of
+from learngene_hub.data.splits import PRESETS
 from learngene_hub.evaluation.measuring import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.gene.config import DataRecord

@@ -12,7 +12,7 @@ from learngene_hub.core.errors import RecipeError, SelectionError, TrainingError
 from learngene_hub.core.files import alone, explain_write_errors
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
-from learngene_hub.data import sample_task
+from learngene_hub.data.tasks import sample_task
 from learngene_hub.evaluation.pretraining import (
     EACH_SIZE,
     EVEN,

@@ -10,7 +10,8 @@ from typing import Any
 
 from learngene_hub.core.errors import DataError, InheritanceError, RecipeError
 from learngene_hub.core.files import expanded, is_there, public_name
-from learngene_hub.data import ClassSplit, Normalisation
+from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.gene.config import AncestorRecord
 from learngene_hub.gene.learngene import Learngene

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.rng import generator
-from learngene_hub.data import sample_task
+from learngene_hub.data.tasks import sample_task
 from learngene_hub.evolution.critics import critic_accuracies, measured_alone
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.operators import mutate

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.rng import generator
-from learngene_hub.data import Images, Task
+from learngene_hub.data.batches import Images
+from learngene_hub.data.tasks import Task
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract

@@ -11,23 +11,12 @@ import torch
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import public_name
 from learngene_hub.core.progress import Reporter, SilentReporter
-from learngene_hub.data import (
-    PRESETS,
-    ClassSplit,
-    DataSource,
-    Images,
-    ImageSet,
-    Normalisation,
-    available_classes,
-    count_images,
-    is_at_hand,
-    load_classes,
-    measure_normalisation,
-    preset_split,
-    source_of,
-    split_classes,
-    tell_left_out,
-)
+from learngene_hub.data.batches import Images
+from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
+from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource, source_of
+from learngene_hub.data.splits import PRESETS, ClassSplit, preset_split, split_classes
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import ClassesSection

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from learngene_hub.core.device import chip_kind
 from learngene_hub.core.errors import EngineError
-from learngene_hub.data import Task
+from learngene_hub.data.tasks import Task
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.networks import plan_structure

@@ -9,7 +9,8 @@ from torch import Tensor
 from learngene_hub.core.device import on_cpu
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import seeded_initialisation
-from learngene_hub.data import Images, ImageSet, Normalisation
+from learngene_hub.data.batches import Images
+from learngene_hub.data.image_set import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Photos, load_for_choice
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene

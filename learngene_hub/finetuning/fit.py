@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.core.rng import generator
-from learngene_hub.data import Images, ImageSet, Normalisation
+from learngene_hub.data.batches import Images
+from learngene_hub.data.image_set import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Parts
 from learngene_hub.networks import LearngeneNetwork, check_image_size
 from learngene_hub.recipe.sections import OptimisationSection

@@ -16,19 +16,11 @@ from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import expanded, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
-from learngene_hub.data import (
-    DataSource,
-    ImageSet,
-    available_classes,
-    count_images,
-    load_classes,
-    tell_left_out,
-    typical_side,
-)
-from learngene_hub.data.counting import class_folders
-from learngene_hub.data.image_set import shorten
+from learngene_hub.data.counting import available_classes, class_folders, count_images, tell_left_out
+from learngene_hub.data.image_set import ImageSet, shorten
+from learngene_hub.data.loading import load_classes, typical_side
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
-from learngene_hub.data.source import opened
+from learngene_hub.data.source import DataSource, opened
 from learngene_hub.hub.address import refuse_unknown_data
 from learngene_hub.networks import IMAGE_SIZES
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from learngene_hub.core.errors import DataError, suggestion
 from learngene_hub.core.files import is_hidden, near_paths, read_file, refuse_missing
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data import Images, ImageSet, Normalisation
+from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
+from learngene_hub.data.image_set import ImageSet, Normalisation
 from learngene_hub.finetuning.folder import load_network
 from learngene_hub.networks import LearngeneNetwork, check_image_size
 

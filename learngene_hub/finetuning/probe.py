@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.data import Images
+from learngene_hub.data.batches import Images
 from learngene_hub.data.extras import optional_module
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead, pooled_layers

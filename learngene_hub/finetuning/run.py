@@ -15,7 +15,7 @@ from learngene_hub import __version__
 from learngene_hub.core.device import on_cpu
 from learngene_hub.core.files import check_room, claim_new, expanded, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
-from learngene_hub.data import Normalisation
+from learngene_hub.data.image_set import Normalisation
 from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import ARGUMENTS, write_folder
 from learngene_hub.finetuning.photos import Parts, Photos, load_photos

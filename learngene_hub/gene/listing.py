@@ -10,7 +10,7 @@ from huggingface_hub import CardData, EvalResult
 
 from learngene_hub.core.files import read_file
 from learngene_hub.core.plain_text import one_line
-from learngene_hub.data import title_of
+from learngene_hub.data.splits import title_of
 from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
 from learngene_hub.gene.folder import CARD_NAME, Files
 from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_genes

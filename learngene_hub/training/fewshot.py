@@ -8,7 +8,8 @@ from torch.nn.functional import normalize
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.rng import generator
-from learngene_hub.data import Images, Task, sample_task
+from learngene_hub.data.batches import Images
+from learngene_hub.data.tasks import Task, sample_task
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.training.loop import Batch, Precision, accuracy, autocast, epochs
 

@@ -18,8 +18,10 @@ from pyarrow import parquet
 from attacks.engine import Kind, Target
 from attacks.genes import lay
 from attacks.mutate import scrambled
-from learngene_hub.data import DataSource, available_classes, load_classes
+from learngene_hub.data.counting import available_classes
 from learngene_hub.data.decode import decode_image
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 
 SIZE = 28
 COLOUR = (200, 40, 90)

@@ -14,7 +14,8 @@ from attacks.engine import Kind, Target
 from attacks.genes import hostile_header, lay
 from attacks.mutate import altered, scrambled, text_of
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.data import DataSource, load_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.source import DataSource
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import scratch

@@ -18,7 +18,8 @@ from quick_evaluation import ONE, QUICK, accuracies, start
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.core.errors import EngineError
 from learngene_hub.core.rng import generator
-from learngene_hub.data import glyph_classes, sample_task
+from learngene_hub.data.glyphs import glyph_classes
+from learngene_hub.data.tasks import sample_task
 from learngene_hub.evaluation import PROTOCOLS, Target, measuring
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates

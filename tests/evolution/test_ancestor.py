@@ -9,7 +9,7 @@ from listener import Listener
 
 from learngene_hub import Learngene, extract
 from learngene_hub.core.errors import DataError, GeneFileError, RecipeError, RunError
-from learngene_hub.data import ClassSplit
+from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution import ancestry
 from learngene_hub.evolution.ancestor import find_ancestor, line_channels
 from learngene_hub.evolution.dry_run import forecast

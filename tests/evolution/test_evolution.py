@@ -16,7 +16,8 @@ from learngene_hub import Learngene
 from learngene_hub.core.errors import DataError, RunError, SelectionError
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import sealed
-from learngene_hub.data import ClassSplit, load_classes
+from learngene_hub.data.loading import load_classes
+from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution import critics, run
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.checkpoint import load_state

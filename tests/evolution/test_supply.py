@@ -8,7 +8,7 @@ from image_tables import write_parquet
 
 from learngene_hub import evolve
 from learngene_hub.core.errors import DataError
-from learngene_hub.data import ClassSplit
+from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution.environment import Supply, check_supply, take_stock
 
 PHOTOS = """\

@@ -12,7 +12,8 @@ from photo_folders import CLASSES, load, write_photos
 from PIL import Image
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.data import DataSource, available_classes, tell_left_out
+from learngene_hub.data.counting import available_classes, tell_left_out
+from learngene_hub.data.source import DataSource
 from learngene_hub.finetuning import Photos
 from learngene_hub.finetuning import photos as photos_module
 from learngene_hub.finetuning.photos import load_photos

@@ -14,7 +14,9 @@ from PIL import Image
 from learngene_hub import LearngeneError, evolve
 from learngene_hub.core.errors import DataError, RunError, StorageError
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.data import DataSource, available_classes, cache_folder
+from learngene_hub.data.cache import cache_folder
+from learngene_hub.data.counting import available_classes
+from learngene_hub.data.source import DataSource
 from learngene_hub.evolution import checkpoint
 from learngene_hub.finetuning import Photos, Settings, finetune
 from learngene_hub.finetuning import run as finetuning
