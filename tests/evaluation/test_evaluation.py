@@ -243,7 +243,8 @@ def test_networks_that_were_judged_at_any_rate_are_not_left():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"shots": 12}, "12 training images per class, but the class"), ({"ways": 9}, "lower --ways")]
+    ("changes", "told"),
+    [({"shots": 12}, "expected 13 or more images per class, found 12 of"), ({"ways": 9}, "lower --ways")],
 )
 def test_too_few_images_or_classes_are_refused_before_any_is_decoded(tiny_run, monkeypatch, changes, told):
     monkeypatch.setattr(EvaluationData, "build", lambda *_: pytest.fail("decoded"))

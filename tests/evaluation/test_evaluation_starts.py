@@ -199,7 +199,9 @@ def test_an_ablation_that_another_process_is_making_is_waited_for(short_run, cac
 
 def test_baselines_need_the_recipe_of_the_gene(tiny_run):
     gene = Learngene.from_pretrained(tiny_run)
-    with pytest.raises(LearngeneError, match=r"give a gene folder with the recipe\.yaml that makes this gene"):
+    with pytest.raises(
+        LearngeneError, match=r"baselines need the gene's recipe: give the gene's folder with its recipe\.yaml"
+    ):
         evaluate(Learngene(gene.tensors, gene.config), protocol=QUICK, baselines=["narrow"])
 
 
