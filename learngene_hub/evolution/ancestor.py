@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from learngene_hub.core.errors import DataError, InheritanceError, RecipeError
-from learngene_hub.core.files import expanded, is_there, public_name
+from learngene_hub.core.files import public_name
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution.plan import network_body, recipe_channels
@@ -77,8 +77,7 @@ def find_ancestor(recipe: Recipe) -> Ancestor | None:
     source = recipe.evolution.ancestor
     if source is None:
         return None
-    folder = expanded(source)
-    gene, name = Learngene.from_pretrained(str(folder) if is_there(folder) else source), public_name(source)
+    gene, name = Learngene.from_pretrained(source), public_name(source)
     body = network_body(recipe)
     _check_fits(gene, name, body)
     structure = plan_structure(body.network, width=body.width, depth=body.depth)

@@ -90,23 +90,18 @@ def refuse_unknown_data(path: str, *, presets: Sequence[str] = ()) -> None:
         DataError: `path` is neither a file, a folder with files, nor a possible name of a data set on the Hub.
     """
     if not is_there(folder := expanded(path)) and not is_hub_id(path):
-        raise no_data(path, presets=presets)
+        if near := near_data(path) or did_you_mean(path, presets):
+            raise DataError(f"No file or folder {path}{near}")
+        raise DataError(
+            f"No file or folder {path}. Expected a Parquet or Arrow file, a folder of those, a folder of class folders "
+            "of images, or the name of a data set on the Hugging Face Hub, such as uoft-cs/cifar100"
+        )
     if folder.is_dir() and not any(file.is_file() and not is_hidden(file, folder) for file in folder.rglob("*")):
         links = any(entry.is_symlink() for entry in folder.iterdir())
         raise DataError(
             f"{path}: expected images in one folder per class, such as {folder / 'cat' / '1.jpg'}, or Parquet files; "
             f"found no file{' (links to folders are not followed)' if links else ''}. Put the images there"
         )
-
-
-def no_data(path: str, *, presets: Sequence[str] = ()) -> DataError:
-    """The error for a `path` that does not exist."""
-    if near := near_data(path) or did_you_mean(path, presets):
-        return DataError(f"No file or folder {path}{near}")
-    return DataError(
-        f"No file or folder {path}. Expected a Parquet or Arrow file, a folder of those, a folder of class "
-        "folders of images, or the name of a data set on the Hugging Face Hub, such as uoft-cs/cifar100"
-    )
 
 
 def near_data(path: str) -> str:
