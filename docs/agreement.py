@@ -1,8 +1,8 @@
-"""Says whether two searches agree on the same shapes, by the rows of their first generation.
+"""Says whether two searches agree on the same random shapes.
 
     python -m docs.agreement runs/few-steps runs/many-steps
 
-With the same seed, network, fraction and `search.population` both draw the same shapes in their first generation,
+With the same seed, network, fraction and `search.population` both draw the same shapes,
 whatever the ancestor's training, the critics' steps, the width or the images are.
 """
 
@@ -35,9 +35,9 @@ def _ranks(values: Sequence[float]) -> list[int]:
 
 
 def _fitness(run: Path) -> dict[int, float]:
-    """Id -> fitness, of the shapes of the first generation that did not fail."""
+    """Id -> fitness, of the random shapes that did not fail."""
     shapes = read_metrics(run)[0]["search"]["shapes"]
-    return {one["id"]: one["fitness"] for one in shapes if one["generation"] == 0 and one["fitness"] is not None}
+    return {one["id"]: one["fitness"] for one in shapes if not one["parents"] and one["fitness"] is not None}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, RenderHook
 from rich.live import Live
 from rich.progress import Progress, TaskID
+from rich.progress import Task as Measured
 from rich.table import Table
 from rich.text import Text
 
@@ -88,6 +89,11 @@ def _measured(total: float | None) -> Progress:
     return progress
 
 
+def _left(task: Measured, moved: float) -> float | None:
+    """Seconds until `task` is done, which pass between two steps too; `moved` is the time of the last step."""
+    return None if task.time_remaining is None else max(0.0, task.time_remaining - (time.monotonic() - moved))
+
+
 def rate_words(speed: float, unit: str) -> str:
     """A number of steps per second in words.
 
@@ -106,11 +112,13 @@ class _BarTask:
     def __init__(self, title: str, total: float | None, unit: str) -> None:
         self._title, self._unit, self._progress = one_line(title), unit, _measured(total)
         self._fields: dict[str, float | str] = {}
+        self._moved = time.monotonic()
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move the bar and show `fields` beside it; a field stays until it is given again."""
         self._fields |= fields
         self._progress.advance(TaskID(0), amount)
+        self._moved = time.monotonic()
 
     def __rich__(self) -> Text:
         """As wide as the terminal at most; the time left is never cut."""
@@ -128,7 +136,8 @@ class _BarTask:
         if not task.total:
             return Text(f"{task.elapsed:.0f} s", style="dim")
         full = round(BAR * task.percentage / 100)
-        left = "" if task.time_remaining is None else f" {timedelta(seconds=task.time_remaining)} left"
+        seconds = _left(task, self._moved)
+        left = "" if seconds is None else f" {timedelta(seconds=round(seconds))} left"
         share = f" {task.percentage:3.0f}%"
         return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), share, (left, "cyan"))
 

@@ -67,7 +67,9 @@ def finetune(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(min=28, max=224, help="Image side. Default: the gene's; for probe up to twice that."),
+        typer.Option(
+            min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's; for probe up to twice that."
+        ),
     ] = None,
     method: Annotated[
         Literal["full", "probe"],
@@ -144,7 +146,7 @@ def predict(
         typer.Option(min=1, help="Classes shown per image.  [default: at most 3, in one line; all with --json]"),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=28, max=224, help="Image side.  [default: as in training]")
+        int | None, typer.Option(min=28, max=224, metavar="PIXELS", help="Image side.  [default: as in training]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -144,7 +144,7 @@ def read_inside(path: Path, homes: Sequence[Path], *, most: int) -> bytes:
     except (RuntimeError, ValueError) as error:  # a link to itself; a name that no file can have
         raise OSError(str(error)) from None
     if not any(target.is_relative_to(home) for home in homes):
-        raise OSError(f"{path.name} lies outside its folder, by a link or by its path; put the file itself there")
+        raise OSError(f"{path.name} lies outside its folder, by a link or by its path; put the file itself in it")
     return read_file(target, most=most)
 
 

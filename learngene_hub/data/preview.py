@@ -54,7 +54,7 @@ def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: 
     """Write a `contact_sheet` to the file `path` as PNG, atomically; its folder is created if it does not exist.
 
     Raises:
-        DataError: Pillow is missing.
+        DataError: matplotlib is missing.
         StorageError: the file cannot be written.
     """
     sheet = contact_sheet(image_set, rows=rows, columns=columns, seed=seed)

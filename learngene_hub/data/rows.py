@@ -22,6 +22,7 @@ from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from learngene_hub.core.errors import DataError, HubUnreachableError
 from learngene_hub.core.files import homes_of, leads_out, visible_files
 from learngene_hub.core.progress import Reporter
+from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
 from learngene_hub.data.image_set import shorten
@@ -176,7 +177,8 @@ def _refuse_others(path: Path, files: Sequence[Path]) -> None:
     Raises:
         DataError: it has none.
     """
-    if not any(file.suffix.lower() in folder_suffixes() for file in files):
+    suffixes = image_suffixes() & {*folder_suffixes()}
+    if not any(file.suffix.lower() in suffixes for file in files):
         example = files[0].relative_to(path)
         raise DataError(
             f"{path}: expected images, found only files whose names are not those of images, such as {example}; save "
@@ -187,10 +189,11 @@ def _refuse_others(path: Path, files: Sequence[Path]) -> None:
 def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
     """Images in no folder or at two depths have no labels, and folders of one name in several others are no classes.
 
-    The others may be, unless these are splits. Folders that `datasets` passes over would vanish.
+    The others may be, unless these are splits. `datasets` skips folders whose names begin with `__`, so their images
+    would be missing.
 
     Raises:
-        DataError: it is so.
+        DataError: the folder has one of these faults.
     """
     above: dict[str, set[Path]] = {}
     if any(file.stem == METADATA for file in files):  # which holds the labels

@@ -38,7 +38,8 @@ class DataSource:
         seed: random seed of the glyphs or of the sample.
 
     Raises:
-        DataError: the preset is unknown or takes no path, or `on_corrupt` is neither of its values.
+        DataError: there is neither preset nor path, the preset is unknown or takes no path, or `on_corrupt` is neither
+            of its values.
     """
 
     preset: str | None
@@ -52,6 +53,8 @@ class DataSource:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.preset is None and self.path is None:
+            raise DataError("expected a preset, such as glyphs, or the path of images, found neither")
         if self.preset is not None and self.preset not in PRESETS:
             raise DataError(f"No preset {self.preset!r}. Presets: {', '.join(PRESETS)}")
         if self.preset == GLYPHS and self.path is not None:

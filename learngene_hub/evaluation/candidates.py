@@ -95,7 +95,7 @@ def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | Non
         recipe = Recipe.from_content(located.files[RECIPE_NAME], origin.overrides, file=file)
     gives_shape = recipe.gene.shape != "evolve" and recipe.evolution.ancestor is None
     is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
-    if is_other or read_config(located.folder, located.files) != gene.config:
+    if is_other or recipe.lost or read_config(located.folder, located.files) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     if data is not None:
         return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)

@@ -278,6 +278,8 @@ def _budget(
     assert candidate.recipe is not None
     ancestor = ancestor_of(candidate)
     trainer = local_device if engine.name == "local" else pick_device("cpu" if device == "cpu" else "auto")
+    if device == "cuda" and trainer.type == "cpu":
+        reporter.warn("baselines are pre-trained by this process, on its CPU: this machine has no GPU")
     base, seen = seen_images(candidate.data, candidate.normalisation, data=data, device=trainer, reporter=reporter)
     return Budget(
         gene=candidate.gene,

@@ -40,7 +40,7 @@ def trained_ancestor(
         step: told of images.
         folder: of kept ancestors, each under a hash of everything that affects it, except rounding on another device.
         images: hash of all images of the run and of their classes.
-        reporter: told of an ancestor found on disk.
+        reporter: told of an ancestor found on disk, of damage, and of waiting for another process.
     """
     store = KeyedStore(folder, task.label, _write, _read, reporter)
     key = _key(task, images)
@@ -65,6 +65,7 @@ def _key(task: AncestryTask, images: str) -> dict[str, Any]:
         "body": repr(plan.body),
         "sizes": dict(task.sizes),
         "plan": repr((plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics)),
+        "parent": None,  # as in keys of earlier versions
     }
 
 

@@ -43,6 +43,7 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
     Raises:
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.
         DataError: the images cannot be read, or are too few; see `load_for_choice`.
+        NetworkError: a gene's network has no batch norms, which a probe needs.
     """
     probed, loaded = [], dict[int, ImageSet]()
     with on_cpu(), reporter.task("probing", len(names), "genes") as bar:

@@ -81,8 +81,10 @@ def load_network(folder: Path) -> LearngeneNetwork:
     """The network in `folder`, in eval mode, on the CPU; every weight must fit.
 
     Raises:
-        NetworkError: a file is missing or damaged.
+        NetworkError: it is no folder, or a file is missing or damaged.
     """
+    if folder.is_file():
+        raise NetworkError(f"{folder}: expected a folder made by `learngene finetune`, found a file")
     for name in (CONFIG_NAME, RECORD_NAME, WEIGHTS_NAME):
         if not (folder / name).is_file():
             raise NetworkError(f"{folder}: expected the files of `learngene finetune`, found no {name}")

@@ -149,7 +149,7 @@ def _offline(address: Address, required: Sequence[str], wanted: Sequence[str], o
     if (at_hand := _at_hand(address, required, wanted, options)) is None:
         raise HubError(
             f"{address}: not in the cache {options.cache}, or damaged there, and {why} is set, so it is not "
-            f"fetched: unset {why} and load it once, or give a folder"
+            f"fetched: load it once without {why}, or give a folder"
         )
     return at_hand
 

@@ -136,8 +136,8 @@ class StagedNetwork(LearngeneNetwork):
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """The last feature map of images `x`, (batch, in_chans, height, width), and those that the stages end in.
 
-        Arguments and errors are timm's. `norm` has no effect, since there is no norm behind the stages. The last map is
-        what `forward_features` gives, unless the pool is `layers`.
+        Arguments and errors are timm's; an `output_fmt` other than NCHW is a `NetworkError`. `norm` has no effect, as
+        no norm follows the stages. The last map is what `forward_features` gives, unless the pool is `layers`.
         """
         taken, last = feature_take_indices(len(self.stages), indices)
         if output_fmt != "NCHW":

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -39,7 +39,7 @@ MOST_FAULTS = 20  # faults listed
 NO_SECTIONS: Mapping[type, str] = MappingProxyType(
     {str: "text without a key; write a space after each colon", list: "a list", type(None): "nothing"}
 )
-RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+RETIRED: Mapping[str, Container[Any]] = MappingProxyType(
     {
         "backend": ("auto", "loop"),
         "ancestry.circuit_loss": (0,),
@@ -47,7 +47,7 @@ RETIRED: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "evolution.recombination": ("none",),
         "search.finalists": (3,),
         "search.generations": (1,),
-        "search.tournament_size": (3,),
+        "search.tournament_size": range(2, 4097),  # with more than one generation only
     }
 )
 """Key of older recipes that is dropped -> the values that change nothing."""
@@ -118,6 +118,7 @@ class Recipe(Section):
 
     _text: str | None = PrivateAttr(None)
     _overrides: tuple[str, ...] = PrivateAttr(())
+    _lost: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
@@ -170,10 +171,11 @@ class Recipe(Section):
         """
         content, retired = _without_retired(content)
         if retired:
-            warning = f"{where}: this version no longer supports {', '.join(retired)}; ignored"
+            told = ", ".join(f"{key}={value!r:.60}" for key, value in retired.items())
+            warning = f"{where}: this version no longer supports {told}; ignored"
             warnings.warn(warning, LearngeneWarning, stacklevel=2)
         try:
-            return cls.model_validate(content)
+            recipe = cls.model_validate(content)
         except ValidationError as error:
             # A number out of range is no list either, which needs no line of its own.
             faults = [
@@ -185,6 +187,8 @@ class Recipe(Section):
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
             count += f", the first {MOST_FAULTS}" if len(faults) > MOST_FAULTS else ""
             raise RecipeError(f"{where}: {count}{''.join(lines)}") from None
+        recipe._lost = retired
+        return recipe
 
     def changed(self, *overrides: str) -> "Recipe":
         """The same recipe with further `key=value` overrides.
@@ -229,6 +233,11 @@ class Recipe(Section):
         return self._overrides
 
     @property
+    def lost(self) -> Mapping[str, Any]:
+        """Retired key -> its value, where the recipe that was read asked for what this version does not support."""
+        return self._lost
+
+    @property
     def sha256(self) -> str:
         """Hash of all fields, defaults and overrides included; equal recipes have equal hashes."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
@@ -236,10 +245,12 @@ class Recipe(Section):
     def differences(self, other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Dotted keys whose values differ from those of the dumped recipe `other`, as (here, there).
 
-        A key that `other` does not know yet, as it was dumped by an older version, has its default there.
+        A key that `other` does not know yet, as it was dumped by an older version, has its default there. One that is
+        not supported any more differs, but for those of a search, which is over.
         """
         known = type(self).from_mapping(other, where="the recipe of the run")
         here, there = (dict(_flatten(recipe.model_dump(mode="json"))) for recipe in (self, known))
+        there |= {key: value for key, value in known.lost.items() if not key.startswith("search.")}
         return {
             key: (here.get(key), there.get(key)) for key in sorted({*here, *there}) if here.get(key) != there.get(key)
         }
@@ -311,16 +322,16 @@ def _apply(content: dict[str, Any], override: str) -> None:
         ) from None
 
 
-def _without_retired(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """A copy without `RETIRED` keys, and the removed keys whose values are no longer supported."""
-    kept, lost = copy.deepcopy(dict(content)), []
+def _without_retired(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """A copy without `RETIRED` keys, and those of them whose values are no longer supported."""
+    kept, lost = copy.deepcopy(dict(content)), dict[str, Any]()
     for key, harmless in RETIRED.items():
         *parents, leaf = key.split(".")
         section: Any = kept
         for parent in parents:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict) and leaf in section and (value := section.pop(leaf)) not in harmless:
-            lost.append(f"{key}={value!r:.60}")
+            lost[key] = value
     return kept, lost
 
 

@@ -210,19 +210,14 @@ class SearchSection(Section):
         4,
         ge=1,
         le=4096,
-        description="number of best shapes whose mean is compared with an even shape; 1: the best shape alone",
+        description="number of best shapes, at most all, whose mean is compared with an even shape; 1: the best "
+        "shape alone",
     )
     final_tasks: Count = Field(
         12,
         description="number of new tasks that score the mean of the best shapes and an even shape; the better of the "
         "two is taken",
     )
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        if self.parents > self.population:
-            raise ValueError(f"parents {self.parents} are more than the {self.population} shapes that are compared")
-        return self
 
 
 class OptimisationSection(Section):

@@ -145,7 +145,10 @@ class Results(_Part):
     def _fits_together(self) -> Self:
         if not isinstance(self.protocol.get("name"), str):
             raise ValueError("protocol: expected a name")
-        json.dumps(self.protocol, allow_nan=False)  # a `ValueError` for numbers that are not finite
+        try:
+            json.dumps(self.protocol, allow_nan=False)
+        except ValueError:
+            raise ValueError("protocol: expected finite numbers") from None
         for start in (start for descendant in self.descendants for start in descendant.starts):
             if self.headline not in start.measures:
                 raise ValueError(f"{start.start}: expected the measure {self.headline!r}, found none")

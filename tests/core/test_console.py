@@ -97,6 +97,8 @@ def test_a_bar_is_one_line_of_a_terminal_that_never_cuts_the_time_left(clock, mo
         "evolving ━" if title == "evolving" else "training learngene at the learning rate 0.01, the…"
     )
     assert "3% 0:08:05 left" in shown
+    clock.now += 30
+    assert "0:07:35 left" in bar.__rich__().plain  # goes on while nothing moves
     assert shown.endswith("  loss 1.23  now critics 12/16" if title == "evolving" else "left")
 
 

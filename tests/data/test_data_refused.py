@@ -51,10 +51,11 @@ def test_a_folder_of_files_that_are_no_images_is_refused(tmp_path):
         available_classes(local(tmp_path))
 
 
-def test_images_of_a_format_that_datasets_does_not_read_are_told(tmp_path):
+@pytest.mark.parametrize("suffix", ["avif", "mpg"])
+def test_files_that_either_datasets_or_pillow_does_not_read_as_images_are_told(tmp_path, suffix):
     (tmp_path / "cat").mkdir()
-    (tmp_path / "cat/0.avif").write_bytes(b"?")
-    with pytest.raises(DataError, match=r"found only files whose names are not those of images, such as cat.0\.avif"):
+    (tmp_path / f"cat/0.{suffix}").write_bytes(b"?")
+    with pytest.raises(DataError, match=r"found only files whose names are not those of images, such as cat.0\."):
         available_classes(local(tmp_path))
 
 

@@ -321,6 +321,17 @@ def test_a_story_of_a_search_that_contradicts_itself_is_no_row(run, change):
 
 
 @pytest.mark.drawn
+def test_the_search_of_an_earlier_version_whose_shapes_had_generations_and_parents_is_read_and_drawn(run):
+    row = first_row(run)
+    for number, shape in enumerate(row["search"]["shapes"]):
+        shape.update(generation=number // 4, parents=[0, 1] if number >= 4 else [])
+    row["search"]["mean"]["generation"] = row["search"]["even"]["generation"] = 2
+    row["search"]["best"] = row["search"]["mean"]
+    assert metrics_rows(json.dumps(row).encode() + b"\n", run) == [row]
+    assert "<h2>Shape</h2>" in render_evolution([row], title="x", chosen=row["best_id"])
+
+
+@pytest.mark.drawn
 def test_names_of_groups_are_drawn_as_they_are(run):
     row = first_row(run)
     row["search"]["groups"][0] = r"$\frac{$"

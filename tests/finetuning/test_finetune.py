@@ -266,4 +266,6 @@ def test_the_card_names_the_gene_as_it_was_asked_for(photos, tmp_path):
 def test_an_image_size_has_the_range_that_networks_have(command):
     least, most = networks.IMAGE_SIZES
     assert f"[{least}<=x<={most}]" in learngene(command, "--help").stdout
-    assert learngene(command, "--image-size", least - 1).exit_code == 2
+    refused = learngene(command, "gtl/vgg11-mini", "images", "--image-size", least - 1)
+    assert refused.exit_code == 2
+    assert "--image-size" in refused.stderr

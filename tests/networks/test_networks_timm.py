@@ -124,6 +124,12 @@ def test_intermediate_maps_are_those_of_timms_extractor(network):
         assert all(map(torch.equal, found, which))
 
 
+@every_network_of_ours
+def test_feature_maps_in_another_order_are_refused(network):
+    with pytest.raises(NetworkError, match="expected output_fmt='NCHW', found 'NLC'"):
+        tiny(network).forward_intermediates(images(64), output_fmt="NLC")
+
+
 @every_convolutional_network
 @pytest.mark.parametrize("kind", ["list", "hook", "fx"])
 def test_feature_maps_can_be_chosen(network, kind):

@@ -296,7 +296,8 @@ def test_a_recipe_that_says_nothing_makes_a_tapering_gene():
 
 def test_retired_fields_with_which_nothing_is_lost_are_dropped_in_silence():
     old = MINIMAL | {"backend": "auto", "ancestry": {"circuit_loss": 0}, "evolution": {"recombination": "none"}}
-    old |= {"search": {"finalists": 3}}
+    old |= {"search": {"finalists": 3, "generations": 1, "tournament_size": 2}}
+    old["ancestry"]["schedule"] = "two-speed"
     assert Recipe.from_mapping(old) == Recipe.from_mapping(MINIMAL)
 
 
@@ -304,8 +305,17 @@ def test_retired_fields_that_asked_for_something_are_dropped_with_one_line(tmp_p
     (tmp_path / "old.yaml").write_text("name: x\nbackend: grouped\ndata: {preset: glyphs}\n")
     with pytest.warns(LearngeneWarning, match=r"^old\.yaml: .*backend='grouped', ancestry\.circuit_loss=1; ignored$"):
         recipe = Recipe.from_file(tmp_path / "old.yaml", ["ancestry.circuit_loss=1"])
+    assert recipe.lost == {"backend": "grouped", "ancestry.circuit_loss": 1}
     assert recipe.model_dump() == Recipe.from_mapping(MINIMAL).model_dump()
     assert recipe.text == (tmp_path / "old.yaml").read_text()
+
+
+def test_a_retired_field_of_a_run_differs_unless_its_search_is_over():
+    recipe = Recipe.from_mapping(MINIMAL)
+    before = recipe.model_dump(mode="json")
+    before["ancestry"]["schedule"], before["search"]["generations"] = "evolution", 4
+    with pytest.warns(LearngeneWarning, match=r"ancestry\.schedule='evolution', search\.generations=4; ignored"):
+        assert recipe.differences(before) == {"ancestry.schedule": (None, "evolution")}
 
 
 def test_a_fault_of_an_override_is_told_as_one(tiny_file):
