@@ -12,6 +12,13 @@ Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. D
 WORKERS_HELP = "Processes or Ray actors. Default: one for each GPU or core."
 
 
+def workers_of(text: str) -> int:
+    """The number of workers that was given."""
+    if not text.isdecimal() or not int(text):
+        raise typer.BadParameter(f"expected 1 or more, found {text!r}; leave it out for one for each GPU or core")
+    return int(text)
+
+
 def known_data(path: str | None) -> str | None:
     """The path or Hub id of images, checked before torch is imported.
 

@@ -17,6 +17,7 @@ from learngene_hub.cli.engines import (
     Engine,
     known_data,
     known_source,
+    workers_of,
 )
 from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
@@ -48,9 +49,9 @@ def evaluate(
     ],
     data: Annotated[
         str | None,
-        typer.Option(callback=known_data, help="Local copy of the gene's data set or, if it is no preset, its Hub id."),
+        typer.Option(callback=known_data, help="The gene's images: a folder or a Hub id."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="few-shot, short or transfer.")] = "few-shot",
+    protocol: Annotated[str, typer.Option(help="Such as few-shot, short or transfer.")] = "few-shot",
     target: Annotated[
         str | None, typer.Option(callback=known_source, help="For transfer: image folder, preset or Hub id.")
     ] = None,
@@ -72,9 +73,7 @@ def evaluate(
             help="Another network or gene to compare; may be given several times.",
         ),
     ] = None,
-    network: Annotated[
-        str, typer.Option(help="Networks that inherit the gene, such as lg_vgg11. Default: the gene's.")
-    ] = "",
+    network: Annotated[str, typer.Option(help="Networks that inherit the gene. Default: the gene's.")] = "",
     width: Annotated[str, typer.Option(help="Widths of these networks, such as 0.5,1.")] = "",
     depth: Annotated[str, typer.Option(help="Depths of these networks, such as 11,13.")] = "",
     ways: Annotated[int | None, typer.Option(min=2, help="Classes per task.")] = None,
@@ -86,7 +85,9 @@ def evaluate(
         float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
-    workers: Annotated[int | None, typer.Option("--workers", "--jobs", min=1, metavar="N", help=WORKERS_HELP)] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "--jobs", parser=workers_of, metavar="N", help=WORKERS_HELP)
+    ] = None,
     engine: Engine = "local",
     address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: one in runs/.")] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr, stdout
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, known_data
+from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, known_data, workers_of
 from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.recipes import Source, read_recipe
 from learngene_hub.core.errors import StorageError
@@ -32,7 +32,7 @@ def evolve(
     resume: Annotated[bool, typer.Option("--resume", help="Continue after the last saved generation, if any.")] = False,
     device: Device = AUTO,
     engine: Engine = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help=WORKERS_HELP)] = None,
+    workers: Annotated[int | None, typer.Option(parser=workers_of, metavar="N", help=WORKERS_HELP)] = None,
     address: Address = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the images, print time, memory and FLOPs, and stop.")
@@ -86,7 +86,7 @@ def evolve(
     novel, shots, protocol = len(origin.data.novel), chosen.critic.shots, find_protocol("few-shot")
     ways = ("--ways", str(novel)) if 1 < novel < (protocol.ways or 0) else ()
     few = ("--shots", str(shots)) if shots < (protocol.shots or 0) else ()  # there may be no more images
-    after = command("evaluate", folder, *data, *ways, *few, "--out", folder)
+    after = command("evaluate", folder, *data, *ways, *few, "--tasks", "5", "--out", folder)
     stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False)
 
 
@@ -102,7 +102,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
         + (f", the first {founders} of one founder" if founders else ""),
         "data": _data(recipe, cost),
-        "images to train on": f"{cost.images:,}, repeats and images of critics included",
+        "images to train on": f"{cost.images:,}, with repeats, those of critics and for batch norms",
         "training FLOPs": f"{cost.flops:.3g}",
         "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
         "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",

@@ -20,7 +20,7 @@ WELCOME = f"""\
 learngene-hub {__version__}: evolve, share and inherit learngenes
 
 see it work, without data or GPU
-  learngene evolve demo && learngene evaluate runs/demo
+  learngene evolve demo && learngene evaluate runs/demo --tasks 5
 a network for your own images
   learngene finetune gtl/vgg11-cifar-fs-half --data photos/ --out photos-model
 evolve on a real data set
@@ -76,7 +76,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # of the single commands, whose panels would leave 25 columns for the words
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Evolve, share and inherit learngenes: small sub-networks that give a network a head start.",
-    epilog="Example: learngene evolve demo && learngene evaluate runs/demo",
+    epilog="Example: learngene evolve demo && learngene evaluate runs/demo --tasks 5",
 )
 app.command(name="finetune", epilog=finetune.FINETUNE_EXAMPLE, rich_help_panel=USE)(finetune.finetune)
 app.command(name="predict", epilog=finetune.PREDICT_EXAMPLE, rich_help_panel=USE)(finetune.predict)

@@ -153,7 +153,7 @@ BASELINE_NAMES = (
     "each-size",
     "given-taper",
     "even-shape",
-    "random-shape",
+    "searched-shape",
     "gtl-no-selection",
     "gtl-no-mutation",
 )

@@ -212,7 +212,7 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
             description="the gene's recipe with the same fraction of every layer",
             changes=EVEN,
         ),
-        "random-shape": partial(
+        "searched-shape": partial(
             _other_shape,
             description="the gene's recipe with the shape that a search finds",
             changes=("gene.shape=evolve",),

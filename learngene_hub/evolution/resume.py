@@ -51,7 +51,7 @@ def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
         faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
         raise RunError(
             f"{out}: was run with another recipe; give another --out, or undo these changes (to go on from a finished "
-            "gene, begin a new run with evolution.ancestor):\n" + "\n".join(faults)
+            f"gene, begin a new run with evolution.ancestor={out}):\n" + "\n".join(faults)
         )
 
 

@@ -18,7 +18,7 @@ from learngene_hub.genome.surgery import extract
 from learngene_hub.recipe.recipe import Recipe
 
 SHORT = ("evolution.generations=1", "evolution.population=2", "ancestry.statistics_batches=1")
-OTHER_SHAPES = ("narrow-even", "given-taper", "even-shape", "random-shape")
+OTHER_SHAPES = ("narrow-even", "given-taper", "even-shape", "searched-shape")
 
 
 @pytest.fixture(scope="module")

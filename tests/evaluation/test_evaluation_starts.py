@@ -108,7 +108,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-LEFT_OUT = {"given-taper", "even-shape", "random-shape"}  # an even taper is the gene's own; a search costs more
+LEFT_OUT = {"given-taper", "even-shape", "searched-shape"}  # an even taper is the gene's own; a search costs more
 
 
 @pytest.mark.slow
