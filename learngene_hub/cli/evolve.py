@@ -102,7 +102,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
         + (f", the first {founders} of one founder" if founders else ""),
         "data": _data(recipe, cost),
-        "images to train on": f"{cost.images:,}, with repeats, those of critics and for batch norms",
+        "images to train on": f"{cost.images:,}; critics, batch norms and repeats included",
         "training FLOPs": f"{cost.flops:.3g}",
         "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
         "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",

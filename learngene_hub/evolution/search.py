@@ -134,15 +134,15 @@ class ShapeSearch:
         sizes = ShapeSpace(plan.body, plan.fraction).fitted(space.fractions(best.channels))
         return Beginning(sizes, extract(whole.tensors, structure, best.channels), {"search": row})
 
+    def step(self, images: int, doing: str) -> None:
+        """Move the bar by `images`."""
+        self.bar.advance(images, now=doing)
+
     def _ancestor(self, space: ShapeSpace) -> TrainedAncestor:
         """The whole network, trained now or before."""
         task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the ancestor of the search")
-
-        def step(images: int, doing: str) -> None:
-            self.bar.advance(images, now=doing)
-
         ancestor = trained_ancestor(
-            task, self.workers, step, folder=self.folder, images=self.images, reporter=self.reporter
+            task, self.workers, self.step, folder=self.folder, images=self.images, reporter=self.reporter
         )
         if ancestor.outcome.genome is None:
             raise SelectionError("the ancestor of the search failed (NaN); lower `ancestry.lr`")
@@ -206,12 +206,8 @@ class _Scorer:
         waiting = [shape for shape in shapes if tuple(shape.channels.values()) not in known]
         images = search.plan.images_a_shape(self.critics)
         search.bar.advance((len(shapes) - len(waiting)) * images, now=purpose)
-
-        def step(images: int, doing: str) -> None:
-            search.bar.advance(images, now=doing)
-
         before = time.monotonic()
-        for number, outcome in search.workers.run(self._tasks(waiting), step):
+        for number, outcome in search.workers.run(self._tasks(waiting), search.step):
             channels, now = tuple(waiting[number].channels.values()), time.monotonic()
             known[channels] = None if math.isnan(outcome.fitness) else outcome.fitness, round(now - before, 3)
             lines.append(
