@@ -1,10 +1,9 @@
 """What results mean, in sentences that are as plain about a loss as about a win."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from learngene_hub.report.findings import Standing, find, lead_over, measure_words, ranked, rivals, standing
+from learngene_hub.report.findings import find, lead_over, measure_words, ranked, rivals, standing
 from learngene_hub.report.numbers import accuracy, count, points, size
 from learngene_hub.report.results import HELD_OUT, LEARNGENE, DescendantResult, Results, StartResult, Summary
 
@@ -48,16 +47,8 @@ def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> lis
     others = rivals(descendant, gene, measure)
     if not others:
         return ["It was compared only with scratch."]
-    leads = [lead for other in others if (lead := lead_over(descendant, gene, other, measure))]
-    standings = Counter(standing(lead) for lead in leads)
-    if standings["unknown"]:  # a single task, or another gene than the first
-        return [_best(others[0], leads[0])]
-    sides = ", ".join(f"{words} {standings[side]}" for side, words in _SIDES.items() if standings[side])
-    all_in_all = [f"Of {len(leads)} other starts, it {sides}."] if len(leads) > 1 else []
-    return [_best(others[0], leads[0]), *all_in_all]
-
-
-_SIDES: dict[Standing, str] = {"ahead": "beats", "level": "is level with", "behind": "loses to"}
+    lead = lead_over(descendant, gene, others[0], measure)
+    return [_best(others[0], lead)] if lead else []
 
 
 def _best(rival: StartResult, lead: Summary) -> str:
@@ -141,17 +132,20 @@ def rates_at_the_edge(descendant: DescendantResult) -> list[str]:
 
 
 def constants(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested constants as `section.key` -> text, without the aim, which titles show.
+    """Constants as `section.key` -> text, without the aim, which titles show, and what a fixed `lr` leaves unused.
 
     >>> constants({"ways": 5, "sgd": {"lr": None}})
     {'ways': '5', 'sgd.lr': 'none'}
     """
+    unused = {"aim"} if nested.get("lr") is None else {"aim", "rates", "tuning_tasks"}
     texts: dict[str, str] = {}
     for key, value in nested.items():
+        if key in unused:
+            continue
         if isinstance(value, Mapping):
             texts |= constants(value, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
             texts[prefix + key] = ", ".join(map(str, value)) or "none"
-        elif key != "aim":
+        else:
             texts[prefix + key] = "none" if value is None else str(value)
     return texts
