@@ -1,4 +1,4 @@
-"""Every way a worker can be lost, for real; prints the table of docs/scale.md.
+"""Every way a worker can be lost, for real; prints the table of docs/log/campaigns.md.
 
     OMP_NUM_THREADS=1 python tests/campaigns/engine_table.py
 
