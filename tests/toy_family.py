@@ -32,8 +32,6 @@ FAMILY = Family(depths=(2,), structure=structure)
 class Toy(LearngeneNetwork):
     """Two linear layers and a classifier."""
 
-    architecture = "toy"
-
     def __init__(self, *, num_classes=1000, in_chans=3, width=1.0, depth=2, channels=None) -> None:
         super().__init__(
             structure(depth=depth, width=width, channels=channels), num_classes=num_classes, in_chans=in_chans

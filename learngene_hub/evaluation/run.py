@@ -11,7 +11,7 @@ import torch
 
 from learngene_hub.core.device import on_cpu, processor_name
 from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
-from learngene_hub.core.files import claim, sweep
+from learngene_hub.core.files import claim, expanded, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.counting import count_images, is_at_hand
@@ -124,7 +124,7 @@ def evaluate(
             "baselines need the gene's recipe: give the gene's folder with its recipe.yaml; a recipe that gives "
             "another gene in this version of learngene-hub cannot be used"
         )
-    folder = None if out is None else Path(out)
+    folder = None if out is None else expanded(out)
     bodies = descendants.bodies(candidates[0].gene)
     starts = _starts(candidates, checkpoints, bodies)
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from learngene_hub.core.device import on_cpu
-from learngene_hub.core.files import atomic_path, claim, write_text
+from learngene_hub.core.files import atomic_path, claim, expanded, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
@@ -81,7 +81,7 @@ def evolve(
         LearngeneError: there is no such device, or no matplotlib to draw with.
     """
     check_can_draw()
-    recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), Path(out)
+    recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), expanded(out)
     ancestor = find_ancestor(recipe)
     workforce = _workforce(recipe, engine, device, reporter)
     with claim(out), on_cpu():

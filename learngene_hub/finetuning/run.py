@@ -102,7 +102,7 @@ def finetune(
         RunError: `out` is not empty, or another process is writing to it.
         StorageError: the disk of `out` is too full (checked before training), or `out` cannot be written.
     """
-    folder = Path(out)
+    folder = expanded(out)
     check_can_draw()
     refuse_unmakeable(folder)
     refuse_occupied(folder)
@@ -182,7 +182,8 @@ class _Job:
         config, chosen = self.gene.config, self.settings
         width = config.width if chosen.width is None else chosen.width
         body = Body(config.network, width, config.depth if chosen.depth is None else chosen.depth)
-        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, **ARGUMENTS[chosen.method])
+        arguments = ARGUMENTS[chosen.method]
+        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, timm_kwargs=arguments)
 
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg

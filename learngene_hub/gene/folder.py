@@ -75,11 +75,8 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
     """Write weights and config into an existing `folder`; return the config with the sha256 of the weights.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
+        GeneFileError: as for `stored`.
     """
-    for name, tensor in tensors.items():
-        if fault := value_fault(name, tensor):
-            raise GeneFileError(f"{name}: {fault}")
     with atomic_path(folder / WEIGHTS_NAME) as path:
         config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
     write_text(folder / CONFIG_NAME, config_text(config))
@@ -100,10 +97,11 @@ def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     """The tensors as a file keeps them: kernels in `dtype`, vectors in float32.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite.
+        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
     """
-    if infinite := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise GeneFileError(f"{infinite[0]}: expected finite values, found NaN or infinity")
+    for name, tensor in tensors.items():
+        if fault := value_fault(name, tensor):
+            raise GeneFileError(f"{name}: {fault}")
     return {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
 
 
@@ -118,12 +116,13 @@ def find_gene(path: Path) -> Path:
     Raises:
         GeneFileError: `path` holds no gene folder.
     """
-    home = path.parent if path.is_file() and path.name in {CONFIG_NAME, WEIGHTS_NAME} else path
-    for folder in (home, home / GENE_FOLDER):
-        if (folder / CONFIG_NAME).is_file() or (folder / WEIGHTS_NAME).is_file():
-            return folder
-    if not path.exists():
-        raise GeneFileError(f"{path}: no such folder; expected a gene folder, or a run of `learngene evolve`")
+    with _readable(path):
+        home = path.parent if path.is_file() and path.name in {CONFIG_NAME, WEIGHTS_NAME} else path
+        for folder in (home, home / GENE_FOLDER):
+            if (folder / CONFIG_NAME).is_file() or (folder / WEIGHTS_NAME).is_file():
+                return folder
+        if not path.exists():
+            raise GeneFileError(f"{path}: no such folder; expected a gene folder, or a run of `learngene evolve`")
     raise GeneFileError(f"{path}: expected a gene folder with {CONFIG_NAME} and {WEIGHTS_NAME}, found neither")
 
 

@@ -1,14 +1,14 @@
 """`Learngene`: the tensors of a gene and their description."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
 from learngene_hub.core.errors import GeneFileError
-from learngene_hub.core.files import explain_write_errors
+from learngene_hub.core.files import expanded, explain_write_errors
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import read_beside, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
@@ -29,7 +29,7 @@ class Learngene:
         place: where it was loaded from; None: it is in memory only.
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor] = field(repr=False)
     config: GeneConfig
     place: Located | None = None
 
@@ -89,7 +89,7 @@ class Learngene:
             GeneFileError: a tensor has values that are not finite or too large, or a variance below zero.
             StorageError: no space, no permission, or no folder there.
         """
-        folder = Path(path)
+        folder = expanded(path)
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_gene(folder, self.tensors, self.config)

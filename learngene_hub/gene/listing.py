@@ -96,7 +96,7 @@ def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str],
     path = folder / CARD_NAME
     try:
         content = read_file(path, most=4 * MOST_CARD) if files is None else files[CARD_NAME]
-        return _gain(card_data(content.decode("utf-8"), lenient=True))
+        return _gain(card_data(content.decode("utf-8-sig"), lenient=True))
     except (FileNotFoundError, KeyError):
         return None
     except (OSError, ValueError) as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import atomic_path, claim_new, refuse_unmakeable
+from learngene_hub.core.files import atomic_path, claim_new, expanded, refuse_unmakeable
 from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
 from learngene_hub.gene.folder import CARD_NAME, MORE_FILES, PICTURE_NAME, RECIPE_NAME, find_gene, read_whole_gene
 from learngene_hub.gene.source import Located, locate
@@ -46,6 +46,7 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
         GeneFileError: there is no such gene, or a check of it fails; nothing is left behind.
         HubError: it cannot be fetched.
     """
+    out = expanded(out)
     refuse_unmakeable(out)
     with claim_new(out):
         if out.exists():

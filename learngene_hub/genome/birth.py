@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def newborn(
     cross: str,
     seed: int,
     path: tuple[str | int, ...] = (),
-    **timm_kwargs: Any,  # noqa: ANN401
+    timm_kwargs: Mapping[str, Any] = MappingProxyType({}),
 ) -> LearngeneNetwork:
     """A network of `body` in train mode on the CPU, its random weights drawn at the address `path` under `seed`.
 
@@ -44,7 +45,7 @@ def newborn(
         cross: see `learngene_hub.genome.surgery.inherit`.
         seed: of the weights that are not inherited; equal seeds and paths give equal ones, gene or not.
         path: address under the seed.
-        **timm_kwargs: further arguments of `timm.create_model`.
+        timm_kwargs: further arguments of `timm.create_model`.
 
     Raises:
         InheritanceError: the gene does not fit; if the body is too narrow, the message names the smallest width.

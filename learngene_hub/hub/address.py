@@ -44,7 +44,7 @@ class Address:
             raise HubError(f"{self.repo_id!r}: expected owner/name, such as you/your-gene")
         if not isinstance(self.revision, str | None):
             raise HubError(f"revision: expected a branch, tag or commit, found a {type(self.revision).__name__}")
-        if self.revision is not None and not self.revision.isprintable():
+        if self.revision is not None and not (self.revision and self.revision.isprintable()):
             raise HubError(f"revision: expected a branch, tag or commit, found {self.revision!r:.60}")
 
     def __str__(self) -> str:

@@ -87,7 +87,7 @@ class HubOptions:
 
     def api(self) -> HfApi:
         """The client."""
-        return HfApi(endpoint=self.endpoint, token=self.token, library_name=LIBRARY, library_version=__version__)
+        return HfApi(endpoint=self.site, token=self.token, library_name=LIBRARY, library_version=__version__)
 
     def headers(self) -> dict[str, str]:
         """Headers of our own requests, without compression, since sizes are compared."""

@@ -191,7 +191,7 @@ def _commit_of(address: Address, file: str, options: HubOptions, *, patient: boo
     """
     if address.is_pinned:
         return cast(str, address.revision)
-    url = hf_hub_url(address.repo_id, file, revision=address.revision, endpoint=options.endpoint)
+    url = hf_hub_url(address.repo_id, file, revision=address.revision, endpoint=options.site)
 
     def ask() -> str | None:
         with readable_answer(address, options):
@@ -201,7 +201,7 @@ def _commit_of(address: Address, file: str, options: HubOptions, *, patient: boo
                 token=options.token,
                 library_name=LIBRARY,
                 library_version=__version__,
-                endpoint=options.endpoint,
+                endpoint=options.site,
             ).commit_hash
 
     commit = again(ask, retry=is_busy) if patient else ask()
@@ -237,7 +237,7 @@ def _complete(
 
 def _fetched(address: Address, file: ListedFile, options: HubOptions, until: float) -> bytes:
     """The file's content, with the hash that the Hub has for it; fetched twice if need be."""
-    url = hf_hub_url(address.repo_id, file.name, revision=address.revision, endpoint=options.endpoint)
+    url = hf_hub_url(address.repo_id, file.name, revision=address.revision, endpoint=options.site)
     for _ in range(2):
         content = receive(url, options, most=file.size, until=until)
         if file.fits(content):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from learngene_hub import __version__
 from learngene_hub.core.errors import InheritanceError, NetworkError, first_fault
@@ -27,6 +27,9 @@ _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_c
     "freeze": "use `freeze_gene`",
 }
 """Arguments of timm, and one that users may guess, that mean nothing here -> why."""
+
+_OF_PUBLISHED_WEIGHTS = ("test_input_size", "test_crop_pct", "pool_size", "tag", "paper_ids", "origin_url", "license")
+"""What timm says of its own weights, which are not in a network that inherits."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def from_learngene(
     config = gene.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
-    model = newborn(body, num_classes=num_classes, gene=gene.genome, cross=cross, seed=seed, **timm_kwargs)
+    model = newborn(body, num_classes=num_classes, gene=gene.genome, cross=cross, seed=seed, timm_kwargs=timm_kwargs)
     _record(model, gene, freeze_gene=freeze_gene, image_size=image_size)
     return model
 
@@ -172,7 +175,10 @@ def _loaded(source: str | Path | Learngene, **options: Any) -> Learngene:  # noq
 def inherit(
     model: nn.Module, gene: Learngene | str | Path, *, cross: str = "zero", freeze_gene: bool = False
 ) -> InheritanceReport:
-    """Put `gene` into the leading channels of `model`, in place; with `cross="random"` no other weight changes.
+    """Put `gene` into the leading channels of `model`, in place.
+
+    With `cross="random"`, other weights of the gene's layers stay as they are. Layers that the gene lacks are made to
+    pass its channels on.
 
     `model.pretrained_cfg` then has the normalisation of the gene's images, as after `from_learngene`.
 
@@ -186,19 +192,20 @@ def inherit(
     Raises:
         GeneFileError, HubError: the gene cannot be loaded or fetched.
         InheritanceError: the gene does not fit; the model stays unchanged.
-        NetworkError: this package does not support the model.
+        NetworkError: this package does not support the model, or its layers were replaced.
     """
     _check_cross(cross)
     network = as_supported(model)
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    _check_shapes(network, state)
     try:
         inherit_genome(state, network.structure, gene.genome, cross=cross)
     except InheritanceError as error:
         cfg = getattr(model, "pretrained_cfg", None) or {}
         name = cfg.get("architecture") or type(model).__name__
         gene_is = f"the gene is of {gene.config.network}, width {gene.config.width:g}"
-        raise InheritanceError(f"{error} ({gene_is}; the model is {name})") from None
+        raise InheritanceError(f"{error} ({gene_is}; the model is {name}, width {network.width:g})") from None
     unfreeze(network)
     network.load_state_dict(state)
     return _record(network, gene, freeze_gene=freeze_gene)
@@ -210,7 +217,7 @@ def _record(
     """Leave in `network`, which has inherited `gene`, what belongs to that beside the weights."""
     if cfg := getattr(network, "pretrained_cfg", None):  # a network that timm did not make has none
         cfg.update(_pretrained_cfg(gene.config, network.in_chans, image_size or gene.config.image_size))
-        for key in ("test_input_size", "test_crop_pct"):  # of the weights that timm publishes under its name
+        for key in _OF_PUBLISHED_WEIGHTS:
             cfg.pop(key, None)
     network.inheritance = report = _report(network, gene)
     if freeze_gene:
@@ -230,7 +237,7 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
     Raises:
         InheritanceError: a group has fewer channels, a fraction or number is out of range, or a gene cannot describe
             the network, for instance if it is wider than 4 or its images have more than 64 channels.
-        NetworkError: this package does not support the model, or timm did not create it.
+        NetworkError: this package does not support the model, timm did not create it, or its layers were replaced.
     """
     network = as_supported(model)
     counts = network.channel_counts()
@@ -250,9 +257,19 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
                 f"group {group}: expected 1 to {limit} channels of the gene{units}, found {channels[group]}"
             )
     channels = {group: int(channels[group]) for group in counts}
-    genome = extract_genome(network.state_dict(), network.structure, channels)
+    state = network.state_dict()
+    _check_shapes(network, state)
+    genome = extract_genome(state, network.structure, channels)
     tensors = {name: tensor.cpu().float() for name, tensor in genome.tensors.items()}
     return Learngene(tensors, _config_of(network, channels))
+
+
+def _check_shapes(network: LearngeneNetwork, state: Mapping[str, Tensor]) -> None:
+    """Refuse a network whose layers were replaced since it was created, for instance by pruning."""
+    for name, shape in network.structure.shapes(in_chans=network.in_chans).items():
+        found = tuple(state[name].shape) if name in state else "no such tensor"
+        if found != shape:
+            raise NetworkError(f"{name}: expected shape {shape}, as when the network was created, found {found}")
 
 
 def _all_channels(channels: object, groups: Mapping[str, Group]) -> Mapping[str, int]:

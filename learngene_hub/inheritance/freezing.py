@@ -64,7 +64,8 @@ class _Hold:
             self.hooks = [network.register_forward_pre_hook(self), layer.register_forward_pre_hook(hook)]
 
     def release(self, network: nn.Module) -> None:
-        """Put the held values back a last time, and stop holding them."""
+        """Put the held values back a last time, but for tensors that were replaced, and stop holding them."""
+        self.values = {name: value for name, value in self.values.items() if _found(network, name) is not None}
         self(network)
         self.values = {}
         for hook in self.hooks:
@@ -90,17 +91,26 @@ class _Hold:
 
 
 def _held_tensor(module: nn.Module, name: str) -> Tensor:
-    """The parameter `name`, or what stands for it: a buffer of timm's frozen batch norms, or a replica's copy.
+    """The frozen tensor `name`.
 
     Raises:
         NetworkError: it is made anew from others in every forward pass, as pruning and parametrisations do.
     """
+    tensor = _found(module, name)
+    if tensor is None:
+        raise NetworkError(
+            f"{name}: expected a frozen parameter of this name, found none: it was replaced; undo that, or call "
+            "`unfreeze`"
+        )
+    return tensor
+
+
+def _found(module: nn.Module, name: str) -> Tensor | None:
+    """The parameter `name`, or what stands for it: a buffer of timm's frozen batch norms, or a replica's copy."""
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     for kept in (owner._parameters, owner._buffers, vars(owner).get("_former_parameters", {})):
         if leaf in kept:
             tensor: Tensor = getattr(owner, leaf)
             return tensor
-    raise NetworkError(
-        f"{name}: expected a frozen parameter of this name, found none; call `unfreeze` before you replace it"
-    )
+    return None

@@ -54,7 +54,7 @@ class Axes:
 
     @property
     def place(self) -> int:
-        """Number of the first dimension that is a group's: the one it writes, or of a norm the one it normalises."""
+        """Index of the first dimension that is a group's: what a kernel writes, what a norm normalises."""
         return next(number for number, dim in enumerate(self.dims) if isinstance(dim, str))
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -105,9 +105,9 @@ def reordered(tensor: Tensor, axes: Axes, orders: Mapping[str, Tensor]) -> Tenso
 def refitted(tensor: Tensor, axes: Axes, *, before: Sequence[int], after: Sequence[int]) -> Tensor:
     """The same part of `tensor`, for layer norms that see the channels of `after`, no longer those of `before` (ours).
 
-    Where all other channels are zero, what such a norm gives for the part is the same, but for its epsilon: it takes
-    away the mean, so what is added to the group may lack it, which leaves a mean of zero over any number of channels;
-    and the variance is that over the part alone times the part's share, whose root goes into the norm's weight.
+    A layer norm takes mean and variance over all channels. Where the others are zero, two changes keep its output for
+    the part, but for its epsilon: what is added to the group loses its mean, and the norm's weight is multiplied by the
+    root of the channels before, divided by those after.
 
     `before` and `after` are shapes of whole tensors; `tensor` is a part of one, without a dimension for blocks.
     """

@@ -59,15 +59,13 @@ def build(
         NetworkError: `network` is unknown, or a number is out of range or not a number.
     """
     chosen = family(network)
-    _check_count("num_classes", num_classes, least=0)
-    _check_count("in_chans", in_chans, least=1)
-    arguments: dict[str, Any] = {
-        "num_classes": num_classes,
-        "in_chans": in_chans,
-        "width": width,
-        "depth": depth,
-        # A plain dict, since timm writes the arguments of a model into its config.json.
-        "channels": None if channels is None else dict(channels),
+    size = chosen.structure(depth=chosen.depths[0] if depth is None else depth, width=width, channels=channels)
+    arguments: dict[str, Any] = {  # plain numbers, which timm can write into the config.json of a model
+        "num_classes": _count("num_classes", num_classes, least=0),
+        "in_chans": _count("in_chans", in_chans, least=1),
+        "width": float(width),
+        "depth": None if depth is None else size.depth,
+        "channels": None if channels is None else size.channels,
         **timm_kwargs,
     }
     if chosen.timm is not None:
@@ -128,10 +126,11 @@ def _families_of(model: object) -> list[str]:
     return [name for name, of_timm in kinds.items() if of_timm is not None and type(model) is of_timm.kind]
 
 
-def _check_count(name: str, value: object, *, least: int) -> None:
+def _count(name: str, value: object, *, least: int) -> int:
     try:
-        fits = not isinstance(value, bool) and index(cast("SupportsIndex", value)) >= least
+        count = -1 if isinstance(value, bool) else index(cast("SupportsIndex", value))
     except TypeError:
-        fits = False
-    if not fits:
+        count = -1
+    if count < least:
         raise NetworkError(f"{name}: expected a whole number, {least} or more, found {value!r}")
+    return count

@@ -95,7 +95,7 @@ def pooled_layers(stages: nn.Module, x: Tensor) -> Tensor:
             pooled.append(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
 
     with _hooked:
-        hooks = [norm.register_forward_hook(pool) for norm in stages.modules() if isinstance(norm, nn.BatchNorm2d)]
+        hooks = [norm.register_forward_hook(pool) for norm in stages.modules() if hasattr(norm, "running_mean")]
         try:
             stages(x)
         finally:

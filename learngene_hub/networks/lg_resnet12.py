@@ -9,7 +9,7 @@ identity. A layer keeps its name at every depth, `stages.{stage}.{block}.conv1` 
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, final
+from typing import final
 
 from timm.layers import DropBlock2d
 from timm.models import generate_default_cfgs, register_model
@@ -76,7 +76,7 @@ def resnet12_structure(
     layers = tuple(layer for stage, block in blocks for layer in _block_layers(stage, block))
     base = {layer.writes: stage_widths[int(layer.writes.split(".")[1])] for layer in layers}
     return Structure(
-        depth=depth,
+        depth=int(depth),
         width=width,
         layers=layers,
         groups=resolve_groups(base, width=width, channels=channels, name="lg_resnet12"),
@@ -106,8 +106,6 @@ class LgResNet12(StagedNetwork):
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
     """
-
-    architecture: ClassVar[str] = "resnet12"
 
     def __init__(
         self,

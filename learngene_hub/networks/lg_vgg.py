@@ -9,7 +9,7 @@ layers in a network of depth 19.
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from timm.models import generate_default_cfgs, register_model
@@ -51,8 +51,8 @@ def vgg_structure(*, depth: int = 11, width: float = 1.0, channels: Mapping[str,
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
     """
-    convs = _CONVS_PER_STAGE[check_depth(depth, allowed=VGG_DEPTHS, name="lg_vgg11")]
-    positions = [(stage, position) for stage, count in enumerate(convs) for position in range(count)]
+    depth = check_depth(depth, allowed=VGG_DEPTHS, name="lg_vgg11")
+    positions = [(stage, position) for stage, count in enumerate(_CONVS_PER_STAGE[depth]) for position in range(count)]
     base = {_group(stage, position): _STAGE_WIDTHS[stage] for stage, position in positions}
     return Structure(
         depth=depth,
@@ -81,8 +81,6 @@ class LgVgg(StagedNetwork):
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
     """
-
-    architecture: ClassVar[str] = "vgg"
 
     def __init__(
         self,

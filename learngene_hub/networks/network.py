@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from timm.layers import ClassifierHead
@@ -25,7 +25,6 @@ class LearngeneNetwork(nn.Module):
     A network of timm's own class is given the same attributes by `timm_class.described`, and is one to type checkers.
 
     Attributes:
-        architecture: family, equal for all depths and widths; only of networks of this package's own classes.
         structure: its layers and channel groups.
         num_classes: outputs of the classifier; 0: none.
         in_chans: channels of an image.
@@ -34,7 +33,6 @@ class LearngeneNetwork(nn.Module):
         hold: keeps frozen weights unchanged; None if nothing was ever frozen.
     """
 
-    architecture: ClassVar[str]
     structure: Structure
     num_classes: int
     in_chans: int
@@ -141,7 +139,7 @@ class StagedNetwork(LearngeneNetwork):
         """
         taken, last = feature_take_indices(len(self.stages), indices)
         if output_fmt != "NCHW":
-            raise NetworkError(f"{self.architecture}: expected output_fmt='NCHW', found {output_fmt!r}.")
+            raise NetworkError(f"{type(self).__name__}: expected output_fmt='NCHW', found {output_fmt!r}.")
         maps = []
         for number, stage in enumerate(list(self.stages)[: last + 1] if stop_early else self.stages):
             x = stage(x)
@@ -185,7 +183,7 @@ class StagedNetwork(LearngeneNetwork):
         """
         if enable:
             raise NetworkError(
-                f"{self.architecture} has no gradient checkpointing: it would update every batch norm twice per step. "
+                f"{type(self).__name__} has no gradient checkpointing: it would update batch norms twice per step. "
                 "Use a smaller batch instead."
             )
 

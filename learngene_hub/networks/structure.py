@@ -114,7 +114,7 @@ class Structure:
         return sum(math.prod(axes.shape(sizes)) for axes in self.tensors if not axes.is_statistic)
 
     def sizes_in(self, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-        """Group -> its channels, as the kernels that `tensors` has of these layers say."""
+        """Group -> its channels, read from the shapes of the kernels in `tensors`."""
         sizes: dict[str, int] = {}
         for layer in self.layers:
             if layer.kernel.name in tensors and tensors[layer.kernel.name].ndim:
@@ -218,7 +218,7 @@ def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:
         NetworkError: `depth` is not allowed for the network `name`.
     """
     if depth not in allowed:
-        raise NetworkError(f"{name} has no depth {depth}; choose one of {', '.join(map(str, allowed))}.")
+        raise NetworkError(f"{name} has no depth {depth!r}; choose one of {', '.join(map(str, allowed))}.")
     return allowed[allowed.index(depth)]
 
 
@@ -229,8 +229,8 @@ def check_image_size(image_size: int | None) -> None:
         NetworkError: `image_size` is out of range.
     """
     least, most = IMAGE_SIZES
-    if image_size is not None and not least <= image_size <= most:
-        raise NetworkError(f"image_size: expected {least} to {most} pixels, found {image_size}")
+    if image_size is not None and not (isinstance(image_size, int) and least <= image_size <= most):
+        raise NetworkError(f"image_size: expected {least} to {most} pixels, found {image_size!r}")
 
 
 def resolve_groups(
@@ -261,17 +261,16 @@ def resolve_groups(
     units = {group: units.get(group, 1) for group in base}
     if channels is None:
         return {group: Group(unit * max(1, round(base[group] * width / unit)), unit) for group, unit in units.items()}
-    _refuse_groups("misses groups", [group for group in base if group not in channels], name=name)
-    _refuse_groups("names unknown groups", [group for group in channels if group not in base], name=name)
-    _refuse_groups("leaves less than 1 channel in", [group for group in base if channels[group] < 1], name=name)
-    odd = [f"{group} (units of {unit})" for group, unit in units.items() if channels[group] % unit]
-    _refuse_groups("cuts a unit in", odd, name=name)
-    return {group: Group(channels[group], unit) for group, unit in units.items()}
+    _refuse_groups("lacks", [group for group in base if group not in channels], name=name)
+    _refuse_groups("has unknown groups:", [group for group in channels if group not in base], name=name)
+    _refuse_groups("has less than 1 channel in", [group for group in base if channels[group] < 1], name=name)
+    odd = [f"{group} (a multiple of {unit})" for group, unit in units.items() if channels[group] % unit]
+    _refuse_groups("needs other numbers in", odd, name=name)
+    return {group: Group(int(channels[group]), unit) for group, unit in units.items()}
 
 
 def _refuse_groups(fault: str, groups: list[str], *, name: str) -> None:
     if groups:
         raise NetworkError(
-            f"{name} takes the number of channels of each of its groups, at least 1, but `channels` {fault}: "
-            f"{', '.join(groups)}. Start from the network's channel_counts() at the same depth."
+            f"{name}: `channels` {fault} {', '.join(groups)}; start from the network's channel_counts() at this depth"
         )

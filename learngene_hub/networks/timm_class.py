@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.networks.axes import CLASSES, IMAGE
+from learngene_hub.networks.axes import IMAGE
 from learngene_hub.networks.network import LearngeneNetwork, create
 from learngene_hub.networks.structure import Family, Structure, TimmClass
 
@@ -55,7 +55,7 @@ def is_described(model: nn.Module) -> bool:
 def structure_of(model: nn.Module, network: str, family: Family) -> Structure:
     """The structure of an untouched `model` of the class of a `family` called `network`.
 
-    Its width is 1: of channels that are not the published ones it is not known what they are a multiple of.
+    Its width is 1, unless its channels are those of another width.
 
     Raises:
         NetworkError: the model is built in a way that the family does not know.
@@ -64,7 +64,10 @@ def structure_of(model: nn.Module, network: str, family: Family) -> Structure:
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     structure = family.structure(**arguments)
     sizes = {**structure.channels, **structure.sizes_in(tensors)}
-    structure = family.structure(**arguments, channels=sizes)
+    last = str(structure.classifier.dims[1])
+    width = sizes[last] / structure.channels[last]
+    is_of_width = width > 0 and family.structure(**arguments, width=width).channels == sizes
+    structure = family.structure(**arguments, width=width if is_of_width else 1.0, channels=sizes)
     head, _, _ = structure.classifier.name.rpartition(".")
     shapes = {
         name: tuple(tensor.shape)
@@ -75,8 +78,8 @@ def structure_of(model: nn.Module, network: str, family: Family) -> Structure:
     for name in {**expected, **shapes}:
         if expected.get(name) != shapes.get(name):
             raise NetworkError(
-                f"{name}: expected a network built as timm's {network}, with {expected.get(name, 'no such tensor')} "
-                f"there, found {shapes.get(name, 'none')}"
+                f"{name}: expected {expected.get(name, 'no such tensor')}, as in timm's {network}, found "
+                f"{shapes.get(name, 'none')}"
             )
     return structure
 
@@ -97,7 +100,7 @@ def of_sizes(
     `network` is the name of the `family`; sizes are as of `learngene_hub.networks.build`, all else is for timm's class.
 
     Raises:
-        NetworkError: one of the numbers is out of range.
+        NetworkError: one of the numbers is out of range, or an argument of timm changes the network's layers.
     """
     kind = _timm_class(family)
     structure = family.structure(depth=family.depths[0] if depth is None else depth, width=width, channels=channels)
@@ -112,8 +115,12 @@ def of_sizes(
         model: nn.Module = timm.model_entrypoint(name)(
             num_classes=num_classes, in_chans=in_chans, **{**published, **timm_kwargs}
         )
-        _resize(model, structure, {IMAGE: in_chans, CLASSES: num_classes, **structure.channels})
-    kind.note_sizes(model, structure)
+        if structure_of(model, network, family).channels != family.structure(depth=structure.depth).channels:
+            raise NetworkError(f"{network}: expected timm's own numbers of channels; use `width` to change them")
+        _resize(model, structure, {IMAGE: in_chans, **structure.channels})
+        kind.note_sizes(model, structure)
+        pool = {name: value for name, value in timm_kwargs.items() if name == "global_pool"}
+        cast("Any", model).reset_classifier(num_classes, **pool)
     model.to_empty(device=device)
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
@@ -152,8 +159,7 @@ def _timm_class(family: Family) -> TimmClass:
 
 def _resize(model: nn.Module, structure: Structure, sizes: Mapping[str, int]) -> None:
     """Make every tensor of `structure` anew in the sizes of its groups; their values are not set."""
-    tensors = structure.tensors if not sizes[CLASSES] else (*structure.tensors, structure.classifier)
-    for axes in tensors:
+    for axes in structure.tensors:
         path, _, leaf = axes.name.rpartition(".")
         module, shape = model.get_submodule(path), axes.shape(sizes)
         old = getattr(module, leaf)

@@ -333,6 +333,24 @@ def test_values_that_are_made_from_others_cannot_be_held(tiny_run):
     prune.l1_unstructured(model.stages[0][0].conv, "weight", 0.1)
     with pytest.raises(NetworkError, match=r"stages\.0\.0\.conv\.weight: expected a frozen parameter of this name"):
         model(torch.zeros(1, 3, 28, 28))
+    unfreeze(model)  # lets go of what is gone, too
+    model(torch.zeros(2, 3, 28, 28))
+
+
+def test_a_network_with_replaced_layers_gives_no_gene_and_takes_none(tiny_run):
+    model = from_learngene(tiny_run, num_classes=5)
+    prune.l1_unstructured(model.stages[0][0].conv, "weight", 0.1)
+    with pytest.raises(NetworkError, match=r"weight: expected shape \(.*\), as when .* found no such tensor"):
+        extract(model)
+    model.stages[0][0].conv = torch.nn.Conv2d(1, 4, 3)
+    with pytest.raises(NetworkError, match=r"weight: expected shape \(.*\), as when .* found \(4, 1, 3, 3\)"):
+        inherit(model, tiny_run)
+
+
+def test_a_gene_is_shown_without_its_numbers_and_saved_at_home(gene, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(repr(gene)) < 3000
+    assert gene.save_pretrained("~/mine") == tmp_path / "mine"
 
 
 def test_a_model_born_on_the_meta_device_holds_what_is_loaded(tiny_run):

@@ -1,5 +1,6 @@
 """Networks that cannot be built or walked, and what is said of them."""
 
+import json
 import re
 from functools import partial
 
@@ -8,11 +9,13 @@ import pytest
 import timm
 import torch
 from small_networks import TINY, build_on_meta, every_network, every_resnet, tiny
+from timm.models import save_for_hf
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.networks import (
     as_supported,
     build,
+    family,
     plan_structure,
 )
 from learngene_hub.networks.lg_resnet12 import LgResNet12
@@ -34,9 +37,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_one_that_is_like_it
 @pytest.mark.parametrize("options", [{"depth": 1}, {"width": 0.0}, {"channels": {"nowhere": 1}}])
 @every_network
 def test_a_layout_is_refused_with_the_words_of_a_network(network, options):
-    with pytest.raises(NetworkError, match=r"choose|misses groups") as of_build:
+    with pytest.raises(NetworkError, match=r"choose|`channels` lacks") as of_build:
         build(network, num_classes=5, **options)
-    with pytest.raises(NetworkError, match=r"choose|misses groups") as of_plan:
+    with pytest.raises(NetworkError, match=r"choose|`channels` lacks") as of_plan:
         plan_structure(network, **options)
     assert str(of_plan.value) == str(of_build.value)
 
@@ -67,8 +70,28 @@ def test_what_is_no_such_number_is_refused(options, words):
         build("lg_vgg11", **options)
 
 
-def test_numbers_of_numpy_are_numbers():
-    assert build("lg_vgg11", num_classes=numpy.int64(3), width=numpy.float32(0.125)).num_classes == 3
+@pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])
+def test_numbers_of_numpy_and_torch_are_numbers_that_timm_can_save(network, tmp_path):
+    depth = numpy.int64(family(network).depths[1])
+    model = build(network, num_classes=torch.tensor(3), width=numpy.float32(0.0625), depth=depth)
+    counts = {group: numpy.int64(count) for group, count in model.channel_counts().items()}
+    for one in (model, build(network, num_classes=numpy.int64(3), depth=int(depth), channels=counts)):
+        save_for_hf(one, tmp_path, safe_serialization=True)
+        assert json.loads((tmp_path / "config.json").read_text())["num_classes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("network", "changes", "words"),
+    [
+        ("resnet18", {"stem_type": "deep"}, r"conv1\.weight: expected .*, as in timm's resnet18, found none"),
+        ("resnet18", {"act_layer": "gelu"}, "expected a ResNet of timm's basic blocks with ReLU"),
+        ("vit_tiny_patch4_32", {"qkv_bias": False}, "attn.qkv.bias: expected"),
+        ("vit_tiny_patch4_32", {"mlp_ratio": 2.0}, "expected timm's own numbers of channels; use `width`"),
+    ],
+)
+def test_arguments_that_change_a_network_of_timms_own_are_refused_at_every_width(network, changes, words):
+    with pytest.raises(NetworkError, match=words):
+        build(network, num_classes=2, width=0.5, **changes)
 
 
 @every_resnet
@@ -89,11 +112,11 @@ def test_a_width_out_of_range_is_refused(network, width):
 def test_missing_unknown_and_empty_groups_are_refused_by_name(network):
     channels = dict.fromkeys(build_on_meta(network).channel_counts(), 2)
     first = next(iter(channels))
-    with pytest.raises(NetworkError, match=f"misses groups: {first}\\. Start from"):
+    with pytest.raises(NetworkError, match=f"`channels` lacks {first}; start from"):
         build(network, num_classes=5, channels={g: n for g, n in channels.items() if g != first})
-    with pytest.raises(NetworkError, match="names unknown groups: nowhere"):
+    with pytest.raises(NetworkError, match="has unknown groups: nowhere"):
         build(network, num_classes=5, channels={**channels, "nowhere": 2})
-    with pytest.raises(NetworkError, match=f"leaves less than 1 channel in: {first}"):
+    with pytest.raises(NetworkError, match=f"has less than 1 channel in {first}"):
         build(network, num_classes=5, channels={**channels, first: 0})
 
 
@@ -113,11 +136,8 @@ def test_a_feature_extractor_cannot_be_walked():
         build("lg_vgg11", num_classes=0, width=TINY, features_only=True)
 
 
-@pytest.mark.parametrize(
-    ("network", "kind", "family"), [("lg_vgg11", LgVgg, "vgg"), ("lg_resnet12", LgResNet12, "resnet12")]
-)
-def test_a_network_of_ours_is_returned_as_it_is(network, kind, family):
+@pytest.mark.parametrize(("network", "kind"), [("lg_vgg11", LgVgg), ("lg_resnet12", LgResNet12)])
+def test_a_network_of_ours_is_returned_as_it_is(network, kind):
     model = tiny(network)
     assert as_supported(model) is model
     assert type(model) is kind
-    assert model.architecture == family

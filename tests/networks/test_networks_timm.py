@@ -19,6 +19,7 @@ from small_networks import (
     units,
 )
 from timm.models import group_parameters, save_for_hf
+from timm.utils import freeze
 from torch import nn
 
 from learngene_hub.core.errors import NetworkError
@@ -90,6 +91,17 @@ def test_the_head_says_how_many_features_its_pool_gives(network):
     model.reset_classifier(4, "catavgmax")
     assert model.head_hidden_size == 2 * model.num_features
     assert model.forward_head(model.forward_features(images(32)), pre_logits=True).shape[1] == model.head_hidden_size
+    assert build(network, num_classes=4, width=TINY, global_pool="catavgmax").eval()(images(32)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("network", ["lg_vgg11", "lg_resnet12"])
+def test_the_pool_of_all_layers_reads_converted_batch_norms(network):
+    model = build(network, num_classes=4, width=TINY, global_pool="layers").eval()
+    shown = images(32)
+    expected = model(shown)
+    assert torch.allclose(nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(model)).eval()(shown), expected)
+    freeze(model, ["stages.0"])
+    assert torch.allclose(model(shown), expected)
 
 
 @every_convolutional_network
