@@ -19,9 +19,8 @@ from benchmarks.measure import Figure, Goal
 from learngene_hub import Recipe
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
-from learngene_hub.evolution.environment import Environment
+from learngene_hub.evolution.environment import Environment, load_environment
 from learngene_hub.evolution.plan import pick_precision, plan_generation, recipe_channels
-from learngene_hub.evolution.run import prepare
 from learngene_hub.workers import EngineOptions, Pool, Step, make_engine
 
 WORKERS, ROUNDS = 2, 5
@@ -79,7 +78,7 @@ def figures() -> list[Figure]:
 
 def _laps(recipe: Recipe) -> Mapping[str, Sequence[Lap]]:
     cpu, reporter = torch.device("cpu"), SilentReporter()
-    environment = prepare(recipe, device=cpu, reporter=reporter)
+    environment = load_environment(recipe, device=cpu, reporter=reporter)
     plan, sizes = plan_generation(recipe, 0, precision=pick_precision(recipe, cpu), threads=1), recipe_channels(recipe)
     tasks = [Timed(AncestryTask(plan, number, None, sizes)) for number in range(plan.individuals)]
     with ExitStack() as stack:

@@ -8,7 +8,6 @@ import typer
 
 from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr, stdout
 from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, known_data, workers_of
-from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.cli.recipes import Source, read_recipe
 from learngene_hub.core.errors import StorageError
 
@@ -48,8 +47,7 @@ def evolve(
     from learngene_hub.gene.names import RUNS
 
     chosen = read_recipe(recipe, overrides or ())
-    if not resume:  # a run that is done needs no images
-        known_data(chosen.data.path)
+    known_data(chosen.data.path)
     with importing():
         from learngene_hub.data.counting import tell_left_out
         from learngene_hub.evolution.checkpoint import has_state
@@ -58,21 +56,23 @@ def evolve(
         from learngene_hub.evolution.run import evolve as run
         from learngene_hub.training.fewshot import pick_device
         from learngene_hub.workers import EngineOptions
+    folder, options = out or Path(RUNS) / chosen.name, EngineOptions(engine, workers, address)
     if dry_run:
         with TerminalReporter().task("looking at images and measuring a few steps", None):
             tell_left_out(data_source(chosen), TerminalReporter())
             cost = forecast(chosen, device=pick_device(device))
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
-    folder, options = out or Path(RUNS) / chosen.name, EngineOptions(engine, workers, address)
-    with interruptible(f"interrupted; the same command with --resume continues from the state saved in {folder}"):
-        try:
-            gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
-        except StorageError as error:
-            if not has_state(folder):
-                raise
-            more = "then the same command with --resume continues after the last saved generation"
-            raise StorageError(f"{error}; {more}") from None
+    again = "the same command with --resume continues after the last saved generation"
+    try:
+        gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
+    except StorageError as error:
+        if not has_state(folder):
+            raise
+        raise StorageError(f"{error}; then {again}") from None
+    except KeyboardInterrupt as stop:
+        begun = again if has_state(folder) else "no generation was saved yet; the same command begins again"
+        raise KeyboardInterrupt(str(stop) or f"interrupted; {begun}") from None
     origin = gene.config.origin
     assert origin is not None
     if as_json:
@@ -86,8 +86,8 @@ def evolve(
     novel, shots, protocol = len(origin.data.novel), chosen.critic.shots, find_protocol("few-shot")
     ways = ("--ways", str(novel)) if 1 < novel < (protocol.ways or 0) else ()
     few = ("--shots", str(shots)) if shots < (protocol.shots or 0) else ()  # there may be no more images
-    after = command("evaluate", folder, *data, *ways, *few, "--tasks", "5", "--out", folder)
-    stderr.print(f"page: {folder / 'evolution.html'}; next: {after}", markup=False)
+    after = f"; next: {command('evaluate', folder, *data, *ways, *few, '--tasks', '5', '--out', folder)}"
+    stderr.print(f"page: {folder / 'evolution.html'}{after if novel > 1 else ''}", markup=False)
 
 
 def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
@@ -99,12 +99,12 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
         "shape of the gene": _shape(recipe, cost),
         **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
-        "evolution": f"{evolution.generations} generations x {evolution.population} individuals"
-        + (f", the first {founders} of one founder" if founders else ""),
+        "evolution": f"{evolution.generations} generations of {evolution.population} individuals"
+        + (f"; the first {founders} train a single one, the founder" if founders else ""),
         "data": _data(recipe, cost),
-        "images to train on": f"{cost.images:,}; critics, batch norms and repeats included",
+        "training images": f"{cost.images:,}; those of critics and repeated ones count",
         "training FLOPs": f"{cost.flops:.3g}",
-        "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, without the images",
+        "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, beside 300 MB for torch, and the images",
         "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",
         "speed": f"{cost.images_per_second:,.0f} images/s in {cost.precision} on {cost.device}, measured in 3 steps",
         "estimated time": f"{duration}, without loading the images",

@@ -199,8 +199,7 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
     return pairs | {
         "recipe": " ".join([origin.recipe, *origin.overrides]),
         "data": f"{_named(data.source)}: {counts} novel classes",
-        "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes; the gene was selected by this"
-        f"{config.rounded_later})",
+        "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes{config.rounded_later})",
         **_search(origin),
         "lineage": " <- ".join(str(individual.id) for individual in origin.lineage[:12]),
         **({"begins from": _ancestors(origin)} if origin.ancestor else {}),

@@ -68,6 +68,7 @@ def copy(
     file = target or Path(f"{Path(recipe).stem}.yaml")
     text = with_changed_text(Recipe.from_file(recipe).text, ["name"], lambda name: name_of(file) or name)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8", newline="") as handle:
             handle.write(text)
     except FileExistsError:

@@ -27,13 +27,14 @@ STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
 ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space") | dict.fromkeys(
-    (errno.EEXIST, errno.ENOTDIR), "choose another place"
+    (errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "choose another place"
 )
+_HUB_NAME = re.compile(r"(hf-hub:)?[\w-][\w.-]*(/[\w-][\w.-]*)?(@\S+)?")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in what safetensors says, whose errors are no `OSError`
 _STORAGE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EEXIST, errno.ENOTDIR),  # a file where a folder should be
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file where a folder should be, or a folder for a file
 }
 
 
@@ -83,9 +84,11 @@ def refuse_missing(path: str | Path, expected: str, suits: Callable[[Path], bool
 
 
 def public_name(path: str | Path) -> str:
-    """The public part of `path`: its last part if it exists, otherwise the whole text, a name on the Hub."""
-    full = expanded(path)
-    return Path(os.path.abspath(full)).name if is_there(full) else str(path)
+    """The public part of `path`: the whole text if it may be a name on the Hub, otherwise its last part."""
+    full, text = expanded(path), str(path)
+    if is_there(full):
+        return Path(os.path.abspath(full)).name
+    return text if _HUB_NAME.fullmatch(text) else re.split(r"[/\\]", text.rstrip("/\\"))[-1]
 
 
 def is_hidden(path: Path, folder: Path) -> bool:
@@ -216,12 +219,12 @@ def _put(new: Path, target: Path) -> None:
 
 def _replace(new: Path, target: Path) -> None:
     old = new.with_name(new.name + REPLACED)
-    if new.is_dir() and target.exists():
-        os.replace(target, old)
     try:
+        if new.is_dir() and target.exists():
+            os.replace(target, old)
         os.replace(new, target)
-    except OSError:
-        if old.exists():
+    except BaseException:  # Ctrl-C, too
+        if old.exists() and not target.exists():
             os.replace(old, target)
         raise
 

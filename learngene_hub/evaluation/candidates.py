@@ -11,7 +11,7 @@ from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.source import GLYPHS
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
-from learngene_hub.evolution.plan import network_body, recipe_channels
+from learngene_hub.evolution.plan import recipe_channels
 from learngene_hub.gene.config import DataRecord, GeneConfig
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
@@ -44,7 +44,7 @@ class Candidate:
         """Floating-point operations of its evolution; 0 if the recipe is not known."""
         if self.recipe is None:
             return 0.0
-        return evolution_flops(self.recipe, network_body(self.recipe))
+        return evolution_flops(self.recipe)
 
 
 def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None) -> list[Candidate]:

@@ -159,7 +159,7 @@ class Budget:
     @property
     def flops(self) -> float:
         """Floating-point operations of the evolution."""
-        return evolution_flops(self.recipe, self.body)
+        return evolution_flops(self.recipe)
 
 
 def planned(title: str, budget: Budget, body: Body) -> Pretraining:

@@ -146,8 +146,8 @@ def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[
     """
     _refuse_ancestor(budget)
     recipe = _changed(budget, *changes)
-    flops, steps = evolution_flops(recipe, budget.body), recipe.ancestry.steps
-    flops_a_step = evolution_flops(recipe.changed(f"ancestry.steps={steps + 1}"), budget.body) - flops
+    flops, steps = evolution_flops(recipe), recipe.ancestry.steps
+    flops_a_step = evolution_flops(recipe.changed(f"ancestry.steps={steps + 1}")) - flops
     steps += round((budget.flops - flops) / flops_a_step)
     if steps < 1:
         raise TrainingError(f"its search alone costs more than the {budget.flops:.3g} FLOPs that the gene took")
@@ -186,7 +186,7 @@ def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> 
             engine=budget.engine,
             reporter=budget.reporter,
         )
-    flops = evolution_flops(recipe, budget.body)
+    flops = evolution_flops(recipe)
     return [Start(name, description, gene.genome, learngene(gene, name, flops=flops).cost)]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from learngene_hub.core.errors import DataError, InheritanceError, RecipeError
 from learngene_hub.core.files import public_name
+from learngene_hub.core.progress import Reporter
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution.plan import network_body, recipe_channels
@@ -60,9 +61,19 @@ class Ancestor:
         for role, known in (("novel", seen & set(split.novel)), ("held-out", trained & set(split.held_out))):
             if known:
                 raise DataError(
-                    f"evolution.ancestor={self.name}: this gene has seen {len(known)} of the {role} classes, such as "
-                    f"{min(known)!r}; make them base classes with data.classes, or begin from another gene"
+                    f"evolution.ancestor={self.name}: this gene has seen classes of the same names as {len(known)} of "
+                    f"the {role} classes, such as {min(known)!r}; make them base classes with data.classes, begin from "
+                    "another gene, or rename them if they show other objects"
                 )
+
+    def warn_of_unknown(self, reporter: Reporter) -> None:
+        """Warn if it is not known which classes the gene, or one of its own ancestors, has seen."""
+        origin = self.gene.config.origin
+        if origin is None or not all(gene.origin for gene in origin.ancestors):
+            reporter.warn(
+                f"evolution.ancestor={self.name}: this gene does not say which classes it has seen; if it has seen "
+                "held-out or novel classes, accuracy on them is too high"
+            )
 
 
 def find_ancestor(recipe: Recipe) -> Ancestor | None:

@@ -19,6 +19,7 @@ from learngene_hub.evolution.critics import critic_accuracies, measured_alone
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.operators import mutate
 from learngene_hub.evolution.plan import GenerationPlan, check_precision
+from learngene_hub.gene.folder import value_fault
 from learngene_hub.genome.birth import newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract, inherited_parts
@@ -67,7 +68,7 @@ class AncestryTask:
         doing = self.title or f"individual {self.number + 1}/{plan.individuals}"
         with threads(plan.ancestry.threads):
             genome, loss = self.live(environment, partial(step, doing=doing))
-        if genome is None:
+        if genome is None or any(value_fault(name, tensor) for name, tensor in genome.tensors.items()):
             return Outcome(None, loss, math.nan)
         with threads(plan.critics.threads):
             accuracies = critic_accuracies(

@@ -7,6 +7,7 @@ and of the metrics so far. The state of the generation before is kept too, in ca
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -45,12 +46,16 @@ class RunInputs:
         fingerprints: role -> hash of its images.
         threads: of torch in the main process.
         ancestor: key of the gene that the evolution begins from; None: no gene.
+        version: of this package; empty in states of early versions, as is `processor`.
+        processor: kind of CPU of the main process.
     """
 
     classes: Mapping[str, Sequence[str]]
     fingerprints: Mapping[str, str]
     threads: int
     ancestor: Mapping[str, Any] | None = None
+    version: str = ""
+    processor: str = ""
 
 
 def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inputs: RunInputs) -> None:
@@ -117,7 +122,8 @@ def load_state(out: Path) -> Saved:
                 f"{out / METRICS_NAME}: altered since the state was saved; restore the file, or start again with "
                 "another --out"
             )
-        inputs = RunInputs(**{field.name: record[field.name] for field in fields(RunInputs)})
+        later = {"version", "processor"} - record.keys()
+        inputs = RunInputs(**{field.name: record[field.name] for field in fields(RunInputs) if field.name not in later})
         numbers = {key: record[key] for key in ("generation", "next_id", "images", "seconds", "precision")}
         return Saved(EvolutionState(**numbers, pool=pool), record["recipe"], inputs)
     except LookupError as error:
@@ -131,7 +137,8 @@ def _go_on(folder: Path) -> str:
     anew, before = "start again with another --out", folder / BEFORE_NAME
     if not before.exists():
         return anew
-    return f"continue from the generation before: mv {before} {folder / STATE_NAME}; or {anew}"
+    move = shlex.join(["mv", str(before), str(folder / STATE_NAME)])
+    return f"continue from the generation before: {move}; or {anew}"
 
 
 def _pool_name(generation: int) -> str:

@@ -1,5 +1,6 @@
 """The cost of an evolution, estimated before it runs."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,7 +93,6 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     ancestor = find_ancestor(recipe)
     data, body = take_stock(recipe, ancestor), network_body(recipe)
     channels, precision = line_channels(recipe, ancestor), pick_precision(recipe, device)
-    full = _full_network(body)
     thin = plan_structure(body.network, depth=body.depth, channels=channels)
     plans, size = plan_line(recipe, precision=precision), recipe.data.image_size
     line = sum(plan.images for plan in plans)
@@ -104,14 +104,15 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     with torch.device("meta"):
         gene = {name: torch.empty(shape) for name, shape in thin.shapes(in_chans=body.in_chans).items()}
     return Forecast(
-        network_parameters=sum(weight.numel() for weight in full.parameters()),
+        network_parameters=plan_structure(body.network, width=body.width, depth=body.depth).parameters(in_chans=3),
         gene_parameters=thin.parameters(in_chans=body.in_chans),
         gene_bytes=_bytes(gene, recipe.gene.dtype),
-        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(gene, "float32"),
+        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(gene, "float32")
+        + (_network_bytes(search.ancestor.body) if search else 0),
         data=data,
         images=line + search_images,
         search_images=search_images,
-        flops=evolution_flops(recipe, body),
+        flops=evolution_flops(recipe),
         search_flops=search_images * _flops(search.ancestor.body, size) if search else 0.0,
         seconds=line / rate + searched,
         images_per_second=rate,
@@ -123,27 +124,28 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     )
 
 
-def evolution_flops(recipe: Recipe, body: Body) -> float:
+def evolution_flops(recipe: Recipe) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes per image (ours)."""
     size, search = recipe.data.image_size, _search(recipe, "float32")
     searched = search.images * _flops(search.ancestor.body, size) if search else 0.0
-    return sum(plan.images for plan in plan_line(recipe, precision="float32")) * _flops(body, size) + searched
+    images = sum(plan.images for plan in plan_line(recipe, precision="float32"))
+    return images * _flops(network_body(recipe), size) + searched
 
 
 @cache
 def _flops(body: Body, image_size: int) -> float:
     """Floating-point operations of one image in an ancestry network; counting takes a tenth of a second."""
-    return training_flops(_full_network(body), image_size)
+    with torch.device("meta"):
+        return training_flops(build(body.network, num_classes=0, width=body.width, depth=body.depth), image_size)
 
 
 def _search(recipe: Recipe, precision: Precision) -> SearchPlan | None:
     return plan_search(recipe, classes=recipe.ancestry.ways, precision=precision, threads=torch.get_num_threads())
 
 
-def _full_network(body: Body) -> LearngeneNetwork:
-    """An ancestry network without its classifier, on the meta device."""
-    with torch.device("meta"):
-        return build(body.network, num_classes=0, width=body.width, depth=body.depth)
+def _network_bytes(body: Body) -> int:
+    shapes = plan_structure(body.network, width=body.width, depth=body.depth).shapes(in_chans=3)
+    return 4 * sum(map(math.prod, shapes.values()))
 
 
 def _bytes(gene: Mapping[str, Tensor], dtype: Dtype) -> int:

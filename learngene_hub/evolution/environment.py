@@ -66,29 +66,29 @@ class Supply:
 
 
 def load_environment(
-    source: DataSource,
-    split: ClassSplit,
-    *,
-    padding: int,
-    flip: bool,
-    device: torch.device,
-    reporter: Reporter,
-    normalisation: Normalisation | None = None,
+    recipe: Recipe, *, device: torch.device, reporter: Reporter, ancestor: Ancestor | None = None
 ) -> Environment:
-    """Load base and held-out images onto `device`; the `normalisation`, if none is given, is measured on base images.
+    """The images of an evolution of `recipe` on `device`, normalised as for the `ancestor` that it begins from, if any.
 
     Raises:
-        DataError: the source cannot be read, or lacks classes of the split.
+        DataError: the images cannot be read or are too few; or the `ancestor` has seen classes that must be new to it.
     """
+    source, split = data_source(recipe), class_split(recipe, reporter)
+    if ancestor is not None:
+        ancestor.refuse_seen(split)
+        ancestor.warn_of_unknown(reporter)
     tell_left_out(source, reporter)
     base = load_classes(source, split.base, reporter=reporter)
     held_out = load_classes(source, split.held_out, reporter=reporter)
-    normalisation = normalisation or measure_normalisation(base.images)
+    normalisation = measure_normalisation(base.images) if ancestor is None else ancestor.normalisation
 
     def onto_device(images: ImageSet) -> Images:
+        padding, flip = recipe.data.padding, recipe.data.flip
         return Images.build(images, normalisation, padding=padding, flip=flip, device=device)
 
-    return Environment(split, onto_device(base), onto_device(held_out), normalisation)
+    environment = Environment(split, onto_device(base), onto_device(held_out), normalisation)
+    check_supply(recipe, split, environment.images_per_class())
+    return environment
 
 
 def source_name(source: DataSource) -> str:

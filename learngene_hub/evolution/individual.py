@@ -15,7 +15,7 @@ class Individual:
     Attributes:
         id: number of the individual, unique in its evolution, in order of creation.
         generation: generation that created it, from 0.
-        parents: ids of the learngenes it inherited from; none for the first founder.
+        parents: ids of the learngenes it inherited from; empty in the first generation.
         ancestors: id -> steps up the lineage, of those ancestors that are still in the gene pool.
         fitness: mean top-1 accuracy of its critics, in [0, 1], higher is better.
         score: its weight when ancestors of new individuals are drawn, >= 0.
@@ -55,7 +55,7 @@ class EvolutionState:
         next_id: id of the next new individual.
         pool: the gene pool, best score first.
         images: training images seen so far by ancestry and critic networks together.
-        seconds: wall time so far, including that of another run on a founder taken from it.
+        seconds: wall time so far, that of the search included.
         precision: of convolutions and products, the same in the whole run; None: not settled yet.
     """
 

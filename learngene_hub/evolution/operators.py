@@ -77,7 +77,7 @@ def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Ten
 
     Args:
         fitness: `(population,)` critic accuracy in [0, 1], higher is better; NaN marks a failed run and never wins.
-        size: individuals per group, 1 <= size <= population; the last group may be smaller.
+        size: individuals per group, 1 or more; the last group may be smaller.
         generator: source of the draws, on the CPU.
 
     Returns:
@@ -85,10 +85,7 @@ def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Ten
 
     Raises:
         SelectionError: every individual failed.
-        ValueError: `size` is out of range.
     """
-    if not 1 <= size <= len(fitness):
-        raise ValueError(f"tournament size {size} is not in 1..{len(fitness)}")
     groups = torch.split(torch.randperm(len(fitness), generator=generator), size)
     ranked = torch.where(fitness.isnan(), -math.inf, fitness)
     winners = [int(group[ranked[group].argmax()]) for group in groups]

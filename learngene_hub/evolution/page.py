@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import write_text
+from learngene_hub.core.files import LOCK_NAME, write_text
 from learngene_hub.evolution.checkpoint import has_state, load_state
 from learngene_hub.evolution.metrics import check_lineages, metrics_rows, read_metrics
 from learngene_hub.gene.config import Origin
@@ -59,6 +59,8 @@ class _Past:
 def _run(folder: Path) -> _Past | None:
     """The run in `folder`; None if there is none."""
     if not has_state(folder):
+        if (folder / LOCK_NAME).exists():
+            raise RunError(f"{folder}: no generation of this evolution is finished yet; try again later")
         return None
     recipe, gene = Recipe.from_mapping(load_state(folder).recipe, where=str(folder)), folder / GENE_FOLDER
     origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None

@@ -7,6 +7,7 @@ of their genes, and the precision, which is the same on all workers.
 
 import platform
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -229,8 +230,12 @@ def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, 
 
 def _statistics_batches(recipe: Recipe, most: int) -> int:
     """`most`, or 0 for networks without batch norms."""
-    structure = plan_structure(recipe.network.name, depth=recipe.network.depth)
-    return most if any(axes.is_statistic for axes in structure.tensors) else 0
+    return most if _has_statistics(recipe.network.name, recipe.network.depth) else 0
+
+
+@cache
+def _has_statistics(network: str, depth: int | None) -> bool:
+    return any(axes.is_statistic for axes in plan_structure(network, depth=depth).tensors)
 
 
 def _rates(life: int, lives: int) -> tuple[Rate, Rate]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from learngene_hub import __version__
+from learngene_hub.core.device import chip_kind
 from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import LOCK_NAME, leads_out, sweep
 from learngene_hub.core.progress import Reporter
@@ -34,7 +36,7 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
         sweep(place)  # what a killed process left half-written
     if not has_state(out):
         if resume:
-            reporter.line(f"{out}: no saved state; starting a new run")
+            reporter.line(f"{out}: no generation is saved yet; beginning with the first one")
         foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")
         if foreign:
             raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
@@ -59,7 +61,8 @@ def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs
     """The inputs of a run, which must be the same when it is resumed."""
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     classes = {role: list(names) for role, names in asdict(environment.split).items()}
-    return RunInputs(classes, fingerprints, torch.get_num_threads(), None if ancestor is None else ancestor.key)
+    key, processor = None if ancestor is None else ancestor.key, chip_kind(torch.device("cpu"))
+    return RunInputs(classes, fingerprints, torch.get_num_threads(), key, __version__, processor)
 
 
 def images_hash(inputs: RunInputs, *, flip: bool) -> str:
@@ -70,7 +73,7 @@ def images_hash(inputs: RunInputs, *, flip: bool) -> str:
 
 
 def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
-    """Refuse another ancestor or other images than `before`; warn of another number of threads.
+    """Refuse another ancestor or other images than `before`; warn of other threads, versions and processors.
 
     Raises:
         RunError: ancestor, classes or images differ.
@@ -90,3 +93,9 @@ def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter)
             f"{out}: was run with {before.threads} threads, continues with {now.threads}: the gene may differ in its "
             "last digits from that of an uninterrupted run; OMP_NUM_THREADS sets the number"
         )
+    for was, here in ((before.version, now.version), (before.processor, now.processor)):
+        if was and was != here:
+            reporter.warn(
+                f"{out}: was run with {was}, continues with {here}: the gene may differ from that of an uninterrupted "
+                "run"
+            )

@@ -14,7 +14,7 @@ from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, save_state
-from learngene_hub.evolution.environment import Environment, check_supply, class_split, data_source, load_environment
+from learngene_hub.evolution.environment import Environment, load_environment
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import Beginning, EvolutionState, Individual
 from learngene_hub.evolution.metrics import append_metrics, read_metrics, truncate_metrics
@@ -29,7 +29,7 @@ from learngene_hub.gene.folder import (
     METRICS_NAME,
     PICTURE_NAME,
     RECIPE_NAME,
-    carry_card,
+    carry_over,
     stored,
     write_gene,
 )
@@ -88,7 +88,7 @@ def evolve(
         saved = find_saved(recipe, out, resume=resume, reporter=reporter)
         line_channels(recipe, ancestor)  # which refuses a wrong `gene.shape` before images are read
         with reporter.task("reading images", None):
-            environment = prepare(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
+            environment = load_environment(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
         inputs = run_inputs(environment, ancestor)
         if saved is not None:
             check_same(saved.inputs, inputs, out, reporter)
@@ -165,40 +165,6 @@ class _Run:
         return state
 
 
-def prepare(
-    recipe: Recipe, *, device: torch.device, reporter: Reporter, ancestor: Ancestor | None = None
-) -> Environment:
-    """Load the images that the workers of an evolution of `recipe` share, which may begin from `ancestor`.
-
-    Raises:
-        DataError: the images cannot be read or are too few; or the `ancestor` has seen classes that must be new to it.
-    """
-    source, split = data_source(recipe), class_split(recipe, reporter)
-    if ancestor is not None:
-        ancestor.refuse_seen(split)
-        _tell_of_unknown(ancestor, reporter)
-    environment = load_environment(
-        source,
-        split,
-        padding=recipe.data.padding,
-        flip=recipe.data.flip,
-        device=device,
-        reporter=reporter,
-        normalisation=None if ancestor is None else ancestor.normalisation,
-    )
-    check_supply(recipe, split, environment.images_per_class())
-    return environment
-
-
-def _tell_of_unknown(ancestor: Ancestor, reporter: Reporter) -> None:
-    origin = ancestor.gene.config.origin
-    if origin is None or not all(gene.origin for gene in origin.ancestors):
-        reporter.warn(
-            f"evolution.ancestor={ancestor.name}: this gene does not say which classes it has seen; if it has seen "
-            "held-out or novel classes, accuracy on them is too high"
-        )
-
-
 def _summary(row: Mapping[str, Any], generations: int) -> str:
     failed = f", {row['failed']} failed" if row["failed"] else ""
     return (
@@ -224,7 +190,7 @@ def _finish(
         for name in (METRICS_NAME, PICTURE_NAME):
             (folder / name).write_bytes((out / name).read_bytes())
         write_text(folder / CARD_NAME, render_card(config, name=recipe.name))
-        carry_card(out / GENE_FOLDER, folder, config)
+        carry_over(out / GENE_FOLDER, folder, config)
     return Learngene(tensors, config, Located(out / GENE_FOLDER, str(out)))
 
 

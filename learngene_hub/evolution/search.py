@@ -114,9 +114,11 @@ class ShapeSearch:
         everyone = self._random(space, scorer(plan.critics, draw=0))
         mean, even = self._finals(space, everyone, scorer(plan.final_critics, draw=1))
         best = _fittest((mean, even))[0]
+        sizes = ShapeSpace(plan.body, plan.fraction).fitted(space.fractions(best.channels))
+        found = "best random shape" if len(mean.parents) < 2 else f"mean of the best {len(mean.parents)} shapes"
         self.reporter.line(
-            f"fitness on fresh tasks: mean of the best {len(mean.parents)} shapes {mean.fitness:.3f}, even shape "
-            f"{even.fitness:.3f}; shape of the gene: {', '.join(map(str, best.channels.values()))}"
+            f"fitness on fresh tasks: {found} {mean.fitness:.3f}, even shape {even.fitness:.3f}; shape of the gene: "
+            f"{', '.join(map(str, sizes.values()))}"
         )
         seconds = ancestor.seconds + sum(shape.seconds for shape in (*everyone, mean, even))
         row = {
@@ -131,7 +133,6 @@ class ShapeSearch:
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),
         }
-        sizes = ShapeSpace(plan.body, plan.fraction).fitted(space.fractions(best.channels))
         return Beginning(sizes, extract(whole.tensors, structure, best.channels), {"search": row})
 
     def step(self, images: int, doing: str) -> None:

@@ -59,7 +59,6 @@ class SearchRecord(_Part):
     """How the shape of the gene was found if its recipe did not give one.
 
     Attributes:
-        generations: generations of shapes, always 1 now: all shapes are drawn at random.
         width: width of the networks trained in the search.
         shapes: number of shapes compared.
         parents: number of best shapes whose mean was scored again.
@@ -70,7 +69,6 @@ class SearchRecord(_Part):
         seconds: wall time of the search; included too.
     """
 
-    generations: int = Field(default=1, ge=1)
     width: float = Field(gt=0, le=MOST_WIDTH)
     shapes: int = Field(ge=1)
     parents: int = Field(ge=1)

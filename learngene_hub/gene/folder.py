@@ -220,15 +220,15 @@ def _checked(folder: Path, files: Files | None) -> "_Reader":
     return reader
 
 
-def carry_card(old: Path, new: Path, config: GeneConfig) -> None:
-    """Copy the card and its pictures from the folder `old` to `new` if `old` holds the same gene as `config`."""
+def carry_over(old: Path, new: Path, config: GeneConfig) -> None:
+    """Copy the card and all other files that `new` lacks from `old`, if that folder has the same gene as `config`."""
     try:
         same = read_config(old).model_copy(update={"package_version": config.package_version}) == config
     except GeneFileError:
         return
-    for name in (CARD_NAME, *EVALUATIONS) if same else ():
-        if (old / name).is_file():
-            shutil.copyfile(old / name, new / name)
+    for file in old.iterdir() if same else ():
+        if not leads_out(file, old) and (file.name == CARD_NAME or not (new / file.name).exists()):
+            (shutil.copytree if file.is_dir() else shutil.copyfile)(file, new / file.name)
 
 
 def verify(folder: Path, files: Files | None = None) -> list[Check]:

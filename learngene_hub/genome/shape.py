@@ -79,13 +79,15 @@ class ShapeSpace:
             NetworkError: the number of groups is wrong, or a number is too large or no multiple of the group's unit.
         """
         groups = self.structure.groups
-        most = ", ".join(f"{name} {group.size}" for name, group in groups.items())
+        most = ", ".join(
+            f"{name} {group.size}" + f" in steps of {group.unit}" * (group.unit > 1) for name, group in groups.items()
+        )
         if len(channels) != len(groups) or any(
             size > group.size or size % group.unit for size, group in zip(channels, groups.values(), strict=True)
         ):
             raise NetworkError(
-                f"gene.shape: expected a number of channels for each group of {self.body.network}, at most {most}; "
-                f"found {list(channels)}"
+                f"gene.shape: expected {len(groups)} numbers, the channels of each group of {self.body.network}, at "
+                f"most {most}; found {len(channels)}: {list(channels)}"
             )
         return dict(zip(groups, channels, strict=True))
 

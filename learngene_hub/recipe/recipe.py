@@ -65,11 +65,11 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
         **dict.fromkeys(("model_type", "model_attributes_type"), "a section of keys, each with a value"),
         "string_type": "text",
-        "tuple_type": "a list",
+        "string_too_short": "text",
+        "invalid_key": "text as a key; put it in quotes",
     }
 )
 """Type of a fault, as pydantic calls it -> what was expected; the words in braces are its context."""
-KINDS = ("constrained-int", "tuple[str, ...]")  # pydantic's parts of a key that takes a number or a list of names
 
 
 class Recipe(Section):
@@ -177,12 +177,7 @@ class Recipe(Section):
         try:
             recipe = cls.model_validate(content)
         except ValidationError as error:
-            # A number out of range is no list either, which needs no line of its own.
-            faults = [
-                fault
-                for fault in error.errors()
-                if fault["type"] != "tuple_type" or not isinstance(fault["input"], int)
-            ]
+            faults = error.errors()
             lines = [f"\n  {_describe(fault)}{_given(fault, overrides)}" for fault in faults[:MOST_FAULTS]]
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
             count += f", the first {MOST_FAULTS}" if len(faults) > MOST_FAULTS else ""
@@ -346,7 +341,7 @@ def _near(key: str) -> list[str]:
 
 
 def _describe(fault: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
+    key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         name, *value = re.split(r"[:\s]\s*", str(fault["loc"][-1]), maxsplit=1)
         if value:  # YAML takes {width:0.5} and {width 0.5} for keys of these names

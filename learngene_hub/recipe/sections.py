@@ -15,13 +15,16 @@ PresetName = Literal["glyphs", "cifar_fs", "mini_imagenet"]
 PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)
 
 
-def _all_text(value: object) -> object:
-    if isinstance(value, list | tuple) and (others := [name for name in value if not isinstance(name, str)]):
-        raise ValueError(f"class names must be text, found {others[0]!r:.60}: put the names in quotes")
+def _number_or_names(value: object) -> object:
+    if isinstance(value, list | tuple):
+        if others := [name for name in value if not isinstance(name, str)]:
+            raise ValueError(f"class names must be text, found {others[0]!r:.60}: put the names in quotes")
+    elif type(value) is not int or value < 1:
+        raise ValueError(f"expected a number of classes, 1 or more, or a list of names, found {value!r:.60}")
     return value
 
 
-Classes = Annotated[Annotated[int, Field(ge=1)] | tuple[str, ...], BeforeValidator(_all_text)]
+Classes = Annotated[int | tuple[str, ...], BeforeValidator(_number_or_names)]
 
 
 class Section(BaseModel):
@@ -55,7 +58,7 @@ class GeneSection(Section):
         0.45,
         gt=0,
         le=1,
-        description="size of the gene: as many parameters as this fraction of the channels of every layer would have",
+        description="size of the gene: as many parameters as a gene with this fraction of the channels of every layer",
     )
     shape: Annotated[Literal["evolve", "taper"] | tuple[int, ...], BeforeValidator(_shape)] = Field(
         "taper",
@@ -69,7 +72,9 @@ class GeneSection(Section):
         description="with `shape: taper`, the factor by which the fraction falls from the first layer to the last, "
         "before fractions above 1 are cut to 1; 1 means the same fraction everywhere",
     )
-    cross: Literal["zero", "random"] = Field("zero", description="initial weights from random channels into the gene")
+    cross: Literal["zero", "random"] = Field(
+        "zero", description="initial weights that lead from other channels into the gene"
+    )
     dtype: Literal["float32", "float16"] = Field(
         "float32",
         description="type of the kernels in the gene's file; float16 halves the file; fitness is measured before "
@@ -181,12 +186,6 @@ class EvolutionSection(Section):
         """Number of first generations with one founder: `founder_generations`, or all but the last two."""
         return max(0, self.generations - 2) if self.founder_generations is None else self.founder_generations
 
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        if self.tournament_size > self.population:
-            raise ValueError(f"tournament_size {self.tournament_size} is larger than the population {self.population}")
-        return self
-
 
 class SearchSection(Section):
     """The search for the gene's shape, where `gene.shape` is `evolve`."""
@@ -230,7 +229,7 @@ class OptimisationSection(Section):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay of kernels and of the classifier's weight")
     warmup: int = Field(
-        10, ge=0, description="number of first steps of every training in which the learning rate rises"
+        10, ge=0, description="number of steps at the start of every training in which the learning rate rises"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all classes")
     clip_norm: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")

@@ -47,7 +47,7 @@ def _search_words(search: Record) -> str:
     """What the search found, in a sentence."""
     best, mean, even = search["best"], search["mean"], search["even"]
     parents = len(mean["parents"])
-    name = f"mean of the best {parents}" if parents > 1 else "best"
+    name = f"mean of the best {parents}" if parents > 1 else "best random shape"
     fitness = f"{numbers.percent(best['fitness'])} % on fresh tasks, by which it was selected"
     if best == even:
         outcome = f"The even shape, the same share of every group, is better than the {name}: {fitness}."

@@ -31,7 +31,7 @@ class Task(Protocol[S_contra, R_co]):
 
     @property
     def label(self) -> str:
-        """Name of the task in the log, such as `generation 3, individuals 1 to 8`."""
+        """Name of the task in the log, such as `generation 3, individual 1`."""
         ...
 
     def __call__(self, shared: S_contra, step: Step, /) -> R_co:

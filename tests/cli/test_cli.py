@@ -137,13 +137,13 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
     for part in (
         "network",
         "gene",
-        "images to train on",
+        "training images",
         "training FLOPs",
         "memory",
         "checkpoint",
         "images/s",
         "estimated time",
-        "MB for each worker, without the images",
+        "MB for each worker, beside 300 MB for torch",
     ):
         assert part in " ".join(result.stdout.split())
     plan = json.loads(learngene("evolve", tiny_file, "--dry-run", "--json").stdout)

@@ -202,7 +202,9 @@ def test_a_wrong_name_is_answered_with_the_right_one_before_images_are_read(tiny
 
 
 def test_nothing_is_read_or_written_for_a_wrong_name(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("learngene_hub.evolution.run.prepare", lambda *_, **__: pytest.fail("images were read"))
+    monkeypatch.setattr(
+        "learngene_hub.evolution.run.load_environment", lambda *_, **__: pytest.fail("images were read")
+    )
     with pytest.raises(GeneFileError, match="did you mean"):
         evolve(tiny("evolution.ancestor=gtl/vgg11-mini-haf"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -269,7 +271,9 @@ def test_a_gene_that_has_seen_what_is_to_be_new_is_refused(begun, split, role):
     config = ancestor.gene.config.model_copy(update={"origin": origin.model_copy(update={"data": data})})
     knowing = replace(ancestor, gene=replace(ancestor.gene, config=config))
     knowing.refuse_seen(ClassSplit(("base", "x"), ("held",), ("z",)))
-    with pytest.raises(DataError, match=rf"evolution\.ancestor=tiny: this gene has seen 1 of the {role} classes"):
+    with pytest.raises(
+        DataError, match=rf"=tiny: this gene has seen classes of the same names as 1 of the {role} classes"
+    ):
         knowing.refuse_seen(split)
 
 

@@ -12,7 +12,7 @@ from filelock import FileLock
 from listener import Listener
 from PIL import Image
 
-from learngene_hub import Learngene
+from learngene_hub import Learngene, __version__
 from learngene_hub.core.errors import DataError, RunError, SelectionError
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import sealed
@@ -71,7 +71,10 @@ def test_a_finished_run_that_resumes_keeps_its_card_unless_another_gene_was_ther
     evolve(tiny(*SMALL), out=tmp_path)
     (tmp_path / "gene/README.md").write_text("my own words")
     (tmp_path / "gene/evaluation.png").write_bytes(b"a picture")
+    (tmp_path / "gene/mine").mkdir()
+    (tmp_path / "gene/mine/photo.png").write_bytes(b"my photo")
     evolve(tiny(*SMALL), out=tmp_path, resume=True)
+    assert (tmp_path / "gene/mine/photo.png").read_bytes() == b"my photo"
     assert (tmp_path / "gene/README.md").read_text() == "my own words"
     assert (tmp_path / "gene/evaluation.png").read_bytes() == b"a picture"
     config = tmp_path / "gene/config.json"
@@ -143,13 +146,13 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
 @pytest.mark.slow
 def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tiny_copy, monkeypatch):
     other = ClassSplit(*(tuple(chr(start + n) for n in range(8)) for start in (65, 75, 85)))
-    real = run.prepare
+    real = run.load_environment
 
-    def prepare(*args, **kwargs):
+    def load_environment(*args, **kwargs):
         setting = real(*args, **kwargs)
         return replace(setting, split=other)
 
-    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr(run, "load_environment", load_environment)
     with pytest.raises(RunError, match="was run with other classes"):
         evolve(tiny(), out=tiny_copy, resume=True)
 
@@ -194,10 +197,11 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     path = tmp_path / "run/state/state.json"
     state = json.loads(path.read_text())
     del state["sha256"]
-    path.write_text(json.dumps(sealed(state | {"threads": 5})))
+    path.write_text(json.dumps(sealed(state | {"threads": 5, "version": "0.0.9"})))
     notes = Listener()
     evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
     assert any("was run with 5 threads, continues with 1" in one for one in notes.warnings)
+    assert any(f"was run with 0.0.9, continues with {__version__}" in one for one in notes.warnings)
     photos(tmp_path / "photos", 200)
     with pytest.raises(RunError, match="was run with other images"):
         evolve(recipe, out=tmp_path / "run", resume=True)
@@ -260,6 +264,12 @@ def test_a_failed_individual_is_counted_and_never_wins(tiny, tmp_path, monkeypat
         assert [one["fitness"] is None for one in row["individuals"]] == [True, False, True, False]
         assert not any(one["survived"] for one in row["individuals"][::2])
     assert "2 failed" in notes.lines[0]
+
+
+def test_a_gene_with_values_that_cannot_be_saved_has_failed(tiny, tmp_path):
+    wild = ("ancestry.optimizer=adamw", "ancestry.lr=10", "ancestry.weight_decay=1", "ancestry.steps=15")
+    with pytest.raises(SelectionError, match=r"all 2 individuals .* lower `ancestry\.lr`"):
+        evolve(tiny(*TWO, *wild, "evolution.generations=1"), out=tmp_path)
 
 
 def test_a_generation_in_which_all_fail_stops_with_the_reason_and_keeps_the_state(tiny, tmp_path, monkeypatch):

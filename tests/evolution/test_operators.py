@@ -74,12 +74,6 @@ def test_winners_are_the_best_of_disjoint_groups_and_never_failed(fitness, data)
     assert best in scores[winners]
 
 
-@pytest.mark.parametrize("size", [0, 4])
-def test_a_tournament_size_out_of_range_is_refused(size):
-    with pytest.raises(ValueError, match=r"not in 1\.\.3"):
-        tournament(torch.rand(3), size=size, generator=generator(0))
-
-
 def test_scores_fade_and_survivors_credit_their_lineage():
     scores = update_scores({1: 1.0, 2: 0.5}, {7: 0.8}, {7: {2: 1, 1: 2, 99: 3}}, decay=0.5, credit=0.1)
     assert scores == pytest.approx({1: 0.5 + 0.01 * 0.8, 2: 0.25 + 0.1 * 0.8, 7: 0.8})

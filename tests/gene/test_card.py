@@ -268,5 +268,5 @@ def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):
 def test_a_card_says_that_the_fitness_is_of_the_gene_before_it_was_rounded(tiny_run):
     whole = read_config(tiny_run / "gene")
     half = whole.model_copy(update={"dtype": "float16"})
-    assert "by which it was selected |" in render_card(whole, name="whole")
-    assert "by which it was selected, before its kernels were rounded to float16 |" in render_card(half, name="half")
+    assert "of its critics on held-out classes |" in render_card(whole, name="whole")
+    assert "classes, before its kernels were rounded to float16 |" in render_card(half, name="half")
