@@ -71,6 +71,7 @@ def command(*words: str | Path) -> str:
 
 def show_warnings_as_lines() -> None:
     """Print each `LearngeneWarning` as one line, without its place in the source."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *position: Any, **more: Any) -> None:  # noqa: ANN401

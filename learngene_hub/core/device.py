@@ -18,7 +18,7 @@ def on_cpu() -> AbstractContextManager[object]:
 
 @contextmanager
 def at_work_on(device: torch.device) -> Iterator[None]:
-    """Inside, calls that name no GPU, such as for a new stream, mean `device`."""
+    """Inside the block, `device` is the current GPU; no effect for a CPU."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             yield

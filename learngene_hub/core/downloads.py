@@ -28,7 +28,7 @@ def megabytes(size: int) -> str:
     >>> megabytes(142_600_000)
     '142.6'
     """
-    return f"{round(size / 1e6, 3):g}"
+    return f"{round(size / 1e6, 3):.15g}"
 
 
 def limit_of(variable: str, usual: float, unit: str) -> float:

@@ -55,9 +55,9 @@ def expanded(path: str | Path) -> Path:
 
 
 def near_paths(path: str | Path, suits: Callable[[Path], bool] = Path.is_dir) -> list[str]:
-    """What `suits` and has the name most like that of `path`, at which there is nothing; empty where none is like it.
+    """The existing path that `suits` and has the name closest to that of the missing `path`; empty if none is close.
 
-    It lies beside `path` or, where that folder is missing too, in the one whose name is most like that folder's.
+    It lies beside `path` or, if that folder is missing too, in the one with the closest name.
     """
     path = Path(path)
     if path.parent != path and not is_there(path.parent):
@@ -231,7 +231,7 @@ def _replace(new: Path, target: Path) -> None:
 
 @contextmanager
 def explain_write_errors(target: Path) -> Iterator[None]:
-    """Say in words why `target` cannot be written; of several around one another, the outermost names its own.
+    """Say in words why `target` cannot be written; of nested blocks, the outermost names its own.
 
     Raises:
         StorageError: no space, no permission, or a file where a folder should be.
@@ -329,7 +329,7 @@ def claim(out: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Hold the file `lock`, after whoever has it; `tell` that another process is making `title` when one does.
+    """Lock the file `lock`. If another process has it, `tell` that it is making `title`, and wait.
 
     What `tell` raises ends the wait.
     """

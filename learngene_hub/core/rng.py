@@ -35,7 +35,7 @@ def derive_seed(seed: int, *path: str | int) -> int:
         parts = (part if isinstance(part, str) else int(index(part)) for part in path)
         address = "/".join(map(repr, (int(index(seed)), *parts)))
     except TypeError:
-        raise LearngeneError(f"seed: expected a whole number, found {seed!r}") from None
+        raise LearngeneError(f"seed: expected whole numbers, found {(seed, *path)!r}") from None
     return int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "big") >> 1
 
 

@@ -75,6 +75,7 @@ class KeyedStore(Generic[Value]):
         write: puts a value into an empty folder, as files.
         read: gives it back, from files whose checksums were found right.
         reporter: reports damage, waiting for another process, and values that cannot be saved.
+        advice: what to do when a value cannot be saved.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class KeyedStore(Generic[Value]):
     write: Callable[[Path, Value], object]
     read: Callable[[Path], Value]
     reporter: Reporter
+    advice: str = ""
 
     def path(self, key: Key) -> Path:
         """The folder of the value of `key`."""
@@ -129,7 +131,7 @@ class KeyedStore(Generic[Value]):
         try:
             self.put(key, value)
         except StorageError as error:
-            self.reporter.warn(f"{self.title}: cannot be saved: {error}. Set LEARNGENE_CACHE to another folder")
+            self.reporter.warn(f"{self.title}: cannot be saved: {error}{self.advice}")
 
     def put(self, key: Key, value: Value) -> None:
         """Save `value` under `key`, in the place of an older one.
@@ -172,7 +174,7 @@ class KeyedLines:
         self._reporter = reporter
 
     def read(self) -> list[dict[str, Any]]:
-        """The lines that are as they were written; others are told and taken out, but for a last one torn by a kill.
+        """The undamaged lines. Damaged lines are removed with a warning, an unfinished last line without one.
 
         Raises:
             RunError: what is there is no file, too large, or a link to somewhere else.

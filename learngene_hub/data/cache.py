@@ -46,9 +46,13 @@ def cache_folder() -> Path:
     return folder
 
 
+MOVE_CACHE = ". Set LEARNGENE_CACHE to another folder"
+"""The end of a message about a full or read-only cache."""
+
+
 def image_store(folder: Path, reporter: Reporter) -> KeyedStore[Decoded]:
     """The decoded images that are kept in the cache `folder`."""
-    return KeyedStore(folder / IMAGES_FOLDER, "decoded images", _write, _read, reporter)
+    return KeyedStore(folder / IMAGES_FOLDER, "decoded images", _write, _read, reporter, MOVE_CACHE)
 
 
 def images_size(folder: Path) -> int:

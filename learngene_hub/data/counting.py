@@ -6,9 +6,10 @@ from pathlib import Path
 
 from learngene_hub.core.files import is_hidden, visible_files
 from learngene_hub.core.progress import LoggingReporter, Reporter
+from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import METADATA, ROLES, TABLE_FORMATS, folder_suffixes
+from learngene_hub.data.rows import ROLES, TABLE_FORMATS
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, opened, place_of
 
 _LOGS = LoggingReporter()
@@ -29,7 +30,7 @@ def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tupl
         for part in parts:
             named = part.class_names or sorted(
                 {name for name in part.classes() if name is not None},
-                key=lambda name: (int(name), name) if name.isdecimal() else (-1, name),
+                key=lambda name: (len(name.lstrip("0")), name.lstrip("0"), name) if name.isdecimal() else (-1, name),
             )
             names |= dict.fromkeys(named)
     return tuple(names)
@@ -63,13 +64,14 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     files = visible_files(folder)
     if any(file.suffix in TABLE_FORMATS for file in files):
         return
-    suffixes = folder_suffixes()
-    inside = [file for file in files if file.parent != folder and file.stem != METADATA]
+    suffixes = image_suffixes()
+    inside = [file for file in files if file.parent != folder]
     others = [file for file in inside if file.suffix.lower() not in suffixes]
     if empty := class_folders(folder) - {file.relative_to(folder).parts[0] for file in set(inside) - set(others)}:
         reporter.warn(f"{folder}: no images in {shorten(sorted(empty))}; these folders are left out")
     deep = {file.relative_to(folder).parts[0] for file in inside if len(file.relative_to(folder).parts) > 2}
-    if roles := sorted(deep & {name for names in ROLES.values() for name in names}):
+    known = {name for names in ROLES.values() for name in names}
+    if roles := sorted(name for name in deep if name.lower() in known):
         reporter.warn(f"{folder}: the folders {', '.join(roles)} are read as one set; to read only one, give its path")
     warn_of_others(folder, others, reporter)
 
@@ -84,10 +86,10 @@ def warn_of_others(folder: Path, others: Collection[Path], reporter: Reporter) -
     if not others:
         return
     first, homes = min(others).relative_to(folder), len({file.parent for file in others})
-    where, what = f" in {homes} folders" if homes > 1 else "", f"{first}, whose name is not that of an image"
+    where, what = f" in {homes} folders" if homes > 1 else "", f"{first}, which has no image suffix"
     if len(others) > 1:
-        what = f"{len(others)} files{where} whose names are not those of images, such as {first}"
-    reporter.warn(f"{folder}: left out {what}; save images as PNG or JPEG")
+        what = f"{len(others)} files{where} without an image suffix, such as {first}"
+    reporter.warn(f"{folder}: left out {what}; save images as .png or .jpg")
 
 
 def is_at_hand(source: DataSource) -> bool:

@@ -29,6 +29,7 @@ _DAMAGE = (
     ArithmeticError,
     struct.error,
     zlib.error,
+    RuntimeError,
 )
 
 _large = Lock()  # bounds the memory of several threads
@@ -54,14 +55,18 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
             `MOST_PIXELS`.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=_formats()) as opened, _turn(opened.size):
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as opened:
             if (opened.format, opened.mode) == ("TIFF", "I"):
                 raise DataError("32-bit integer pixels have no fixed range: save it with 8 bits per channel")
             if opened.format == "JPEG" and opened.width * opened.height > FINE:
                 opened.draft(None, (4 * size, 4 * size))
-            picture = _to_rgb(ImageOps.exif_transpose(opened))
-            if picture.size != (size, size):
-                picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+            opened.getexif()  # read now; the next lines take its text away, which Pillow would write again
+            for text in ("exif", "Raw profile type exif"):
+                opened.info.pop(text, None)
+            with _turn(opened.size):
+                picture = _to_rgb(ImageOps.exif_transpose(opened))
+                if picture.size != (size, size):
+                    picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     except Image.DecompressionBombError as error:  # Pillow's own, of twice as many
         raise DataError(_too_large(str(error).partition("(")[2].partition(")")[0] or "more pixels")) from error
     except _DAMAGE as error:

@@ -6,6 +6,7 @@ huggingface_hub builds file names from the server's answers. So every answer abo
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
 
         class Watched(tqdm):
-            """Hears from huggingface_hub of each piece that came, or by Xet, which cannot be stopped, was written."""
+            """The client calls `update` for each piece received, Xet, which cannot be stopped, for each written."""
 
             def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
                 super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]
@@ -138,7 +139,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
 
             def update(self, n: float | None = 1) -> None:
                 with _lock:
-                    come[0] += n or 0  # less what is fetched once more from its begin
+                    come[0] += n or 0  # negative when a file is fetched again from its start
                     received[0] += max(0.0, n or 0)
                     bar.advance((n or 0) / 1e6)
                 if self.may_stop and (is_over.is_set() or come[0] > size or received[0] > MOST_REPEATED * size):
@@ -163,10 +164,16 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
 
         try:
             workers = [begun(work) for _ in names[:WORKERS]]
-            within(seconds, chosen.hub_id, lambda: [worker.result() for worker in workers])
+            within(seconds, chosen.hub_id, lambda: _all_done(workers))
         finally:
             is_over.set()
     return paths
+
+
+def _all_done(workers: Sequence[Future[None]]) -> None:
+    """Wait until all are done, or one has failed, whose exception is raised."""
+    for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
+        worker.result()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def glyph_classes() -> tuple[str, ...]:
     return tuple(json.loads(class_file(CLASS_FILE)))
 
 
-def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: int = 200, seed: int) -> ImageSet:
+def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: int, seed: int) -> ImageSet:
     """Draw images of characters; the images of a class depend only on the seed and the class name.
 
     Args:

@@ -44,7 +44,7 @@ def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter
         source: where the images come from.
         names: classes to load, each at most once; their order is that of the labels.
         reporter: reports progress, the size of a data set of the Hub before it is fetched, and corrupt images that are
-            skipped, also of cached data; the default logs everything but progress.
+            skipped, also of cached data; the default logs warnings.
 
     Returns:
         All images of these classes, in the order of the source; every class has at least one.
@@ -160,7 +160,7 @@ def _encoded(
         for batch in part.batches(part.image_column, _BATCH):
             rows = [row for row in range(len(batch)) if (number, start + row) in positions]
             if rows:
-                yield part.homes, [positions[number, start + row] for row in rows], batch.take(rows).to_pylist()
+                yield part.homes, [positions[number, start + row] for row in rows], [batch[row].as_py() for row in rows]
             start += len(batch)
 
 
@@ -188,7 +188,7 @@ def _bytes(cell: Any, homes: Sequence[Path]) -> bytes:  # noqa: ANN401 - bytes, 
     path = cell and cell.get("path")
     if not path:
         raise DataError("the cell is empty")
-    return read_inside(Path(path), homes, most=MOST_ENCODED)
+    return read_inside(Path(str(path)), homes, most=MOST_ENCODED)
 
 
 def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: Any, reason: str) -> str:  # noqa: ANN401

@@ -36,6 +36,7 @@ def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) ->
     rng = generator(seed, "contact sheet")
     classes = torch.randperm(image_set.num_classes, generator=rng)[:rows].tolist()
     shown = image_set.image_size * max(1, -(-_SHOWN // image_set.image_size))
+    columns = min(columns, int(torch.bincount(image_set.labels, minlength=1).max()))
     step, line = shown + _GAP, shown + _GAP + _TEXT
     sheet = Image.new("RGB", (_GAP + columns * step, _GAP + len(classes) * line), _PAPER)
     pen = ImageDraw.Draw(sheet)

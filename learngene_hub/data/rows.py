@@ -25,7 +25,6 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
-from learngene_hub.data.image_set import shorten
 from learngene_hub.hub.address import near_data
 from learngene_hub.hub.fetch import time_limit, within
 
@@ -35,7 +34,7 @@ ANSWER_SECONDS = 5.0  # that the Hub may take to answer at all
 ROLES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 """Role -> names of folders, files or splits with this role, in upper or lower case."""
 
-METADATA = "metadata"  # what a file of labels beside images is called, before its ending
+_BATCH = 128  # rows of a table held at a time; photos have megabytes
 TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
@@ -95,10 +94,13 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
     with _quiet(), tempfile.TemporaryDirectory() as scratch:
         options = {"split": "train", "streaming": True, "cache_dir": scratch}
         try:
-            tables = [
-                (_shown(file, path), datasets.load_dataset(kind, data_files=pattern, **options, **_labels(file, kind)))
-                for file, kind, pattern in _readable(path)
-            ]
+            if files := _tables(path):
+                tables = [
+                    (_shown(file, path), datasets.load_dataset(kind, data_files=pattern, **options, **more))
+                    for file, kind, pattern, more in files
+                ]
+            else:
+                tables = [(path.name, _class_folders(datasets, path))]
         except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
             expected = "Expected Parquet or Arrow files, or a folder of class folders of images"
             raise DataError(f"Cannot read {path}: {error}. {expected}") from error
@@ -141,12 +143,6 @@ def _splits(datasets: ModuleType, hub_id: str, revision: str | None, reporter: R
     return cast(dict[str, Any], builder.as_dataset())
 
 
-def folder_suffixes() -> list[str]:
-    """Ends of the names of files that `datasets` takes for images in a folder, in lower case, such as `.png`."""
-    suffixes: list[str] = optional_module("datasets.packaged_modules.imagefolder.imagefolder").ImageFolder.EXTENSIONS
-    return suffixes
-
-
 def _shown(file: Path, path: Path) -> str:
     return file.name if file == path else file.relative_to(path).as_posix()
 
@@ -172,38 +168,30 @@ def _is_derived(file: Path) -> bool:
 
 
 def _refuse_others(path: Path, files: Sequence[Path]) -> None:
-    """Raise an error if the folder has no image file: `datasets` would say that it has no column of images.
+    """Raise an error if the folder has no image file.
 
     Raises:
         DataError: it has none.
     """
-    suffixes = image_suffixes() & {*folder_suffixes()}
+    suffixes = image_suffixes()
     if not any(file.suffix.lower() in suffixes for file in files):
         example = files[0].relative_to(path)
         raise DataError(
-            f"{path}: expected images, found only files whose names are not those of images, such as {example}; save "
-            "images as PNG or JPEG"
+            f"{path}: expected images, found only other files, such as {example}; save images as .png or .jpg, tables "
+            "as .parquet"
         )
 
 
 def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
-    """Images in no folder or at two depths have no labels, and folders of one name in several others are no classes.
-
-    The others may be, unless these are splits. `datasets` skips folders whose names begin with `__`, so their images
-    would be missing.
+    """Raise an error unless the folders give each image one class.
 
     Raises:
-        DataError: the folder has one of these faults.
+        DataError: images lie outside of class folders or at two depths, or a folder name occurs in several folders that
+            are not splits.
     """
     above: dict[str, set[Path]] = {}
-    if any(file.stem == METADATA for file in files):  # which holds the labels
-        return
-    suffixes = folder_suffixes()
+    suffixes = image_suffixes()
     images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
-    if unread := sorted({part for file in images for part in file.parts[:-1] if part.startswith("__")}):
-        raise DataError(
-            f"{path}: {shorten(unread)}: `datasets` does not read folders whose names begin with `__`; rename them"
-        )
     if all(file.parent == Path() for file in images):
         raise DataError(
             f"{path}: expected one folder of images per class, found images outside of class folders; move them into "
@@ -217,7 +205,7 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
             raise DataError(
                 f"{path}: {shown} would become one class {name!r}; put the images directly into their class folders"
             )
-    shallow, deep = (choose(images, key=lambda file: len(file.parts), default=path) for choose in (min, max))
+    shallow, deep = (choose(images, key=lambda file: len(file.parts)) for choose in (min, max))
     if len(shallow.parts) < len(deep.parts):
         raise DataError(
             f"{path}: images lie at two depths, such as {shallow} and {deep}; put all images of a class directly into "
@@ -225,29 +213,51 @@ def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
         )
 
 
-def _labels(path: Path, kind: str) -> dict[str, bool]:
-    """Labels of class folders also where there is a single one, which `datasets` would take for none."""
-    if kind != "imagefolder":
-        return {}
-    files = visible_files(path)
-    lone = all(len(file.relative_to(path).parts) == 2 and file.stem != METADATA for file in files)
-    return {"drop_labels": False} if lone and any(file.suffix.lower() in folder_suffixes() for file in files) else {}
-
-
-def _readable(path: Path) -> list[tuple[Path, str, str]]:
-    """(file or folder, format, pattern) of all that is to be read, in a fixed order."""
+def _tables(path: Path) -> list[tuple[Path, str, str, dict[str, int]]]:
+    """(file, format, pattern, options) of all tables, in a fixed order; none in a folder of class folders."""
     files = [path] if path.is_file() else visible_files(path)
     tables = [file for file in files if file.suffix in TABLE_FORMATS and not _is_derived(file)]
     if outside := [file for file in tables if path.is_dir() and leads_out(file, path)]:
         raise ValueError(f"{outside[0].name} is a link to a place outside the folder; replace it with the file itself")
     if tables:
-        return [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
+        kinds = [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
+        # Else a file without rows would be read in batches of none.
+        return [(*kind, {"batch_size": _BATCH} if kind[1] == "parquet" else {}) for kind in kinds]
     if path.is_dir():
-        _refuse_others(path, files)
-        _refuse_deeper(path, files)
-        # One pattern for all: else a class folder named "test tube" would pass for a test split.
-        return [(path, "imagefolder", f"{glob.escape(str(path.resolve()))}/**")]
+        return []
     raise ValueError(f"{path.suffix!r} files are not supported")
+
+
+def _class_folders(datasets: ModuleType, path: Path) -> Any:  # noqa: ANN401 - a type of an optional library
+    """The images of a folder of class folders; those of a split have its name above their class.
+
+    Not read by `datasets` itself, which would unpack archives and take `metadata.json` for labels.
+    """
+    files = visible_files(path)
+    _refuse_others(path, files)
+    _refuse_deeper(path, files)
+    suffixes, home = image_suffixes(), path.resolve()
+    images = [file for file in files if file.suffix.lower() in suffixes]
+    if odd := [file for file in images if not _is_text(str(file))]:
+        raise DataError(f"{path}: the name of the file {odd[0].name!a} is not valid UTF-8; rename it")
+    names = sorted({file.parent.name for file in images})
+    label_of = {name: number for number, name in enumerate(names)}
+    cell = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    return datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": None, "path": str(home / file.relative_to(path))} for file in images],
+            "label": [label_of[file.parent.name] for file in images],
+        },
+        features=datasets.Features({"image": cell, "label": datasets.ClassLabel(names=names)}),
+    )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _part(
@@ -270,9 +280,9 @@ def _column(features: dict[str, Any], given: str | None, usual: tuple[str, ...],
         return name
     wanted, columns = " or ".join(map(repr, names)), ", ".join(map(repr, features)) or "none"
     option = key.removeprefix("data.").replace("_", "-")
-    hint = ", or images in class folders all at one depth" if given is None else ""
+    hint = ". For images in class folders, use a folder without tables" if given is None and "image" in key else ""
     raise DataError(
-        f"No column of {what}: expected {wanted}{hint}; columns found: {columns}. Name one with {key}= (or --{option})"
+        f"No column of {what}: expected {wanted}; columns found: {columns}. Name one with {key}= (or --{option}){hint}"
     )
 
 

@@ -88,8 +88,7 @@ def _check_enough(counts: Tensor, present: Tensor, *, n_way: int, n_shot: int | 
     needed = (1 if n_shot is None else n_shot) + (1 if n_query is None else n_query)
     smallest = int(present[counts[present].argmin()])
     if counts[smallest] < needed:
-        asked = f"n_shot={'rest' if n_shot is None else n_shot}, n_query={'rest' if n_query is None else n_query}"
         raise DataError(
-            f"A task with {asked} needs at least {needed} images of every class; class {smallest} has "
+            f"a task needs at least {needed} images of every class; the class with label {smallest} has "
             f"{int(counts[smallest])}"
         )

@@ -26,6 +26,7 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator, seeded_initialisation
 from learngene_hub.core.store import KeyedStore
 from learngene_hub.data.batches import Images
+from learngene_hub.data.cache import MOVE_CACHE
 from learngene_hub.data.tasks import sample_task
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
@@ -235,7 +236,7 @@ def pretrain(
     Raises:
         TrainingError: the training diverged.
     """
-    store = KeyedStore(folder, title, _write, _read, reporter)
+    store = KeyedStore(folder, title, _write, _read, reporter, MOVE_CACHE)
     with store.held(plan.key):
         saved = store.find(plan.key)
         if saved is not None and saved.chapters >= CHAPTERS:

@@ -151,7 +151,7 @@ def _check_answers(address: str) -> None:
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        fault = _greet(host, int(port))
+        fault = _greet(host, int(port)) if port.isdecimal() else "no port"
     except (OSError, ValueError) as error:
         fault = str(error)
     if fault:

@@ -159,7 +159,7 @@ class WorkerPool:
     def _hand_out(self, run: _Run) -> None:
         """Give waiting tasks to workers that are ready, and start workers for the others."""
         busy = {index for _, index in run.running.values()}
-        idle = sorted(set(range(self._count)) - busy, key=self._delay)
+        idle = sorted(set(range(self._count)) - busy, key=self._rank)
         for index in idle[: len(run.waiting)]:
             if index not in self._handles:
                 self._handles[index] = self._start(index)
@@ -168,13 +168,13 @@ class WorkerPool:
                 number = run.waiting.popleft()
                 run.running[self._handles[index].submit(pickle.dumps(run.tasks[number]))] = number, index
 
-    def _delay(self, index: int) -> tuple[int, int]:
+    def _rank(self, index: int) -> tuple[int, int]:
         """Sorts workers: those that are ready first, then those that are being started, then those that are not."""
         handle = self._handles.get(index)
         return 2 if handle is None else int(not handle.is_ready()), index
 
     def _advance(self, run: _Run, number: int, images: int) -> None:
-        """Tell of the task's images so far; fewer than before take some back, since the task begins again."""
+        """Report the images of a task so far, a negative number if the task was lost and begins again."""
         if images != run.images[number]:
             run.step(images - run.images[number], f"{len(run.running)} of {len(self._handles)} workers")
             run.images[number] = images

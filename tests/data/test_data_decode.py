@@ -88,6 +88,14 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(monkeypatch, mode):
     assert mode == "CMYK" or min(min(size) for size in drafted) < 100
 
 
+def test_an_exif_value_that_pillow_cannot_write_is_ignored():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0128] = 6, 65535
+    text = exif.tobytes().replace(b"\x01\x28\x00\x03", b"\x01\x28\x00\x08")  # a short that may be negative: -1
+    text = text.replace(b"\x28\x01\x03\x00", b"\x28\x01\x08\x00")
+    assert decode_image(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=text), 4).shape == (3, 4, 4)
+
+
 def test_exif_orientation_is_followed():
     image = Image.new("RGB", (8, 8), (0, 0, 0))
     image.paste((255, 255, 255), (0, 0, 8, 4))  # white above

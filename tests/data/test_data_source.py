@@ -1,6 +1,7 @@
 """Images from wherever they are, as one tensor."""
 
 import socket
+import zipfile
 
 import datasets
 import huggingface_hub
@@ -119,13 +120,17 @@ def test_class_folders_that_are_links_are_told(tmp_path):
         available_classes(local(tmp_path / "photos"))
 
 
-def test_odd_metadata_beside_images_is_refused(tmp_path):
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "0.png").write_bytes(png(0))
-    (tmp_path / "metadata.csv").write_text("file_name\n")
-    with pytest.raises(DataError, match="Cannot read"):
-        available_classes(local(tmp_path))
+@pytest.mark.parametrize("name", ["photos.zip", "cat/photos.zip", "metadata.csv", "metadata.json", "cat/metadata.json"])
+def test_other_files_beside_images_change_nothing(tmp_path, name):
+    for folder in ("cat", "dog", "__unsure__", "a::b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.png").write_bytes(png(0))
+    (tmp_path / name).write_bytes(b"?")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.writestr("bird/0.png", png(1))
+    classes = dict.fromkeys(("__unsure__", "a::b", "cat", "dog"), 1)
+    assert count_images(local(tmp_path)) == classes
+    assert len(load_classes(local(tmp_path), tuple(classes)).labels) == 4
 
 
 def test_images_without_class_folders_are_refused(tmp_path):
@@ -200,3 +205,9 @@ def test_a_data_set_is_read_where_the_client_of_the_hub_has_put_it(hub):
     hub.put("owner/pets", {"ant/1.png": png(10), "bee/2.png": png(20)}, kind="datasets")
     folder = huggingface_hub.snapshot_download("owner/pets", repo_type="dataset")
     assert levels(load_classes(local(folder), ["bee", "ant"])) == [(10, "ant"), (20, "bee")]
+
+
+def test_a_parquet_file_without_rows_is_read(folder):
+    before = count_images(local(folder))
+    write_parquet(folder / "none.parquet", [])
+    assert count_images(local(folder)) == before

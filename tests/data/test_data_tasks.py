@@ -87,12 +87,12 @@ def test_too_few_classes_are_refused_with_numbers():
 
 
 def test_too_few_images_are_refused_with_the_class_and_numbers():
-    with pytest.raises(DataError, match="n_shot=3, n_query=2 needs at least 5 images of every class; class 0 has 4"):
+    with pytest.raises(DataError, match="needs at least 5 images of every class; the class with label 0 has 4"):
         sample_task(LABELS, n_way=1, n_shot=3, n_query=2, generator=generator(0))
 
 
 def test_a_rest_without_images_is_refused():
-    with pytest.raises(DataError, match="n_shot=4, n_query=rest needs at least 5 images"):
+    with pytest.raises(DataError, match="a task needs at least 5 images"):
         sample_task(LABELS, n_way=1, n_shot=4, n_query=None, generator=generator(0))
 
 

@@ -284,7 +284,7 @@ def test_files_that_are_no_images_by_their_names_are_told(photos):
     listener = Listener()
     load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
     (warning,) = listener.warnings
-    assert "left out 3 files whose names are not those of images, such as " in warning
+    assert "left out 3 files without an image suffix, such as " in warning
     assert f"{CLASSES[0]}/" in warning
 
 

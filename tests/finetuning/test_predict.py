@@ -93,7 +93,7 @@ def test_what_is_hidden_or_no_image_in_a_folder_is_passed_over(tuned, photos):
     predictions = list(Predictor.load(tuned.folder).predict([photos], reporter=listener))
     assert [one.fault for one in predictions] == [None] * count
     assert listener.warnings == [
-        f"{photos}: left out invoice.pdf, whose name is not that of an image; save images as PNG or JPEG"
+        f"{photos}: left out invoice.pdf, which has no image suffix; save images as .png or .jpg"
     ]
     assert [(bar["total"], bar["done"]) for bar in listener.bars] == [(count, count)]
 
