@@ -49,12 +49,12 @@ def evolve(
     chosen = read_recipe(recipe, overrides or ())
     known_data(chosen.data.path)
     with importing():
+        from learngene_hub.core.device import pick_device
         from learngene_hub.data.counting import tell_left_out
         from learngene_hub.evolution.checkpoint import has_state
         from learngene_hub.evolution.dry_run import forecast
         from learngene_hub.evolution.environment import data_source
         from learngene_hub.evolution.run import evolve as run
-        from learngene_hub.training.fewshot import pick_device
         from learngene_hub.workers import EngineOptions
     folder, options = out or Path(RUNS) / chosen.name, EngineOptions(engine, workers, address)
     if dry_run:

@@ -172,9 +172,9 @@ def predict(
 
 
 def _show(tuned: "FineTuned") -> None:
-    images, right = tuned.record["data"]["images"], tuned.record["learngene"]
-    role, words = ("test", "test") if "test" in images else ("val", "validation")
-    line = tuned.comparison or f"learngene {100 * right[f'{role}_accuracy']:.1f} % ({images[role]} {words} images)"
+    right = tuned.record["learngene"]
+    accuracy = right.get("test_accuracy", right["val_accuracy"])
+    line = tuned.comparison or f"learngene {100 * accuracy:.1f} % ({tuned.measured_on})"
     stdout.print(line, markup=False)
 
 

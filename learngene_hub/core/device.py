@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from learngene_hub.core.errors import LearngeneError
+
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -60,3 +62,24 @@ def device_name(device: torch.device) -> str:
         return chip_name(device)
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto`: CUDA if available, else the CPU.
+
+    Raises:
+        LearngeneError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in {"cpu", "cuda"}:
+        raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise LearngeneError(f"device {name!r}: no CUDA device here; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise LearngeneError(f"device {name!r}: expected cuda:0 to cuda:{count - 1}")
+    return device

@@ -77,7 +77,7 @@ def refuse_missing(path: str | Path, expected: str, suits: Callable[[Path], bool
     Raises:
         LearngeneError: it does not; a path like it that `suits` is named, or else what is `expected` there.
     """
-    if not is_there(path):
+    if not is_there(expanded(path)):
         raise LearngeneError(
             f"{path!s:.200}: no such file or folder{suggestion(near_paths(path, suits)) or f'; expected {expected}'}"
         )

@@ -1,12 +1,14 @@
 """A data set as one tensor: all images have one size and one type, so that any subset is an index."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from learngene_hub.core.errors import DataError
+from learngene_hub.core.progress import Reporter
 
 Channels = tuple[float, float, float]
 
@@ -94,6 +96,21 @@ def measure_normalisation(images: Tensor) -> Normalisation:
     mean = share @ values  # (3,)
     variance = (share * (values - mean[:, None]) ** 2).sum(dim=1)  # (3,)
     return Normalisation(_channels(mean), _channels(variance.sqrt()))
+
+
+def digests(images: ImageSet) -> Iterator[bytes]:
+    """A hash of the pixels of each image."""
+    return (hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.images)
+
+
+def tell_copies(images: ImageSet, reporter: Reporter) -> None:
+    """Warn if at least 1 % of the images are copies of others: a task may train on one and test on the other."""
+    copies = len(images) - len(set(digests(images)))
+    if copies >= len(images) / 100 > 0:
+        reporter.warn(
+            f"{copies} of {len(images)} images are copies of others, equal in every pixel, so accuracies are too high; "
+            "remove the copies"
+        )
 
 
 def shorten(names: Sequence[str], most: int = 8) -> str:

@@ -34,7 +34,9 @@ _NAMED = 3  # corrupt images named in a message
 _LOGS = LoggingReporter()
 
 
-def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter = _LOGS) -> ImageSet:
+def load_classes(
+    source: DataSource, names: Sequence[str], *, reporter: Reporter = _LOGS, may_lack: bool = False
+) -> ImageSet:
     """Load the images of some classes, from the cache or by decoding them.
 
     A cached data set of the Hub is not looked up again unless a revision is given. A warning says if the cache cannot
@@ -45,9 +47,10 @@ def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter
         names: classes to load, each at most once; their order is that of the labels.
         reporter: reports progress, the size of a data set of the Hub before it is fetched, and corrupt images that are
             skipped, also of cached data; the default logs warnings.
+        may_lack: whether a class may have no image that can be decoded.
 
     Returns:
-        All images of these classes, in the order of the source; every class has at least one.
+        All images of these classes, in the order of the source; every class has at least one, unless it `may_lack`.
 
     Raises:
         DataError: the source cannot be read, has no image of a class, or holds corrupt images and
@@ -58,6 +61,8 @@ def load_classes(source: DataSource, names: Sequence[str], *, reporter: Reporter
     store = image_store(cache_folder(), reporter)
     with reporter.task("reading images", None):
         decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
+    if not may_lack:
+        _refuse_empty(decoded.images.labels, names, decoded.left_out)
     if decoded.left_out:
         reporter.warn(f"Left out: {decoded.left_out}")
     return decoded.images
@@ -125,7 +130,6 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         )
     sound = torch.tensor([position not in reasons for position in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]
-    _refuse_empty(labels, names, left_out)
     return Decoded(ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out)
 
 
@@ -204,8 +208,7 @@ def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> N
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
         why = left_out and f", since {left_out}"
         raise DataError(
-            f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows its classes; "
-            "to evaluate on other classes, use `learngene evaluate` with --protocol transfer --target"
+            f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows its classes"
         )
 
 

@@ -149,7 +149,7 @@ def check_comparable(name: str, config: GeneConfig, first: Candidate) -> None:
         }
         if seen := mine_seen & set(theirs):
             raise LearngeneError(
-                f"{name}: has seen {len(seen)} classes that are {role} to {first.start}, such as "
+                f"{name}: has seen {len(seen)} of the classes that are {role} to {first.start}, such as "
                 f"{min(seen)!r}; genes of different splits cannot be compared"
             )
 

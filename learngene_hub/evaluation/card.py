@@ -168,7 +168,8 @@ def _part(evaluation: _Evaluation) -> Mapping[str, Any]:
         "results": results,
         "picture": evaluation.picture,
         "gene": evaluation.gene,
-        "is_gene_size": (first.width, first.depth) == (results.genes[0].width, results.genes[0].depth),
+        "is_gene_size": (first.width, first.depth)
+        == next((gene.width, gene.depth) for gene in results.genes if gene.start == evaluation.gene),
         "inherited": evaluation.mine.inherited,
         "measure": measure,
         "headline": headline(results, first, evaluation.gene),

@@ -7,15 +7,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from learngene_hub.core.errors import LearngeneError
-from learngene_hub.core.files import refuse_missing
+from learngene_hub.core.files import expanded, read_json, refuse_missing
 from learngene_hub.evaluation.candidates import Candidate, check_comparable
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.config import DataRecord
-from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, WEIGHTS_NAME, read_config
+from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, MOST_CONFIG, WEIGHTS_NAME, read_config
 from learngene_hub.gene.names import shipped_folder, shipped_genes
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import family, plan_structure
+from learngene_hub.networks.timm_folder import CONFIG_NAME as TIMM_CONFIG
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 from learngene_hub.report.results import Cost
 
@@ -40,6 +41,8 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     if file.name == WEIGHTS_NAME and (file.parent / CONFIG_NAME).is_file():
         check_comparable(str(path), config := read_config(file.parent), first)
         data = config.all_data
+    elif file.name == TIMM_WEIGHTS and (file.parent / TIMM_CONFIG).is_file():
+        data = (_learned(path, file.parent / TIMM_CONFIG, first),)
     loaded = _read(file)
     structure = plan_structure(body.network, depth=max(family(body.network).depths))  # has the layers of all depths
     tensors = {axes.name: loaded[axes.name].float() for axes in structure.tensors if axes.name in loaded}
@@ -56,7 +59,26 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", genome, Cost(), data=data)
 
 
+def _learned(path: Path, config: Path, first: Candidate) -> DataRecord:
+    """The classes that a network tells apart, by its config, as classes that it was trained on.
+
+    Raises:
+        LearngeneError: some of them are novel to the `first` gene.
+    """
+    try:
+        names = {str(name) for name in read_json(config, most=MOST_CONFIG).get("label_names") or ()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise LearngeneError(f"{config}: cannot be read: {error}") from None
+    if seen := names & set(first.data.novel):
+        raise LearngeneError(
+            f"{path}: was trained on {len(seen)} classes that are novel to {first.start}, such as {min(seen)!r}; give "
+            "a network that has not seen them"
+        )
+    return first.data.model_copy(update={"base": tuple(sorted(names)), "held_out": (), "novel": ()})
+
+
 def _file_at(path: Path) -> Path:
+    path = expanded(path)
     if not path.exists() and path.as_posix() in shipped_genes():
         return shipped_folder(path.as_posix()) / WEIGHTS_NAME
     refuse_missing(path, f"a safetensors file, or a folder with {TIMM_WEIGHTS} or {WEIGHTS_NAME}", Path.exists)

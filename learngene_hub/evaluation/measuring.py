@@ -11,7 +11,7 @@ import torch
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import Images
-from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.image_set import Normalisation, tell_copies
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
 from learngene_hub.data.tasks import sample_task
@@ -100,10 +100,10 @@ class EvaluationData:
             DataError: the images cannot be found or read.
         """
         load = partial(Images.build, padding=plan.padding, flip=plan.flip, device=home)
-        loaded = {
-            source: load(load_classes(source.data, source.classes, reporter=reporter), plan.normalisation)
-            for source in dict.fromkeys(plan.sources.values())  # once, also where a role measures and chooses rates
-        }
+        loaded = {}
+        for source in dict.fromkeys(plan.sources.values()):  # once, also where a role measures and chooses rates
+            tell_copies(images := load_classes(source.data, source.classes, reporter=reporter), reporter)
+            loaded[source] = load(images, plan.normalisation)
         return cls(plan, {role: loaded[source] for role, source in plan.sources.items()})
 
     def on(self, device: torch.device) -> "EvaluationData":

@@ -1,13 +1,15 @@
 """How descendants are trained and tested: each protocol fixes tasks, steps, optimiser and measures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
 from learngene_hub.core.errors import LearngeneError, did_you_mean
 from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.report.results import HELD_OUT, NOVEL, PROTOTYPE, Split
+
+MOST_LR = 10  # of a recipe, too
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,14 @@ class Protocol:
         """Refuse contradictions."""
         if not self.rates:
             raise LearngeneError(f"protocol {self.name}: expected learning rates to choose from, found none")
+        for key in ("ways", "shots", "queries", "tasks", "steps", "tuning_tasks", "batch_size"):
+            value = getattr(self, key)
+            if not (value is None and key in ("ways", "shots")) and not (isinstance(value, int) and value >= 1):
+                raise LearngeneError(f"protocol {self.name}: {key}: expected 1 or more, found {value!r}")
+        if self.lr is not None and not 0 < self.lr <= MOST_LR:
+            raise LearngeneError(f"protocol {self.name}: lr: expected above 0 to {MOST_LR}, found {self.lr!r}")
         at = self.measured_at
-        if list(at) != sorted({*at}) or not (at or self.prototype) or max(at, default=0) > self.steps:
+        if list(at) != sorted({*at}) or not at or not 1 <= at[-1] <= self.steps:
             raise LearngeneError(
                 f"protocol {self.name}: measured_at: expected rising steps, {self.steps} at most, found {at}"
             )
@@ -71,16 +79,11 @@ class Protocol:
             )
 
     @property
-    def first_round(self) -> int:
-        """Networks in the first round of a learning-rate search: those of the middle rate and its neighbours."""
-        return min(3, len(self.rates)) * self.tuning_tasks if self.lr is None else 0
-
-    @property
     def aim(self) -> str:
         """The tasks in words."""
         ways = "all-way" if self.ways is None else f"{self.ways}-way"
         shots = "all images" if self.shots is None else f"{self.shots} image{'s' if self.shots > 1 else ''}"
-        return f"{ways}, {shots} a class, {self.steps} steps"
+        return f"{ways}, {shots} a class, {self.steps} step{'s' if self.steps > 1 else ''}"
 
     def optimisation(self, lr: float) -> OptimisationSection:
         """The optimiser's constants for one network, at the learning rate `lr`."""
@@ -104,6 +107,9 @@ class Protocol:
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
         """The same protocol with changed constants, noted in `changed`; changed `steps` also end the measuring."""
+        known = {field.name for field in fields(self)}
+        if unknown := [key for key in changes if key not in known]:
+            raise LearngeneError(f"protocol {self.name}: no constant {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if steps := changes.get("steps"):
             changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)

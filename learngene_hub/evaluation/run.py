@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from learngene_hub.core.device import on_cpu, processor_name
+from learngene_hub.core.device import on_cpu, pick_device, processor_name
 from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, expanded, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
@@ -23,7 +23,7 @@ from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import ScoredCells, describe_environment, fit, make_results
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
-from learngene_hub.evaluation.scoring import Cell, report_cost, score_all
+from learngene_hub.evaluation.scoring import Cell, next_rates, report_cost, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
@@ -33,7 +33,6 @@ from learngene_hub.report import REPORT_NAME, write_report
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.report.sentences import network_words
-from learngene_hub.training.fewshot import pick_device
 from learngene_hub.training.loop import best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
@@ -114,7 +113,8 @@ def evaluate(
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     target = Target(str(target)) if isinstance(target, str | Path) else target
-    wanted = check_baselines(baselines)
+    wanted = check_baselines([baselines] if isinstance(baselines, str) else baselines)
+    checkpoints = [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints
     local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
@@ -127,7 +127,8 @@ def evaluate(
     folder = None if out is None else expanded(out)
     bodies = descendants.bodies(candidates[0].gene)
     starts = _starts(candidates, checkpoints, bodies)
-    most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, protocol.first_round)
+    rounds = 0 if protocol.lr is not None else len(next_rates({}, protocol.rates)) * protocol.tuning_tasks
+    most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, rounds)
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
@@ -136,6 +137,8 @@ def evaluate(
         with reporter.task("looking for images", None):
             plan = _plan(candidates[0], starts, protocol, data, target, local_device, reporter)
         if old is not None:
+            if old.tasks > (asked := len(seeds) * protocol.tasks):
+                reporter.warn(f"{folder}: its results of {old.tasks} tasks are replaced by those of {asked} of them")
             _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
         plan = replace(plan, protocol=_checked(plan, reporter))
         shared = EvaluationData.build(plan, workforce.home, reporter)
@@ -202,8 +205,8 @@ def _earlier(
     """The results in `folder`, which this evaluation of `data` may overwrite; None: there are none.
 
     Raises:
-        RunError: they are of other genes, images or another protocol, or have other starts or networks; more tasks,
-            starts or networks are allowed.
+        RunError: they are of other genes, images or another protocol, or have other starts or networks; more starts or
+            networks, and other numbers of tasks, are allowed.
     """
     sweep(folder)
     if not (folder / RESULTS_NAME).exists():
@@ -318,8 +321,8 @@ def _checked(plan: Plan, reporter: Reporter) -> Protocol:
     """
     _check_ways(plan, reporter)
     counts: list[tuple[int, str]] = []
-    for source in plan.sources.values():
-        if is_at_hand(source.data):
+    for role, source in plan.sources.items():
+        if is_at_hand(source.data) and (role == "novel" or plan.protocol.lr is None):  # held-out ones choose rates
             images = count_images(source.data, reporter=reporter)
             counts += [(images.get(name, 0), name) for name in source.classes]
     return _with_room(plan.protocol, *min(counts), reporter) if counts else plan.protocol

@@ -37,7 +37,7 @@ class Scored:
 
     lr: float
     tuning: Mapping[float, float]  # learning rate -> mean accuracy on held-out classes
-    accuracies: Mapping[str, list[float]]  # measure -> those on the classes that judge, one a task, seed by seed
+    accuracies: Mapping[str, list[float]]  # measure -> those on the test classes, one per task, seed by seed
 
 
 def score_all(

@@ -185,8 +185,8 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
         label_column=target.label_column,
     )
     names: Mapping[str, None] = dict.fromkeys(available_classes(source, reporter=reporter))
-    known = {name for record in records for name in (*record.base, *record.held_out)}
-    seen, others = sorted(known & names.keys()), tuple(name for name in names if name not in known)
+    known = {_folded(name) for record in records for name in (*record.base, *record.held_out)}
+    seen, others = (tuple(name for name in names if (_folded(name) in known) is is_known) for is_known in (True, False))
     if not others:
         raise LearngeneError(
             f"{target.path}: all its classes have the names of classes that the gene has seen; a transfer needs others"
@@ -194,6 +194,11 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
     if seen:
         reporter.warn(
             f"{target.path}: {len(seen)} of its {len(names)} classes left out, because the gene has seen classes of the"
-            f" same names, such as {seen[0]!r}"
+            f" same names, such as {min(seen)!r}"
         )
     return Source(source, others)
+
+
+def _folded(name: str) -> str:
+    """A class name without what people write in different ways."""
+    return name.casefold().replace("_", " ").replace("-", " ")

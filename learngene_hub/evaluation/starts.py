@@ -33,6 +33,7 @@ from learngene_hub.evolution.critics import measured_alone
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.config import DataRecord
+from learngene_hub.gene.folder import GENE_FOLDER
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, body_channels
 from learngene_hub.genome.genome import Genome
@@ -42,6 +43,8 @@ from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.workers import threads
+
+FORMAT = 1  # raise it when the same recipe gives another gene
 
 
 @dataclass(frozen=True)
@@ -172,9 +175,10 @@ def _refuse_ancestor(budget: Budget) -> None:
 def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> list[Start]:
     """The gene that `recipe` gives."""
     end = "" if budget.ancestor is None else f"-{budget.ancestor.gene.config.sha256[:12]}"
-    out = budget.folder / f"{name}-{recipe.sha256[:24]}-{budget.images_hash[:12]}{end}"
+    out = budget.folder / f"{name}-{recipe.with_data(None).sha256[:24]}-{budget.images_hash[:12]}{end}-{FORMAT}"
     changed = ", ".join(recipe.overrides[len(budget.recipe.overrides) :])
-    budget.reporter.line(f"{name}: evolving {recipe.name} with {changed} in {out}")
+    doing = "from the cache:" if (out / GENE_FOLDER).is_dir() else f"evolving {recipe.name} with {changed} in"
+    budget.reporter.line(f"{name}: {doing} {out}")
     with explain_write_errors(budget.folder):
         budget.folder.mkdir(parents=True, exist_ok=True)
     with alone(out.with_suffix(".lock"), name, budget.reporter.line):

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from learngene_hub.core.device import chip_kind
 from learngene_hub.core.errors import EngineError
-from learngene_hub.data.tasks import Task
+from learngene_hub.core.rng import generator
+from learngene_hub.data.tasks import Task, sample_task
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import EvolutionSection, SearchSection
-from learngene_hub.training.fewshot import draw_tasks
 from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
 from learngene_hub.workers import Pool, Step
@@ -62,8 +62,9 @@ class CriticPlan:
 
     def draw(self, labels: Tensor, seed: int) -> tuple[Task, ...]:
         """The tasks, from images of held-out classes with these (images,) `labels`."""
-        counts = {"count": self.tasks, "n_way": self.ways, "n_shot": self.shots, "n_query": self.queries}
-        return draw_tasks(labels, **counts, seed=seed, path=(f"{self.purpose} task",))
+        counts = {"n_way": self.ways, "n_shot": self.shots, "n_query": self.queries}
+        draws = (generator(seed, f"{self.purpose} task", number) for number in range(self.tasks))
+        return tuple(sample_task(labels, **counts, generator=draw) for draw in draws)
 
     @property
     def images(self) -> int:

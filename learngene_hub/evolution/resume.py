@@ -49,7 +49,9 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
 
 
 def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
-    if changed := recipe.differences(saved.recipe):
+    changed = recipe.differences(saved.recipe)
+    changed.pop("data.path", None)  # the images themselves are compared
+    if changed:
         faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
         raise RunError(
             f"{out}: was run with another recipe; give another --out, or undo these changes (to go on from a finished "

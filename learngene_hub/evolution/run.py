@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from learngene_hub.core.device import on_cpu
+from learngene_hub.core.device import on_cpu, pick_device
 from learngene_hub.core.files import atomic_path, claim, expanded, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.progress import Task as Bar
@@ -38,7 +38,6 @@ from learngene_hub.gene.source import Located
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.report.plots import check_can_draw, draw_evolution, write_png
-from learngene_hub.training.fewshot import pick_device
 from learngene_hub.training.loop import Precision
 from learngene_hub.workers import Engine, EngineOptions, Pool, make_engine
 

@@ -1,6 +1,5 @@
 """Rank genes by how well they suit a user's images: one leave-one-out probe per gene."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.data.batches import Images
 from learngene_hub.data.image_set import ImageSet, Normalisation
+from learngene_hub.evaluation.statistics import confidence
 from learngene_hub.finetuning.photos import Photos, load_for_choice
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
@@ -58,14 +58,15 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
     probed.sort(key=lambda gene: -int(gene[1].sum()))
     best = probed[0][1].double()
     return [
-        Suited(name, float(right.mean()), float((best - right).mean()), _ci95(best - right), pixels)
+        Suited(
+            name,
+            accuracy=float(right.mean()),
+            behind=float((best - right).mean()),
+            behind_ci95=confidence((best - right).tolist()) or 0.0,
+            image_size=pixels,
+        )
         for name, right, pixels in ((name, right.double(), pixels) for name, right, pixels in probed)
     ]
-
-
-def _ci95(differences: Tensor) -> float:
-    """Half the width of the interval of their mean, by the normal distribution: there are many images."""
-    return 1.96 * float(differences.std()) / math.sqrt(len(differences))
 
 
 def _right(gene: Learngene, images: ImageSet) -> Tensor:

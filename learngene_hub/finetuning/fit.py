@@ -234,42 +234,24 @@ def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: fl
     steps = max(1, round(count / batch_size))
     optimisation = settings.optimisation(lr, steps=steps * settings.epochs, batch_size=batch_size)
     training = Training(optimisation, optimisation.steps, best_precision(device))
-    seen = _RunningLoss(optimisation.label_smoothing, device)
-    pace = training_steps(network, _batches(images.train, batch_size, settings.seed), training, loss=seen)
+    pace = training_steps(network, _batches(images.train, batch_size, settings.seed), training)
     for epoch in range(settings.epochs):
         network.train()
-        seen.clear()
-        for _ in islice(pace, steps):
-            pass
+        loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        for _, scores, labels in islice(pace, steps):
+            loss += mean_cross_entropy(scores, labels, 0.0)
+            right += (scores.argmax(dim=1) == labels).float().mean()
         logits = logits_of(network, images.val)
         val_loss = float(nn.functional.cross_entropy(logits, images.val.labels))
-        if not (math.isfinite(seen.loss) and math.isfinite(val_loss)):
+        if not (math.isfinite(loss) and math.isfinite(val_loss)):
             return
         yield Epoch(
             epoch=epoch + 1,
-            train_loss=float(seen.loss) / steps,
-            train_accuracy=float(seen.right) / steps,
+            train_loss=float(loss) / steps,
+            train_accuracy=float(right) / steps,
             val_loss=val_loss,
             val_accuracy=accuracy_of(logits, images.val.labels),
         )
-
-
-class _RunningLoss:
-    """The training loss of a batch; also sums cross-entropy and accuracy over an epoch."""
-
-    def __init__(self, label_smoothing: float, device: torch.device) -> None:
-        self.label_smoothing, self.device = label_smoothing, device
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin the sums anew."""
-        self.loss, self.right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        detached = logits.detach()
-        self.loss += mean_cross_entropy(detached, labels, 0.0)
-        self.right += (detached.argmax(dim=1) == labels).float().mean()
-        return mean_cross_entropy(logits, labels, self.label_smoothing)
 
 
 def _batches(images: Images, batch_size: int, seed: int) -> Iterator[Batch]:

@@ -4,8 +4,7 @@ A folder may hold `train/` and `val/` (and `test/`) with class folders or tables
 Without validation images, a share of each class is set aside for validation.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from learngene_hub.core.files import expanded, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.counting import available_classes, class_folders, count_images, tell_left_out
-from learngene_hub.data.image_set import ImageSet, shorten
+from learngene_hub.data.image_set import ImageSet, digests, shorten, tell_copies
 from learngene_hub.data.loading import load_classes, typical_side
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
 from learngene_hub.data.source import DataSource, opened
@@ -52,7 +51,7 @@ class Parts:
     """The images, decoded; all three sets have the same classes.
 
     Attributes:
-        train: at least one image a class.
+        train: at least one image per class.
         val: images on which the epoch and the learning rate are chosen.
         test: images on which nothing is chosen; None if there are none.
         split: where the validation images come from, in words.
@@ -107,10 +106,12 @@ def load_photos(
     train = load_classes(sources["train"], names, reporter=reporter)
     test = _with_all_classes(sources["test"], names, reporter) if "test" in sources else None
     if "val" in sources:
-        val, split = _with_all_classes(sources["val"], names, reporter), f"the folder {Path(roles['val']).name}/"
+        val, split = _with_all_classes(sources["val"], names, reporter), f"the folder {public_name(roles['val'])}/"
     else:
         train, val = split_off(train, share, seed=seed)
         split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
+    if photos.val is not None and "val" in _subfolders(expanded(photos.path)):
+        reporter.warn(f"{photos.path}: its folder of validation images is not read, since --val is given")
     parts = Parts(train, val, test, split)
     _tell_shared(parts, reporter)
     _tell_contradictions([images for images in (train, val, test) if images is not None], reporter)
@@ -130,11 +131,14 @@ def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> Im
     sources = _scaled(sources, probe_size(side, gene_size))
     train = load_classes(sources["train"], names, reporter=reporter)
     if "val" not in sources:
+        tell_copies(train, reporter)
         _tell_contradictions([train], reporter)
         return train
     val = _with_all_classes(sources["val"], names, reporter)
     _tell_contradictions([train, val], reporter)
-    return ImageSet(torch.cat([train.images, val.images]), torch.cat([train.labels, val.labels]), names)
+    both = ImageSet(torch.cat([train.images, val.images]), torch.cat([train.labels, val.labels]), names)
+    tell_copies(both, reporter)
+    return both
 
 
 def _checked(
@@ -168,11 +172,12 @@ def _tell_size(side: int, gene_size: int, taken: int, reporter: Reporter) -> Non
     """Say which image size is used, and how much a smaller size saves or a larger size costs."""
     small, large = max(gene_size, IMAGE_SIZES[0]), probe_size(side, gene_size)
     hint = ""
-    if taken > small:
+    if taken > 1.2 * small:
         hint = f"; --image-size {small} would be {(taken / small) ** 2:.2g} times as fast"
-    elif taken < large:
+    elif 1.2 * taken < large:
         hint = f"; --image-size {large} would take {(large / taken) ** 2:.2g} times as long"
-    reporter.line(f"photos of {side} pixels are scaled to {taken} (the gene was evolved at {gene_size}){hint}")
+    scaled = "used as they are" if side == taken else f"scaled to {taken}"
+    reporter.line(f"photos of {side} pixels are {scaled} (the gene was evolved at {gene_size}){hint}")
 
 
 def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
@@ -192,20 +197,21 @@ def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
 
 def _tell_shared(parts: Parts, reporter: Reporter) -> None:
     """Warn if the same picture is used for training and for measuring, which makes accuracies too high."""
-    trained = set(_digests(parts.train))
+    trained, others = set(digests(parts.train)), "training"
     for role, images in (("validation", parts.val), ("test", parts.test)):
-        if images is not None and (known := sum(digest in trained for digest in _digests(images))):
+        if images is not None and (known := sum(digest in trained for digest in digests(images))):
             reporter.warn(
-                f"{known} of {len(images)} {role} images are also training images, equal in every pixel, so the "
-                f"{role} accuracy is too high; keep each image in one set"
+                f"{known} of {len(images)} {role} images are copies of {others} images, equal in every pixel, so the "
+                f"{role} accuracy is too high; remove the copies"
             )
+        trained, others = trained.union(digests(parts.val)), "training or validation"  # both train what is kept
 
 
 def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
     """Warn if the same picture is in two classes: no network can get both right."""
     homes: dict[bytes, set[str]] = {}
     for images in sets:
-        for digest, label in zip(_digests(images), images.labels.tolist(), strict=True):
+        for digest, label in zip(digests(images), images.labels.tolist(), strict=True):
             homes.setdefault(digest, set()).add(images.class_names[label])
     if several := [sorted(names) for names in homes.values() if len(names) > 1]:
         count = "1 picture is" if len(several) == 1 else f"{len(several)} pictures are"
@@ -213,10 +219,6 @@ def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
             f"{count} in more than one class, equal in every pixel, such as in {' and '.join(map(repr, several[0]))}; "
             "keep each picture in one class"
         )
-
-
-def _digests(images: ImageSet) -> Iterator[bytes]:
-    return (hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in images.images)
 
 
 def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -344,7 +346,7 @@ def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Report
     present = [name for name in names if counts.get(name)]
     if not present:
         raise DataError(f"{source.path}: expected images with labels, found none; add images, or remove the folder")
-    images = load_classes(source, present, reporter=reporter)
+    images = load_classes(source, present, reporter=reporter, may_lack=True)
     labels = torch.tensor([names.index(name) for name in present])[images.labels]
     return ImageSet(images.images, labels, tuple(names))
 

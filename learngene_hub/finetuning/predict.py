@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learngene_hub.core.errors import DataError, suggestion
-from learngene_hub.core.files import is_hidden, near_paths, read_file, refuse_missing
+from learngene_hub.core.files import expanded, is_hidden, near_paths, read_file, refuse_missing
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import warn_of_others
@@ -60,7 +60,7 @@ class Predictor:
         """
         check_image_size(image_size)
         refuse_missing(folder, "a folder made by `learngene finetune`")
-        network = load_network(Path(folder))
+        network = load_network(expanded(folder))
         cfg = network.pretrained_cfg
         return cls(network, tuple(cfg["label_names"]), image_size or cfg["input_size"][-1])
 
@@ -126,7 +126,7 @@ class Predictor:
 
 def _image_files(paths: Iterable[str | Path], reporter: Reporter) -> Iterator[Path]:
     suffixes = image_suffixes()
-    for path in map(Path, paths):
+    for path in map(expanded, paths):
         if path.is_dir():
             shown = [file for file in path.rglob("*") if not is_hidden(file, path) and file.is_file()]
             inside = [file for file in shown if file.suffix.lower() in suffixes]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learngene_hub import __version__
-from learngene_hub.core.device import on_cpu
+from learngene_hub.core.device import on_cpu, pick_device
 from learngene_hub.core.files import check_room, claim_new, expanded, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.image_set import Normalisation
@@ -26,7 +26,6 @@ from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead
 from learngene_hub.report.plots import check_can_draw
-from learngene_hub.training.fewshot import pick_device
 
 PADDED = 8  # training images are shifted by up to an 8th of their side
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record
@@ -35,7 +34,7 @@ HELP = {
     "probe": "more images, another --image-size, or --method full",
 }
 TRAINING = ("epochs", "batch_size", "lr", "patience", "flip")  # settings that a probe has no use for
-Start = Callable[[], LearngeneNetwork]
+MakeNetwork = Callable[[], LearngeneNetwork]
 """Makes the same untrained network at every call."""
 
 
@@ -68,9 +67,19 @@ class FineTuned:
         shares = [(right * count + 2) / (count + 4) for right in rights]
         margin = 196 * max(math.sqrt(share * (1 - share) / (count + 4)) for share in shares)  # in points
         shown = (f"{100 * right:.1f} %" for right in rights)
-        images = f"{count} {'test' if role == 'test' else 'validation'} images"
         chance = f"with other images of these classes each may be about {margin:.0f} points higher or lower"
-        return f"learngene {next(shown)}, scratch {next(shown)} ({images}; {chance})"
+        return f"learngene {next(shown)}, scratch {next(shown)} ({self.measured_on}; {chance})"
+
+    @property
+    def measured_on(self) -> str:
+        """The images that the accuracy is of, in words."""
+        images = self.record["data"]["images"]
+        if "test" in images:
+            return f"{images['test']} test images"
+        chosen = (
+            ", which chose epoch and rate, so this is too high" if self.record["learngene"]["method"] == "full" else ""
+        )
+        return f"{images['val']} validation images{chosen}"
 
 
 def finetune(
@@ -159,9 +168,9 @@ class _Job:
     settings: Settings
     device: torch.device
 
-    def starts(self, classes: int) -> dict[str, Start]:
+    def starts(self, classes: int) -> dict[str, MakeNetwork]:
         """Name of a start -> how its network is born, on the device; weights not inherited are equal in both."""
-        starts: dict[str, Start] = {"learngene": lambda: placed(self.descendant(classes), self.device)}
+        starts: dict[str, MakeNetwork] = {"learngene": lambda: placed(self.descendant(classes), self.device)}
         if self.settings.compare == "scratch":
             starts["scratch"] = lambda: placed(self.from_scratch(classes), self.device)
         return starts
@@ -226,7 +235,12 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         record = outcome.record
         test = f" and {record['test_accuracy']:.1%} of the test images" if "test_accuracy" in record else ""
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
-        if record["val_accuracy"] <= _by_chance(record["confusion"]):
+        if (chance := _by_chance(record["confusion"])) >= 1:
+            reporter.warn(
+                f"{start}: {len(images.val.labels)} validation images, most of one class, are too few to tell it from "
+                "always predicting that class; give more with --val"
+            )
+        elif record["val_accuracy"] <= chance:
             reporter.warn(
                 f"{start}: on {len(images.val.labels)} validation images not clearly better than always predicting the "
                 f"most frequent class; {HELP[record['method']]} may help"
@@ -235,7 +249,7 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
     return outcomes
 
 
-def _trained(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
+def _trained(born: MakeNetwork, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The best rate's best epoch, judged by the validation images; then trained again with them."""
     fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
     network, again = born(), born()
@@ -243,6 +257,8 @@ def _trained(born: Start, images: Loaded, settings: Settings, start: str, report
     logits = logits_of(network, images.val)
     if fit_all(again, images, settings, fit.lr, start=start, reporter=reporter):
         network = again
+    else:
+        reporter.warn(f"{start}: training again, on all images, diverged; the network trained without them is kept")
     with reporter.task(f"testing {start}", None):
         record = {"method": "full"} | _measured(logits, images.val.labels) | _tested(network, images)
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
@@ -258,7 +274,7 @@ def _trained(born: Start, images: Loaded, settings: Settings, start: str, report
     return _Outcome(record, _on_cpu(network), words)
 
 
-def _probed(born: Start, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
+def _probed(born: MakeNetwork, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The probe, judged by the validation images, then fitted again with them."""
     network = born()
     assert isinstance(network.head, LayersHead)

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from learngene_hub.core.errors import LearngeneError
-from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import Images
-from learngene_hub.data.tasks import Task, sample_task
+from learngene_hub.data.tasks import Task
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.training.loop import Batch, Precision, accuracy, autocast, epochs
 
@@ -44,41 +42,10 @@ def prototype_accuracy(network: LearngeneNetwork, images: Images, task: Task, pr
     return float((nearest == _to(images, task.query_labels)).float().mean())
 
 
-def draw_tasks(
-    labels: Tensor, *, count: int, n_way: int, n_shot: int, n_query: int | None, seed: int, path: tuple[str | int, ...]
-) -> tuple[Task, ...]:
-    """`count` tasks drawn at the addresses `path` under `seed`; see `sample_task`."""
-    return tuple(
-        sample_task(labels, n_way=n_way, n_shot=n_shot, n_query=n_query, generator=generator(seed, *path, number))
-        for number in range(count)
-    )
-
-
 def support_batches(images: Images, task: Task, batch_size: int, draws: torch.Generator) -> Iterator[Batch]:
     """An endless series of augmented batches of the task's support images."""
     for chosen in epochs(len(task.support), batch_size, draws):
         yield images.train(task.support[chosen], draws), _to(images, task.support_labels[chosen])
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto`: CUDA if available, else the CPU.
-
-    Raises:
-        LearngeneError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in {"cpu", "cuda"}:
-        raise LearngeneError(f"device {name!r}: expected auto, cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise LearngeneError(f"device {name!r}: no CUDA device here; use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
-        raise LearngeneError(f"device {name!r}: expected cuda:0 to cuda:{count - 1}")
-    return device
 
 
 def _query_batches(images: Images, task: Task) -> Iterator[Batch]:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -65,11 +64,10 @@ def train(
     """
     network.train()
     losses, mean = deque[Tensor](maxlen=CHECK_EVERY), math.nan
-    smoothed = partial(mean_cross_entropy, label_smoothing=training.optimisation.label_smoothing)
-    steps = training_steps(network, batches, training, loss=smoothed, inherited=inherited)
-    for step, (loss, images) in enumerate(steps, start=1):
+    steps = training_steps(network, batches, training, inherited=inherited)
+    for step, (loss, _, labels) in enumerate(steps, start=1):
         losses.append(loss)
-        on_step(images)
+        on_step(len(labels))
         if step % CHECK_EVERY == 0 or step == training.steps:
             mean = float(torch.stack(tuple(losses)).mean())
             if not math.isfinite(mean):
@@ -82,13 +80,11 @@ def training_steps(
     batches: Iterator[Batch],
     training: Training,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
     inherited: Sequence[Tensor] = (),
-) -> Iterator[tuple[Tensor, int]]:
-    """Train `network` in place step by step; each step gives its loss, on the device, and its number of images.
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Train `network` in place step by step; each step gives its loss, logits `(batch, classes)` and labels `(batch,)`.
 
-    The network must be in train mode whenever the next step is asked for. `loss` takes logits `(batch, classes)` and
-    labels `(batch,)`; for the other arguments see `train`.
+    The network must be in train mode whenever the next step is asked for. For the arguments see `train`.
     """
     optimisation = training.optimisation
     optimizer = make_optimizer(network, optimisation)
@@ -101,14 +97,14 @@ def training_steps(
         images, labels = next(batches)
         with autocast(images.device, training.precision):
             logits = network(images)
-        value = loss(logits, labels)
+        loss = mean_cross_entropy(logits, labels, optimisation.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         if optimisation.clip_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm)
         optimizer.step()
         slow.hold_back()
-        yield value.detach(), len(labels)
+        yield loss.detach(), logits.detach(), labels
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
 import json
+import math
 import re
 import shutil
 import statistics
@@ -201,6 +202,10 @@ def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
         ({"rates": ()}, "expected learning rates to choose from, found none"),
         ({"steps": 9, "measured_at": (3, 12)}, r"measured_at: expected rising steps, 9 at most, found \(3, 12\)"),
         ({"measured_at": ()}, r"measured_at: expected rising steps"),
+        ({"measured_at": (0,)}, r"measured_at: expected rising steps"),
+        ({"tasks": 0}, "tasks: expected 1 or more, found 0"),
+        ({"queries": None}, "queries: expected 1 or more, found None"),
+        ({"lr": math.nan}, "lr: expected above 0 to 10, found nan"),
         (
             {"transfer": True, "split": "held-out"},
             "a transfer takes its tasks from another data set, not from held-out classes",
@@ -210,6 +215,21 @@ def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
 def test_a_protocol_that_contradicts_itself_is_refused(changes, message):
     with pytest.raises(LearngeneError, match=message):
         replace(QUICK, **changes)
+
+
+def test_a_constant_that_no_protocol_has_is_refused():
+    with pytest.raises(LearngeneError, match="no constant 'task'; did you mean `tasks`"):
+        QUICK.with_changes({"task": 10})
+
+
+@pytest.mark.slow
+def test_images_that_are_copies_of_others_are_told(tiny_run, tmp_path):
+    root = write_photos(tmp_path / "photos", 9)
+    for file in list(root.rglob("*.png")):
+        shutil.copy(file, file.with_name(f"again-{file.name}"))
+    listener, protocol = Listener(), replace(ONE, transfer=True, ways=2, name="transfer")
+    evaluate(tiny_run, protocol=protocol, target=root, seeds=(0,), reporter=listener)
+    assert any("images are copies of others, equal in every pixel" in one for one in listener.warnings)
 
 
 def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
@@ -343,7 +363,7 @@ def test_a_gene_that_has_seen_the_novel_classes_of_another_is_refused(tiny_run):
     data = data.model_copy(update={"base": data.novel, "novel": data.base})
     origin = gene.config.origin.model_copy(update={"data": data})
     swapped = Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
-    with pytest.raises(LearngeneError, match="has seen 6 classes that are novel to learngene:gene1, such as"):
+    with pytest.raises(LearngeneError, match="has seen 6 of the classes that are novel to learngene:gene1, such as"):
         evaluate([gene, swapped], protocol=QUICK)
 
 
@@ -466,6 +486,8 @@ def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(ti
     ("arguments", "message"),
     [
         ({"protocol": "few-shots"}, "protocol 'few-shots': expected one of .*; did you mean `few-shot`"),
+        ({"baselines": "narow"}, "baseline 'narow': expected all, or some of .*; did you mean `narrow`"),
+        ({"checkpoints": "absent"}, "absent: no such file or folder"),
         ({"baselines": ["narow"]}, "baseline 'narow': expected all, or some of .*; did you mean `narrow`"),
         ({"protocol": "transfer"}, "protocol transfer needs --target"),
         ({"target": "photos"}, "protocol few-shot takes no --target"),

@@ -144,5 +144,5 @@ def test_a_target_whose_classes_the_ancestor_has_seen_is_refused(begun_run, tmp_
 
 def test_a_gene_whose_ancestor_knew_what_is_novel_to_another_is_not_compared_with_it(begun_run, tiny_run):
     novel = Learngene.from_pretrained(tiny_run).config.origin.data.novel
-    with pytest.raises(LearngeneError, match="has seen 6 classes that are novel"):
+    with pytest.raises(LearngeneError, match="has seen 6 of the classes that are novel"):
         load_candidates([tiny_run, with_ancestor_of(begun_run, base=novel)], data=None)

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from engine_faults import calling
+from listener import Listener
 from quick_evaluation import ONE, QUICK
 from safetensors.torch import save_file
 
@@ -106,6 +107,9 @@ def test_more_tasks_later_keep_those_already_done(tiny_run, tmp_path, monkeypatc
     trained = trainings(monkeypatch)
     evaluate(tiny_run, protocol=replace(QUICK, lr=0.05, tasks=4), seeds=(0,), out=tmp_path)
     assert len(trained) == 2
+    listener = Listener()
+    evaluate(tiny_run, protocol=replace(QUICK, lr=0.05), seeds=(0,), out=tmp_path, reporter=listener)
+    assert any("its results of 4 tasks are replaced by those of" in one for one in listener.warnings)
 
 
 def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path):

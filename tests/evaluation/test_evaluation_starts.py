@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from command_line import learngene
 from filelock import FileLock, Timeout
@@ -25,7 +26,7 @@ from learngene_hub.evaluation.protocols import BASELINE_NAMES
 from learngene_hub.evaluation.sources import shown
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution import critics
-from learngene_hub.networks import build
+from learngene_hub.networks import build, save_timm_folder
 from learngene_hub.report.sentences import limits
 
 
@@ -269,8 +270,30 @@ def trained_on(run, *names):
 def test_a_gene_that_was_trained_on_novel_classes_is_no_checkpoint(tiny_run, tmp_path):
     novel = Learngene.from_pretrained(tiny_run).config.origin.data.novel
     mine = trained_on(tiny_run, novel[0]).save_pretrained(tmp_path / "mine")
-    with pytest.raises(LearngeneError, match="mine: has seen 1 classes that are novel to learngene"):
+    with pytest.raises(LearngeneError, match="mine: has seen 1 of the classes that are novel to learngene"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[mine])
+
+
+def fine_tuned(folder, *names):
+    """A folder as `finetune` writes it, of a network that tells apart the classes called `names`."""
+    folder.mkdir()
+    network = timm.create_model("lg_vgg11", num_classes=len(names), width=0.06)
+    save_timm_folder(network, folder, class_names=names)
+    return folder
+
+
+def test_a_network_that_was_fine_tuned_on_novel_classes_is_no_checkpoint(tiny_run, tmp_path):
+    novel = Learngene.from_pretrained(tiny_run).config.origin.data.novel
+    with pytest.raises(LearngeneError, match="mine: was trained on 2 classes that are novel to learngene, such as"):
+        evaluate(tiny_run, protocol=QUICK, checkpoints=[fine_tuned(tmp_path / "mine", *novel[:2])])
+
+
+@pytest.mark.slow
+def test_a_transfer_leaves_out_what_a_fine_tuned_network_has_seen(tiny_run, photos, tmp_path):
+    protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=1, measured_at=(1,), lr=0.05)
+    mine = fine_tuned(tmp_path / "mine", "Red", "other")
+    results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,), checkpoints=[mine])
+    assert set(results.classes) == {"green", "blue", "grey"}
 
 
 def test_a_transfer_leaves_out_what_a_checkpoint_has_seen(tiny_run, photos, tmp_path):

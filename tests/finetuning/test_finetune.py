@@ -227,7 +227,9 @@ def test_the_commands_fine_tune_and_predict(tiny_run, photos, tmp_path):
     options = ("--method", "full", "--epochs", 1, "--batch-size", 8, "--lr", 0.05, "--seed", 3)
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", *options)
     assert done.exit_code == 0, done.output
-    assert re.fullmatch(r"learngene \d+\.\d % \(3 validation images\)\n", done.stdout)
+    assert re.fullmatch(
+        r"learngene \d+\.\d % \(3 validation images, which chose .*, so this is too high\)\n", done.stdout
+    )
     assert "3 classes, 12 training images, 3 validation images (20 % of every class, drawn at random" in done.stderr
     image = next(photos.rglob("*.png"))
     shown = learngene("predict", tmp_path / "out", image, "--top", 2)

@@ -100,7 +100,8 @@ def test_a_probe_has_images_scaled_to_twice_the_genes_pixels_where_they_have_the
     listener = Listener()
     parts = load_photos(Photos(photos), image_size=None, gene_size=gene_size, method="probe", seed=0, reporter=listener)
     assert parts.train.image_size == parts.val.image_size == taken
-    assert f"photos of 30 pixels are scaled to {taken} (the gene was evolved at {gene_size})" in listener.lines[0]
+    scaled = "used as they are" if taken == 30 else f"scaled to {taken}"
+    assert f"photos of 30 pixels are {scaled} (the gene was evolved at {gene_size})" in listener.lines[0]
 
 
 def test_the_line_on_the_size_says_what_is_faster(tmp_path):
@@ -154,7 +155,31 @@ def test_pictures_that_are_trained_and_measured_on_are_told(tmp_path):
     trained = next((tmp_path / "photos" / "train" / CLASSES[0]).iterdir())
     shutil.copy(trained, tmp_path / "photos" / "val" / CLASSES[1] / "again.png")
     warning, _ = heard(Photos(tmp_path / "photos"))[1]  # it is in two classes, too
-    assert warning.startswith("1 of 10 validation images are also training images")
+    assert warning.startswith("1 of 10 validation images are copies of training images")
+
+
+def test_pictures_that_are_validated_and_tested_on_are_told(tmp_path):
+    for seed, role in enumerate(("train", "val", "test")):
+        write_photos(tmp_path / "photos" / role, 3, seed=seed)
+    shutil.copytree(tmp_path / "photos/val", tmp_path / "photos/test", dirs_exist_ok=True)
+    (warning,) = heard(Photos(tmp_path / "photos"))[1]
+    assert "test images are copies of training or validation images" in warning
+
+
+def test_a_folder_of_validation_images_that_is_not_read_is_told(tmp_path):
+    for seed, role in enumerate(("train", "val")):
+        write_photos(tmp_path / "photos" / role, 4, seed=seed)
+    (warning,) = heard(Photos(tmp_path / "photos", val=0.5))[1]
+    assert "its folder of validation images is not read, since --val is given" in warning
+
+
+def test_a_class_without_a_sound_validation_image_is_skipped(tmp_path):
+    write_photos(tmp_path / "photos" / "train", 4)
+    write_photos(tmp_path / "photos" / "val", 2, seed=1)
+    for file in (tmp_path / "photos" / "val" / CLASSES[0]).iterdir():
+        file.write_bytes(b"?")
+    parts = load(Photos(tmp_path / "photos", on_corrupt="skip"))
+    assert torch.bincount(parts.val.labels, minlength=3).tolist() == [0, 2, 2]
 
 
 def test_a_validation_folder_may_have_one_class_only(tmp_path):

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from learngene_hub import LearngeneError
+from learngene_hub.core.device import pick_device
 from learngene_hub.core.rng import derive_seed, generator
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.recipe.sections import AncestrySection
-from learngene_hub.training.fewshot import pick_device
 from learngene_hub.training.loop import (
     CHECK_EVERY,
     Training,
