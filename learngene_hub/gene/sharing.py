@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from learngene_hub.core.errors import RunError
+from learngene_hub.core.errors import GeneFileError, RunError
 from learngene_hub.core.files import atomic_path, claim_new, expanded, refuse_unmakeable
-from learngene_hub.gene.card import LIBRARY_NAME, addressed_card, check_card, render_card
+from learngene_hub.gene.card import FACTS, LIBRARY_NAME, addressed_card, card_data, card_facts, check_card, render_card
 from learngene_hub.gene.folder import CARD_NAME, MORE_FILES, PICTURE_NAME, RECIPE_NAME, find_gene, read_whole_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
@@ -28,13 +28,20 @@ def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
     """Name -> content of the files that a push of the gene at `path` to `repo_id` sends; exactly these were checked.
 
     Raises:
-        GeneFileError: there is no gene, a check of it fails, or its card cannot be read.
+        GeneFileError: there is no gene, a check of it fails, or its card cannot be read or describes another gene.
     """
     folder = find_gene(path)
     files, config = read_whole_gene(folder)
     beside = {"picture": PICTURE_NAME in files, "recipe": RECIPE_NAME in files}
     card = files.get(CARD_NAME) or render_card(config, name=repo_id, **beside).encode()
-    files[CARD_NAME] = addressed_card(check_card(card, folder / CARD_NAME, library=LIBRARY_NAME), repo_id).encode()
+    text = check_card(card, folder / CARD_NAME, library=LIBRARY_NAME)
+    stated = card_data(text).get(FACTS)
+    facts = card_facts(config).items() if isinstance(stated, dict) else ()
+    if other := [f"{key}: {stated[key]}" for key, value in facts if stated.get(key, value) != value]:
+        raise GeneFileError(
+            f"{folder / CARD_NAME}: describes another gene, {other[0]}; remove it, and a new card will be made"
+        )
+    files[CARD_NAME] = addressed_card(text, repo_id).encode()
     return files
 
 

@@ -371,6 +371,13 @@ def test_a_push_sends_the_very_bytes_that_were_checked(folder, monkeypatch):
     assert hashlib.sha256(files["learngene.safetensors"]).hexdigest() == told
 
 
+def test_the_card_of_another_gene_is_not_pushed(folder):
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("  width: 0.06", "  width: 0.5"))
+    with pytest.raises(GeneFileError, match=r"README.md: describes another gene, width: 0\.5; remove it"):
+        files_to_push(folder, "you/gene")
+
+
 def test_a_file_of_unusual_size_is_refused_before_it_is_read(folder):
     with (folder / "evolution.png").open("r+b") as file:
         file.truncate(12 * 10**9)  # takes no room
