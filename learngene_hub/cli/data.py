@@ -42,7 +42,7 @@ def preview(
         from learngene_hub.data.counting import available_classes, tell_left_out
         from learngene_hub.data.loading import load_classes
         from learngene_hub.data.preview import write_contact_sheet
-    from learngene_hub.data.source import DataSource
+        from learngene_hub.data.source import DataSource
 
     reporter = TerminalReporter()
     preset = source if source in PRESET_NAMES else None

@@ -71,7 +71,7 @@ def evolve(
             raise
         raise StorageError(f"{error}; then {again}") from None
     except KeyboardInterrupt as stop:
-        begun = again if has_state(folder) else "no generation was saved yet; the same command begins again"
+        begun = again if has_state(folder) else "no generation was saved yet; run the same command again"
         raise KeyboardInterrupt(str(stop) or f"interrupted; {begun}") from None
     origin = gene.config.origin
     assert origin is not None
@@ -102,9 +102,9 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "evolution": f"{evolution.generations} generations of {evolution.population} individuals"
         + (f"; the first {founders} train a single one, the founder" if founders else ""),
         "data": _data(recipe, cost),
-        "training images": f"{cost.images:,}; those of critics and repeated ones count",
+        "training images": f"{cost.images:,}, with those of critics, and repeats",
         "training FLOPs": f"{cost.flops:.3g}",
-        "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, beside 300 MB for torch, and the images",
+        "memory": f"about {cost.memory_bytes / 1e6:,.0f} MB for each worker, plus 300 MB for torch, plus the images",
         "checkpoint": f"at most {cost.checkpoint_bytes / 1e6:.1f} MB",
         "speed": f"{cost.images_per_second:,.0f} images/s in {cost.precision} on {cost.device}, measured in 3 steps",
         "estimated time": f"{duration}, without loading the images",

@@ -62,13 +62,15 @@ def copy(
     target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
 ) -> None:
     """Copy a recipe to a new file and rename it after that file; no file is overwritten."""
+    from learngene_hub.core.files import explain_write_errors
     from learngene_hub.core.plain_yaml import with_changed_text
     from learngene_hub.recipe.recipe import Recipe, name_of
 
     file = target or Path(f"{Path(recipe).stem}.yaml")
     text = with_changed_text(Recipe.from_file(recipe).text, ["name"], lambda name: name_of(file) or name)
-    try:
+    with explain_write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
+    try:
         with file.open("x", encoding="utf-8", newline="") as handle:
             handle.write(text)
     except FileExistsError:

@@ -78,9 +78,8 @@ def refuse_missing(path: str | Path, expected: str, suits: Callable[[Path], bool
         LearngeneError: it does not; a path like it that `suits` is named, or else what is `expected` there.
     """
     if not is_there(expanded(path)):
-        raise LearngeneError(
-            f"{path!s:.200}: no such file or folder{suggestion(near_paths(path, suits)) or f'; expected {expected}'}"
-        )
+        near = suggestion(near_paths(expanded(path), suits))
+        raise LearngeneError(f"{path!s:.200}: no such file or folder{near or f'; expected {expected}'}")
 
 
 def public_name(path: str | Path) -> str:

@@ -52,10 +52,11 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
 
     Raises:
         DataError: the file cannot be decoded (the message gives only the reason), is of another format or larger than
-            `MOST_PIXELS`.
+            `MOST_PIXELS` (a JPEG as it is decoded).
     """
     try:
         with Image.open(io.BytesIO(encoded), formats=_formats()) as opened:
+            whole = opened.size
             if (opened.format, opened.mode) == ("TIFF", "I"):
                 raise DataError("32-bit integer pixels have no fixed range: save it with 8 bits per channel")
             if opened.format == "JPEG" and opened.width * opened.height > FINE:
@@ -63,7 +64,7 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
             opened.getexif()  # read now; the next lines take its text away, which Pillow would write again
             for text in ("exif", "Raw profile type exif"):
                 opened.info.pop(text, None)
-            with _turn(opened.size):
+            with _turn(opened.size, whole):
                 picture = _to_rgb(ImageOps.exif_transpose(opened))
                 if picture.size != (size, size):
                     picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
@@ -101,12 +102,11 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _turn(size: tuple[int, int]) -> AbstractContextManager[object]:
-    """The right to decode an image of this size; large ones take turns."""
-    pixels = size[0] * size[1]
-    if pixels > MOST_PIXELS:
+def _turn(size: tuple[int, int], whole: tuple[int, int]) -> AbstractContextManager[object]:
+    """The right to decode an image to `size`; those with a large `whole` take turns, as JPEG may be kept whole too."""
+    if size[0] * size[1] > MOST_PIXELS:
         raise DataError(_too_large(f"{size[0]} x {size[1]} pixels"))
-    return _large if pixels > LARGE else nullcontext()
+    return _large if whole[0] * whole[1] > LARGE else nullcontext()
 
 
 def _too_large(size: str) -> str:

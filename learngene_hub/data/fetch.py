@@ -131,7 +131,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
 
         class Watched(tqdm):
-            """The client calls `update` for each piece received, Xet, which cannot be stopped, for each written."""
+            """Called for each piece received; by Xet, which cannot be stopped, for each piece written."""
 
             def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
                 super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]

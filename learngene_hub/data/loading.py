@@ -26,7 +26,7 @@ from learngene_hub.data.image_set import ImageSet, shorten
 from learngene_hub.data.rows import Part
 from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, fingerprint, opened
 
-_FORMAT = 3  # raise it when the same source gives other pixels
+_FORMAT = 4  # raise it when the same source gives other pixels
 _BATCH = 128  # rows held encoded at a time; photos have megabytes
 _CHUNK = 16  # rows a thread decodes in one go: small images would spend their time on handing over
 _LOOKED_AT = 16  # images of a part whose size is looked at

@@ -221,7 +221,7 @@ def _tables(path: Path) -> list[tuple[Path, str, str, dict[str, int]]]:
         raise ValueError(f"{outside[0].name} is a link to a place outside the folder; replace it with the file itself")
     if tables:
         kinds = [(file, TABLE_FORMATS[file.suffix], glob.escape(str(file.resolve()))) for file in tables]
-        # Else a file without rows would be read in batches of none.
+        # By default a batch is a row group, and a file without rows would have batches of none.
         return [(*kind, {"batch_size": _BATCH} if kind[1] == "parquet" else {}) for kind in kinds]
     if path.is_dir():
         return []
@@ -239,7 +239,8 @@ def _class_folders(datasets: ModuleType, path: Path) -> Any:  # noqa: ANN401 - a
     suffixes, home = image_suffixes(), path.resolve()
     images = [file for file in files if file.suffix.lower() in suffixes]
     if odd := [file for file in images if not _is_text(str(file))]:
-        raise DataError(f"{path}: the name of the file {odd[0].name!a} is not valid UTF-8; rename it")
+        name = next(part for part in odd[0].parts if not _is_text(part))
+        raise DataError(f"{path}: the name {name!a} is not valid UTF-8; rename this file or folder")
     names = sorted({file.parent.name for file in images})
     label_of = {name: number for number, name in enumerate(names)}
     cell = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}

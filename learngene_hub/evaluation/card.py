@@ -158,7 +158,7 @@ def _section(evaluations: Sequence[_Evaluation]) -> str:
         "Tasks, data or networks differ from heading to heading. Do not compare accuracies under different headings."
     ] * (len(parts) > 1)
     names = dict.fromkeys(key for part in parts for key in part["protocol"])
-    values = {name: [part["protocol"].get(name, "-") for part in parts] for name in names}
+    values = {name: [part["protocol"].get(name, "not used or not recorded") for part in parts] for name in names}
     return template.render(parts=parts, constants=values, limits=[*apart, *unsure]).strip()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import expanded, read_json, refuse_missing
 from learngene_hub.evaluation.candidates import Candidate, check_comparable
+from learngene_hub.evaluation.sources import folded
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, MOST_CONFIG, WEIGHTS_NAME, read_config
@@ -63,18 +64,19 @@ def _learned(path: Path, config: Path, first: Candidate) -> DataRecord:
     """The classes that a network tells apart, by its config, as classes that it was trained on.
 
     Raises:
-        LearngeneError: some of them are novel to the `first` gene.
+        LearngeneError: some of them are novel to the `first` gene, or held out from it.
     """
     try:
-        names = {str(name) for name in read_json(config, most=MOST_CONFIG).get("label_names") or ()}
+        names = tuple(map(str, read_json(config, most=MOST_CONFIG).get("label_names") or ()))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise LearngeneError(f"{config}: cannot be read: {error}") from None
-    if seen := names & set(first.data.novel):
+    new = {folded(name) for name in (*first.data.novel, *first.data.held_out)}
+    if seen := [name for name in names if folded(name) in new]:
         raise LearngeneError(
-            f"{path}: was trained on {len(seen)} classes that are novel to {first.start}, such as {min(seen)!r}; give "
-            "a network that has not seen them"
+            f"{path}: was trained on {len(seen)} of the classes that are novel to {first.start} or held out from it, "
+            f"such as {min(seen)!r}; give a network that has not seen them"
         )
-    return first.data.model_copy(update={"base": tuple(sorted(names)), "held_out": (), "novel": ()})
+    return first.data.model_copy(update={"base": names, "held_out": (), "novel": ()})
 
 
 def _file_at(path: Path) -> Path:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from operator import index
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsIndex
 
 from learngene_hub.core.errors import LearngeneError, did_you_mean
 from learngene_hub.recipe.sections import OptimisationSection
@@ -64,14 +65,16 @@ class Protocol:
             raise LearngeneError(f"protocol {self.name}: expected learning rates to choose from, found none")
         for key in ("ways", "shots", "queries", "tasks", "steps", "tuning_tasks", "batch_size"):
             value = getattr(self, key)
-            if not (value is None and key in ("ways", "shots")) and not (isinstance(value, int) and value >= 1):
+            if not (value is None and key in ("ways", "shots")) and not (
+                isinstance(value, SupportsIndex) and index(value) >= 1
+            ):
                 raise LearngeneError(f"protocol {self.name}: {key}: expected 1 or more, found {value!r}")
         if self.lr is not None and not 0 < self.lr <= MOST_LR:
             raise LearngeneError(f"protocol {self.name}: lr: expected above 0 to {MOST_LR}, found {self.lr!r}")
         at = self.measured_at
-        if list(at) != sorted({*at}) or not at or not 1 <= at[-1] <= self.steps:
+        if list(at) != sorted({*at}) or not at or at[0] < 0 or not 1 <= at[-1] <= self.steps:
             raise LearngeneError(
-                f"protocol {self.name}: measured_at: expected rising steps, {self.steps} at most, found {at}"
+                f"protocol {self.name}: measured_at: expected rising steps, the last from 1 to {self.steps}, found {at}"
             )
         if self.transfer and self.split != NOVEL:
             raise LearngeneError(
@@ -107,7 +110,7 @@ class Protocol:
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
         """The same protocol with changed constants, noted in `changed`; changed `steps` also end the measuring."""
-        known = {field.name for field in fields(self)}
+        known = {field.name for field in fields(self)} - {"changed"}
         if unknown := [key for key in changes if key not in known]:
             raise LearngeneError(f"protocol {self.name}: no constant {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}

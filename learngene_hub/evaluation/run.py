@@ -137,9 +137,10 @@ def evaluate(
         with reporter.task("looking for images", None):
             plan = _plan(candidates[0], starts, protocol, data, target, local_device, reporter)
         if old is not None:
-            if old.tasks > (asked := len(seeds) * protocol.tasks):
-                reporter.warn(f"{folder}: its results of {old.tasks} tasks are replaced by those of {asked} of them")
             _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
+            kept = len(set(seeds) & set(old.seeds)) * min(protocol.tasks, old.tasks // len(old.seeds))
+            if kept < old.tasks:
+                reporter.warn(f"{folder}: {old.tasks - kept} of its {old.tasks} tasks are left out of the new results")
         plan = replace(plan, protocol=_checked(plan, reporter))
         shared = EvaluationData.build(plan, workforce.home, reporter)
         plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
@@ -321,8 +322,8 @@ def _checked(plan: Plan, reporter: Reporter) -> Protocol:
     """
     _check_ways(plan, reporter)
     counts: list[tuple[int, str]] = []
-    for role, source in plan.sources.items():
-        if is_at_hand(source.data) and (role == "novel" or plan.protocol.lr is None):  # held-out ones choose rates
+    for source in plan.sources.values():
+        if is_at_hand(source.data):
             images = count_images(source.data, reporter=reporter)
             counts += [(images.get(name, 0), name) for name in source.classes]
     return _with_room(plan.protocol, *min(counts), reporter) if counts else plan.protocol

@@ -185,8 +185,8 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
         label_column=target.label_column,
     )
     names: Mapping[str, None] = dict.fromkeys(available_classes(source, reporter=reporter))
-    known = {_folded(name) for record in records for name in (*record.base, *record.held_out)}
-    seen, others = (tuple(name for name in names if (_folded(name) in known) is is_known) for is_known in (True, False))
+    known = {folded(name) for record in records for name in (*record.base, *record.held_out)}
+    seen, others = (tuple(name for name in names if (folded(name) in known) is is_known) for is_known in (True, False))
     if not others:
         raise LearngeneError(
             f"{target.path}: all its classes have the names of classes that the gene has seen; a transfer needs others"
@@ -199,6 +199,6 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
     return Source(source, others)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """A class name without what people write in different ways."""
     return name.casefold().replace("_", " ").replace("-", " ")

@@ -92,7 +92,8 @@ def tournament(fitness: Tensor, *, size: int, generator: torch.Generator) -> Ten
     alive = sorted(winner for winner in winners if not math.isnan(float(fitness[winner])))
     if not alive:
         raise SelectionError(
-            f"all {len(fitness)} individuals of the generation failed (NaN); lower `ancestry.lr` or `critic.lr`"
+            f"all {len(fitness)} individuals of the generation failed (NaN, or values too large); lower `ancestry.lr` "
+            "or `critic.lr`"
         )
     return torch.tensor(alive)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import LOCK_NAME, write_text
+from learngene_hub.core.files import write_text
 from learngene_hub.evolution.checkpoint import has_state, load_state
 from learngene_hub.evolution.metrics import check_lineages, metrics_rows, read_metrics
 from learngene_hub.gene.config import Origin
-from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, read_config
+from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
@@ -59,8 +59,8 @@ class _Past:
 def _run(folder: Path) -> _Past | None:
     """The run in `folder`; None if there is none."""
     if not has_state(folder):
-        if (folder / LOCK_NAME).exists():
-            raise RunError(f"{folder}: no generation of this evolution is finished yet; try again later")
+        if (folder / RECIPE_NAME).is_file() and not (folder / CONFIG_NAME).is_file():  # written before the first one
+            raise RunError(f"{folder}: no generation of this evolution is finished yet")
         return None
     recipe, gene = Recipe.from_mapping(load_state(folder).recipe, where=str(folder)), folder / GENE_FOLDER
     origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None

@@ -64,7 +64,7 @@ def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     classes = {role: list(names) for role, names in asdict(environment.split).items()}
     key, processor = None if ancestor is None else ancestor.key, chip_kind(torch.device("cpu"))
-    return RunInputs(classes, fingerprints, torch.get_num_threads(), key, __version__, processor)
+    return RunInputs(classes, fingerprints, torch.get_num_threads(), key, f"learngene-hub {__version__}", processor)
 
 
 def images_hash(inputs: RunInputs, *, flip: bool) -> str:

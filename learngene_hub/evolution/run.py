@@ -9,7 +9,7 @@ import torch
 
 from learngene_hub.core.device import on_cpu, pick_device
 from learngene_hub.core.files import atomic_path, claim, expanded, write_text
-from learngene_hub.core.progress import LoggingReporter, Reporter
+from learngene_hub.core.progress import LoggingReporter, Reporter, SilentReporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
@@ -90,7 +90,8 @@ def evolve(
             environment = load_environment(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
         inputs = run_inputs(environment, ancestor)
         if saved is not None:
-            check_same(saved.inputs, inputs, out, reporter)
+            is_done = saved.state.generation >= recipe.evolution.generations
+            check_same(saved.inputs, inputs, out, SilentReporter() if is_done else reporter)
         with workforce.pool(environment, reporter) as workers:
             run = _Run(recipe, out, ancestor, environment, inputs, workers, reporter)
             state = run.evolve(EvolutionState() if saved is None else saved.state)

@@ -110,7 +110,8 @@ def load_photos(
     else:
         train, val = split_off(train, share, seed=seed)
         split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
-    if photos.val is not None and "val" in _subfolders(expanded(photos.path)):
+    unread = _subfolders(expanded(photos.path)).get("val") if photos.val is not None else None
+    if unread and not ("val" in roles and Path(unread).samefile(expanded(roles["val"]))):
         reporter.warn(f"{photos.path}: its folder of validation images is not read, since --val is given")
     parts = Parts(train, val, test, split)
     _tell_shared(parts, reporter)
@@ -204,7 +205,7 @@ def _tell_shared(parts: Parts, reporter: Reporter) -> None:
                 f"{known} of {len(images)} {role} images are copies of {others} images, equal in every pixel, so the "
                 f"{role} accuracy is too high; remove the copies"
             )
-        trained, others = trained.union(digests(parts.val)), "training or validation"  # both train what is kept
+        trained, others = trained | set(digests(parts.val)), "training or validation"  # both train what is kept
 
 
 def _tell_contradictions(sets: Sequence[ImageSet], reporter: Reporter) -> None:
@@ -347,6 +348,8 @@ def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Report
     if not present:
         raise DataError(f"{source.path}: expected images with labels, found none; add images, or remove the folder")
     images = load_classes(source, present, reporter=reporter, may_lack=True)
+    if not len(images):
+        raise DataError(f"{source.path}: none of its images can be decoded; replace them, or remove the folder")
     labels = torch.tensor([names.index(name) for name in present])[images.labels]
     return ImageSet(images.images, labels, tuple(names))
 

@@ -76,9 +76,9 @@ class FineTuned:
         images = self.record["data"]["images"]
         if "test" in images:
             return f"{images['test']} test images"
-        chosen = (
-            ", which chose epoch and rate, so this is too high" if self.record["learngene"]["method"] == "full" else ""
-        )
+        learngene = self.record["learngene"]
+        what = "epoch and rate were" if len(learngene.get("rates_tried", ())) > 1 else "the epoch was"
+        chosen = f", on which {what} chosen, so accuracies are too high" if learngene["method"] == "full" else ""
         return f"{images['val']} validation images{chosen}"
 
 
@@ -237,8 +237,8 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
         if (chance := _by_chance(record["confusion"])) >= 1:
             reporter.warn(
-                f"{start}: {len(images.val.labels)} validation images, most of one class, are too few to tell it from "
-                "always predicting that class; give more with --val"
+                f"{start}: {len(images.val.labels)} validation images are too few to tell it from always predicting "
+                "the most frequent class; give more with --val"
             )
         elif record["val_accuracy"] <= chance:
             reporter.warn(
@@ -258,7 +258,9 @@ def _trained(born: MakeNetwork, images: Loaded, settings: Settings, start: str, 
     if fit_all(again, images, settings, fit.lr, start=start, reporter=reporter):
         network = again
     else:
-        reporter.warn(f"{start}: training again, on all images, diverged; the network trained without them is kept")
+        reporter.warn(
+            f"{start}: training again with the validation images diverged; the network trained without them is kept"
+        )
     with reporter.task(f"testing {start}", None):
         record = {"method": "full"} | _measured(logits, images.val.labels) | _tested(network, images)
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""

@@ -223,14 +223,22 @@ def _checked(folder: Path, files: Files | None) -> "_Reader":
 
 
 def carry_over(old: Path, new: Path, config: GeneConfig) -> None:
-    """Copy the card and all other files that `new` lacks from `old`, if that folder has the same gene as `config`."""
+    """Copy the card and all other files that `new` lacks from `old`, if that folder has the same gene as `config`.
+
+    Hidden files stay behind, and the card, too, if the gene is described in another way.
+    """
     try:
-        same = read_config(old).model_copy(update={"package_version": config.package_version}) == config
+        before = read_config(old)
     except GeneFileError:
         return
-    for file in old.iterdir() if same else ():
-        if not leads_out(file, old) and (file.name == CARD_NAME or not (new / file.name).exists()):
-            (shutil.copytree if file.is_dir() else shutil.copyfile)(file, new / file.name)
+    is_described = before.model_copy(update={"package_version": config.package_version}) == config
+    for file in old.iterdir() if before.sha256 == config.sha256 else ():
+        wanted = is_described if file.name in {CARD_NAME, *EVALUATIONS} else not (new / file.name).exists()
+        if wanted and not file.name.startswith("."):
+            if file.is_dir():
+                shutil.copytree(file, new / file.name, symlinks=True)
+            elif file.is_file():
+                shutil.copy2(file, new / file.name)
 
 
 def verify(folder: Path, files: Files | None = None) -> list[Check]:

@@ -37,9 +37,10 @@ def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
     text = check_card(card, folder / CARD_NAME, library=LIBRARY_NAME)
     stated = card_data(text).get(FACTS)
     facts = card_facts(config).items() if isinstance(stated, dict) else ()
-    if other := [f"{key}: {stated[key]}" for key, value in facts if stated.get(key, value) != value]:
+    others = [(key, stated.get(key, value), value) for key, value in facts if key != "data"]
+    if other := [f"{key}: {said}" for key, said, value in others if said != value]:
         raise GeneFileError(
-            f"{folder / CARD_NAME}: describes another gene, {other[0]}; remove it, and a new card will be made"
+            f"{folder / CARD_NAME}: describes another gene, {other[0]}; correct the metadata, or remove the card"
         )
     files[CARD_NAME] = addressed_card(text, repo_id).encode()
     return files

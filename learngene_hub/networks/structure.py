@@ -6,8 +6,9 @@ A family of networks says here all that surgery needs to know of it; see `learng
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import index
 from types import MappingProxyType
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, SupportsIndex
 
 from torch import Tensor, nn
 
@@ -229,7 +230,7 @@ def check_image_size(image_size: int | None) -> None:
         NetworkError: `image_size` is out of range.
     """
     least, most = IMAGE_SIZES
-    if image_size is not None and not (isinstance(image_size, int) and least <= image_size <= most):
+    if image_size is not None and not (isinstance(image_size, SupportsIndex) and least <= index(image_size) <= most):
         raise NetworkError(f"image_size: expected {least} to {most} pixels, found {image_size!r}")
 
 

@@ -143,7 +143,7 @@ def test_a_dry_run_states_the_cost_and_writes_nothing(tiny_file, tmp_path, monke
         "checkpoint",
         "images/s",
         "estimated time",
-        "MB for each worker, beside 300 MB for torch",
+        "MB for each worker, plus 300 MB for torch",
     ):
         assert part in " ".join(result.stdout.split())
     plan = json.loads(learngene("evolve", tiny_file, "--dry-run", "--json").stdout)

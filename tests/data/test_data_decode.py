@@ -88,6 +88,17 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(monkeypatch, mode):
     assert mode == "CMYK" or min(min(size) for size in drafted) < 100
 
 
+def test_a_large_jpeg_takes_its_turn_though_it_is_decoded_small(monkeypatch):
+    monkeypatch.setattr(decode, "FINE", 100)
+    monkeypatch.setattr(decode, "LARGE", 1000)
+    monkeypatch.setattr(decode, "MOST_PIXELS", 2000)
+    with decode._turn((10, 10), (50, 50)) as turn:
+        assert turn is decode._large
+    assert decode_image(encoded(Image.new("RGB", (80, 80)), "JPEG"), 2).shape == (3, 2, 2)  # more than MOST_PIXELS
+    with pytest.raises(DataError, match="too large"):
+        decode_image(encoded(Image.new("RGB", (80, 80)), "PNG"), 2)
+
+
 def test_an_exif_value_that_pillow_cannot_write_is_ignored():
     exif = Image.Exif()
     exif[0x0112], exif[0x0128] = 6, 65535

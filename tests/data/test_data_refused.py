@@ -53,7 +53,7 @@ def test_a_folder_of_files_that_are_no_images_is_refused(tmp_path):
 def test_a_file_name_that_is_no_text_is_named(tmp_path):
     root = photos(tmp_path / "photos")
     (root / os.fsdecode(b"cat/caf\xe9.png")).write_bytes(png(1))
-    with pytest.raises(DataError, match=r"the name of the file 'caf\\udce9.png' is not valid UTF-8; rename it"):
+    with pytest.raises(DataError, match=r"the name 'caf\\udce9.png' is not valid UTF-8; rename this file or folder"):
         available_classes(local(root))
 
 

@@ -171,15 +171,20 @@ def test_a_folder_of_validation_images_that_is_not_read_is_told(tmp_path):
         write_photos(tmp_path / "photos" / role, 4, seed=seed)
     (warning,) = heard(Photos(tmp_path / "photos", val=0.5))[1]
     assert "its folder of validation images is not read, since --val is given" in warning
+    assert heard(Photos(tmp_path / "photos", val=tmp_path / "photos" / "val"))[1] == []
 
 
-def test_a_class_without_a_sound_validation_image_is_skipped(tmp_path):
+def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_without_one_refused(tmp_path):
     write_photos(tmp_path / "photos" / "train", 4)
     write_photos(tmp_path / "photos" / "val", 2, seed=1)
     for file in (tmp_path / "photos" / "val" / CLASSES[0]).iterdir():
         file.write_bytes(b"?")
     parts = load(Photos(tmp_path / "photos", on_corrupt="skip"))
     assert torch.bincount(parts.val.labels, minlength=3).tolist() == [0, 2, 2]
+    for file in (tmp_path / "photos" / "val").rglob("*.png"):
+        file.write_bytes(b"?")
+    with pytest.raises(DataError, match="none of its images can be decoded; replace them, or remove the folder"):
+        load(Photos(tmp_path / "photos", on_corrupt="skip"))
 
 
 def test_a_validation_folder_may_have_one_class_only(tmp_path):

@@ -374,7 +374,7 @@ def test_a_push_sends_the_very_bytes_that_were_checked(folder, monkeypatch):
 def test_the_card_of_another_gene_is_not_pushed(folder):
     card = folder / "README.md"
     card.write_text(card.read_text().replace("  width: 0.06", "  width: 0.5"))
-    with pytest.raises(GeneFileError, match=r"README.md: describes another gene, width: 0\.5; remove it"):
+    with pytest.raises(GeneFileError, match=r"README.md: describes another gene, width: 0\.5; correct the"):
         files_to_push(folder, "you/gene")
 
 
