@@ -2,7 +2,9 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from pages import BROWSER, Page, browse, pictures
@@ -211,6 +213,16 @@ def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done
     page = write_page(str(tmp_path / "run"))
     assert page == tmp_path / "run/evolution.html"
     assert "in 2 generations" in Page(page.read_text()).text
+
+
+def test_a_run_without_a_finished_generation_has_no_page_and_a_gene_in_a_used_folder_has_one(tiny_run, tmp_path):
+    (tmp_path / "begun").mkdir()
+    shutil.copy(tiny_run / "recipe.yaml", tmp_path / "begun")
+    with pytest.raises(RunError, match="no generation of this evolution is finished yet"):
+        write_page(str(tmp_path / "begun"))
+    gene = Path(shutil.copytree(tiny_run / "gene", tmp_path / "gene"))
+    (gene / ".lock").touch()
+    assert write_page(str(gene), tmp_path / "page.html").is_file()
 
 
 def test_the_page_of_a_gene_of_the_package_is_written_here(tmp_path, monkeypatch):

@@ -161,6 +161,14 @@ def test_every_batch_is_full_even_when_one_image_is_left_over(count):
     assert {len(next(batches)) for _ in range(9)} == {4}
 
 
+@pytest.mark.slow
+def test_too_few_validation_images_to_tell_anything_are_told(tiny_run, tmp_path):
+    photos, listener = write_photos(tmp_path / "photos", 4, classes=CLASSES[:2]), Listener()
+    finetune(tiny_run, photos, out=tmp_path / "out", settings=replace(QUICK, lr=0.05), reporter=listener)
+    told = "2 validation images are too few to tell it from always predicting the most frequent class"
+    assert any(told in one for one in listener.warnings)
+
+
 @pytest.mark.parametrize(("settings", "learns"), [(replace(QUICK, lr=1e-6), False), (Settings(method="probe"), True)])
 def test_a_network_that_has_learned_nothing_is_told_of(tiny_run, tmp_path, settings, learns):
     photos, listener = write_photos(tmp_path / "photos", 20), Listener()
