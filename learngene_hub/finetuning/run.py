@@ -67,7 +67,7 @@ class FineTuned:
         shares = [(right * count + 2) / (count + 4) for right in rights]
         margin = 196 * max(math.sqrt(share * (1 - share) / (count + 4)) for share in shares)  # in points
         shown = (f"{100 * right:.1f} %" for right in rights)
-        chance = f"with other images of these classes each may be about {margin:.0f} points higher or lower"
+        chance = f"with other images of these classes each may differ by about {margin:.0f} points"
         return f"learngene {next(shown)}, scratch {next(shown)} ({self.measured_on}; {chance})"
 
     @property

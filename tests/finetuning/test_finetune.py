@@ -110,7 +110,7 @@ def test_few_images_make_small_batches(images, batch):
 
 
 def test_the_comparison_is_one_line_on_images_that_chose_nothing(tuned):
-    chance = r"with other images of these classes each may be about (?P<points>\d+) points higher or lower"
+    chance = r"with other images of these classes each may differ by about (?P<points>\d+) points"
     told = re.fullmatch(rf"learngene {RIGHT}, scratch {RIGHT} \(15 test images; {chance}\)", tuned.comparison)
     assert told is not None
     assert 10 < int(told["points"]) < 25  # also where all 15 are right
