@@ -34,7 +34,7 @@ CRITICS = "births and tests of critics"
 ONCE = ("images", "gene folder")
 REST = "the rest"
 PHASES: Mapping[str, tuple[str, ...]] = {
-    "images": ("evolution.run.class_split", "evolution.run.load_environment"),
+    "images": ("evolution.run.load_environment",),
     "birth": ("evolution.ancestry.newborn", "evolution.ancestry.placed"),
     TRAINING: ("evolution.ancestry.train", "evolution.critics.train"),
     "batch norms of the gene": ("evolution.ancestry.measured_alone",),

@@ -92,8 +92,8 @@ def test_a_large_jpeg_takes_its_turn_though_it_is_decoded_small(monkeypatch):
     monkeypatch.setattr(decode, "FINE", 100)
     monkeypatch.setattr(decode, "LARGE", 1000)
     monkeypatch.setattr(decode, "MOST_PIXELS", 2000)
-    with decode._turn((10, 10), (50, 50)) as turn:
-        assert turn is decode._large
+    with decode._turn((10, 10), (50, 50)):
+        assert decode._large.locked()
     assert decode_image(encoded(Image.new("RGB", (80, 80)), "JPEG"), 2).shape == (3, 2, 2)  # more than MOST_PIXELS
     with pytest.raises(DataError, match="too large"):
         decode_image(encoded(Image.new("RGB", (80, 80)), "PNG"), 2)

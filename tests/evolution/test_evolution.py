@@ -197,11 +197,13 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     path = tmp_path / "run/state/state.json"
     state = json.loads(path.read_text())
     del state["sha256"]
-    path.write_text(json.dumps(sealed(state | {"threads": 5, "version": "0.0.9"})))
+    path.write_text(json.dumps(sealed(state | {"threads": 5, "version": "learngene-hub 0.0.9"})))
     notes = Listener()
     evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
     assert any("was run with 5 threads, continues with 1" in one for one in notes.warnings)
-    assert any(f"was run with 0.0.9, continues with {__version__}" in one for one in notes.warnings)
+    assert any(
+        f"run with learngene-hub 0.0.9, continues with learngene-hub {__version__}" in one for one in notes.warnings
+    )
     photos(tmp_path / "photos", 200)
     with pytest.raises(RunError, match="was run with other images"):
         evolve(recipe, out=tmp_path / "run", resume=True)
