@@ -12,7 +12,7 @@ from filelock import FileLock
 from listener import Listener
 from PIL import Image
 
-from learngene_hub import Learngene, __version__
+from learngene_hub import Learngene
 from learngene_hub.core.errors import DataError, RunError, SelectionError
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import sealed
@@ -201,9 +201,7 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     notes = Listener()
     evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
     assert any("was run with 5 threads, continues with 1" in one for one in notes.warnings)
-    assert any(
-        f"run with learngene-hub 0.0.9, continues with learngene-hub {__version__}" in one for one in notes.warnings
-    )
+    assert any("run with learngene-hub 0.0.9, continues with learngene-hub" in one for one in notes.warnings)
     photos(tmp_path / "photos", 200)
     with pytest.raises(RunError, match="was run with other images"):
         evolve(recipe, out=tmp_path / "run", resume=True)

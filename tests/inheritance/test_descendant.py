@@ -189,7 +189,7 @@ def test_wrong_numbers_are_refused_before_anything_else(tiny_run):
         from_learngene(tiny_run, num_classes=2, cross=["zero"])
     with pytest.raises(InheritanceError, match="expected 'zero' or 'random', found 'none'"):
         from_learngene(tiny_run, num_classes=2, cross="none")
-    with pytest.raises(LearngeneError, match="seed: expected whole numbers, found .'a', 'birth'"):
+    with pytest.raises(LearngeneError, match=r"seed: expected whole numbers, found \('a', 'birth'\)"):
         from_learngene(tiny_run, num_classes=2, seed="a")
 
 
