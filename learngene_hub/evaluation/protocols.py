@@ -7,10 +7,8 @@ from types import MappingProxyType
 from typing import Any, SupportsIndex
 
 from learngene_hub.core.errors import LearngeneError, did_you_mean
-from learngene_hub.recipe.sections import OptimisationSection
+from learngene_hub.recipe.sections import MOST_LR, OptimisationSection
 from learngene_hub.report.results import HELD_OUT, NOVEL, PROTOTYPE, Split
-
-MOST_LR = 10  # of a recipe, too
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from learngene_hub.data.batches import Images
 from learngene_hub.data.image_set import ImageSet, Normalisation
 from learngene_hub.finetuning.photos import Parts
 from learngene_hub.networks import LearngeneNetwork, check_image_size
-from learngene_hub.recipe.sections import OptimisationSection
+from learngene_hub.recipe.sections import MOST_LR, OptimisationSection
 from learngene_hub.training.loop import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
 
 RATES = (0.005, 0.01, 0.03)
@@ -66,8 +66,8 @@ class Settings:
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise LearngeneError(f"{name}: expected {least} or more, found {value}")
-        if self.lr is not None and not 0 < self.lr <= 10:
-            raise LearngeneError(f"lr: expected a learning rate above 0 and up to 10, found {self.lr}")
+        if self.lr is not None and not 0 < self.lr <= MOST_LR:
+            raise LearngeneError(f"lr: expected a learning rate above 0 and up to {MOST_LR}, found {self.lr}")
         if self.method not in {"full", "probe"}:
             raise LearngeneError(f"method: expected 'full' or 'probe', found {self.method!r}")
         if self.compare not in {None, "scratch"}:

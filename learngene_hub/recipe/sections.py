@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from learngene_hub.families import FAMILIES, NetworkName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+MOST_LR = 10
 Count = Annotated[int, Field(ge=1)]
 PresetName = Literal["glyphs", "cifar_fs", "mini_imagenet"]
 PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)
@@ -225,7 +226,7 @@ class OptimisationSection(Section):
     steps: Count = Field(description="optimiser steps")
     batch_size: int = Field(64, ge=2, description="images per step")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="optimiser")
-    lr: float = Field(0.05, gt=0, le=10, description="highest learning rate")
+    lr: float = Field(0.05, gt=0, le=MOST_LR, description="highest learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay of kernels and of the classifier's weight")
     warmup: int = Field(
