@@ -6,7 +6,6 @@ to see whether a cache is writable.
 
 import os
 import platform
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from huggingface_hub import get_token
 from learngene_hub import __version__
 from learngene_hub.core.device import processor_name
 from learngene_hub.core.errors import DataError, HubError
-from learngene_hub.core.files import is_there
+from learngene_hub.core.files import expanded, is_there
 from learngene_hub.data.cache import IMAGES_FOLDER, cache_folder, images_size
 from learngene_hub.hub.client import HubOptions, check_reachable, explained
 from learngene_hub.training.loop import best_precision
@@ -74,7 +73,8 @@ def _device() -> str:
         return f"cpu ({_cores()}); no CUDA device, {built}"
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     shown = (f"cuda:{number} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for number, gpu in enumerate(gpus))
-    return f"{'; '.join(shown)} (CUDA {torch.version.cuda}); cpu ({_cores()})"
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
+    return f"{'; '.join(shown)} ({built}); cpu ({_cores()})"
 
 
 def _cores() -> str:
@@ -116,22 +116,19 @@ def _cache(check: str, folder: Path, variable: str, kept: str = "") -> Finding:
 
 def _shown(path: Path) -> str:
     """The path as it may be published: the home folder is `~`."""
-    try:
-        home = Path.home()
-    except RuntimeError:  # there is none
-        return str(path)
+    home = expanded("~")
     inside = path.is_relative_to(home) and home != Path(home.anchor)
     return str(Path("~") / path.relative_to(home)) if inside else str(path)
 
 
 def _hub(options: HubOptions) -> Finding:
-    site = re.sub(r"//[^/@]*@", "//", options.site)  # a password in it is nobody's business
+    site = options.shown_site
     if options.is_offline:
         return Finding("Hub", f"{site}: not asked, since HF_HUB_OFFLINE is set")
     try:
         with explained(None, options):
             check_reachable(options)
     except HubError as error:
-        fault = str(error).partition(": ")[2].replace(options.site, site).replace(f"no answer from {site}", "no answer")
+        fault = str(error).partition(": ")[2].replace(f"no answer from {site}", "no answer")
         return Finding("Hub", f"{site}: {fault}; genes of the package and in the cache load without the Hub")
     return Finding("Hub", f"{site}: answers")

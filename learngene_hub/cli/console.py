@@ -18,7 +18,6 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, RenderHook
 from rich.live import Live
 from rich.progress import Progress, TaskID
-from rich.progress import Task as Measured
 from rich.table import Table
 from rich.text import Text
 
@@ -83,18 +82,6 @@ def show_warnings_as_lines() -> None:
     warnings.showwarning = show
 
 
-def _measured(total: float | None) -> Progress:
-    """Progress, speed and time left of one task; the first step of a resumed task does not count for the speed."""
-    progress = Progress(get_time=time.monotonic, speed_estimate_period=math.inf)  # never started: we draw it ourselves
-    progress.add_task("", total=total)
-    return progress
-
-
-def _left(task: Measured, moved: float) -> float | None:
-    """Seconds until `task` is done, which pass between two steps too; `moved` is the time of the last step."""
-    return None if task.time_remaining is None else max(0.0, task.time_remaining - (time.monotonic() - moved))
-
-
 def rate_words(speed: float, unit: str) -> str:
     """A number of steps per second in words.
 
@@ -107,13 +94,22 @@ def rate_words(speed: float, unit: str) -> str:
     return f"{speed * each:.2g} {unit}/{name}"
 
 
-class _BarTask:
+class _Measured:
+    """Progress, speed and time left of a task; the first step of a resumed task does not count for the speed."""
+
+    def __init__(self, title: str, total: float | None, unit: str) -> None:
+        self._title, self._unit, self._moved = one_line(title), unit, time.monotonic()
+        self._progress = Progress(get_time=time.monotonic, speed_estimate_period=math.inf)  # never started: we draw it
+        self._progress.add_task("", total=total)
+        self._task = self._progress.tasks[0]
+
+
+class _BarTask(_Measured):
     """One line: what is done, a bar, the share, the time left and, where there is room, the fields and the rate."""
 
     def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self._title, self._unit, self._progress = one_line(title), unit, _measured(total)
+        super().__init__(title, total, unit)
         self._fields: dict[str, float | str] = {}
-        self._moved = time.monotonic()
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move the bar and show `fields` beside it; a field stays until it is given again."""
@@ -133,42 +129,39 @@ class _BarTask:
         return line
 
     def _how_far(self) -> Text:
-        (task,) = self._progress.tasks
+        task = self._task
         if not task.total:
             return Text(f"{task.elapsed:.0f} s", style="dim")
         full = round(BAR * task.percentage / 100)
-        seconds = _left(task, self._moved)
-        left = "" if seconds is None else f" {timedelta(seconds=round(seconds))} left"
+        left = ""
+        if task.time_remaining is not None:  # it passes between two steps, too
+            seconds = max(0.0, task.time_remaining - (time.monotonic() - self._moved))
+            left = f" {timedelta(seconds=round(seconds))} left"
         share = f" {task.percentage:3.0f}%"
         return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), share, (left, "cyan"))
 
     def _beside(self) -> list[str]:
         words = [one_line(f"{name} {value}") for name, value in self._fields.items()]
-        (task,) = self._progress.tasks
-        if task.speed and (task.elapsed or 0) >= SETTLED:
-            words.append(rate_words(task.speed, self._unit))
+        if self._task.speed and (self._task.elapsed or 0) >= SETTLED:
+            words.append(rate_words(self._task.speed, self._unit))
         return words
 
 
-class _LineTask:
+class _LineTask(_Measured):
     """Lines in a log file instead of a bar: one every `SILENCE` seconds."""
-
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self._title, self._unit, self._progress = title, unit, _measured(total)
-        self._spoke = time.monotonic()
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
         """Move on; the first step of a resumed task does not count for the speed."""
-        is_first, now = not self._progress.tasks[0].completed, time.monotonic()
+        is_first, now = not self._task.completed, time.monotonic()
         self._progress.advance(TaskID(0), amount)
         if is_first:
-            self._spoke = now
-        elif now - self._spoke >= SILENCE:
-            self._spoke = now
+            self._moved = now
+        elif now - self._moved >= SILENCE:
+            self._moved = now
             stderr.print(self._line(), markup=False)
 
     def _line(self) -> str:
-        (task,) = self._progress.tasks
+        task = self._task
         total = "" if task.total is None else f" of {task.total:,.0f}"
         speed = f" at {rate_words(task.speed, self._unit)}" if task.speed else ""
         left = "" if task.time_remaining is None else f" ({task.time_remaining / 60:,.0f} min left)"

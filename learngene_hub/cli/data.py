@@ -38,10 +38,10 @@ def preview(
     if path is not None and source not in PRESET_NAMES:
         raise typer.BadParameter("--path is the local copy of a preset; leave it out for other images")
     with importing():
-        from learngene_hub.core.files import public_name
+        from learngene_hub.core.files import atomic_path, expanded, public_name
         from learngene_hub.data.counting import available_classes, tell_left_out
         from learngene_hub.data.loading import load_classes
-        from learngene_hub.data.preview import write_contact_sheet
+        from learngene_hub.data.preview import contact_sheet
         from learngene_hub.data.source import DataSource
 
     reporter = TerminalReporter()
@@ -60,6 +60,8 @@ def preview(
     step = max(1, len(names) // classes)
     tell_left_out(data, reporter)
     images = load_classes(data, names[::step][:classes], reporter=reporter)
-    file = out or Path(f"preview-{Path(public_name(source)).name}.png")
-    write_contact_sheet(images, file, rows=min(classes, len(names)), columns=columns, seed=seed)
+    file = expanded(out or f"preview-{Path(public_name(source)).name}.png")
+    sheet = contact_sheet(images, rows=min(classes, len(names)), columns=columns, seed=seed)
+    with atomic_path(file) as unfinished:
+        sheet.save(unfinished, format="png")
     stdout.print(f"{file}: {images.num_classes} of {len(names)} classes", markup=False)

@@ -10,15 +10,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Engine = Annotated[
     Literal["local", "ray"], typer.Option(metavar="local|ray", help="Processes here, or Ray (a cluster's GPUs).")
 ]
-Address = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. Default: this machine.")]
-WORKERS_HELP = "Processes or Ray actors. Default: one for each GPU or core."
-
-
-def workers_of(text: str) -> int:
-    """The number of workers that was given."""
-    if not text.isdecimal() or not int(text):
-        raise typer.BadParameter(f"expected 1 or more, found {text!r}; leave it out for one for each GPU or core")
-    return int(text)
+RayAddress = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. Default: this machine.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", "--jobs", min=1, metavar="N", help="Processes or Ray actors. Default: one for each GPU or core."
+    ),
+]
 
 
 def known_data(path: str | None) -> str | None:

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr
-from learngene_hub.cli.engines import (
-    AUTO,
-    WORKERS_HELP,
-    Address,
-    Device,
-    Engine,
-    known_data,
-    known_source,
-    workers_of,
-)
+from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers, known_data, known_source
 from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
 
@@ -85,11 +76,9 @@ def evaluate(
         float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
-    workers: Annotated[
-        int | None, typer.Option("--workers", "--jobs", parser=workers_of, metavar="N", help=WORKERS_HELP)
-    ] = None,
+    workers: Workers = None,
     engine: Engine = "local",
-    address: Address = None,
+    address: RayAddress = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: one in runs/.")] = None,
     device: Device = AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -175,14 +164,21 @@ def _show(results: "Results") -> None:
     from learngene_hub.report.findings import rivals as rivals_of
     from learngene_hub.report.sentences import network_words, tasks_words
 
-    measures = list(results.descendants[0].starts[0].measures)
-    rivals = bool(rivals_of(results.descendants[0], results.genes[0].start, results.headline))
+    measures, headline = list(results.descendants[0].starts[0].measures), results.headline
+    rivals = bool(rivals_of(results.descendants[0], results.genes[0].start, headline))
+
+    def row(start: "StartResult") -> tuple[str, ...]:
+        gain, lead = (numbers.points(part[headline]) if headline in part else "" for part in (start.gain, start.lead))
+        differences = (gain, lead) if rivals else (gain,)
+        accuracy = numbers.accuracy(start.measures[headline])
+        return (start.start, accuracy, *differences, f"{start.lr:g}", f"{start.inherited:.1%}")
+
     for descendant in results.descendants:
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
             f"{tasks_words(results.tasks)}",
             ("start", "accuracy", "gain over scratch", *(["lead of learngene"] if rivals else []), "rate", "inherited"),
-            [_row(result, results.headline, rivals=rivals) for result in descendant.starts],
+            [row(start) for start in descendant.starts],
             whole_first=True,
         )
         if len(measures) > 1:
@@ -192,12 +188,3 @@ def _show(results: "Results") -> None:
                 for start in descendant.starts
             ]
             print_table("", columns, curves, whole_first=True)
-
-
-def _row(result: "StartResult", headline: str, *, rivals: bool) -> tuple[str, ...]:
-    from learngene_hub.report import numbers
-
-    gain, lead = (numbers.points(part[headline]) if headline in part else "" for part in (result.gain, result.lead))
-    differences = (gain, lead) if rivals else (gain,)
-    accuracy = numbers.accuracy(result.measures[headline])
-    return (result.start, accuracy, *differences, f"{result.lr:g}", f"{result.inherited:.1%}")

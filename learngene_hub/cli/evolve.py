@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr, stdout
-from learngene_hub.cli.engines import AUTO, WORKERS_HELP, Address, Device, Engine, known_data, workers_of
-from learngene_hub.cli.recipes import Source, read_recipe
+from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers, known_data
+from learngene_hub.cli.recipes import RecipeSource, read_recipe
 from learngene_hub.core.errors import StorageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ EXAMPLE = (
 
 
 def evolve(
-    recipe: Source,
+    recipe: RecipeSource,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
@@ -31,8 +31,8 @@ def evolve(
     resume: Annotated[bool, typer.Option("--resume", help="Continue after the last saved generation, if any.")] = False,
     device: Device = AUTO,
     engine: Engine = "local",
-    workers: Annotated[int | None, typer.Option(parser=workers_of, metavar="N", help=WORKERS_HELP)] = None,
-    address: Address = None,
+    workers: Workers = None,
+    address: RayAddress = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the images, print time, memory and FLOPs, and stop.")
     ] = False,
@@ -44,6 +44,7 @@ def evolve(
 
     On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
     """
+    from learngene_hub.core.files import expanded
     from learngene_hub.gene.names import RUNS
 
     chosen = read_recipe(recipe, overrides or ())
@@ -56,7 +57,7 @@ def evolve(
         from learngene_hub.evolution.environment import data_source
         from learngene_hub.evolution.run import evolve as run
         from learngene_hub.workers import EngineOptions
-    folder, options = out or Path(RUNS) / chosen.name, EngineOptions(engine, workers, address)
+    folder, options = expanded(out or Path(RUNS) / chosen.name), EngineOptions(engine, workers, address)
     if dry_run:
         with TerminalReporter().task("looking at images and measuring a few steps", None):
             tell_left_out(data_source(chosen), TerminalReporter())

@@ -25,7 +25,7 @@ from learngene_hub.cli.interrupts import interruptible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from learngene_hub.finetuning import FineTuned, Prediction
+    from learngene_hub.finetuning import Prediction
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
 TOP = 3  # classes in a row of the table
@@ -134,7 +134,10 @@ def finetune(
     if as_json:
         print_json(tuned.record)
     else:
-        _show(tuned)
+        right = tuned.record["learngene"]
+        accuracy = right.get("test_accuracy", right["val_accuracy"])
+        line = tuned.comparison or f"learngene {100 * accuracy:.1f} % ({tuned.measured_on})"
+        stdout.print(line, markup=False)
     stderr.print(f"pictures and numbers: {out}; next: {command('predict', out, 'photo.jpg')}", markup=False)
 
 
@@ -169,13 +172,6 @@ def predict(
         stderr.print(fault, markup=False)
     if faults:
         raise typer.Exit(1)
-
-
-def _show(tuned: "FineTuned") -> None:
-    right = tuned.record["learngene"]
-    accuracy = right.get("test_accuracy", right["val_accuracy"])
-    line = tuned.comparison or f"learngene {100 * accuracy:.1f} % ({tuned.measured_on})"
-    stdout.print(line, markup=False)
 
 
 def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits: bool) -> None:

@@ -174,14 +174,6 @@ def _ancestors(origin: "Origin") -> str:
     )
 
 
-def _search(origin: "Origin") -> dict[str, str]:
-    """How the shape was found, if it was searched for."""
-    search = origin.search
-    if search is None:
-        return {}
-    return {"shape": f"{search.words}; {search.images:,} of the images"}
-
-
 def _describe(config: "GeneConfig") -> dict[str, str]:
     pairs = {
         "network": f"{config.network}, width {config.width}, depth {config.depth}",
@@ -194,13 +186,13 @@ def _describe(config: "GeneConfig") -> dict[str, str]:
     origin = config.origin
     if origin is None:
         return pairs | {"origin": "cut from a network, not evolved"}
-    data = origin.data
+    data, search = origin.data, origin.search
     counts = f"{len(data.base)} base, {len(data.held_out)} held-out, {len(data.novel)}"
     return pairs | {
         "recipe": " ".join([origin.recipe, *origin.overrides]),
         "data": f"{_named(data.source)}: {counts} novel classes",
         "fitness": f"{origin.fitness:.3f} (accuracy of critics on held-out classes{config.rounded_later})",
-        **_search(origin),
+        **({"shape": f"{search.words}; {search.images:,} of the images"} if search else {}),
         "lineage": " <- ".join(str(individual.id) for individual in origin.lineage[:12]),
         **({"begins from": _ancestors(origin)} if origin.ancestor else {}),
         "cost": f"{origin.cost.images:,} images, {origin.cost.seconds:,.0f} s on {origin.cost.device}",

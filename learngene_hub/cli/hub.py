@@ -72,7 +72,7 @@ def pull(
         from learngene_hub.gene.sharing import pull_gene
     from learngene_hub.hub.client import HubOptions
 
-    folder = out or Path(repo.split("@")[0].split("/")[-1])
+    folder = out or Path(Path(repo if Path(repo).is_dir() else repo.partition("@")[0]).resolve().name)
     with TerminalReporter().task(f"fetching {repo}", None):
         located = pull_gene(repo, folder, options=HubOptions(force_download=force_download))
     if as_json:

@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 from learngene_hub import __version__
 from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import show_warnings_as_lines, stderr
-from learngene_hub.cli.interrupts import interruptible
 from learngene_hub.core.errors import LearngeneError, lack_of_memory
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
@@ -41,18 +40,9 @@ class _Commands(TyperGroup):
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
         super().__init__(**attributes | {"rich_markup_mode": "rich"})
 
-    def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-        """Read the command line, during which typer would end without a word at Ctrl-C."""
-        try:
-            return super().make_context(*arguments, **options)
-        except KeyboardInterrupt:
-            stderr.print("interrupted")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         try:
-            with interruptible("interrupted"):
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except BrokenPipeError:  # stdout was closed, as by `| head`: typer exits silently
             raise
         except (LearngeneError, OSError) as error:
@@ -65,7 +55,7 @@ class _Commands(TyperGroup):
             stderr.print(f"error: out of memory ({asked}): {advice}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
         except KeyboardInterrupt as stop:
-            stderr.print(str(stop), markup=False)
+            stderr.print(str(stop) or "interrupted", markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Recipes that come with the package.", epilog="Example: learngene recipes copy demo"
 )
 
-Source = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")]
+RecipeSource = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")]
 
 
 def read_recipe(recipe: str, overrides: Sequence[str]) -> "Recipe":
@@ -49,7 +49,7 @@ def list_recipes(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: learngene recipes show demo")
-def show(recipe: Source) -> None:
+def show(recipe: RecipeSource) -> None:
     """Print a recipe as it is written."""
     from learngene_hub.recipe.recipe import Recipe
 
@@ -58,7 +58,7 @@ def show(recipe: Source) -> None:
 
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")
 def copy(
-    recipe: Source,
+    recipe: RecipeSource,
     target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
 ) -> None:
     """Copy a recipe to a new file and rename it after that file; no file is overwritten."""
@@ -80,7 +80,7 @@ def copy(
 
 @app.command(epilog="Example: learngene recipes validate mine.yaml evolution.population=4")
 def validate(
-    recipe: Source,
+    recipe: RecipeSource,
     overrides: Annotated[list[str] | None, typer.Argument(help="Recipe fields to change.", metavar="KEY=VALUE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the recipe's hash and fields as JSON.")] = False,
 ) -> None:

@@ -2,8 +2,7 @@
 
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -18,14 +17,9 @@ def on_cpu() -> AbstractContextManager[object]:
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
-@contextmanager
-def at_work_on(device: torch.device) -> Iterator[None]:
+def at_work_on(device: torch.device) -> AbstractContextManager[object]:
     """Inside the block, `device` is the current GPU; no effect for a CPU."""
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            yield
-    else:
-        yield
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def chip_name(device: torch.device) -> str:

@@ -26,32 +26,23 @@ ZIP_LEFTOVER = "__MACOSX"  # a folder that macOS puts into zip files
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
-ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space") | dict.fromkeys(
-    (errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "choose another place"
-)
+ADVICE = {  # error of a disk -> what to do; EEXIST to EISDIR: a file where a folder should be, or a folder for a file
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EFBIG), "choose another place"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable, or choose another place"),
+}
 _HUB_NAME = re.compile(r"(hf-hub:)?[\w-][\w.-]*(/[\w-][\w.-]*)?(@\S+)?")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in what safetensors says, whose errors are no `OSError`
-_STORAGE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file where a folder should be, or a folder for a file
-}
 
 
 def is_there(path: str | Path) -> bool:
     """Whether there is a file or folder at `path`, which may be any text."""
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):  # too long for a name, for instance
-        return False
+    return os.path.exists(path)
 
 
 def expanded(path: str | Path) -> Path:
     """`path` with `~` replaced; as it is where nobody knows that home, as in a container without a user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
+    return Path(os.path.expanduser(path))
 
 
 def near_paths(path: str | Path, suits: Callable[[Path], bool] = Path.is_dir) -> list[str]:
@@ -239,14 +230,13 @@ def explain_write_errors(target: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         number = _error_number(error)
-        if number not in _STORAGE and number is not None and isinstance(error, SafetensorError):
+        if number not in ADVICE and number is not None and isinstance(error, SafetensorError):
             raise OSError(number, os.strerror(number), str(target)) from None
-        if number not in _STORAGE:
+        if number not in ADVICE:
             raise
-        advice = ADVICE.get(number, "make it writable, or choose another place")
         left = f", {free_bytes(target) / 1e6:.1f} MB are left" if number == errno.ENOSPC else ""
         refused = StorageError(
-            f"{target}: cannot be written ({os.strerror(number)}{left}): {advice}; existing files are unchanged"
+            f"{target}: cannot be written ({os.strerror(number)}{left}): {ADVICE[number]}; existing files are unchanged"
         )
         refused.errno = number
         raise refused from None

@@ -38,7 +38,9 @@ class _SilentTask:
         """Do nothing."""
 
 
-class _WithoutBars:
+class SilentReporter:
+    """A `Reporter` that says nothing."""
+
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "steps") -> Iterator[Task]:
         """Open a bar that nobody sees."""
@@ -47,15 +49,11 @@ class _WithoutBars:
     def line(self, text: str) -> None:
         """Drop the line."""
 
-
-class SilentReporter(_WithoutBars):
-    """A `Reporter` that says nothing."""
-
     def warn(self, text: str) -> None:
         """Drop the warning."""
 
 
-class LoggingReporter(_WithoutBars):
+class LoggingReporter(SilentReporter):
     """A `Reporter` that logs warnings, as `learngene_hub`, and says nothing else: the default of long work."""
 
     def warn(self, text: str) -> None:

@@ -56,17 +56,12 @@ def seeded_initialisation(seed: int, *path: str | int) -> Iterator[None]:
     They are in float32, whatever torch's default. `torch.nn` layers draw from the global generator only,
     so this is the one place that touches it, one thread at a time.
     """
-    with _ALONE, torch.random.fork_rng(devices=[]), _float32():
+    with _ALONE, torch.random.fork_rng(devices=[]):
         # not `torch.manual_seed`, which seeds every device's global stream and never puts those back
         torch.default_generator.manual_seed(derive_seed(seed, *path))
-        yield
-
-
-@contextmanager
-def _float32() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)

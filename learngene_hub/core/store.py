@@ -40,12 +40,12 @@ Key = Mapping[str, Any]
 Value = TypeVar("Value")
 
 
-def sealed(content: Mapping[str, Any], salt: str = "") -> dict[str, Any]:
+def sealed(content: Key, salt: str = "") -> dict[str, Any]:
     """`content`, in JSON types, with its checksum; one with another `salt` is another."""
     return {**content, CHECKSUM: _checksum(content, salt)}
 
 
-def is_sealed(content: Mapping[str, Any], salt: str = "") -> bool:
+def is_sealed(content: Key, salt: str = "") -> bool:
     """Whether `content`, read from JSON, carries its own checksum."""
     rest = {key: value for key, value in content.items() if key != CHECKSUM}
     with suppress(RecursionError):  # nested too deeply: not ours
@@ -53,16 +53,12 @@ def is_sealed(content: Mapping[str, Any], salt: str = "") -> bool:
     return False
 
 
-def _checksum(content: Mapping[str, Any], salt: str) -> str:
+def _checksum(content: Key, salt: str = "") -> str:
     return hashlib.sha256((salt + _canonical(content)).encode()).hexdigest()
 
 
-def _canonical(content: Mapping[str, Any]) -> str:
+def _canonical(content: Key) -> str:
     return json.dumps(content, sort_keys=True)
-
-
-def _digest(key: Key) -> str:
-    return hashlib.sha256(_canonical(key).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ class KeyedStore(Generic[Value]):
 
     def path(self, key: Key) -> Path:
         """The folder of the value of `key`."""
-        return self.folder / _digest(key)
+        return self.folder / _checksum(key)[:24]
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
         """The value of `key`, made now unless it is kept, or made by another process meanwhile."""
@@ -169,7 +165,7 @@ class KeyedLines:
     """
 
     def __init__(self, folder: Path | None, name: str, key: Key, reporter: Reporter) -> None:
-        self._salt = _digest(key)
+        self._salt = _checksum(key)[:24]
         self._file = None if folder is None else folder / f"{name}-{self._salt}.jsonl"
         self._reporter = reporter
 

@@ -91,7 +91,7 @@ def _builder(datasets: ModuleType, chosen: _Chosen) -> Any:  # noqa: ANN401 - of
         builder = datasets.load_dataset_builder(chosen.hub_id, revision=chosen.listing.commit)
     if builder.hash != chosen.listing.commit:  # `datasets` takes any commit of its cache where the Hub fails
         raise HubError(
-            f"{chosen.address}: {chosen.options.site} lists the commit {chosen.listing.commit[:12]} but does "
+            f"{chosen.address}: {chosen.options.shown_site} lists the commit {chosen.listing.commit[:12]} but does "
             "not deliver it: try again later, or check HF_ENDPOINT"
         )
     return builder

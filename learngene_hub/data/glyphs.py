@@ -4,7 +4,6 @@ A class is a character. Its images differ in type face, rotation, shear, size, p
 junctions are shared by all classes: what is learned on some characters helps with others (ours).
 """
 
-import json
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,9 +18,7 @@ from learngene_hub.core.errors import DataError
 from learngene_hub.core.rng import generator
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.image_set import ImageSet, shorten
-from learngene_hub.data.splits import class_file
-
-CLASS_FILE = "glyphs.json"
+from learngene_hub.data.splits import class_lists
 
 # How images of one class differ. Lengths are fractions of the image side.
 ROTATION = 25.0  # degrees, either way
@@ -40,7 +37,7 @@ def glyph_classes() -> tuple[str, ...]:
 
     They are shipped with the package; `tests/glyph_choice.py` made the list.
     """
-    return tuple(json.loads(class_file(CLASS_FILE)))
+    return tuple(class_lists("glyphs"))
 
 
 def draw_glyphs(classes: Sequence[str], *, image_size: int, images_per_class: int, seed: int) -> ImageSet:

@@ -95,7 +95,7 @@ def measure_normalisation(images: Tensor) -> Normalisation:
     share = counts / counts.sum(dim=1, keepdim=True, dtype=torch.float64)  # (3, 256)
     mean = share @ values  # (3,)
     variance = (share * (values - mean[:, None]) ** 2).sum(dim=1)  # (3,)
-    return Normalisation(_channels(mean), _channels(variance.sqrt()))
+    return Normalisation.of(mean.tolist(), variance.sqrt().tolist())
 
 
 def digests(images: ImageSet) -> Iterator[bytes]:
@@ -117,8 +117,3 @@ def shorten(names: Sequence[str], most: int = 8) -> str:
     """The first names, and the number of the others, for messages."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more
-
-
-def _channels(values: Tensor) -> Channels:
-    red, green, blue = values.tolist()
-    return red, green, blue

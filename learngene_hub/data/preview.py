@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from learngene_hub.core.files import atomic_path
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
 from learngene_hub.data.extras import optional_module
@@ -49,18 +48,6 @@ def contact_sheet(image_set: ImageSet, *, rows: int, columns: int, seed: int) ->
             picture = Image.fromarray(example.permute(1, 2, 0).cpu().numpy())
             sheet.paste(picture.resize((shown, shown), 0), (_GAP + column * step, top + _TEXT))
     return sheet
-
-
-def write_contact_sheet(image_set: ImageSet, path: Path, *, rows: int, columns: int, seed: int) -> None:
-    """Write a `contact_sheet` to the file `path` as PNG, atomically; its folder is created if it does not exist.
-
-    Raises:
-        DataError: matplotlib is missing.
-        StorageError: the file cannot be written.
-    """
-    sheet = contact_sheet(image_set, rows=rows, columns=columns, seed=seed)
-    with atomic_path(path) as unfinished:
-        sheet.save(unfinished, format="png")
 
 
 def _caption(name: str) -> str:

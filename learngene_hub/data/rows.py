@@ -95,10 +95,10 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
         options = {"split": "train", "streaming": True, "cache_dir": scratch}
         try:
             if files := _tables(path):
-                tables = [
-                    (_shown(file, path), datasets.load_dataset(kind, data_files=pattern, **options, **more))
-                    for file, kind, pattern, more in files
-                ]
+                root = path if path.is_dir() else path.parent
+                names = [file.relative_to(root).as_posix() for file, *_ in files]
+                loaded = [datasets.load_dataset(kind, data_files=it, **options, **more) for _, kind, it, more in files]
+                tables = [*zip(names, loaded, strict=True)]
             else:
                 tables = [(path.name, _class_folders(datasets, path))]
         except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
@@ -143,10 +143,6 @@ def _splits(datasets: ModuleType, hub_id: str, revision: str | None, reporter: R
     return cast(dict[str, Any], builder.as_dataset())
 
 
-def _shown(file: Path, path: Path) -> str:
-    return file.name if file == path else file.relative_to(path).as_posix()
-
-
 def role_of(name: str) -> str | None:
     """The role given by the first word of `name`, such as `test` for `test-00000-of-00001.parquet`; None: no role.
 
@@ -167,31 +163,9 @@ def _is_derived(file: Path) -> bool:
     return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
 
 
-def _refuse_others(path: Path, files: Sequence[Path]) -> None:
-    """Raise an error if the folder has no image file.
-
-    Raises:
-        DataError: it has none.
-    """
-    suffixes = image_suffixes()
-    if not any(file.suffix.lower() in suffixes for file in files):
-        example = files[0].relative_to(path)
-        raise DataError(
-            f"{path}: expected images, found only other files, such as {example}; save images as .png or .jpg, tables "
-            "as .parquet"
-        )
-
-
-def _refuse_deeper(path: Path, files: Sequence[Path]) -> None:
-    """Raise an error unless the folders give each image one class.
-
-    Raises:
-        DataError: images lie outside of class folders or at two depths, or a folder name occurs in several folders that
-            are not splits.
-    """
+def _refuse_deeper(path: Path, images: Sequence[Path]) -> None:
+    """Raise an error unless the folders give each image one class."""
     above: dict[str, set[Path]] = {}
-    suffixes = image_suffixes()
-    images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
     if all(file.parent == Path() for file in images):
         raise DataError(
             f"{path}: expected one folder of images per class, found images outside of class folders; move them into "
@@ -233,12 +207,15 @@ def _class_folders(datasets: ModuleType, path: Path) -> Any:  # noqa: ANN401 - a
 
     Not read by `datasets` itself, which would unpack archives and take `metadata.json` for labels.
     """
-    files = visible_files(path)
-    _refuse_others(path, files)
-    _refuse_deeper(path, files)
-    suffixes, home = image_suffixes(), path.resolve()
-    images = [file for file in files if file.suffix.lower() in suffixes]
-    if odd := [file for file in images if not _is_text(str(file))]:
+    files, suffixes, home = visible_files(path), image_suffixes(), path.resolve()
+    images = [file.relative_to(path) for file in files if file.suffix.lower() in suffixes]
+    if not images:
+        raise DataError(
+            f"{path}: expected images, found only other files, such as {files[0].relative_to(path)}; save images as "
+            ".png or .jpg, tables as .parquet"
+        )
+    _refuse_deeper(path, images)
+    if odd := [path / file for file in images if not _is_text(str(path / file))]:
         name = next(part for part in odd[0].parts if not _is_text(part))
         raise DataError(f"{path}: the name {name!a} is not valid UTF-8; rename this file or folder")
     names = sorted({file.parent.name for file in images})
@@ -246,7 +223,7 @@ def _class_folders(datasets: ModuleType, path: Path) -> Any:  # noqa: ANN401 - a
     cell = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
     return datasets.Dataset.from_dict(
         {
-            "image": [{"bytes": None, "path": str(home / file.relative_to(path))} for file in images],
+            "image": [{"bytes": None, "path": str(home / file)} for file in images],
             "label": [label_of[file.parent.name] for file in images],
         },
         features=datasets.Features({"image": cell, "label": datasets.ClassLabel(names=names)}),
@@ -254,11 +231,7 @@ def _class_folders(datasets: ModuleType, path: Path) -> Any:  # noqa: ANN401 - a
 
 
 def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _part(
@@ -335,7 +308,7 @@ def _without_waiting(datasets: ModuleType) -> Iterator[Exception | None]:
     try:
         if not any(offline):
             within(time_limit(), "the Hub", lambda: get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS))
-    except (OSError, httpx2.HTTPError, httpx2.InvalidURL, HubUnreachableError) as error:
+    except (OSError, ImportError, httpx2.HTTPError, httpx2.InvalidURL, HubUnreachableError) as error:
         silence = error
         datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:

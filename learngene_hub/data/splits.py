@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
+from typing import Any
 
 import torch
 
@@ -24,18 +25,16 @@ class Preset:
     Attributes:
         title: its name in papers.
         hub_id: its name on the Hugging Face Hub; None if its images are drawn by this package.
-        class_lists: name of the shipped file with the published class lists; None if none were published.
     """
 
     title: str
     hub_id: str | None
-    class_lists: str | None = None
 
 
 PRESETS: dict[str, Preset] = {
     "glyphs": Preset("glyphs", hub_id=None),
-    "cifar_fs": Preset("CIFAR-FS", "uoft-cs/cifar100", "cifar_fs.json"),
-    "mini_imagenet": Preset("miniImageNet", "timm/mini-imagenet", "mini_imagenet.json"),
+    "cifar_fs": Preset("CIFAR-FS", "uoft-cs/cifar100"),
+    "mini_imagenet": Preset("miniImageNet", "timm/mini-imagenet"),
 }
 
 
@@ -105,10 +104,9 @@ def preset_split(name: str) -> ClassSplit | None:
     CIFAR-FS: Bertinetto 2019 (arXiv:1805.08136); miniImageNet: the lists of Ravi & Larochelle 2017. Class lists:
     attested; their use as base, held-out and novel: ours.
     """
-    class_lists = PRESETS[name].class_lists
-    if class_lists is None:
+    if PRESETS[name].hub_id is None:
         return None
-    lists = json.loads(class_file(class_lists))
+    lists = class_lists(name)
     return ClassSplit(tuple(lists["base"]), tuple(lists["held_out"]), tuple(lists["novel"]))
 
 
@@ -117,6 +115,6 @@ def title_of(source: str) -> str:
     return next((preset.title for preset in PRESETS.values() if preset.hub_id == source), source)
 
 
-def class_file(name: str) -> str:
-    """The text of a class list shipped with the package."""
-    return files("learngene_hub.data").joinpath("classes", name).read_text(encoding="utf-8")
+def class_lists(name: str) -> Any:  # noqa: ANN401 - of glyphs a list, otherwise one for each part
+    """The class names of a preset, shipped with the package."""
+    return json.loads(files("learngene_hub.data").joinpath("classes", f"{name}.json").read_text(encoding="utf-8"))

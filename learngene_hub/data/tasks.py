@@ -32,9 +32,7 @@ class Task:
         return len(self.classes)
 
 
-def sample_task(
-    labels: Tensor, *, n_way: int, n_shot: int | None, n_query: int | None, generator: torch.Generator
-) -> Task:
+def sample_task(labels: Tensor, *, n_way: int, n_shot: int | None, n_query: int, generator: torch.Generator) -> Task:
     """A task of `n_way` classes drawn from those that occur in `labels`, with images drawn per class.
 
     The task of an ancestry network, which trains on all images of a few classes, is `n_shot=None, n_query=0`. Every
@@ -44,7 +42,7 @@ def sample_task(
         labels: (n,) int64 labels of an image set.
         n_way: number of classes, >= 1.
         n_shot: support images per class, >= 1; None: all that are not query.
-        n_query: query images per class, >= 0; None: all that are not support, at least 1.
+        n_query: query images per class, >= 0.
         generator: source of the draws, on the CPU.
 
     Returns:
@@ -52,9 +50,7 @@ def sample_task(
 
     Raises:
         DataError: there are fewer than `n_way` classes, or a class has too few images.
-        ValueError: a number is out of range, or `n_shot` and `n_query` are both None.
     """
-    _check_numbers(n_way, n_shot, n_query)
     counts = torch.bincount(labels)  # (largest label + 1,)
     present = counts.nonzero().flatten()
     _check_enough(counts, present, n_way=n_way, n_shot=n_shot, n_query=n_query)
@@ -63,9 +59,9 @@ def sample_task(
     for label in drawn.tolist():
         images = (labels == label).nonzero().flatten()
         images = images[torch.randperm(len(images), generator=generator)]
-        shot = n_shot if n_shot is not None else len(images) - (n_query or 0)
+        shot = len(images) - n_query if n_shot is None else n_shot
         support.append(images[:shot])
-        query.append(images[shot:] if n_query is None else images[shot : shot + n_query])
+        query.append(images[shot : shot + n_query])
     return Task(tuple(drawn.tolist()), *_joined(support), *_joined(query))
 
 
@@ -74,18 +70,10 @@ def _joined(groups: list[Tensor]) -> tuple[Tensor, Tensor]:
     return torch.cat(groups), torch.arange(len(groups)).repeat_interleave(sizes)
 
 
-def _check_numbers(n_way: int, n_shot: int | None, n_query: int | None) -> None:
-    if n_shot is None and n_query is None:
-        raise ValueError("n_shot and n_query cannot both be None: only one of them can take the rest")
-    for name, value, least in (("n_way", n_way, 1), ("n_shot", n_shot, 1), ("n_query", n_query, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
-def _check_enough(counts: Tensor, present: Tensor, *, n_way: int, n_shot: int | None, n_query: int | None) -> None:
+def _check_enough(counts: Tensor, present: Tensor, *, n_way: int, n_shot: int | None, n_query: int) -> None:
     if len(present) < n_way:
         raise DataError(f"A {n_way}-way task needs {n_way} classes, but only {len(present)} have images")
-    needed = (1 if n_shot is None else n_shot) + (1 if n_query is None else n_query)
+    needed = (1 if n_shot is None else n_shot) + n_query
     smallest = int(present[counts[present].argmin()])
     if counts[smallest] < needed:
         raise DataError(

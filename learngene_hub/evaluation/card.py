@@ -19,8 +19,9 @@ from learngene_hub.gene.card import ACCURACY_METRIC, BEGIN, END, GAIN_METRIC, ch
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
 from learngene_hub.report import numbers
-from learngene_hub.report.findings import find, lead_over, measure_words, ranked
-from learngene_hub.report.plots import draw_starts, write_png
+from learngene_hub.report.findings import lead_over, ranked
+from learngene_hub.report.plots.canvas import write_png
+from learngene_hub.report.plots.evaluation import draw_starts
 from learngene_hub.report.results import HELD_OUT, SCRATCH, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
 
@@ -102,11 +103,6 @@ def _read(path: Path, config: GeneConfig, picture: str) -> _Evaluation:
             f"{path}: expected results on novel classes, found results on held-out classes, which recipes are tuned "
             "on; run `learngene evaluate` with another --protocol"
         )
-    mine = find(results.descendants[0], starts[0])
-    if mine is None or results.headline not in mine.measures:
-        raise GeneFileError(
-            f"{path}: expected accuracies of {starts[0]}, {measure_words(results.headline)}, found none"
-        )
     return _Evaluation(results, starts[0], picture)
 
 
@@ -150,8 +146,8 @@ def _eval_results(evaluation: _Evaluation) -> list[EvalResult]:
 
 
 def _section(evaluations: Sequence[_Evaluation]) -> str:
-    shown = (numbers.accuracy, numbers.points, numbers.count, numbers.flops, numbers.seconds, numbers.percent)
-    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, network_words, is_trimmed=True)
+    shown = (*numbers.WORDS, network_words)
+    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, is_trimmed=True)
     parts = [_part(evaluation) for evaluation in evaluations]
     unsure = dict.fromkeys(sentence for evaluation in evaluations for sentence in limits(evaluation.results))
     apart = [

@@ -16,11 +16,9 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import (
-    FileMetadataError,
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
@@ -40,10 +38,10 @@ from learngene_hub.core.files import expanded
 from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"
+THE_LIST = "the list of repositories"
 CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # the client itself may wait 3 seconds more, before
 ASKED_SECONDS = float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else 0.0
 TIMEOUT = httpx2.Timeout(max(ANSWER_SECONDS, ASKED_SECONDS), connect=max(CONNECT_SECONDS, ASKED_SECONDS))
-STALE_PARENT = 412
 ATTEMPTS = 3
 MOST_PAUSE = 30.0  # seconds between two of them; who is to wait longer is told so
 _STATUS = re.compile(r"\((\d{3}) ([^)]*)\)")  # in the words of Xet's client: (403 Forbidden)
@@ -84,6 +82,11 @@ class HubOptions:
     def site(self) -> str:
         """URL of the Hub."""
         return (self.endpoint or constants.ENDPOINT).rstrip("/")
+
+    @property
+    def shown_site(self) -> str:
+        """The same without a user's name and password, for messages."""
+        return re.sub(r"(?<=//)[^/@]*@", "", self.site)
 
     def api(self) -> HfApi:
         """The client."""
@@ -192,88 +195,73 @@ def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (OSError, RuntimeError, ValueError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise _meaning(error, address, options) from None
 
 
 def _meaning(error: Exception, address: Address | None, options: HubOptions) -> HubError:
-    label = _label(address)
+    label, site = address or THE_LIST, options.shown_site
     match error:
         case OfflineModeIsEnabled():
             return HubError(f"{label}: cannot be fetched: {_first_line(error)}")
-        case HfHubHTTPError() | FileMetadataError() | LocalTokenNotFoundError():
+        case HfHubHTTPError():
             return _answered(error, address, options)
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
             return HubError(f"{label}: the token contains invalid characters: run `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
-            return HubError(f"{label}: expected a Hub at https://..., found {options.site!r}: correct HF_ENDPOINT")
+            return HubError(f"{label}: expected a Hub at https://..., found {site!r}: correct HF_ENDPOINT")
         case LocalEntryNotFoundError() | httpx2.HTTPError():  # the first is what the client says after vain attempts
-            return _unanswered(error, label, options)
+            advice = "check the connection"
+            advice += ", or set HF_HUB_ETAG_TIMEOUT to more seconds" if "timed out" in str(error) else ""
+            return HubUnreachableError(f"{label}: no answer from {site} ({_first_line(error)}): {advice}")
         case RuntimeError() | ConnectionError():
             return _untransferred(error, address, options)
         case json.JSONDecodeError() | UnicodeDecodeError():
             return HubError(not_a_hub(label, options))
         case StorageError():
             return HubError(f"{label}: {error}; cache_dir or HF_HUB_CACHE sets another place")
-        case OSError():
+        case OSError() | ImportError():  # the second: a library of a proxy, such as socksio
             return HubError(f"{label}: {_first_line(error)}")
         case _:
-            return HubError(f"{label}: {options.site} refused: {_first_line(error)}")
+            return HubError(f"{label}: {site} refused: {_first_line(error)}")
 
 
-def _label(address: Address | None) -> str:
-    return "the list of repositories" if address is None else str(address)
-
-
-def not_a_hub(label: object, options: HubOptions) -> str:
-    """The message if the answer is not that of a Hub, such as a page of a proxy."""
-    return f"{label}: {options.site} does not answer like a Hub: check HF_ENDPOINT and proxies"
-
-
-def _unanswered(error: Exception, label: str, options: HubOptions) -> HubError:
-    advice = "check the connection"
-    if "timed out" in str(error):
-        advice += ", or set HF_HUB_ETAG_TIMEOUT to more seconds"
-    return HubUnreachableError(f"{label}: no answer from {options.site} ({_first_line(error)}): {advice}")
-
-
-def _untransferred(error: Exception, address: Address | None, options: HubOptions) -> HubError:
-    """What the client says of a file that it could not send, by plain HTTP or by Xet."""
-    if isinstance(error.__cause__, HfHubHTTPError):
-        return _by_answer(error.__cause__, address, options)
-    if isinstance(error.__cause__, TypeError | AttributeError | LookupError | ValueError):
-        return HubError(not_a_hub(address, options))
-    why = _first_line(error.__cause__ or error)
-    if status := _STATUS.search(why):
-        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options)
-    return HubUnreachableError(f"{address}: a file could not be transferred ({why}): try again later")
-
-
-def _answered(error: OSError, address: Address | None, options: HubOptions) -> HubError:
-    site = options.site
+def _answered(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
+    site = options.shown_site
     match error:
-        case HfHubHTTPError() if address is None:
-            return _by_answer(error, address, options)
-        case GatedRepoError():
-            return HubError(f"{address}: gated: ask for access on {_page(address, site)}, then `hf auth login`")
-        case RepositoryNotFoundError():
+        case GatedRepoError() if address:
+            return HubError(f"{address}: gated: ask for access on {site}/{address.repo_id}, then `hf auth login`")
+        case RepositoryNotFoundError() if address:
             return HubError(
                 f"{address}: no such repository on {site}, or a private one that your token may not see: check the "
                 f"name, or `hf auth login`"
             )
-        case RevisionNotFoundError():
-            return HubError(f"{address}: found no such branch, tag or commit; see {_page(address, site)}/commits/main")
-        case RemoteEntryNotFoundError():
+        case RevisionNotFoundError() if address:
+            page = f"{site}/{address.repo_id}/commits/main"
+            return HubError(f"{address}: found no such branch, tag or commit; see {page}")
+        case RemoteEntryNotFoundError() if address:
             file = str(error.response.url).rsplit("/", 1)[-1]
             return HubError(f"{address}: expected the file {file}, found none: not a gene, or not on this branch")
-        case HfHubHTTPError():
-            return _by_answer(error, address, options)
         case _:
-            return HubError(f"{address}: {_first_line(error)}")
+            return _by_answer(error, address, options)
 
 
-def _page(address: Address | None, site: str) -> str:
-    return site if address is None else f"{site}/{address.repo_id}"
+def not_a_hub(label: object, options: HubOptions) -> str:
+    """The message if the answer is not that of a Hub, such as a page of a proxy."""
+    return f"{label}: {options.shown_site} does not answer like a Hub: check HF_ENDPOINT and proxies"
+
+
+def _untransferred(error: Exception, address: Address | None, options: HubOptions) -> HubError:
+    """What the client says of a file that it could not send, by plain HTTP or by Xet."""
+    label = address or THE_LIST
+    if isinstance(error.__cause__, HfHubHTTPError):
+        return _by_answer(error.__cause__, address, options)
+    if isinstance(error.__cause__, TypeError | AttributeError | LookupError | ValueError):
+        return HubError(not_a_hub(label, options))
+    why = _first_line(error.__cause__ or error)
+    if status := _STATUS.search(why):
+        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options)
+    return HubUnreachableError(f"{label}: the transfer failed ({why}): try again later")
 
 
 def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
@@ -282,7 +270,7 @@ def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptio
 
 
 def _by_status(status: int, said: str, address: Address | None, options: HubOptions, *, pause: float = 0.0) -> HubError:
-    label, site = _label(address), options.site
+    label, site = address or THE_LIST, options.shown_site
     match status:
         case 401 if options.token is False or (options.token is None and get_token() is None):
             return HubError(f"{label}: {site} requires a login: run `hf auth login`, or set HF_TOKEN")
@@ -295,7 +283,7 @@ def _by_status(status: int, said: str, address: Address | None, options: HubOpti
             return HubError(
                 f"{label}: the token lacks permission ({said}): use one with {access}, see {site}/settings/tokens"
             )
-        case status if status == STALE_PARENT:
+        case 412:  # the branch is no longer where the push began
             return HubError(f"{label}: changed on the Hub during the push; run the same command again")
         case status if _has_trouble(status):
             later = f"in {pause:g} seconds" if pause else "later"

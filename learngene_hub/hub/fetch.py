@@ -14,10 +14,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Thread
+from threading import TIMEOUT_MAX, Thread
 from typing import TypeVar, cast
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 
 from learngene_hub import __version__
 from learngene_hub.core.downloads import check_download, limit_of
@@ -38,7 +38,6 @@ from learngene_hub.hub.client import (
 from learngene_hub.hub.listing import MOST_LISTING, ListedFile, Listing, fetch_listing
 
 TIME_VARIABLE, TIME_SECONDS = "LEARNGENE_MAX_DOWNLOAD_SECONDS", 300
-MOST_SECONDS = 1e6  # that a thread can be waited for on every system
 MOST_UNLISTED = 10**9  # bytes of a file of the cache whose size no listing tells
 LISTINGS = "learngene"  # folder of listings in that of a repository
 
@@ -120,7 +119,7 @@ def within(seconds: float, address: object, work: Callable[[], _T]) -> _T:
         HubUnreachableError: it takes longer than `seconds`.
     """
     try:
-        return begun(work).result(timeout=min(seconds, MOST_SECONDS))
+        return begun(work).result(timeout=min(seconds, TIMEOUT_MAX))
     except TimeoutError:
         raise HubUnreachableError(
             f"{address}: not complete after {seconds:g} seconds: try again later, or set {TIME_VARIABLE} to more"
@@ -252,12 +251,14 @@ def _kept(address: Address, names: Iterable[str], listing: Listing | None, optio
     """Those of the files `names` that the cache holds for a commit; with a listing, only as it has them."""
     contents = {}
     for name in names if listing is None else [name for name in names if name in listing.files]:
-        with suppress(OSError):  # of another user, perhaps
-            path = try_to_load_from_cache(address.repo_id, name, cache_dir=options.cache, revision=address.revision)
-            if isinstance(path, str):
-                content = read_file(Path(path), most=MOST_UNLISTED if listing is None else listing.files[name].size)
-                if listing is None or listing.files[name].fits(content):
-                    contents[name] = content
+        with suppress(OSError):  # not there, or of another user
+            path, most = (
+                _folder(address, options) / name,
+                MOST_UNLISTED if listing is None else listing.files[name].size,
+            )
+            content = read_file(path, most=most)
+            if listing is None or listing.files[name].fits(content):
+                contents[name] = content
     return contents
 
 

@@ -1,6 +1,7 @@
 """List the files of a repository at one commit, with sizes and hashes; the Hub's answer is checked here."""
 
 import hashlib
+from functools import cached_property
 from typing import Literal
 from urllib.parse import quote
 
@@ -52,7 +53,7 @@ class Listing(_Part):
     private: bool = False
     siblings: tuple[ListedFile, ...]
 
-    @property
+    @cached_property
     def files(self) -> dict[str, ListedFile]:
         """Name -> file."""
         return {file.name: file for file in self.siblings}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from learngene_hub.core.errors import HubError
@@ -58,13 +58,9 @@ class PushTerms:
 
 
 def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
-    """Put `files` into the repository at `address`, created if it does not exist; its other files stay unchanged.
+    """Put `files` (path -> content) into the repository at `address`, whose other files stay unchanged.
 
-    Args:
-        files: path in the repository -> content.
-        address: repository and branch, created if it does not exist; revision None: main.
-        terms: options of the push.
-        options: how the Hub is reached.
+    Repository and branch (revision None: main) are created if they do not exist.
 
     Raises:
         HubUnreachableError: the Hub does not answer or has an error. The push can be repeated; with `create_pr`, look
@@ -77,9 +73,16 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     with explained(address, options):
         api = options.api()
         before = _repository(api, address, terms, options)
-        if not terms.overwrite_card and CARD_NAME in _changed(files, before):
+        known = before.files
+        changed = {name: own for name, own in files.items() if name not in known or not known[name].fits(own)}
+        if not terms.overwrite_card and CARD_NAME in changed:
             _check_card(address, before, options)
-        return _commit(files, address, before, terms, options)
+        url = f"{options.shown_site}/{address.repo_id}" + (f"/tree/{address.revision}" if address.revision else "")
+        if not changed:
+            return Pushed(url, before.commit, ())
+        with readable_answer(address, options):
+            made = _commit(api, changed, address, before, terms)
+        return Pushed(made.pr_url or url, made.oid, tuple(changed))
 
 
 def marked(card: bytes) -> bytes:
@@ -122,44 +125,32 @@ def _listing(address: Address, options: HubOptions) -> Listing:
     return within(seconds, address, lambda: fetch_listing(address, options, until=until))
 
 
-def _changed(files: Mapping[str, bytes], there: Listing) -> tuple[str, ...]:
-    known = there.files
-    return tuple(name for name, content in files.items() if name not in known or not known[name].fits(content))
-
-
 def _check_card(address: Address, there: Listing, options: HubOptions) -> None:
     if CARD_NAME not in there.files:
         return
     card = fetch(replace(address, revision=there.commit), [CARD_NAME], options=options).files[CARD_NAME]
     if marked(card).decode() != _plain(card):
+        page = f"{options.shown_site}/{address.repo_id}/blob/{address.revision or 'main'}/{CARD_NAME}"
         raise HubError(
-            f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits into your "
-            f"{CARD_NAME} from {options.site}/{address.repo_id}/blob/{address.revision or 'main'}/{CARD_NAME}, then "
-            "replace it with --overwrite-card"
+            f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits into your {CARD_NAME} "
+            f"from {page}, then replace it with --overwrite-card"
         )
 
 
-def _commit(
-    files: Mapping[str, bytes], address: Address, before: Listing, terms: PushTerms, options: HubOptions
-) -> Pushed:
-    changed, url = _changed(files, before), f"{options.site}/{address.repo_id}"
-    url += f"/tree/{address.revision}" if address.revision else ""
-    if not changed:
-        return Pushed(url, before.commit, ())
+def _commit(api: HfApi, files: Mapping[str, bytes], address: Address, before: Listing, terms: PushTerms) -> CommitInfo:
     os.environ.setdefault(XET_PAUSE, "1500ms")  # 20 seconds in all; with its own, 3 seconds, up to six minutes
     try:
-        with readable_answer(address, options):
-            made = options.api().create_commit(
-                address.repo_id,
-                [CommitOperationAdd(name, files[name]) for name in changed],
-                commit_message=terms.message or f"Push {', '.join(changed[:3])}{' and more' * (len(changed) > 3)}",
-                revision=address.revision,
-                create_pr=terms.create_pr,
-                parent_commit=None if terms.create_pr else before.commit,
-            )
-            made.oid.encode()  # as the client checks no types
+        made = api.create_commit(
+            address.repo_id,
+            [CommitOperationAdd(name, content) for name, content in files.items()],
+            commit_message=terms.message or f"Push {', '.join([*files][:3])}{' and more' * (len(files) > 3)}",
+            revision=address.revision,
+            create_pr=terms.create_pr,
+            parent_commit=None if terms.create_pr else before.commit,
+        )
+        made.oid.encode()  # as the client checks no types
+        return made
     except RevisionNotFoundError:
         raise HubError(
             f"{address}: expected a branch to push to, found a tag or commit, which cannot be changed"
         ) from None
-    return Pushed(made.pr_url or url, made.oid, changed)

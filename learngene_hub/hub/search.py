@@ -6,11 +6,10 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.hf_api import ModelInfo
 
 from learngene_hub.core.errors import HubError
-from learngene_hub.hub.client import HubOptions, check_reachable, explained, readable_answer
+from learngene_hub.hub.client import THE_LIST, HubOptions, check_reachable, explained, readable_answer
 from learngene_hub.hub.fetch import time_limit, within
 
 LIMIT = 200
-LABEL = "the list of repositories"
 
 
 def find_models(tags: Sequence[str], *, author: str | None, search: str | None, options: HubOptions) -> list[ModelInfo]:
@@ -36,6 +35,6 @@ def find_models(tags: Sequence[str], *, author: str | None, search: str | None, 
             )
         )
 
-    with explained(None, options), readable_answer(LABEL, options):
-        models = within(time_limit(), LABEL, ask)
+    with explained(None, options), readable_answer(THE_LIST, options):
+        models = within(time_limit(), THE_LIST, ask)
     return [model for model in models if isinstance(model.card_data, ModelCardData | None)]

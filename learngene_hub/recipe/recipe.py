@@ -12,7 +12,6 @@ import re
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import yaml
@@ -20,7 +19,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_valid
 from pydantic.fields import FieldInfo
 
 from learngene_hub.core.errors import LearngeneWarning, RecipeError, suggestion
-from learngene_hub.core.files import is_there, near_paths, public_name, read_file
+from learngene_hub.core.files import expanded, is_there, near_paths, public_name, read_file
 from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
 from learngene_hub.recipe.sections import (
     AncestrySection,
@@ -36,39 +35,33 @@ from learngene_hub.recipe.sections import (
 
 MOST = 250_000  # bytes of a recipe: YAML takes seconds for more
 MOST_FAULTS = 20  # faults listed
-NO_SECTIONS: Mapping[type, str] = MappingProxyType(
-    {str: "text without a key; write a space after each colon", list: "a list", type(None): "nothing"}
-)
-RETIRED: Mapping[str, Container[Any]] = MappingProxyType(
-    {
-        "backend": ("auto", "loop"),
-        "ancestry.circuit_loss": (0,),
-        "ancestry.schedule": ("two-speed",),
-        "evolution.recombination": ("none",),
-        "search.finalists": (3,),
-        "search.generations": (1,),
-        "search.tournament_size": range(2, 4097),  # with more than one generation only
-    }
-)
+NO_SECTIONS = {str: "text without a key; write a space after each colon", list: "a list", type(None): "nothing"}
+RETIRED: dict[str, Container[Any]] = {
+    "backend": ("auto", "loop"),
+    "ancestry.circuit_loss": (0,),
+    "ancestry.schedule": ("two-speed",),
+    "evolution.recombination": ("none",),
+    "search.finalists": (3,),
+    "search.generations": (1,),
+    "search.tournament_size": range(2, 4097),  # with more than one generation only
+}
 """Key of older recipes that is dropped -> the values that change nothing."""
-EXPECTED: Mapping[str, str] = MappingProxyType(
-    {
-        "greater_than": "more than {gt}",
-        "greater_than_equal": "{ge} or more",
-        "less_than": "less than {lt}",
-        "less_than_equal": "{le} or less",
-        "literal_error": "{expected}",
-        "string_pattern_mismatch": "at most 64 lower-case letters, digits, dots and dashes, a letter or digit first",
-        "finite_number": "a finite number",
-        **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
-        **dict.fromkeys(("float_type", "float_parsing"), "a number"),
-        **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
-        **dict.fromkeys(("model_type", "model_attributes_type"), "a section of keys, each with a value"),
-        "string_type": "text",
-        "string_too_short": "text",
-        "invalid_key": "text as a key; put it in quotes",
-    }
-)
+EXPECTED = {
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+    "string_pattern_mismatch": "at most 64 lower-case letters, digits, dots and dashes, a letter or digit first",
+    "finite_number": "a finite number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("model_type", "model_attributes_type"), "a section of keys, each with a value"),
+    "string_type": "text",
+    "string_too_short": "text",
+    "invalid_key": "text as a key; put it in quotes",
+}
 """Type of a fault, as pydantic calls it -> what was expected; the words in braces are its context."""
 
 
@@ -135,7 +128,7 @@ class Recipe(Section):
         try:
             return cls.from_content(read_file(file, most=MOST), overrides, file=file)
         except OSError as error:
-            raise RecipeError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+            raise RecipeError(f"{file}: cannot be read: {error}") from None
 
     @classmethod
     def from_content(cls, written: bytes, overrides: Sequence[str] = (), *, file: Path) -> "Recipe":
@@ -273,14 +266,15 @@ def recipe_fields() -> dict[str, FieldInfo]:
 
 
 def _locate(path: str | Path) -> Path:
-    if is_there(path) and Path(path).is_file():
-        return Path(path)
+    file = expanded(path)
+    if is_there(file) and file.is_file():
+        return file
     shipped = shipped_recipes()
     if str(path) in shipped:
         return shipped[str(path)]
-    near = near_paths(path, lambda entry: entry.suffix in {".yaml", ".yml"})
+    near = near_paths(file, lambda entry: entry.suffix in {".yaml", ".yml"})
     hint = suggestion([*near, *difflib.get_close_matches(Path(path).stem, shipped, n=1)])
-    found = "a folder" if is_there(path) else "neither"
+    found = "a folder" if is_there(file) else "neither"
     raise RecipeError(
         f"{path!s:.200}: expected a recipe file or the name of a shipped recipe, found {found}"
         f"{hint or '; `learngene recipes list` shows the shipped recipes'}"

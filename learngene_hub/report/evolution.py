@@ -1,9 +1,6 @@
-"""`evolution.html`: an evolution as one self-contained page, with an interactive family tree."""
+"""`evolution.html`: an evolution as one self-contained page, with the tree of descent."""
 
-from base64 import b64encode
 from collections.abc import Sequence
-from hashlib import sha256
-from importlib.resources import files
 
 from learngene_hub.report import numbers
 from learngene_hub.report.lineage import Record, line_of, tree
@@ -11,26 +8,17 @@ from learngene_hub.report.page import page_template
 from learngene_hub.report.plots import draw_evolution, draw_search, svg_address
 
 EVOLUTION_NAME = "evolution.html"
-_SCRIPT = "evolution.js"
 
 
 def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
-    """The page of an evolution as HTML; it loads nothing, and its only script is included.
-
-    Args:
-        rows: rows of `metrics.jsonl`, one per generation, at least one.
-        title: name of the evolution.
-        chosen: id of the individual whose learngene is the result so far.
+    """The page of an evolution as HTML, which loads no other files; `chosen` is the individual with the result so far.
 
     Raises:
         LearngeneError: matplotlib is not installed.
     """
     search = rows[0].get("search")
-    script = files("learngene_hub.report").joinpath(_SCRIPT).read_text(encoding="utf-8")
     page = page_template("evolution.html.jinja").render(
         title=title,
-        script=script,
-        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
         sentences=_sentences(rows, chosen),
         tiles=_tiles(rows, chosen),
         search=search and svg_address(draw_search(search)),
@@ -110,7 +98,7 @@ def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
     seconds = max(rows[-1]["seconds"], 0.001)  # what is rounded to
     speed = f"{numbers.count(rows[-1]['images'] / seconds)} images per second; {rows[-1]['engine']['place']}"
     if retried := sum(row["engine"]["retried"] for row in rows):
-        speed += f"; work of lost workers repeated {numbers.count(retried)} times"
+        speed += f"; work of lost workers repeated {numbers.count(retried)} time{'s' if retried > 1 else ''}"
     return [
         (f"{numbers.percent(_find(rows, chosen)[0]['fitness'])} %", "fitness of the learngene"),
         (numbers.count(len(individuals)), fate + (f", {numbers.count(failed)} failed" if failed else "")),

@@ -51,11 +51,6 @@ def ranked(descendant: DescendantResult, measure: str) -> list[StartResult]:
     return sorted(having, key=lambda start: -start.measures[measure].mean)
 
 
-def find(descendant: DescendantResult, name: str) -> StartResult | None:
-    """The start called `name`, if this descendant has it."""
-    return next((start for start in descendant.starts if start.start == name), None)
-
-
 def rivals(descendant: DescendantResult, gene: str, measure: str) -> list[StartResult]:
     """All starts but scratch and `gene`, highest mean first."""
     return [start for start in ranked(descendant, measure) if start.start not in {SCRATCH, gene}]
@@ -70,15 +65,13 @@ def standing(difference: Summary) -> Standing:
     return "ahead" if difference.mean > 0 else "behind"
 
 
-def lead_over(descendant: DescendantResult, gene: str, other: StartResult, measure: str) -> Summary | None:
-    """How far the learngene called `gene` is ahead of `other`; None where they were not both measured.
+def lead_over(descendant: DescendantResult, gene: str, other: StartResult, measure: str) -> Summary:
+    """How far the learngene called `gene` is ahead of `other`, both of which have this measure.
 
     Results hold paired leads of the first learngene, and the gains of all over scratch. For another learngene beside a
     baseline this is the difference of the means, which has no interval.
     """
-    mine = find(descendant, gene)
-    if mine is None or measure not in mine.measures or measure not in other.measures:
-        return None
+    mine = descendant.start(gene)
     if not mine.lead and measure in other.lead:
         return other.lead[measure]
     if other.start == SCRATCH and measure in mine.gain:

@@ -11,7 +11,7 @@ def percent(value: float) -> str:
     >>> percent(0.7316)
     '73.2'
     """
-    return f"{_rounded(value):.1f}"
+    return f"{100 * value:z.1f}"
 
 
 def accuracy(summary: Summary) -> str:
@@ -21,7 +21,7 @@ def accuracy(summary: Summary) -> str:
 
 def points(summary: Summary) -> str:
     """A difference of accuracies in percentage points, signed, with its interval: `+17.5 ± 1.5`."""
-    value = _rounded(summary.mean)
+    value = float(percent(summary.mean))
     return ("+" if value > 0 else MINUS if value < 0 else "") + size(summary)
 
 
@@ -50,5 +50,4 @@ def seconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or not value else f"{value:.1f}"
 
 
-def _rounded(value: float) -> float:
-    return round(100 * value, 1) + 0.0
+WORDS = (percent, accuracy, points, rate, count, flops, seconds)

@@ -12,30 +12,21 @@ from markupsafe import Markup
 from learngene_hub.core.files import write_text
 from learngene_hub.core.plain_text import printable
 from learngene_hub.report import numbers
-from learngene_hub.report.findings import find, is_learngene, lead_over, measure_words, ranked, rivals, standing, sweeps
-from learngene_hub.report.plots import draw_curves, draw_starts, draw_sweep, svg_address, write_png
+from learngene_hub.report.findings import is_learngene, lead_over, measure_words, ranked, rivals, standing, sweeps
+from learngene_hub.report.plots.canvas import svg_address, write_png
+from learngene_hub.report.plots.evaluation import draw_curves, draw_starts, draw_sweep
 from learngene_hub.report.results import PROTOTYPE, SCRATCH, DescendantResult, Results
 from learngene_hub.report.sentences import constants, headline, limits, network_words, rates_at_the_edge
 
 REPORT_NAME = "report.html"
 COMPARISON_NAME, CURVES_NAME, SWEEP_NAME = "comparison.png", "curves.png", "sweep.png"
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-_NUMBERS = (
-    *(numbers.percent, numbers.accuracy, numbers.points),
-    *(numbers.rate, numbers.count, numbers.flops, numbers.seconds),
-)
 
 
 def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Path:
     """Write `report.html` and the pictures that apply: `comparison.png`, `curves.png`, `sweep.png`.
 
-    Args:
-        results: what the page is about.
-        folder: created if it does not exist.
-        samples: PNG with images of the tasks; None: the page goes without.
-
-    Returns:
-        Path of the page.
+    Returns the path of the page. `samples` is a PNG with images of the tasks; None: the page goes without.
 
     Raises:
         LearngeneError: matplotlib is not installed.
@@ -53,10 +44,6 @@ def write_report(results: Results, folder: Path, *, samples: bytes | None) -> Pa
 
 def render_report(results: Results, *, samples: bytes | None) -> str:
     """The page as HTML; it loads no other files.
-
-    Args:
-        results: what the page is about.
-        samples: PNG with images of the tasks; None: the page goes without.
 
     Raises:
         LearngeneError: matplotlib is not installed.
@@ -92,7 +79,6 @@ def _descendants(results: Results) -> dict[str, Any]:
         "prototype_bars": svg_address(draw_starts(first, PROTOTYPE)) if is_prototype_more else None,
         "prototype_rows": _rows(first, PROTOTYPE),
         "curves": svg_address(draw_curves(first, results.steps)) if _has_curves(results) else None,
-        "curve_rows": _rows(first, results.headline),
         "sweeps": svg_address(draw_sweep(results)) if sweeps(results) else None,
     }
 
@@ -105,15 +91,12 @@ def _has_curves(results: Results) -> bool:
 
 def _tiles(results: Results, descendant: DescendantResult, gene: str) -> list[tuple[str, str]]:
     """Figures for the top of the page, each with what it says."""
-    mine, measure = find(descendant, gene), results.headline
-    if mine is None or measure not in mine.measures:
-        return []
+    mine, measure = descendant.start(gene), results.headline
     tiles = [(f"{numbers.accuracy(mine.measures[measure])} %", f"accuracy of {gene}")]
-    if measure in mine.gain:
-        tiles.append((numbers.points(mine.gain[measure]), "points over scratch"))
+    tiles.append((numbers.points(mine.gain[measure]), "points over scratch"))
     for rival in rivals(descendant, gene, measure)[:1]:
-        if lead := lead_over(descendant, gene, rival, measure):
-            tiles.append((numbers.points(lead), f"points over {rival.start}, the best other start"))
+        lead = lead_over(descendant, gene, rival, measure)
+        tiles.append((numbers.points(lead), f"points over {rival.start}, the best other start"))
     return [*tiles, (f"{numbers.percent(mine.inherited)} %", "of the parameters are inherited")]
 
 
@@ -134,12 +117,7 @@ def _rows(descendant: DescendantResult, measure: str) -> list[dict[str, Any]]:
 
 @cache
 def page_template(name: str, *filters: Callable[..., str]) -> Template:
-    """The template of a page; whatever is put in is text, not markup.
-
-    Args:
-        name: of the file.
-        filters: more of them than `keep`, `cell` and those for numbers, each called as its function.
-    """
+    """The template of a page; whatever is put in is text, not markup; `filters` are called as their functions."""
     environment = Environment(
         loader=PackageLoader("learngene_hub", "report"),
         autoescape=True,
@@ -148,7 +126,7 @@ def page_template(name: str, *filters: Callable[..., str]) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {words.__name__: words for words in (*_NUMBERS, *filters)}
+    environment.filters |= {words.__name__: words for words in (*numbers.WORDS, *filters)}
     environment.filters |= {
         "keep": lambda text: text.replace(" ± ", f"{_NO_BREAK}±{_NO_BREAK}").replace(" %", f"{_NO_BREAK}%"),
         "cell": lambda number: number.replace("± ", f"±{_NO_BREAK}"),

@@ -154,7 +154,20 @@ class Results(_Part):
                 raise ValueError(f"{start.start}: expected the measure {self.headline!r}, found none")
             for rate in start.tuning:
                 float(rate)
+        for descendant in self.descendants:
+            self._has_all_starts(descendant)
         return self
+
+    def _has_all_starts(self, descendant: DescendantResult) -> None:
+        """Scratch and every gene, with the differences that tables and sentences show."""
+        genes = [gene.start for gene in self.genes]
+        starts = {start.start: start for start in descendant.starts}
+        if missing := [name for name in (SCRATCH, *genes) if name not in starts]:
+            raise ValueError(f"{descendant.network}: expected the starts {', '.join(missing)}, found none")
+        for name, start in starts.items():
+            for part, absent in ((start.gain, SCRATCH), (start.lead, genes[0])):
+                if name != absent and self.headline not in part:
+                    raise ValueError(f"{name}: expected differences of {self.headline!r}, found none")
 
     @property
     def setting(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from learngene_hub.report.findings import find, lead_over, measure_words, ranked, rivals, standing
+from learngene_hub.report.findings import lead_over, measure_words, ranked, rivals, standing
 from learngene_hub.report.numbers import accuracy, count, points, size
 from learngene_hub.report.results import HELD_OUT, LEARNGENE, DescendantResult, Results, StartResult, Summary
 
@@ -20,14 +20,10 @@ def tasks_words(tasks: int) -> str:
 
 def headline(results: Results, descendant: DescendantResult, gene: str) -> list[str]:
     """What the learngene called `gene` is worth in `descendant`: over scratch, then beside the best other start."""
-    mine, measure = find(descendant, gene), results.headline
-    if mine is None or measure not in mine.measures:
-        return [f"{gene} was not measured {measure_words(measure)} in {network_words(descendant)}."]
+    mine, measure = descendant.start(gene), results.headline
     body = f"{descendant.network} (width {descendant.width:g}, depth {descendant.depth})"
     reached = f"an accuracy of {accuracy(mine.measures[measure])} % {measure_words(measure)}"
-    sentence = f"With {_the(gene)}, {body} reaches {reached}"
-    if measure in mine.gain:
-        sentence += f". That is {_gain(mine.gain[measure])}"
+    sentence = f"With {_the(gene)}, {body} reaches {reached}. That is {_gain(mine.gain[measure])}"
     return [f"{sentence} ({tasks_words(results.tasks)}).", *_beside_rivals(descendant, gene, measure)]
 
 
@@ -36,19 +32,16 @@ def _the(gene: str) -> str:
 
 
 def _gain(gain: Summary) -> str:
-    match standing(gain):
-        case "level":
-            return f"not clearly different from training from scratch: {points(gain)} points"
-        case _:
-            return f"{size(gain)} points {'above' if gain.mean >= 0 else 'below'} training from scratch"
+    if standing(gain) == "level":
+        return f"not clearly different from training from scratch: {points(gain)} points"
+    return f"{size(gain)} points {'above' if gain.mean >= 0 else 'below'} training from scratch"
 
 
 def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> list[str]:
     others = rivals(descendant, gene, measure)
     if not others:
         return ["It was compared only with scratch."]
-    lead = lead_over(descendant, gene, others[0], measure)
-    return [_best(others[0], lead)] if lead else []
+    return [_best(others[0], lead_over(descendant, gene, others[0], measure))]
 
 
 def _best(rival: StartResult, lead: Summary) -> str:
@@ -72,7 +65,7 @@ def not_won(results: Results, gene: str) -> list[str]:
     for descendant in results.descendants:
         for other in ranked(descendant, results.headline):
             lead = lead_over(descendant, gene, other, results.headline)
-            if other.start != gene and lead is not None and standing(lead) != "ahead":
+            if other.start != gene and standing(lead) != "ahead":
                 where = f" ({network_words(descendant)})" if len(results.descendants) > 1 else ""
                 sentences.append(f"{_not_ahead(_the(gene), other.start, lead)}{where}.")
     return sentences

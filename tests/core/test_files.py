@@ -110,6 +110,12 @@ def test_a_disk_that_is_full_or_read_only_is_told_and_the_old_file_stays(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_larger_than_the_disk_allows_is_to_be_put_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", failing(errno.EFBIG))
+    with pytest.raises(StorageError, match=r"File too large\): choose another place"):
+        write_text(tmp_path / "file", "new")
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 def test_tensors_that_do_not_fit_are_told_of_the_outermost_folder_that_is_written(tmp_path, number):
     """As safetensors says it, which raises no `OSError`."""

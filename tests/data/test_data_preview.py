@@ -1,10 +1,7 @@
-import pytest
 import torch
-from PIL import Image
 
-from learngene_hub.core.errors import StorageError
 from learngene_hub.data.image_set import ImageSet
-from learngene_hub.data.preview import contact_sheet, write_contact_sheet
+from learngene_hub.data.preview import contact_sheet
 
 torch.set_num_threads(1)
 
@@ -37,17 +34,3 @@ def test_fewer_classes_than_rows_give_a_smaller_sheet():
         contact_sheet(coloured(), rows=9, columns=1, seed=0).size
         == contact_sheet(coloured(), rows=2, columns=1, seed=0).size
     )
-
-
-def test_a_written_sheet_can_be_read_and_leaves_nothing_beside_it(tmp_path):
-    path = tmp_path / "new" / "sheet.png"
-    write_contact_sheet(coloured(), path, rows=2, columns=3, seed=0)
-    with Image.open(path) as read:
-        assert read.tobytes() == contact_sheet(coloured(), rows=2, columns=3, seed=0).tobytes()
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_sheet_that_cannot_be_written_says_where(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match=r"sheet\.png: cannot be written"):
-        write_contact_sheet(coloured(), tmp_path / "file" / "sheet.png", rows=1, columns=1, seed=0)

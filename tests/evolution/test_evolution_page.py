@@ -1,5 +1,3 @@
-import base64
-import hashlib
 import json
 import re
 import shutil
@@ -51,16 +49,19 @@ def show(rows=FAMILY, **options):
     return render_evolution(rows, **({"title": "family", "chosen": 7} | options))
 
 
-def test_the_page_loads_nothing_and_runs_its_own_script_only():
+def test_the_page_loads_nothing_and_runs_no_script():
     text = show()
-    page, script = Page(text), re.search(r"<script>(.*)</script>", text, re.DOTALL)[1]
+    page = Page(text)
     policy = next(one["content"] for tag, one in page.tags if tag == "meta" and "http-equiv" in one)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy.startswith("default-src 'none'")
-    assert f"script-src 'sha256-{digest}'" in policy
+    assert "script-src" not in policy
     assert all(address.startswith("data:") for address in page.addresses)
-    assert not re.search(r"https?:|@import|url\(|fetch|XMLHttp", text)
-    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not re.search(r"https?:|@import|url\(", text)
+    assert "script" not in {tag for tag, _ in page.tags}
+
+
+def test_who_points_at_an_individual_reads_about_it():
+    assert "<title>Individual 5, generation 3: child of 2; fitness 70.0 %," in show()
 
 
 def test_everyone_is_in_the_tree_with_parents_fitness_and_fate():
@@ -116,6 +117,8 @@ def test_rows_say_where_it_was_and_what_was_lost():
     assert "400 images per second; CPU Fitness" in Page(show()).text
     rows = [row | {"engine": {"place": "2 x cpu", "retried": 1}} for row in FAMILY]
     assert "400 images per second; 2 x cpu; work of lost workers repeated 3 times" in Page(show(rows)).text
+    once = [rows[0], *FAMILY[1:-1], FAMILY[-1] | {"engine": {"place": "2 x cpu", "retried": 0}}]
+    assert "work of lost workers repeated 1 time<" in show(once)
 
 
 def test_a_line_that_passes_a_generation_passes_between_its_individuals():
@@ -185,7 +188,7 @@ def test_the_work_of_a_page_is_in_proportion_to_its_generations():
 def test_hostile_names_are_text():
     evil = '<script>alert(1)</script>"'
     page = Page(show(title=evil))
-    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert "script" not in {tag for tag, _ in page.tags}
     assert page.text.count(evil) >= 2
 
 
@@ -254,14 +257,3 @@ def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path)
     errors, document = browse(tmp_path, show(), 360, "light", "--dump-dom")
     assert "CONSOLE" not in errors
     assert "<title>width 360 of 360</title>" in document
-
-
-@pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
-def test_who_chooses_an_individual_sees_its_line_and_its_parents(tmp_path):
-    script = """const inside = document.querySelector("iframe").contentDocument;
-    inside.querySelector('[data-id="5"]').dispatchEvent(new MouseEvent("click", { bubbles: true }));
-    const ids = name => [...inside.querySelectorAll(".one." + name)].map(one => one.dataset.id).join();
-    document.title = `${ids("up")} of ${ids("parent")}: ${inside.querySelector(".words").textContent}`;"""
-    errors, document = browse(tmp_path, show(), 1280, "dark", "--dump-dom", then=script)
-    assert "CONSOLE" not in errors
-    assert "<title>0,2 of 2: Individual 5, generation 3: child of 2;" in document

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import httpx2
 import pytest
 from hub_genes import REPO
 from hub_server import Fault
@@ -10,7 +11,7 @@ from hub_server import Fault
 from learngene_hub import from_learngene
 from learngene_hub.core.errors import GeneFileError, HubError, HubUnreachableError
 from learngene_hub.hub import fetch as fetch_module
-from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.client import HubOptions, explained
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -220,3 +221,21 @@ def test_the_hub_is_not_asked_for_the_folder_of_a_run(hub, tmp_path, monkeypatch
     assert hub.requests == []
     with pytest.raises(HubError, match="no such repository"):
         from_learngene("hf-hub:runs/demo", num_classes=3, endpoint=hub.url)
+
+
+SILENT = HubOptions(endpoint="https://me:secret@127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ImportError("the 'socksio' package is not installed"), "the list of repositories: the 'socksio' package"),
+        (RuntimeError("the client has been closed"), "the list of repositories: the transfer failed"),
+        (httpx2.ConnectError("refused"), "no answer from https://127.0.0.1:9"),
+    ],
+)
+def test_a_failure_names_what_was_asked_for_and_no_password(error, told):
+    with pytest.raises(HubError) as failure, explained(None, SILENT):
+        raise error
+    assert told in str(failure.value)
+    assert "secret" not in str(failure.value)

@@ -248,6 +248,12 @@ def test_an_override_that_would_surprise_is_refused(value):
         Recipe.from_file("demo", [f"seed={value}"])
 
 
+def test_a_recipe_in_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text(shipped_recipes()["demo"].read_text())
+    assert Recipe.from_file("~/mine.yaml") == Recipe.from_file("demo")
+
+
 def test_a_bomb_of_aliases_costs_nothing(tmp_path):
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40)]
     (tmp_path / "bomb.yaml").write_text("\n".join(lines))

@@ -1,7 +1,7 @@
 import pytest
 from results_examples import example
 
-from learngene_hub.report.findings import find, lead_over, ranked, rivals, standing, sweeps
+from learngene_hub.report.findings import lead_over, ranked, rivals, standing, sweeps
 from learngene_hub.report.results import Summary
 
 
@@ -38,8 +38,6 @@ def test_the_first_learngene_has_paired_leads_and_the_second_differences_of_mean
     beside = lead_over(descendant, "learngene:b", descendant.start("learngene:a"), "60")
     lead = descendant.start("learngene:b").lead["60"]
     assert (beside.mean, beside.ci95) == (-lead.mean, lead.ci95)
-    assert lead_over(descendant, "learngene:c", full, "60") is None
-    assert lead_over(descendant, "learngene:a", full, "prototype") is None
 
 
 def test_sweeps_are_rows_of_descendants_that_differ_in_one_dimension():
@@ -49,7 +47,3 @@ def test_sweeps_are_rows_of_descendants_that_differ_in_one_dimension():
     assert (depth.axis, depth.fixed, depth.values()) == ("depth", "lg_vgg11, width 0.5", [11.0, 16.0])
     assert width.starts() == ["learngene", "scratch"]
     assert sweeps(example(shapes=((0.5, 11), (1.0, 16)))) == []
-
-
-def test_a_start_that_is_not_there_is_not_found():
-    assert find(example().descendants[0], "nobody") is None

@@ -238,6 +238,8 @@ def test_a_network_of_another_kind_than_its_weights_is_refused(tuned, changes, m
         (lambda tree: tree["protocol"].pop("name"), "protocol: expected a name"),
         (lambda tree: tree.update(headline="7"), "expected the measure '7', found none"),
         (lambda tree: tree["descendants"][0].update(starts=[]), "at least 1 item"),
+        (lambda tree: tree["descendants"][0]["starts"].pop(1), "expected the starts scratch, found none"),
+        (lambda tree: tree["descendants"][0]["starts"][0].update(gain={}), "learngene: expected differences of '60'"),
         (lambda tree: tree["descendants"][0]["starts"][0].update(tuning={"x": 0.5, "y": 0.4}), "tuning"),
         (lambda tree: tree["descendants"][0]["starts"][0]["measures"]["60"].update(mean=1e300), "mean"),
     ],

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from learngene_hub.report import numbers
-from learngene_hub.report.findings import Sweep, is_learngene, measure_words, ranked, sweeps
+from learngene_hub.report.findings import is_learngene, measure_words, ranked, sweeps
 from learngene_hub.report.plots.canvas import GENE_COLOUR, OTHER_COLOUR, new_figure, plain
 from learngene_hub.report.results import SCRATCH, DescendantResult, Results, Summary
 
@@ -20,10 +20,7 @@ _LONGEST_NAME = 28
 def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") -> "Figure":
     """Accuracy of each start, best on top: bars from zero with 95 % confidence intervals, and a point for every task.
 
-    Args:
-        descendant: whose starts are drawn.
-        measure: what is drawn; starts without it are left out.
-        title: above the picture.
+    Starts without `measure` are left out.
     """
     shown = ranked(descendant, measure)[::-1]
     figure, (axes,) = new_figure(height=1.5 + 0.36 * max(3, len(shown)))
@@ -47,10 +44,7 @@ def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") 
 def draw_curves(descendant: DescendantResult, steps: Sequence[int], *, title: str = "") -> "Figure":
     """Accuracy over the training steps, a line for each start, with the 95 % intervals of learngenes and scratch.
 
-    Args:
-        descendant: whose starts are drawn; one that lacks a step is left out.
-        steps: rising.
-        title: above the picture.
+    A start that was not measured after each of `steps`, which rise, is left out.
     """
     figure, (axes,) = new_figure(width=6.8, height=4.4)
     for start in ranked(descendant, str(steps[-1])):
@@ -64,40 +58,20 @@ def draw_curves(descendant: DescendantResult, steps: Sequence[int], *, title: st
 
 
 def draw_sweep(results: Results, *, title: str = "") -> "Figure":
-    """Gain of the learngenes over scratch, and the accuracies of both, against width and depth; one row a sweep.
-
-    Args:
-        results: of several descendants, some of which differ in width alone or in depth alone.
-        title: above the picture.
-    """
-    rows = sweeps(results)
+    """Gain of the learngenes over scratch, and the accuracies of both, against width and depth; one row a sweep."""
+    rows, labels = sweeps(results), ("gain over scratch, points", "accuracy, %")
     figure, panels = new_figure(8.0, 0.5 + 3.2 * len(rows), rows=len(rows), columns=2)
-    for sweep, gains, accuracies in zip(rows, panels[::2], panels[1::2], strict=True):
-        _draw_gains(gains, sweep, results.headline)
-        _draw_accuracies(accuracies, sweep, results.headline)
+    for sweep, *pair in zip(rows, panels[::2], panels[1::2], strict=True):
+        for axes, part, label in zip(pair, ("gain", "measures"), labels, strict=True):
+            for start in sweep.starts():
+                values = [getattr(one.start(start), part).get(results.headline) for one in sweep.descendants]
+                _line(axes, start, sweep.values(), values)
+            _set_ticks(axes, sweep.values())
+            axes.set(xlabel=f"{sweep.axis} ({plain(sweep.fixed)})", ylabel=label)
+        pair[0].axhline(0, color="black", lw=0.8)
+        pair[1].legend(frameon=False, fontsize=8)
     figure.suptitle(plain(title), fontsize=10)
     return figure
-
-
-def _draw_gains(axes: "Axes", sweep: Sweep, measure: str) -> None:
-    for start in sweep.starts():
-        gains = [descendant.start(start).gain.get(measure) for descendant in sweep.descendants]
-        _line(axes, start, sweep.values(), gains)
-    axes.axhline(0, color="black", lw=0.8)
-    _finish_sweep(axes, sweep, "gain over scratch, points")
-
-
-def _draw_accuracies(axes: "Axes", sweep: Sweep, measure: str) -> None:
-    for start in sweep.starts():
-        accuracies = [descendant.start(start).measures.get(measure) for descendant in sweep.descendants]
-        _line(axes, start, sweep.values(), accuracies)
-    axes.legend(frameon=False, fontsize=8)
-    _finish_sweep(axes, sweep, "accuracy, %")
-
-
-def _finish_sweep(axes: "Axes", sweep: Sweep, label: str) -> None:
-    _set_ticks(axes, sweep.values())
-    axes.set(xlabel=f"{sweep.axis} ({plain(sweep.fixed)})", ylabel=label)
 
 
 def _line(axes: "Axes", start: str, xs: Sequence[float], values: Sequence[Summary | None]) -> None:

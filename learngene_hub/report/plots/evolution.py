@@ -15,10 +15,7 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str
 
     Where there are more than `MANY`, only the result and its ancestors are joined by lines.
 
-    Args:
-        rows: of `metrics.jsonl`, one a generation, at least one.
-        chosen: id of the individual whose learngene is the result.
-        title: above the picture.
+    `rows` are those of `metrics.jsonl`, `chosen` is the id of the individual whose learngene is the result.
     """
     figure, (axes,) = new_figure()
     from matplotlib.collections import LineCollection

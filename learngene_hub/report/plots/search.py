@@ -16,8 +16,7 @@ SPREAD = 0.6  # of the shapes along the axis
 def draw_search(search: Record) -> "Figure":
     """Fitness of every shape, with lines from the best to their mean, and below it these shapes as bars.
 
-    Args:
-        search: entry `search` of the first row of `metrics.jsonl`.
+    `search` is that entry of the first row of `metrics.jsonl`.
     """
     figure, (above, below) = new_figure(7.2, 7.0, rows=2)
     _draw_fitness(above, search)
@@ -40,9 +39,8 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
             axes.plot(*zip(point, at, strict=True), color=GENE_COLOUR, lw=1)
         axes.scatter(*at, s=36, c=GENE_COLOUR, marker="D", zorder=4, label="mean of the best, fresh tasks")
     if even["fitness"] is not None:
-        axes.scatter(
-            2, 100 * even["fitness"], s=48, c=LINE_COLOUR, marker="X", zorder=4, label="even shape, fresh tasks"
-        )
+        at = (2, 100 * even["fitness"])
+        axes.scatter(*at, s=48, c=LINE_COLOUR, marker="X", zorder=4, label="even shape, fresh tasks")
     axes.set_xticks([1, 2], ["all shapes, tasks of the search", "fresh tasks"])
     axes.set(xlim=(0.5, 2.5), ylabel="fitness: accuracy of critics\non held-out classes, %")
     _legend_above(axes)
