@@ -128,18 +128,23 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(gene) for gene in ranked])
         return
+    least = min(gene.flops for gene in ranked)
     rows = [
         (
             gene.name,
             f"{100 * gene.accuracy:.1f}",
             f"{100 * gene.behind:.1f} ± {100 * gene.behind_ci95:.1f}" if rank else "",
             str(gene.image_size),
+            f"{gene.flops / least:.0f}",
         )
         for rank, gene in enumerate(ranked)
     ]
-    title = "the best gene for your images first; leave-one-out accuracy in %; behind: points below the first"
-    print_table(title, ("name", "accuracy", "behind", "probe's pixels"), rows, whole_first=True)
-    stderr.print(f"next: {command('finetune', ranked[0].name, '--data', photos, '--out', 'DIR')}", markup=False)
+    title = "the best gene for your images first; leave-one-out accuracy in %; behind: points below the first; "
+    title += "cost: FLOPs of fine-tuning, in multiples of the lowest"
+    print_table(title, ("name", "accuracy", "behind", "probe's pixels", "cost"), rows, whole_first=True)
+    chosen = min((gene for gene in ranked if gene.behind <= gene.behind_ci95), key=lambda gene: gene.flops)
+    why = "" if chosen is ranked[0] else f"{chosen.name} is level with the first, and costs less; "
+    stderr.print(f"{why}next: {command('finetune', chosen.name, '--data', photos, '--out', 'DIR')}", markup=False)
 
 
 def _row(gene: "GeneSummary", *, hub: bool) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.data.batches import Images
 from learngene_hub.data.image_set import ImageSet, Normalisation
 from learngene_hub.evaluation.statistics import confidence
+from learngene_hub.evolution.dry_run import training_flops
 from learngene_hub.finetuning.photos import Photos, load_for_choice
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.inheritance.descendant import from_learngene
+from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead
 
 
@@ -28,6 +30,7 @@ class Suited:
         behind: accuracy of the best gene minus this one's, in [0, 1].
         behind_ci95: half the width of the 95 % confidence interval of `behind`, over the images.
         image_size: side in pixels to which the images were scaled.
+        flops: floating-point operations of training its network with one image of the gene's size, once.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Suited:
     behind: float
     behind_ci95: float
     image_size: int
+    flops: float
 
 
 def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> list[Suited]:
@@ -45,7 +49,7 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
         DataError: the images cannot be read, or are too few; see `load_for_choice`.
         NetworkError: a gene's network has no batch norms, which a probe needs.
     """
-    probed, loaded = [], dict[int, ImageSet]()
+    probed, loaded, flops = [], dict[int, ImageSet](), dict[str, float]()
     with on_cpu(), reporter.task("probing", len(names), "genes") as bar:
         for name in names:
             gene = Learngene.from_pretrained(name)
@@ -53,7 +57,9 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
             if size not in loaded:  # warnings are the same for every size
                 heard = SilentReporter() if loaded else reporter
                 loaded[size] = load_for_choice(photos, gene_size=size, reporter=heard)
-            probed.append((name, _right(gene, loaded[size]), loaded[size].image_size))
+            network = from_learngene(gene, num_classes=0)
+            probed.append((name, _right(network, loaded[size]), loaded[size].image_size))
+            flops[name] = training_flops(network.to("meta"), size)
             bar.advance()
     probed.sort(key=lambda gene: -int(gene[1].sum()))
     best = probed[0][1].double()
@@ -64,14 +70,14 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
             behind=float((best - right).mean()),
             behind_ci95=confidence((best - right).tolist()) or 0.0,
             image_size=pixels,
+            flops=flops[name],
         )
         for name, right, pixels in ((name, right.double(), pixels) for name, right, pixels in probed)
     ]
 
 
-def _right(gene: Learngene, images: ImageSet) -> Tensor:
-    """Which images the probe of `gene` gets right, each left out in turn."""
-    network = from_learngene(gene, num_classes=0)
+def _right(network: LearngeneNetwork, images: ImageSet) -> Tensor:
+    """Which images a probe of `network`, which has inherited a gene, gets right, each left out in turn."""
     cfg = network.pretrained_cfg
     normalisation = Normalisation.of(cfg["mean"], cfg["std"])
     ready = Images.build(images, normalisation, padding=0, flip=False)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from learngene_hub import extract, from_learngene
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.finetuning import Photos, Predictor, Settings, finetune, rank_genes
+from learngene_hub.finetuning import Photos, Predictor, Settings, Suited, finetune, rank_genes
 from learngene_hub.finetuning.probe import STRENGTHS, fit_probe
 from learngene_hub.networks import build, plan_structure
 from learngene_hub.networks.layers import LayersHead
@@ -188,3 +188,21 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     assert 0 <= other.behind_ci95 < 1
     assert len(listener.warnings) == 1
     rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)  # one image a class
+
+
+def test_the_cheapest_of_the_genes_that_are_level_with_the_first_is_proposed(tmp_path, monkeypatch):
+    ranked = [
+        Suited("a", 0.9, 0.0, 0.0, 42, 8e9),
+        Suited("b", 0.89, 0.01, 0.02, 42, 2e9),
+        Suited("c", 0.8, 0.1, 0.02, 32, 1e9),
+    ]
+    monkeypatch.setattr("learngene_hub.finetuning.rank_genes", lambda *_, **__: ranked)
+    shown = learngene("list", "--for", write_photos(tmp_path / "photos", 1))
+    assert "b is level with the first, and costs less; next: learngene finetune b --data" in " ".join(
+        shown.stderr.split()
+    )
+    assert [line.split()[-1] for line in shown.stdout.splitlines() if line.split()[:1] in (["a"], ["b"], ["c"])] == [
+        "8",
+        "2",
+        "1",
+    ]
