@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from learngene_hub.core.errors import NetworkError
+from learngene_hub.data.image_set import Normalisation
 from learngene_hub.networks import plan_structure
 
 SCHEMA_VERSION = 1
@@ -189,6 +190,11 @@ class GeneConfig(_Part):
     def all_data(self) -> tuple[DataRecord, ...]:
         """The data of its evolution and of its ancestors', as far as they are known."""
         return self.origin.all_data if self.origin else ()
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The normalisation of its images."""
+        return Normalisation.of(self.mean, self.std)
 
     @property
     def share_words(self) -> str:
