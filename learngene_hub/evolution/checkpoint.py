@@ -46,7 +46,7 @@ class RunInputs:
         fingerprints: role -> hash of its images.
         threads: of torch in the main process.
         version: of this package.
-        processor: kind of CPU of the main process.
+        processor: kind of the device of a local engine; on Ray, of the main process's CPU.
         ancestor: key of the gene that the evolution begins from; None: no gene.
     """
 

@@ -58,8 +58,8 @@ def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
         )
 
 
-def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs:
-    """The inputs of a run, which must be the same when it is resumed."""
+def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.device) -> RunInputs:
+    """The inputs of a run on `home`, which must be the same when it is resumed."""
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     classes = {role: list(names) for role, names in asdict(environment.split).items()}
     return RunInputs(
@@ -67,7 +67,7 @@ def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs
         fingerprints,
         torch.get_num_threads(),
         version=f"learngene-hub {__version__}",
-        processor=chip_kind(torch.device("cpu")),
+        processor=chip_kind(home),
         ancestor=None if ancestor is None else ancestor.key,
     )
 

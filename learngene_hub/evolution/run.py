@@ -82,13 +82,14 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), expanded(out)
     ancestor = find_ancestor(recipe)
-    workforce = _workforce(recipe, engine, device, reporter)
+    home = pick_device(device) if engine.name == "local" else torch.device("cpu")
+    workforce = _workforce(recipe, engine, device, home, reporter)
     with claim(out), on_cpu():
         saved = find_saved(recipe, out, resume=resume, reporter=reporter)
         line_channels(recipe, ancestor)  # which refuses a wrong `gene.shape` before images are read
         with reporter.task("reading images", None):
             environment = load_environment(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
-        inputs = run_inputs(environment, ancestor)
+        inputs = run_inputs(environment, ancestor, home)
         if saved is not None:
             is_done = saved.state.generation >= recipe.evolution.generations
             check_same(saved.inputs, inputs, out, SilentReporter() if is_done else reporter)
@@ -99,10 +100,9 @@ def evolve(
             return _finish(state, recipe, environment, out, ancestor)
 
 
-def _workforce(recipe: Recipe, engine: EngineOptions, device: str, reporter: Reporter) -> Engine:
-    local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
+def _workforce(recipe: Recipe, engine: EngineOptions, device: str, home: torch.device, reporter: Reporter) -> Engine:
     most = max(recipe.evolution.population, recipe.search.population if recipe.gene.shape == "evolve" else 1)
-    workforce = make_engine(engine, device=device, local_device=local_device, most=most)
+    workforce = make_engine(engine, device=device, local_device=home, most=most)
     if engine.workers is not None and engine.workers > most:
         reporter.warn(
             f"only {most} of {engine.workers} workers are needed: one for each individual, or shape, of a generation"
