@@ -172,8 +172,9 @@ def test_a_config_with_values_out_of_range_is_refused(folder, changes):
 )
 def test_a_stated_number_that_the_tensors_contradict_is_refused(folder, changes, message):
     change_config(folder, **changes)
-    with pytest.raises(GeneFileError, match=message):
+    with pytest.raises(GeneFileError, match=message) as refused:
         Learngene.from_pretrained(folder)
+    assert str(refused.value).startswith(str(folder))
     assert verify(folder)[-1].name == "network and channels"
 
 
