@@ -40,7 +40,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "batch norms of the gene": ("evolution.ancestry.measured_alone",),
     "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
     CRITICS: ("evolution.ancestry.critic_accuracies",),
-    "checkpoint": ("evolution.run.save_state", "evolution.run.append_metrics", "evolution.run.truncate_metrics"),
+    "checkpoint": ("evolution.run.save_state", "evolution.run.append_line", "evolution.run.truncate_metrics"),
     "gene folder": (
         "evolution.run.write_gene",
         "evolution.run.render_card",

@@ -21,7 +21,6 @@ from docs.flower_photos import write_photos
 from learngene_hub import Learngene
 from learngene_hub.core.device import on_cpu
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.data.image_set import Normalisation
 from learngene_hub.finetuning import Photos, Settings, finetune
 from learngene_hub.finetuning.fit import Loaded, accuracy_of, fit_all, fit_best_rate, fit_network, logits_of
 from learngene_hub.finetuning.photos import load_photos
@@ -50,8 +49,9 @@ def rivals(gene: Learngene, photos: Path) -> list[str]:
     """Cells of `RIVALS`: test accuracies in percent, and CPU seconds."""
     size = gene.config.image_size
     parts = load_photos(Photos(photos), image_size=size, gene_size=size, method="full", seed=0, reporter=SILENT)
-    normalisation = Normalisation.of(gene.config.mean, gene.config.std)
-    images = Loaded.build(parts, normalisation, padding=size // PADDED, flip=True, device=torch.device("cpu"))
+    images = Loaded.build(
+        parts, gene.config.normalisation, padding=size // PADDED, flip=True, device=torch.device("cpu")
+    )
     body, classes = Body(gene.config.network, gene.config.width, gene.config.depth), parts.train.num_classes
     thin = partial(newborn, body, num_classes=classes, gene=None, cross="zero", seed=0)
     with on_cpu():

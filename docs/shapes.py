@@ -27,7 +27,7 @@ from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.lineage import Record
 
-MOST = 10**9  # bytes of an ancestor
+MOST = 10**11  # bytes of an ancestor
 
 
 def write_gene_folders(run: Path, out: Path, large: Path) -> list[Path]:

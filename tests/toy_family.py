@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from timm.models import register_model
 from torch import Tensor, nn
 
-from learngene_hub.networks.axes import IMAGE, Axes
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes
 from learngene_hub.networks.network import LearngeneNetwork, create
-from learngene_hub.networks.structure import Family, Layer, Structure, linear_classifier, resolve_groups
+from learngene_hub.networks.structure import Family, Layer, Structure, resolve_groups
 
 WIDTHS = {"first": 16, "second": 24}
 
@@ -23,7 +23,7 @@ def structure(*, depth: int = 2, width: float = 1.0, channels: Mapping[str, int]
         for name, source in reads.items()
     )
     groups = resolve_groups(WIDTHS, width=width, channels=channels, name="toy")
-    return Structure(depth, width, layers, groups, linear_classifier("head.weight", "second"))
+    return Structure(depth, width, layers, groups, Axes("head.weight", (CLASSES, "second")))
 
 
 FAMILY = Family(depths=(2,), structure=structure)

@@ -86,18 +86,14 @@ def info(gene: Source, as_json: AsJson = False) -> None:
     with TerminalReporter().task(f"reading {gene}", None):
         located = locate(gene, required=(CONFIG_NAME,))
     config = read_config(located.folder, located.files)
-    gain = read_gain(located.folder, located.files, warn=TerminalReporter().warn)
+    gain, ci95 = read_gain(located.folder, located.files, warn=TerminalReporter().warn)
     if as_json:
-        more = {
-            "revision": located.revision,
-            "gain_over_scratch": gain.points if gain else None,
-            "gain_ci95": gain.ci95 if gain else None,
-        }
+        more = {"revision": located.revision, "gain_over_scratch": gain, "gain_ci95": ci95}
         print_json(config.model_dump(mode="json") | more)
     else:
         pairs = _describe(config)
         if gain is not None:
-            pairs["gain over scratch"] = f"{_signed(gain.points, gain.ci95)} points, according to its card"
+            pairs["gain over scratch"] = f"{_signed(gain, ci95)} points, according to its card"
         if located.revision is not None:
             pairs["revision"] = located.revision
         print_table(gene, (), pairs.items())

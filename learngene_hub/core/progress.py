@@ -24,7 +24,6 @@ class Reporter(Protocol):
 
     def task(self, title: str, total: float | None, unit: str = "steps") -> AbstractContextManager[Task]:
         """Open a bar of `total` steps (None: length unknown) counted in `unit`; it closes with the context."""
-        ...
 
     def line(self, text: str) -> None:
         """Show one permanent line, such as the summary of a generation."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import expanded, is_there
-from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.source import GLYPHS
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
@@ -33,11 +32,6 @@ class Candidate:
         """The data that the gene was evolved on."""
         assert self.gene.config.origin is not None
         return self.gene.config.origin.data
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """The normalisation of its images."""
-        return Normalisation.of(self.gene.config.mean, self.gene.config.std)
 
     @property
     def flops(self) -> float:

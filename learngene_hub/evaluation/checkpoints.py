@@ -56,7 +56,7 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
             raise LearngeneError(f"{path}: expected whole layers, found {layer.name} without {', '.join(lost)}")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
-    genome = Genome.of(tensors, structure)
+    genome = Genome(tensors, structure.sizes_in(tensors))
     return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", genome, Cost(), data=data)
 
 

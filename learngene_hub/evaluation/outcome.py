@@ -15,7 +15,7 @@ from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import measure, paired
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import inherited_parts
-from learngene_hub.networks import LearngeneNetwork, plan_structure
+from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.report.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
 
 ScoredCells = Sequence[tuple[Cell, Scored]]
@@ -94,7 +94,7 @@ def _record(candidate: Candidate) -> GeneRecord:
 def _descendant(body: Body, scored: ScoredCells, first_gene: str) -> DescendantResult:
     scores = {cell.start.name: score for cell, score in scored}
     against = partial(_start_result, scratch=scores[SCRATCH], gene=scores[first_gene], first_gene=first_gene)
-    structure = plan_structure(body.network, width=body.width, depth=body.depth)
+    structure = body.structure
     return DescendantResult(
         network=body.network,
         width=body.width,

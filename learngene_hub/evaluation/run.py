@@ -262,7 +262,7 @@ def _plan(
             protocol=protocol,
             reporter=reporter,
         ),
-        normalisation=candidate.normalisation,
+        normalisation=candidate.gene.config.normalisation,
         padding=record.crop_padding,
         flip=record.flip,
         device=device.type,
@@ -284,7 +284,9 @@ def _budget(
     trainer = local_device if engine.name == "local" else pick_device("cpu" if device == "cpu" else "auto")
     if device == "cuda" and trainer.type == "cpu":
         reporter.warn("baselines are pre-trained by this process, on its CPU: this machine has no GPU")
-    base, seen = seen_images(candidate.data, candidate.normalisation, data=data, device=trainer, reporter=reporter)
+    base, seen = seen_images(
+        candidate.data, candidate.gene.config.normalisation, data=data, device=trainer, reporter=reporter
+    )
     return Budget(
         gene=candidate.gene,
         recipe=candidate.recipe,

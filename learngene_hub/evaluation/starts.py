@@ -35,7 +35,7 @@ from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import GENE_FOLDER
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.genome.birth import Body, body_channels
+from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract
@@ -131,7 +131,7 @@ def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> 
 def _weight_selection(name: str, budget: Budget) -> list[Start]:
     """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
     plan, trained = _trained(budget, WIDER)
-    counts = body_channels(budget.body)
+    counts = budget.body.structure.channels
     genome = cut(trained.state, plan.structure, counts, evenly, seed=budget.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
     return [Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))]

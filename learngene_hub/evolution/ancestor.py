@@ -11,7 +11,6 @@ from typing import Any
 from learngene_hub.core.errors import DataError, InheritanceError, RecipeError
 from learngene_hub.core.files import public_name
 from learngene_hub.core.progress import Reporter
-from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.gene.config import AncestorRecord
@@ -19,7 +18,7 @@ from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import carried_channels
-from learngene_hub.networks import Structure, plan_structure
+from learngene_hub.networks import Structure
 from learngene_hub.recipe.recipe import Recipe
 
 
@@ -30,11 +29,6 @@ class Ancestor:
     name: str  # without the path to it
     gene: Learngene
     sizes: Mapping[str, int]  # group -> channels of all genes of the line
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """The normalisation of its images, and of all images of the evolution."""
-        return Normalisation.of(self.gene.config.mean, self.gene.config.std)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -91,8 +85,7 @@ def find_ancestor(recipe: Recipe) -> Ancestor | None:
     gene, name = Learngene.from_pretrained(source), public_name(source)
     body = network_body(recipe)
     _check_fits(gene, name, body)
-    structure = plan_structure(body.network, width=body.width, depth=body.depth)
-    return Ancestor(name, gene, _sizes(structure, gene.genome))
+    return Ancestor(name, gene, _sizes(body.structure, gene.genome))
 
 
 def line_channels(recipe: Recipe, ancestor: Ancestor | None) -> Mapping[str, int]:

@@ -71,16 +71,8 @@ class AncestryTask:
         if genome is None or any(value_fault(name, tensor) for name, tensor in genome.tensors.items()):
             return Outcome(None, loss, math.nan)
         with threads(plan.critics.threads):
-            accuracies = critic_accuracies(
-                genome,
-                environment.held_out,
-                plan.critics.draw(environment.held_out.labels, plan.seed),
-                plan.critics.training,
-                body=plan.body,
-                cross=plan.cross,
-                seed=plan.seed,
-                on_step=partial(step, doing=self.title or "critics"),
-            )
+            on_step = partial(step, doing=self.title or "critics")
+            accuracies = critic_accuracies(genome, environment.held_out, plan, on_step)
         return Outcome(genome, loss, sum(accuracies) / len(accuracies))
 
     def live(self, environment: Environment, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
@@ -97,7 +89,15 @@ class AncestryTask:
             n_query=0,
             generator=self._draws("ancestry task"),
         )
-        network = self._newborn(len(task.classes), base.device)
+        network = newborn(
+            self.plan.body,
+            num_classes=len(task.classes),
+            gene=self.parent,
+            cross=self.plan.cross,
+            seed=self.plan.seed,
+            path=(self.plan.generation, self.number),
+        )
+        network = placed(network, base.device)
         batches = support_batches(base, task, plan.training.optimisation.batch_size, self._draws("ancestry batches"))
         inherited: list[Tensor] = []  # views of what the weights have from the parent
         if self.parent is not None:
@@ -112,18 +112,6 @@ class AncestryTask:
                 yield images
 
         return self._gene(network, shown(), base.device), loss
-
-    def _newborn(self, classes: int, device: torch.device) -> LearngeneNetwork:
-        """The network that inherits from the parent, on `device`."""
-        network = newborn(
-            self.plan.body,
-            num_classes=classes,
-            gene=self.parent,
-            cross=self.plan.cross,
-            seed=self.plan.seed,
-            path=(self.plan.generation, self.number),
-        )
-        return placed(network, device)
 
     def _gene(self, network: LearngeneNetwork, images: Iterator[Tensor], device: torch.device) -> Genome:
         """The learngene of the trained `network`, its norms measured alone on `images`."""

@@ -8,8 +8,8 @@ and of the metrics so far. The state of the generation before is kept too, in ca
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,17 @@ class RunInputs:
         classes: role -> their names.
         fingerprints: role -> hash of its images.
         threads: of torch in the main process.
+        version: of this package.
+        processor: kind of the device of a local engine; on Ray, of the main process's CPU.
         ancestor: key of the gene that the evolution begins from; None: no gene.
-        version: of this package; empty in states of early versions, as is `processor`.
-        processor: kind of CPU of the main process.
     """
 
     classes: Mapping[str, Sequence[str]]
     fingerprints: Mapping[str, str]
     threads: int
+    version: str
+    processor: str
     ancestor: Mapping[str, Any] | None = None
-    version: str = ""
-    processor: str = ""
 
 
 def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inputs: RunInputs) -> None:
@@ -66,11 +66,7 @@ def save_state(out: Path, state: EvolutionState, recipe: Mapping[str, Any], inpu
     with atomic_path(pool) as path:
         sha256 = write_tensors(path, tensors)
     record = {
-        "generation": state.generation,
-        "next_id": state.next_id,
-        "images": state.images,
-        "seconds": state.seconds,
-        "precision": state.precision,
+        **vars(state),
         "pool": [_describe(individual) for individual in state.pool],
         "pool_file": pool.name,
         "pool_sha256": sha256,
@@ -103,15 +99,8 @@ def load_state(out: Path) -> Saved:
         RunError: the state is damaged, or of another version.
     """
     folder = out / STATE_FOLDER
-    try:
-        record = json.loads(read_inside(folder / STATE_NAME, homes_of(out), most=MOST_STATE))
-        if "pool" in record and CHECKSUM not in record:
-            raise RunError(
-                f"{folder}: saved by another version of learngene-hub; continue with that version, or give another "
-                "--out"
-            )
-        if not isinstance(record, dict) or not is_sealed(record):
-            raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
+    with _undamaged(folder):
+        record = _sealed_record(out)
         content = read_inside(folder / record["pool_file"], homes_of(out), most=MOST_POOL)
         if hashlib.sha256(content).hexdigest() != record["pool_sha256"]:
             raise ValueError(f"{record['pool_file']} was altered since it was saved")
@@ -122,10 +111,38 @@ def load_state(out: Path) -> Saved:
                 f"{out / METRICS_NAME}: altered since the state was saved; restore the file, or start again with "
                 "another --out"
             )
-        later = {"version", "processor"} - record.keys()
-        inputs = RunInputs(**{field.name: record[field.name] for field in fields(RunInputs) if field.name not in later})
-        numbers = {key: record[key] for key in ("generation", "next_id", "images", "seconds", "precision")}
-        return Saved(EvolutionState(**numbers, pool=pool), record["recipe"], inputs)
+        state, inputs = ({field.name: record[field.name] for field in fields(k)} for k in (EvolutionState, RunInputs))
+        return Saved(EvolutionState(**{**state, "pool": pool}), record["recipe"], RunInputs(**inputs))
+
+
+def load_recipe(out: Path) -> dict[str, Any]:
+    """The dumped recipe of a run that may be going on, and may replace its pool at any moment.
+
+    Raises:
+        RunError: `state.json` is damaged, or of another version.
+    """
+    with _undamaged(out / STATE_FOLDER):
+        recipe: dict[str, Any] = _sealed_record(out)["recipe"]
+        return recipe
+
+
+def _sealed_record(out: Path) -> dict[str, Any]:
+    folder = out / STATE_FOLDER
+    record = json.loads(read_inside(folder / STATE_NAME, homes_of(out), most=MOST_STATE))
+    if "pool" in record and CHECKSUM not in record:
+        raise RunError(
+            f"{folder}: saved by another version of learngene-hub; continue with that version, or give another --out"
+        )
+    if not isinstance(record, dict) or not is_sealed(record):
+        raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
+    return record
+
+
+@contextmanager
+def _undamaged(folder: Path) -> Iterator[None]:
+    """Turn what damage of a state leads to into a `RunError`."""
+    try:
+        yield
     except LookupError as error:
         raise RunError(f"{folder}: the saved state is damaged (found no {error}); {_go_on(folder)}") from None
     except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
@@ -146,26 +163,15 @@ def _pool_name(generation: int) -> str:
 
 
 def _describe(individual: Individual) -> dict[str, Any]:
-    return {
-        "id": individual.id,
-        "generation": individual.generation,
-        "parents": individual.parents,
-        "ancestors": {str(ancestor): steps for ancestor, steps in individual.ancestors.items()},
-        "fitness": individual.fitness,
-        "score": individual.score,
-        "sizes": dict(individual.genome.sizes),
-    }
+    steps = {str(ancestor): steps for ancestor, steps in individual.ancestors.items()}
+    fields = {name: value for name, value in vars(individual).items() if name != "genome"}
+    return {**fields, "ancestors": steps, "sizes": dict(individual.genome.sizes)}
 
 
 def _individual(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Individual:
     prefix = f"{record['id']}/"
     gene = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return Individual(
-        id=record["id"],
-        generation=record["generation"],
-        parents=tuple(record["parents"]),
-        ancestors={int(ancestor): steps for ancestor, steps in record["ancestors"].items()},
-        fitness=record["fitness"],
-        score=record["score"],
-        genome=Genome(gene, record["sizes"]),
-    )
+    fields = {name: value for name, value in record.items() if name != "sizes"}
+    fields["parents"] = tuple(record["parents"])
+    fields["ancestors"] = {int(ancestor): steps for ancestor, steps in record["ancestors"].items()}
+    return Individual(**fields, genome=Genome(gene, record["sizes"]))

@@ -1,19 +1,20 @@
 """Critics score a learngene by what networks that inherit it learn from few images."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import Images
-from learngene_hub.data.tasks import Task
+from learngene_hub.data.tasks import sample_task
+from learngene_hub.evolution.plan import GenerationPlan
 from learngene_hub.genome.birth import Body, gene_network, newborn, placed
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import extract
 from learngene_hub.training.fewshot import query_accuracy, support_batches
-from learngene_hub.training.loop import Precision, Training, measure_statistics, train
+from learngene_hub.training.loop import Precision, measure_statistics, train
 
 
 def measured_alone(
@@ -30,42 +31,39 @@ def measured_alone(
 
 
 def critic_accuracies(
-    gene: Genome,
-    images: Images,
-    tasks: Sequence[Task],
-    training: Training,
-    *,
-    body: Body,
-    cross: str,
-    seed: int,
-    on_step: Callable[[int], None] = lambda images: None,
+    gene: Genome, images: Images, plan: GenerationPlan, on_step: Callable[[int], None]
 ) -> tuple[float, ...]:
-    """The accuracies of critic networks that inherit `gene`, one per task; their mean is its fitness.
+    """The accuracies in [0, 1] of critic networks that inherit `gene`, one per task; NaN where a training diverged.
 
-    Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and training: ours. All learngenes of an
-    evolution get the same tasks, initial weights and batches, so that fitness is a function of the gene and compares
-    across generations, as the scores of the gene pool need it.
+    Their mean is the gene's fitness. Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and
+    training: ours. All learngenes of an evolution get the same tasks, initial weights and batches, so that fitness is a
+    function of the gene and compares across generations, as the scores of the gene pool need it.
 
     Args:
         gene: the learngene that critics inherit.
         images: of the held-out classes.
-        tasks: all with the same number of classes.
-        training: optimiser, steps and precision.
-        body: size of the networks.
-        cross: see `learngene_hub.genome.surgery.inherit`.
-        seed: of the evolution.
+        plan: of the generation, with its `critics`.
         on_step: called with the number of images of every step of every critic.
-
-    Returns:
-        Top-1 accuracies in [0, 1]; NaN where a training diverged.
     """
-    accuracies = []
-    for number, task in enumerate(tasks):
+    critics, training, accuracies = plan.critics, plan.critics.training, []
+    for number in range(critics.tasks):
+        task = sample_task(
+            images.labels,
+            n_way=critics.ways,
+            n_shot=critics.shots,
+            n_query=critics.queries,
+            generator=generator(plan.seed, f"{critics.purpose} task", number),
+        )
         network = newborn(
-            body, num_classes=len(task.classes), gene=gene, cross=cross, seed=seed, path=("critic", number)
+            plan.body,
+            num_classes=len(task.classes),
+            gene=gene,
+            cross=plan.cross,
+            seed=plan.seed,
+            path=("critic", number),
         )
         network = placed(network, images.device)
-        draws = generator(seed, "critic batches", number)
+        draws = generator(plan.seed, "critic batches", number)
         batches = support_batches(images, task, training.optimisation.batch_size, draws)
         loss = train(network, batches, training, on_step=on_step)
         accuracies.append(loss if math.isnan(loss) else query_accuracy(network, images, task, training.precision))

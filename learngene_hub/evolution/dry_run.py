@@ -1,8 +1,6 @@
 """The cost of an evolution, estimated before it runs."""
 
-import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
@@ -15,18 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestor import find_ancestor, line_channels
 from learngene_hub.evolution.environment import Supply, take_stock
-from learngene_hub.evolution.plan import (
-    GenerationPlan,
-    SearchPlan,
-    network_body,
-    pick_precision,
-    plan_line,
-    plan_search,
-)
+from learngene_hub.evolution.plan import GenerationPlan, network_body, pick_precision, plan_line, plan_search
 from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
 from learngene_hub.genome.birth import Body, newborn, placed
-from learngene_hub.networks import LearngeneNetwork, build, plan_structure
+from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.training.loop import Precision, Training, autocast, train
 
@@ -97,18 +88,16 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     plans, size = plan_line(recipe, precision=precision), recipe.data.image_size
     line = sum(plan.images for plan in plans)
     rate = _images_per_second(plans[-1], size, device)
-    search = _search(recipe, precision)
+    search = plan_search(recipe, classes=recipe.ancestry.ways, precision=precision)
     search_images = search.images if search else 0
     searched = search_images / _images_per_second(search.ancestor, size, device) if search else 0.0
     record = None if ancestor is None else ancestor.record
-    with torch.device("meta"):
-        gene = {name: torch.empty(shape) for name, shape in thin.shapes(in_chans=body.in_chans).items()}
     return Forecast(
-        network_parameters=plan_structure(body.network, width=body.width, depth=body.depth).parameters(in_chans=3),
+        network_parameters=body.structure.parameters(in_chans=body.in_chans),
         gene_parameters=thin.parameters(in_chans=body.in_chans),
-        gene_bytes=_bytes(gene, recipe.gene.dtype),
-        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(gene, "float32")
-        + (_network_bytes(search.ancestor.body) if search else 0),
+        gene_bytes=_bytes(thin, recipe.gene.dtype),
+        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(thin, "float32")
+        + (_bytes(search.ancestor.body.structure, "float32") if search else 0),
         data=data,
         images=line + search_images,
         search_images=search_images,
@@ -126,7 +115,8 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
 
 def evolution_flops(recipe: Recipe) -> float:
     """Floating-point operations of all training of `recipe`, counted as three forward passes per image (ours)."""
-    size, search = recipe.data.image_size, _search(recipe, "float32")
+    size = recipe.data.image_size
+    search = plan_search(recipe, classes=recipe.ancestry.ways, precision="float32")
     searched = search.images * _flops(search.ancestor.body, size) if search else 0.0
     images = sum(plan.images for plan in plan_line(recipe, precision="float32"))
     return images * _flops(network_body(recipe), size) + searched
@@ -139,17 +129,11 @@ def _flops(body: Body, image_size: int) -> float:
         return training_flops(build(body.network, num_classes=0, width=body.width, depth=body.depth), image_size)
 
 
-def _search(recipe: Recipe, precision: Precision) -> SearchPlan | None:
-    return plan_search(recipe, classes=recipe.ancestry.ways, precision=precision, threads=torch.get_num_threads())
-
-
-def _network_bytes(body: Body) -> int:
-    shapes = plan_structure(body.network, width=body.width, depth=body.depth).shapes(in_chans=3)
-    return 4 * sum(map(math.prod, shapes.values()))
-
-
-def _bytes(gene: Mapping[str, Tensor], dtype: Dtype) -> int:
-    return sum(tensor.numel() * stored_dtype(tensor, dtype).itemsize for tensor in gene.values())
+def _bytes(structure: Structure, dtype: Dtype) -> int:
+    """Size of a file of `dtype` with all tensors of `structure`."""
+    with torch.device("meta"):
+        tensors = [torch.empty(shape) for shape in structure.shapes(in_chans=3).values()]
+    return sum(tensor.numel() * stored_dtype(tensor, dtype).itemsize for tensor in tensors)
 
 
 def training_flops(network: LearngeneNetwork, image_size: int) -> float:

@@ -5,15 +5,15 @@ Novel classes are named here and never loaded.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.core.files import public_name
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
-from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
+from learngene_hub.data.image_set import Normalisation, measure_normalisation
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, preset_split, split_classes
@@ -80,23 +80,18 @@ def load_environment(
     tell_left_out(source, reporter)
     base = load_classes(source, split.base, reporter=reporter)
     held_out = load_classes(source, split.held_out, reporter=reporter)
-    normalisation = measure_normalisation(base.images) if ancestor is None else ancestor.normalisation
+    normalisation = measure_normalisation(base.images) if ancestor is None else ancestor.gene.config.normalisation
 
-    def onto_device(images: ImageSet) -> Images:
-        padding, flip = recipe.data.padding, recipe.data.flip
-        return Images.build(images, normalisation, padding=padding, flip=flip, device=device)
-
-    environment = Environment(split, onto_device(base), onto_device(held_out), normalisation)
+    placed = partial(
+        Images.build,
+        normalisation=normalisation,
+        padding=recipe.data.padding,
+        flip=recipe.data.flip,
+        device=device,
+    )
+    environment = Environment(split, placed(base), placed(held_out), normalisation)
     check_supply(recipe, split, environment.images_per_class())
     return environment
-
-
-def source_name(source: DataSource) -> str:
-    """Name of the images in a gene's config: preset, Hub id, or the last part of a local path, never the whole path."""
-    if source.preset is not None:
-        return PRESETS[source.preset].hub_id or source.preset
-    assert source.path is not None
-    return public_name(source.path)
 
 
 def data_source(recipe: Recipe) -> DataSource:

@@ -1,38 +1,31 @@
 """The ancestor of a search, trained once and kept on disk, so that an interrupted search can be continued (ours)."""
 
 import json
-import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from learngene_hub.core.errors import SelectionError
 from learngene_hub.core.files import read_file, write_text
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.store import KeyedStore
-from learngene_hub.evolution.ancestry import AncestryTask, Outcome
+from learngene_hub.evolution.ancestry import AncestryTask
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.gene.folder import read_tensors, write_tensors
-from learngene_hub.genome.genome import Genome
+from learngene_hub.genome.surgery import State
 from learngene_hub.workers import Pool, Step
 
 FORMAT = 2  # raise it when the same plan gives another ancestor
 GENE_NAME, RECORD_NAME = "gene.safetensors", "record.json"
-MOST_GENE, MOST_RECORD = 10**9, 10**5  # bytes
+MOST_GENE, MOST_RECORD = 10**11, 10**5  # bytes
 
-
-@dataclass(frozen=True)
-class TrainedAncestor:
-    """What its training gave, and the wall time of it."""
-
-    outcome: Outcome
-    seconds: float
+Kept = tuple[State, float]
+"""The tensors of an ancestor, and the seconds of its training."""
 
 
 def trained_ancestor(
     task: AncestryTask, workers: Pool[Environment], step: Step, *, folder: Path, images: str, reporter: Reporter
-) -> TrainedAncestor:
-    """The ancestor of `task`: from the disk, or trained now, and kept unless it failed.
+) -> Kept:
+    """The ancestor of `task`: from the disk, or trained now and kept.
 
     Args:
         task: its training.
@@ -41,25 +34,12 @@ def trained_ancestor(
         folder: of kept ancestors, each under a hash of everything that affects it, except rounding on another device.
         images: hash of all images of the run and of their classes.
         reporter: told of an ancestor found on disk, of damage, and of waiting for another process.
+
+    Raises:
+        SelectionError: its training failed; nothing is kept.
     """
-    store = KeyedStore(folder, task.label, _write, _read, reporter)
-    key = _key(task, images)
-    with store.held(key):
-        if (kept := store.find(key)) is not None:
-            reporter.line(f"{task.label}: trained before, found on disk")
-            step(task.plan.images, "trained before")
-            return kept
-        began = time.monotonic()
-        ((_, outcome),) = workers.run([task], step)
-        made = TrainedAncestor(outcome, time.monotonic() - began)
-        if not math.isnan(outcome.fitness):
-            store.keep(key, made)
-        return made
-
-
-def _key(task: AncestryTask, images: str) -> dict[str, Any]:
-    plan = task.plan
-    return {
+    store, plan = KeyedStore(folder, task.label, _write, _read, reporter), task.plan
+    key = {
         "format": FORMAT,
         "images": images,
         "body": repr(plan.body),
@@ -67,22 +47,26 @@ def _key(task: AncestryTask, images: str) -> dict[str, Any]:
         "plan": repr((plan.generation, plan.seed, plan.cross, plan.ancestry, plan.critics)),
         "parent": None,  # as in keys of earlier versions
     }
+    with store.held(key):
+        if (kept := store.find(key)) is not None:
+            reporter.line(f"{task.label}: trained before, found on disk")
+            step(plan.images, "trained before")
+            return kept
+        began = time.monotonic()
+        ((_, outcome),) = workers.run([task], step)
+        if outcome.genome is None:
+            raise SelectionError(f"{task.label} failed (NaN); lower `ancestry.lr`")
+        made = outcome.genome.tensors, time.monotonic() - began
+        store.keep(key, made)
+        return made
 
 
-def _write(folder: Path, ancestor: TrainedAncestor) -> None:
-    outcome = ancestor.outcome
-    assert outcome.genome is not None
-    record = {
-        "loss": outcome.loss,
-        "fitness": outcome.fitness,
-        "seconds": ancestor.seconds,
-        "sizes": dict(outcome.genome.sizes),
-    }
-    write_tensors(folder / GENE_NAME, outcome.genome.tensors)
-    write_text(folder / RECORD_NAME, json.dumps(record, indent=2))
+def _write(folder: Path, ancestor: Kept) -> None:
+    tensors, seconds = ancestor
+    write_tensors(folder / GENE_NAME, tensors)
+    write_text(folder / RECORD_NAME, json.dumps({"seconds": seconds}))
 
 
-def _read(folder: Path) -> TrainedAncestor:
+def _read(folder: Path) -> Kept:
     record = json.loads(read_file(folder / RECORD_NAME, most=MOST_RECORD))
-    genome = Genome(read_tensors(read_file(folder / GENE_NAME, most=MOST_GENE)), record["sizes"])
-    return TrainedAncestor(Outcome(genome, record["loss"], record["fitness"]), record["seconds"])
+    return read_tensors(read_file(folder / GENE_NAME, most=MOST_GENE)), record["seconds"]

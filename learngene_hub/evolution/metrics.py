@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import append_line, homes_of, read_inside, write_text
+from learngene_hub.core.files import homes_of, read_inside, write_text
 from learngene_hub.gene.config import MOST_WIDTH
 from learngene_hub.gene.folder import METRICS_NAME
 
@@ -104,11 +104,6 @@ class _Row(Part):
     individuals: list[_BirthRow]
     search: _SearchRow | None = None
     ancestor: _AncestorRow | None = None
-
-
-def append_metrics(out: Path, row: Mapping[str, Any]) -> None:
-    """Add the row of one generation to `metrics.jsonl`."""
-    append_line(out / METRICS_NAME, json.dumps(row))
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from statistics import fmean
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.genome.shape import Shape, ShapeSpace
@@ -54,8 +55,10 @@ def random_shapes(space: ShapeSpace, *, seed: int) -> Iterator[dict[str, int]]:
     points = torch.quasirandom.SobolEngine(KNOTS - 1, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     names, most = list(space.structure.groups), math.log(MOST_RATIO)
     while True:
-        heights = [0.0, *(most * (2 * points.draw(1, dtype=torch.float64)[0] - 1)).tolist()]
-        yield space.fitted(_curve(heights, names))
+        heights = most * (2 * points.draw(1, dtype=torch.float64) - 1)
+        knots = torch.cat([heights.new_zeros(1, 1), heights], dim=1)[None]
+        curve = interpolate(knots, len(names), mode="linear", align_corners=True)[0, 0].exp()
+        yield space.fitted(dict(zip(names, curve.tolist(), strict=True)))
 
 
 def mean_shape(shapes: Sequence[Shape], space: ShapeSpace) -> dict[str, int]:
@@ -135,13 +138,3 @@ def _exchange(total: int, kept: int, rate: float, generator: torch.Generator) ->
     order = torch.arange(total)
     order[leaving], order[entering[:count]] = entering[:count], leaving
     return order
-
-
-def _curve(heights: Sequence[float], names: Sequence[str]) -> dict[str, float]:
-    """Exponentials of the straight lines between `heights`, which stand at equal distances along `names`."""
-    values = {}
-    for number, name in enumerate(names):
-        at = number * (len(heights) - 1) / max(len(names) - 1, 1)
-        left = min(int(at), len(heights) - 2)
-        values[name] = math.exp(heights[left] + (at - left) * (heights[left + 1] - heights[left]))
-    return values

@@ -6,18 +6,23 @@ from typing import Any
 from learngene_hub import __version__
 from learngene_hub.core.files import public_name
 from learngene_hub.core.plain_yaml import with_changed_text
+from learngene_hub.data.splits import PRESETS
 from learngene_hub.evolution.ancestor import Ancestor
-from learngene_hub.evolution.environment import Environment, data_source, source_name
+from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import network_body
 from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, LineageRecord, Origin, SearchRecord
-from learngene_hub.genome.birth import body_channels
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.lineage import line_of
 
-PATHS = {"data.path": (), "data": ("path",), "evolution.ancestor": (), "evolution": ("ancestor",)}
-"""Key of an override -> keys inside its value that lead to what may be a path."""
+PATHS: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "data.path": [()],
+    "data": [(), ("path",)],  # a later override may replace what is no section
+    "evolution.ancestor": [()],
+    "evolution": [(), ("ancestor",)],
+}
+"""Key of an override -> places inside its value, as the keys that lead there, of what may be a path."""
 
 
 def gene_config(
@@ -38,7 +43,7 @@ def gene_config(
         depth=gene.depth,
         in_chans=body.in_chans,
         channels=dict(best.genome.sizes),
-        fraction=sum(best.genome.sizes.values()) / sum(body_channels(body).values()),
+        fraction=sum(best.genome.sizes.values()) / sum(body.structure.channels.values()),
         parameters=gene.parameters(in_chans=body.in_chans),
         mean=environment.normalisation.mean,
         std=environment.normalisation.std,
@@ -78,14 +83,16 @@ def _search_record(row: Mapping[str, Any] | None) -> SearchRecord | None:
 def _without_place(override: str) -> str:
     """The same override with a path on this machine cut to its last part, since a gene may be published."""
     key, _, value = override.partition("=")
-    inside = PATHS.get(key)
-    return override if inside is None else f"{key}={with_changed_text(value.strip(), inside, public_name)}"
+    for inside in PATHS.get(key, ()):
+        value = with_changed_text(value.strip(), inside, public_name)
+    return f"{key}={value}"
 
 
 def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
+    preset = recipe.data.preset
     return DataRecord(
-        source=source_name(data_source(recipe)),
-        preset=recipe.data.preset,
+        source=public_name(str(recipe.data.path)) if preset is None else PRESETS[preset].hub_id or preset,
+        preset=preset,
         image_size=recipe.data.image_size,
         images_per_class=recipe.data.images_per_class,
         crop_padding=recipe.data.padding,

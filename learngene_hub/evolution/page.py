@@ -1,19 +1,20 @@
 """The page of an evolution, from the files of its run or of its gene."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import write_text
-from learngene_hub.evolution.checkpoint import has_state, load_state
+from learngene_hub.core.files import expanded, write_text
+from learngene_hub.evolution.checkpoint import has_state, load_recipe
 from learngene_hub.evolution.metrics import check_lineages, metrics_rows, read_metrics
 from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
+
+_Past = tuple[list[dict[str, Any]], str, Origin | None, Path]
+"""Rows of an evolution, its title, the origin of its gene, if there is one already, and where its page goes."""
 
 
 def write_page(source: str, page: Path | None = None) -> Path:
@@ -29,31 +30,17 @@ def write_page(source: str, page: Path | None = None) -> Path:
         HubError: the gene cannot be downloaded.
         LearngeneError: matplotlib is not installed.
     """
-    past = _run(Path(source)) or _gene(source)
-    if not past.rows:
+    rows, title, origin, home = _run(expanded(source)) or _gene(source)
+    if not rows:
         raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
-    check_lineages(past.rows, Path(source) / METRICS_NAME)
-    alive = {record["id"] for row in past.rows for record in row["individuals"] if record["fitness"] is not None}
-    if past.chosen not in alive:
-        raise RunError(f"{source}: expected a row of {METRICS_NAME} with individual {past.chosen}, found none")
-    page = page or past.page
-    write_text(page, render_evolution(past.rows, title=past.title, chosen=past.chosen))
+    check_lineages(rows, expanded(source) / METRICS_NAME)
+    alive = {record["id"] for row in rows for record in row["individuals"] if record["fitness"] is not None}
+    chosen = origin.lineage[0].id if origin else int(rows[-1]["best_id"])
+    if chosen not in alive:
+        raise RunError(f"{source}: expected a row of {METRICS_NAME} with individual {chosen}, found none")
+    page = expanded(page or home)
+    write_text(page, render_evolution(rows, title=title, chosen=chosen))
     return page
-
-
-@dataclass(frozen=True)
-class _Past:
-    """An evolution as its files describe it; `origin` is that of its gene, if there is one already."""
-
-    rows: Sequence[Mapping[str, Any]]
-    title: str
-    origin: Origin | None
-    page: Path
-
-    @property
-    def chosen(self) -> int:
-        """The individual whose learngene is the result, or would be if the run ended here."""
-        return self.origin.lineage[0].id if self.origin and self.origin.lineage else int(self.rows[-1]["best_id"])
 
 
 def _run(folder: Path) -> _Past | None:
@@ -62,9 +49,9 @@ def _run(folder: Path) -> _Past | None:
         if (folder / RECIPE_NAME).is_file() and not (folder / CONFIG_NAME).is_file():  # written before the first one
             raise RunError(f"{folder}: no generation of this evolution is finished yet")
         return None
-    recipe, gene = Recipe.from_mapping(load_state(folder).recipe, where=str(folder)), folder / GENE_FOLDER
+    recipe, gene = Recipe.from_mapping(load_recipe(folder), where=str(folder)), folder / GENE_FOLDER
     origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None
-    return _Past(read_metrics(folder), recipe.name, origin, folder / EVOLUTION_NAME)
+    return read_metrics(folder), recipe.name, origin, folder / EVOLUTION_NAME
 
 
 def _gene(source: str) -> _Past:
@@ -75,4 +62,4 @@ def _gene(source: str) -> _Past:
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved, so it has no page")
     rows = read_metrics(folder) if files is None else metrics_rows(files.get(METRICS_NAME, b""), folder / METRICS_NAME)
-    return _Past(rows, origin.recipe, origin, Path(EVOLUTION_NAME))
+    return rows, origin.recipe, origin, Path(EVOLUTION_NAME)

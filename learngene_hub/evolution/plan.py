@@ -11,15 +11,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from learngene_hub.core.device import chip_kind
 from learngene_hub.core.errors import EngineError
-from learngene_hub.core.rng import generator
-from learngene_hub.data.tasks import Task, sample_task
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.shape import ShapeSpace
-from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.recipe.sections import EvolutionSection, SearchSection
 from learngene_hub.training.loop import Precision, Training, best_precision
@@ -59,12 +55,6 @@ class CriticPlan:
     training: Training
     threads: int
     purpose: str = "critic"
-
-    def draw(self, labels: Tensor, seed: int) -> tuple[Task, ...]:
-        """The tasks, from images of held-out classes with these (images,) `labels`."""
-        counts = {"n_way": self.ways, "n_shot": self.shots, "n_query": self.queries}
-        draws = (generator(seed, f"{self.purpose} task", number) for number in range(self.tasks))
-        return tuple(sample_task(labels, **counts, generator=draw) for draw in draws)
 
     @property
     def images(self) -> int:
@@ -131,7 +121,7 @@ class SearchPlan:
 
     @property
     def images(self) -> int:
-        """Training images of the search."""
+        """Largest number of training images of the search."""
         finals = 2 * self.images_a_shape(self.final_critics)
         return self.ancestor.images + self.search.population * self.images_a_shape(self.critics) + finals
 
@@ -144,12 +134,12 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
     population were there (ours). So a gene depends on the recipe and on `threads` of a worker's machine, not on the
     worker. The `precision` of convolutions is the same in the whole run.
     """
-    evolution, is_founding = recipe.evolution, generation < recipe.evolution.founders
-    individuals = 1 if is_founding else evolution.population
+    evolution, body = recipe.evolution, network_body(recipe)
+    individuals = 1 if generation < evolution.founders else evolution.population
     return GenerationPlan(
         generation,
         recipe.seed,
-        network_body(recipe),
+        body,
         individuals,
         recipe.gene.cross,
         AncestryPlan(
@@ -162,7 +152,7 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
                 *_rates(generation, evolution.generations),
             ),
             mutation_rate=evolution.mutation_rate if individuals > 1 else 0.0,  # else no tournament could undo it
-            statistics_batches=_statistics_batches(recipe, recipe.ancestry.statistics_batches),
+            statistics_batches=_statistics_batches(body, recipe.ancestry.statistics_batches),
             threads=max(1, threads // individuals),
         ),
         CriticPlan(
@@ -184,15 +174,19 @@ def plan_line(recipe: Recipe, *, precision: Precision, begin: int = 0) -> list[G
     return [plan_generation(recipe, number, precision=precision, threads=threads) for number in generations]
 
 
-def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: int) -> SearchPlan | None:
-    """The plan of the search for the gene's shape, whose ancestor learns all base `classes`; None without a search."""
+def plan_search(recipe: Recipe, *, classes: int, precision: Precision) -> SearchPlan | None:
+    """The plan of the search for the gene's shape, whose ancestor learns all base `classes`; None without a search.
+
+    It is for as many threads as torch has in this process.
+    """
     if recipe.gene.shape != "evolve":
         return None
-    search, line = recipe.search, plan_generation(recipe, 0, precision=precision, threads=threads)
+    search, threads = recipe.search, torch.get_num_threads()
+    line = plan_generation(recipe, 0, precision=precision, threads=threads)
     ancestor = replace(
         line,
         generation=-2,
-        body=ancestor_body(recipe),
+        body=replace(line.body, width=min(line.body.width, search.width)),
         individuals=1,
         ancestry=replace(
             line.ancestry,
@@ -220,7 +214,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision, threads: 
 def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, threads: int) -> GenerationPlan:
     """Training of a slice: the second of two trainings, after that of the ancestor (ours)."""
     life = Training(recipe.ancestry.constants(), recipe.search.life_steps, precision, *_rates(1, 2))
-    batches = _statistics_batches(recipe, min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches))
+    batches = _statistics_batches(ancestor.body, min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches))
     return replace(
         ancestor,
         generation=-1,
@@ -229,14 +223,10 @@ def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, 
     )
 
 
-def _statistics_batches(recipe: Recipe, most: int) -> int:
-    """`most`, or 0 for networks without batch norms."""
-    return most if _has_statistics(recipe.network.name, recipe.network.depth) else 0
-
-
 @cache
-def _has_statistics(network: str, depth: int | None) -> bool:
-    return any(axes.is_statistic for axes in plan_structure(network, depth=depth).tensors)
+def _statistics_batches(body: Body, most: int) -> int:
+    """`most`, or 0 for networks without batch norms."""
+    return most if any(axes.is_statistic for axes in body.structure.tensors) else 0
 
 
 def _rates(life: int, lives: int) -> tuple[Rate, Rate]:
@@ -248,12 +238,6 @@ def _rates(life: int, lives: int) -> tuple[Rate, Rate]:
 def network_body(recipe: Recipe) -> Body:
     """The size of the networks of `recipe`."""
     return Body(recipe.network.name, recipe.network.width, recipe.network.depth)
-
-
-def ancestor_body(recipe: Recipe) -> Body:
-    """The size of the ancestor of a search for the gene's shape."""
-    body = network_body(recipe)
-    return replace(body, width=min(body.width, recipe.search.width))
 
 
 def recipe_channels(recipe: Recipe) -> dict[str, int]:

@@ -5,7 +5,6 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state
 from learngene_hub.evolution.environment import Environment
-from learngene_hub.gene.folder import METRICS_NAME, RECIPE_NAME
+from learngene_hub.gene.folder import CONFIG_NAME, METRICS_NAME, RECIPE_NAME
 from learngene_hub.recipe.recipe import Recipe
 
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
@@ -59,19 +58,23 @@ def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
         )
 
 
-def run_inputs(environment: Environment, ancestor: Ancestor | None) -> RunInputs:
-    """The inputs of a run, which must be the same when it is resumed."""
+def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.device) -> RunInputs:
+    """The inputs of a run on `home`, which must be the same when it is resumed."""
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     classes = {role: list(names) for role, names in asdict(environment.split).items()}
-    key, processor = None if ancestor is None else ancestor.key, chip_kind(torch.device("cpu"))
-    return RunInputs(classes, fingerprints, torch.get_num_threads(), key, f"learngene-hub {__version__}", processor)
+    return RunInputs(
+        classes,
+        fingerprints,
+        torch.get_num_threads(),
+        version=f"learngene-hub {__version__}",
+        processor=chip_kind(home),
+        ancestor=None if ancestor is None else ancestor.key,
+    )
 
 
 def images_hash(inputs: RunInputs, *, flip: bool) -> str:
-    """Hash of all that networks learn from: equal for runs in which an ancestor of a search is the same."""
-    facts: list[Any] = [inputs.classes, inputs.fingerprints, flip]
-    facts += [] if inputs.ancestor is None else [inputs.ancestor]  # which says how they are normalised
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    """Hash of all that networks of a search learn from: equal for runs in which its ancestor is the same."""
+    return hashlib.sha256(json.dumps([inputs.classes, inputs.fingerprints, flip], sort_keys=True).encode()).hexdigest()
 
 
 def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
@@ -82,6 +85,11 @@ def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter)
     """
     if before.ancestor != now.ancestor:
         was, here = (str((inputs.ancestor or {}).get("sha256"))[:12] for inputs in (before, now))
+        if was == here:
+            raise RunError(
+                f"{out}: was begun from the same gene with another normalisation; restore the mean and std in the "
+                f"{CONFIG_NAME} of evolution.ancestor, or give another --out"
+            )
         raise RunError(
             f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor now has sha256 {here}: restore "
             "the old gene, or give another --out"
@@ -96,7 +104,7 @@ def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter)
             "last digits from that of an uninterrupted run; OMP_NUM_THREADS sets the number"
         )
     for was, here in ((before.version, now.version), (before.processor, now.processor)):
-        if was and was != here:
+        if was != here:
             reporter.warn(
                 f"{out}: was run with {was}, continues with {here}: the gene may differ from that of an uninterrupted "
                 "run"

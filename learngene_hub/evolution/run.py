@@ -1,5 +1,6 @@
 """`evolve`: a recipe in, a gene folder out; an interrupted run can be resumed."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 
 from learngene_hub.core.device import on_cpu, pick_device
-from learngene_hub.core.files import atomic_path, claim, expanded, write_text
+from learngene_hub.core.files import append_line, atomic_path, claim, expanded, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter, SilentReporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
@@ -17,9 +18,9 @@ from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, save_sta
 from learngene_hub.evolution.environment import Environment, load_environment
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import Beginning, EvolutionState, Individual
-from learngene_hub.evolution.metrics import append_metrics, read_metrics, truncate_metrics
+from learngene_hub.evolution.metrics import read_metrics, truncate_metrics
 from learngene_hub.evolution.origin import gene_config
-from learngene_hub.evolution.plan import GenerationPlan, SearchPlan, plan_line, plan_search, settle_precision
+from learngene_hub.evolution.plan import GenerationPlan, plan_line, plan_search, settle_precision
 from learngene_hub.evolution.resume import check_same, find_saved, images_hash, run_inputs
 from learngene_hub.evolution.search import ShapeSearch
 from learngene_hub.gene.card import render_card
@@ -38,7 +39,6 @@ from learngene_hub.gene.source import Located
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report import EVOLUTION_NAME, render_evolution
 from learngene_hub.report.plots import check_can_draw, draw_evolution, write_png
-from learngene_hub.training.loop import Precision
 from learngene_hub.workers import Engine, EngineOptions, Pool, make_engine
 
 
@@ -82,13 +82,14 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), expanded(out)
     ancestor = find_ancestor(recipe)
-    workforce = _workforce(recipe, engine, device, reporter)
+    home = pick_device(device) if engine.name == "local" else torch.device("cpu")
+    workforce = _workforce(recipe, engine, device, home, reporter)
     with claim(out), on_cpu():
         saved = find_saved(recipe, out, resume=resume, reporter=reporter)
         line_channels(recipe, ancestor)  # which refuses a wrong `gene.shape` before images are read
         with reporter.task("reading images", None):
             environment = load_environment(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
-        inputs = run_inputs(environment, ancestor)
+        inputs = run_inputs(environment, ancestor, home)
         if saved is not None:
             is_done = saved.state.generation >= recipe.evolution.generations
             check_same(saved.inputs, inputs, out, SilentReporter() if is_done else reporter)
@@ -99,10 +100,9 @@ def evolve(
             return _finish(state, recipe, environment, out, ancestor)
 
 
-def _workforce(recipe: Recipe, engine: EngineOptions, device: str, reporter: Reporter) -> Engine:
-    local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
+def _workforce(recipe: Recipe, engine: EngineOptions, device: str, home: torch.device, reporter: Reporter) -> Engine:
     most = max(recipe.evolution.population, recipe.search.population if recipe.gene.shape == "evolve" else 1)
-    workforce = make_engine(engine, device=device, local_device=local_device, most=most)
+    workforce = make_engine(engine, device=device, local_device=home, most=most)
     if engine.workers is not None and engine.workers > most:
         reporter.warn(
             f"only {most} of {engine.workers} workers are needed: one for each individual, or shape, of a generation"
@@ -130,20 +130,20 @@ class _Run:
         truncate_metrics(self.out, state.generation)
         write_text(self.out / RECIPE_NAME, self.recipe.text)
         plans = plan_line(self.recipe, precision=precision, begin=state.generation)
-        search = None if state.generation else self._plan_search(precision)
+        classes = len(self.environment.split.base)
+        search = None if state.generation else plan_search(self.recipe, classes=classes, precision=precision)
         total = sum(plan.images for plan in plans) + (search.images if search else 0)
         with self.reporter.task("evolving", total, "images") as bar:
-            begin = self._search(search, bar) if search else self._given()
-            if search:
+            if search is None:
+                begin = self._given()
+            else:
+                images = images_hash(self.inputs, flip=self.environment.base.flip)
+                begin = ShapeSearch(search, self.workers, bar, images, self.out / STATE_FOLDER, self.reporter).run()
                 row = begin.first_row["search"]
                 state = replace(state, images=row["images"], seconds=row["seconds"])
             for plan in plans:
                 state = self._generation(state, plan, begin, bar)
         return state
-
-    def _plan_search(self, precision: Precision) -> SearchPlan | None:
-        classes, threads = len(self.environment.split.base), torch.get_num_threads()
-        return plan_search(self.recipe, classes=classes, precision=precision, threads=threads)
 
     def _given(self) -> Beginning:
         channels, ancestor = line_channels(self.recipe, self.ancestor), self.ancestor
@@ -152,13 +152,9 @@ class _Run:
         row = {"name": ancestor.name, "images": ancestor.record.images}
         return Beginning(channels, ancestor.gene.genome, {"ancestor": row})
 
-    def _search(self, plan: SearchPlan, bar: Bar) -> Beginning:
-        images = images_hash(self.inputs, flip=self.environment.base.flip)
-        return ShapeSearch(plan, self.workers, bar, images, self.out / STATE_FOLDER, self.reporter).run()
-
     def _generation(self, state: EvolutionState, plan: GenerationPlan, begin: Beginning, bar: Bar) -> EvolutionState:
         state, row = next_generation(state, plan, begin, self.workers, bar)
-        append_metrics(self.out, row if plan.generation else {**row, **begin.first_row})
+        append_line(self.out / METRICS_NAME, json.dumps(row if plan.generation else {**row, **begin.first_row}))
         save_state(self.out, state, self.recipe.model_dump(mode="json"), self.inputs)
         self.reporter.line(_summary(row, self.recipe.evolution.generations))
         bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")

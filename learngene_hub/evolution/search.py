@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,13 +26,13 @@ from learngene_hub.core.store import KeyedLines
 from learngene_hub.evolution.ancestry import AncestryTask
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.individual import Beginning
-from learngene_hub.evolution.kept_ancestor import TrainedAncestor, trained_ancestor
+from learngene_hub.evolution.kept_ancestor import trained_ancestor
 from learngene_hub.evolution.operators import mean_shape, random_shapes
 from learngene_hub.evolution.plan import CriticPlan, SearchPlan
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import cut, magnitude
 from learngene_hub.genome.shape import Shape, ShapeSpace
-from learngene_hub.genome.surgery import extract
+from learngene_hub.genome.surgery import State, extract
 from learngene_hub.networks import Structure
 from learngene_hub.workers import Pool
 
@@ -50,7 +49,7 @@ class ScoredShape:
         parents: ids of the shapes that it is the mean of.
         channels: group -> leading channels that are gene.
         fitness: mean accuracy of its critics, in [0, 1]; NaN if one diverged, or before it is scored.
-        seconds: wall time that passed until it was scored, after the one before.
+        seconds: wall time that passed until it was scored, after the one before; 0 if an equal one was before.
     """
 
     id: int
@@ -107,12 +106,10 @@ class ShapeSearch:
         """
         plan = self.plan
         space = ShapeSpace(plan.ancestor.body, plan.fraction)
-        structure, ancestor = space.structure, self._ancestor(space)
-        assert ancestor.outcome.genome is not None
-        whole = cut(ancestor.outcome.genome.tensors, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
-        scorer = partial(_Scorer, self, structure, whole, hashlib.sha256(save(dict(whole.tensors))).hexdigest())
-        everyone = self._random(space, scorer(plan.critics, draw=0))
-        mean, even = self._finals(space, everyone, scorer(plan.final_critics, draw=1))
+        structure, (state, seconds) = space.structure, self._ancestor(space)
+        whole = cut(state, structure, structure.channels, magnitude, seed=plan.ancestor.seed)
+        everyone = self._random(space, whole)
+        mean, even = self._finals(space, everyone, whole)
         best = _fittest((mean, even))[0]
         sizes = ShapeSpace(plan.body, plan.fraction).fitted(space.fractions(best.channels))
         found = "best random shape" if len(mean.parents) < 2 else f"mean of the best {len(mean.parents)} shapes"
@@ -120,7 +117,7 @@ class ShapeSearch:
             f"fitness on fresh tasks: {found} {mean.fitness:.3f}, even shape {even.fitness:.3f}; shape of the gene: "
             f"{', '.join(map(str, sizes.values()))}"
         )
-        seconds = ancestor.seconds + sum(shape.seconds for shape in (*everyone, mean, even))
+        seconds += sum(shape.seconds for shape in (*everyone, mean, even))
         row = {
             "width": plan.ancestor.body.width,
             "groups": list(structure.groups),
@@ -139,17 +136,14 @@ class ShapeSearch:
         """Move the bar by `images`."""
         self.bar.advance(images, now=doing)
 
-    def _ancestor(self, space: ShapeSpace) -> TrainedAncestor:
-        """The whole network, trained now or before."""
+    def _ancestor(self, space: ShapeSpace) -> tuple[State, float]:
+        """The tensors of the whole network, trained now or before, and the seconds that took."""
         task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the ancestor of the search")
-        ancestor = trained_ancestor(
+        return trained_ancestor(
             task, self.workers, self.step, folder=self.folder, images=self.images, reporter=self.reporter
         )
-        if ancestor.outcome.genome is None:
-            raise SelectionError("the ancestor of the search failed (NaN); lower `ancestry.lr`")
-        return ancestor
 
-    def _random(self, space: ShapeSpace, score: "_Scorer") -> list[ScoredShape]:
+    def _random(self, space: ShapeSpace, whole: Genome) -> list[ScoredShape]:
         """Random shapes, scored; they differ if `ATTEMPTS` draws find one that does."""
         known = set[tuple[int, ...]]()
         shapes: list[ScoredShape] = []
@@ -161,91 +155,70 @@ class ShapeSearch:
                     break
             known.add(tuple(channels.values()))
             shapes.append(ScoredShape(number, (), channels))
-        everyone = score(shapes)
+        everyone = self._scored(space.structure, whole, shapes, critics=self.plan.critics, draw=0)
         alive = [shape.fitness for shape in everyone if not shape.has_failed]
         if not alive:
             raise SelectionError(f"all {len(everyone)} shapes failed (NaN); lower `ancestry.lr` or `critic.lr`")
         self.reporter.line(f"{len(everyone)} shapes: fitness best {max(alive):.3f}, mean {fmean(alive):.3f}")
         return everyone
 
-    def _finals(self, space: ShapeSpace, everyone: Sequence[ScoredShape], score: "_Scorer") -> list[ScoredShape]:
+    def _finals(self, space: ShapeSpace, everyone: Sequence[ScoredShape], whole: Genome) -> list[ScoredShape]:
         """The mean of the best shapes, and an even one, scored on fresh tasks."""
         distinct = {tuple(shape.channels.values()): shape for shape in reversed(everyone)}
         best = _fittest(list(distinct.values()))[: self.plan.search.parents]
         mean, ids = mean_shape([shape.channels for shape in best], space), tuple(shape.id for shape in best)
-        scored = score([ScoredShape(len(everyone), ids, mean), ScoredShape(len(everyone) + 1, (), space.even())])
+        finals = [ScoredShape(len(everyone), ids, mean), ScoredShape(len(everyone) + 1, (), space.even())]
+        scored = self._scored(space.structure, whole, finals, critics=self.plan.final_critics, draw=1)
         if all(shape.has_failed for shape in scored):
             raise SelectionError("both shapes of the finals failed (NaN); lower `ancestry.lr` or `critic.lr`")
         return scored
 
+    def _scored(
+        self, structure: Structure, whole: Genome, shapes: Sequence[ScoredShape], *, critics: CriticPlan, draw: int
+    ) -> list[ScoredShape]:
+        """The same shapes with their fitness, which is kept on disk as it comes; of equal ones the first is scored.
 
-@dataclass(frozen=True)
-class _Scorer:
-    """Scores shapes of one whole ancestor; fitness is kept on disk as it comes.
-
-    Attributes:
-        search: whose workers do it.
-        structure: of the ancestor.
-        whole: the ancestor, its channels in order of importance.
-        sha256: of its tensors.
-        critics: training of the critics.
-        draw: number of the draw of the networks and batches of its life.
-    """
-
-    search: ShapeSearch
-    structure: Structure
-    whole: Genome
-    sha256: str
-    critics: CriticPlan
-    draw: int
-
-    def __call__(self, shapes: Sequence[ScoredShape]) -> list[ScoredShape]:
-        """The same shapes with their fitness."""
-        search, purpose = self.search, self.critics.purpose
-        lines = KeyedLines(search.folder, purpose, self._key, search.reporter)
+        `whole` is the ancestor, its channels in order of importance; `draw` numbers the networks and batches of a life.
+        """
+        lines = KeyedLines(self.folder, critics.purpose, self._key(whole, critics, draw), self.reporter)
         known = {tuple(line["channels"]): (line["fitness"], line["seconds"]) for line in lines.read()}
-        waiting = [shape for shape in shapes if tuple(shape.channels.values()) not in known]
-        images = search.plan.images_a_shape(self.critics)
-        search.bar.advance((len(shapes) - len(waiting)) * images, now=purpose)
-        before = time.monotonic()
-        for number, outcome in search.workers.run(self._tasks(waiting), search.step):
-            channels, now = tuple(waiting[number].channels.values()), time.monotonic()
-            known[channels] = None if math.isnan(outcome.fitness) else outcome.fitness, round(now - before, 3)
-            lines.append(
-                {"channels": list(channels), **dict(zip(("fitness", "seconds"), known[channels], strict=True))}
-            )
-            before = now
-        return [_with(shape, *known[tuple(shape.channels.values())]) for shape in shapes]
-
-    @property
-    def _key(self) -> dict[str, Any]:
-        """All that fitness depends on, beside the shape."""
-        life = self.search.plan.life
-        return {
-            "format": FORMAT,
-            "images": self.search.images,
-            "ancestor": self.sha256,
-            "plan": repr((life.generation, life.seed, life.body, life.cross, life.ancestry, self.critics, self.draw)),
-        }
-
-    def _tasks(self, shapes: Sequence[ScoredShape]) -> list[AncestryTask]:
-        life = replace(self.search.plan.life, critics=self.critics)
-        return [
+        each = {tuple(shape.channels.values()): shape.channels for shape in shapes}
+        waiting, life = [one for one in each if one not in known], replace(self.plan.life, critics=critics)
+        tasks = [
             AncestryTask(
                 life,
-                self.draw,
-                extract(self.whole.tensors, self.structure, shape.channels),
-                shape.channels,
-                f"{self.critics.purpose} {number}/{len(shapes)}",
+                draw,
+                extract(whole.tensors, structure, each[channels]),
+                each[channels],
+                f"{critics.purpose} {number}/{len(waiting)}",
             )
-            for number, shape in enumerate(shapes, start=1)
+            for number, channels in enumerate(waiting, start=1)
         ]
+        self.step((len(shapes) - len(waiting)) * self.plan.images_a_shape(critics), critics.purpose)
+        before = time.monotonic()
+        for number, outcome in self.workers.run(tasks, self.step):
+            fitness, now = None if math.isnan(outcome.fitness) else outcome.fitness, time.monotonic()
+            known[waiting[number]] = fitness, round(now - before, 3)
+            lines.append({"channels": waiting[number], "fitness": fitness, "seconds": round(now - before, 3)})
+            before = now
+        scored = []
+        for shape in shapes:
+            fitness, seconds = known[channels := tuple(shape.channels.values())]
+            scored.append(replace(shape, fitness=math.nan if fitness is None else fitness, seconds=seconds))
+            known[channels] = fitness, 0.0
+        return scored
+
+    def _key(self, whole: Genome, critics: CriticPlan, draw: int) -> dict[str, Any]:
+        """All that fitness depends on, beside the shape."""
+        life = self.plan.life
+        return {
+            "format": FORMAT,
+            "images": self.images,
+            "ancestor": hashlib.sha256(save(dict(whole.tensors))).hexdigest(),
+            "plan": repr((life.generation, life.seed, life.body, life.cross, life.ancestry, critics, draw)),
+        }
 
 
 def _fittest(shapes: Sequence[ScoredShape]) -> list[ScoredShape]:
     """Those that did not fail, the fittest first, of equals the first-born."""
     return sorted((shape for shape in shapes if not shape.has_failed), key=lambda shape: (-shape.fitness, shape.id))
-
-
-def _with(shape: ScoredShape, fitness: float | None, seconds: float) -> ScoredShape:
-    return replace(shape, fitness=math.nan if fitness is None else fitness, seconds=seconds)

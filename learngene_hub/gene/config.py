@@ -1,12 +1,13 @@
 """`config.json` of a gene folder as Python classes: what the tensors mean, and how they were made."""
 
 import json
-from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from learngene_hub.core.errors import NetworkError
+from learngene_hub.data.image_set import Normalisation
 from learngene_hub.networks import plan_structure
 
 SCHEMA_VERSION = 1
@@ -191,9 +192,17 @@ class GeneConfig(_Part):
         return self.origin.all_data if self.origin else ()
 
     @property
+    def normalisation(self) -> Normalisation:
+        """The normalisation of its images."""
+        return Normalisation.of(self.mean, self.std)
+
+    @property
     def share_words(self) -> str:
         """How much of its ancestors' channels the gene holds: `45% of the channels of every layer`."""
-        full = self._full_channels()
+        full: dict[str, int] = {}
+        with suppress(NetworkError):  # of a network that this version does not know
+            whole = plan_structure(self.network, width=self.width, depth=self.depth).channels
+            full = {group: count for group, count in whole.items() if group in self.channels}
         if all(abs(self.channels[group] - self.fraction * count) <= 1 for group, count in full.items()):
             return f"{self.fraction:.0%} of the channels of every layer"
         shares = [self.channels[group] / count for group, count in full.items()]
@@ -201,14 +210,6 @@ class GeneConfig(_Part):
         if shares == sorted(shares, reverse=True):
             ends = f"from {shares[0]:.0%} of the first layer's to {shares[-1]:.0%} of the last's"
         return f"{self.fraction:.0%} of the channels, {ends}"
-
-    def _full_channels(self) -> Mapping[str, int]:
-        """Of the groups the gene names; none for a network that this version does not know."""
-        try:
-            full = plan_structure(self.network, width=self.width, depth=self.depth).channels
-        except NetworkError:
-            return {}
-        return {group: count for group, count in full.items() if group in self.channels}
 
     @property
     def rounded_later(self) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 from learngene_hub.core.errors import GeneFileError, NetworkError, first_fault
 from learngene_hub.core.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
-from learngene_hub.networks import Structure, plan_structure
+from learngene_hub.networks import plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 
 WEIGHTS_NAME = "learngene.safetensors"
@@ -75,13 +75,11 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
     """Write weights and config into an existing `folder`; return the config with the sha256 of the weights.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
+        GeneFileError: as for `stored`.
     """
-    for name, tensor in tensors.items():
-        if fault := value_fault(name, tensor):
-            raise GeneFileError(f"{name}: {fault}")
+    kept = stored(tensors, config.dtype)
     with atomic_path(folder / WEIGHTS_NAME) as path:
-        config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
+        config = config.model_copy(update={"sha256": write_tensors(path, kept)})
     write_text(folder / CONFIG_NAME, config_text(config))
     return config
 
@@ -100,10 +98,11 @@ def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     """The tensors as a file keeps them: kernels in `dtype`, vectors in float32.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite.
+        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
     """
-    if infinite := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise GeneFileError(f"{infinite[0]}: expected finite values, found NaN or infinity")
+    for name, tensor in tensors.items():
+        if fault := value_fault(name, tensor):
+            raise GeneFileError(f"{name}: {fault}")
     return {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
 
 
@@ -170,7 +169,6 @@ def read_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, Tenso
         GeneFileError: the first check that fails, with the file or tensor, what was expected and what was found.
     """
     reader = _checked(folder, files)
-    assert reader.config is not None
     return {name: tensor.float() for name, tensor in reader.tensors.items()}, reader.config
 
 
@@ -182,7 +180,6 @@ def read_whole_gene(folder: Path, files: Files | None = None) -> tuple[dict[str,
     """
     beside = read_beside(folder, files)
     reader = _checked(folder, files)
-    assert reader.config is not None
     return reader.content | beside, reader.config
 
 
@@ -225,7 +222,7 @@ def _checked(folder: Path, files: Files | None) -> "_Reader":
 def carry_over(old: Path, new: Path, config: GeneConfig) -> None:
     """Copy the card and all other files that `new` lacks from `old`, if that folder has the same gene as `config`.
 
-    Hidden files stay behind, and the card, too, if the gene is described in another way.
+    Hidden files and links out of the folder stay behind, and the card, too, if the gene is described in another way.
     """
     try:
         before = read_config(old)
@@ -234,7 +231,7 @@ def carry_over(old: Path, new: Path, config: GeneConfig) -> None:
     is_described = before.model_copy(update={"package_version": config.package_version}) == config
     for file in old.iterdir() if before.sha256 == config.sha256 else ():
         wanted = is_described if file.name in {CARD_NAME, *EVALUATIONS} else not (new / file.name).exists()
-        if wanted and not file.name.startswith("."):
+        if wanted and not file.name.startswith(".") and not leads_out(file, old):
             if file.is_dir():
                 shutil.copytree(file, new / file.name, symlinks=True)
             elif file.is_file():
@@ -286,10 +283,11 @@ class _Reader:
         self.folder = folder
         self.files = files
         self.weights = folder / WEIGHTS_NAME
-        self.config: GeneConfig | None = None
+        self.config: GeneConfig
         self.content: dict[str, bytes] = {}  # what was checked
         self.tensors: dict[str, Tensor] = {}
         self._expected: dict[str, tuple[int, ...]] = {}
+        self._most_weights = 0  # bytes of the weights' file
 
     def checks(self) -> list[tuple[str, Callable[[], None]]]:
         return [
@@ -326,10 +324,21 @@ class _Reader:
         self.config = _parse_config(content, self.folder / CONFIG_NAME)
 
     def _expect(self) -> None:
-        assert self.config is not None
-        structure = expected_structure(self.config)
-        self._expected = structure.shapes(in_chans=self.config.in_chans)
-        check_stated(self.config, structure)
+        """Plan the thin network of exactly the gene's channels, and check the numbers in the config."""
+        config, file = self.config, self.folder / CONFIG_NAME
+        try:
+            structure = plan_structure(config.network, depth=config.depth, channels=config.channels)
+        except NetworkError as error:
+            raise GeneFileError(f"{file}: {error}") from None
+        self._expected = structure.shapes(in_chans=config.in_chans)
+        self._most_weights = 4 * sum(map(math.prod, self._expected.values())) + MOST_HEADER
+        parameters = structure.parameters(in_chans=config.in_chans)
+        if config.parameters != parameters:
+            raise GeneFileError(f"{file}: expected parameters: {parameters:,}, found {config.parameters:,}")
+        full = plan_structure(config.network, width=config.width, depth=config.depth).channels
+        whole, held = sum(full.values()), sum(config.channels.values())
+        if abs(config.fraction * whole - held) > len(full):  # early genes state it before channels were rounded
+            raise GeneFileError(f"{file}: expected fraction: {held / whole:.4g}, found {config.fraction:.4g}")
 
     def _size(self) -> None:
         expected = self._most_weights - MOST_HEADER
@@ -340,13 +349,7 @@ class _Reader:
                 f"{size / 1e6:.1f} MB: not a gene, or the wrong {CONFIG_NAME}"
             )
 
-    @property
-    def _most_weights(self) -> int:
-        """Bytes of the weights' file."""
-        return 4 * sum(math.prod(shape) for shape in self._expected.values()) + MOST_HEADER
-
     def _sha256(self) -> None:
-        assert self.config is not None
         content = self.content[WEIGHTS_NAME] = _read(self.folder, WEIGHTS_NAME, self.files, most=self._most_weights)
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 != self.config.sha256:
@@ -368,7 +371,6 @@ class _Reader:
                 raise GeneFileError(f"{self.weights}: {len(names)} {kind} tensors: {', '.join(names[:3])}")
 
     def _shapes(self) -> None:
-        assert self.config is not None
         for name, shape in self._expected.items():
             tensor = self.tensors[name]
             if tuple(tensor.shape) != shape:
@@ -380,34 +382,6 @@ class _Reader:
         for name, tensor in self.tensors.items():
             if fault := value_fault(name, tensor):
                 raise GeneFileError(f"{self.weights}: {name}: {fault}")
-
-
-def expected_structure(config: GeneConfig) -> Structure:
-    """Structure of the thin network that consists of exactly the gene's channels.
-
-    Raises:
-        GeneFileError: this package cannot build the network with these channels.
-    """
-    try:
-        return plan_structure(config.network, depth=config.depth, channels=config.channels)
-    except NetworkError as error:
-        raise GeneFileError(f"{CONFIG_NAME}: {error}") from None
-
-
-def check_stated(config: GeneConfig, structure: Structure) -> None:
-    """Check that the numbers in `config` agree with its `structure`.
-
-    Raises:
-        GeneFileError: the number of parameters differs, or the fraction differs by more than one channel per group:
-            early genes state the fraction asked for, before channels were rounded.
-    """
-    parameters = structure.parameters(in_chans=config.in_chans)
-    if config.parameters != parameters:
-        raise GeneFileError(f"{CONFIG_NAME}: expected parameters: {parameters:,}, found {config.parameters:,}")
-    full = plan_structure(config.network, width=config.width, depth=config.depth).channels
-    whole, held = sum(full.values()), sum(config.channels.values())
-    if abs(config.fraction * whole - held) > len(full):
-        raise GeneFileError(f"{CONFIG_NAME}: expected fraction: {held / whole:.4g}, found {config.fraction:.4g}")
 
 
 def value_fault(name: str, tensor: Tensor) -> str | None:

@@ -20,6 +20,8 @@ from learngene_hub.hub.search import find_models
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
 INTERVAL = re.compile(r"± (\d{1,3}\.\d)$")
 MOST = 10**12  # parameters; a card that claims more is not believed
+Gain = tuple[float | None, float | None]
+"""A gain over scratch, in points of accuracy, and half the width of its 95 % confidence interval; None: not stated."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,6 @@ class GeneSummary:
     gain: float | None = None
     gain_ci95: float | None = None
     downloads: int | None = None
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A gain over scratch, in points of accuracy, and half the width of its 95 % confidence interval."""
-
-    points: float
-    ci95: float | None
 
 
 def list_learngenes(
@@ -88,8 +82,8 @@ def list_learngenes(
     return [gene for gene in genes if network in {None, gene.network} and author in {None, PREFIX.rstrip("/")}]
 
 
-def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Gain | None:
-    """The gain over scratch that the card of a gene states; None if it states no gain.
+def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Gain:
+    """The gain over scratch that the card of a gene states.
 
     `warn` is called with the reason if a card cannot be read, for instance because it is too long.
     """
@@ -98,10 +92,10 @@ def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str],
         content = read_file(path, most=4 * MOST_CARD) if files is None else files[CARD_NAME]
         return _gain(card_data(content.decode("utf-8-sig"), lenient=True))
     except (FileNotFoundError, KeyError):
-        return None
+        return None, None
     except (OSError, ValueError) as error:
         warn(f"{path}: the card cannot be read: {error}")
-        return None
+        return None, None
 
 
 def _shipped_card(name: str) -> CardData:
@@ -112,7 +106,7 @@ def _summary(name: str, card: CardData, downloads: int | None = None) -> GeneSum
     """What a card says, whatever it says: anyone may write one."""
     facts: Any = card.get(FACTS)
     facts = facts if isinstance(facts, Mapping) else {}
-    parameters, data, gain = facts.get("parameters"), _text(facts.get("data")), _gain(card)
+    parameters, data, (points, ci95) = facts.get("parameters"), _text(facts.get("data")), _gain(card)
     each = BYTES_A_PARAMETER.get(str(facts.get("dtype")), BYTES_A_PARAMETER["float32"])
     size = parameters * each / 1e6 if type(parameters) is int and 0 < parameters < MOST else None
     return GeneSummary(
@@ -120,8 +114,8 @@ def _summary(name: str, card: CardData, downloads: int | None = None) -> GeneSum
         network=_text(facts.get("network")),
         data=data and title_of(data),
         megabytes=None if size is None else round(size, 2),
-        gain=gain.points if gain else None,
-        gain_ci95=gain.ci95 if gain else None,
+        gain=points,
+        gain_ci95=ci95,
         downloads=downloads,
     )
 
@@ -131,12 +125,12 @@ def _text(value: object) -> str | None:
     return one_line(value)[:80] if isinstance(value, str) else None
 
 
-def _gain(data: CardData) -> Gain | None:
+def _gain(data: CardData) -> Gain:
     """The first gain of a card, its interval as the end of its name, which is how `evaluation.card` writes it."""
     results = data.get("eval_results")
     for result in results if isinstance(results, list) else ():
         value = result.metric_value if isinstance(result, EvalResult) and result.metric_type == GAIN_METRIC else None
         if isinstance(value, float | int):
             ci95 = INTERVAL.search(str(result.metric_name))
-            return Gain(float(value), float(ci95[1]) if ci95 else None) if abs(value) <= 100 else None
-    return None
+            return (float(value), float(ci95[1]) if ci95 else None) if abs(value) <= 100 else (None, None)
+    return None, None

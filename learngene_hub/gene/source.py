@@ -10,7 +10,7 @@ from learngene_hub.core.files import expanded, is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
 from learngene_hub.gene.names import hint, hub_address, shipped_folder, shipped_genes
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
-from learngene_hub.hub.address import Address, parse_address
+from learngene_hub.hub.address import parse_address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import fetch
 
@@ -64,7 +64,18 @@ def locate(
     if name in shipped_genes():
         _refuse_revision(name, revision)
         return Located(shipped_folder(name), name)
-    return _from_hub(name, _at(hub_address(name), revision), options, required, wanted)
+    address = hub_address(name)
+    if revision is not None:
+        if address.revision not in {None, revision}:
+            raise HubError(
+                f"{address}: expected one revision, found another in `revision`, {revision!r}; give only one of them"
+            )
+        address = replace(address, revision=revision)
+    try:
+        fetched = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
+    except HubError as error:
+        raise type(error)(f"{error}{hint(name)}") from None
+    return Located(fetched.folder, name, fetched.commit, options, fetched.files)
 
 
 def with_files(located: Located) -> Located:
@@ -78,26 +89,6 @@ def with_files(located: Located) -> Located:
     except HubError:
         return located
     return replace(located, folder=fetched.folder, files=fetched.files)
-
-
-def _from_hub(
-    name: str, address: Address, options: HubOptions, required: Sequence[str], wanted: Sequence[str]
-) -> Located:
-    try:
-        fetched = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
-    except HubError as error:
-        raise type(error)(f"{error}{hint(name)}") from None
-    return Located(fetched.folder, name, fetched.commit, options, fetched.files)
-
-
-def _at(address: Address, revision: str | None) -> Address:
-    if revision is None:
-        return address
-    if address.revision not in {None, revision}:
-        raise HubError(
-            f"{address}: expected one revision, found another in `revision`, {revision!r}; give only one of them"
-        )
-    return replace(address, revision=revision)
 
 
 def _refuse_revision(name: str, revision: str | None) -> None:

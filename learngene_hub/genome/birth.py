@@ -1,7 +1,7 @@
 """Newborn networks: fresh weights, with a learngene in their leading channels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +13,7 @@ from learngene_hub.core.errors import InheritanceError
 from learngene_hub.core.rng import seeded_initialisation
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import carried_channels, inherit
-from learngene_hub.networks import LearngeneNetwork, build, plan_structure
+from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,15 @@ class Body:
     width: float = 1.0
     depth: int | None = None
     in_chans: int = 3
+
+    @property
+    def structure(self) -> Structure:
+        """Its layers and channels.
+
+        Raises:
+            NetworkError: there is no such body.
+        """
+        return plan_structure(self.network, width=self.width, depth=self.depth)
 
 
 def newborn(
@@ -80,7 +89,7 @@ def _least_width(body: Body, carried: Mapping[str, int]) -> float:
     """The least multiple of 0.01 at which a network has room for so many channels of every group."""
 
     def has_room(hundredths: int) -> bool:
-        channels = plan_structure(body.network, width=hundredths / 100, depth=body.depth).channels
+        channels = replace(body, width=hundredths / 100).structure.channels
         return all(channels[group] >= needed for group, needed in carried.items())
 
     return next(filter(has_room, count(1))) / 100
@@ -97,12 +106,3 @@ def gene_network(body: Body, channels: Mapping[str, int], *, num_classes: int) -
     """The thin network that holds the gene's `channels` and nothing else, its weights yet to be set."""
     with seeded_initialisation(0, "thin"):
         return build(body.network, num_classes=num_classes, in_chans=body.in_chans, depth=body.depth, channels=channels)
-
-
-def body_channels(body: Body) -> Mapping[str, int]:
-    """Group -> channels of a network of `body`, in forward order.
-
-    Raises:
-        NetworkError: there is no such body.
-    """
-    return plan_structure(body.network, width=body.width, depth=body.depth).channels

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from learngene_hub.networks import Structure
-
 
 @dataclass(frozen=True, eq=False)
 class Genome:
@@ -23,8 +21,3 @@ class Genome:
 
     tensors: Mapping[str, Tensor]
     sizes: Mapping[str, int]
-
-    @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], structure: Structure) -> "Genome":
-        """The genome of `tensors`, of some or all layers of `structure`, each whole; their kernels tell its sizes."""
-        return cls(tensors, structure.sizes_in(tensors))

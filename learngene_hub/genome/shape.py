@@ -12,7 +12,7 @@ from functools import cached_property
 
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.genome.birth import Body
-from learngene_hub.networks import IMAGE, Structure, plan_structure
+from learngene_hub.networks import IMAGE, Structure
 
 GRAIN = 1000  # steps of 1 in which the first fraction of a tapering gene is sought
 HALVINGS = 40  # of the interval in which the common factor of a shape is sought
@@ -40,7 +40,7 @@ class ShapeSpace:
         Raises:
             NetworkError: there is none.
         """
-        return plan_structure(self.body.network, width=self.body.width, depth=self.body.depth)
+        return self.body.structure
 
     @cached_property
     def budget(self) -> int:

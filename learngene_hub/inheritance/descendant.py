@@ -1,7 +1,7 @@
 """Descendants: timm models that start from a learngene."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.genome.surgery import extract as extract_genome
 from learngene_hub.genome.surgery import inherit as inherit_genome
+from learngene_hub.hub.client import HubOptions
 from learngene_hub.inheritance.freezing import freeze, unfreeze
 from learngene_hub.networks import IMAGE, Group, LearngeneNetwork, as_supported, check_image_size, plan_structure
 
@@ -147,29 +148,18 @@ def from_learngene(
     check_image_size(image_size)
     if fixed := _FIXED.keys() & timm_kwargs.keys():
         raise InheritanceError(f"{min(fixed)}: not allowed here; {_FIXED[min(fixed)]}")
-    gene = _loaded(
-        source,
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        local_files_only=local_files_only,
-        force_download=force_download,
-        endpoint=endpoint,
-    )
-    config = gene.config
+    hub = HubOptions(cache_dir, token, local_files_only, force_download, endpoint)
+    options: dict[str, Any] = {"revision": revision, **asdict(hub)}
+    if not isinstance(source, Learngene):
+        source = Learngene.from_pretrained(source, **options)
+    elif given := [name for name, value in options.items() if value]:
+        raise InheritanceError(f"{given[0]}: not allowed with a Learngene, which is already loaded")
+    gene, config = source, source.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
     model = newborn(body, num_classes=num_classes, gene=gene.genome, cross=cross, seed=seed, timm_kwargs=timm_kwargs)
     _record(model, gene, freeze_gene=freeze_gene, image_size=image_size)
     return model
-
-
-def _loaded(source: str | Path | Learngene, **options: Any) -> Learngene:  # noqa: ANN401
-    if not isinstance(source, Learngene):
-        return Learngene.from_pretrained(source, **options)
-    if given := [name for name, value in options.items() if value]:
-        raise InheritanceError(f"{given[0]}: not allowed with a Learngene, which is already loaded")
-    return source
 
 
 def inherit(
@@ -216,7 +206,7 @@ def _record(
 ) -> InheritanceReport:
     """Leave in `network`, which has inherited `gene`, what belongs to that beside the weights."""
     if cfg := getattr(network, "pretrained_cfg", None):  # a network that timm did not make has none
-        cfg.update(_pretrained_cfg(gene.config, network.in_chans, image_size or gene.config.image_size))
+        cfg.update(_pretrained_cfg(gene.config, network.in_chans, int(image_size or gene.config.image_size)))
         for key in _OF_PUBLISHED_WEIGHTS:
             cfg.pop(key, None)
     network.inheritance = report = _report(network, gene)
@@ -240,23 +230,21 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
         NetworkError: this package does not support the model, timm did not create it, or its layers were replaced.
     """
     network = as_supported(model)
-    counts = network.channel_counts()
-    channels = _all_channels(channels, network.structure.groups)
-    if channels.keys() != counts.keys():
-        odd = ", ".join(sorted(map(str, counts.keys() ^ channels.keys())))
+    groups = network.structure.groups
+    channels = _all_channels(channels, groups)
+    if channels.keys() != groups.keys():
+        odd = ", ".join(sorted(map(str, groups.keys() ^ channels.keys())))
         raise InheritanceError(
             f"channels: expected a number for each group of channel_counts(), wrong or missing: {odd}"
         )
-    for group, limit in counts.items():
-        unit = network.structure.groups[group].unit
-        if not (
-            isinstance(channels[group], Integral) and 1 <= channels[group] <= limit and channels[group] % unit == 0
-        ):
-            units = f" in units of {unit}" * (unit > 1)
+    for name, group in groups.items():
+        count, is_whole = channels[name], isinstance(channels[name], Integral)
+        if not (is_whole and 1 <= count <= group.size and count % group.unit == 0):
+            units = f" in units of {group.unit}" * (group.unit > 1)
             raise InheritanceError(
-                f"group {group}: expected 1 to {limit} channels of the gene{units}, found {channels[group]}"
+                f"group {name}: expected 1 to {group.size} channels of the gene{units}, found {count}"
             )
-    channels = {group: int(channels[group]) for group in counts}
+    channels = {name: int(channels[name]) for name in groups}
     state = network.state_dict()
     _check_shapes(network, state)
     genome = extract_genome(state, network.structure, channels)

@@ -5,19 +5,16 @@ return a `LearngeneNetwork`: a timm model whose `structure` lists its layers, th
 """
 
 from learngene_hub.families import FAMILIES
-from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, in_blocks, joined, part, refitted, reordered
+from learngene_hub.networks.axes import IMAGE, Axes, Group, in_blocks, joined, part, refitted, reordered
 from learngene_hub.networks.build import as_supported, build, family, plan_structure
 from learngene_hub.networks.network import LearngeneNetwork
-from learngene_hub.networks.structure import IMAGE_SIZES, Birth, Family, Layer, Structure, check_image_size
+from learngene_hub.networks.structure import IMAGE_SIZES, Layer, Structure, check_image_size
 from learngene_hub.networks.timm_folder import save_timm_folder
 
 __all__ = [
-    "CLASSES",
     "IMAGE",
     "IMAGE_SIZES",
     "Axes",
-    "Birth",
-    "Family",
     "Group",
     "Layer",
     "LearngeneNetwork",

@@ -14,7 +14,7 @@ from learngene_hub.families import FAMILIES
 from learngene_hub.networks.layers import LAYERS
 from learngene_hub.networks.network import LearngeneNetwork, drawn_on_cpu
 from learngene_hub.networks.structure import Family, Structure
-from learngene_hub.networks.timm_class import described, is_described, published_as, structure_of
+from learngene_hub.networks.timm_class import described, published_as, structure_of
 
 
 def family(network: str) -> Family:
@@ -74,7 +74,7 @@ def build(
                 f"{network}: timm's class lacks the pool 'layers', which a probe needs; use --method full in a "
                 "fine-tuning, or global_pool='avg'"
             )
-        network, arguments = published_as(network, chosen, arguments)
+        network, arguments = published_as(network, chosen.timm, size, arguments)
     device, dtype = arguments.pop("device", None), arguments.pop("dtype", None)
     return as_supported(drawn_on_cpu(partial(timm.create_model, network, **arguments), device, dtype))
 
@@ -100,7 +100,7 @@ def as_supported(model: nn.Module) -> LearngeneNetwork:
     Raises:
         NetworkError: the model belongs to no family in `learngene_hub.families.FAMILIES`.
     """
-    if isinstance(model, LearngeneNetwork) or is_described(model):
+    if isinstance(model, LearngeneNetwork) or "network_name" in getattr(model, "__dict__", ()):
         return cast("LearngeneNetwork", model)
     faults = []
     for name in _families_of(model):
@@ -122,8 +122,7 @@ def as_supported(model: nn.Module) -> LearngeneNetwork:
 
 def _families_of(model: object) -> list[str]:
     """Names of the families whose networks are of the class of `model`, one of timm's own."""
-    kinds = {name: family(name).timm for name in FAMILIES}
-    return [name for name, of_timm in kinds.items() if of_timm is not None and type(model) is of_timm.kind]
+    return [name for name in FAMILIES if (ours := family(name).timm) is not None and type(model) is ours.kind]
 
 
 def _count(name: str, value: object, *, least: int) -> int:

@@ -15,13 +15,7 @@ def convolution(in_channels: int, out_channels: int, *, kernel: int, slope: floa
 
     A bias would vanish in the batch norm behind it. Initial weights are normal with the variance that keeps gradients
     in scale (fan-out), as in timm's VGG (attested in its source), drawn from the global CPU generator. The weight is
-    (out_channels, in_channels, kernel, kernel).
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel: odd side of the kernel, in pixels.
-        slope: of the leaky ReLU behind it, 0 for a plain one.
+    (out_channels, in_channels, kernel, kernel), with an odd `kernel`; `slope` is that of the leaky ReLU behind it.
     """
     conv = Convolution(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
@@ -50,12 +44,7 @@ class LayersHead(nn.Module):
     """A classifier of the mean and maximum of every channel of every layer, standardised (ours).
 
     It is what a linear probe of a frozen network needs: the last layer alone knows less of images unlike those the
-    network was trained on. The names are those of timm's `ClassifierHead`.
-
-    Args:
-        in_features: means and maxima.
-        num_classes: outputs of the linear layer; 0: none.
-        drop_rate: dropout before it, a fraction in [0, 1).
+    network was trained on. `in_features` are means and maxima; all names are those of timm's `ClassifierHead`.
     """
 
     def __init__(self, in_features: int, num_classes: int, *, drop_rate: float) -> None:

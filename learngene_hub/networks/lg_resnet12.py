@@ -9,14 +9,13 @@ identity. A layer keeps its name at every depth, `stages.{stage}.{block}.conv1` 
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
-from typing import final
+from typing import Any, final
 
-from timm.layers import DropBlock2d
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learngene_hub.networks.axes import IMAGE
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes
 from learngene_hub.networks.layers import HalvingPool, convolution
 from learngene_hub.networks.network import UNPUBLISHED_CFG, StagedNetwork, create
 from learngene_hub.networks.structure import (
@@ -27,12 +26,9 @@ from learngene_hub.networks.structure import (
     Layer,
     Structure,
     check_depth,
-    linear_classifier,
     normed_convolution,
     resolve_groups,
 )
-
-__all__ = ["FAMILY", "RESNET12_DEPTHS", "WIDE", "LgResNet12", "blocks_per_stage", "resnet12_structure"]
 
 _STAGES = 4
 _SLOPE = 0.1
@@ -64,14 +60,7 @@ def resnet12_structure(
     channels: Mapping[str, int] | None = None,
     stage_widths: tuple[int, ...] = _NARROW,
 ) -> Structure:
-    """Layers and channels of a ResNet12; all outputs of a stage's blocks are one group (ours).
-
-    It has one of `RESNET12_DEPTHS`, and `width` times the channels of `stage_widths`, or exactly `channels` in every
-    group.
-
-    Raises:
-        NetworkError: `depth`, `width` or `channels` is out of range.
-    """
+    """Layers and channels of a ResNet12; all outputs of a stage's blocks are one group (ours)."""
     blocks = [(stage, block) for stage, count in enumerate(blocks_per_stage(depth)) for block in range(count)]
     layers = tuple(layer for stage, block in blocks for layer in _block_layers(stage, block))
     base = {layer.writes: stage_widths[int(layer.writes.split(".")[1])] for layer in layers}
@@ -80,7 +69,7 @@ def resnet12_structure(
         width=width,
         layers=layers,
         groups=resolve_groups(base, width=width, channels=channels, name="lg_resnet12"),
-        classifier=linear_classifier("head.fc.weight", layers[-1].writes),
+        classifier=Axes("head.fc.weight", (CLASSES, layers[-1].writes)),
     )
 
 
@@ -92,16 +81,12 @@ class LgResNet12(StagedNetwork):
     12,424,320 with 64-160-320-640. A classifier of 5 classes adds 2,565 and 3,205.
 
     Args:
-        num_classes: outputs of the classifier; 0 for none.
         in_chans: channels of the image.
         width: factor on the number of channels, above 0.
         depth: one of `RESNET12_DEPTHS`.
         channels: number of channels of every group, instead of `width`; a thin network that holds only a gene.
         stage_widths: channels of the four stages at width 1; set by the network's name.
-        global_pool: timm's name of the pool before the classifier.
-        drop_rate: dropout before the classifier, a fraction in [0, 1).
-        drop_block_rate: share of the map dropped at the end of the last two stages in training, in [0, 1).
-        drop_block_size: side of a dropped square, in pixels; timm shortens it to the side of a smaller map.
+        **head: further arguments of `StagedNetwork`.
 
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
@@ -110,39 +95,27 @@ class LgResNet12(StagedNetwork):
     def __init__(
         self,
         *,
-        num_classes: int = 1000,
         in_chans: int = 3,
         width: float = 1.0,
         depth: int = 12,
         channels: Mapping[str, int] | None = None,
         stage_widths: tuple[int, ...] = _NARROW,
-        global_pool: str = "avg",
-        drop_rate: float = 0.0,
-        drop_block_rate: float = 0.0,
-        drop_block_size: int = 5,
+        **head: Any,  # noqa: ANN401
     ) -> None:
         structure = resnet12_structure(depth=depth, width=width, channels=channels, stage_widths=stage_widths)
-        stages = _stages(structure, in_chans=in_chans)
-        for stage in list(stages)[-2:]:
-            stage.add_module("drop_block", DropBlock2d(drop_block_rate, block_size=drop_block_size))
-        super().__init__(
-            structure,
-            stages,
-            stage_groups=[f"stages.{stage}" for stage in range(_STAGES)],
-            num_classes=num_classes,
-            in_chans=in_chans,
-            global_pool=global_pool,
-            drop_rate=drop_rate,
-        )
+        super().__init__(structure, _stages(structure, in_chans=in_chans), in_chans=in_chans, **head)
 
 
-class _ConvStack(nn.Module):
-    """Three 3x3 convolutions with batch norm, which both kinds of block add to their shortcut.
+class _Block(nn.Module):
+    """Three 3x3 convolutions with batch norm, which are added to a shortcut.
 
-    `channels` are those of the input and of the three outputs.
+    `channels` are those of the input and of the three outputs. In the first block of a stage a 1x1 convolution brings
+    the shortcut to the stage's channels. A further block is exactly the identity while weight and bias of `norm3` are
+    zero. That is why no activation follows its sum: its input has negative values left, the first block's leaky ReLU
+    having only made them smaller, and a second one would change them (ours).
     """
 
-    def __init__(self, channels: tuple[int, ...]) -> None:
+    def __init__(self, channels: tuple[int, ...], *, is_first: bool) -> None:
         super().__init__()
         first, second, third, last = channels
         self.conv1 = convolution(first, second, kernel=3, slope=_SLOPE)
@@ -151,39 +124,20 @@ class _ConvStack(nn.Module):
         self.norm2 = nn.BatchNorm2d(third)
         self.conv3 = convolution(third, last, kernel=3, slope=_SLOPE)
         self.norm3 = nn.BatchNorm2d(last)
+        self.is_first = is_first
+        if is_first:
+            conv = convolution(first, last, kernel=1, slope=_SLOPE)
+            self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(last)))
 
-    def residual(self, x: Tensor) -> Tensor:
-        x = _leaky(self.norm1(self.conv1(x)))
-        x = _leaky(self.norm2(self.conv2(x)))
-        summand: Tensor = self.norm3(self.conv3(x))
-        return summand
+    def forward(self, x: Tensor) -> Tensor:
+        inner = _leaky(self.norm1(self.conv1(x)))
+        inner = _leaky(self.norm2(self.conv2(inner)))
+        summand: Tensor = self.norm3(self.conv3(inner))
+        return _leaky(summand + self.shortcut(x)) if self.is_first else x + summand
 
 
 def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, _SLOPE)
-
-
-class _BaseBlock(_ConvStack):
-    """First block of a stage: a 1x1 convolution brings the shortcut to the stage's channels."""
-
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__(channels)
-        conv = convolution(channels[0], channels[3], kernel=1, slope=_SLOPE)
-        self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels[3])))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _leaky(self.residual(x) + self.shortcut(x))
-
-
-class _ExtraBlock(_ConvStack):
-    """Further block of a stage, exactly the identity while weight and bias of `norm3` are zero.
-
-    That is why no activation follows the sum: its input has negative values left, the base block's leaky ReLU having
-    only made them smaller, and a second one would change them (ours).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.residual(x)
 
 
 def lg_resnet12(pretrained: bool = False, **kwargs: object) -> nn.Module:
@@ -220,8 +174,7 @@ def _stages(structure: Structure, *, in_chans: int) -> nn.Sequential:
         blocks = OrderedDict[str, nn.Module]()
         for block in range(count):
             inner = [structure.channels[f"stages.{stage}.{block}.{conv}"] for conv in ("conv1", "conv2")]
-            kind = _BaseBlock if block == 0 else _ExtraBlock
-            blocks[str(block)] = kind((entry, *inner, output))
+            blocks[str(block)] = _Block((entry, *inner, output), is_first=block == 0)
             entry = output
         stages.append(nn.Sequential(OrderedDict(blocks, pool=HalvingPool())))
     return stages
@@ -237,7 +190,6 @@ _CFG = {
     "first_conv": ("stages.0.0.conv1", "stages.0.0.shortcut.conv"),  # both see the image
     "classifier": "head.fc",
 }
-# timm looks for the configuration here, in the module of the entry points, at the moment of registration.
-default_cfgs = generate_default_cfgs({"lg_resnet12": _CFG, "lg_resnet12_wide": _CFG})
+default_cfgs = {"lg_resnet12": _CFG, "lg_resnet12_wide": _CFG}
 register_model(lg_resnet12)
 register_model(lg_resnet12_wide)

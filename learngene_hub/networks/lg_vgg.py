@@ -9,15 +9,15 @@ layers in a network of depth 19.
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learngene_hub.core.errors import InheritanceError
-from learngene_hub.networks.axes import IMAGE, part
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, part
 from learngene_hub.networks.layers import HalvingPool, convolution
 from learngene_hub.networks.network import UNPUBLISHED_CFG, StagedNetwork, create
 from learngene_hub.networks.structure import (
@@ -29,12 +29,9 @@ from learngene_hub.networks.structure import (
     Newborn,
     Structure,
     check_depth,
-    linear_classifier,
     normed_convolution,
     resolve_groups,
 )
-
-__all__ = ["FAMILY", "VGG_DEPTHS", "LgVgg", "vgg_structure"]
 
 _STAGE_WIDTHS = (64, 128, 256, 512, 512)
 _CONVS_PER_STAGE = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -44,13 +41,7 @@ VGG_DEPTHS: tuple[int, ...] = tuple(_CONVS_PER_STAGE)
 
 
 def vgg_structure(*, depth: int = 11, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Structure:
-    """Layers and channels of a VGG, one channel group per convolution (ours).
-
-    It has one of `VGG_DEPTHS`, and `width` times the channels, or exactly `channels` in every group.
-
-    Raises:
-        NetworkError: `depth`, `width` or `channels` is out of range.
-    """
+    """Layers and channels of a VGG, one channel group per convolution (ours)."""
     depth = check_depth(depth, allowed=VGG_DEPTHS, name="lg_vgg11")
     positions = [(stage, position) for stage, count in enumerate(_CONVS_PER_STAGE[depth]) for position in range(count)]
     base = {_group(stage, position): _STAGE_WIDTHS[stage] for stage, position in positions}
@@ -59,7 +50,7 @@ def vgg_structure(*, depth: int = 11, width: float = 1.0, channels: Mapping[str,
         width=width,
         layers=tuple(_layer(*pair) for pair in zip(positions, [None, *positions], strict=False)),
         groups=resolve_groups(base, width=width, channels=channels, name="lg_vgg11"),
-        classifier=linear_classifier("head.fc.weight", _group(*positions[-1])),
+        classifier=Axes("head.fc.weight", (CLASSES, _group(*positions[-1]))),
     )
 
 
@@ -70,13 +61,11 @@ class LgVgg(StagedNetwork):
     At width 1 and depth 11: 9,223,232 parameters without the classifier, 9,225,797 with one of 5 classes.
 
     Args:
-        num_classes: outputs of the classifier; 0 for none.
         in_chans: channels of the image.
         width: factor on the number of channels, above 0.
         depth: one of `VGG_DEPTHS`.
         channels: number of channels of every group, instead of `width`; a thin network that holds only a gene.
-        global_pool: timm's name of the pool before the classifier.
-        drop_rate: dropout before the classifier, a fraction in [0, 1).
+        **head: further arguments of `StagedNetwork`.
 
     Raises:
         NetworkError: `depth`, `width` or `channels` is out of range.
@@ -85,24 +74,14 @@ class LgVgg(StagedNetwork):
     def __init__(
         self,
         *,
-        num_classes: int = 1000,
         in_chans: int = 3,
         width: float = 1.0,
         depth: int = 11,
         channels: Mapping[str, int] | None = None,
-        global_pool: str = "avg",
-        drop_rate: float = 0.0,
+        **head: Any,  # noqa: ANN401
     ) -> None:
         structure = vgg_structure(depth=depth, width=width, channels=channels)
-        super().__init__(
-            structure,
-            _stages(structure, in_chans=in_chans),
-            stage_groups=[_group(stage, count - 1) for stage, count in enumerate(_CONVS_PER_STAGE[structure.depth])],
-            num_classes=num_classes,
-            in_chans=in_chans,
-            global_pool=global_pool,
-            drop_rate=drop_rate,
-        )
+        super().__init__(structure, _stages(structure, in_chans=in_chans), in_chans=in_chans, **head)
 
 
 class _ConvNormRelu(nn.Module):
@@ -189,16 +168,13 @@ def _rectified_moments(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
 IDENTITY = Birth("identity", make=_born_as_identity, passes_on=True)
 FAMILY = Family(VGG_DEPTHS, vgg_structure)
 
-# timm looks for the configuration here, in the module of the entry point, at the moment of registration.
-default_cfgs = generate_default_cfgs(
-    {
-        "lg_vgg11": {
-            **UNPUBLISHED_CFG,
-            "input_size": (3, 32, 32),
-            "pool_size": (1, 1),
-            "first_conv": "stages.0.0.conv",
-            "classifier": "head.fc",
-        }
+default_cfgs = {
+    "lg_vgg11": {
+        **UNPUBLISHED_CFG,
+        "input_size": (3, 32, 32),
+        "pool_size": (1, 1),
+        "first_conv": "stages.0.0.conv",
+        "classifier": "head.fc",
     }
-)
+}
 register_model(lg_vgg11)

@@ -16,7 +16,10 @@ from learngene_hub.networks.layers import LAYERS, LayersHead, pooled_layers
 from learngene_hub.networks.structure import Structure
 
 UNPUBLISHED_CFG: dict[str, Any] = {"num_classes": 1000, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-"""What timm is told of every network here, none of which has published weights."""
+"""What timm is told of every network here, none of which has published weights.
+
+timm looks for it in `default_cfgs` of the entry point's module, at the moment of registration.
+"""
 
 
 class LearngeneNetwork(nn.Module):
@@ -76,6 +79,14 @@ class StagedNetwork(LearngeneNetwork):
     classifier `head.fc`, whose weight has shape (classes, last_channels). With the pool `layers` the head is a
     `LayersHead`, which reads every layer.
 
+    Args:
+        structure: of the network.
+        stages: modules of all its layers.
+        in_chans: channels of the image.
+        num_classes: outputs of the classifier; 0 for none.
+        global_pool: timm's name of the pool before the classifier, or `layers`.
+        drop_rate: dropout before the classifier, a fraction in [0, 1).
+
     Attributes:
         num_features: channels of what `forward_features` gives; with the pool `layers` means and maxima of every layer.
     """
@@ -85,19 +96,19 @@ class StagedNetwork(LearngeneNetwork):
         structure: Structure,
         stages: nn.Sequential,
         *,
-        stage_groups: Sequence[str],
-        num_classes: int,
         in_chans: int,
-        global_pool: str,
-        drop_rate: float,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
     ) -> None:
         super().__init__(structure, num_classes=num_classes, in_chans=in_chans)
-        channels = [structure.groups[group].size for group in stage_groups]
+        last = {
+            layer.name.split(".")[1]: layer.writes for layer in structure.layers
+        }  # layer of each stage: what it writes
         self.drop_rate = drop_rate
-        self._last_channels = channels[-1]
         self.feature_info = [
-            {"num_chs": count, "reduction": 2 ** (stage + 1), "module": f"stages.{stage}"}
-            for stage, count in enumerate(channels)
+            {"num_chs": structure.groups[group].size, "reduction": 2 ** (number + 1), "module": f"stages.{stage}"}
+            for number, (stage, group) in enumerate(last.items())
         ]
         self.stages = stages
         self._make_head(num_classes, global_pool)
@@ -108,7 +119,7 @@ class StagedNetwork(LearngeneNetwork):
             self.num_features = self.structure.layer_features
             self.head = LayersHead(self.num_features, num_classes, drop_rate=self.drop_rate)
         else:
-            self.num_features = self._last_channels
+            self.num_features = self.structure.groups[self.structure.layers[-1].writes].size
             self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=self.drop_rate)
         self.reads_layers = global_pool == LAYERS
         self.head_hidden_size = self.head.num_features

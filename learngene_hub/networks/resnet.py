@@ -9,12 +9,12 @@ further block of a deeper network starts as an exact identity, since what it rea
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.networks.axes import IMAGE
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes
 from learngene_hub.networks.network import UNPUBLISHED_CFG
 from learngene_hub.networks.structure import (
     RANDOM,
@@ -25,13 +25,10 @@ from learngene_hub.networks.structure import (
     Structure,
     TimmClass,
     check_depth,
-    linear_classifier,
     normed_convolution,
     resolve_groups,
 )
 from learngene_hub.networks.timm_class import create_of_sizes
-
-__all__ = ["FAMILY", "resnet_structure"]
 
 _BLOCKS = {18: (2, 2, 2, 2), 10: (1, 1, 1, 1), 34: (3, 4, 6, 3)}
 _WIDTHS = (64, 128, 256, 512)
@@ -41,11 +38,7 @@ _STAGES = ("layer1", "layer2", "layer3", "layer4")
 def resnet_structure(*, depth: int = 18, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Structure:
     """Layers and channels of a ResNet of basic blocks; stem and blocks of a stage write one group (ours).
 
-    The depth, 18, 10 or 34, counts the stem, two convolutions a block and the classifier. It has `width` times the
-    channels, or exactly `channels` in every group.
-
-    Raises:
-        NetworkError: `depth`, `width` or `channels` is out of range.
+    The depth counts the stem, two convolutions a block and the classifier.
     """
     depth = check_depth(depth, allowed=tuple(_BLOCKS), name="resnet18")
     stem = normed_convolution("conv1", "bn1", reads=IMAGE, writes="layer1", kernel=7)
@@ -59,7 +52,7 @@ def resnet_structure(*, depth: int = 18, width: float = 1.0, channels: Mapping[s
         width=width,
         layers=tuple(layers),
         groups=resolve_groups(base, width=width, channels=channels, name="resnet18"),
-        classifier=linear_classifier("fc.weight", _STAGES[-1]),
+        classifier=Axes("fc.weight", (CLASSES, _STAGES[-1])),
     )
 
 
@@ -114,16 +107,13 @@ def lg_resnet18(pretrained: bool = False, **kwargs: object) -> nn.Module:
     return create_of_sizes("resnet18", FAMILY, pretrained, **kwargs)
 
 
-# timm looks for the configuration here, in the module of the entry point, at the moment of registration.
-default_cfgs = generate_default_cfgs(
-    {
-        "lg_resnet18": {
-            **UNPUBLISHED_CFG,
-            "input_size": (3, 64, 64),
-            "pool_size": (2, 2),
-            "first_conv": "conv1",
-            "classifier": "fc",
-        }
+default_cfgs = {
+    "lg_resnet18": {
+        **UNPUBLISHED_CFG,
+        "input_size": (3, 64, 64),
+        "pool_size": (2, 2),
+        "first_conv": "conv1",
+        "classifier": "fc",
     }
-)
+}
 register_model(lg_resnet18)

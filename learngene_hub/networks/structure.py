@@ -13,7 +13,7 @@ from typing import Any, SupportsFloat, SupportsIndex
 from torch import Tensor, nn
 
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.networks.axes import CLASSES, IMAGE, Axes, Group, part
+from learngene_hub.networks.axes import IMAGE, Axes, Group, part
 
 MOST_WIDTH = 100
 """Times the published channels: no network is built wider."""
@@ -171,7 +171,8 @@ class Family:
 
     Attributes:
         depths: that there are; the first is the default.
-        structure: of the network of a `depth`, a `width` and, instead of the width, `channels` of every group.
+        structure: of the network of a `depth`, a `width` and, instead of the width, `channels` of every group; raises
+            `NetworkError` if one is out of range.
         timm: where the networks are timm's own; None: they are a `LearngeneNetwork`.
     """
 
@@ -205,11 +206,6 @@ def normed_convolution(
         Axes(f"{norm}.running_var", (writes,), is_statistic=True),
     )
     return Layer(conv, tensors, reads, writes, if_absent)
-
-
-def linear_classifier(name: str, reads: str) -> Axes:
-    """The weight `name` of a linear classifier, (classes, channels of the group `reads`)."""
-    return Axes(name, (CLASSES, reads))
 
 
 def check_depth(depth: int, *, allowed: tuple[int, ...], name: str) -> int:

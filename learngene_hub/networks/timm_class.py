@@ -47,11 +47,6 @@ def described(model: nn.Module, network: str, structure: Structure) -> Learngene
     return cast("LearngeneNetwork", model)
 
 
-def is_described(model: nn.Module) -> bool:
-    """Whether `described` has changed this model."""
-    return "network_name" in vars(model)
-
-
 def structure_of(model: nn.Module, network: str, family: Family) -> Structure:
     """The structure of an untouched `model` of the class of a `family` called `network`.
 
@@ -60,7 +55,8 @@ def structure_of(model: nn.Module, network: str, family: Family) -> Structure:
     Raises:
         NetworkError: the model is built in a way that the family does not know.
     """
-    arguments = _timm_class(family).describe(model)
+    assert family.timm is not None
+    arguments = family.timm.describe(model)
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     structure = family.structure(**arguments)
     sizes = {**structure.channels, **structure.sizes_in(tensors)}
@@ -102,9 +98,9 @@ def of_sizes(
     Raises:
         NetworkError: one of the numbers is out of range, or an argument of timm changes the network's layers.
     """
-    kind = _timm_class(family)
+    assert family.timm is not None
     structure = family.structure(depth=family.depths[0] if depth is None else depth, width=width, channels=channels)
-    name, published = kind.published[structure.depth]
+    name, published = family.timm.published[structure.depth]
     for argument in published.keys() & timm_kwargs.keys():
         if timm_kwargs[argument] != published[argument]:
             raise NetworkError(
@@ -115,17 +111,23 @@ def of_sizes(
         model: nn.Module = timm.model_entrypoint(name)(
             num_classes=num_classes, in_chans=in_chans, **{**published, **timm_kwargs}
         )
-        if structure_of(model, network, family).channels != family.structure(depth=structure.depth).channels:
+        found = structure_of(model, network, family)
+        if found.depth != structure.depth:
+            raise NetworkError(
+                f"{network}: expected a network of depth {structure.depth}, found one of depth {found.depth}; use "
+                "`depth` to change it"
+            )
+        if found.channels != family.structure(depth=structure.depth).channels:
             raise NetworkError(f"{network}: expected timm's own numbers of channels; use `width` to change them")
         _resize(model, structure, {IMAGE: in_chans, **structure.channels})
-        kind.note_sizes(model, structure)
+        family.timm.note_sizes(model, structure)
         pool = {name: value for name, value in timm_kwargs.items() if name == "global_pool"}
         cast("Any", model).reset_classifier(num_classes, **pool)
     model.to_empty(device=device)
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             cast("Any", module).reset_parameters()
-    cast("Any", model).init_weights()
+    cast("Any", model).init_weights(**{name: value for name, value in timm_kwargs.items() if name == "zero_init_last"})
     return described(model, network, structure)
 
 
@@ -134,27 +136,18 @@ def create_of_sizes(network: str, family: Family, pretrained: bool, **kwargs: An
     return create(partial(of_sizes, network, family), f"{OURS}{network}", pretrained, **kwargs)
 
 
-def published_as(network: str, family: Family, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name by which timm makes a network of a `family` called `network`, and the arguments of `create_model`.
+def published_as(
+    network: str, kind: TimmClass, structure: Structure, arguments: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The name by which timm makes a network of this `structure`, and the arguments of `timm.create_model`.
 
-    `arguments` are those of `of_sizes`.
-
-    Raises:
-        NetworkError: one of the numbers is out of range.
+    `network` is the name of its family, `kind` its class; `arguments` are those of `of_sizes`.
     """
-    size = {name: arguments[name] for name in ("depth", "width", "channels")}
-    if size["depth"] is None:
-        size["depth"] = family.depths[0]
-    structure = family.structure(**size)
-    if size["channels"] is not None or structure.width != 1:
-        return f"{OURS}{network}", {**arguments, **size}
-    name, published = _timm_class(family).published[structure.depth]
-    return name, {**published, **{key: value for key, value in arguments.items() if key not in size}}
-
-
-def _timm_class(family: Family) -> TimmClass:
-    assert family.timm is not None
-    return family.timm
+    if arguments["channels"] is not None or structure.width != 1:
+        return f"{OURS}{network}", {**arguments, "depth": structure.depth}
+    name, published = kind.published[structure.depth]
+    rest = {key: value for key, value in arguments.items() if key not in {"depth", "width", "channels"}}
+    return name, {**published, **rest}
 
 
 def _resize(model: nn.Module, structure: Structure, sizes: Mapping[str, int]) -> None:

@@ -33,7 +33,14 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
         NetworkError: the network is not supported, the number of outputs is wrong, or tensors are not contiguous.
         StorageError: no space, or no permission.
     """
-    _check_savable(as_supported(network), class_names)
+    if not 1 <= as_supported(network).num_classes == len(class_names):
+        raise NetworkError(
+            f"expected 1 class or more and a name for each, found {network.num_classes} and {len(class_names)} names"
+        )
+    if not all(tensor.is_contiguous() for tensor in network.state_dict().values()):
+        raise NetworkError(
+            "expected only contiguous tensors, found others; call `.to(memory_format=torch.contiguous_format)`"
+        )
     with explain_write_errors(Path(folder)):
         save_for_hf(
             network,
@@ -43,14 +50,3 @@ def save_timm_folder(network: LearngeneNetwork, folder: str | Path, *, class_nam
             safe_serialization=True,
         )
     shutil.copymode(Path(folder, CONFIG_NAME), Path(folder, WEIGHTS_NAME))  # safetensors lets nobody else read it
-
-
-def _check_savable(network: LearngeneNetwork, class_names: Sequence[str]) -> None:
-    if not 1 <= network.num_classes == len(class_names):
-        raise NetworkError(
-            f"expected 1 class or more and a name for each, found {network.num_classes} and {len(class_names)} names"
-        )
-    if not all(tensor.is_contiguous() for tensor in network.state_dict().values()):
-        raise NetworkError(
-            "expected only contiguous tensors, found others; call `.to(memory_format=torch.contiguous_format)`"
-        )

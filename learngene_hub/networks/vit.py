@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm.layers import LayerNorm, Mlp
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch import nn
 
 from learngene_hub.core.errors import NetworkError
-from learngene_hub.networks.axes import IMAGE, Axes
+from learngene_hub.networks.axes import CLASSES, IMAGE, Axes
 from learngene_hub.networks.network import UNPUBLISHED_CFG
 from learngene_hub.networks.structure import (
     RANDOM,
@@ -27,12 +27,9 @@ from learngene_hub.networks.structure import (
     Structure,
     TimmClass,
     check_depth,
-    linear_classifier,
     resolve_groups,
 )
 from learngene_hub.networks.timm_class import create_of_sizes
-
-__all__ = ["FAMILY", "vit_structure"]
 
 _NAME = "vit_tiny_patch4_32"
 _DEPTHS = (6, 4, 9, 12)
@@ -43,13 +40,7 @@ _TOKENS = 1 + (_SIZE // _PATCH) ** 2  # the first is that of the class
 
 
 def vit_structure(*, depth: int = 6, width: float = 1.0, channels: Mapping[str, int] | None = None) -> Structure:
-    """Layers and channels of a vision transformer: the stream, and the heads and hidden units of every block (ours).
-
-    It has 6, 4, 9 or 12 blocks, and `width` times the channels, or exactly `channels` in every group.
-
-    Raises:
-        NetworkError: `depth`, `width` or `channels` is out of range.
-    """
+    """Layers and channels of a vision transformer: the stream, and the heads and hidden units of every block (ours)."""
     depth = check_depth(depth, allowed=_DEPTHS, name=_NAME)
     blocks = [layer for block in range(depth) for layer in _block_layers(block)]
     base, units = {_STREAM: _CHANNELS}, dict[str, int]()
@@ -61,7 +52,7 @@ def vit_structure(*, depth: int = 6, width: float = 1.0, channels: Mapping[str, 
         width=width,
         layers=(_embedding(), *blocks, Layer("norm", _norm("norm"), _STREAM, _STREAM)),
         groups=resolve_groups(base, width=width, channels=channels, units=units, name=_NAME),
-        classifier=linear_classifier("head.weight", _STREAM),
+        classifier=Axes("head.weight", (CLASSES, _STREAM)),
     )
 
 
@@ -121,14 +112,15 @@ ADDS_NOTHING = Birth("adds nothing", make=_add_nothing)
 
 
 def _describe(model: VisionTransformer) -> dict[str, Any]:
-    kinds = {(type(block), type(block.attn), type(block.mlp), type(block.mlp.act)) for block in model.blocks}
-    depth, heads = len(model.blocks), sorted({block.attn.head_dim for block in model.blocks})
-    plain = kinds == {(Block, Attention, Mlp, nn.GELU)} and isinstance(model.norm, LayerNorm)
+    blocks, depth = [block for block in model.blocks if type(block) is Block], len(model.blocks)
+    kinds = {(type(block.attn), type(block.mlp), type(block.mlp.act)) for block in blocks}
+    heads = sorted({block.attn.head_dim for block in blocks})
+    plain = len(blocks) == depth and kinds == {(Attention, Mlp, nn.GELU)} and isinstance(model.norm, LayerNorm)
     if not plain or heads != [_HEAD] or depth not in _DEPTHS:
         raise NetworkError(
             f"expected a vision transformer of {', '.join(map(str, _DEPTHS))} of timm's plain blocks, heads of {_HEAD} "
             f"channels and a layer norm behind the last block, found {depth} blocks, {'plain' if plain else 'other'} "
-            f"ones, with heads of {', '.join(map(str, heads))}"
+            f"ones, with heads of {', '.join(map(str, heads)) or 'another kind'}"
         )
     return {"depth": depth}
 
@@ -162,15 +154,12 @@ def lg_vit_tiny_patch4_32(pretrained: bool = False, **kwargs: object) -> nn.Modu
     return create_of_sizes(_NAME, FAMILY, pretrained, **kwargs)
 
 
-# timm looks for the configuration here, in the module of the entry point, at the moment of registration.
-default_cfgs = generate_default_cfgs(
-    {
-        f"lg_{_NAME}": {
-            **UNPUBLISHED_CFG,
-            "input_size": (3, _SIZE, _SIZE),
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
-        }
+default_cfgs = {
+    f"lg_{_NAME}": {
+        **UNPUBLISHED_CFG,
+        "input_size": (3, _SIZE, _SIZE),
+        "first_conv": "patch_embed.proj",
+        "classifier": "head",
     }
-)
+}
 register_model(lg_vit_tiny_patch4_32)

@@ -14,7 +14,8 @@ from learngene_hub.training.loop import Batch, Precision, accuracy, autocast, ep
 
 def query_accuracy(network: LearngeneNetwork, images: Images, task: Task, precision: Precision) -> float:
     """Top-1 accuracy in [0, 1] on the task's query images; the network is left in eval mode."""
-    return accuracy(network, _query_batches(images, task), precision)
+    parts = zip(images.parts(task.query), images.parts(task.query_labels), strict=True)
+    return accuracy(network, ((images.plain(index), _to(images, labels)) for index, labels in parts), precision)
 
 
 @torch.no_grad()
@@ -46,12 +47,6 @@ def support_batches(images: Images, task: Task, batch_size: int, draws: torch.Ge
     """An endless series of augmented batches of the task's support images."""
     for chosen in epochs(len(task.support), batch_size, draws):
         yield images.train(task.support[chosen], draws), _to(images, task.support_labels[chosen])
-
-
-def _query_batches(images: Images, task: Task) -> Iterator[Batch]:
-    parts = images.parts
-    for index, labels in zip(parts(task.query), parts(task.query_labels), strict=True):
-        yield images.plain(index), _to(images, labels)
 
 
 def _to(images: Images, labels: Tensor) -> Tensor:

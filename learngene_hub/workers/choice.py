@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from multiprocessing import current_process
-from typing import Literal, get_args
 
 import torch
 
@@ -11,8 +10,7 @@ from learngene_hub.workers.local import Alone, Processes
 from learngene_hub.workers.on_ray import RayEngine
 from learngene_hub.workers.pool import Engine
 
-EngineName = Literal["local", "ray"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -35,7 +35,6 @@ LONGEST_TEMPORARY = 65  # bytes of the folder in which a fork server has its soc
 LARGER = "make /dev/shm larger (docker run --shm-size), or "
 PRELOADED = ["torch", "torch._dynamo", "timm", "pydantic", "jinja2", "safetensors.torch"]
 
-S = TypeVar("S", bound=SharedData)
 R = TypeVar("R")
 
 
@@ -46,20 +45,20 @@ class Alone:
     home: torch.device
 
     @contextmanager
-    def pool(self, shared: S, reporter: Reporter) -> Iterator["OwnProcess[S]"]:
+    def pool(self, shared: SharedData, reporter: Reporter) -> Iterator["OwnProcess"]:
         """See `Engine.pool`."""
         with at_work_on(self.home):
             yield OwnProcess(shared, device_name(self.home))
 
 
 @dataclass(frozen=True)
-class OwnProcess(Generic[S]):
+class OwnProcess:
     """The pool without workers: this process runs every task itself, on the device called `device`."""
 
-    shared: S
+    shared: SharedData
     device: str
 
-    def run(self, tasks: Sequence[Task[S, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
+    def run(self, tasks: Sequence[Task[Any, R]], step: Step = no_step) -> Iterator[tuple[int, R]]:
         """See `Pool.run`."""
         for number, task in enumerate(tasks):
             yield number, task(self.shared, step)
@@ -93,7 +92,10 @@ class Processes:
 
 
 class _Process:
-    """A process, started by its first task; with an executor of its own, so that its end takes no other with it."""
+    """A process, started by its first task; with an executor of its own, so that its end takes no other with it.
+
+    For its methods see `Handle`.
+    """
 
     def __init__(self, context: "ForkServerContext | SpawnContext", payload: Payload, device: str) -> None:
         self._images = context.RawValue("q")
@@ -101,11 +103,9 @@ class _Process:
         self._process: BaseProcess | None = None
 
     def is_ready(self) -> bool:
-        """See `Handle.is_ready`."""
         return True
 
     def submit(self, task: bytes) -> "Future[Any]":
-        """See `Handle.submit`."""
         self._images.value = 0
         try:
             with _uninterrupted(), _without_main():
@@ -117,11 +117,9 @@ class _Process:
         return future
 
     def images(self) -> int:
-        """See `Handle.images`."""
         return int(self._images.value)
 
     def answer(self, future: "Future[Any]") -> Answer:
-        """See `Handle.answer`."""
         if (error := future.exception()) is None:
             content = future.result()
             answer: Answer = pickle.loads(content if isinstance(content, bytes) else content.numpy())
@@ -134,7 +132,6 @@ class _Process:
         raise WorkerLostError(f"ended with exit code {code}" if code else f"failed{when} ({named(error)})")
 
     def end(self) -> None:
-        """See `Handle.end`."""
         for process in list((self._executor._processes or {}).values()):  # `kill_workers` from Python 3.14 on
             process.kill()
         self._executor.shutdown(cancel_futures=True)

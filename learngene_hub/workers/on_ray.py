@@ -151,7 +151,14 @@ def _check_answers(address: str) -> None:
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        fault = _greet(host, int(port)) if port.isdecimal() else "no port"
+        if not port.isdecimal():
+            raise ValueError("no port")
+        with socket.create_connection((host, int(port)), CONNECT) as connection:
+            if os.environ.get("RAY_USE_TLS"):  # it would wait for other words
+                return
+            connection.sendall(HELLO)
+            reply = connection.recv(32)
+        fault = "" if reply[3:4] == SETTINGS else f"another program than Ray answered: {reply!r}"
     except (OSError, ValueError) as error:
         fault = str(error)
     if fault:
@@ -161,39 +168,22 @@ def _check_answers(address: str) -> None:
         )
 
 
-def _greet(host: str, port: int) -> str:
-    """What is wrong with the answer to the first words of a client of gRPC, as Ray's are; empty: nothing.
-
-    Raises:
-        OSError: there is none.
-    """
-    with socket.create_connection((host, port), CONNECT) as connection:
-        if os.environ.get("RAY_USE_TLS"):  # it would wait for other words
-            return ""
-        connection.sendall(HELLO)
-        reply = connection.recv(32)
-    return "" if reply[3:4] == SETTINGS else f"another program than Ray answered: {reply!r}"
-
-
 class _Actor:
-    """One actor, which Ray starts as soon as it has room for it."""
+    """One actor, which Ray starts as soon as it has room for it; for its methods see `Handle`."""
 
     def __init__(self, ray: ModuleType, actor: Any) -> None:  # noqa: ANN401
         self._ray, self._actor = ray, actor
         self._ready = self._asked = actor.images.remote()
 
     def is_ready(self) -> bool:
-        """See `Handle.is_ready`."""
         return self._has(self._ready)
 
     def submit(self, task: bytes) -> "Future[Any]":
-        """See `Handle.submit`."""
         future: Future[Any] = self._actor.do.remote(task).future()
         self._asked = self._actor.images.remote()
         return future
 
     def images(self) -> int | None:
-        """See `Handle.images`."""
         if not self._has(self._asked):
             return None
         try:
@@ -204,7 +194,6 @@ class _Actor:
         return images
 
     def answer(self, future: "Future[Any]") -> Answer:
-        """See `Handle.answer`."""
         if (error := future.exception()) is not None:
             if isinstance(error, self._ray.exceptions.ActorUnavailableError):
                 raise WorkerLostError("was lost (it cannot be reached)")
@@ -216,7 +205,6 @@ class _Actor:
         return answer
 
     def end(self) -> None:
-        """See `Handle.end`."""
         self._ray.kill(self._actor)
 
     def _has(self, reference: Any) -> bool:  # noqa: ANN401

@@ -40,11 +40,9 @@ class Pool(Protocol[S_co]):
             EngineError: a task was lost too often, or no worker can be started.
             Exception: a task raised it; a note has the traceback of the worker, except for errors of this package.
         """
-        ...
 
     def record(self) -> Mapping[str, Any]:
         """The `engine` entry of a row of `metrics.jsonl`; `retried` counts tasks lost since the last call."""
-        ...
 
 
 class Engine(Protocol):
@@ -53,7 +51,6 @@ class Engine(Protocol):
     @property
     def home(self) -> torch.device:
         """Where the shared data lies in this process."""
-        ...
 
     def pool(self, shared: S, reporter: Reporter) -> AbstractContextManager[Pool[S]]:
         """A pool for `shared`, until the context ends; lost workers are reported to `reporter`.
@@ -61,7 +58,6 @@ class Engine(Protocol):
         Raises:
             EngineError: the pool cannot be started.
         """
-        ...
 
 
 class WorkerLostError(Exception):
@@ -73,15 +69,12 @@ class Handle(Protocol):
 
     def is_ready(self) -> bool:
         """Whether the worker can begin a task."""
-        ...
 
     def submit(self, task: bytes) -> "Future[Any]":
         """Make the worker begin a pickled task."""
-        ...
 
     def images(self) -> int | None:
         """Images of the task's steps so far; None if there is no news since the last call."""
-        ...
 
     def answer(self, future: "Future[Any]") -> Answer:
         """The answer of the worker.
@@ -89,7 +82,6 @@ class Handle(Protocol):
         Raises:
             WorkerLostError: the worker was lost and gave no answer.
         """
-        ...
 
     def end(self) -> None:
         """End the worker at once."""

@@ -19,7 +19,6 @@ class SharedData(Protocol):
 
     def on(self, device: torch.device) -> Self:
         """The same data with its images on `device`."""
-        ...
 
 
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -32,11 +31,9 @@ class Task(Protocol[S_contra, R_co]):
     @property
     def label(self) -> str:
         """Name of the task in the log, such as `generation 3, individual 1`."""
-        ...
 
     def __call__(self, shared: S_contra, step: Step, /) -> R_co:
         """Run the task; call `step` at every training step."""
-        ...
 
 
 def no_step(images: int, doing: str) -> None:

@@ -275,7 +275,7 @@ def _bomb(rng: random.Random, folder: Path) -> Callable[[], object]:
 
 def _read_card(folder: Path) -> bool:
     """Everything that reads a card."""
-    gain = read_gain(folder)
+    gain, _ = read_gain(folder)
     text = check_card((folder / CARD_NAME).read_bytes(), folder / CARD_NAME)
     card = addressed_card(text, "you/gene")
     pushed = marked(card.encode())

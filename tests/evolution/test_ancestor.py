@@ -143,8 +143,8 @@ def test_a_resume_from_a_gene_that_has_changed_is_refused(tiny, tiny_run, tmp_pa
     recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", "evolution.generations=2", *TWO)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=tmp_path / "run", reporter=Listener(stop_after=1))
-    refused = rf"begun from another gene, sha256 {gene.config.sha256[:12]}; evolution\.ance"
-    for change in (altered, renormalised):
+    another = rf"begun from another gene, sha256 {gene.config.sha256[:12]}; evolution\.ance"
+    for change, refused in ((altered, another), (renormalised, "same gene with another normalisation")):
         change(gene).save_pretrained(tmp_path / "first")
         with pytest.raises(RunError, match=refused):
             evolve(recipe, out=tmp_path / "run", resume=True)

@@ -5,7 +5,6 @@ import torch
 from learngene_hub.evolution.checkpoint import RunInputs, load_state, save_state
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import network_body, recipe_channels
-from learngene_hub.genome.birth import body_channels
 from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import plan_structure
 
@@ -21,11 +20,11 @@ def individual(number, recipe, channels):
 def test_individuals_of_different_sizes_come_back_each_with_its_own(tiny, tmp_path):
     recipe = tiny("network.width=0.25")
     thin = recipe_channels(recipe)
-    whole = dict(body_channels(network_body(recipe)))
+    whole = network_body(recipe).structure.channels
     assert thin != whole
     pool = (individual(0, recipe, thin), individual(1, recipe, whole))
     state = EvolutionState(generation=0, next_id=2, images=10, seconds=1.5, precision="float32", pool=pool)
-    around = RunInputs({"base": ["a"]}, {"base": "0"}, threads=1)
+    around = RunInputs({"base": ["a"]}, {"base": "0"}, threads=1, version="1", processor="CPU")
     (tmp_path / "state").mkdir()
     save_state(tmp_path, state, recipe.model_dump(mode="json"), around)
     found = load_state(tmp_path)

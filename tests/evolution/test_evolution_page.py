@@ -228,6 +228,21 @@ def test_a_run_without_a_finished_generation_has_no_page_and_a_gene_in_a_used_fo
     assert write_page(str(gene), tmp_path / "page.html").is_file()
 
 
+def test_a_page_is_written_during_a_run_that_replaces_its_pool(tiny_run, tmp_path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    for pool in (run / "state").glob("pool-*"):
+        pool.unlink()
+    assert write_page(str(run)) == run / "evolution.html"
+
+
+def test_a_page_and_its_run_may_be_at_home(tiny_run, tmp_path, monkeypatch):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert write_page("~/run", Path("~/page.html")) == tmp_path / "page.html"
+    assert write_page("~/run") == tmp_path / "run/evolution.html"
+
+
 def test_the_page_of_a_gene_of_the_package_is_written_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(write_page("gtl/vgg11-cifar-fs-half")) == "evolution.html"

@@ -9,14 +9,17 @@ import pytest
 import torch
 from filelock import FileLock, Timeout
 
+from learngene_hub.core.errors import SelectionError
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
-from learngene_hub.evolution.kept_ancestor import GENE_NAME, RECORD_NAME, trained_ancestor
+from learngene_hub.evolution.kept_ancestor import GENE_NAME, MOST_GENE, RECORD_NAME, trained_ancestor
 from learngene_hub.evolution.plan import plan_generation
+from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.workers import no_step
 
+GENOME = Genome({"a": torch.ones(2)}, {})
 RECIPE = Recipe.from_mapping({"name": "x", "data": {"preset": "glyphs"}})
 
 
@@ -31,20 +34,21 @@ class Pretending:
 
     fitness: float
     make: Callable[[], None]
+    genome: Genome | None
     count: int = 0
 
     def run(self, tasks, step):
         self.make()
         self.count += 1
-        yield 0, Outcome(Genome({"a": torch.ones(2)}, {}), 0.1, self.fitness)
+        yield 0, Outcome(self.genome, 0.1, self.fitness)
 
 
 @pytest.fixture
 def get(tmp_path):
     """Asks for the ancestor of a task; gives whether it was kept."""
 
-    def get(task, fitness=0.5, make=lambda: None, images="images"):
-        pool = Pretending(fitness, make)
+    def get(task, fitness=0.5, make=lambda: None, images="images", genome=GENOME):
+        pool = Pretending(fitness, make, genome)
         trained_ancestor(task, pool, no_step, folder=tmp_path / "kept", images=images, reporter=SilentReporter())
         return pool.count == 0
 
@@ -52,7 +56,7 @@ def get(tmp_path):
 
 
 def edited(content):
-    return re.sub(rb'"fitness": [\d.]+', b'"fitness": 0.99', content)
+    return re.sub(rb'"seconds": [\d.e-]+', b'"seconds": 99', content)
 
 
 def truncated(content):
@@ -96,7 +100,18 @@ def test_an_ancestor_of_other_images_is_not_taken(get):
 
 
 def test_an_ancestor_that_failed_is_not_kept(get):
-    assert [get(task(), fitness=math.nan), get(task()), get(task())] == [False, False, True]
+    with pytest.raises(SelectionError, match="failed"):
+        get(task(), genome=None)
+    assert [get(task()), get(task())] == [False, True]
+
+
+def test_an_ancestor_whose_critics_diverged_is_kept(get):
+    assert [get(task(), fitness=math.nan), get(task())] == [False, True]
+
+
+def test_an_ancestor_as_large_as_a_recipe_may_ask_for_can_be_read():
+    numbers = Body("lg_resnet12_wide", 4.0, 60).structure.parameters(in_chans=3)
+    assert MOST_GENE > 4 * numbers > 10**9
 
 
 def test_an_ancestor_that_another_process_is_training_is_waited_for(get, tmp_path):

@@ -176,6 +176,17 @@ def test_a_search_stopped_within_a_generation_keeps_the_shapes_that_were_scored(
     assert len(scored) == 3 + 4
 
 
+def test_equal_shapes_are_scored_once(recipe, tmp_path, scored):
+    heard = Listener()
+    evolve(recipe("gene.fraction=1", *FEW), out=tmp_path / "run", reporter=heard)
+    assert len(scored) == 1 + 1  # that of all channels, and again in the finals
+    (bar,) = (bar for bar in heard.bars if bar["title"] == "evolving")
+    assert bar["done"] == bar["total"]
+    row = first_row(tmp_path / "run")["search"]
+    assert row["mean"]["fitness"] == row["even"]["fitness"]
+    assert len({shape["fitness"] for shape in row["shapes"]}) == 1
+
+
 @pytest.mark.slow
 def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
     evolve(recipe(), out=tmp_path / "run", engine=EngineOptions(workers=2))

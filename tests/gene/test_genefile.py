@@ -172,8 +172,9 @@ def test_a_config_with_values_out_of_range_is_refused(folder, changes):
 )
 def test_a_stated_number_that_the_tensors_contradict_is_refused(folder, changes, message):
     change_config(folder, **changes)
-    with pytest.raises(GeneFileError, match=message):
+    with pytest.raises(GeneFileError, match=message) as refused:
         Learngene.from_pretrained(folder)
+    assert str(refused.value).startswith(str(folder))
     assert verify(folder)[-1].name == "network and channels"
 
 
@@ -309,9 +310,8 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     overrides = ["data.preset=null", f"data.path={place.format(photos)}", "data.images_per_class=null"]
-    gene = evolve(
-        tiny(*overrides, *SIX_CLASSES, "evolution.generations=1", "evolution.population=2"), out=tmp_path / "run"
-    )
+    replaced = [f"evolution={tmp_path}", "evolution.generations=1", "evolution.population=2"]
+    gene = evolve(tiny(*overrides, *SIX_CLASSES, *replaced), out=tmp_path / "run")
     card = (tmp_path / "run/gene/README.md").read_text()
     assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
     assert gene.config.origin.data.source == "photos"

@@ -14,7 +14,7 @@ from learngene_hub import Learngene, evolve
 from learngene_hub.core.errors import NetworkError, RecipeError
 from learngene_hub.evolution.operators import mean_shape, random_shapes
 from learngene_hub.evolution.plan import recipe_channels
-from learngene_hub.genome.birth import Body, body_channels, gene_network
+from learngene_hub.genome.birth import Body, gene_network
 from learngene_hub.genome.shape import ShapeSpace
 
 BODIES = [Body("lg_vgg11", 0.25), Body("lg_vgg11", 0.25, 16), Body("lg_resnet12", 0.25), Body("lg_resnet12_wide", 0.25)]
@@ -28,7 +28,7 @@ def size(body, channels):
 
 @every_body
 def test_without_a_taper_every_layer_gives_the_same_fraction(body):
-    expected = {group: max(1, round(0.45 * count)) for group, count in body_channels(body).items()}
+    expected = {group: max(1, round(0.45 * count)) for group, count in body.structure.channels.items()}
     space = ShapeSpace(body, 0.45)
     assert space.even() == space.tapering(1.0) == expected
 
@@ -36,7 +36,7 @@ def test_without_a_taper_every_layer_gives_the_same_fraction(body):
 @every_body
 @pytest.mark.parametrize("taper", [0.5, 0.1, 0.02])
 def test_a_tapering_gene_has_as_many_parameters_and_falling_fractions(body, taper):
-    channels, full = ShapeSpace(body, 0.45).tapering(taper), body_channels(body)
+    channels, full = ShapeSpace(body, 0.45).tapering(taper), body.structure.channels
     even = size(body, ShapeSpace(body, 0.45).even())
     assert 0.97 * even < size(body, channels) <= 1.001 * even
     shares = [channels[group] / count for group, count in full.items()]
@@ -48,7 +48,7 @@ def test_a_tapering_gene_has_as_many_parameters_and_falling_fractions(body, tape
 
 @given(st.sampled_from(BODIES), st.floats(0.01, 1), st.floats(0.001, 1))
 def test_a_gene_is_never_empty_nor_larger_than_its_network(body, fraction, taper):
-    channels, full = ShapeSpace(body, fraction).tapering(taper), body_channels(body)
+    channels, full = ShapeSpace(body, fraction).tapering(taper), body.structure.channels
     assert channels.keys() == full.keys()
     assert all(1 <= channels[group] <= count for group, count in full.items())
 

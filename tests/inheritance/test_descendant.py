@@ -45,8 +45,8 @@ def test_it_carries_what_its_images_should_be_normalised_with(tiny_run, gene):
 
 
 def test_its_images_may_have_another_size(tiny_run):
-    model = from_learngene(tiny_run, num_classes=5, image_size=64)
-    assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+    model = from_learngene(tiny_run, num_classes=5, image_size=np.int64(64))
+    assert json.dumps(model.pretrained_cfg["input_size"]) == "[3, 64, 64]"
     assert model(torch.rand(2, 3, 64, 64)).shape == (2, 5)
     with pytest.raises(NetworkError, match="image_size: expected 28 to 224 pixels, found 10"):
         from_learngene(tiny_run, num_classes=5, image_size=10)

@@ -13,7 +13,8 @@ from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract, reorder
 from learngene_hub.networks import IMAGE, Axes, Group, Layer, Structure, part
-from learngene_hub.networks.structure import linear_classifier, resolve_groups
+from learngene_hub.networks.axes import CLASSES
+from learngene_hub.networks.structure import resolve_groups
 
 HEAD = 4  # channels of one head of attention
 QKV = Axes("qkv.weight", ("heads", "stream"), blocks=3)
@@ -27,7 +28,7 @@ STRUCTURE = Structure(
         Layer("qkv", (QKV, Axes("qkv.bias", ("heads",), blocks=3)), "stream", "heads"),
     ),
     groups={"stream": Group(6), "heads": Group(3 * HEAD, unit=HEAD)},
-    classifier=linear_classifier("head.weight", "heads"),
+    classifier=Axes("head.weight", (CLASSES, "heads")),
 )
 SIZES = {"stream": 2, "heads": HEAD}
 
@@ -83,7 +84,7 @@ def test_a_network_in_another_order_computes_what_it_did():
 
 def test_a_layer_that_reads_and_writes_one_group_is_cut_off_from_other_channels_too():
     square = Layer("square", (Axes("square.weight", ("h", "h")),), "h", "h")
-    structure = Structure(1, 1.0, (square,), {"h": Group(4)}, linear_classifier("head.weight", "h"))
+    structure = Structure(1, 1.0, (square,), {"h": Group(4)}, Axes("head.weight", (CLASSES, "h")))
     gene = Genome({"square.weight": torch.ones(2, 2)}, {"h": 2})
     born = inherited({"square.weight": torch.full((4, 4), 7.0)}, structure, gene)
     assert born["square.weight"].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [7, 7, 7, 7], [7, 7, 7, 7]]
@@ -96,7 +97,7 @@ def test_a_tensor_of_another_number_of_dimensions_is_refused(shape):
     with pytest.raises(InheritanceError, match=r"layer embed: the gene's embed\.weight .* does not fit into"):
         inherited(state(1), STRUCTURE, odd)
     if shape:
-        assert Genome.of(odd.tensors, STRUCTURE).sizes["stream"] == 2
+        assert STRUCTURE.sizes_in(odd.tensors)["stream"] == 2
 
 
 @given(rate=st.floats(0, 1), seed=st.integers(0, 99))
@@ -111,7 +112,7 @@ def test_mutation_keeps_units_together(rate, seed):
 
 def test_a_genome_of_tensors_alone_knows_its_sizes():
     gene = extract(state(), STRUCTURE, SIZES)
-    assert Genome.of(gene.tensors, STRUCTURE).sizes == SIZES
+    assert STRUCTURE.sizes_in(gene.tensors) == SIZES
 
 
 NORM = tuple(
@@ -126,7 +127,7 @@ NORMED = Structure(
         Layer("qkv", (*NORM, QKV), "stream", "heads"),
     ),
     groups={"stream": Group(6), "heads": Group(3 * HEAD, unit=HEAD)},
-    classifier=linear_classifier("head.weight", "heads"),
+    classifier=Axes("head.weight", (CLASSES, "heads")),
 )
 
 

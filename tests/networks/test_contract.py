@@ -16,7 +16,7 @@ from learngene_hub.core.errors import GeneFileError, InheritanceError, NetworkEr
 from learngene_hub.core.files import file_sha256
 from learngene_hub.core.rng import generator
 from learngene_hub.families import FAMILIES
-from learngene_hub.genome.birth import Body, body_channels, gene_network, newborn
+from learngene_hub.genome.birth import Body, gene_network, newborn
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.networks import (
@@ -146,7 +146,7 @@ def test_a_network_narrower_than_the_gene_is_refused_with_the_layer(network):
     gene = gene_of(adult(wide), even_shape(wide, 0.9))
     first = plan_structure(network).layers[0]
     axes = first.tensors[0]
-    shape, room = (axes.shape({IMAGE: 3, **sizes}) for sizes in (gene.sizes, body_channels(narrow)))
+    shape, room = (axes.shape({IMAGE: 3, **sizes}) for sizes in (gene.sizes, narrow.structure.channels))
     message = f"layer {first.name}: the gene's {axes.name} {shape} does not fit into the network's"
     with pytest.raises(InheritanceError, match=re.escape(f"{message} {room}")):
         heir(narrow, gene)

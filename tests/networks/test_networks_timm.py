@@ -12,7 +12,6 @@ from small_networks import (
     every_convolutional_network,
     every_network,
     every_network_of_ours,
-    every_resnet,
     images,
     is_classifier,
     tiny,
@@ -222,16 +221,11 @@ def test_a_copy_is_independent_and_equal(network):
     assert model.get_classifier().weight.abs().sum() > 0
 
 
-@every_resnet
-@pytest.mark.parametrize("size", [28, 32, 84])
-def test_drop_block_acts_in_training_only(network, size):
-    plain = tiny(network, width=0.25)
-    dropped = tiny(network, width=0.25, drop_block_rate=0.5)
-    dropped.load_state_dict(plain.state_dict())
-    x = images(size)
-    assert torch.equal(plain(x), dropped(x))
-    assert dropped.train().forward_features(x).isfinite().all()
-    assert not torch.equal(plain.train().forward_features(x), dropped.forward_features(x))
+@pytest.mark.parametrize("width", [0.25, 1.0])
+def test_the_last_norm_of_a_block_begins_as_it_is_told_at_every_width(width):
+    for is_zero in (True, False):
+        model = build("resnet18", num_classes=2, width=width, zero_init_last=is_zero)
+        assert is_zero == (model.layer1[0].bn2.weight == 0).all()
 
 
 @every_network

@@ -56,6 +56,13 @@ def test_a_vision_transformer_that_is_built_otherwise_is_refused(changes, messag
         as_supported(model)
 
 
+def test_a_vision_transformer_of_parallel_blocks_is_refused():
+    with torch.device("meta"):
+        model = timm.create_model("vit_small_patch16_18x2_224")
+    with pytest.raises(NetworkError, match="found 18 blocks, other ones, with heads of another kind"):
+        as_supported(model)
+
+
 def test_a_thin_network_has_the_heads_that_were_kept():
     channels = units(VIT) | {"stream": 7, "blocks.1.attn": 128}
     model = tiny(VIT, channels=channels)

@@ -261,7 +261,7 @@ def test_metadata_that_would_surprise_are_refused_where_it_counts_and_passed_ove
     (tmp_path / "README.md").write_text(card)
     with pytest.raises(GeneFileError, match="expected YAML metadata"):
         check_card(card.encode(), tmp_path / "README.md")
-    assert read_gain(tmp_path) is None
+    assert read_gain(tmp_path) == (None, None)
 
 
 def test_a_card_of_many_megabytes_is_refused(tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from listener import Listener
 from pretend_gpu import CUDA, Pretend
 from quick_evaluation import QUICK, accuracies
 
@@ -41,6 +42,15 @@ def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path):
         there = evolve(recipe, out=tmp_path / "there", device="cuda")
     assert there.config.origin.cost.device == THERE
     assert there.config.sha256 == here.config.sha256
+
+
+def test_a_run_of_the_cpu_that_goes_on_there_is_told(gpu, tiny, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny(*SHORT), out=tmp_path, device="cpu", reporter=Listener(stop_after=1))
+    heard = Listener()
+    with gpu():
+        evolve(tiny(*SHORT), out=tmp_path, resume=True, device="cuda", reporter=heard)
+    assert any(f"continues with {THERE}: the gene may differ" in one for one in heard.warnings)
 
 
 @pytest.mark.slow
