@@ -21,6 +21,7 @@ from docs.flower_photos import write_photos
 from learngene_hub import Learngene
 from learngene_hub.core.device import on_cpu
 from learngene_hub.core.progress import SilentReporter
+from learngene_hub.data.batches import Images
 from learngene_hub.finetuning import Photos, Settings, finetune
 from learngene_hub.finetuning.fit import Loaded, accuracy_of, fit_all, fit_best_rate, fit_network, logits_of
 from learngene_hub.finetuning.photos import load_photos
@@ -49,9 +50,10 @@ def rivals(gene: Learngene, photos: Path) -> list[str]:
     """Cells of `RIVALS`: test accuracies in percent, and CPU seconds."""
     size = gene.config.image_size
     parts = load_photos(Photos(photos), image_size=size, gene_size=size, method="full", seed=0, reporter=SILENT)
-    images = Loaded.build(
-        parts, gene.config.normalisation, padding=size // PADDED, flip=True, device=torch.device("cpu")
-    )
+    normalisation = gene.config.normalisation
+    images = {
+        role: Images.build(each, normalisation, padding=size // PADDED, flip=True) for role, each in parts.sets.items()
+    }
     body, classes = Body(gene.config.network, gene.config.width, gene.config.depth), parts.train.num_classes
     thin = partial(newborn, body, num_classes=classes, gene=None, cross="zero", seed=0)
     with on_cpu():
@@ -69,8 +71,7 @@ def _trained(born: Callable[[], Any], images: Loaded, settings: Settings) -> tup
     began, network = process_time(), born()
     best, _ = fit_best_rate(born, images, settings, start="", reporter=SILENT)
     fit_all(network, images, settings, best.lr, start="", reporter=SILENT)
-    assert images.test is not None
-    return accuracy_of(logits_of(network, images.test), images.test.labels), process_time() - began
+    return accuracy_of(logits_of(network, images["test"]), images["test"].labels), process_time() - began
 
 
 def _resnet18(classes: int) -> Any:  # noqa: ANN401  # timm's network in the place of ours

@@ -30,6 +30,15 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
+def folded(name: str) -> str:
+    """A class name without what people write in different ways.
+
+    >>> folded("Golden_Retriever")
+    'golden retriever'
+    """
+    return name.casefold().replace("_", " ").replace("-", " ")
+
+
 def _is_shown(letter: str) -> bool:
     category = unicodedata.category(letter)
     return letter in _KEPT or not (category[0] == "C" or category in {"Zl", "Zp"})

@@ -47,7 +47,7 @@ def load_classes(
         names: classes to load, each at most once; their order is that of the labels.
         reporter: reports progress, the size of a data set of the Hub before it is fetched, and corrupt images that are
             skipped, also of cached data; the default logs warnings.
-        may_lack: whether a class may have no image that can be decoded.
+        may_lack: whether a class may have no image, or none that can be decoded.
 
     Returns:
         All images of these classes, in the order of the source; every class has at least one, unless it `may_lack`.
@@ -60,7 +60,7 @@ def load_classes(
         raise DataError(f"The list of classes to load names a class more than once: {shorten(repeated)}")
     store = image_store(cache_folder(), reporter)
     with reporter.task("reading images", None):
-        decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter))
+        decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter, may_lack))
     if not may_lack:
         _refuse_empty(decoded.images.labels, names, decoded.left_out)
     if decoded.left_out:
@@ -86,10 +86,10 @@ def typical_side(source: DataSource, *, reporter: Reporter = _LOGS) -> int | Non
     return median_low(sides) if sides else None
 
 
-def _made(source: DataSource, names: Sequence[str], reporter: Reporter) -> Decoded:
+def _made(source: DataSource, names: Sequence[str], reporter: Reporter, may_lack: bool) -> Decoded:
     """The images, drawn or decoded."""
     if source.preset != GLYPHS:
-        return _decode_classes(source, names, reporter)
+        return _decode_classes(source, names, reporter, may_lack)
     count = source.images_per_class or GLYPHS_PER_CLASS
     return Decoded(draw_glyphs(names, image_size=source.image_size, images_per_class=count, seed=source.seed), "")
 
@@ -103,9 +103,9 @@ class _Wanted:
     label: int
 
 
-def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> Decoded:
+def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter, may_lack: bool) -> Decoded:
     with opened(source, reporter) as parts:
-        wanted = _wanted(parts, names, source)
+        wanted = _wanted(parts, names, source, may_lack)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
         reasons: dict[int, str] = {}  # position in `wanted` -> where and why
         threads = min(8, os.cpu_count() or 1)
@@ -133,7 +133,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
     return Decoded(ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out)
 
 
-def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource) -> list[_Wanted]:
+def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource, may_lack: bool) -> list[_Wanted]:
     """The rows of the named classes in the order of the source, at most `images_per_class` of each."""
     label_of = {name: label for label, name in enumerate(names)}
     rows = [
@@ -143,7 +143,8 @@ def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource) -> 
         if name in label_of
     ]
     labels = torch.tensor([row.label for row in rows], dtype=torch.int64)
-    _refuse_empty(labels, names)
+    if not may_lack:
+        _refuse_empty(labels, names)
     if source.images_per_class is None:
         return rows
     kept: list[int] = []

@@ -11,7 +11,7 @@ from learngene_hub.data.source import GLYPHS
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.plan import recipe_channels
-from learngene_hub.gene.config import DataRecord, GeneConfig
+from learngene_hub.gene.config import DataRecord, GeneConfig, Origin, seen_of
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located, locate, with_files
@@ -25,13 +25,13 @@ class Candidate:
 
     start: str
     gene: Learngene
+    origin: Origin  # of the gene
     recipe: Recipe | None  # None without a folder, or beside the recipe of another gene
 
     @property
     def data(self) -> DataRecord:
         """The data that the gene was evolved on."""
-        assert self.gene.config.origin is not None
-        return self.gene.config.origin.data
+        return self.origin.data
 
     @property
     def flops(self) -> float:
@@ -74,7 +74,7 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
             f"{name}: this gene was not evolved, so it does not say which classes are novel to it. Evaluate an evolved "
             "gene, and give the folder of this gene as a checkpoint"
         )
-    return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, recipe)
+    return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, gene.config.origin, recipe)
 
 
 def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | None:
@@ -106,8 +106,7 @@ def ancestor_of(candidate: Candidate) -> Ancestor | None:
         LearngeneError: the gene cannot be found or loaded, or another gene has its name now.
     """
     assert candidate.recipe is not None
-    assert candidate.gene.config.origin is not None
-    record = candidate.gene.config.origin.ancestor
+    record = candidate.origin.ancestor
     if record is None:
         return None
     need = f"baselines begin from {record.name}, sha256 {record.sha256[:12]}, as the gene did"
@@ -137,11 +136,9 @@ def check_comparable(name: str, config: GeneConfig, first: Candidate) -> None:
                 f"{name}: expected the {what} of {first.start}, {others}, found {mine}; evaluate these genes separately"
             )
 
-    for role, theirs in (("novel", first.data.novel), ("held out", first.data.held_out)):
-        mine_seen = {
-            each for data in config.all_data for each in (*data.base, *(data.held_out if role == "novel" else ()))
-        }
-        if seen := mine_seen & set(theirs):
+    both = seen_of(config.all_data, first.data.novel, first.data.held_out)
+    for role, seen in zip(("novel", "held out"), both, strict=True):
+        if seen:
             raise LearngeneError(
                 f"{name}: has seen {len(seen)} of the classes that are {role} to {first.start}, such as "
                 f"{min(seen)!r}; genes of different splits cannot be compared"

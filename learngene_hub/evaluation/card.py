@@ -25,7 +25,6 @@ from learngene_hub.report.plots.evaluation import draw_starts
 from learngene_hub.report.results import HELD_OUT, SCRATCH, Results, StartResult, Summary
 from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
 
-TASK, TASK_NAME = "image-classification", "Image Classification"
 _SECTION = "\n## Limits\n"  # a card without marks gets its evaluation before this one
 
 
@@ -57,7 +56,7 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
         raise LearngeneError(f"expected at most {len(EVALUATIONS)} results for a card, found {len(paths)}")
     config = read_config(folder)
     evaluations = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
-    card = ModelCard(check_card(_text(folder, config).encode(), folder / CARD_NAME))
+    card = ModelCard(_text(folder, config))
     card.data["model_name"] = card.data.get("model_name") or one_line(_name(folder, config))
     card.data["eval_results"] = [result for evaluation in evaluations for result in _eval_results(evaluation)]
     card.text = _replaced(card.text, _section(evaluations), folder / CARD_NAME)
@@ -65,9 +64,9 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
         results = evaluation.results
         title = f"{results.data}, {results.test_classes}"
         write_png(draw_starts(results.descendants[0], results.headline, title=title), folder / evaluation.picture)
+    write_text(folder / CARD_NAME, str(card))
     for name in EVALUATIONS[len(evaluations) :]:
         (folder / name).unlink(missing_ok=True)
-    write_text(folder / CARD_NAME, str(card))
     return folder / CARD_NAME
 
 
@@ -108,13 +107,10 @@ def _read(path: Path, config: GeneConfig, picture: str) -> _Evaluation:
 
 def _text(folder: Path, config: GeneConfig) -> str:
     path = folder / CARD_NAME
-    if not path.is_file():
-        picture, recipe = ((folder / name).is_file() for name in (PICTURE_NAME, RECIPE_NAME))
-        return render_card(config, name=_name(folder, config), picture=picture, recipe=recipe)
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise GeneFileError(f"{path}: expected UTF-8 text, found something else: {error}") from None
+    if path.is_file():
+        return check_card(path.read_bytes(), path)
+    picture, recipe = ((folder / name).is_file() for name in (PICTURE_NAME, RECIPE_NAME))
+    return render_card(config, name=_name(folder, config), picture=picture, recipe=recipe)
 
 
 def _name(folder: Path, config: GeneConfig) -> str:
@@ -124,24 +120,22 @@ def _name(folder: Path, config: GeneConfig) -> str:
 def _eval_results(evaluation: _Evaluation) -> list[EvalResult]:
     """Accuracy of the gene's descendants and their gain over scratch, in percent and points."""
     results, measure = evaluation.results, evaluation.results.headline
-    values: dict[str, Summary] = {ACCURACY_METRIC: evaluation.mine.measures[measure]}
+    values: list[tuple[str, str, Summary]] = [(ACCURACY_METRIC, "accuracy, %", evaluation.mine.measures[measure])]
     if measure in evaluation.mine.gain:
-        values[GAIN_METRIC] = evaluation.mine.gain[measure]
+        values.append((GAIN_METRIC, "gain over scratch, points", evaluation.mine.gain[measure]))
     where = one_line(f"{results.setting}; {network_words(results.descendants[0])}")
-    names = {ACCURACY_METRIC: f"accuracy, %, {where}", GAIN_METRIC: f"gain over scratch, points, {where}"}
     return [
         EvalResult(
-            task_type=TASK,
-            task_name=TASK_NAME,
+            task_type="image-classification",
+            task_name="Image Classification",
             dataset_type=one_line(results.data),
-            dataset_name=one_line(
-                f"{results.data}, {results.test_classes}"
-            ),  # no protocol: the Hub shows one name per data set
-            metric_type=kind,
-            metric_name=names[kind] + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
+            # No protocol: the Hub shows one name per data set.
+            dataset_name=one_line(f"{results.data}, {results.test_classes}"),
+            metric_type=metric,
+            metric_name=f"{words}, {where}" + ("" if value.ci95 is None else f", ± {numbers.percent(value.ci95)}"),
             metric_value=round(100 * value.mean, 2),
         )
-        for kind, value in values.items()
+        for metric, words, value in values
     ]
 
 

@@ -1,17 +1,18 @@
 """Networks and genes given by the user as further starts, beside the evolved genes."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import expanded, read_json, refuse_missing
 from learngene_hub.evaluation.candidates import Candidate, check_comparable
-from learngene_hub.evaluation.sources import folded
 from learngene_hub.evaluation.starts import Start
-from learngene_hub.gene.config import DataRecord
+from learngene_hub.gene.config import DataRecord, seen_of
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, MOST_CONFIG, WEIGHTS_NAME, read_config
 from learngene_hub.gene.names import shipped_folder, shipped_genes
 from learngene_hub.genome.birth import Body
@@ -56,8 +57,8 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
             raise LearngeneError(f"{path}: expected whole layers, found {layer.name} without {', '.join(lost)}")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
-    genome = Genome(tensors, structure.sizes_in(tensors))
-    return Start(f"checkpoint{suffix}", f"the checkpoint {path.name}; its cost is not known", genome, Cost(), data=data)
+    genome, named = Genome(tensors, structure.sizes_in(tensors)), Path(os.path.abspath(path)).name
+    return Start(f"checkpoint{suffix}", f"the checkpoint {named}; its cost is not known", genome, Cost(), data=data)
 
 
 def _learned(path: Path, config: Path, first: Candidate) -> DataRecord:
@@ -70,13 +71,14 @@ def _learned(path: Path, config: Path, first: Candidate) -> DataRecord:
         names = tuple(map(str, read_json(config, most=MOST_CONFIG).get("label_names") or ()))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise LearngeneError(f"{config}: cannot be read: {error}") from None
-    new = {folded(name) for name in (*first.data.novel, *first.data.held_out)}
-    if seen := [name for name in names if folded(name) in new]:
+    record = first.data.model_copy(update={"base": names, "held_out": (), "novel": ()})
+    novel, held_out = seen_of([record], first.data.novel, first.data.held_out)
+    if seen := novel | held_out:
         raise LearngeneError(
             f"{path}: was trained on {len(seen)} of the classes that are novel to {first.start} or held out from it, "
             f"such as {min(seen)!r}; give a network that has not seen them"
         )
-    return first.data.model_copy(update={"base": names, "held_out": (), "novel": ()})
+    return record
 
 
 def _file_at(path: Path) -> Path:
@@ -94,8 +96,7 @@ def _file_at(path: Path) -> Path:
 
 def _read(file: Path) -> Mapping[str, Tensor]:
     try:
-        with safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        return load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise LearngeneError(
             f"{file}: expected a safetensors file, or a folder with {TIMM_WEIGHTS} or {WEIGHTS_NAME}: {error}"

@@ -20,7 +20,7 @@ from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.report.results import PROTOTYPE
 from learngene_hub.training.fewshot import prototype_accuracy, query_accuracy, support_batches
-from learngene_hub.training.loop import Precision, Training, best_precision, train
+from learngene_hub.training.loop import Precision, Training, train
 from learngene_hub.workers import Step, threads
 
 Role = Literal["held-out", "novel"]
@@ -47,8 +47,6 @@ class Plan:
         normalisation: of the images, as for the gene.
         padding: pixels around an image before the random crop.
         flip: whether images are mirrored.
-        device: name of the device that trains networks.
-        precision: of convolutions.
     """
 
     protocol: Protocol
@@ -56,19 +54,14 @@ class Plan:
     normalisation: Normalisation
     padding: int
     flip: bool
-    device: str
-    precision: Precision
 
     def constants(self) -> dict[str, Any]:
         """Everything that affects the result of one unit, as a JSON-compatible dict; the number of units does not."""
         protocol = asdict(self.protocol)
         for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed", "split"):
             del protocol[key]
-        return {"protocol": protocol, "cross": CROSS} | {
-            key: value if isinstance(value, str | int | bool) else repr(value)
-            for key, value in vars(self).items()
-            if key not in {"protocol", "sources"}
-        }
+        settings = {"normalisation": repr(self.normalisation), "padding": self.padding, "flip": self.flip}
+        return {"protocol": protocol, "cross": CROSS} | settings
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ class EvaluationData:
     """
 
     plan: Plan
-    images: Mapping[Role, Images]
+    images: Mapping[Source, Images]
     pairs: tuple[tuple[Start, Body], ...] = ()
 
     @classmethod
@@ -100,40 +93,36 @@ class EvaluationData:
             DataError: the images cannot be found or read.
         """
         load = partial(Images.build, padding=plan.padding, flip=plan.flip, device=home)
-        loaded = {}
+        loaded: dict[Source, Images] = {}
         for source in dict.fromkeys(plan.sources.values()):  # once, also where a role measures and chooses rates
             tell_copies(images := load_classes(source.data, source.classes, reporter=reporter), reporter)
             loaded[source] = load(images, plan.normalisation)
-        return cls(plan, {role: loaded[source] for role, source in plan.sources.items()})
+        return cls(plan, loaded)
 
     def on(self, device: torch.device) -> "EvaluationData":
-        """The same data with its images on `device`, in its best precision, unless a task names one."""
-        plan = replace(self.plan, device=device.type, precision=best_precision(device))
-        each = {id(images): images for images in self.images.values()}  # both roles may have the same ones
-        moved = {key: images.on(device) for key, images in each.items()}
-        return replace(self, plan=plan, images={role: moved[id(images)] for role, images in self.images.items()})
+        """The same data with its images on `device`."""
+        return replace(self, images={source: images.on(device) for source, images in self.images.items()})
 
     def fingerprints(self) -> dict[str, str]:
         """Role -> hash of its images."""
-        return {role: images.fingerprint() for role, images in self.images.items()}
+        return {role: self.images[source].fingerprint() for role, source in self.plan.sources.items()}
 
     def smallest(self) -> tuple[int, str]:
         """How many images the smallest class of all roles has, and its name."""
-        counts = {role: torch.bincount(images.labels).tolist() for role, images in self.images.items()}
         return min(
-            (count, self.plan.sources[role].classes[label])
-            for role, row in counts.items()
-            for label, count in enumerate(row)
+            pair
+            for source, images in self.images.items()
+            for pair in zip(torch.bincount(images.labels).tolist(), source.classes, strict=True)
         )
 
-    def measure(self, start: Start, body: Body, unit: Unit) -> dict[str, float]:
+    def measure(self, start: Start, body: Body, unit: Unit, precision: Precision) -> dict[str, float]:
         """Train one network and give its accuracies by the names of the protocol's measures, in [0, 1].
 
         If training diverges, the accuracies after its first step are 0.
         """
-        protocol, images, precision = self.plan.protocol, self.images[unit.role], self.plan.precision
+        protocol, images = self.plan.protocol, self.images[self.plan.sources[unit.role]]
         classes = int(images.labels.max()) + 1
-        ways = min(protocol.ways or classes, classes) if unit.role == "held-out" else protocol.ways or classes
+        ways = min(protocol.ways or classes, classes)
         task = sample_task(
             images.labels,
             n_way=ways,
@@ -183,6 +172,5 @@ class MeasureTask:
 
     def __call__(self, shared: EvaluationData, step: Step) -> dict[str, float]:
         """The accuracies of the network."""
-        data = replace(shared, plan=replace(shared.plan, precision=self.precision))
         with threads(THREADS):
-            return data.measure(*shared.pairs[self.pair], self.unit)
+            return shared.measure(*shared.pairs[self.pair], self.unit, self.precision)

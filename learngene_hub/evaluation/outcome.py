@@ -1,29 +1,22 @@
 """Scores as `Results`: means, intervals, paired differences, shares and costs."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-import torch
-
-from learngene_hub import __version__
-from learngene_hub.core.device import device_name
 from learngene_hub.evaluation.candidates import Candidate
-from learngene_hub.evaluation.measuring import CROSS, THREADS, Plan
-from learngene_hub.evaluation.scoring import Cell, Scored
+from learngene_hub.evaluation.measuring import CROSS, Plan
+from learngene_hub.evaluation.scoring import Scored
 from learngene_hub.evaluation.starts import Start, learngene
-from learngene_hub.evaluation.statistics import measure, paired
+from learngene_hub.evaluation.statistics import paired, summarise
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import inherited_parts
 from learngene_hub.networks import LearngeneNetwork
-from learngene_hub.report.results import SCRATCH, DescendantResult, GeneRecord, Results, StartResult
-
-ScoredCells = Sequence[tuple[Cell, Scored]]
+from learngene_hub.report.results import SCRATCH, DescendantResult, GeneRecord, Measure, Results, StartResult
 
 
 def make_results(
     candidates: Sequence[Candidate],
-    scored: ScoredCells,
+    scored: Sequence[Scored],
     plan: Plan,
     *,
     data: str,
@@ -35,7 +28,7 @@ def make_results(
     `scored` has the score of every start in every kind of descendant; `environment` has versions and hardware.
     """
     protocol = plan.protocol
-    bodies = dict.fromkeys(cell.body for cell, _ in scored)
+    bodies = dict.fromkeys(score.cell.body for score in scored)
     return Results(
         protocol=protocol.constants(),
         data=data,
@@ -46,7 +39,7 @@ def make_results(
         tasks=len(seeds) * protocol.tasks,
         genes=tuple(map(_record, candidates)),
         descendants=tuple(
-            _descendant(body, [(cell, score) for cell, score in scored if cell.body == body], candidates[0].start)
+            _descendant(body, [score for score in scored if score.cell.body == body], candidates[0].start)
             for body in bodies
         ),
         environment=dict(environment),
@@ -54,7 +47,7 @@ def make_results(
     )
 
 
-def fit(body: Body, start: Start) -> LearngeneNetwork:
+def newborn_of(body: Body, start: Start) -> LearngeneNetwork:
     """A new descendant that inherits from `start`, before training.
 
     Raises:
@@ -63,36 +56,23 @@ def fit(body: Body, start: Start) -> LearngeneNetwork:
     return newborn(body, num_classes=2, gene=start.genome, cross=CROSS, seed=0)
 
 
-def describe_environment(plan: Plan) -> dict[str, str | int]:
-    """Versions and hardware of this process that results may depend on."""
-    return {
-        "learngene_hub": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": device_name(torch.device(plan.device)),
-        "threads": THREADS,
-        "precision": plan.precision,
-    }
-
-
 def _record(candidate: Candidate) -> GeneRecord:
-    config = candidate.gene.config
-    assert config.origin is not None
+    config, origin = candidate.gene.config, candidate.origin
     return GeneRecord(
         start=candidate.start,
-        name=config.origin.recipe,
+        name=origin.recipe,
         sha256=config.sha256,
         network=config.network,
         width=config.width,
         depth=config.depth,
         parameters=config.parameters,
-        seed=config.origin.seed,
+        seed=origin.seed,
         cost=learngene(candidate.gene, candidate.start, flops=candidate.flops).cost,
     )
 
 
-def _descendant(body: Body, scored: ScoredCells, first_gene: str) -> DescendantResult:
-    scores = {cell.start.name: score for cell, score in scored}
+def _descendant(body: Body, scored: Sequence[Scored], first_gene: str) -> DescendantResult:
+    scores = {score.cell.start.name: score for score in scored}
     against = partial(_start_result, scratch=scores[SCRATCH], gene=scores[first_gene], first_gene=first_gene)
     structure = body.structure
     return DescendantResult(
@@ -100,12 +80,12 @@ def _descendant(body: Body, scored: ScoredCells, first_gene: str) -> DescendantR
         width=body.width,
         depth=structure.depth,
         parameters=structure.parameters(in_chans=body.in_chans),
-        starts=tuple(against(cell, score) for cell, score in scored),
+        starts=tuple(map(against, scored)),
     )
 
 
-def _start_result(cell: Cell, score: Scored, *, scratch: Scored, gene: Scored, first_gene: str) -> StartResult:
-    start, network = cell.start, fit(cell.body, cell.start)
+def _start_result(score: Scored, *, scratch: Scored, gene: Scored, first_gene: str) -> StartResult:
+    start, network = score.cell.start, newborn_of(score.cell.body, score.cell.start)
     state, accuracies = network.state_dict(), score.accuracies
     parts = {} if start.genome is None else inherited_parts(state, network.structure, start.genome)
     inherited = sum(part.numel() for part in parts.values())
@@ -118,7 +98,10 @@ def _start_result(cell: Cell, score: Scored, *, scratch: Scored, gene: Scored, f
         tuning={str(lr): accuracy for lr, accuracy in score.tuning.items()},
         inherited=inherited / network.structure.parameters(in_chans=network.in_chans),
         cost=start.cost,
-        measures={name: measure(values) for name, values in accuracies.items()},
+        measures={
+            name: Measure(accuracies=tuple(values), **summarise(values).model_dump())
+            for name, values in accuracies.items()
+        },
         gain={} if start.name == SCRATCH else gain,
         lead={} if start.name == first_gene else lead,
     )

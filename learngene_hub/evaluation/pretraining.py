@@ -10,7 +10,7 @@ bytes (on a CPU, with the same number of threads).
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 from learngene_hub.core.device import device_name
 from learngene_hub.core.errors import StorageError, TrainingError
 from learngene_hub.core.files import read_json, write_text
-from learngene_hub.core.progress import Reporter
+from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.core.rng import generator, seeded_initialisation
 from learngene_hub.core.store import KeyedStore
 from learngene_hub.data.batches import Images
@@ -31,10 +31,10 @@ from learngene_hub.data.tasks import sample_task
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.evolution.plan import recipe_channels
+from learngene_hub.gene.config import CostRecord
 from learngene_hub.gene.folder import write_tensors
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, gene_network, placed
-from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.surgery import inherit
 from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 from learngene_hub.recipe.recipe import Recipe
@@ -117,10 +117,10 @@ class Budget:
 
     Attributes:
         gene: the gene they are compared with.
+        cost: of its evolution, without that of a gene that it began from.
         recipe: the gene's own.
         ancestor: gene that it began from, and so do they; None: nothing.
         base: images of its base classes, as its ancestors saw them.
-        base_hash: their fingerprint, padding included.
         images_hash: of those and of the held-out ones.
         sizes: the kinds of descendants.
         precision: of its convolutions.
@@ -132,10 +132,10 @@ class Budget:
     """
 
     gene: Learngene
+    cost: CostRecord
     recipe: Recipe
     ancestor: Ancestor | None
     base: Images
-    base_hash: str
     images_hash: str
     sizes: Sequence[Body]
     precision: Precision
@@ -152,12 +152,6 @@ class Budget:
         return Body(config.network, config.width, config.depth, config.in_chans)
 
     @property
-    def images(self) -> int:
-        """Training images of the evolution, without those of a gene that it began from."""
-        assert self.gene.config.origin is not None
-        return self.gene.config.origin.cost.images
-
-    @property
     def flops(self) -> float:
         """Floating-point operations of the evolution."""
         return evolution_flops(self.recipe)
@@ -171,7 +165,7 @@ def planned(title: str, budget: Budget, body: Body) -> Pretraining:
     """
     recipe = budget.recipe
     assert body.depth is not None
-    images, channels = budget.images, None
+    images, channels = budget.cost.images, None
     if title in {NARROW, NARROW_FLOPS}:
         channels = budget.gene.config.channels
     if title == NARROW_EVEN:
@@ -189,18 +183,13 @@ def planned(title: str, budget: Budget, body: Body) -> Pretraining:
         channels=channels,
         images=images,
         optimisation=recipe.ancestry.constants(),
-        data=budget.base_hash,
+        data=budget.base.fingerprint(),
         flip=budget.base.flip,
         precision=budget.precision,
         seed=recipe.seed,
         ancestor=None if budget.ancestor is None else budget.ancestor.key,
         cross=recipe.gene.cross,
     )
-
-
-def plan_flops(plan: Pretraining, budget: Budget) -> float:
-    """Floating-point operations of the whole training."""
-    return plan.images * training_flops(plan.build(0).to("meta"), budget.recipe.data.image_size)
 
 
 @dataclass(frozen=True)
@@ -220,54 +209,31 @@ class Pretrained:
     device: str
 
 
-def pretrain(
-    plan: Pretraining, ancestor: Genome | None, images: Images, folder: Path, *, title: str, reporter: Reporter
-) -> Pretrained:
-    """The network of `plan`, from the cache in `folder`, or else trained on all classes of `images`.
+def pretrain(plan: Pretraining, budget: Budget, *, title: str) -> Pretrained:
+    """The network of `plan`, from the cache of `budget`, or trained on all base classes and kept after every chapter.
 
-    Args:
-        plan: of its training.
-        ancestor: the gene that it begins from, as the plan says; None: nothing.
-        images: of all base classes.
-        folder: of the cache.
-        title: of the network, in messages.
-        reporter: told of progress.
+    `title` names it in messages.
 
     Raises:
         TrainingError: the training diverged.
     """
-    store = KeyedStore(folder, title, _write, _read, reporter, MOVE_CACHE)
+    store = KeyedStore(budget.folder, title, _write, _read, budget.reporter, MOVE_CACHE)
     with store.held(plan.key):
-        saved = store.find(plan.key)
-        if saved is not None and saved.chapters >= CHAPTERS:
+        saved = store.find(plan.key) or Pretrained(0, {}, 0.0, "")
+        if saved.chapters >= CHAPTERS:
             return saved
-        with reporter.task(f"pre-training {title}", plan.steps, "steps") as bar:
-            return _finish(store, plan, ancestor, saved, images, bar.advance)
-
-
-def _finish(
-    store: KeyedStore[Pretrained],
-    plan: Pretraining,
-    ancestor: Genome | None,
-    saved: Pretrained | None,
-    images: Images,
-    on_steps: Callable[[float], None],
-) -> Pretrained:
-    """Train what is left of the network that was `saved`, and keep it after every chapter."""
-    done = saved.chapters if saved else 0
-    on_steps(_begin(plan.steps, done))
-    for chapter in range(done, CHAPTERS):
-        began = time.monotonic()
-        state = _chapter(plan, ancestor, saved, images, chapter, lambda _: on_steps(1))
-        seconds = (saved.seconds if saved else 0.0) + time.monotonic() - began
-        saved = Pretrained(chapter + 1, state, round(seconds, 1), device_name(images.device))
-        if saved.chapters == CHAPTERS:
-            store.keep(plan.key, saved)
-        else:
-            with suppress(StorageError):  # that of the last one is told
-                store.put(plan.key, saved)
-    assert saved is not None
-    return saved
+        with budget.reporter.task(f"pre-training {title}", plan.steps, "steps") as bar:
+            bar.advance(_begin(plan.steps, saved.chapters))
+            for chapter in range(saved.chapters, CHAPTERS):
+                began = time.monotonic()
+                state = _chapter(plan, budget, saved.state, chapter, bar)
+                seconds = round(saved.seconds + time.monotonic() - began, 1)
+                saved = Pretrained(chapter + 1, state, seconds, device_name(budget.base.device))
+                if saved.chapters < CHAPTERS:
+                    with suppress(StorageError):  # that of the last one is told
+                        store.put(plan.key, saved)
+        store.keep(plan.key, saved)
+        return saved
 
 
 def _begin(total: int, chapter: int) -> int:
@@ -275,37 +241,29 @@ def _begin(total: int, chapter: int) -> int:
 
 
 def _chapter(
-    plan: Pretraining,
-    ancestor: Genome | None,
-    before: Pretrained | None,
-    images: Images,
-    chapter: int,
-    on_step: Callable[[int], None],
+    plan: Pretraining, budget: Budget, before: Mapping[str, Tensor], chapter: int, bar: Task
 ) -> dict[str, Tensor]:
     """The network after one more tenth of its training; momentum and a short warm-up begin anew."""
+    images = budget.base
     classes = int(images.labels.max()) + 1
     network = plan.build(classes)
-    if before is not None:
-        network.load_state_dict(before.state)
-    elif ancestor is not None:
-        inherit(network.state_dict(), network.structure, ancestor, cross=plan.cross)
+    if before:
+        network.load_state_dict(before)
+    elif budget.ancestor is not None:
+        inherit(network.state_dict(), network.structure, budget.ancestor.gene.genome, cross=plan.cross)
     network = placed(network, images.device)
     task = sample_task(images.labels, n_way=classes, n_shot=None, n_query=0, generator=generator(plan.seed, "classes"))
     batches = support_batches(
         images, task, plan.optimisation.batch_size, generator(plan.seed, "pre-training batches", chapter)
     )
-    loss = train(
-        network,
-        batches,
-        Training(
-            plan.optimisation,
-            steps=max(1, _begin(plan.steps, chapter + 1) - _begin(plan.steps, chapter)),
-            precision=plan.precision,
-            rate=Falling(chapter / CHAPTERS, (chapter + 1) / CHAPTERS),
-        ),
-        on_step=on_step,
+    training = Training(
+        plan.optimisation,
+        steps=_begin(plan.steps, chapter + 1) - _begin(plan.steps, chapter),
+        precision=plan.precision,
+        rate=Falling(chapter / CHAPTERS, (chapter + 1) / CHAPTERS),
     )
-    if loss != loss:  # NaN
+    loss = train(network, batches, training, on_step=lambda _: bar.advance(1))
+    if training.steps and loss != loss:  # NaN
         raise TrainingError(
             f"its pre-training diverged at the learning rate {plan.optimisation.lr} of the gene's recipe"
         )

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from operator import index
+from numbers import Integral
 from types import MappingProxyType
-from typing import Any, SupportsIndex
+from typing import Any
 
-from learngene_hub.core.errors import LearngeneError, did_you_mean
+from pydantic import ValidationError
+
+from learngene_hub.core.errors import LearngeneError, did_you_mean, first_fault
 from learngene_hub.recipe.sections import MOST_LR, OptimisationSection
 from learngene_hub.report.results import HELD_OUT, NOVEL, PROTOTYPE, Split
 
@@ -63,12 +65,16 @@ class Protocol:
             raise LearngeneError(f"protocol {self.name}: expected learning rates to choose from, found none")
         for key in ("ways", "shots", "queries", "tasks", "steps", "tuning_tasks", "batch_size"):
             value = getattr(self, key)
-            if not (value is None and key in ("ways", "shots")) and not (
-                isinstance(value, SupportsIndex) and index(value) >= 1
-            ):
+            is_all = value is None and key in ("ways", "shots")
+            if not is_all and not (isinstance(value, Integral) and int(value) >= 1):
                 raise LearngeneError(f"protocol {self.name}: {key}: expected 1 or more, found {value!r}")
         if self.lr is not None and not 0 < self.lr <= MOST_LR:
             raise LearngeneError(f"protocol {self.name}: lr: expected above 0 to {MOST_LR}, found {self.lr!r}")
+        try:
+            for lr in self.rates:
+                self.optimisation(lr)
+        except ValidationError as error:
+            raise LearngeneError(f"protocol {self.name}: {first_fault(error)}") from None
         at = self.measured_at
         if list(at) != sorted({*at}) or not at or at[0] < 0 or not 1 <= at[-1] <= self.steps:
             raise LearngeneError(
@@ -103,8 +109,8 @@ class Protocol:
     def constants(self) -> dict[str, Any]:
         """The protocol as a JSON-compatible dict, the optimiser's constants included."""
         optimisation = self.optimisation(1.0).model_dump(exclude={"lr", "steps", "batch_size", "warmup"})
-        fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return fields | optimisation | {"aim": self.aim}
+        own = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return own | optimisation | {"aim": self.aim}
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
         """The same protocol with changed constants, noted in `changed`; changed `steps` also end the measuring."""
@@ -113,7 +119,7 @@ class Protocol:
             raise LearngeneError(f"protocol {self.name}: no constant {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if steps := changes.get("steps"):
-            changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
+            changes.setdefault("measured_at", (*(step for step in self.measured_at if step < steps), steps))
         return replace(self, **changes, changed=tuple(sorted({*self.changed, *changes} - {"tasks"})))
 
 

@@ -1,15 +1,17 @@
 """`evaluate`: genes in, `Results` out; an interrupted evaluation can be continued."""
 
+import platform
 from collections.abc import Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
+from operator import index
 from pathlib import Path
 
 import torch
 
-from learngene_hub.core.device import on_cpu, pick_device, processor_name
+from learngene_hub import __version__
+from learngene_hub.core.device import device_name, on_cpu, pick_device, processor_name
 from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, expanded, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
@@ -20,10 +22,10 @@ from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
-from learngene_hub.evaluation.outcome import ScoredCells, describe_environment, fit, make_results
+from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
-from learngene_hub.evaluation.scoring import Cell, next_rates, report_cost, score_all
+from learngene_hub.evaluation.scoring import Cell, Scored, next_rates, report_cost, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
@@ -33,10 +35,16 @@ from learngene_hub.report import REPORT_NAME, write_report
 from learngene_hub.report.plots import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.report.sentences import network_words
-from learngene_hub.training.loop import best_precision
+from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
 PRETRAINED_FOLDER = "pretrained"
+MAY_CHANGE = {
+    "queries",
+    "tasks",
+    "changed",
+    "aim",
+}  # since earlier results; `queries` is compared with the images at hand
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Descendants:
         shapes = product(
             self.networks or (config.network,), self.depths or (config.depth,), self.widths or (config.width,)
         )
-        return [Body(network, width, depth, config.in_chans) for network, depth, width in dict.fromkeys(shapes)]
+        return [Body(network, float(width), depth, config.in_chans) for network, depth, width in dict.fromkeys(shapes)]
 
 
 def evaluate(
@@ -118,6 +126,7 @@ def evaluate(
     local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
     if not seeds or len(set(seeds)) < len(seeds):
         raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
+    seeds = [index(seed) for seed in seeds]  # those of numpy are no JSON
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
     if wanted and candidates[0].recipe is None:
         raise LearngeneError(
@@ -134,8 +143,11 @@ def evaluate(
     with nullcontext() if folder is None else claim(folder), on_cpu():
         names = {*(start.name for start in starts), *wanted}
         old = None if folder is None else _earlier(folder, name, candidates, protocol, names, bodies)
+        seen = [record for start in starts for record in start.data]
         with reporter.task("looking for images", None):
-            plan = _plan(candidates[0], starts, protocol, data, target, local_device, reporter)
+            sources = sources_of(seen, data=data, target=target, protocol=protocol, reporter=reporter)
+        record, normalisation = shown(candidates[0].data, target), candidates[0].gene.config.normalisation
+        plan = Plan(protocol, sources, normalisation, padding=record.crop_padding, flip=record.flip)
         if old is not None:
             _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
             kept = len(set(seeds) & set(old.seeds)) * min(protocol.tasks, old.tasks // len(old.seeds))
@@ -144,8 +156,13 @@ def evaluate(
         plan = replace(plan, protocol=_checked(plan, reporter))
         shared = EvaluationData.build(plan, workforce.home, reporter)
         plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
+        if old is not None:
+            queries = plan.protocol.queries
+            _refuse_other(folder, "queries", queries, old.protocol.get("queries", queries))
         if wanted:
-            starts += _baselines(wanted, _budget(candidates[0], bodies, data, local_device, device, engine, reporter))
+            starts += make_baselines(
+                wanted, _budget(candidates[0], bodies, data, local_device, device, engine, reporter)
+            )
             torch.cuda.empty_cache()  # workers may need the memory
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         scored, environment = _scored(shared, workforce, seeds, folder, reporter)
@@ -161,7 +178,7 @@ def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], 
     """Scratch, the genes and the user's own starts; a start that does not fit is refused before long work."""
     starts = [scratch(), *(learngene(each.gene, each.start, flops=each.flops) for each in candidates)]
     for body, start in product(bodies, starts):
-        fit(body, start)
+        newborn_of(body, start)
     own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
     for start in own:
         _check_fits(start, bodies)
@@ -170,17 +187,23 @@ def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], 
 
 def _scored(
     shared: EvaluationData, workforce: Engine, seeds: Sequence[int], folder: Path | None, reporter: Reporter
-) -> tuple[ScoredCells, Mapping[str, str | int]]:
-    """Every start in every network with its scores, and the versions and hardware of the workers."""
+) -> tuple[list[Scored], Mapping[str, str | int]]:
+    """The scores of every start in every network, and the versions and hardware of the workers.
+
+    Results of another processor are not measured again, although that processor may round differently.
+    """
+    plan, images = shared.plan, shared.fingerprints()
     with workforce.pool(shared, reporter) as workers:
         with reporter.task("starting workers", None):
-            ((_, (plan, environment)),) = workers.run([AskWorker()])
-        cells = _cells(shared, plan, environment, folder, reporter)
-        report_cost(cells, shared.plan.protocol, seeds, reporter)
-        scores = score_all(
-            cells, shared.plan.protocol, seeds, workers=workers, precision=plan.precision, reporter=reporter
-        )
-    return list(zip(cells, scores, strict=True)), environment
+            ((_, (precision, environment)),) = workers.run([AskWorker()])
+        constants = plan.constants() | {key: value for key, value in environment.items() if key != "processor"}
+        cells = [
+            Cell(number, start, body, ResultsCache(folder, start, body, constants, images, reporter=reporter))
+            for number, (start, body) in enumerate(shared.pairs)
+        ]
+        report_cost(cells, plan.protocol, seeds, reporter)
+        scores = score_all(cells, plan.protocol, seeds, workers=workers, precision=precision, reporter=reporter)
+    return scores, environment
 
 
 def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
@@ -188,7 +211,7 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
     faults = []
     for body in bodies:
         try:
-            fit(body, start)
+            newborn_of(body, start)
         except InheritanceError as error:
             faults.append(str(error))
     if len(faults) == len(bodies):
@@ -213,61 +236,32 @@ def _earlier(
     if not (folder / RESULTS_NAME).exists():
         return None
     old = Results.load(folder)
-    for what, mine, theirs in (
-        ("genes", [gene.gene.config.sha256[:12] for gene in candidates], [gene.sha256[:12] for gene in old.genes]),
-        ("images", data, old.data),
-        ("protocol", protocol.name, old.protocol["name"]),
-        ("version of the protocol", protocol.version, old.protocol.get("version")),
-        *((key, getattr(protocol, key), old.protocol.get(key)) for key in ("ways", "shots", "steps", "lr")),
-    ):
-        _refuse_other(folder, what, mine, theirs)
-    if lost := sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts):
-        raise RunError(
-            f"{folder}: holds results of {', '.join(lost)} too; ask for these starts again, or give another --out"
-        )
+    genes = [gene.gene.config.sha256[:12] for gene in candidates]
+    _refuse_other(folder, "genes", genes, [gene.sha256[:12] for gene in old.genes])
+    _refuse_other(folder, "images", data, old.data)
+    for key, value in protocol.constants().items():
+        if key in old.protocol.keys() - MAY_CHANGE:
+            what = {"name": "protocol", "version": "version of the protocol"}.get(key, key)
+            _refuse_other(folder, what, value, old.protocol[key])
     asked = {(body.network, body.width, body.depth) for body in bodies}
-    for descendant in old.descendants:
-        if (descendant.network, descendant.width, descendant.depth) not in asked:
-            raise RunError(
-                f"{folder}: holds results of {network_words(descendant)} too; ask for this network again, or give "
-                "another --out"
-            )
+    lost = sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts)
+    lost += [network_words(one) for one in old.descendants if (one.network, one.width, one.depth) not in asked]
+    if lost:
+        raise RunError(f"{folder}: holds results of {', '.join(lost)} too; ask for these again, or give another --out")
     return old
 
 
 def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) -> None:
-    """Refuse to overwrite results that differ in `what`."""
+    """Refuse to overwrite results that differ in `what`; of lists, only what one of them lacks is named."""
     if mine != theirs:
+        if isinstance(mine, list) and isinstance(theirs, list):
+            mine, theirs = (
+                [one for one in mine if one not in theirs] or mine,
+                [one for one in theirs if one not in mine] or theirs,
+            )
         raise RunError(
             f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
         )
-
-
-def _plan(
-    candidate: Candidate,
-    starts: Sequence[Start],
-    protocol: Protocol,
-    data: str | None,
-    target: Target | None,
-    device: torch.device,
-    reporter: Reporter,
-) -> Plan:
-    record = shown(candidate.data, target)
-    return Plan(
-        protocol=protocol,
-        sources=sources_of(
-            [record for start in starts for record in start.data],
-            data=data,
-            target=target,
-            protocol=protocol,
-            reporter=reporter,
-        ),
-        normalisation=candidate.gene.config.normalisation,
-        padding=record.crop_padding,
-        flip=record.flip,
-        device=device.type,
-        precision=best_precision(device),
-    )
 
 
 def _budget(
@@ -289,10 +283,10 @@ def _budget(
     )
     return Budget(
         gene=candidate.gene,
+        cost=candidate.origin.cost,
         recipe=candidate.recipe,
         ancestor=ancestor,
         base=base,
-        base_hash=base.fingerprint(),
         images_hash=seen,
         sizes=sizes,
         precision=pick_precision(candidate.recipe, trainer),
@@ -304,46 +298,25 @@ def _budget(
     )
 
 
-def _baselines(names: Sequence[str], budget: Budget) -> list[Start]:
-    """The baselines called `names`, after their cost was reported."""
-    assert budget.gene.config.origin is not None
-    cost = budget.gene.config.origin.cost
-    budget.reporter.line(
-        f"cost: {', '.join(names)} are trained first, unless they are in the cache, each for as many images or FLOPs "
-        f"as the gene: {cost.images:,} images, {cost.seconds / 60:,.0f} minutes on {cost.device}; all slices "
-        "come from one network"
-    )
-    return make_baselines(names, budget)
-
-
 def _checked(plan: Plan, reporter: Reporter) -> Protocol:
     """The protocol, adapted to the number of images on this machine; no image is decoded.
 
     Raises:
         LearngeneError: there are too few classes or images.
     """
-    _check_ways(plan, reporter)
     counts: list[tuple[int, str]] = []
-    for source in plan.sources.values():
+    for role, source in plan.sources.items():
+        ways, classes = plan.protocol.ways or 0, len(source.classes)
+        if ways > classes and role == "novel":
+            raise LearngeneError(f"{ways} classes per task, but there are only {classes} to evaluate on: lower --ways")
+        if ways > classes:
+            reporter.warn(
+                f"there are only {classes} held-out classes: learning rates are chosen on {classes}-way tasks"
+            )
         if is_at_hand(source.data):
             images = count_images(source.data, reporter=reporter)
             counts += [(images.get(name, 0), name) for name in source.classes]
     return _with_room(plan.protocol, *min(counts), reporter) if counts else plan.protocol
-
-
-def _check_ways(plan: Plan, reporter: Reporter) -> None:
-    """Refuse tasks of more classes than there are; warn if rates are chosen on tasks of fewer classes."""
-    ways = plan.protocol.ways
-    for role, source in plan.sources.items():
-        classes = len(source.classes)
-        if ways is not None and ways > classes:
-            if role == "novel":
-                raise LearngeneError(
-                    f"{ways} classes per task, but there are only {classes} to evaluate on: lower --ways"
-                )
-            reporter.warn(
-                f"there are only {classes} held-out classes: learning rates are chosen on {classes}-way tasks"
-            )
 
 
 def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter) -> Protocol:
@@ -368,7 +341,7 @@ def _pairs(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) 
         if start.size not in (None, body):
             continue
         try:
-            fit(body, start)
+            newborn_of(body, start)
         except InheritanceError as error:
             reporter.warn(f"{start.name} is left out at width {body.width}, depth {body.depth}: {error}")
         else:
@@ -378,34 +351,21 @@ def _pairs(starts: Sequence[Start], bodies: Sequence[Body], reporter: Reporter) 
 
 @dataclass(frozen=True)
 class AskWorker:
-    """The task that asks a worker for its hardware and versions."""
+    """The task that asks a worker for its precision, hardware and versions."""
 
     label = "the question about the workers' hardware"
 
-    def __call__(self, shared: EvaluationData, step: Step) -> tuple[Plan, dict[str, str | int]]:
-        """The plan as the worker follows it, and its versions and hardware; for a CPU also the processor."""
+    def __call__(self, shared: EvaluationData, step: Step) -> tuple[Precision, dict[str, str | int]]:
+        """The best precision of the worker, and its versions and hardware; for a CPU also the processor."""
+        device = next(iter(shared.images.values())).device
+        precision = best_precision(device)
         with threads(THREADS):
-            processor = {"processor": processor_name()} if shared.plan.device == "cpu" else {}
-            return shared.plan, describe_environment(shared.plan) | processor
-
-
-def _cells(
-    shared: EvaluationData,
-    worker_plan: Plan,
-    environment: Mapping[str, str | int],
-    folder: Path | None,
-    reporter: Reporter,
-) -> list[Cell]:
-    """The pairs, with the results that are known already.
-
-    Results of another processor are not measured again, although that processor may round differently.
-    """
-    cache_of = partial(
-        ResultsCache,
-        reporter=reporter,
-        constants=worker_plan.constants() | {key: value for key, value in environment.items() if key != "processor"},
-        images=shared.fingerprints(),
-    )
-    return [
-        Cell(number, start, body, cache_of(folder, start, body)) for number, (start, body) in enumerate(shared.pairs)
-    ]
+            environment: dict[str, str | int] = {
+                "learngene_hub": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "device": device_name(device),
+                "threads": THREADS,
+                "precision": precision,
+            }
+        return precision, environment | ({"processor": processor_name()} if device.type == "cpu" else {})

@@ -35,6 +35,7 @@ Job = tuple[Cell, Unit]
 class Scored:
     """The accuracies of one cell, and their learning rate."""
 
+    cell: Cell
     lr: float
     tuning: Mapping[float, float]  # learning rate -> mean accuracy on held-out classes
     accuracies: Mapping[str, list[float]]  # measure -> those on the test classes, one per task, seed by seed
@@ -61,6 +62,7 @@ def score_all(
     measure("evaluating", jobs)
     return [
         Scored(
+            cell,
             lr,
             dict(sorted(tried.items())),
             {name: [cell.cache[unit][name] for unit in units] for name in protocol.measures},

@@ -10,6 +10,7 @@ import torch
 
 from learngene_hub.core.errors import DataError, LearngeneError
 from learngene_hub.core.files import is_there, public_name
+from learngene_hub.core.plain_text import folded
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import Images
@@ -177,6 +178,11 @@ def _own(record: DataRecord, data: str | None) -> DataSource:
 
 def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -> Source:
     preset = target.path if target.path in PRESETS else None
+    if preset and is_there(preset):
+        raise LearngeneError(
+            f"{preset}: both a preset and the name of a file or folder here; give ./{preset} for what is here, or "
+            "rename that for the preset"
+        )
     source = DataSource(
         preset=preset,
         path=None if preset else target.path,
@@ -197,8 +203,3 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
             f" same names, such as {min(seen)!r}"
         )
     return Source(source, others)
-
-
-def folded(name: str) -> str:
-    """A class name without what people write in different ways."""
-    return name.casefold().replace("_", " ").replace("-", " ")

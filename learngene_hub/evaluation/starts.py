@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
+from torch import Tensor
+
 from learngene_hub.core.errors import RecipeError, SelectionError, TrainingError
 from learngene_hub.core.files import alone, explain_write_errors
 from learngene_hub.core.plain_text import one_line
@@ -23,14 +25,11 @@ from learngene_hub.evaluation.pretraining import (
     TEACHER,
     WIDER,
     Budget,
-    Pretrained,
-    Pretraining,
-    plan_flops,
     planned,
     pretrain,
 )
 from learngene_hub.evolution.critics import measured_alone
-from learngene_hub.evolution.dry_run import evolution_flops
+from learngene_hub.evolution.dry_run import evolution_flops, training_flops
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.gene.folder import GENE_FOLDER
@@ -39,7 +38,9 @@ from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract
+from learngene_hub.networks import Structure, plan_structure
 from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.report import numbers
 from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.workers import threads
@@ -87,6 +88,11 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
 
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     """The baselines called `names`, trained if they are not in the cache; one that diverges is left out."""
+    budget.reporter.line(
+        f"cost: baselines to be trained first, unless they are in the cache: {', '.join(names)}; each for as many "
+        f"images or FLOPs as the gene: {budget.cost.images:,} images, {numbers.seconds(budget.cost.seconds)} s on "
+        f"{budget.cost.device}; all slices come from one network"
+    )
     starts = []
     more = "" if budget.ancestor is None else "; it began from the same gene"
     for name in names:
@@ -102,9 +108,8 @@ def _network(
     name: str, budget: Budget, *, description: str, title: str | None = None, size: Body | None = None
 ) -> list[Start]:
     """All of a network that was trained as usual, called `title` there; for descendants of one `size`, or of all."""
-    plan, trained = _trained(budget, title or name, size)
-    genome = extract(trained.state, plan.structure, plan.structure.channels)
-    return [Start(name, description, genome, _cost(budget, plan, trained), size)]
+    structure, state, cost = _trained(budget, title or name, size)
+    return [Start(name, description, extract(state, structure, structure.channels), cost, size)]
 
 
 def _each_size(name: str, budget: Budget) -> list[Start]:
@@ -122,19 +127,20 @@ def _narrow_even(name: str, budget: Budget) -> list[Start]:
 
 
 def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> list[Start]:
-    plan, trained = _trained(budget, FULL)
-    channels = budget.gene.config.channels
-    genome = cut(trained.state, plan.structure, channels, ranking, seed=budget.recipe.seed)
-    return [Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))]
+    tensors = plan_structure(budget.body.network, depth=budget.body.depth).tensors
+    if ranking is batch_norm and not any(axes.is_statistic for axes in tensors):
+        raise TrainingError("the network has layers without a batch norm")
+    structure, state, cost = _trained(budget, FULL)
+    genome = cut(state, structure, budget.gene.config.channels, ranking, seed=budget.recipe.seed)
+    return [Start(name, description, _with_own_statistics(genome, budget), cost)]
 
 
 def _weight_selection(name: str, budget: Budget) -> list[Start]:
     """All weights of a network of the gene's own kind, evenly chosen from one `TEACHER` times as wide."""
-    plan, trained = _trained(budget, WIDER)
-    counts = budget.body.structure.channels
-    genome = cut(trained.state, plan.structure, counts, evenly, seed=budget.recipe.seed)
+    structure, state, cost = _trained(budget, WIDER)
+    genome = cut(state, structure, budget.body.structure.channels, evenly, seed=budget.recipe.seed)
     description = f"the whole network, evenly chosen from one {TEACHER} times as wide (Xu 2024)"
-    return [Start(name, description, _with_own_statistics(genome, budget), _cost(budget, plan, trained))]
+    return [Start(name, description, _with_own_statistics(genome, budget), cost)]
 
 
 def _ablation(name: str, budget: Budget, *, description: str, change: str) -> list[Start]:
@@ -232,11 +238,14 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
 """Name -> the function that makes the baseline. All slices come from the pre-trained network of `pretrained`."""
 
 
-def _trained(budget: Budget, title: str, size: Body | None = None) -> tuple[Pretraining, Pretrained]:
+def _trained(budget: Budget, title: str, size: Body | None = None) -> tuple[Structure, Mapping[str, Tensor], Cost]:
+    """The network called `title`, trained as usual: its structure, its tensors and what it cost."""
     plan = planned(title, budget, size or budget.body)
     with threads(budget.threads):
-        genome = None if budget.ancestor is None else budget.ancestor.gene.genome
-        return plan, pretrain(plan, genome, budget.base, budget.folder, title=title, reporter=budget.reporter)
+        trained = pretrain(plan, budget, title=title)
+    flops = plan.images * training_flops(plan.build(0).to("meta"), budget.recipe.data.image_size)
+    cost = Cost(images=plan.images, flops=flops, seconds=trained.seconds, device=trained.device)
+    return plan.structure, trained.state, cost
 
 
 def _with_own_statistics(genome: Genome, budget: Budget) -> Genome:
@@ -247,7 +256,3 @@ def _with_own_statistics(genome: Genome, budget: Budget) -> Genome:
     batches = support_batches(budget.base, task, ancestry.batch_size, draws)
     shown = (next(batches)[0] for _ in range(ancestry.statistics_batches))
     return measured_alone(genome, budget.body, shown, budget.precision, budget.base.device)
-
-
-def _cost(budget: Budget, plan: Pretraining, trained: Pretrained) -> Cost:
-    return Cost(images=plan.images, flops=plan_flops(plan, budget), seconds=trained.seconds, device=trained.device)

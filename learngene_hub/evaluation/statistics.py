@@ -5,17 +5,12 @@ import statistics
 from collections.abc import Sequence
 
 from learngene_hub.data.extras import optional_module
-from learngene_hub.report.results import Measure, Summary
+from learngene_hub.report.results import Summary
 
 
 def summarise(values: Sequence[float]) -> Summary:
     """Mean of `values` and half the width of its 95 % confidence interval."""
     return Summary(mean=statistics.fmean(values), ci95=confidence(values))
-
-
-def measure(values: Sequence[float]) -> Measure:
-    """Mean of `values`, half the width of its 95 % confidence interval, and the values."""
-    return Measure(mean=statistics.fmean(values), ci95=confidence(values), accuracies=tuple(values))
 
 
 def paired(values: Sequence[float], others: Sequence[float]) -> Summary:

@@ -13,7 +13,7 @@ from learngene_hub.core.files import public_name
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution.plan import network_body, recipe_channels
-from learngene_hub.gene.config import AncestorRecord
+from learngene_hub.gene.config import AncestorRecord, seen_of
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.genome import Genome
@@ -49,10 +49,8 @@ class Ancestor:
         Raises:
             DataError: a gene was trained on held-out classes, or trained or selected on novel classes.
         """
-        records = self.gene.config.all_data
-        trained = {name for record in records for name in record.base}
-        seen = trained | {name for record in records for name in record.held_out}
-        for role, known in (("novel", seen & set(split.novel)), ("held-out", trained & set(split.held_out))):
+        both = seen_of(self.gene.config.all_data, split.novel, split.held_out)
+        for role, known in zip(("novel", "held-out"), both, strict=True):
             if known:
                 raise DataError(
                     f"evolution.ancestor={self.name}: this gene has seen classes of the same names as {len(known)} of "

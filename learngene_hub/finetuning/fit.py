@@ -1,11 +1,10 @@
 """Settings of a fine-tuning, and the training of one network, epoch by epoch; the best epoch is kept."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from itertools import islice
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,6 @@ from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import Images
-from learngene_hub.data.image_set import ImageSet, Normalisation
-from learngene_hub.finetuning.photos import Parts
 from learngene_hub.networks import LearngeneNetwork, check_image_size
 from learngene_hub.recipe.sections import MOST_LR, OptimisationSection
 from learngene_hub.training.loop import Batch, Training, best_precision, epochs, mean_cross_entropy, training_steps
@@ -24,6 +21,8 @@ RATES = (0.005, 0.01, 0.03)
 WARMUP = 5  # steps
 STEPS = 5  # an epoch has at least, where the smallest batch leaves as many
 BATCHES = (8, 64)
+Loaded = Mapping[str, Images]
+"""Role -> images on the device, ready to be drawn in batches: `train`, `val` and, where there are any, `test`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,9 @@ class Settings:
     compare: Literal["scratch"] | None = None
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            if hasattr(value := getattr(self, field.name), "item"):  # a number of numpy or torch, which is no JSON
+                object.__setattr__(self, field.name, value.item())
         check_image_size(self.image_size)
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
             if (value := getattr(self, name)) is not None and value < least:
@@ -81,10 +83,6 @@ class Settings:
     def batch(self, images: int) -> int:
         """Images per step when training on `images` images."""
         return self.batch_size or min(BATCHES[1], max(BATCHES[0], images // STEPS))
-
-    def optimisation(self, lr: float, *, steps: int, batch_size: int) -> OptimisationSection:
-        """Optimisation settings of one network: `steps` steps at the learning rate `lr`."""
-        return OptimisationSection(steps=steps, batch_size=batch_size, lr=lr, warmup=WARMUP, label_smoothing=0.1)
 
 
 @dataclass(frozen=True)
@@ -119,32 +117,6 @@ class Fit:
     state: dict[str, Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """The images on the device, ready to be drawn in batches."""
-
-    train: Images
-    val: Images
-    test: Images | None
-
-    @classmethod
-    def build(
-        cls, parts: Parts, normalisation: Normalisation, *, padding: int, flip: bool, device: torch.device
-    ) -> Self:
-        """`parts` on `device`; `padding` in pixels and `flip` are the augmentation of training."""
-
-        def load(images: ImageSet) -> Images:
-            return Images.build(images, normalisation, padding=padding, flip=flip, device=device)
-
-        return cls(load(parts.train), load(parts.val), load(parts.test) if parts.test is not None else None)
-
-    def trained_on_all(self) -> Self:
-        """A copy in which the validation images are training images too."""
-        train, val = self.train, self.val
-        padded, labels = torch.cat([train.padded, val.padded]), torch.cat([train.labels, val.labels])
-        return replace(self, train=replace(train, padded=padded, labels=labels))
-
-
 def fit_best_rate(
     newborn: Callable[[], LearngeneNetwork], images: Loaded, settings: Settings, *, start: str, reporter: Reporter
 ) -> tuple[Fit, dict[float, float]]:
@@ -159,7 +131,7 @@ def fit_best_rate(
     for number, lr in enumerate(settings.rates, start=1):
         title = f"training {start} at learning rate {lr} ({number} of {len(settings.rates)})"
         with reporter.task(title, settings.epochs, "epochs") as bar:
-            if fit := fit_network(newborn(), images, settings, lr, on_epoch=partial(_show, bar)):
+            if fit := fit_network(newborn(), images, settings, lr, bar):
                 fits.append(fit)
     if not fits:
         rates = ", ".join(map(str, settings.rates))
@@ -171,12 +143,7 @@ def fit_best_rate(
 
 
 def fit_network(
-    network: LearngeneNetwork,
-    images: Loaded,
-    settings: Settings,
-    lr: float,
-    *,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float, bar: Task | None = None
 ) -> Fit | None:
     """Train `network`, in place, until its validation accuracy has not risen for `settings.patience` epochs.
 
@@ -187,7 +154,8 @@ def fit_network(
     best, state = None, {}
     for row in _train(network, images, settings, lr):
         log.append(row)
-        on_epoch(row)
+        if bar is not None:
+            bar.advance(1, loss=f"{row.train_loss:.2f}", validation=f"{row.val_accuracy:.1%}")
         if best is None or row.val_accuracy >= best.val_accuracy:
             best, state = row, {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
         if row.epoch - max(log, key=lambda epoch: (epoch.val_accuracy, -epoch.epoch)).epoch >= settings.patience:
@@ -199,12 +167,15 @@ def fit_all(
     network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float, *, start: str, reporter: Reporter
 ) -> bool:
     """Train `network` in place on training and validation images for all epochs; False if it diverged."""
-    done = 0
+    done, train, val = 0, images["train"], images["val"]
+    padded, labels = torch.cat([train.padded, val.padded]), torch.cat([train.labels, val.labels])
+    both = replace(train, padded=padded, labels=labels)
     with reporter.task(f"training {start} on all images at learning rate {lr}", settings.epochs, "epochs") as bar:
-        for row in _train(network, images.trained_on_all(), settings, lr):
-            done = row.epoch
-            bar.advance(1, loss=f"{row.train_loss:.2f}")
-    return done == settings.epochs
+        for loss, _ in _passes(network, both, settings, lr):
+            done += 1
+            bar.advance(1, loss=f"{loss:.2f}")
+    is_finite = all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
+    return done == settings.epochs and is_finite
 
 
 @torch.no_grad()
@@ -218,40 +189,41 @@ def logits_of(network: nn.Module, images: Images) -> Tensor:
     return torch.cat([network(images.plain(chunk)).cpu() for chunk in chunks])
 
 
-def _show(bar: Task, row: Epoch) -> None:
-    bar.advance(1, loss=f"{row.train_loss:.2f}", validation=f"{row.val_accuracy:.1%}")
-
-
 def accuracy_of(logits: Tensor, labels: Tensor) -> float:
     """Top-1 accuracy in [0, 1] of `logits` `(n, classes)`."""
     return float((logits.argmax(dim=1) == labels).double().mean())
 
 
 def _train(network: LearngeneNetwork, images: Loaded, settings: Settings, lr: float) -> Iterator[Epoch]:
-    """Epoch after epoch, until the last or until the loss is not finite."""
-    count, device = len(images.train.labels), images.train.device
+    """Epoch after epoch, until the last or until a loss is not finite."""
+    val = images["val"]
+    for number, (loss, accuracy) in enumerate(_passes(network, images["train"], settings, lr), start=1):
+        logits = logits_of(network, val)
+        val_loss = float(nn.functional.cross_entropy(logits, val.labels))
+        if not math.isfinite(val_loss):
+            return
+        yield Epoch(number, loss, accuracy, val_loss, accuracy_of(logits, val.labels))
+
+
+def _passes(network: LearngeneNetwork, images: Images, settings: Settings, lr: float) -> Iterator[tuple[float, float]]:
+    """Loss and accuracy of one pass over `images` after another, until the last or until the loss is not finite."""
+    count, device = len(images.labels), images.device
     batch_size = settings.batch(count)
     steps = max(1, round(count / batch_size))
-    optimisation = settings.optimisation(lr, steps=steps * settings.epochs, batch_size=batch_size)
+    optimisation = OptimisationSection(
+        steps=steps * settings.epochs, batch_size=batch_size, lr=lr, warmup=WARMUP, label_smoothing=0.1
+    )
     training = Training(optimisation, optimisation.steps, best_precision(device))
-    pace = training_steps(network, _batches(images.train, batch_size, settings.seed), training)
-    for epoch in range(settings.epochs):
+    pace = training_steps(network, _batches(images, batch_size, settings.seed), training)
+    for _ in range(settings.epochs):
         network.train()
         loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
         for _, scores, labels in islice(pace, steps):
             loss += mean_cross_entropy(scores, labels, 0.0)
             right += (scores.argmax(dim=1) == labels).float().mean()
-        logits = logits_of(network, images.val)
-        val_loss = float(nn.functional.cross_entropy(logits, images.val.labels))
-        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+        if not math.isfinite(loss):
             return
-        yield Epoch(
-            epoch=epoch + 1,
-            train_loss=float(loss) / steps,
-            train_accuracy=float(right) / steps,
-            val_loss=val_loss,
-            val_accuracy=accuracy_of(logits, images.val.labels),
-        )
+        yield float(loss) / steps, float(right) / steps
 
 
 def _batches(images: Images, batch_size: int, seed: int) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from learngene_hub.core.errors import NetworkError, RunError, first_fault
+from learngene_hub.core.errors import NetworkError, first_fault
 from learngene_hub.core.files import atomic_path, parse_json, read_json, write_text
 from learngene_hub.core.markdown import markdown_template
 from learngene_hub.gene.card import check_card
@@ -156,13 +156,10 @@ def push_finetuned(path: Path, address: Address, *, terms: PushTerms, options: H
     """Push a folder that `finetune` wrote, after a check that it loads; see `hub.push.push`.
 
     Raises:
-        RunError: there is no such folder.
         NetworkError: the network in it cannot be loaded.
         GeneFileError: a file is too large, or its card cannot be read.
         HubError: the push fails.
     """
-    if not is_finetuned(path):
-        raise RunError(f"{path}: expected a folder made by `learngene finetune`, found no {RECORD_NAME}")
     files = read_files(path, MOST)
     _check_loads(files, path)
     if CARD_NAME in files:

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import torch
 
 from learngene_hub.core.errors import DataError
-from learngene_hub.core.files import expanded, public_name, visible_files
+from learngene_hub.core.files import expanded, is_there, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
-from learngene_hub.data.counting import available_classes, class_folders, count_images, tell_left_out
+from learngene_hub.data.counting import available_classes, class_folders, tell_left_out
 from learngene_hub.data.image_set import ImageSet, digests, shorten, tell_copies
 from learngene_hub.data.loading import load_classes, typical_side
 from learngene_hub.data.rows import ROLES, TABLE_FORMATS, role_of
@@ -62,14 +62,18 @@ class Parts:
     test: ImageSet | None
     split: str
 
+    @property
+    def sets(self) -> dict[str, ImageSet]:
+        """Role -> its images: `train`, `val` and, where there are any, `test`."""
+        return {"train": self.train, "val": self.val} | ({} if self.test is None else {"test": self.test})
+
     def record(self, photos: Photos) -> dict[str, Any]:
         """The facts about the images that `finetune.json` keeps."""
-        sets = {"train": self.train, "val": self.val} | ({} if self.test is None else {"test": self.test})
         return {
             "source": public_name(photos.path),
             "split": self.split,
-            "images": {role: len(images) for role, images in sets.items()},
-            "images_per_class": {role: _counts(images) for role, images in sets.items()},
+            "images": {role: len(images) for role, images in self.sets.items()},
+            "images_per_class": {role: _counts(images) for role, images in self.sets.items()},
             "on_corrupt": photos.on_corrupt,
         }
 
@@ -96,7 +100,7 @@ def load_photos(
     Raises:
         DataError: the images cannot be read, there are too few images or classes, or the classes of the parts differ.
     """
-    roles, share = _roles(photos)
+    roles, share = _roles(photos, reporter)
     sources, names = _checked(roles, photos, image_size or gene_size, reporter)
     if image_size is None:
         side = typical_side(sources["train"], reporter=reporter) or gene_size
@@ -110,12 +114,9 @@ def load_photos(
     else:
         train, val = split_off(train, share, seed=seed)
         split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
-    unread = _subfolders(expanded(photos.path)).get("val") if photos.val is not None else None
-    if unread and not ("val" in roles and Path(unread).samefile(expanded(roles["val"]))):
-        reporter.warn(f"{photos.path}: its folder of validation images is not read, since --val is given")
     parts = Parts(train, val, test, split)
     _tell_shared(parts, reporter)
-    _tell_contradictions([images for images in (train, val, test) if images is not None], reporter)
+    _tell_contradictions(list(parts.sets.values()), reporter)
     return parts
 
 
@@ -125,21 +126,19 @@ def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> Im
     Raises:
         DataError: see `load_photos`; a class may have a single image here.
     """
-    roles, _ = _roles(photos)
+    roles, _ = _roles(photos, reporter)
     roles.pop("test", None)
     sources, names = _checked(roles, photos, gene_size, reporter)
     side = typical_side(sources["train"], reporter=reporter) or gene_size
     sources = _scaled(sources, probe_size(side, gene_size))
-    train = load_classes(sources["train"], names, reporter=reporter)
-    if "val" not in sources:
-        tell_copies(train, reporter)
-        _tell_contradictions([train], reporter)
-        return train
-    val = _with_all_classes(sources["val"], names, reporter)
-    _tell_contradictions([train, val], reporter)
-    both = ImageSet(torch.cat([train.images, val.images]), torch.cat([train.labels, val.labels]), names)
-    tell_copies(both, reporter)
-    return both
+    sets = [load_classes(sources["train"], names, reporter=reporter)]
+    if "val" in sources:
+        sets.append(_with_all_classes(sources["val"], names, reporter))
+    images, labels = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
+    together = ImageSet(images, labels, names)
+    _tell_contradictions([together], reporter)
+    tell_copies(together, reporter)
+    return together
 
 
 def _checked(
@@ -242,22 +241,25 @@ def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, I
     return _part(images, ~chosen), _part(images, chosen)
 
 
-def _roles(photos: Photos) -> tuple[dict[str, str], float]:
+def _roles(photos: Photos, reporter: Reporter) -> tuple[dict[str, str], float]:
     """Role -> path, and the share to validate on where no folder is for that."""
     roles = _subfolders(expanded(photos.path)) or {"train": str(photos.path)}
     share, val = SHARE, photos.val
     if val is not None:
-        roles.pop("val", None)
-        share = _share(val)
+        unread, share = roles.pop("val", None), _share(val)
         if not share:
             roles["val"] = str(val)
+        if unread and (share or Path(unread).resolve() != expanded(str(val)).resolve()):
+            reporter.warn(f"{photos.path}: its folder of validation images is not read, since --val is given")
     for path in roles.values():
         refuse_unknown_data(path)
     return roles, share or SHARE
 
 
 def _share(val: str | Path | float) -> float:
-    """`val` as a share; 0 where it is a path."""
+    """`val` as a share; 0 where it is a path, also that of a folder called `0.3`."""
+    if not isinstance(val, float) and is_there(expanded(val)):
+        return 0.0
     try:
         share = float(str(val))
     except ValueError:
@@ -331,9 +333,6 @@ def _has_tables(folder: Path) -> bool:
 
 def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:
     """Images to validate or test on must be of the training classes."""
-    folder = expanded(str(source.path))
-    if folder.is_dir() and not _has_tables(folder) and not _folders(folder):
-        raise DataError(f"{folder}: expected one folder of images per class, found none")
     if strangers := [name for name in available_classes(source, reporter=reporter) if name not in names]:
         raise DataError(
             f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "
@@ -343,15 +342,12 @@ def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, repor
 
 def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> ImageSet:
     """The images of `source`, labelled as `names` says; it may lack some of the classes."""
-    counts = count_images(source, reporter=reporter)
-    present = [name for name in names if counts.get(name)]
-    if not present:
-        raise DataError(f"{source.path}: expected images with labels, found none; add images, or remove the folder")
-    images = load_classes(source, present, reporter=reporter, may_lack=True)
+    images = load_classes(source, names, reporter=reporter, may_lack=True)
     if not len(images):
-        raise DataError(f"{source.path}: none of its images can be decoded; replace them, or remove the folder")
-    labels = torch.tensor([names.index(name) for name in present])[images.labels]
-    return ImageSet(images.images, labels, tuple(names))
+        raise DataError(
+            f"{source.path}: expected images with labels, found none that can be decoded; add some, or remove it"
+        )
+    return images
 
 
 def _part(images: ImageSet, chosen: torch.Tensor) -> ImageSet:

@@ -4,7 +4,6 @@ Ridge regression of the classes on standardised means and maxima of all channels
 frozen features: Bertinetto 2019, arXiv:1805.08136).
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -19,19 +18,6 @@ from learngene_hub.networks.layers import LayersHead, pooled_layers
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(-3, 7))
 MOST_LOGIT = 100.0
-
-
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """The result of `fit_probe`.
-
-    Attributes:
-        strength: regularisation strength: the value in `STRENGTHS` with the smallest leave-one-out error.
-        right: (n,) whether each image was classified correctly when it was left out.
-    """
-
-    strength: float
-    right: Tensor
 
 
 @torch.no_grad()
@@ -53,11 +39,15 @@ def layer_features(network: LearngeneNetwork, images: Images) -> Tensor:
 
 
 @torch.no_grad()
-def fit_probe(head: LayersHead, features: Tensor, labels: Tensor) -> Probe:
+def fit_probe(head: LayersHead, features: Tensor, labels: Tensor) -> tuple[float, Tensor]:
     """Fit `head` in place: ridge regression of `labels` on `features` (n, features).
 
     The labels are (n,) int64. The scores are scaled so that their softmax gives the left-out images' labels the highest
     likelihood.
+
+    Returns:
+        The regularisation strength, which of `STRENGTHS` has the smallest leave-one-out error; and (n,) whether each
+        image was classified correctly when it was left out.
 
     Raises:
         DataError: scikit-learn is missing.
@@ -75,7 +65,7 @@ def fit_probe(head: LayersHead, features: Tensor, labels: Tensor) -> Probe:
     scale = _scale(left_out, labels)
     linear.weight.copy_(scale * torch.from_numpy(ridge.coef_))
     linear.bias.copy_(scale * torch.from_numpy(ridge.intercept_))
-    return Probe(float(ridge.alpha_), left_out.argmax(dim=1) == labels)
+    return float(ridge.alpha_), left_out.argmax(dim=1) == labels
 
 
 def _scale(scores: Tensor, labels: Tensor) -> float:

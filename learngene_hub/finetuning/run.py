@@ -15,6 +15,7 @@ from learngene_hub import __version__
 from learngene_hub.core.device import on_cpu, pick_device
 from learngene_hub.core.files import check_room, claim_new, expanded, is_there, refuse_occupied, refuse_unmakeable
 from learngene_hub.core.progress import LoggingReporter, Reporter
+from learngene_hub.data.batches import Images
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import ARGUMENTS, write_folder
@@ -138,15 +139,23 @@ def _finetune(
     reporter.line(_described(parts))
     batch_size, image_size = settings.batch(len(parts.train)), parts.train.image_size
     job = replace(job, settings=replace(settings, batch_size=batch_size, image_size=image_size))
-    weights = job.descendant(parts.train.num_classes).parameters()
-    check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
-    outcomes = _fit_all(job, parts, reporter)
-    kept = outcomes["learngene"]
     network = job.descendant(parts.train.num_classes).eval()
-    network.load_state_dict(kept.state)
+    weights, cfg = list(network.parameters()), network.pretrained_cfg
+    check_room(folder, MORE_ROOM + sum(weight.nbytes for weight in weights), "the network and its pictures")
+    outcomes = _all_outcomes(job, parts, reporter)
+    network.load_state_dict(outcomes["learngene"].state)
     record = {
         "gene": {"name": name, "sha256": gene.config.sha256},
-        "network": _network_record(network),
+        "network": {
+            "name": network.network_name,
+            "width": network.width,
+            "depth": network.depth,
+            "parameters": sum(weight.numel() for weight in weights),
+            "inherited": network.inheritance.share,
+            "image_size": cfg["input_size"][-1],
+            "mean": list(cfg["mean"]),
+            "std": list(cfg["std"]),
+        },
         "classes": list(parts.train.class_names),
         "data": parts.record(photos),
         "settings": job.record(),
@@ -197,9 +206,11 @@ class _Job:
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg
         normalisation = Normalisation.of(cfg["mean"], cfg["std"])
-        return Loaded.build(
-            parts, normalisation, padding=parts.train.image_size // PADDED, flip=self.flip, device=self.device
-        )
+        padding = parts.train.image_size // PADDED
+        return {
+            role: Images.build(images, normalisation, padding=padding, flip=self.flip, device=self.device)
+            for role, images in parts.sets.items()
+        }
 
     def record(self) -> dict[str, Any]:
         """The settings that were used."""
@@ -226,10 +237,10 @@ class _Outcome:
     words: str  # how it went
 
 
-def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]:
+def _all_outcomes(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]:
     """Start -> its outcome, every start trained in the same way."""
     fit = _probed if job.settings.method == "probe" else _trained
-    images, settings, outcomes = job.images(parts), job.settings, {}
+    images, settings, outcomes, count = job.images(parts), job.settings, {}, len(parts.val)
     for start, born in job.starts(parts.train.num_classes).items():
         outcome = fit(born, images, settings, start, reporter)
         record = outcome.record
@@ -237,12 +248,12 @@ def _fit_all(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Outcome]
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
         if (chance := _by_chance(record["confusion"])) >= 1:
             reporter.warn(
-                f"{start}: {len(images.val.labels)} validation images are too few to tell it from always predicting "
-                "the most frequent class; give more with --val"
+                f"{start}: {count} validation images are too few, or of one class only, to tell it from always "
+                "predicting the most frequent class; give more with --val"
             )
         elif record["val_accuracy"] <= chance:
             reporter.warn(
-                f"{start}: on {len(images.val.labels)} validation images not clearly better than always predicting the "
+                f"{start}: on {count} validation images not clearly better than always predicting the "
                 f"most frequent class; {HELP[record['method']]} may help"
             )
         outcomes[start] = outcome
@@ -254,7 +265,7 @@ def _trained(born: MakeNetwork, images: Loaded, settings: Settings, start: str, 
     fit, tried = fit_best_rate(born, images, settings, start=start, reporter=reporter)
     network, again = born(), born()
     network.load_state_dict(fit.state)
-    logits = logits_of(network, images.val)
+    logits = logits_of(network, images["val"])
     if fit_all(again, images, settings, fit.lr, start=start, reporter=reporter):
         network = again
     else:
@@ -262,7 +273,7 @@ def _trained(born: MakeNetwork, images: Loaded, settings: Settings, start: str, 
             f"{start}: training again with the validation images diverged; the network trained without them is kept"
         )
     with reporter.task(f"testing {start}", None):
-        record = {"method": "full"} | _measured(logits, images.val.labels) | _tested(network, images)
+        record = {"method": "full"} | _measured(logits, network, images)
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
     kept = ", then trained again with the validation images too" if network is again else ""
     words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}{kept}"
@@ -273,43 +284,43 @@ def _trained(born: MakeNetwork, images: Loaded, settings: Settings, start: str, 
         "epochs": [asdict(row) for row in fit.log],
         "is_trained_on_all": network is again,
     }
-    return _Outcome(record, _on_cpu(network), words)
+    return _Outcome(record, _state_of(network), words)
 
 
 def _probed(born: MakeNetwork, images: Loaded, settings: Settings, start: str, reporter: Reporter) -> _Outcome:
     """The probe, judged by the validation images, then fitted again with them."""
     network = born()
     assert isinstance(network.head, LayersHead)
+    labels = [images[role].labels for role in ("train", "val")]
     with reporter.task(f"{start}: computing features", 2) as bar:
-        train = layer_features(network, images.train)
+        train = layer_features(network, images["train"])
         bar.advance()
-        val = layer_features(network, images.val)
+        val = layer_features(network, images["val"])
         bar.advance()
-    fit_probe(network.head, train, images.train.labels)
-    logits = network.head(val.to(images.val.device)).detach().cpu()
-    measured = _measured(logits, images.val.labels)
-    probe = fit_probe(network.head, torch.cat([train, val]), torch.cat([images.train.labels, images.val.labels]))
-    record = {"method": "probe"} | measured | _tested(network, images)
-    record |= {"strength": probe.strength, "left_out_accuracy": probe.right.float().mean().item()}
-    words = f"then fitted with the validation images too; regularisation strength {probe.strength:g}"
-    return _Outcome(record, _on_cpu(network), words)
+    fit_probe(network.head, train, labels[0])
+    logits = network.head(val.to(images["val"].device)).detach().cpu()
+    strength, right = fit_probe(network.head, torch.cat([train, val]), torch.cat(labels))
+    record = {"method": "probe"} | _measured(logits, network, images)
+    record |= {"strength": strength, "left_out_accuracy": right.float().mean().item()}
+    words = f"then fitted with the validation images too; regularisation strength {strength:g}"
+    return _Outcome(record, _state_of(network), words)
 
 
-def _on_cpu(network: LearngeneNetwork) -> dict[str, Tensor]:
+def _state_of(network: LearngeneNetwork) -> dict[str, Tensor]:
     return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
-def _measured(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Validation accuracy of `logits` (n, classes), and the confusion matrix, whose rows are true classes."""
-    return {"val_accuracy": accuracy_of(logits, labels), "confusion": _confusion(logits, labels)}
+def _measured(logits: Tensor, network: LearngeneNetwork, images: Loaded) -> dict[str, Any]:
+    """Accuracies and confusion matrices, whose rows are true classes, of validation and, if there are any, test images.
 
-
-def _tested(network: LearngeneNetwork, images: Loaded) -> dict[str, Any]:
-    """What the kept network does on the test images, if there are any, in float32."""
-    if images.test is None:
-        return {}
-    logits, labels = logits_of(network, images.test), images.test.labels
-    return {"test_accuracy": accuracy_of(logits, labels), "test_confusion": _confusion(logits, labels)}
+    `logits` (n, classes) are those of the validation images; those of the test images are by `network`, in float32.
+    """
+    labels = images["val"].labels
+    record = {"val_accuracy": accuracy_of(logits, labels), "confusion": _confusion(logits, labels)}
+    if "test" in images:
+        logits, labels = logits_of(network, images["test"]), images["test"].labels
+        record |= {"test_accuracy": accuracy_of(logits, labels), "test_confusion": _confusion(logits, labels)}
+    return record
 
 
 def _confusion(logits: Tensor, labels: Tensor) -> list[list[int]]:
@@ -329,20 +340,6 @@ def _described(parts: Parts) -> str:
     test = f", {len(parts.test)} test images" if parts.test is not None else ""
     val = f"{len(parts.val)} validation images ({parts.split})"
     return f"{parts.train.num_classes} classes, {len(parts.train)} training images, {val}{test}"
-
-
-def _network_record(network: LearngeneNetwork) -> dict[str, Any]:
-    cfg = network.pretrained_cfg
-    return {
-        "name": network.network_name,
-        "width": network.width,
-        "depth": network.depth,
-        "parameters": sum(weight.numel() for weight in network.parameters()),
-        "inherited": network.inheritance.share,
-        "image_size": cfg["input_size"][-1],
-        "mean": list(cfg["mean"]),
-        "std": list(cfg["std"]),
-    }
 
 
 def _named(gene: Learngene | str | Path) -> tuple[str, Learngene]:

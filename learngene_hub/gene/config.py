@@ -1,12 +1,14 @@
 """`config.json` of a gene folder as Python classes: what the tensors mean, and how they were made."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from learngene_hub.core.errors import NetworkError
+from learngene_hub.core.plain_text import folded
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.networks import plan_structure
 
@@ -215,6 +217,23 @@ class GeneConfig(_Part):
     def rounded_later(self) -> str:
         """The end of a sentence on the fitness: what happened to the gene after it was scored; empty: nothing."""
         return "" if self.dtype == "float32" else f", before its kernels were rounded to {self.dtype}"
+
+
+def seen_of(records: Sequence[DataRecord], novel: Sequence[str], held_out: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Those of the `novel` classes that were trained or selected on, by `records`, and of `held_out` trained on.
+
+    Names that differ only in case, or in `_`, `-` and spaces, are equal, unless the record itself tells them apart.
+    """
+    trained, seen = set[str](), set[str]()
+    for record in records:
+        seen |= _among(novel, (*record.base, *record.held_out), record)
+        trained |= _among(held_out, record.base, record)
+    return seen, trained
+
+
+def _among(names: Sequence[str], classes: Sequence[str], record: DataRecord) -> set[str]:
+    listed, known = {*record.base, *record.held_out, *record.novel}, {folded(name) for name in classes}
+    return {name for name in names if (name in classes if name in listed else folded(name) in known)}
 
 
 def config_text(config: GeneConfig) -> str:

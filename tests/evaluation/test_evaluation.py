@@ -8,6 +8,7 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -46,6 +47,10 @@ def test_other_steps_end_the_measuring_too():
     assert changed.changed == ("measured_at", "steps")
     assert changed.aim == "all-way, all images a class, 200 steps"
     assert PROTOCOLS["short"].with_changes({"steps": 1000}) == PROTOCOLS["short"]
+
+
+def test_steps_to_measure_at_that_are_given_stay():
+    assert PROTOCOLS["short"].with_changes({"steps": 200, "measured_at": (50, 200)}).measured_at == (50, 200)
 
 
 @settings(max_examples=30, deadline=None)
@@ -209,6 +214,9 @@ def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
         ({"tasks": 0}, "tasks: expected 1 or more, found 0"),
         ({"queries": None}, "queries: expected 1 or more, found None"),
         ({"lr": math.nan}, "lr: expected above 0 to 10, found nan"),
+        ({"batch_size": 1}, "protocol quick: batch_size: Input should be greater than or equal to 2"),
+        ({"rates": (0.1, 0.0)}, "protocol quick: lr: Input should be greater than 0"),
+        ({"warmup": -1}, "protocol quick: warmup: Input should be greater than or equal to 0"),
         (
             {"transfer": True, "split": "held-out"},
             "a transfer takes its tasks from another data set, not from held-out classes",
@@ -483,6 +491,17 @@ def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(ti
     shares = [start(results, "learngene", body).inherited for body in range(4)]
     assert shares[0] > shares[1] > 0
     assert shares[0] > shares[2]
+
+
+def test_a_whole_number_for_a_width_has_the_results_of_the_same_width():
+    (body,) = Descendants(("lg_vgg11",), widths=(1,), depths=(11,)).bodies(
+        load_candidates(["gtl/vgg11-mini"], data=None)[0].gene
+    )
+    assert repr(body.width) == "1.0"
+
+
+def test_seeds_of_numpy_are_kept_like_others(tiny_run, tmp_path):
+    assert evaluate(tiny_run, protocol=ONE, seeds=[np.int64(0)], out=tmp_path).seeds == (0,)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
@@ -18,9 +19,10 @@ from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.core.progress import SilentReporter
-from learngene_hub.evaluation import Descendants, measuring
+from learngene_hub.data.source import DataSource
+from learngene_hub.evaluation import Descendants, measuring, run
 from learngene_hub.evaluation.cache import ResultsCache
-from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Plan, Unit
+from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Plan, Source, Unit
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
 from learngene_hub.report.results import Results
@@ -118,16 +120,27 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
         evaluate(tiny_run, protocol="few-shot", out=tmp_path)
     with pytest.raises(LearngeneError, match=r"holds results of other lr, 0\.05, not 0\.1"):
         evaluate(tiny_run, protocol=replace(ONE, lr=0.1), out=tmp_path)
+    for changes, told in (({"batch_size": 16}, "batch_size, 8, not 16"), ({"queries": 5}, "queries, 6, not 5")):
+        with pytest.raises(LearngeneError, match=f"holds results of other {told}; give another --out"):
+            evaluate(tiny_run, protocol=replace(ONE, **changes), seeds=(0,), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)
     with pytest.raises(LearngeneError, match="holds results of other genes"):
         evaluate(other, protocol=QUICK, out=tmp_path)
 
 
+def test_of_many_classes_those_that_differ_are_named():
+    classes = [f"class {number}" for number in range(20)]
+    with pytest.raises(
+        LearngeneError, match=r"out: holds results of other classes, \['b'\], not \['a'\]; give another"
+    ):
+        run._refuse_other(Path("out"), "classes", [*classes, "a"], [*classes, "b"])
+
+
 def test_results_are_not_written_over_by_fewer_networks(tiny_run, tmp_path):
     asked = {"protocol": ONE, "seeds": (0,), "out": tmp_path}
     evaluate(tiny_run, descendants=Descendants(widths=(0.06, 0.12)), **asked)
-    with pytest.raises(LearngeneError, match=r"holds results of lg_vgg11, width 0\.12, depth 11 too; ask for this"):
+    with pytest.raises(LearngeneError, match=r"holds results of lg_vgg11, width 0\.12, depth 11 too; ask for these"):
         evaluate(tiny_run, **asked)
 
 
@@ -137,9 +150,7 @@ def test_results_are_not_written_over_by_fewer_starts(tiny_run, tmp_path):
     asked = {"protocol": ONE, "seeds": (0,), "out": tmp_path / "out"}
     evaluate(tiny_run, checkpoints=[checkpoint], **asked)
     before = (tmp_path / "out/results.json").read_bytes()
-    with pytest.raises(
-        LearngeneError, match="holds results of checkpoint too; ask for these starts again, or give another"
-    ):
+    with pytest.raises(LearngeneError, match="holds results of checkpoint too; ask for these again, or give another"):
         evaluate(tiny_run, **asked)
     assert (tmp_path / "out/results.json").read_bytes() == before
 
@@ -154,6 +165,16 @@ def test_another_protocol_shares_nothing(tmp_path):
     assert unit in known(body, steps=3)
     assert unit not in known(body, steps=4)
     assert unit not in known(Body("lg_vgg11", width=2.0), steps=3)
+
+
+def test_a_start_with_a_very_long_name_is_kept_too(tmp_path):
+    def known():
+        long = replace(scratch(), name="a name" * 50)
+        return ResultsCache(tmp_path, long, Body("lg_vgg11"), {}, {}, reporter=SilentReporter())
+
+    unit = Unit("novel", 0, 0, 0.1)
+    known().enter(unit, {"3": 0.5})
+    assert known() == {unit: {"3": 0.5}}
 
 
 def test_edited_accuracies_are_measured_again(tiny_run, whole, copy, monkeypatch):
@@ -171,13 +192,13 @@ def test_two_processes_give_the_bytes_of_one(tiny_run, whole, tmp_path):
 
 
 def test_a_network_is_measured_in_the_precision_of_the_evaluation_whoever_measures_it(monkeypatch):
-    monkeypatch.setattr(EvaluationData, "measure", lambda data, *args: data.plan.precision)
-    plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="bfloat16")
+    monkeypatch.setattr(EvaluationData, "measure", lambda data, *args: args[-1])
+    plan = Plan(QUICK, {}, None, padding=0, flip=False)
     shared = EvaluationData(plan, {}, ((scratch(), Body("lg_vgg11")),))
     assert MeasureTask(0, Unit("novel", 0, 0, 0.1), "float32")(shared, no_step) == "float32"
 
 
-def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
+def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once(monkeypatch):
     class Moving:
         moved = 0
 
@@ -185,12 +206,14 @@ def test_images_that_judge_and_choose_rates_are_moved_to_a_device_once():
             self.moved += 1
             return Moving()
 
-    plan = Plan(QUICK, {}, None, padding=0, flip=False, device="cpu", precision="float32")
-    images, others = Moving(), Moving()
-    same = EvaluationData(plan, {"novel": images, "held-out": images}).on(torch.device("cpu")).images
-    assert (images.moved, same["novel"] is same["held-out"]) == (1, True)
-    apart = EvaluationData(plan, {"novel": images, "held-out": others}).on(torch.device("cpu")).images
-    assert (others.moved, apart["novel"] is apart["held-out"]) == (1, False)
+    monkeypatch.setattr(measuring, "load_classes", lambda *_, **__: None)
+    monkeypatch.setattr(measuring, "tell_copies", lambda *_: None)
+    monkeypatch.setattr(measuring.Images, "build", lambda *_, **__: Moving())
+    same, other = (Source(DataSource("glyphs", None, 28), classes) for classes in (("a",), ("b",)))
+    for sources, moved in (((same, same), 1), ((same, other), 2)):
+        plan = Plan(QUICK, dict(zip(("novel", "held-out"), sources, strict=True)), None, padding=0, flip=False)
+        shared = EvaluationData.build(plan, torch.device("cpu"), SilentReporter())
+        assert len(shared.on(torch.device("cpu")).images) == sum(one.moved for one in shared.images.values()) == moved
 
 
 def test_what_another_processor_measured_is_kept_and_the_last_one_is_told(tiny_run, copy, monkeypatch):

@@ -4,6 +4,8 @@ import math
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -22,10 +24,14 @@ from learngene_hub.core.errors import StorageError
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
+from learngene_hub.evaluation.candidates import load_candidates
+from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.protocols import BASELINE_NAMES
 from learngene_hub.evaluation.sources import shown
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution import critics
+from learngene_hub.gene.config import CostRecord
+from learngene_hub.genome.birth import Body
 from learngene_hub.networks import build, save_timm_folder
 from learngene_hub.report.sentences import limits
 
@@ -83,6 +89,13 @@ def test_the_command_names_the_columns_of_a_target_as_python_does():
     assert cli_target("insects", "scan", "species", 56) == Target("insects", "scan", "species", image_size=56)
 
 
+def test_a_folder_with_the_name_of_a_preset_is_told(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "glyphs").mkdir()
+    with pytest.raises(LearngeneError, match=r"glyphs: both a preset and the name .* here; give \./glyphs for what"):
+        evaluate(tiny_run, protocol="transfer", target="glyphs")
+
+
 def test_columns_without_a_target_are_refused():
     done = learngene("evaluate", "gtl/vgg11-mini-half", "--image-column", "scan")
     assert done.exit_code == 2
@@ -130,6 +143,29 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(short_run,
     monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
     again = evaluate(short_run, protocol=chosen, baselines=["all"], seeds=(0,))
     assert again == results
+
+
+def test_a_network_of_few_steps_takes_no_more_of_them_than_planned(short_run, cache, monkeypatch):
+    steps, train, planned = [], pretraining.train, starts_module.planned
+
+    def watched(network, batches, training, **rest):
+        steps.append(training.steps)
+        return train(network, batches, training, **rest)
+
+    monkeypatch.setattr(pretraining, "train", watched)
+    monkeypatch.setattr(starts_module, "planned", lambda *asked: replace(planned(*asked), images=24))
+    evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    assert sum(steps) == 24 // 8
+
+
+def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seconds_are_told(monkeypatch):
+    monkeypatch.setattr(starts_module, "pretrain", lambda *_, **__: pytest.fail("trained"))
+    told, body, cost = Listener(), Body("vit_tiny_patch4_32"), CostRecord(images=1000, seconds=20, device="CPU")
+    budget = SimpleNamespace(ancestor=None, body=body, cost=cost, reporter=told)
+    assert starts_module.make_baselines(["bn-slice"], budget) == []
+    assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
+    assert told.lines[0].startswith("cost: baselines to be trained first, unless they are in the cache: bn-slice; each")
+    assert "1,000 images, 20 s on CPU" in told.lines[0]
 
 
 def test_each_size_shares_the_images_of_the_gene_and_is_inherited_whole(short_run, cache):
@@ -250,6 +286,13 @@ def test_a_gene_of_ones_own_is_a_start_beside_an_evolved_one(tiny_run, tmp_path)
     for number in ("", ":2", ":3"):
         assert accuracies(results, f"checkpoint{number}") == accuracies(results, "learngene")
     assert start(results, "checkpoint").description.startswith("the checkpoint mine;")
+
+
+def test_the_folder_in_which_one_is_has_a_name_as_a_checkpoint(tiny_run, monkeypatch):
+    (first,) = load_candidates([tiny_run], data=None)
+    monkeypatch.chdir(tiny_run)
+    (one,) = load_checkpoints([Path()], Body("lg_vgg11", 0.06), first)
+    assert one.description == "the checkpoint tiny; its cost is not known"
 
 
 def test_a_gene_that_normalises_otherwise_is_no_checkpoint_beside_this_one(tiny_run, tmp_path):

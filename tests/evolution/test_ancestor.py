@@ -16,6 +16,7 @@ from learngene_hub.evolution.dry_run import forecast
 from learngene_hub.evolution.plan import network_body
 from learngene_hub.evolution.run import evolve
 from learngene_hub.gene.card import render_card
+from learngene_hub.gene.config import seen_of
 from learngene_hub.gene.folder import read_config
 from learngene_hub.genome.birth import newborn
 from learngene_hub.genome.surgery import extract as extract_genome
@@ -275,6 +276,15 @@ def test_a_gene_that_has_seen_what_is_to_be_new_is_refused(begun, split, role):
         DataError, match=rf"=tiny: this gene has seen classes of the same names as 1 of the {role} classes"
     ):
         knowing.refuse_seen(split)
+
+
+def test_a_class_that_is_written_in_another_way_was_seen_too_unless_the_gene_tells_both_apart(tiny_run):
+    (data,) = Learngene.from_pretrained(tiny_run).config.all_data
+    record = data.model_copy(update={"base": ("golden_retriever", "A"), "held_out": ("b",), "novel": ("a",)})
+    assert seen_of([record], ["Golden Retriever", "a", "B"], ["golden-retriever", "B"]) == (
+        {"Golden Retriever", "B"},
+        {"golden-retriever"},
+    )
 
 
 def test_other_novel_classes_of_the_same_images_are_refused_before_they_are_read(begun, tiny_run, tmp_path):

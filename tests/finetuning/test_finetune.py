@@ -3,20 +3,22 @@
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import timm
 import torch
 from command_line import learngene
 from listener import Listener
-from photo_folders import CLASSES, QUICK, write_photos
+from photo_folders import CLASSES, QUICK, load, write_photos
 from safetensors.torch import load_file
 
-from learngene_hub import LearngeneError, networks
+from learngene_hub import Learngene, LearngeneError, networks
 from learngene_hub.core.errors import InheritanceError, RunError
-from learngene_hub.finetuning import Settings, finetune
-from learngene_hub.finetuning.fit import RATES, Epoch, fit_network
+from learngene_hub.finetuning import Photos, Settings, finetune
+from learngene_hub.finetuning import run as run_module
+from learngene_hub.finetuning.fit import RATES, Epoch, fit_all, fit_network
 from learngene_hub.finetuning.folder import LOCAL
 from learngene_hub.training.loop import epochs
 
@@ -165,8 +167,16 @@ def test_every_batch_is_full_even_when_one_image_is_left_over(count):
 def test_too_few_validation_images_to_tell_anything_are_told(tiny_run, tmp_path):
     photos, listener = write_photos(tmp_path / "photos", 4, classes=CLASSES[:2]), Listener()
     finetune(tiny_run, photos, out=tmp_path / "out", settings=replace(QUICK, lr=0.05), reporter=listener)
-    told = "2 validation images are too few to tell it from always predicting the most frequent class"
+    told = "2 validation images are too few, or of one class only, to tell it from always predicting the most frequent"
     assert any(told in one for one in listener.warnings)
+
+
+def test_many_validation_images_of_one_class_are_told_too(tiny_run, tmp_path):
+    write_photos(tmp_path / "photos/train", 4)
+    write_photos(tmp_path / "photos/val", 30, seed=1, classes=CLASSES[:1])
+    listener = Listener()
+    finetune(tiny_run, tmp_path / "photos", out=tmp_path / "out", settings=Settings(method="probe"), reporter=listener)
+    assert any("30 validation images are too few, or of one class only" in one for one in listener.warnings)
 
 
 @pytest.mark.parametrize(("settings", "learns"), [(replace(QUICK, lr=1e-6), False), (Settings(method="probe"), True)])
@@ -214,6 +224,20 @@ def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(LearngeneError, match=f"{next(iter(wrong))}: expected"):
         Settings(**wrong)
+
+
+def test_numbers_of_numpy_are_kept_as_those_of_python():
+    settings = Settings(seed=np.int64(1), depth=np.int64(13), lr=np.float64(0.5), flip=np.bool_(True))
+    assert json.loads(json.dumps(asdict(settings))) == asdict(Settings(seed=1, depth=13, lr=0.5, flip=True))
+
+
+def test_the_last_training_has_no_validation_images_to_look_at(quick, tiny_run, monkeypatch):
+    tuned, photos = quick
+    monkeypatch.setattr("learngene_hub.finetuning.fit.logits_of", lambda *_: pytest.fail("validated"))
+    job = run_module._Job(Learngene.from_pretrained(tiny_run), replace(QUICK, image_size=28), torch.device("cpu"))
+    network = job.starts(3)["learngene"]()
+    assert fit_all(network, job.images(load(Photos(photos))), QUICK, 0.05, start="", reporter=Listener())
+    assert all(torch.equal(one, tuned.network.state_dict()[name]) for name, one in network.state_dict().items())
 
 
 def test_training_stops_when_patience_is_out(monkeypatch):

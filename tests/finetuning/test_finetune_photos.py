@@ -174,6 +174,22 @@ def test_a_folder_of_validation_images_that_is_not_read_is_told(tmp_path):
     assert heard(Photos(tmp_path / "photos", val=tmp_path / "photos" / "val"))[1] == []
 
 
+def test_a_folder_of_validation_images_beside_those_of_a_data_set_of_the_hub_is_told_before_they_are_fetched(tmp_path):
+    for role in ("train", "val"):
+        write_photos(tmp_path / "photos" / role, 1)
+    listener = Listener()
+    roles, _ = photos_module._roles(Photos(tmp_path / "photos", val="owner/name"), listener)
+    assert roles["val"] == "owner/name"
+    assert "its folder of validation images is not read, since --val is given" in listener.warnings[0]
+
+
+def test_a_folder_that_looks_like_a_share_is_a_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "0.3", 2, seed=1)
+    assert load(Photos(photos, val="0.3")).split == "the folder 0.3/"
+    assert load(Photos(photos, val=0.4)).split.startswith("40 % of every class")
+
+
 def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_without_one_refused(tmp_path):
     write_photos(tmp_path / "photos" / "train", 4)
     write_photos(tmp_path / "photos" / "val", 2, seed=1)
@@ -183,7 +199,7 @@ def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_withou
     assert torch.bincount(parts.val.labels, minlength=3).tolist() == [0, 2, 2]
     for file in (tmp_path / "photos" / "val").rglob("*.png"):
         file.write_bytes(b"?")
-    with pytest.raises(DataError, match="none of its images can be decoded; replace them, or remove the folder"):
+    with pytest.raises(DataError, match="expected images with labels, found none that can be decoded; add some, or"):
         load(Photos(tmp_path / "photos", on_corrupt="skip"))
 
 
@@ -321,7 +337,7 @@ def test_files_that_are_no_images_by_their_names_are_told(photos):
 def test_validation_images_without_class_folders_are_named(photos, tmp_path):
     (tmp_path / "val").mkdir()
     (tmp_path / "val/notes.txt").touch()
-    with pytest.raises(DataError, match="val: expected one folder of images per class, found none"):
+    with pytest.raises(DataError, match=r"val: expected images, found only other files, such as notes\.txt; save"):
         load(Photos(photos, val=tmp_path / "val"))
 
 

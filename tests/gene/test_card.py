@@ -190,6 +190,16 @@ def test_results_that_are_not_there_are_refused(gene, tmp_path):
         write_evaluation(gene, [tmp_path / "nowhere"])
 
 
+def test_pictures_stay_where_the_card_cannot_be_written(gene, judge, monkeypatch):
+    write_evaluation(gene, [judge(), judge(name="more")])
+    pictures = sorted(gene.glob("evaluation*.png"))
+    monkeypatch.setattr("learngene_hub.evaluation.card.write_text", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_evaluation(gene, [judge()])
+    assert sorted(gene.glob("evaluation*.png")) == pictures
+    assert len(pictures) == 2
+
+
 @pytest.mark.parametrize("broken", [BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}"])
 def test_marks_that_do_not_match_are_refused(gene, judge, broken):
     (gene / "README.md").write_text(f"---\nlicense: mit\n---\n# Mine\n{broken}\n")

@@ -78,7 +78,7 @@ SHORT = Settings(method="full", epochs=1, lr=0.01)
 
 
 def test_a_disk_without_room_for_the_network_is_refused_before_any_training(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(finetuning, "_fit_all", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(finetuning, "_all_outcomes", lambda *args: pytest.fail("trained"))
     with small_disk(tmp_path / "disk", "size=1m") as disk:
         with pytest.raises(StorageError, match=r"expected \d\.\d MB of free space for the network .*, found 1\.0 MB"):
             finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=disk / "out", settings=SHORT)
