@@ -75,11 +75,13 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
     """Write weights and config into an existing `folder`; return the config with the sha256 of the weights.
 
     Raises:
-        GeneFileError: as for `stored`.
+        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
     """
-    kept = stored(tensors, config.dtype)
+    for name, tensor in tensors.items():
+        if fault := value_fault(name, tensor):
+            raise GeneFileError(f"{name}: {fault}")
     with atomic_path(folder / WEIGHTS_NAME) as path:
-        config = config.model_copy(update={"sha256": write_tensors(path, kept)})
+        config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
     write_text(folder / CONFIG_NAME, config_text(config))
     return config
 
@@ -98,11 +100,10 @@ def stored(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     """The tensors as a file keeps them: kernels in `dtype`, vectors in float32.
 
     Raises:
-        GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
+        GeneFileError: a tensor has values that are not finite.
     """
-    for name, tensor in tensors.items():
-        if fault := value_fault(name, tensor):
-            raise GeneFileError(f"{name}: {fault}")
+    if infinite := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise GeneFileError(f"{infinite[0]}: expected finite values, found NaN or infinity")
     return {name: tensor.to(stored_dtype(tensor, dtype)) for name, tensor in tensors.items()}
 
 
