@@ -1,12 +1,8 @@
-import pytest
 import torch
 from PIL import Image
 
-from learngene_hub.core.errors import StorageError
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.data.preview import contact_sheet, write_contact_sheet
-
-torch.set_num_threads(1)
 
 
 def coloured() -> ImageSet:
@@ -27,11 +23,6 @@ def test_a_class_with_the_name_of_no_character_is_shown_by_its_name():
     assert contact_sheet(images, rows=1, columns=1, seed=0).size[0] > 64
 
 
-def test_the_same_seed_gives_the_same_sheet():
-    first, again = (contact_sheet(coloured(), rows=2, columns=2, seed=4).tobytes() for _ in range(2))
-    assert first == again
-
-
 def test_fewer_classes_than_rows_give_a_smaller_sheet():
     assert (
         contact_sheet(coloured(), rows=9, columns=1, seed=0).size
@@ -45,9 +36,3 @@ def test_a_written_sheet_can_be_read_and_leaves_nothing_beside_it(tmp_path):
     with Image.open(path) as read:
         assert read.tobytes() == contact_sheet(coloured(), rows=2, columns=3, seed=0).tobytes()
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_sheet_that_cannot_be_written_says_where(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match=r"sheet\.png: cannot be written"):
-        write_contact_sheet(coloured(), tmp_path / "file" / "sheet.png", rows=1, columns=1, seed=0)
