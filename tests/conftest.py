@@ -39,6 +39,7 @@ pytest_plugins = [
     "image_tables",
     "photo_folders",
     "pretend_gpu",
+    "quick_evaluation",
     "small_networks",
 ]  # fixtures of several modules
 
@@ -115,6 +116,12 @@ def tiny_run(tiny_file, tmp_path_factory):
 def tiny_copy(tiny_run, tmp_path):
     """A copy of the tiny run, to be changed."""
     return Path(shutil.copytree(tiny_run, tmp_path / "copy"))
+
+
+@pytest.fixture
+def gene_copy(tiny_run, tmp_path):
+    """A copy of its gene folder, to be changed."""
+    return Path(shutil.copytree(tiny_run / "gene", tmp_path / "gene"))
 
 
 @pytest.fixture(params=["lfs", "xet"])

@@ -55,12 +55,10 @@ def trainings(monkeypatch):
     return trained
 
 
-@pytest.fixture(scope="module")
-def whole(tiny_run, tmp_path_factory):
+@pytest.fixture
+def whole(plain):
     """The folder of a finished evaluation, `QUICK` with seed 0; read it, do not change it."""
-    out = tmp_path_factory.mktemp("whole")
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=out)
-    return out
+    return plain[1]
 
 
 @pytest.fixture
@@ -122,6 +120,23 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
     other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)
     with pytest.raises(LearngeneError, match="holds results of other genes"):
         evaluate(other, protocol=QUICK, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "told"),
+    [
+        ({"version": 2}, {}, "other version of the protocol, 1, not 2"),
+        ({}, {"data": "photos"}, "other images, photos, not glyphs"),
+        ({}, {"classes": ("a", "b", "c")}, r"other classes, \['a', 'b', 'c'\], not \["),
+    ],
+    ids=["version", "images", "classes"],
+)
+def test_results_of_other_images_classes_or_versions_are_refused_and_stay(tiny_run, copy, asked, kept, told):
+    Results.load(copy).model_copy(update=kept).save(copy / "results.json")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(LearngeneError, match=f"holds results of {told}"):
+        evaluate(tiny_run, protocol=replace(QUICK, **asked), seeds=(0,), out=copy)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 def test_results_are_not_written_over_by_fewer_networks(tiny_run, tmp_path):
