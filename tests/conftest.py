@@ -66,6 +66,11 @@ def pytest_configure(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def pytest_unconfigure():
+    for name in ("LEARNGENE_CACHE", "HF_HOME"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
+
+
 @pytest.hookimpl(tryfirst=True)  # before marks are chosen by `-m`
 def pytest_collection_modifyitems(items):
     """Only a test that is marked `xet` runs by Xet, too; see `hub`."""
