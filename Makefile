@@ -56,8 +56,7 @@ format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .
 
 build: $(STAMP)  ## wheel and sdist into dist/
-	$(BIN)/pip install --quiet build
-	$(BIN)/python -m build
+	$(BIN)/python -m hatchling build
 
 wheel-check: $(STAMP)  ## build wheel and sdist twice, compare them, try what was built
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/whole/test_wheel.py

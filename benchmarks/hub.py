@@ -2,7 +2,7 @@
 
     python -m benchmarks.hub [RUN]
 
-RUN: a gene folder or the folder of a run; without it the first gene of the package. The Hub is the server of the tests,
+RUN: a gene folder or the folder of a run; without it one of the package. The Hub is the server of the tests,
 in another process, so that only the client's work is counted. Ratios are against `timm.create_model` of the same
 network, and against torch, timm and huggingface_hub.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.measure import Figure, interleaved, ratio, table, typical
 
 SERVER = Path(__file__).parent.parent / "tests" / "hub_server.py"
+GENE = "gtl/vgg11-cifar-fs-half"
 REPO = "owner/gene"
 SCRATCH = "timm.create_model"
 OTHERS = "torch, timm, huggingface_hub"
@@ -60,10 +61,10 @@ def _loads(run: str | None) -> list[Figure]:
     import timm
     import torch
 
-    from learngene_hub import Learngene, from_learngene, list_learngenes
+    from learngene_hub import Learngene, from_learngene
 
     torch.set_num_threads(1)
-    gene = Learngene.from_pretrained(run or list_learngenes()[0].name)
+    gene = Learngene.from_pretrained(run or GENE)
     commit, config = gene.push_to_hub(REPO).commit, gene.config
     assert gene.place is not None
     folder = gene.place.folder

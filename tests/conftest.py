@@ -39,6 +39,7 @@ pytest_plugins = [
     "image_tables",
     "photo_folders",
     "pretend_gpu",
+    "quick_evaluation",
     "small_networks",
 ]  # fixtures of several modules
 
@@ -63,6 +64,11 @@ def pytest_configure(config):
     """Without `-m gpu` no test sees a GPU, where `auto` would train and other last digits come out."""
     if "gpu" not in config.option.markexpr.replace("not gpu", ""):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_unconfigure():
+    for name in ("LEARNGENE_CACHE", "HF_HOME"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before marks are chosen by `-m`
@@ -115,6 +121,12 @@ def tiny_run(tiny_file, tmp_path_factory):
 def tiny_copy(tiny_run, tmp_path):
     """A copy of the tiny run, to be changed."""
     return Path(shutil.copytree(tiny_run, tmp_path / "copy"))
+
+
+@pytest.fixture
+def gene_copy(tiny_run, tmp_path):
+    """A copy of its gene folder, to be changed."""
+    return Path(shutil.copytree(tiny_run / "gene", tmp_path / "gene"))
 
 
 @pytest.fixture(params=["lfs", "xet"])

@@ -312,3 +312,12 @@ def kill_a_newborn(known, parent):
                 for child in set(descendants(server)) - set(known):
                     os.kill(child, signal.SIGKILL)
                     return
+
+
+def wait_for(happened, process):
+    """Until `happened()`, while the `process` lives, for at most 240 seconds."""
+    began = time.monotonic()
+    while not happened():
+        assert process.is_alive()
+        assert time.monotonic() - began < 240
+        time.sleep(0.001)

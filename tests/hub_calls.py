@@ -8,37 +8,21 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-from urllib.parse import parse_qs, unquote, urlencode
+from typing import Any
+from urllib.parse import parse_qs, unquote
 
-from hub_store import HubError, Repo, Store
+from hub_store import HubError, Repo
 
 REPO = r"/api/(models|datasets|spaces)/([^/]+/[^/]+)"
 REVISION = r"(refs/pr/\d+|[^/]+)"
 LINK = r"/(?:(datasets|spaces)/)?([^/]+/[^/]+)"
 
 
-class Hub(Protocol):
-    """What the routes need of the server."""
-
-    store: Store
-    page_size: int
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def storage_url(self) -> str: ...
-
-    @property
-    def cas_url(self) -> str: ...
-
-
 @dataclass
 class Call:
     """A request: `path` as sent, `query` and `body` decoded by the route."""
 
-    hub: Hub
+    hub: Any  # the HubServer
     method: str
     path: str
     headers: Mapping[str, str]
@@ -100,17 +84,6 @@ def answer(call: Call) -> Answer:
             result = function(call, *(group and unquote(group) for group in match.groups()))
             return result if isinstance(result, Answer) else Answer(result)
     raise HubError(404, f"Cannot {method} {path}")
-
-
-def page(call: Call, items: list) -> Answer:
-    """One page of a list, with a `Link` to the next."""
-    size = min(int(call.first("limit") or call.hub.page_size), call.hub.page_size)
-    start = int(call.first("cursor") or 0)
-    headers = {}
-    if start + size < len(items):
-        path, query = call.path.partition("?")[0], call.query | {"cursor": [str(start + size)]}
-        headers["Link"] = f'<{call.hub.url}{path}?{urlencode(query, doseq=True)}>; rel="next"'
-    return Answer(items[start : start + size], headers=headers)
 
 
 def address(call: Call, repo: Repo) -> str:

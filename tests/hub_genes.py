@@ -1,6 +1,5 @@
 """Genes on the Hub of the tests: pushed, loaded, and what was asked for them; a storage that sends raw bytes."""
 
-import shutil
 import socket
 import threading
 from contextlib import suppress
@@ -50,12 +49,6 @@ def load(options):
         return from_learngene(source, num_classes=3, **(places | more))
 
     return do
-
-
-@pytest.fixture
-def copy(tiny_run, tmp_path):
-    """A gene folder to be changed."""
-    return shutil.copytree(tiny_run / "gene", tmp_path / "copy")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ in it, see `Fault`.
 In a test:            with HubServer() as hub: HfApi(endpoint=hub.url, token="hf_owner").create_repo("owner/gene")
 As its own process:   python tests/hub_server.py --port 0   (the first line on stdout is its URL)
 
-A process of its own is steered over HTTP: POST /_test/faults (a JSON list of faults), GET and DELETE /_test/requests.
+A process of its own is steered over HTTP: GET and DELETE /_test/requests.
 """
 
 import argparse
@@ -21,9 +21,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import hub_xet  # noqa: F401  registers its routes, and those of hub_transfers and hub_routes, which it imports
@@ -76,7 +75,6 @@ class HubServer:
         self.store = Store(users)
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
-        self.page_size = 1000
         self.lock = threading.RLock()
         self.closing = threading.Event()
         self._cas = secrets.token_hex(4)
@@ -116,7 +114,6 @@ class HubServer:
         revision: str = "main",
         private: bool | None = None,
         gated: bool | str | None = None,
-        message: str = "Update files",
         kind: str = "models",
     ) -> str:
         """Commits files as if edited on the website, None deletes; makes what is missing. The new commit's id."""
@@ -129,7 +126,7 @@ class HubServer:
             tree |= {path: File(data, is_lfs(path, len(data))) for path, data in files.items() if data is not None}
             tree = {path: file for path, file in tree.items() if files.get(path, b"") is not None}
             repo.uploads |= {file.sha256: file for file in tree.values() if file.lfs}
-            return self.store.commit(repo, revision, tree, title=message, author=repo.namespace).oid
+            return self.store.commit(repo, revision, tree).oid
 
     def repo(self, repo_id: str, *, kind: str = "models") -> Repo:
         return self.store.repos[kind, repo_id]
@@ -142,28 +139,6 @@ class HubServer:
         """The ids of the commits, newest first; the last is the Hub's own first commit."""
         return [commit.oid for commit in self.repo(repo_id, kind=kind).history(revision)]
 
-    def load(self, folder: Path) -> None:
-        """Puts the files of `folder/namespace/name/` for every such folder."""
-        for home in sorted(path for path in folder.glob("*/*") if path.is_dir()):
-            files = {file.relative_to(home).as_posix(): file.read_bytes() for file in home.rglob("*") if file.is_file()}
-            self.put(home.relative_to(folder).as_posix(), files)
-
-    def environment(self, home: Path, token: str = "hf_owner") -> dict[str, str]:
-        """What a process needs in its environment to take this server for the Hub; `home` is its cache.
-
-        Whether it uses Xet is left as it is.
-        """
-        return {
-            "HF_ENDPOINT": self.url,
-            "HF_HOME": str(home),
-            "HF_TOKEN": token,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-            "NO_PROXY": "127.0.0.1,localhost",
-        }
-
     def next_fault(self, call: Call, *, sends: bool) -> Fault | None:
         """The first fault that fits, used up by one; `sends` asks for those that spoil a body."""
         with self.lock:
@@ -175,17 +150,10 @@ class HubServer:
 
     def control(self, call: Call) -> Answer:
         """The answer to a path below /_test/: steering from another process; not logged, never at fault."""
-        match call.method, call.path:
-            case "POST", "/_test/faults":
-                asked = call.json()
-                self.faults += [Fault(**each) for each in (asked if isinstance(asked, list) else [asked])]
-            case "DELETE", "/_test/faults":
-                self.faults.clear()
-            case "DELETE", "/_test/requests":
-                self.requests.clear()
-            case "GET", "/_test/requests":
-                return Answer([request._asdict() for request in self.requests])
-        return Answer([asdict(fault) for fault in self.faults])
+        asked = [request._asdict() for request in self.requests]
+        if call.method == "DELETE":
+            self.requests.clear()
+        return Answer(asked)
 
 
 class Listener(ThreadingHTTPServer):
@@ -319,14 +287,11 @@ def spoiled(body: bytes, fault: Fault | None) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description="A Hugging Face Hub on 127.0.0.1, for tests.")
     parser.add_argument("--port", type=int, default=0, help="0 for any free one")
-    parser.add_argument("--data", type=Path, help="folder of namespace/name/ folders to begin with")
     options = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with HubServer(port=options.port) as hub:
-        if options.data:
-            hub.load(options.data)
         sys.stdout.write(f"{hub.url}\n")
         sys.stdout.flush()
         stop.wait()

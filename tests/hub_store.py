@@ -1,7 +1,7 @@
 """What the test Hub keeps: repositories, their commits and refs, and who may read or write them.
 
 A repository is a small model of git, all in memory. A file is its bytes and whether it is kept by Git LFS; a tree
-maps paths to files; a commit is a tree with parents; a branch, a tag or a pull request names a commit. Blob ids are
+maps paths to files; a commit is a tree with a parent; a branch, a tag or a pull request names a commit. Blob ids are
 those of git (SHA-1 of the file, or of its LFS pointer), so that a client can compare them with files on disk; tree and
 commit ids are only 40 unique hexadecimal digits. Every refusal is a `HubError` with the status and the `X-Error-Code`
 of the real Hub. Nothing here knows about HTTP.
@@ -9,16 +9,16 @@ of the real Hub. Nothing here knows about HTTP.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatch
 from functools import cached_property
 
 LFS_SUFFIXES = (".parquet", ".safetensors", ".bin", ".pt", ".png")
 LFS_SIZE = 10_000_000
 GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 REPO_ID = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*/(?![.-])[\w.-]*[\w]")
+MILLISECOND = timedelta(milliseconds=1)
 
 Tree = dict[str, "File"]
 
@@ -68,26 +68,9 @@ class File:
 @dataclass(frozen=True)
 class Commit:
     oid: str
-    parents: tuple[str, ...]
+    parent: str | None
     tree: Tree
-    title: str
-    message: str
-    author: str
     date: datetime
-
-
-@dataclass
-class Pull:
-    """A pull request: its own branch is `refs/pr/{num}`; `base` is the commit it started from."""
-
-    num: int
-    title: str
-    author: str
-    target: str
-    base: str
-    created: datetime
-    status: str = "open"  # draft, open, closed or merged
-    merged_as: str = ""
 
 
 @dataclass
@@ -101,7 +84,6 @@ class Repo:
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)  # also "refs/pr/1"
     tags: dict[str, str] = field(default_factory=dict)
-    pulls: dict[int, Pull] = field(default_factory=dict)
     uploads: dict[str, File] = field(default_factory=dict)  # LFS objects by SHA-256
 
     @property
@@ -126,20 +108,11 @@ class Repo:
         return name
 
     def history(self, revision: str) -> Iterator[Commit]:
-        """The commits that a revision follows from, newest first, along first parents."""
+        """The commits that a revision follows from, newest first, from parent to parent."""
         commit: Commit | None = self.at(revision)
         while commit:
             yield commit
-            commit = self.commits[commit.parents[0]] if commit.parents else None
-
-    def last_commit(self, revision: str, touches: Callable[[str], bool]) -> Commit:
-        """The newest commit that changed a path for which `touches` is true."""
-        commits = list(self.history(revision))
-        for newer, older in zip(commits, [*commits[1:], None], strict=True):
-            before = older.tree if older else {}
-            if any(touches(path) for path in changed(before, newer.tree)):
-                return newer
-        return commits[-1]
+            commit = self.commits[commit.parent] if commit.parent else None
 
 
 class Store:
@@ -203,51 +176,22 @@ class Store:
             raise HubError(400, f"Invalid repository name: {repo_id}")
         repo = self.repos[kind, repo_id] = Repo(kind, repo_id, self.now(), private)
         tree = {".gitattributes": File(GIT_ATTRIBUTES, lfs=False)}
-        self.commit(repo, "main", tree, title="initial commit", author=repo.namespace)
+        self.commit(repo, "main", tree)
         return repo
 
-    def commit(
-        self, repo: Repo, branch: str, tree: Tree, *, title: str, author: str, message: str = "", merged: str = ""
-    ) -> Commit:
-        """A new commit at the head of a branch, which is made if missing; `merged` is a second parent."""
-        parents = tuple(oid for oid in (repo.branches.get(branch), merged) if oid)
-        date = self.now()
-        oid = git_id("commit", f"{repo.kind} {repo.id} {tree_id(tree)} {parents} {author} {date} {title}".encode())
-        repo.commits[oid] = Commit(oid, parents, dict(sorted(tree.items())), title, message, author, date)
+    def commit(self, repo: Repo, branch: str, tree: Tree) -> Commit:
+        """A new commit at the head of a branch, which is made if missing."""
+        parent, date = repo.branches.get(branch), self.now()
+        oid = git_id("commit", f"{repo.kind} {repo.id} {tree_id(tree)} {parent} {date}".encode())
+        repo.commits[oid] = Commit(oid, parent, dict(sorted(tree.items())), date)
         repo.branches[branch] = oid
         return repo.commits[oid]
 
-    def open_pull(self, repo: Repo, target: str, base: str, *, title: str, author: str, status: str = "open") -> Pull:
-        num = len(repo.pulls) + 1
-        pull = repo.pulls[num] = Pull(num, title, author, target, base, self.now(), status)
-        repo.branches[f"refs/pr/{num}"] = base
-        return pull
-
-    def merge(self, repo: Repo, pull: Pull, *, author: str) -> Commit:
-        """Brings the paths that a pull request changed into its target; 409 if the target changed them otherwise."""
-        if pull.status != "open":
-            raise HubError(409, f"Cannot merge a pull request that is {pull.status}")
-        base, head = repo.commits[pull.base].tree, repo.at(f"refs/pr/{pull.num}")
-        tree = dict(repo.at(pull.target).tree)
-        for path in changed(base, head.tree):
-            if tree.get(path) not in (base.get(path), head.tree.get(path)):
-                raise HubError(409, f"This branch has merge conflicts in {path}")
-            if path in head.tree:
-                tree[path] = head.tree[path]
-            else:
-                tree.pop(path, None)
-        title = f"{pull.title} (#{pull.num})"
-        merged = self.commit(repo, pull.target, tree, title=title, author=author, merged=head.oid)
-        pull.status, pull.merged_as = "merged", merged.oid
-        return merged
-
-
-MILLISECOND = timedelta(milliseconds=1)
-
-
-def changed(before: Tree, after: Tree) -> list[str]:
-    """The paths whose files differ between two trees."""
-    return [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    def open_pull(self, repo: Repo, base: str) -> int:
+        """The number of a new pull request, whose branch begins at the commit `base`."""
+        number = 1 + sum(branch.startswith("refs/pr/") for branch in repo.branches)
+        repo.branches[f"refs/pr/{number}"] = base
+        return number
 
 
 def tree_id(tree: Tree) -> str:
@@ -263,11 +207,3 @@ def folders(tree: Tree) -> dict[str, Tree]:
         for depth in range(1, len(parts) + 1):
             found.setdefault("/".join(parts[:depth]), {})[path] = file
     return found
-
-
-def is_ignored(path: str, gitignore: str) -> bool:
-    """Whether a line of a `.gitignore` names the file or a folder above it (plain patterns only)."""
-    patterns = [line.strip().strip("/") for line in gitignore.splitlines() if line.strip() and line[0] != "#"]
-    parts = path.split("/")
-    above = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
-    return any(fnmatch(name, pattern) for pattern in patterns for name in (*parts, *above))

@@ -11,10 +11,9 @@ import json
 import re
 from urllib.parse import urlencode
 
-import hub_views as views
+import hub_routes  # noqa: F401  registers its routes
 from hub_calls import LINK, REPO, REVISION, Answer, Call, address, route
-from hub_routes import one_pull
-from hub_store import File, HubError, Repo, Tree, is_ignored, is_lfs
+from hub_store import File, HubError, Repo, Tree, is_lfs
 
 SECRET = b"the storage of the test Hub"
 
@@ -22,11 +21,9 @@ SECRET = b"the storage of the test Hub"
 
 
 def may_commit(call: Call, kind: str, repo_id: str, revision: str) -> Repo:
-    """The repository, if it is the user's, or if the user opens or opened the pull request."""
+    """The repository, if it is the user's, or if the user opens a pull request."""
     if not call.flag("create_pr"):
-        pull = re.fullmatch(r"refs/pr/(\d+)", revision)
-        if not pull or one_pull(call.read(kind, repo_id), int(pull[1])).author != call.user:
-            return call.write(kind, repo_id)
+        return call.write(kind, repo_id)
     call.logged_in()
     return call.read(kind, repo_id)
 
@@ -35,14 +32,12 @@ def may_commit(call: Call, kind: str, repo_id: str, revision: str) -> Repo:
 def preupload(call: Call, kind: str, repo_id: str, revision: str):
     repo, asked = may_commit(call, kind, repo_id, revision), call.json()
     present = repo.at(repo.branch(revision)).tree
-    gitignore = present[".gitignore"].data.decode() if ".gitignore" in present else ""
     files = []
     for each in asked["files"]:
         mode = "lfs" if is_lfs(each["path"], each["size"]) else "regular"
         file = present.get(each["path"])
         oid = file and (file.sha256 if file.lfs else file.blob_id)
-        ignored = is_ignored(each["path"], asked.get("gitIgnore", gitignore))
-        files.append({"path": each["path"], "uploadMode": mode, "shouldIgnore": ignored, "oid": oid})
+        files.append({"path": each["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid})
     return {"files": files, "commitOid": repo.branches[repo.branch(revision)]}
 
 
@@ -72,7 +67,7 @@ def lfs_verify(call: Call, kind: str | None, repo_id: str):
 def commit(call: Call, kind: str, repo_id: str, revision: str):
     repo = may_commit(call, kind, repo_id, revision)
     header, *operations = [json.loads(line) for line in call.body.splitlines() if line.strip()]
-    title, parent, store = header["value"]["summary"], header["value"].get("parentCommit"), call.hub.store
+    parent = header["value"].get("parentCommit")
     target = repo.branch(revision)
     head = repo.at(target)
     if call.flag("create_pr"):
@@ -80,15 +75,10 @@ def commit(call: Call, kind: str, repo_id: str, revision: str):
     elif parent and not head.oid.startswith(parent):
         raise HubError(412, "A commit has happened since. Please refresh and try again.")
     tree = changed_tree(repo, head.tree, operations)
-    pull, author = None, call.logged_in()
-    if call.flag("create_pr"):
-        pull = store.open_pull(repo, target, head.oid, title=title, author=author)
-        target = f"refs/pr/{pull.num}"
-    made = store.commit(
-        repo, target, tree, title=title, author=author, message=header["value"].get("description") or ""
-    )
+    number = call.hub.store.open_pull(repo, head.oid) if call.flag("create_pr") else None
+    made = call.hub.store.commit(repo, f"refs/pr/{number}" if number else target, tree)
     result = {"success": True, "commitOid": made.oid, "commitUrl": f"{address(call, repo)}/commit/{made.oid}"}
-    return result | ({"pullRequestUrl": f"{address(call, repo)}/discussions/{pull.num}"} if pull else {})
+    return result | ({"pullRequestUrl": f"{address(call, repo)}/discussions/{number}"} if number else {})
 
 
 def changed_tree(repo: Repo, before: Tree, operations: list[dict]) -> Tree:
@@ -96,7 +86,7 @@ def changed_tree(repo: Repo, before: Tree, operations: list[dict]) -> Tree:
     tree = dict(before)
     for operation in operations:
         value = operation["value"]
-        path = value["path"].rstrip("/")
+        path = value["path"]
         match operation["key"]:
             case "file":
                 tree[path] = File(base64.b64decode(value["content"]), lfs=False)
@@ -104,21 +94,7 @@ def changed_tree(repo: Repo, before: Tree, operations: list[dict]) -> Tree:
                 if value["oid"] not in repo.uploads:
                     raise HubError(400, f"LFS pointer of {path} pointed to a file that does not exist")
                 tree[path] = repo.uploads[value["oid"]]
-            case _:
-                gone = [each for each in tree if each == path or each.startswith(f"{path}/")]
-                if not gone:
-                    raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
-                tree = {each: file for each, file in tree.items() if each not in gone}
-    check_card(tree if any(operation["value"]["path"] == "README.md" for operation in operations) else {})
     return tree
-
-
-def check_card(tree: Tree) -> None:
-    """Refuses a README.md whose front matter the Hub could not read."""
-    try:
-        views.front_matter(tree["README.md"].data.decode(errors="replace") if "README.md" in tree else "")
-    except ValueError as error:
-        raise HubError(400, f"Invalid metadata in README.md: {error}") from error
 
 
 # Files

@@ -1,4 +1,4 @@
-"""How the test Hub describes a repository: model info, tags from the card, file listings, commits, pull requests.
+"""How the test Hub describes a repository: model info, tags from the card, file listings.
 
 The answers have the fields that `huggingface_hub` reads, with the spelling of the real Hub. Tags are derived from the
 YAML front matter of README.md on the main branch; they only approximate those of the real Hub.
@@ -6,20 +6,26 @@ YAML front matter of README.md on the main branch; they only approximate those o
 
 import json
 import re
-import struct
-from collections import Counter
 from datetime import datetime
-from math import prod
 
 import yaml
-from hub_store import Commit, File, HubError, Pull, Repo, Tree, folders, tree_id
+from hub_store import Commit, File, HubError, Repo, Tree, folders, tree_id
 
 FRONT_MATTER = re.compile(r"\A\s*---[\r\n]+([\S\s]*?)[\r\n]+---(?:\r?\n|\Z)")
-LISTED = ["id", "likes", "private", "downloads", "tags", "pipeline_tag", "library_name", "createdAt", "modelId"]
-FULL = ["author", "sha", "lastModified", "gated", "disabled", "siblings"]
-MORE = ["cardData", "config", "downloadsAllTime", "model-index", "safetensors", "usedStorage", "spaces"]
-EMPTY = ["baseModels", "childrenModelCount", "evalResults", "gguf", "inference", "inferenceProviderMapping"]
-EMPTY += ["mask_token", "resourceGroup", "transformersInfo", "trendingScore", "widgetData"]  # may be asked for, in vain
+FIELDS = [
+    "id",
+    "likes",
+    "private",
+    "downloads",
+    "tags",
+    "pipeline_tag",
+    "library_name",
+    "createdAt",
+    "modelId",
+    "author",
+]
+FIELDS += ["sha", "lastModified", "gated", "disabled", "siblings", "cardData", "downloadsAllTime", "model-index"]
+FIELDS += ["usedStorage", "spaces"]
 
 
 def front_matter(readme: str) -> dict | None:
@@ -92,9 +98,7 @@ def info(repo: Repo, revision: str = "main", *, blobs: bool = False) -> dict:
         "pipeline_tag": (data or {}).get("pipeline_tag"),
         "tags": tags(commit.tree, data or {}),
         "cardData": data,
-        "config": config(commit.tree),
         "model-index": (data or {}).get("model-index"),
-        "safetensors": parameters(commit.tree.get("model.safetensors")),
         "siblings": [sibling(path, file, blobs=blobs) for path, file in commit.tree.items()],
         "spaces": [],
         "usedStorage": sum(len(file.data) for file in repo.uploads.values()),
@@ -103,7 +107,7 @@ def info(repo: Repo, revision: str = "main", *, blobs: bool = False) -> dict:
 
 def chosen(everything: dict, fields: list[str]) -> dict:
     """The asked fields, and always the id; 400 for a field that does not exist."""
-    if unknown := set(fields) - {*LISTED, *FULL, *MORE, *EMPTY}:
+    if unknown := set(fields) - set(FIELDS):
         raise HubError(400, f'"expand" does not know {", ".join(sorted(unknown))}')
     return {key: everything[key] for key in ("_id", "id", *fields) if everything.get(key) is not None}
 
@@ -115,29 +119,6 @@ def sibling(path: str, file: File, *, blobs: bool) -> dict:
         if file.lfs:
             entry["lfs"] = {"sha256": file.sha256, "size": len(file.data), "pointerSize": len(file.pointer)}
     return entry
-
-
-def config(tree: Tree) -> dict | None:
-    """The two keys of config.json that the Hub repeats."""
-    try:
-        data = json.loads(tree["config.json"].data)
-        return {key: data[key] for key in ("architectures", "model_type") if key in data}
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def parameters(file: File | None) -> dict | None:
-    """The number of parameters by dtype, read from the header of a safetensors file."""
-    try:
-        (length,) = struct.unpack("<Q", file.data[:8])
-        header = json.loads(file.data[8 : 8 + length])
-        count: Counter[str] = Counter()
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                count[tensor["dtype"]] += prod(tensor["shape"])
-    except (AttributeError, KeyError, TypeError, ValueError, struct.error):
-        return None
-    return {"parameters": dict(count), "total": count.total()}
 
 
 def entries(commit: Commit) -> dict[str, dict]:
@@ -152,52 +133,6 @@ def entries(commit: Commit) -> dict[str, dict]:
             found[path]["lfs"] = {"oid": file.sha256, "size": len(file.data), "pointerSize": len(file.pointer)}
             found[path]["xetHash"] = file.xet_hash
     return dict(sorted(found.items()))
-
-
-def expanded(repo: Repo, commit: Commit, entry: dict) -> dict:
-    """An entry with the commit that last changed it."""
-    path = entry["path"]
-    last = repo.last_commit(commit.oid, lambda each: each == path or each.startswith(f"{path}/"))
-    return entry | {"lastCommit": {"id": last.oid, "title": last.title, "date": when(last.date)}}
-
-
-def commit_line(commit: Commit) -> dict:
-    authors = [{"user": commit.author}]
-    texts = {"title": commit.title, "message": commit.message}
-    return {"id": commit.oid, **texts, "authors": authors, "date": when(commit.date), "formatted": texts}
-
-
-def pull_line(repo: Repo, pull: Pull) -> dict:
-    return {
-        "num": pull.num,
-        "title": pull.title,
-        "author": {"name": pull.author},
-        "createdAt": when(pull.created),
-        "status": pull.status,
-        "isPullRequest": True,
-        "repo": {"name": repo.id, "type": repo.kind.removesuffix("s")},
-    }
-
-
-def pull_details(repo: Repo, pull: Pull) -> dict:
-    commits = [commit for commit in repo.history(f"refs/pr/{pull.num}") if commit.date > pull.created]
-    return pull_line(repo, pull) | {
-        "changes": {"base": f"refs/heads/{pull.target}", "mergeCommitId": pull.merged_as or None},
-        "filesWithConflicts": [],
-        "diff": "",
-        "events": [commit_event(commit) for commit in reversed(commits)],
-    }
-
-
-def commit_event(commit: Commit) -> dict:
-    data = {"subject": commit.title, "oid": commit.oid}
-    return {
-        "id": commit.oid[:24],
-        "type": "commit",
-        "createdAt": when(commit.date),
-        "author": {"name": commit.author},
-        "data": data,
-    }
 
 
 def when(date: datetime) -> str:

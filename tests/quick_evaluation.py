@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from learngene_hub import Learngene, evaluate
 from learngene_hub.evaluation import Protocol
 
 QUICK = Protocol(
@@ -19,6 +22,20 @@ QUICK = Protocol(
     warmup=1,
 )
 ONE = replace(QUICK, lr=0.05, tasks=1)  # a network a start
+
+
+@pytest.fixture(scope="session")
+def plain(tiny_run, tmp_path_factory):
+    """The results of `QUICK` with seed 0, and the folder they were written to; read it, do not change it."""
+    out = tmp_path_factory.mktemp("plain")
+    return evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=out), out
+
+
+def with_data(gene, **changes):
+    """The gene, of no folder, with another record of its data."""
+    origin = gene.config.origin
+    origin = origin.model_copy(update={"data": origin.data.model_copy(update=changes)})
+    return Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin}))
 
 
 def start(results, name, body=0):

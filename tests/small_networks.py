@@ -24,12 +24,9 @@ every_network_of_timm = pytest.mark.parametrize("network", OF_TIMM)
 
 
 @pytest.fixture
-def _one_thread_and_one_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _one_seed():
     with seeded_initialisation(0, "test_networks"):
         yield
-    torch.set_num_threads(threads)
 
 
 def tiny(network, **kwargs):

@@ -24,7 +24,7 @@ from learngene_hub.gene.sharing import files_to_push
 from learngene_hub.hub.push import marked
 
 DTYPES = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.complex64]
-DTYPES += [getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2", "uint16") if hasattr(torch, name)]
+DTYPES += [torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16]
 INHERITED = 0.05  # share of the cases in which a whole network is made too
 STRINGS = ("F32", "F16", "F64", "I8", "BOOL", "F8_E4M3", "F4", "F6_E2M3", "C64", "f32", "", "F128", 7, None)
 

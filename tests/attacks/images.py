@@ -5,6 +5,7 @@ import json
 import os
 import random
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -41,6 +42,7 @@ FORMATS = {
 FOREIGN = ("EPS", "PDF", "QOI", "IM", "MSP", "SGI", "SPIDER", "XBM", "DDS", "ICNS")  # of no use here; some run programs
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n(outside) (w) file closefile showpage\n%%EOF\n"
 OUTSIDE = "/etc/passwd"
+HIDDEN = tempfile.TemporaryDirectory(prefix="attack-secret-")  # removed when the campaign ends
 
 
 def targets() -> list[Target]:
@@ -201,7 +203,7 @@ def _noise(rng: random.Random, folder: Path) -> Callable[[], object]:
     return lambda: _decode(content)
 
 
-def _read(folder: Path, cases: int = 2) -> bool:
+def _read(folder: Path) -> bool:
     """All images of a source; whatever is damaged is left out, or refused."""
     source = DataSource(None, str(folder), SIZE, on_corrupt="skip")
     names = available_classes(source)
@@ -227,8 +229,7 @@ def _links(rng: random.Random, folder: Path) -> Callable[[], object]:
 @cache
 def _secret() -> Path:
     """A sound picture that no case may read."""
-    path = Path("/tmp") / f"attack-secret-{os.getpid()}" / "secret.png"
-    path.parent.mkdir(exist_ok=True)
+    path = Path(HIDDEN.name) / "secret.png"
     path.write_bytes(encoded("PNG", "RGB", (33, 33)))
     return path
 

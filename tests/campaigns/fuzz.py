@@ -8,6 +8,7 @@ tells the first few of each kind, each with the seed that makes it again.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -84,4 +85,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        for name in ("LEARNGENE_CACHE", "HF_HOME"):
+            shutil.rmtree(os.environ[name])

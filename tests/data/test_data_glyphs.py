@@ -5,8 +5,6 @@ from glyph_choice import choose_glyph_classes
 from learngene_hub.core.errors import DataError
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.slow
 def test_the_shipped_list_is_what_the_choice_gives():

@@ -38,11 +38,6 @@ def test_a_preset_comes_from_the_hub(hub):
     assert set(hub) == {("uoft-cs/cifar100", "abc")}
 
 
-def test_a_path_that_is_no_path_is_a_name_on_the_hub(hub):
-    assert levels(load_classes(DataSource(None, "someone/pets", 8), ["bee"])) == [(2, "bee")]
-    assert hub == [("someone/pets", None)]
-
-
 def test_another_revision_is_another_cache_entry(hub):
     for revision in ("abc", "abc", "def"):
         load_classes(DataSource("cifar_fs", None, 8, revision=revision), ["ant"])

@@ -3,22 +3,7 @@ import torch
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.data.extras import optional_module
-from learngene_hub.data.image_set import ImageSet, Normalisation, measure_normalisation
-
-torch.set_num_threads(1)
-
-NAMES = ("ant", "bee", "cat")
-
-
-def numbered(count: int = 6, size: int = 4) -> ImageSet:
-    """Image i is filled with the value i; labels go round."""
-    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 3, size, size).contiguous()
-    return ImageSet(images, torch.arange(count) % len(NAMES), NAMES)
-
-
-def test_a_set_knows_its_sizes():
-    whole = numbered(6, size=5)
-    assert (len(whole), whole.num_classes, whole.image_size) == (6, 3, 5)
+from learngene_hub.data.image_set import Normalisation, measure_normalisation
 
 
 def test_measured_normalisation_equals_the_direct_formula_across_chunks():

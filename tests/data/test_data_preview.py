@@ -3,8 +3,6 @@ import torch
 from learngene_hub.data.image_set import ImageSet
 from learngene_hub.data.preview import contact_sheet
 
-torch.set_num_threads(1)
-
 
 def coloured() -> ImageSet:
     images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
@@ -22,11 +20,6 @@ def test_a_sheet_shows_as_many_images_of_each_class_as_asked_for():
 def test_a_class_with_the_name_of_no_character_is_shown_by_its_name():
     images = ImageSet(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.tensor([0]), ("U+FFFFFF",))
     assert contact_sheet(images, rows=1, columns=1, seed=0).size[0] > 64
-
-
-def test_the_same_seed_gives_the_same_sheet():
-    first, again = (contact_sheet(coloured(), rows=2, columns=2, seed=4).tobytes() for _ in range(2))
-    assert first == again
 
 
 def test_fewer_classes_than_rows_give_a_smaller_sheet():

@@ -57,12 +57,6 @@ def test_a_file_name_that_is_no_text_is_named(tmp_path):
         available_classes(local(root))
 
 
-def test_an_empty_folder_is_refused(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"expected images in one folder per class, such as \S+jpg, .*; found no file"):
-        available_classes(local(tmp_path / "empty"))
-
-
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "data.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"'\.zip' files are not supported"):

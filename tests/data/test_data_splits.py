@@ -1,10 +1,7 @@
 import pytest
-import torch
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.data.splits import PRESETS, preset_split, split_classes
-
-torch.set_num_threads(1)
 
 TEN = tuple(f"class {number}" for number in range(10))
 

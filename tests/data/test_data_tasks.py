@@ -7,8 +7,6 @@ from learngene_hub.core.errors import DataError
 from learngene_hub.core.rng import generator
 from learngene_hub.data.tasks import Task, sample_task
 
-torch.set_num_threads(1)
-
 LABELS = torch.tensor([0] * 4 + [2] * 6 + [5] * 5)  # classes 1, 3 and 4 have no image
 
 

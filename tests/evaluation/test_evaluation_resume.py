@@ -57,12 +57,10 @@ def trainings(monkeypatch):
     return trained
 
 
-@pytest.fixture(scope="module")
-def whole(tiny_run, tmp_path_factory):
+@pytest.fixture
+def whole(plain):
     """The folder of a finished evaluation, `QUICK` with seed 0; read it, do not change it."""
-    out = tmp_path_factory.mktemp("whole")
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=out)
-    return out
+    return plain[1]
 
 
 @pytest.fixture
@@ -135,6 +133,23 @@ def test_of_many_classes_those_that_differ_are_named():
         LearngeneError, match=r"out: holds results of other classes, \['b'\], not \['a'\]; give another"
     ):
         run._refuse_other(Path("out"), "classes", [*classes, "a"], [*classes, "b"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept", "told"),
+    [
+        ({"version": 2}, {}, "other version of the protocol, 1, not 2"),
+        ({}, {"data": "photos"}, "other images, photos, not glyphs"),
+        ({}, {"classes": ("a", "b", "c")}, r"other classes, \['a', 'b', 'c'\], not \["),
+    ],
+    ids=["version", "images", "classes"],
+)
+def test_results_of_other_images_classes_or_versions_are_refused_and_stay(tiny_run, copy, asked, kept, told):
+    Results.load(copy).model_copy(update=kept).save(copy / "results.json")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(LearngeneError, match=f"holds results of {told}"):
+        evaluate(tiny_run, protocol=replace(QUICK, **asked), seeds=(0,), out=copy)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 def test_results_are_not_written_over_by_fewer_networks(tiny_run, tmp_path):

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from image_tables import write_parquet
 from listener import Listener
 from PIL import Image
-from quick_evaluation import ONE, QUICK, accuracies, start
+from quick_evaluation import ONE, QUICK, accuracies, start, with_data
 from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, Recipe, evaluate, evolve, extract, from_learngene
@@ -234,6 +234,23 @@ def test_an_ablation_that_another_process_is_making_is_waited_for(short_run, cac
     assert len(busy) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("gtl-no-mutation", "evolution.mutation_rate", 0), ("gtl-no-selection", "evolution.selection", "none")],
+)
+def test_an_ablation_is_an_evolution_by_the_recipe_of_the_gene_with_one_change(
+    short_run, cache, monkeypatch, name, key, value
+):
+    evolved = []
+    monkeypatch.setattr(
+        starts_module, "evolve", lambda recipe, **_: evolved.append(recipe) or Learngene.from_pretrained(short_run)
+    )
+    evaluate(short_run, protocol=ONE, baselines=[name], seeds=(0,))
+    before = load_candidates([short_run], data=None)[0].recipe.model_dump(mode="json")
+    (recipe,) = evolved
+    assert {changed: now for changed, (now, _) in recipe.differences(before).items()} == {key: value}
+
+
 def test_baselines_need_the_recipe_of_the_gene(tiny_run):
     gene = Learngene.from_pretrained(tiny_run)
     with pytest.raises(
@@ -302,17 +319,9 @@ def test_a_gene_that_normalises_otherwise_is_no_checkpoint_beside_this_one(tiny_
         evaluate(tiny_run, protocol=QUICK, checkpoints=[other.save_pretrained(tmp_path / "mine")])
 
 
-def trained_on(run, *names):
-    """The gene of `run`, which says that it was trained on classes called `names`."""
-    gene = Learngene.from_pretrained(run)
-    data = gene.config.origin.data.model_copy(update={"base": names})
-    origin = gene.config.origin.model_copy(update={"data": data})
-    return replace(gene, config=gene.config.model_copy(update={"origin": origin}), place=None)
-
-
 def test_a_gene_that_was_trained_on_novel_classes_is_no_checkpoint(tiny_run, tmp_path):
-    novel = Learngene.from_pretrained(tiny_run).config.origin.data.novel
-    mine = trained_on(tiny_run, novel[0]).save_pretrained(tmp_path / "mine")
+    gene = Learngene.from_pretrained(tiny_run)
+    mine = with_data(gene, base=gene.config.origin.data.novel[:1]).save_pretrained(tmp_path / "mine")
     with pytest.raises(LearngeneError, match="mine: has seen 1 of the classes that are novel to learngene"):
         evaluate(tiny_run, protocol=QUICK, checkpoints=[mine])
 
@@ -341,7 +350,7 @@ def test_a_transfer_leaves_out_what_a_fine_tuned_network_has_seen(tiny_run, phot
 
 def test_a_transfer_leaves_out_what_a_checkpoint_has_seen(tiny_run, photos, tmp_path):
     protocol = replace(PROTOCOLS["transfer"], ways=3, shots=4, queries=5, tasks=1, steps=1, measured_at=(1,), lr=0.05)
-    mine = trained_on(tiny_run, "red").save_pretrained(tmp_path / "mine")
+    mine = with_data(Learngene.from_pretrained(tiny_run), base=("red",)).save_pretrained(tmp_path / "mine")
     results = evaluate(tiny_run, protocol=protocol, target=photos, seeds=(0,), checkpoints=[mine])
     assert set(results.classes) == {"green", "blue", "grey"}
 

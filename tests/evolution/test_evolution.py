@@ -1,39 +1,33 @@
 import json
 import math
 import signal
-import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
-from engine_faults import calling
+from engine_faults import WEIGHTS, calling, rows, wait_for
 from filelock import FileLock
 from listener import Listener
-from PIL import Image
+from photo_folders import write_photos
 
 from learngene_hub import Learngene
 from learngene_hub.core.errors import DataError, RunError, SelectionError
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.core.store import sealed
+from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.splits import ClassSplit
-from learngene_hub.evolution import critics, run
+from learngene_hub.evolution import ancestry, critics, run
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
 from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import plan_generation, plan_line
 from learngene_hub.evolution.run import evolve
 from learngene_hub.genome.genome import Genome
 from learngene_hub.workers import EngineOptions
 
-WEIGHTS = "gene/learngene.safetensors"
 STEPS = ("ancestry.steps=1", "ancestry.statistics_batches=1", "critic.steps=1")
 TWO = ("evolution.population=2", *STEPS)
 SMALL = ("evolution.generations=1", *TWO)
-
-
-def rows(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def generation_images(recipe, generation):
@@ -86,14 +80,6 @@ def test_a_finished_run_that_resumes_keeps_its_card_unless_another_gene_was_ther
     assert not (tmp_path / "gene/evaluation.png").exists()
 
 
-def wait_for(condition, is_running, limit=60.0):
-    began = time.monotonic()
-    while not condition():
-        assert is_running()
-        assert time.monotonic() - began < limit
-        time.sleep(0.001)
-
-
 @pytest.mark.slow
 def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny, tiny_run, tmp_path):
     moments = [
@@ -104,7 +90,7 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny, tiny_run
     ]
     for moment in moments:
         process = calling(evolve, tiny(), out=tmp_path, resume=True)
-        wait_for(moment, process.is_alive)
+        wait_for(moment, process)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
@@ -159,35 +145,10 @@ def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tiny_copy, monk
         evolve(tiny(), out=tiny_copy, resume=True)
 
 
-class Counter(SilentReporter):
-    """Counts what its bar is told."""
-
-    seen = total = 0
-
-    @contextmanager
-    def task(self, title, total, unit="it"):
-        self.total = total or self.total  # other phases have none
-        yield self
-
-    def advance(self, amount=1.0, **fields):
-        self.seen += amount
-
-
-def photos(folder, shade):
-    """Six classes of twelve pictures."""
-    for number in range(6):
-        (folder / f"class{number}").mkdir(parents=True, exist_ok=True)
-        for one in range(12):
-            Image.new("RGB", (28, 28), (number * 40, one * 20, shade + one)).save(
-                folder / f"class{number}" / f"{one}.png"
-            )
-    return folder
-
-
 def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(tiny, tmp_path):
     places = [
         "data.preset=null",
-        f"data.path={photos(tmp_path / 'photos', 9)}",
+        f"data.path={write_photos(tmp_path / 'photos', 12, classes=glyph_classes()[:6])}",
         "data.images_per_class=null",
         "evolution.generations=2",
         *TWO,
@@ -204,7 +165,7 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
     assert any("was run with 5 threads, continues with 1" in one for one in notes.warnings)
     assert any("run with learngene-hub 0.0.9, continues with learngene-hub" in one for one in notes.warnings)
-    photos(tmp_path / "photos", 200)
+    write_photos(tmp_path / "photos", 12, classes=glyph_classes()[:6], seed=1)
     with pytest.raises(RunError, match="was run with other images"):
         evolve(recipe, out=tmp_path / "run", resume=True)
 
@@ -219,10 +180,11 @@ def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_
     calls, real = [], critics.measure_statistics
     monkeypatch.setattr(critics, "measure_statistics", lambda *args: calls.append(1) or real(*args))
     recipe = tiny("gene.cross=random", *SMALL)
-    counter = Counter()
-    evolve(recipe, out=tmp_path, reporter=counter)
+    listener = Listener()
+    evolve(recipe, out=tmp_path, reporter=listener)
     assert len(calls) == len(rows(tmp_path)[0]["individuals"])
-    assert counter.seen == counter.total == generation_images(recipe, 0)
+    (bar,) = [bar for bar in listener.bars if bar["total"]]  # other phases have no total
+    assert bar["done"] == bar["total"] == generation_images(recipe, 0)
 
 
 def test_a_lost_row_of_the_metrics_is_refused(tiny, tiny_copy):
@@ -235,16 +197,6 @@ def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_trainin
     monkeypatch.setattr(AncestryTask, "__call__", lambda *args: pytest.fail("trained"))
     with pytest.raises(DataError, match="need 24 images of every held-out class"):
         evolve(tiny("critic.queries=20"), out=tmp_path)
-
-
-def test_a_damaged_state_is_refused(tiny, tiny_copy):
-    pool = max((tiny_copy / "state").glob("pool-*"))
-    pool.write_bytes(pool.read_bytes()[:-1] + b"x")
-    with pytest.raises(RunError, match="altered since it was saved"):
-        evolve(tiny(), out=tiny_copy, resume=True)
-    (tiny_copy / "state/state.json").write_text("{}")
-    with pytest.raises(RunError, match="the saved state is damaged"):
-        evolve(tiny(), out=tiny_copy, resume=True)
 
 
 def fail(numbers):
@@ -296,6 +248,49 @@ def test_novel_classes_are_never_loaded(tiny, tmp_path, monkeypatch):
     data = gene.config.origin.data
     assert set(loaded) == {*data.base, *data.held_out}
     assert not set(loaded) & set(data.novel)
+
+
+def test_individuals_learn_base_classes_and_critics_held_out_ones(tiny, tmp_path, monkeypatch):
+    seen, real = {ancestry: set(), critics: set()}, ancestry.support_batches
+    for module, classes in seen.items():
+
+        def spy(images, *more, classes=classes):
+            classes.add(len(images.labels.unique()))
+            return real(images, *more)
+
+        monkeypatch.setattr(module, "support_batches", spy)
+    data = evolve(tiny(*SMALL), out=tmp_path).config.origin.data
+    assert seen == {ancestry: {len(data.base)}, critics: {len(data.held_out)}}
+    assert len(data.base) != len(data.held_out)
+
+
+def test_without_selection_all_survive_with_equal_scores_whatever_their_fitness(tiny, tmp_path):
+    evolve(tiny("evolution.selection=none", "evolution.generations=1", *STEPS), out=tmp_path)
+    (row,) = rows(tmp_path)
+    assert len({one["fitness"] for one in row["individuals"]}) > 1
+    assert all(one["survived"] for one in row["individuals"])
+    assert {one.score for one in load_state(tmp_path).state.pool} == {1.0}
+
+
+@pytest.mark.parametrize(("selection", "chosen"), [("none", {0, 1}), ("tournament", {1})])
+def test_the_gene_is_the_fittest_or_without_selection_any(tiny, selection, chosen):
+    pool = tuple(Individual(id_, 0, (), {}, float(id_), 1.0, Genome({}, {})) for id_ in range(2))
+    recipes = [tiny(f"evolution.selection={selection}", f"seed={seed}") for seed in range(9)]
+    assert {run._chosen(EvolutionState(pool=pool), recipe).id for recipe in recipes} == chosen
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_channels_are_exchanged_at_the_rate_of_the_recipe(tiny, tmp_path, monkeypatch, rate):
+    exchanged, real = set(), ancestry.mutate
+
+    def spy(state, *more, **rest):
+        after = real(state, *more, **rest)
+        exchanged.add(any(not torch.equal(after[name], tensor) for name, tensor in state.items()))
+        return after
+
+    monkeypatch.setattr(ancestry, "mutate", spy)
+    evolve(tiny("evolution.generations=1", f"evolution.mutation_rate={rate}", *TWO), out=tmp_path)
+    assert exchanged == {bool(rate)}
 
 
 def test_fitness_is_a_function_of_the_gene_in_every_generation(tiny, tmp_path, monkeypatch):

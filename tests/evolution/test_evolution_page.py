@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from listener import Listener
 from pages import BROWSER, Page, browse, pictures
 from typer.testing import CliRunner
 
 from learngene_hub import LearngeneError, evolve
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.progress import SilentReporter
 from learngene_hub.evolution.page import write_page
 from learngene_hub.report import render_evolution
 from learngene_hub.report.lineage import MOST, tree
@@ -206,26 +206,22 @@ def test_the_page_can_be_made_again_from_a_run_a_gene_and_a_run_that_is_not_done
     assert (tmp_path / "again.html").read_text() == first
     assert write_page(str(tiny_run / "gene"), tmp_path / "gene.html").read_text() == first
 
-    class StopsAt2(SilentReporter):
-        def line(self, text):
-            if text.startswith("generation 2/"):
-                raise KeyboardInterrupt("by hand")
-
-    with pytest.raises(KeyboardInterrupt, match="by hand"):
-        evolve(tiny("evolution.population=2"), out=tmp_path / "run", reporter=StopsAt2())
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny("evolution.population=2"), out=tmp_path / "run", reporter=Listener(stop_after=2))
     page = write_page(str(tmp_path / "run"))
     assert page == tmp_path / "run/evolution.html"
     assert "in 2 generations" in Page(page.read_text()).text
 
 
-def test_a_run_without_a_finished_generation_has_no_page_and_a_gene_in_a_used_folder_has_one(tiny_run, tmp_path):
+def test_a_run_without_a_finished_generation_has_no_page_and_a_gene_in_a_used_folder_has_one(
+    tiny_run, gene_copy, tmp_path
+):
     (tmp_path / "begun").mkdir()
     shutil.copy(tiny_run / "recipe.yaml", tmp_path / "begun")
     with pytest.raises(RunError, match="no generation of this evolution is finished yet"):
         write_page(str(tmp_path / "begun"))
-    gene = Path(shutil.copytree(tiny_run / "gene", tmp_path / "gene"))
-    (gene / ".lock").touch()
-    assert write_page(str(gene), tmp_path / "page.html").is_file()
+    (gene_copy / ".lock").touch()
+    assert write_page(str(gene_copy), tmp_path / "page.html").is_file()
 
 
 def test_a_page_is_written_during_a_run_that_replaces_its_pool(tiny_run, tmp_path):

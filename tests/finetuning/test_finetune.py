@@ -12,6 +12,7 @@ import torch
 from command_line import learngene
 from listener import Listener
 from photo_folders import CLASSES, QUICK, load, write_photos
+from quick_evaluation import with_data
 from safetensors.torch import load_file
 
 from learngene_hub import Learngene, LearngeneError, networks
@@ -20,7 +21,6 @@ from learngene_hub.finetuning import Photos, Settings, finetune
 from learngene_hub.finetuning import run as run_module
 from learngene_hub.finetuning.fit import RATES, Epoch, fit_all, fit_network
 from learngene_hub.finetuning.folder import LOCAL
-from learngene_hub.training.loop import epochs
 
 RIGHT = r"\d+\.\d %( by \w+)?"
 FILES = {
@@ -145,22 +145,9 @@ def test_equal_seeds_give_equal_weights_whatever_torchs_default_device(tiny_run,
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_wider_and_deeper_network_is_loaded_by_timm_too(tiny_run, photos, tmp_path):
-    settings = replace(QUICK, width=0.08, depth=13)
-    tuned = finetune(tiny_run, photos, out=tmp_path / "out", settings=settings)
-    loaded = timm.create_model(f"local-dir:{tuned.folder}", pretrained=True)
-    assert (loaded.width, loaded.depth) == (0.08, 13)
-
-
 def test_a_network_narrower_than_the_gene_is_refused_before_any_image_is_read(tiny_run, tmp_path):
     with pytest.raises(InheritanceError, match="at least as wide as the gene"):
         finetune(tiny_run, tmp_path / "absent", out=tmp_path / "out", settings=Settings(width=0.01))
-
-
-@pytest.mark.parametrize("count", [13, 17])
-def test_every_batch_is_full_even_when_one_image_is_left_over(count):
-    batches = epochs(count, 4, torch.Generator().manual_seed(0))
-    assert {len(next(batches)) for _ in range(9)} == {4}
 
 
 @pytest.mark.slow
@@ -279,9 +266,33 @@ def test_test_images_are_told_of_where_there_are_any(tiny_run, tmp_path):
 
 
 def test_the_record_can_be_printed(tiny_run, photos, tmp_path):
-    options = ("--method", "full", "--epochs", 1, "--batch-size", 8, "--lr", 0.05, "--json")
+    options = ("--method", "probe", "--seed", 3, "--json")
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", *options)
-    assert json.loads(done.stdout)["settings"]["lr"] == 0.05
+    assert json.loads(done.stdout) == json.loads((tmp_path / "out/finetune.json").read_text())
+
+
+def test_the_command_gives_its_choices_to_the_fine_tuning(tiny_run, photos, tmp_path):
+    val = write_photos(tmp_path / "val", 2, seed=1)
+    choices = ("--width", 0.08, "--depth", 13, "--val", val, "--compare", "scratch")
+    quick = ("--epochs", 1, "--batch-size", 8, "--lr", 0.05, "--json")
+    done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", *choices, *quick)
+    record = json.loads(done.stdout)
+    assert (record["network"]["width"], record["network"]["depth"]) == (0.08, 13)
+    assert record["data"]["images"] == {"train": 15, "val": 6}
+    assert "scratch" in record
+
+
+@pytest.mark.parametrize(
+    ("asked", "gene", "seen"),
+    [(None, True, True), (None, False, False), (True, False, True), (False, True, False)],
+)
+def test_images_are_mirrored_as_asked_or_as_for_the_gene(tiny_run, photos, tmp_path, monkeypatch, asked, gene, seen):
+    trained = []
+    monkeypatch.setattr("learngene_hub.finetuning.fit._batches", lambda images, *_: trained.append(images.flip))
+    monkeypatch.setattr("learngene_hub.finetuning.fit.training_steps", lambda *_: iter([]))
+    mirrored = with_data(Learngene.from_pretrained(tiny_run), flip=gene)
+    finetune(mirrored, photos, out=tmp_path / "out", settings=replace(QUICK, flip=asked))
+    assert set(trained) == {seen}
 
 
 def test_a_fault_of_the_data_is_one_line(tiny_run, tmp_path):

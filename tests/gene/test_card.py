@@ -1,5 +1,4 @@
 import re
-import shutil
 
 import pytest
 import yaml
@@ -21,18 +20,12 @@ STARTS = ("learngene", "scratch", "narrow", "full", "shuffled")
 
 
 @pytest.fixture
-def gene(tiny_run, tmp_path):
-    """A gene folder that may be changed."""
-    return shutil.copytree(tiny_run / "gene", tmp_path / "gene")
-
-
-@pytest.fixture
-def judge(gene, tmp_path):
+def judge(gene_copy, tmp_path):
     """Writes results of this gene (or of the `sha256` given) and gives their folder."""
 
     def write(*starts, sha256=None, name="results", place=0, **options):
         results = example(starts or STARTS, **options)
-        sha256 = read_config(gene).sha256 if sha256 is None else sha256
+        sha256 = read_config(gene_copy).sha256 if sha256 is None else sha256
         genes = list(results.genes)
         genes[place] = genes[place].model_copy(update={"sha256": sha256})
         results.model_copy(update={"genes": tuple(genes)}).save(tmp_path / name / "results.json")
@@ -41,9 +34,9 @@ def judge(gene, tmp_path):
     return write
 
 
-def test_the_metadata_holds_accuracy_and_gain_and_the_hub_library_reads_them(gene, judge):
-    write_evaluation(gene, [judge()])
-    card = ModelCard.load(gene / "README.md")
+def test_the_metadata_holds_accuracy_and_gain_and_the_hub_library_reads_them(gene_copy, judge):
+    write_evaluation(gene_copy, [judge()])
+    card = ModelCard.load(gene_copy / "README.md")
     mine = example(STARTS).descendants[0].start("learngene")
     found = {one.metric_type: one for one in card.data.eval_results}
     assert found["accuracy"].metric_value == round(100 * mine.measures["60"].mean, 2)
@@ -54,9 +47,9 @@ def test_the_metadata_holds_accuracy_and_gain_and_the_hub_library_reads_them(gen
     assert card.data.library_name == "learngene"
 
 
-def test_the_metadata_survives_the_hub_librarys_own_loader(gene, judge):
-    write_evaluation(gene, [judge()])
-    block = yaml.safe_load((gene / "README.md").read_text().split("---\n")[1])
+def test_the_metadata_survives_the_hub_librarys_own_loader(gene_copy, judge):
+    write_evaluation(gene_copy, [judge()])
+    block = yaml.safe_load((gene_copy / "README.md").read_text().split("---\n")[1])
     assert ModelCardData(**block).to_dict() == block
     assert [one["type"] for one in block["model-index"][0]["results"][0]["metrics"]] == [
         "accuracy",
@@ -64,9 +57,9 @@ def test_the_metadata_survives_the_hub_librarys_own_loader(gene, judge):
     ]
 
 
-def test_the_card_has_every_start_with_the_numbers_of_the_results(gene, judge):
-    write_evaluation(gene, [judge()])
-    lines = read_evaluation(gene).splitlines()
+def test_the_card_has_every_start_with_the_numbers_of_the_results(gene_copy, judge):
+    write_evaluation(gene_copy, [judge()])
+    lines = read_evaluation(gene_copy).splitlines()
     for one in example(STARTS).descendants[0].starts:
         name = f"**{one.start}**" if one.start == "learngene" else one.start
         row = next(line for line in lines if line.startswith(f"| {name} |"))
@@ -76,118 +69,118 @@ def test_the_card_has_every_start_with_the_numbers_of_the_results(gene, judge):
             assert not differences or f"| {points(differences['60'])} |" in row
 
 
-def test_the_card_says_where_the_gene_loses_and_where_it_does_not_clearly_win(gene, judge):
-    write_evaluation(gene, [judge()])
-    text = read_evaluation(gene)
+def test_the_card_says_where_the_gene_loses_and_where_it_does_not_clearly_win(gene_copy, judge):
+    write_evaluation(gene_copy, [judge()])
+    text = read_evaluation(gene_copy)
     told = text[text.index("Where the learngene loses") : text.index("### What these")].strip().splitlines()[2:]
     assert told[0].startswith("- full beats the learngene by ")
     assert told[1].startswith("- narrow is level: ")
     assert not any("shuffled" in line or "scratch" in line for line in told)
-    write_evaluation(gene, [judge("learngene", "scratch", "shuffled")])
-    assert "The learngene clearly beats every other start that was evaluated." in read_evaluation(gene)
-    write_evaluation(gene, [judge("learngene", "scratch")])
-    assert "It was compared only with scratch." in read_evaluation(gene)
-    assert "every other start" not in read_evaluation(gene)
+    write_evaluation(gene_copy, [judge("learngene", "scratch", "shuffled")])
+    assert "The learngene clearly beats every other start that was evaluated." in read_evaluation(gene_copy)
+    write_evaluation(gene_copy, [judge("learngene", "scratch")])
+    assert "It was compared only with scratch." in read_evaluation(gene_copy)
+    assert "every other start" not in read_evaluation(gene_copy)
 
 
-def test_writing_twice_gives_the_same_bytes(gene, judge):
+def test_writing_twice_gives_the_same_bytes(gene_copy, judge):
     results = judge(steps=(5, 60))
-    write_evaluation(gene, [results])
-    before = {path.name: path.read_bytes() for path in gene.iterdir()}
-    write_evaluation(gene, [results / "results.json"])
-    assert {path.name: path.read_bytes() for path in gene.iterdir()} == before
+    write_evaluation(gene_copy, [results])
+    before = {path.name: path.read_bytes() for path in gene_copy.iterdir()}
+    write_evaluation(gene_copy, [results / "results.json"])
+    assert {path.name: path.read_bytes() for path in gene_copy.iterdir()} == before
     assert before["evaluation.png"].startswith(b"\x89PNG")
-    assert all(check.fault is None for check in verify(gene))
+    assert all(check.fault is None for check in verify(gene_copy))
 
 
-def test_what_a_person_wrote_survives(gene, judge):
-    path = gene / "README.md"
+def test_what_a_person_wrote_survives(gene_copy, judge):
+    path = gene_copy / "README.md"
     text = path.read_text().replace("library_name: learngene\n", "library_name: learngene\nlicense: mit\n")
     text = text.replace("## Limits\n", "## Thanks\n\nTo *everyone*.  \n\n## Limits\n") + "\n\nMy own end. \n"
     path.write_text(text)
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     for _ in range(2):
-        write_evaluation(gene, [judge()])
+        write_evaluation(gene_copy, [judge()])
         found = path.read_text()
         assert found.split(BEGIN)[0].split("---\n", 2)[2] == before.split("---\n", 2)[2]
         assert found.split(END)[1] == after
         assert ModelCard(found).data.license == "mit"
 
 
-def test_a_card_without_marks_gets_its_evaluation_before_the_limits(gene, judge):
-    path = gene / "README.md"
+def test_a_card_without_marks_gets_its_evaluation_before_the_limits(gene_copy, judge):
+    path = gene_copy / "README.md"
     path.write_text("---\nlicense: mit\n---\n\n# Mine\n\nWords.\n\n## Limits\n\nMany.\n")
-    write_evaluation(gene, [judge()])
+    write_evaluation(gene_copy, [judge()])
     first = path.read_text()
     assert first.index("Words.") < first.index(BEGIN) < first.index(END) < first.index("## Limits\n\nMany.\n")
-    write_evaluation(gene, [judge()])
+    write_evaluation(gene_copy, [judge()])
     assert path.read_text() == first
 
 
-def test_a_missing_card_is_made(gene, judge):
-    (gene / "README.md").unlink()
-    assert "learngene evaluate ." in read_evaluation(gene)
-    (gene / "README.md").unlink()
-    write_evaluation(gene, [judge()])
-    assert "# tiny" in (gene / "README.md").read_text()
+def test_a_missing_card_is_made(gene_copy, judge):
+    (gene_copy / "README.md").unlink()
+    assert "learngene evaluate ." in read_evaluation(gene_copy)
+    (gene_copy / "README.md").unlink()
+    write_evaluation(gene_copy, [judge()])
+    assert "# tiny" in (gene_copy / "README.md").read_text()
 
 
-def test_several_results_stand_one_after_the_other(gene, judge):
-    write_evaluation(gene, [judge(), judge(steps=(200,), name="long")])
-    text = read_evaluation(gene)
+def test_several_results_stand_one_after_the_other(gene_copy, judge):
+    write_evaluation(gene_copy, [judge(), judge(steps=(200,), name="long")])
+    text = read_evaluation(gene_copy)
     assert text.index("20 images per class, 60 steps\n") < text.index("20 images per class, 200 steps\n")
-    assert (gene / "evaluation-2.png").is_file()
-    assert len(ModelCard.load(gene / "README.md").data.eval_results) == 4
+    assert (gene_copy / "evaluation-2.png").is_file()
+    assert len(ModelCard.load(gene_copy / "README.md").data.eval_results) == 4
 
 
-def test_fewer_results_leave_no_older_picture_and_too_many_are_refused(gene, judge):
-    write_evaluation(gene, [judge(), judge(steps=(200,), name="long")])
-    write_evaluation(gene, [judge()])
-    assert [path.name for path in gene.glob("evaluation*")] == ["evaluation.png"]
+def test_fewer_results_leave_no_older_picture_and_too_many_are_refused(gene_copy, judge):
+    write_evaluation(gene_copy, [judge(), judge(steps=(200,), name="long")])
+    write_evaluation(gene_copy, [judge()])
+    assert [path.name for path in gene_copy.glob("evaluation*")] == ["evaluation.png"]
     with pytest.raises(LearngeneError, match="expected at most 9 results for a card, found 10"):
-        write_evaluation(gene, [judge()] * 10)
+        write_evaluation(gene_copy, [judge()] * 10)
 
 
-def test_a_gene_that_is_the_second_of_its_results_gets_its_own_numbers(gene, judge):
+def test_a_gene_that_is_the_second_of_its_results_gets_its_own_numbers(gene_copy, judge):
     results = judge("learngene:a", "learngene:b", "scratch", "full", place=1)
-    write_evaluation(gene, [results])
+    write_evaluation(gene_copy, [results])
     mine = example(("learngene:a", "learngene:b", "scratch", "full")).descendants[0].start("learngene:b")
-    text = read_evaluation(gene)
+    text = read_evaluation(gene_copy)
     assert "| **learngene:b** |" in text
     assert f"reaches an accuracy of {accuracy(mine.measures['60'])} %" in text
     assert "full: the lead of learngene:b is" in text
 
 
-def test_results_of_one_task_have_no_interval(gene, judge):
-    write_evaluation(gene, [judge(tasks=1)])
-    rows = [line for line in read_evaluation(gene).splitlines() if line.startswith("| ") and "±" in line]
+def test_results_of_one_task_have_no_interval(gene_copy, judge):
+    write_evaluation(gene_copy, [judge(tasks=1)])
+    rows = [line for line in read_evaluation(gene_copy).splitlines() if line.startswith("| ") and "±" in line]
     assert rows == []
-    assert "narrow: the lead of the learngene is" in read_evaluation(gene)
+    assert "narrow: the lead of the learngene is" in read_evaluation(gene_copy)
 
 
-def test_results_of_another_gene_are_refused_by_name(gene, judge):
-    before = (gene / "README.md").read_bytes()
+def test_results_of_another_gene_are_refused_by_name(gene_copy, judge):
+    before = (gene_copy / "README.md").read_bytes()
     with pytest.raises(
         GeneFileError, match=r"results: expected results of the gene .*found results of cifar_fs_vgg11 \(cd"
     ):
-        write_evaluation(gene, [judge(sha256="cd" * 32)])
-    assert (gene / "README.md").read_bytes() == before
-    assert not (gene / "evaluation.png").exists()
+        write_evaluation(gene_copy, [judge(sha256="cd" * 32)])
+    assert (gene_copy / "README.md").read_bytes() == before
+    assert not (gene_copy / "evaluation.png").exists()
 
 
-def test_results_on_held_out_classes_are_refused(gene, judge):
+def test_results_on_held_out_classes_are_refused(gene_copy, judge):
     folder = judge()
     results = Results.load(folder)
     results.model_copy(update={"protocol": {**results.protocol, "split": "held-out"}}).save(folder / RESULTS_NAME)
-    before = (gene / "README.md").read_bytes()
+    before = (gene_copy / "README.md").read_bytes()
     with pytest.raises(GeneFileError, match="expected results on novel classes, found results on held-out classes"):
-        write_evaluation(gene, [folder])
-    assert (gene / "README.md").read_bytes() == before
+        write_evaluation(gene_copy, [folder])
+    assert (gene_copy / "README.md").read_bytes() == before
 
 
-def test_results_that_are_not_there_are_refused(gene, tmp_path):
+def test_results_that_are_not_there_are_refused(gene_copy, tmp_path):
     with pytest.raises(LearngeneError, match=r"no such file; expected the results\.json"):
-        write_evaluation(gene, [tmp_path / "nowhere"])
+        write_evaluation(gene_copy, [tmp_path / "nowhere"])
 
 
 def test_pictures_stay_where_the_card_cannot_be_written(gene, judge, monkeypatch):
@@ -201,36 +194,36 @@ def test_pictures_stay_where_the_card_cannot_be_written(gene, judge, monkeypatch
 
 
 @pytest.mark.parametrize("broken", [BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}"])
-def test_marks_that_do_not_match_are_refused(gene, judge, broken):
-    (gene / "README.md").write_text(f"---\nlicense: mit\n---\n# Mine\n{broken}\n")
+def test_marks_that_do_not_match_are_refused(gene_copy, judge, broken):
+    (gene_copy / "README.md").write_text(f"---\nlicense: mit\n---\n# Mine\n{broken}\n")
     with pytest.raises(GeneFileError, match=r"expected one mark .* after it, found"):
-        write_evaluation(gene, [judge()])
+        write_evaluation(gene_copy, [judge()])
 
 
-def test_metadata_that_cannot_be_read_is_refused(gene, judge):
-    (gene / "README.md").write_text("---\nlicense: [mit\n---\n# Mine\n")
+def test_metadata_that_cannot_be_read_is_refused(gene_copy, judge):
+    (gene_copy / "README.md").write_text("---\nlicense: [mit\n---\n# Mine\n")
     with pytest.raises(GeneFileError, match="expected YAML metadata between two lines of ---, found a fault"):
-        write_evaluation(gene, [judge()])
+        write_evaluation(gene_copy, [judge()])
 
 
-def test_hostile_names_are_plain_text_in_the_card(gene, judge):
+def test_hostile_names_are_plain_text_in_the_card(gene_copy, judge):
     results = judge()
     path = results / "results.json"
     path.write_text(
         path.read_text().replace('"start": "narrow"', f'"start": "a|b <script> {END.replace(chr(34), "")}"')
     )
-    write_evaluation(gene, [results])
-    text = read_evaluation(gene)
+    write_evaluation(gene_copy, [results])
+    text = read_evaluation(gene_copy)
     assert "<script>" not in text
     assert r"| a\|b &lt;script&gt;" in text
-    assert (gene / "README.md").read_text().count(END) == 1
+    assert (gene_copy / "README.md").read_text().count(END) == 1
 
 
-def test_the_command_writes_the_card_and_without_results_prints_it(gene, judge):
-    done = CliRunner().invoke(app, ["card", str(gene), "--results", str(judge())])
+def test_the_command_writes_the_card_and_without_results_prints_it(gene_copy, judge):
+    done = CliRunner().invoke(app, ["card", str(gene_copy), "--results", str(judge())])
     assert done.exit_code == 0, done.output
     assert "card: " in done.stderr
-    again = CliRunner().invoke(app, ["card", str(gene)])
+    again = CliRunner().invoke(app, ["card", str(gene_copy)])
     assert again.exit_code == 0
     assert again.stdout == done.stdout
     assert "### owner/cifar-fs, few-shot: 5-way, 20 images per class, 60 steps" in again.stdout
@@ -245,22 +238,22 @@ def test_the_command_prints_the_card_of_a_shipped_gene_and_does_not_change_it(ju
     assert "comes with the package, so its card is not changed" in " ".join(refused.stderr.split())
 
 
-def test_a_card_made_for_a_gene_without_its_picture_shows_none(gene, judge):
+def test_a_card_made_for_a_gene_without_its_picture_shows_none(gene_copy, judge):
     for name in ("README.md", "evolution.png"):
-        (gene / name).unlink()
-    write_evaluation(gene, [judge()])
-    assert "](evolution.png)" not in (gene / "README.md").read_text()
-    assert "](recipe.yaml)" in (gene / "README.md").read_text()
+        (gene_copy / name).unlink()
+    write_evaluation(gene_copy, [judge()])
+    assert "](evolution.png)" not in (gene_copy / "README.md").read_text()
+    assert "](recipe.yaml)" in (gene_copy / "README.md").read_text()
 
 
-def test_a_gene_saved_elsewhere_is_pushed_with_a_card_that_links_nothing(gene, tmp_path):
-    files = files_to_push(Learngene.from_pretrained(gene).save_pretrained(tmp_path / "bare"), "you/gene")
+def test_a_gene_saved_elsewhere_is_pushed_with_a_card_that_links_nothing(gene_copy, tmp_path):
+    files = files_to_push(Learngene.from_pretrained(gene_copy).save_pretrained(tmp_path / "bare"), "you/gene")
     card = files["README.md"].decode()
     assert set(re.findall(r"\]\(([^)]*)\)", card)) == {"https://arxiv.org/abs/2401.08139"}
 
 
-def test_the_pushed_card_of_a_gene_of_photos_names_the_repository_in_its_commands(gene):
-    config = read_config(gene)
+def test_the_pushed_card_of_a_gene_of_photos_names_the_repository_in_its_commands(gene_copy):
+    config = read_config(gene_copy)
     data = config.origin.data.model_copy(update={"preset": None, "source": "photos"})
     photos = config.model_copy(update={"origin": config.origin.model_copy(update={"data": data})})
     card = addressed_card(render_card(photos, name="mine"), "you/gene")
@@ -268,9 +261,9 @@ def test_the_pushed_card_of_a_gene_of_photos_names_the_repository_in_its_command
     assert "learngene evaluate ." not in card
 
 
-def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene):
-    (gene / "README.md").write_text("# Mine\n")
-    done = CliRunner().invoke(app, ["card", str(gene)])
+def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene_copy):
+    (gene_copy / "README.md").write_text("# Mine\n")
+    done = CliRunner().invoke(app, ["card", str(gene_copy)])
     assert done.exit_code == 1
     assert "expected an evaluation between its two marks, found none" in done.stderr
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from PIL import Image
+from photo_folders import write_photos
 from safetensors.torch import load_file, save_file
 
 from learngene_hub import Learngene, Recipe, evolve
 from learngene_hub.core.errors import GeneFileError
 from learngene_hub.core.files import file_sha256
+from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.gene import folder as gene_folder
 from learngene_hub.gene.config import SCHEMA_VERSION
 from learngene_hub.gene.folder import find_gene, verify
@@ -23,11 +24,6 @@ SIX_CLASSES = (
     "ancestry.ways=2",
     "critic.ways=2",
 )
-
-
-@pytest.fixture
-def folder(tiny_run, tmp_path):
-    return shutil.copytree(tiny_run / "gene", tmp_path / "gene")
 
 
 def change_config(folder, **changes):
@@ -48,21 +44,21 @@ def first(tensors):
     return next(name for name in sorted(tensors) if name.endswith("conv.weight"))
 
 
-def test_a_sound_folder_passes_every_named_check(folder):
-    checks = verify(folder)
+def test_a_sound_folder_passes_every_named_check(gene_copy):
+    checks = verify(gene_copy)
     assert len(checks) == 10
     assert all(check.fault is None for check in checks)
 
 
-def test_a_gene_survives_the_round_trip_byte_for_byte(folder, tmp_path):
-    gene = Learngene.from_pretrained(folder)
+def test_a_gene_survives_the_round_trip_byte_for_byte(gene_copy, tmp_path):
+    gene = Learngene.from_pretrained(gene_copy)
     gene.save_pretrained(tmp_path / "again")
-    assert (tmp_path / "again/learngene.safetensors").read_bytes() == (folder / "learngene.safetensors").read_bytes()
+    assert (tmp_path / "again/learngene.safetensors").read_bytes() == (gene_copy / "learngene.safetensors").read_bytes()
     assert Learngene.from_pretrained(tmp_path / "again").config == gene.config
 
 
-def test_whoever_may_read_the_config_may_read_the_weights(folder):
-    modes = {(folder / name).stat().st_mode for name in ("config.json", "learngene.safetensors")}
+def test_whoever_may_read_the_config_may_read_the_weights(gene_copy):
+    modes = {(gene_copy / name).stat().st_mode for name in ("config.json", "learngene.safetensors")}
     assert len(modes) == 1
 
 
@@ -117,26 +113,26 @@ CORRUPTIONS = {
 @pytest.mark.parametrize(
     ("check", "change", "message"), [(name, *case) for name, cases in CORRUPTIONS.items() for case in cases]
 )
-def test_altered_tensors_are_refused_each_with_its_message(folder, check, change, message):
-    change_tensors(folder, change)
+def test_altered_tensors_are_refused_each_with_its_message(gene_copy, check, change, message):
+    change_tensors(gene_copy, change)
     with pytest.raises(GeneFileError, match=message):
-        Learngene.from_pretrained(folder)
-    assert verify(folder)[-1].name == check
+        Learngene.from_pretrained(gene_copy)
+    assert verify(gene_copy)[-1].name == check
 
 
-def test_a_flipped_byte_is_found_by_the_hash(folder):
-    path = folder / "learngene.safetensors"
+def test_a_flipped_byte_is_found_by_the_hash(gene_copy):
+    path = gene_copy / "learngene.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(GeneFileError, match=r"expected the sha256 of config\.json.*altered or cut"):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
-def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(folder):
-    change_tensors(folder, lambda tensors: tensors[first(tensors)].fill_(torch.nan))
-    change_config(folder, sha256="0" * 64)
-    faults = {check.name for check in verify(folder) if check.fault}
+def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(gene_copy):
+    change_tensors(gene_copy, lambda tensors: tensors[first(tensors)].fill_(torch.nan))
+    change_config(gene_copy, sha256="0" * 64)
+    faults = {check.name for check in verify(gene_copy) if check.fault}
     assert faults == {"sha256", "finite values"}
 
 
@@ -157,10 +153,10 @@ def test_after_a_wrong_hash_the_tensors_are_checked_all_the_same(folder):
         {"schema_version": True},
     ],
 )
-def test_a_config_with_values_out_of_range_is_refused(folder, changes):
-    change_config(folder, **changes)
+def test_a_config_with_values_out_of_range_is_refused(gene_copy, changes):
+    change_config(gene_copy, **changes)
     with pytest.raises(GeneFileError, match=r"config\.json: "):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
 @pytest.mark.parametrize(
@@ -170,18 +166,18 @@ def test_a_config_with_values_out_of_range_is_refused(folder, changes):
         ({"fraction": 1.0}, r"config\.json: expected fraction: 0\.[45]\d*, found 1$"),
     ],
 )
-def test_a_stated_number_that_the_tensors_contradict_is_refused(folder, changes, message):
-    change_config(folder, **changes)
+def test_a_stated_number_that_the_tensors_contradict_is_refused(gene_copy, changes, message):
+    change_config(gene_copy, **changes)
     with pytest.raises(GeneFileError, match=message) as refused:
-        Learngene.from_pretrained(folder)
-    assert str(refused.value).startswith(str(folder))
-    assert verify(folder)[-1].name == "network and channels"
+        Learngene.from_pretrained(gene_copy)
+    assert str(refused.value).startswith(str(gene_copy))
+    assert verify(gene_copy)[-1].name == "network and channels"
 
 
-def test_the_fraction_of_an_early_gene_is_what_was_asked_for(folder):
-    config = json.loads((folder / "config.json").read_text())
-    change_config(folder, fraction=round(config["fraction"], 2))
-    assert [check.fault for check in verify(folder)] == [None] * 10
+def test_the_fraction_of_an_early_gene_is_what_was_asked_for(gene_copy):
+    config = json.loads((gene_copy / "config.json").read_text())
+    change_config(gene_copy, fraction=round(config["fraction"], 2))
+    assert [check.fault for check in verify(gene_copy)] == [None] * 10
 
 
 def test_saving_leaves_other_files_of_the_folder_alone(tiny_run, tmp_path):
@@ -190,19 +186,19 @@ def test_saving_leaves_other_files_of_the_folder_alone(tiny_run, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "config.json", "learngene.safetensors"}
 
 
-def test_a_file_that_is_not_safetensors_is_refused(folder):
-    path = folder / "learngene.safetensors"
+def test_a_file_that_is_not_safetensors_is_refused(gene_copy):
+    path = gene_copy / "learngene.safetensors"
     path.write_bytes(b"\x80\x04" + bytes(64))
-    change_config(folder, sha256=file_sha256(path))
+    change_config(gene_copy, sha256=file_sha256(path))
     with pytest.raises(GeneFileError, match="expected safetensors, found something else"):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "learngene.pt", "gene.pkl"])
-def test_a_folder_with_a_pickle_is_refused_whatever_else_it_holds(folder, name):
-    (folder / name).write_bytes(b"")
+def test_a_folder_with_a_pickle_is_refused_whatever_else_it_holds(gene_copy, name):
+    (gene_copy / name).write_bytes(b"")
     with pytest.raises(GeneFileError, match=f"found {name}; pickles can run code"):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
 @pytest.mark.parametrize(
@@ -215,35 +211,35 @@ def test_a_folder_with_a_pickle_is_refused_whatever_else_it_holds(folder, name):
         ('{"schema_version": 1}', r"package_version: Field required \(\d+ faults"),
     ],
 )
-def test_a_config_that_is_none_is_refused(folder, text, message):
-    (folder / "config.json").write_text(text)
+def test_a_config_that_is_none_is_refused(gene_copy, text, message):
+    (gene_copy / "config.json").write_text(text)
     with pytest.raises(GeneFileError, match=message):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
-def test_a_newer_schema_is_refused_with_the_way_out(folder):
-    change_config(folder, schema_version=SCHEMA_VERSION + 1)
+def test_a_newer_schema_is_refused_with_the_way_out(gene_copy):
+    change_config(gene_copy, schema_version=SCHEMA_VERSION + 1)
     with pytest.raises(GeneFileError, match="newer than the 1 this package reads; upgrade"):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
-def test_keys_of_later_versions_are_ignored(folder):
-    change_config(folder, something_new=1)
-    assert Learngene.from_pretrained(folder).config.network == "lg_vgg11"
+def test_keys_of_later_versions_are_ignored(gene_copy):
+    change_config(gene_copy, something_new=1)
+    assert Learngene.from_pretrained(gene_copy).config.network == "lg_vgg11"
 
 
 @pytest.mark.parametrize("changes", [{"network": "lg_vgg99"}, {"depth": 12}, {"channels": {"stages.0.0": 2}}])
-def test_a_network_that_cannot_be_built_is_refused(folder, changes):
-    change_config(folder, **changes)
+def test_a_network_that_cannot_be_built_is_refused(gene_copy, changes):
+    change_config(gene_copy, **changes)
     with pytest.raises(GeneFileError, match=r"config\.json: "):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
 @pytest.mark.parametrize("name", ["config.json", "learngene.safetensors"])
-def test_a_missing_file_is_named(folder, name):
-    (folder / name).unlink()
+def test_a_missing_file_is_named(gene_copy, name):
+    (gene_copy / name).unlink()
     with pytest.raises(GeneFileError, match=f"{name} is missing"):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
 def test_a_folder_without_a_gene_is_refused(tmp_path):
@@ -285,12 +281,7 @@ def test_the_usage_snippet_of_the_card_runs_in_its_folder(tiny_run, monkeypatch)
 @pytest.fixture
 def photos(tmp_path):
     """A folder of six small classes."""
-    for number in range(6):
-        folder = tmp_path / f"photos/class{number}"
-        folder.mkdir(parents=True)
-        for shade in range(12):
-            Image.new("RGB", (28, 28), (number * 40, shade * 20, 9 * shade)).save(folder / f"{shade}.png")
-    return tmp_path / "photos"
+    return write_photos(tmp_path / "photos", 12, classes=glyph_classes()[:6])
 
 
 def test_the_recipe_beside_the_gene_tells_no_path_of_this_machine(tiny, photos, tmp_path):
@@ -319,31 +310,31 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
     assert str(tmp_path) not in card + (tmp_path / "run/gene/config.json").read_text()
 
 
-def test_a_gene_in_memory_stays_whatever_is_written_into_its_file(folder):
-    gene = Learngene.from_pretrained(folder)
+def test_a_gene_in_memory_stays_whatever_is_written_into_its_file(gene_copy):
+    gene = Learngene.from_pretrained(gene_copy)
     before = {name: tensor.clone() for name, tensor in gene.tensors.items()}
-    weights = folder / "learngene.safetensors"
+    weights = gene_copy / "learngene.safetensors"
     weights.write_bytes(bytes(weights.stat().st_size))
     assert all(torch.equal(tensor, before[name]) for name, tensor in gene.tensors.items())
 
 
-def test_weights_larger_than_the_config_says_are_not_read(folder):
-    with (folder / "learngene.safetensors").open("ab") as file:
+def test_weights_larger_than_the_config_says_are_not_read(gene_copy):
+    with (gene_copy / "learngene.safetensors").open("ab") as file:
         file.truncate(10**10)  # sparse
     with pytest.raises(GeneFileError, match=r"expected 0\.0 MB of weights, as config\.json says, found 10000\.0 MB"):
-        Learngene.from_pretrained(folder)
+        Learngene.from_pretrained(gene_copy)
 
 
 @pytest.mark.parametrize("name", ["README.md", "recipe.yaml", "learngene.safetensors", "config.json"])
-def test_a_link_out_of_the_folder_is_neither_read_nor_pushed(folder, tmp_path, name):
+def test_a_link_out_of_the_folder_is_neither_read_nor_pushed(gene_copy, tmp_path, name):
     secret = tmp_path / "secret"
-    shutil.move(folder / name, secret)
-    (folder / name).symlink_to(secret)
+    shutil.move(gene_copy / name, secret)
+    (gene_copy / name).symlink_to(secret)
     with pytest.raises(GeneFileError, match=f"{name}: is a link to a place outside the folder"):
-        files_to_push(folder, "you/gene")
+        files_to_push(gene_copy, "you/gene")
 
 
-def test_a_file_that_cannot_be_read_is_a_fault_of_the_gene(folder, monkeypatch):
+def test_a_file_that_cannot_be_read_is_a_fault_of_the_gene(gene_copy, monkeypatch):
     read = gene_folder.read_file
 
     def fail(path, **options):
@@ -353,36 +344,36 @@ def test_a_file_that_cannot_be_read_is_a_fault_of_the_gene(folder, monkeypatch):
 
     monkeypatch.setattr(gene_folder, "read_file", fail)
     with pytest.raises(GeneFileError, match=r"a file cannot be read: .*Permission denied"):
-        Learngene.from_pretrained(folder)
-    assert "Permission denied" in next(check.fault for check in verify(folder) if check.name == "sha256")
+        Learngene.from_pretrained(gene_copy)
+    assert "Permission denied" in next(check.fault for check in verify(gene_copy) if check.name == "sha256")
 
 
-def test_a_push_sends_the_very_bytes_that_were_checked(folder, monkeypatch):
-    weights, read = folder / "learngene.safetensors", gene_folder.read_tensors
+def test_a_push_sends_the_very_bytes_that_were_checked(gene_copy, monkeypatch):
+    weights, read = gene_copy / "learngene.safetensors", gene_folder.read_tensors
 
     def read_then_write(content):
         weights.write_bytes(b"other weights")  # as a run beside it would
-        (folder / "config.json").write_text("{}")
+        (gene_copy / "config.json").write_text("{}")
         return read(content)
 
     monkeypatch.setattr(gene_folder, "read_tensors", read_then_write)
-    files = files_to_push(folder, "you/gene")
+    files = files_to_push(gene_copy, "you/gene")
     told = json.loads(files["config.json"])["sha256"]
     assert hashlib.sha256(files["learngene.safetensors"]).hexdigest() == told
 
 
-def test_the_card_of_another_gene_is_not_pushed(folder):
-    card = folder / "README.md"
+def test_the_card_of_another_gene_is_not_pushed(gene_copy):
+    card = gene_copy / "README.md"
     card.write_text(card.read_text().replace("  width: 0.06", "  width: 0.5"))
     with pytest.raises(GeneFileError, match=r"README.md: describes another gene, width: 0\.5; correct the"):
-        files_to_push(folder, "you/gene")
+        files_to_push(gene_copy, "you/gene")
 
 
-def test_a_file_of_unusual_size_is_refused_before_it_is_read(folder):
-    with (folder / "evolution.png").open("r+b") as file:
+def test_a_file_of_unusual_size_is_refused_before_it_is_read(gene_copy):
+    with (gene_copy / "evolution.png").open("r+b") as file:
         file.truncate(12 * 10**9)  # takes no room
     with pytest.raises(GeneFileError, match=r"evolution\.png: expected at most 50 MB, found 12,000\.0 MB: remove it"):
-        files_to_push(folder, "you/gene")
+        files_to_push(gene_copy, "you/gene")
 
 
 def test_a_name_too_long_for_a_file_is_no_gene():

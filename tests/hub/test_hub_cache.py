@@ -41,8 +41,9 @@ def downloaded(push, options):
 
 
 def test_a_cache_that_another_program_filled_serves_with_and_without_a_connection(hub, load, downloaded, options):
-    assert load(local_files_only=True).inheritance.revision == downloaded
     hub.requests.clear()
+    assert load(local_files_only=True).inheritance.revision == downloaded
+    assert asked(hub) == []
     assert load().inheritance.revision == downloaded
     assert not [one for one in asked(hub) if one.method == "GET" and "/resolve/" in one.path]
     hub.requests.clear()
@@ -154,9 +155,9 @@ def damage(home, commit, name, content):
     path.write_bytes(content)
 
 
-def test_a_damaged_card_of_the_cache_is_not_what_info_shows(push, home, options, copy, tmp_path, monkeypatch):
-    (copy / "README.md").write_text(card_with_gain(12.5))
-    commit = push(copy).commit
+def test_a_damaged_card_of_the_cache_is_not_what_info_shows(push, home, options, gene_copy, tmp_path, monkeypatch):
+    (gene_copy / "README.md").write_text(card_with_gain(12.5))
+    commit = push(gene_copy).commit
     for name, value in (("HF_HUB_CACHE", str(options.cache)), ("HF_HUB_OFFLINE", False)):
         monkeypatch.setattr(constants, name, value)
     words = ["info", REPO, "--json"]

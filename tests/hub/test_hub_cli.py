@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +46,12 @@ def test_push_prints_the_url_and_says_what_went(run, hub, tiny_run):
     assert (code, out) == (0, f"{hub.url}/{REPO}\n")
     assert "learngene.safetensors" in err
     assert "nothing has changed" in run("push", tiny_run, REPO)[2]
+
+
+@pytest.mark.parametrize("options", [["--private"], []])
+def test_a_new_repository_is_private_if_the_command_says_so_and_else_public(run, hub, tiny_run, options):
+    assert run("push", tiny_run, REPO, *options)[0] == 0
+    assert hub.repo(REPO).private is bool(options)
 
 
 def test_push_as_json(run, hub, tiny_run):
@@ -171,10 +176,9 @@ def test_a_mistyped_folder_is_answered_with_the_right_one(run):
     assert f"error: runs/dmeo: {told}" in run("verify", "runs/dmeo")[2]
 
 
-def test_without_a_card_one_is_made(run, hub, tiny_run, tmp_path):
-    folder = shutil.copytree(tiny_run / "gene", tmp_path / "bare")
-    (folder / "README.md").unlink()
-    run("push", folder, REPO)
+def test_without_a_card_one_is_made(run, hub, gene_copy):
+    (gene_copy / "README.md").unlink()
+    run("push", gene_copy, REPO)
     assert b"# owner/gene" in hub.files(REPO)["README.md"]
 
 
@@ -194,7 +198,7 @@ def test_a_pushed_network_that_is_pushed_elsewhere_names_the_new_place_only(run,
     assert "owner/pets" not in hub.files("owner/cats")["README.md"].decode()
 
 
-@pytest.mark.parametrize("repo", ["gene", "owner/ge ne", "own\\1er/gene", "owner/..", "a/b/c"])
+@pytest.mark.parametrize("repo", ["gene", "owner/ge ne"])
 def test_a_name_that_the_hub_does_not_allow_is_refused_before_anything_is_sent(run, hub, tiny_run, tuned, repo):
     for folder in (tiny_run, tuned):
         code, _, err = run("push", folder, repo)

@@ -46,24 +46,24 @@ def test_an_unchanged_push_makes_no_commit(hub, push):
     assert again.commit == first.commit == hub.commits(REPO)[0]
 
 
-def test_only_what_changed_is_sent(push, copy):
-    push(copy)
-    (copy / "metrics.jsonl").write_text("{}\n")
-    assert push(copy).changed == ("metrics.jsonl",)
+def test_only_what_changed_is_sent(push, gene_copy):
+    push(gene_copy)
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
+    assert push(gene_copy).changed == ("metrics.jsonl",)
 
 
-def test_a_branch_is_made_and_leaves_main_alone(hub, push, copy):
-    push(copy)
-    (copy / "metrics.jsonl").write_text("{}\n")
-    push(copy, revision="longer")
+def test_a_branch_is_made_and_leaves_main_alone(hub, push, gene_copy):
+    push(gene_copy)
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
+    push(gene_copy, revision="longer")
     assert hub.files(REPO, "longer")["metrics.jsonl"] == b"{}\n"
     assert hub.files(REPO)["metrics.jsonl"] != b"{}\n"
 
 
-def test_a_pull_request_leaves_main_alone_and_gives_its_url(hub, push, copy):
-    before = push(copy).commit
-    (copy / "metrics.jsonl").write_text("{}\n")
-    assert "/discussions/" in push(copy, create_pr=True, message="Shorter metrics").url
+def test_a_pull_request_leaves_main_alone_and_gives_its_url(hub, push, gene_copy):
+    before = push(gene_copy).commit
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
+    assert "/discussions/" in push(gene_copy, create_pr=True, message="Shorter metrics").url
     assert hub.commits(REPO)[0] == before
 
 
@@ -81,23 +81,23 @@ def test_a_new_repository_is_private_if_that_is_the_default_of_its_organisation(
     assert hub.repo(REPO).private is is_private
 
 
-def test_a_card_edited_on_the_hub_is_not_overwritten_unawares(hub, push, copy):
-    push(copy)
+def test_a_card_edited_on_the_hub_is_not_overwritten_unawares(hub, push, gene_copy):
+    push(gene_copy)
     edited = hub.files(REPO)["README.md"].replace(b"## Limits", b"## Limits, by hand")
     hub.put(REPO, {"README.md": edited})
-    (copy / "metrics.jsonl").write_text("{}\n")
-    (copy / "README.md").write_text((copy / "README.md").read_text() + "\nMore.\n")
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
+    (gene_copy / "README.md").write_text((gene_copy / "README.md").read_text() + "\nMore.\n")
     with pytest.raises(HubError, match="its card was edited on the Hub, so nothing was pushed"):
-        push(copy)
+        push(gene_copy)
     assert hub.files(REPO)["README.md"] == edited
     assert hub.files(REPO)["metrics.jsonl"] != b"{}\n"
-    assert set(push(copy, overwrite_card=True).changed) == {"README.md", "metrics.jsonl"}
+    assert set(push(gene_copy, overwrite_card=True).changed) == {"README.md", "metrics.jsonl"}
 
 
-def test_a_card_that_this_package_pushed_is_replaced(push, copy):
-    push(copy)
-    (copy / "README.md").write_text((copy / "README.md").read_text() + "\nMore.\n")
-    assert push(copy).changed == ("README.md",)
+def test_a_card_that_this_package_pushed_is_replaced(push, gene_copy):
+    push(gene_copy)
+    (gene_copy / "README.md").write_text((gene_copy / "README.md").read_text() + "\nMore.\n")
+    assert push(gene_copy).changed == ("README.md",)
 
 
 def test_edits_of_the_hub_survive_a_pull_and_a_push(hub, push, options, tmp_path):
@@ -137,13 +137,13 @@ def test_a_commit_is_sent_once_and_the_same_push_again_leaves_one(hub, push, fau
     assert len(hub.commits(REPO)) == 2
 
 
-def test_a_pull_request_is_sent_once(hub, push, copy):
-    push(copy)
+def test_a_pull_request_is_sent_once(hub, push, gene_copy):
+    push(gene_copy)
     hub.requests.clear()
-    (copy / "metrics.jsonl").write_text("{}\n")
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
     hub.faults.append(Fault("POST", "/commit/", status=500))
     with pytest.raises(HubError, match=r"has a server error \(500.*try again later"):
-        push(copy, create_pr=True)
+        push(gene_copy, create_pr=True)
     assert sum("/commit/" in one.path for one in hub.requests) == 1
 
 
@@ -152,29 +152,15 @@ def test_a_push_into_the_account_of_another_says_which_token_it_wants(push):
         push(repo="other/gene")
 
 
-def test_a_folder_that_fails_a_check_is_not_pushed(hub, push, copy):
-    (copy / "more.pt").write_bytes(b"")
-    with pytest.raises(GeneFileError, match="pickles can run code"):
-        push(copy)
-    assert not asked(hub)
-
-
-def test_a_broken_card_is_found_before_anything_is_sent(hub, push, copy):
-    (copy / "README.md").write_text("---\ntags: [a\n---\n# A gene\n")
-    with pytest.raises(GeneFileError, match="expected YAML metadata between two lines of ---"):
-        push(copy)
-    assert not asked(hub)
-
-
 def test_nothing_is_pushed_offline(push, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="offline"):
         push()
 
 
-def test_a_gene_whose_folder_is_gone_is_pushed_from_memory(hub, copy):
-    gene = Learngene.from_pretrained(copy)
-    shutil.rmtree(copy)
+def test_a_gene_whose_folder_is_gone_is_pushed_from_memory(hub, gene_copy):
+    gene = Learngene.from_pretrained(gene_copy)
+    shutil.rmtree(gene_copy)
     assert set(gene.push_to_hub(REPO, token="hf_owner", endpoint=hub.url).changed) == {
         "config.json",
         "learngene.safetensors",
@@ -225,20 +211,20 @@ def test_an_upload_whose_connection_broke_is_made_once(hub, push, monkeypatch):
     assert sorted(fault.times for fault in hub.faults) == [0, 1]
 
 
-def test_private_is_refused_where_the_repository_is_public(hub, push, copy):
-    before = push(copy).commit
-    (copy / "metrics.jsonl").write_text("{}\n")
+def test_private_is_refused_where_the_repository_is_public(hub, push, gene_copy):
+    before = push(gene_copy).commit
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(HubError, match="the repository is already public, so nothing was pushed"):
-        push(copy, private=True)
+        push(gene_copy, private=True)
     assert hub.commits(REPO)[0] == before
 
 
-def test_a_tag_is_nothing_to_push_to(hub, push, copy):
-    push(copy)
+def test_a_tag_is_nothing_to_push_to(hub, push, gene_copy):
+    push(gene_copy)
     HfApi(endpoint=hub.url, token="hf_owner").create_tag(REPO, tag="v1")
-    (copy / "metrics.jsonl").write_text("{}\n")
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(HubError, match="expected a branch to push to, found a tag or commit"):
-        push(copy, revision="v1")
+        push(gene_copy, revision="v1")
 
 
 def test_a_gene_that_was_loaded_is_pushed_with_all_that_lies_beside_it(hub, push, tiny_run):
@@ -275,25 +261,29 @@ def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs
 
 
 @pytest.mark.parametrize(
-    ("card", "message"),
+    ("name", "content", "message"),
     [
-        (b"# Mine\n", "expected `library_name: learngene` in the metadata"),
-        (b"---\nlibrary_name: timm\n---\n", "found 'timm'"),
-        (b"\xff", "expected UTF-8"),
+        ("more.pt", b"", "pickles can run code"),
+        ("README.md", b"---\ntags: [a\n---\n# A gene\n", "expected YAML metadata between two lines of ---"),
+        ("README.md", b"# Mine\n", "expected `library_name: learngene` in the metadata"),
+        ("README.md", b"---\nlibrary_name: timm\n---\n", "found 'timm'"),
+        ("README.md", b"\xff", "expected UTF-8"),
     ],
 )
-def test_a_card_by_which_the_hub_could_not_find_the_gene_is_refused(hub, push, copy, card, message):
-    (copy / "README.md").write_bytes(card)
+def test_a_folder_with_an_unsafe_file_or_an_odd_card_is_refused_before_anything_is_sent(
+    hub, push, gene_copy, name, content, message
+):
+    (gene_copy / name).write_bytes(content)
     with pytest.raises(GeneFileError, match=message):
-        push(copy)
+        push(gene_copy)
     assert not asked(hub)
 
 
-def test_a_card_with_line_ends_of_windows_is_the_same_card(push, copy):
-    push(copy)
-    card = (copy / "README.md").read_bytes()
-    (copy / "README.md").write_bytes(b"\xef\xbb\xbf" + card.replace(b"\n", b"\r\n"))
-    assert push(copy).changed == ()
+def test_a_card_with_line_ends_of_windows_is_the_same_card(push, gene_copy):
+    push(gene_copy)
+    card = (gene_copy / "README.md").read_bytes()
+    (gene_copy / "README.md").write_bytes(b"\xef\xbb\xbf" + card.replace(b"\n", b"\r\n"))
+    assert push(gene_copy).changed == ()
 
 
 def test_a_pulled_gene_that_is_pushed_elsewhere_names_the_new_place_only(hub, push, options, tmp_path):

@@ -65,9 +65,9 @@ def test_a_repository_without_config_is_refused(hub, load):
         load()
 
 
-def test_a_gene_of_a_newer_schema_asks_for_a_newer_package(push, load, copy, hub):
-    push(copy)
-    config = json.loads((copy / "config.json").read_text())
+def test_a_gene_of_a_newer_schema_asks_for_a_newer_package(push, load, gene_copy, hub):
+    push(gene_copy)
+    config = json.loads((gene_copy / "config.json").read_text())
     hub.put(REPO, {"config.json": json.dumps(config | {"schema_version": 99}).encode()})
     with pytest.raises(GeneFileError, match=r"schema version 99 is newer than .*upgrade"):
         load()
@@ -166,6 +166,9 @@ def test_a_damaged_file_of_the_cache_is_fetched_again(hub, push, load, options):
     for path in kept(options.cache):
         path.write_bytes(path.read_bytes()[:-1] + b"!")
     load()
+
+
+def test_a_download_cannot_be_asked_for_and_forbidden(load):
     with pytest.raises(HubError, match="cannot be combined"):
         load(force_download=True, local_files_only=True)
 

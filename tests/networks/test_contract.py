@@ -16,7 +16,7 @@ from learngene_hub.core.errors import GeneFileError, InheritanceError, NetworkEr
 from learngene_hub.core.files import file_sha256
 from learngene_hub.core.rng import generator
 from learngene_hub.families import FAMILIES
-from learngene_hub.genome.birth import Body, gene_network, newborn
+from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.networks import (
@@ -52,12 +52,10 @@ def test_extract_after_inherit_gives_the_gene_back_bit_for_bit(body, cross):
     assert same(again.tensors, gene.tensors, network.structure)
 
 
-@pytest.mark.parametrize("body", BODIES, ids=str)
-def test_a_gene_holds_about_a_fifth_of_the_parameters(body):
-    full = Body(body.network)
-    thin = gene_network(full, even_shape(full, 0.45), num_classes=0)
-    total = newborn(full, num_classes=0, gene=None, cross="zero", seed=0)
-    share = sum(p.numel() for p in thin.parameters()) / sum(p.numel() for p in total.parameters())
+@every_network
+def test_a_gene_holds_about_a_fifth_of_the_parameters(network):
+    thin = plan_structure(network, channels=even_shape(Body(network), 0.45))
+    share = thin.parameters(in_chans=3) / plan_structure(network).parameters(in_chans=3)
     assert 0.185 < share < 0.21
 
 

@@ -27,7 +27,7 @@ from learngene_hub.networks import (
 )
 from learngene_hub.networks.lg_resnet12 import blocks_per_stage
 
-pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
+pytestmark = pytest.mark.usefixtures("_one_seed")
 
 
 @pytest.mark.parametrize(

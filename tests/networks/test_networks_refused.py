@@ -21,7 +21,7 @@ from learngene_hub.networks import (
 from learngene_hub.networks.lg_resnet12 import LgResNet12
 from learngene_hub.networks.lg_vgg import LgVgg
 
-pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
+pytestmark = pytest.mark.usefixtures("_one_seed")
 
 
 @pytest.mark.parametrize("make", [partial(build, num_classes=5), plan_structure])

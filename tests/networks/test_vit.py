@@ -14,7 +14,7 @@ from learngene_hub.networks import as_supported
 VIT = "vit_tiny_patch4_32"
 PLAIN = {"img_size": 32, "patch_size": 4, "depth": 6, "num_classes": 5}
 
-pytestmark = pytest.mark.usefixtures("_one_thread_and_one_seed")
+pytestmark = pytest.mark.usefixtures("_one_seed")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from itertools import islice, repeat
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from learngene_hub import LearngeneError
 from learngene_hub.core.device import pick_device
@@ -15,6 +16,7 @@ from learngene_hub.training.loop import (
     Training,
     accuracy,
     epochs,
+    make_optimizer,
     measure_statistics,
     train,
 )
@@ -107,6 +109,37 @@ def test_clipping_bounds_the_step():
         pairs = zip(net.parameters(), before.parameters(), strict=True)
         moved[clip] = max(float((a - b).detach().abs().max()) for a, b in pairs)
     assert moved[1e-6] < 1e-6 < moved[None]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_momentum_repeats_a_part_of_the_step_before(momentum):
+    layer = nn.Linear(1, 1, bias=False)
+    constants, before = AncestrySection(lr=0.1, momentum=momentum, weight_decay=0), layer.weight.item()
+    optimizer = make_optimizer(layer, constants)
+    for _ in range(2):
+        layer.weight.grad = torch.ones(1, 1)
+        optimizer.step()
+    assert before - layer.weight.item() == pytest.approx(0.1 * (2 + momentum))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weight_decay_shrinks_kernels_and_nothing_else(name):
+    net, before = network(), network()
+    optimizer = make_optimizer(net, AncestrySection(optimizer=name, lr=0.1, weight_decay=0.5))
+    for weight in net.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    for weight, old in zip(net.parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(weight, old * 0.95 if old.ndim > 1 else old)
+
+
+def test_label_smoothing_spreads_a_share_of_the_target_over_all_classes():
+    images, labels = batch()
+    with torch.no_grad():
+        surprise = -network().train()(images).log_softmax(dim=1)
+    right, every = surprise[torch.arange(len(labels)), labels].mean(), surprise.mean()
+    assert run(network(), steps=1, optimisation={"label_smoothing": 0.3}) == pytest.approx(0.7 * right + 0.3 * every)
+    assert abs(right - every) > 0.001
 
 
 def test_measured_statistics_are_those_of_the_images():

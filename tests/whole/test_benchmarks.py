@@ -4,7 +4,7 @@ from itertools import count
 import pytest
 
 from benchmarks import generation, measure
-from benchmarks.measure import Figure, Goal, interleaved, ratio, table, typical
+from benchmarks.measure import interleaved
 from benchmarks.topics import TOPICS
 
 
@@ -13,39 +13,12 @@ def test_every_topic_can_be_imported_and_has_figures(topic):
     assert callable(import_module(f"benchmarks.{topic}").figures)
 
 
-def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds():
-    times = {"slow": [2.0, 9.0, 40.0], "fast": [1.0, 3.0, 4.0]}
-    assert ratio(times, "slow", "fast") == 3.0
-    assert ratio(times, "fast", "slow") == pytest.approx(1 / 3)
-    assert typical(times, "slow") == 9.0
-    assert typical(times, "fast") == 3.0
-
-
 def test_the_rounds_interleave_and_the_first_is_not_counted(monkeypatch):
     calls, numbers = [], count(1)
     monkeypatch.setattr(measure, "cpu_seconds", lambda work: (work(), float(next(numbers)))[1])
     times = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3)
     assert calls == ["a", "b"] * 4
     assert times == {"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}
-
-
-@pytest.mark.parametrize(
-    ("goal", "met", "missed"), [(Goal("at least", 3), 3.0, 2.99), (Goal("at most", 1.2), 1.2, 1.21)]
-)
-def test_a_goal_includes_its_bound(goal, met, missed):
-    assert goal.is_met(met)
-    assert not goal.is_met(missed)
-
-
-def test_the_table_says_which_goals_are_missed():
-    rows = table(
-        [
-            Figure("topic", "a / b", 2.5, "5 of 2 ms", Goal("at least", 3)),
-            Figure("topic", "c / d", 1.0, "1 of 1 ms"),
-        ]
-    ).splitlines()
-    assert rows[2] == "| topic | a / b | 2.5 | at least 3 | **no** | 5 of 2 ms |"
-    assert rows[3] == "| topic | c / d | 1 |  |  | 1 of 1 ms |"
 
 
 @pytest.mark.parametrize("place", [place for places in generation.PHASES.values() for place in places])

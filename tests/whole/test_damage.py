@@ -30,42 +30,37 @@ from learngene_hub.report.results import Results
 STATE = "state/state.json"
 
 
-@pytest.fixture
-def run(tiny_run, tmp_path):
-    return shutil.copytree(tiny_run, tmp_path / "run")
-
-
-def test_a_state_nested_beyond_reason_is_refused(run):
-    (run / STATE).write_text('{"pool": ' + "[" * 100_000)
+def test_a_state_nested_beyond_reason_is_refused(tiny_copy):
+    (tiny_copy / STATE).write_text('{"pool": ' + "[" * 100_000)
     with pytest.raises(RunError, match="the saved state is damaged"):
-        load_state(run)
+        load_state(tiny_copy)
 
 
-def test_a_pool_elsewhere_or_altered_or_without_end_is_not_read(run, tmp_path):
-    pool = max((run / "state").glob("pool-*"))
+def test_a_pool_elsewhere_or_altered_or_without_end_is_not_read(tiny_copy, tmp_path):
+    pool = max((tiny_copy / "state").glob("pool-*"))
     pool.write_bytes(pool.read_bytes()[:-1] + b"x")
     with pytest.raises(RunError, match=r"pool-000003\.safetensors was altered since it was saved"):
-        load_state(run)
+        load_state(tiny_copy)
     os.truncate(pool, 10**12)
     with pytest.raises(RunError, match=r"larger than 100000 MB"):
-        load_state(run)
+        load_state(tiny_copy)
     pool.unlink()
     with pytest.raises(RunError, match="No such file"):
-        load_state(run)
+        load_state(tiny_copy)
     os.mkfifo(pool)
     with pytest.raises(RunError, match="expected a file, found a folder, pipe or device"):
-        load_state(run)
+        load_state(tiny_copy)
     pool.unlink()
     pool.symlink_to(tmp_path)
     with pytest.raises(RunError, match=r"pool\S+ lies outside its folder, by a link"):
-        load_state(run)
+        load_state(tiny_copy)
 
 
-def test_a_state_that_is_a_link_to_somewhere_else_is_not_read(run, tmp_path):
-    shutil.move(run / STATE, tmp_path / "elsewhere.json")
-    (run / STATE).symlink_to(tmp_path / "elsewhere.json")
+def test_a_state_that_is_a_link_to_somewhere_else_is_not_read(tiny_copy, tmp_path):
+    shutil.move(tiny_copy / STATE, tmp_path / "elsewhere.json")
+    (tiny_copy / STATE).symlink_to(tmp_path / "elsewhere.json")
     with pytest.raises(RunError, match=r"state\.json lies outside its folder, by a link"):
-        load_state(run)
+        load_state(tiny_copy)
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -82,21 +77,21 @@ def test_a_state_folder_that_is_a_link_to_somewhere_else_is_not_written_into(tin
 @pytest.mark.parametrize(
     "line", [b'{"generation": 1}', b"\xff\xfe", b'{"generation": "1"}', b"[" * 100_000, b'{"individuals": "x"}']
 )
-def test_a_damaged_row_of_the_metrics_is_named_by_its_line(run, line):
-    lines = (run / "metrics.jsonl").read_bytes().splitlines()
-    (run / "metrics.jsonl").write_bytes(b"\n".join([lines[0], line, lines[2]]) + b"\n")
+def test_a_damaged_row_of_the_metrics_is_named_by_its_line(tiny_copy, line):
+    lines = (tiny_copy / "metrics.jsonl").read_bytes().splitlines()
+    (tiny_copy / "metrics.jsonl").write_bytes(b"\n".join([lines[0], line, lines[2]]) + b"\n")
     with pytest.raises(
         RunError, match=r"metrics\.jsonl, line 2: expected the row of a generation, found a damaged row"
     ):
-        read_metrics(run)
+        read_metrics(tiny_copy)
 
 
-def test_metrics_without_an_ancestor_of_the_gene_are_refused(run):
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+def test_metrics_without_an_ancestor_of_the_gene_are_refused(tiny_copy):
+    rows = [json.loads(line) for line in (tiny_copy / "metrics.jsonl").read_text().splitlines()]
     rows[0]["individuals"] = []
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tiny_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(RunError, match="expected a row with individual"):
-        truncate_metrics(run, 3)
+        truncate_metrics(tiny_copy, 3)
 
 
 def edited(path, old, new):
@@ -105,32 +100,32 @@ def edited(path, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-def test_an_edited_fitness_of_a_state_is_refused_and_the_generation_before_gives_the_same_gene(tiny, run):
-    gene = (run / "gene/learngene.safetensors").read_bytes()
-    fitness = json.loads((run / STATE).read_text())["pool"][0]["fitness"]
-    edited(run / STATE, f'"fitness": {fitness}', '"fitness": 0.99')
+def test_an_edited_fitness_of_a_state_is_refused_and_the_generation_before_gives_the_same_gene(tiny, tiny_copy):
+    gene = (tiny_copy / "gene/learngene.safetensors").read_bytes()
+    fitness = json.loads((tiny_copy / STATE).read_text())["pool"][0]["fitness"]
+    edited(tiny_copy / STATE, f'"fitness": {fitness}', '"fitness": 0.99')
     with pytest.raises(
         RunError, match=r"state\.json was edited, or damaged.*mv (\S+before\.json) (\S+state\.json); or"
     ):
-        evolve(tiny(), out=run, resume=True)
-    os.replace(run / "state/before.json", run / STATE)
-    again = evolve(tiny(), out=run, resume=True)
-    assert (run / "gene/learngene.safetensors").read_bytes() == gene
+        evolve(tiny(), out=tiny_copy, resume=True)
+    os.replace(tiny_copy / "state/before.json", tiny_copy / STATE)
+    again = evolve(tiny(), out=tiny_copy, resume=True)
+    assert (tiny_copy / "gene/learngene.safetensors").read_bytes() == gene
     assert again.config.origin.fitness != 0.99
 
 
-def test_a_run_whose_state_is_gone_is_not_begun_anew_while_the_one_before_is_there(tiny, run):
-    (run / STATE).unlink()
+def test_a_run_whose_state_is_gone_is_not_begun_anew_while_the_one_before_is_there(tiny, tiny_copy):
+    (tiny_copy / STATE).unlink()
     with pytest.raises(RunError, match=r"No such file.*state\.json'\); continue from the generation"):
-        evolve(tiny(), out=run, resume=True)
+        evolve(tiny(), out=tiny_copy, resume=True)
 
 
-def test_a_state_of_another_version_is_told(run):
-    state = json.loads((run / STATE).read_text())
+def test_a_state_of_another_version_is_told(tiny_copy):
+    state = json.loads((tiny_copy / STATE).read_text())
     del state["sha256"]
-    (run / STATE).write_text(json.dumps(state))
+    (tiny_copy / STATE).write_text(json.dumps(state))
     with pytest.raises(RunError, match="saved by another version of learngene-hub; continue with that version"):
-        load_state(run)
+        load_state(tiny_copy)
 
 
 def test_a_damaged_state_without_one_before_needs_another_folder(tiny, tmp_path):
@@ -140,11 +135,11 @@ def test_a_damaged_state_without_one_before_needs_another_folder(tiny, tmp_path)
         load_state(tmp_path)
 
 
-def test_an_edited_fitness_of_the_metrics_is_refused(tiny, run):
-    fitness = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["individuals"][0]["fitness"]
-    edited(run / "metrics.jsonl", f'"fitness": {fitness}', '"fitness": 0.99')
+def test_an_edited_fitness_of_the_metrics_is_refused(tiny, tiny_copy):
+    fitness = json.loads((tiny_copy / "metrics.jsonl").read_text().splitlines()[0])["individuals"][0]["fitness"]
+    edited(tiny_copy / "metrics.jsonl", f'"fitness": {fitness}', '"fitness": 0.99')
     with pytest.raises(RunError, match=r"metrics\.jsonl: altered since the state was saved"):
-        evolve(tiny(), out=run, resume=True)
+        evolve(tiny(), out=tiny_copy, resume=True)
 
 
 BODY = Body("lg_vgg11", 0.1, 11)
@@ -282,16 +277,16 @@ def test_marking_a_card_takes_time_in_proportion_to_its_length(filler):
 
 
 @pytest.mark.parametrize("name", ["state/state.json", "metrics.jsonl"])
-def test_the_page_of_a_damaged_run_is_refused(run, name):
-    (run / name).write_text("{}\n")
+def test_the_page_of_a_damaged_run_is_refused(tiny_copy, name):
+    (tiny_copy / name).write_text("{}\n")
     with pytest.raises(RunError, match=r"damaged|expected"):
-        write_page(str(run), run / "page.html")
+        write_page(str(tiny_copy), tiny_copy / "page.html")
 
 
-def test_the_page_of_a_run_whose_gene_is_in_no_row_is_refused(run):
-    path = run / "gene/config.json"
+def test_the_page_of_a_run_whose_gene_is_in_no_row_is_refused(tiny_copy):
+    path = tiny_copy / "gene/config.json"
     config = json.loads(path.read_text())
     config["origin"]["lineage"][0]["id"] = 77
     path.write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"a row of metrics\.jsonl with individual 77"):
-        write_page(str(run), run / "page.html")
+        write_page(str(tiny_copy), tiny_copy / "page.html")

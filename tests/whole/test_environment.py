@@ -2,25 +2,22 @@
 
 import os
 import pwd
-import random
 import subprocess
 import time
 from contextlib import contextmanager, suppress
 
 import pytest
 from listener import Listener
-from PIL import Image
 
-from learngene_hub import LearngeneError, evolve
+from learngene_hub import evolve
 from learngene_hub.core.errors import DataError, RunError, StorageError
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.counting import available_classes
 from learngene_hub.data.source import DataSource
 from learngene_hub.evolution import checkpoint
-from learngene_hub.finetuning import Photos, Settings, finetune
+from learngene_hub.finetuning import Settings, finetune
 from learngene_hub.finetuning import run as finetuning
-from learngene_hub.finetuning.photos import load_photos
 
 WEIGHTS = "gene/learngene.safetensors"
 SMALL = ("evolution.generations=1", "evolution.population=2")
@@ -77,19 +74,19 @@ def test_a_cache_on_a_full_disk_costs_a_warning_and_no_result(tiny, tmp_path, mo
 SHORT = Settings(method="full", epochs=1, lr=0.01)
 
 
-def test_a_disk_without_room_for_the_network_is_refused_before_any_training(tiny_run, tmp_path, monkeypatch):
+def test_a_disk_without_room_for_the_network_is_refused_before_any_training(tiny_run, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(finetuning, "_all_outcomes", lambda *args: pytest.fail("trained"))
     with small_disk(tmp_path / "disk", "size=1m") as disk:
         with pytest.raises(StorageError, match=r"expected \d\.\d MB of free space for the network .*, found 1\.0 MB"):
-            finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=disk / "out", settings=SHORT)
+            finetune(tiny_run, photos, out=disk / "out", settings=SHORT)
         assert not list(disk.iterdir())
 
 
-def test_a_disk_that_fills_up_in_training_ends_a_fine_tuning_in_a_line_and_leaves_nothing(tiny_run, tmp_path):
+def test_a_disk_that_fills_up_in_training_ends_a_fine_tuning_in_a_line_and_leaves_nothing(tiny_run, photos, tmp_path):
     with small_disk(tmp_path / "disk", "size=6m") as disk:
         filling = Fills(disk, "validation images right")
         with pytest.raises(StorageError, match=r"out: cannot be written \(No space left on device"):
-            finetune(tiny_run, photos(tmp_path / "photos", 2, 12), out=disk / "out", settings=SHORT, reporter=filling)
+            finetune(tiny_run, photos, out=disk / "out", settings=SHORT, reporter=filling)
         assert [one.name for one in disk.iterdir()] == ["filler"]
 
 
@@ -146,52 +143,6 @@ def test_a_cache_that_cannot_be_written_and_a_clock_that_goes_back_change_no_res
     evolve(tiny(), out=tmp_path / "run", reporter=listener)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     assert any("decoded images: cannot be saved" in text for text in listener.warnings)
-
-
-def photos(root, classes, images):
-    draw = random.Random(0)
-    for name in range(classes):
-        (root / f"class{name}").mkdir(parents=True)
-        for number in range(images):
-            picture = Image.new("RGB", (28, 28))
-            picture.putdata(
-                [(draw.randrange(256), 30 * name + draw.randrange(99), draw.randrange(9)) for _ in range(784)]
-            )
-            picture.save(root / f"class{name}/{number}.png")
-    return root
-
-
-@pytest.mark.parametrize(("classes", "images", "message"), [(1, 5, "2 or more classes"), (3, 1, "has 1 image")])
-def test_too_few_classes_or_images_to_fine_tune_on_are_told(tmp_path, classes, images, message):
-    with pytest.raises(DataError, match=message):
-        load_photos(
-            Photos(photos(tmp_path, classes, images)),
-            image_size=28,
-            gene_size=28,
-            method="full",
-            seed=0,
-            reporter=SilentReporter(),
-        )
-
-
-def test_classes_of_one_image_are_too_few_for_the_critics_of_an_evolution(tiny, tmp_path):
-    root = photos(tmp_path / "photos", 6, 1)
-    shape = ["base=2", "held_out=2", "novel=2"]
-    overrides = ["data.preset=null", f"data.path={root}", *(f"data.classes.{one}" for one in shape)]
-    with pytest.raises(LearngeneError, match=r"images? .*class|class.* images?"):
-        evolve(tiny(*overrides, "data.images_per_class=null", "ancestry.ways=2", "critic.ways=2"), out=tmp_path / "run")
-
-
-def test_a_picture_of_one_colour_everywhere_cannot_be_normalised(tiny, tmp_path):
-    root = photos(tmp_path / "photos", 6, 12)
-    for path in root.rglob("*.png"):
-        Image.new("RGB", (28, 28), (9, 9, 9)).save(path)
-    overrides = ["data.preset=null", f"data.path={root}", "data.classes.base=2", "data.classes.held_out=2"]
-    with pytest.raises(DataError, match="a channel that never changes"):
-        evolve(
-            tiny(*overrides, "data.classes.novel=2", "data.images_per_class=null", "ancestry.ways=2", "critic.ways=2"),
-            out=tmp_path / "run",
-        )
 
 
 def test_nothing_is_written_into_the_folder_that_commands_are_called_from(tiny, tmp_path, monkeypatch):

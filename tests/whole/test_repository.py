@@ -4,7 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 import learngene_hub
@@ -24,13 +23,6 @@ def test_the_citation_is_of_this_version_and_names_the_paper():
 def test_pre_commit_has_the_ruff_of_the_project():
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert f"ruff=={hook['rev'].removeprefix('v')}" in DEVELOPMENT
-
-
-@pytest.mark.parametrize("name", ["bug", "question"])
-def test_an_issue_template_asks_for_something(name):
-    template = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{name}.yml").read_text())
-    assert {"name", "description", "body"} <= template.keys()
-    assert all(field["attributes"]["label"] for field in template["body"])
 
 
 def test_a_bug_report_asks_for_the_doctor():

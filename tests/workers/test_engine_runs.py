@@ -7,10 +7,9 @@ import select
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from engine_faults import WEIGHTS, calling, descendants, put_faults, rows
+from engine_faults import WEIGHTS, calling, descendants, put_faults, rows, wait_for
 from listener import Listener
 
 from learngene_hub.cli.main import main
@@ -136,12 +135,6 @@ def driver(tiny_file, tmp_path):
         return calling(command_line, log, *arguments), log.read_text
 
     return begin
-
-
-def wait_for(happened, process):
-    while not happened():
-        assert process.is_alive()
-        time.sleep(0.005)
 
 
 @pytest.mark.slow
