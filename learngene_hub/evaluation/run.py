@@ -31,20 +31,15 @@ from learngene_hub.evaluation.starts import Start, learngene, make_baselines, sc
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
-from learngene_hub.report import REPORT_NAME, write_report
-from learngene_hub.report.plots import check_can_draw
+from learngene_hub.report.page import REPORT_NAME, write_report
+from learngene_hub.report.plots.canvas import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.report.sentences import network_words
 from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
 PRETRAINED_FOLDER = "pretrained"
-MAY_CHANGE = {
-    "queries",
-    "tasks",
-    "changed",
-    "aim",
-}  # since earlier results; `queries` is compared with the images at hand
+MAY_CHANGE = {"tasks", "changed", "aim", "queries"}  # since earlier results; the last is compared with the images first
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.report import EVOLUTION_NAME, render_evolution
+from learngene_hub.report.evolution import EVOLUTION_NAME, render_evolution
 
 _Past = tuple[list[dict[str, Any]], str, Origin | None, Path]
 """Rows of an evolution, its title, the origin of its gene, if there is one already, and where its page goes."""

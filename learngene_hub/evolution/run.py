@@ -37,8 +37,9 @@ from learngene_hub.gene.folder import (
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.report import EVOLUTION_NAME, render_evolution
-from learngene_hub.report.plots import check_can_draw, draw_evolution, write_png
+from learngene_hub.report.evolution import EVOLUTION_NAME, render_evolution
+from learngene_hub.report.plots.canvas import check_can_draw, write_png
+from learngene_hub.report.plots.evolution import draw_evolution
 from learngene_hub.workers import Engine, EngineOptions, Pool, make_engine
 
 

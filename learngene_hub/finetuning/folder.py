@@ -28,7 +28,8 @@ from learngene_hub.hub.push import Pushed, PushTerms, push
 from learngene_hub.networks import LearngeneNetwork, build, save_timm_folder
 from learngene_hub.networks.layers import LAYERS
 from learngene_hub.networks.timm_folder import CONFIG_NAME, WEIGHTS_NAME
-from learngene_hub.report.plots import draw_confusion, draw_training, write_png
+from learngene_hub.report.plots.canvas import write_png
+from learngene_hub.report.plots.finetuning import draw_confusion, draw_training
 
 RECORD_NAME = "finetune.json"
 CONFUSION_NAME = "confusion.png"

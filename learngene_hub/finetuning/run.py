@@ -26,7 +26,7 @@ from learngene_hub.genome.birth import Body, newborn, placed
 from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead
-from learngene_hub.report.plots import check_can_draw
+from learngene_hub.report.plots.canvas import check_can_draw
 
 PADDED = 8  # training images are shifted by up to an 8th of their side
 MORE_ROOM = 2 * 10**6  # bytes for pictures, card and record

@@ -104,7 +104,7 @@ class StagedNetwork(LearngeneNetwork):
         super().__init__(structure, num_classes=num_classes, in_chans=in_chans)
         last = {
             layer.name.split(".")[1]: layer.writes for layer in structure.layers
-        }  # layer of each stage: what it writes
+        }  # stage -> what its last layer writes
         self.drop_rate = drop_rate
         self.feature_info = [
             {"num_chs": structure.groups[group].size, "reduction": 2 ** (number + 1), "module": f"stages.{stage}"}

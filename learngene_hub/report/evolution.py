@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from learngene_hub.report import numbers
 from learngene_hub.report.lineage import Record, line_of, tree
 from learngene_hub.report.page import page_template
-from learngene_hub.report.plots import draw_evolution, draw_search, svg_address
+from learngene_hub.report.plots.canvas import svg_address
+from learngene_hub.report.plots.evolution import draw_evolution
+from learngene_hub.report.plots.search import draw_search
 
 EVOLUTION_NAME = "evolution.html"
 

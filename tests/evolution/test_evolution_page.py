@@ -13,7 +13,7 @@ from learngene_hub import LearngeneError, evolve
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import RunError
 from learngene_hub.evolution.page import write_page
-from learngene_hub.report import render_evolution
+from learngene_hub.report.evolution import render_evolution
 from learngene_hub.report.lineage import MOST, tree
 from learngene_hub.report.plots import canvas
 

@@ -22,7 +22,7 @@ from learngene_hub.evolution.page import write_page
 from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.report import render_evolution
+from learngene_hub.report.evolution import render_evolution
 from learngene_hub.workers import EngineOptions
 
 SEARCH = (

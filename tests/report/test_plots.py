@@ -2,16 +2,11 @@ import pytest
 from results_examples import example
 
 from learngene_hub import LearngeneError, evolve
-from learngene_hub.report.plots import (
-    canvas,
-    draw_confusion,
-    draw_curves,
-    draw_evolution,
-    draw_starts,
-    draw_sweep,
-    draw_training,
-    write_png,
-)
+from learngene_hub.report.plots import canvas
+from learngene_hub.report.plots.canvas import write_png
+from learngene_hub.report.plots.evaluation import draw_curves, draw_starts, draw_sweep
+from learngene_hub.report.plots.evolution import draw_evolution
+from learngene_hub.report.plots.finetuning import draw_confusion, draw_training
 
 pytestmark = pytest.mark.drawn
 

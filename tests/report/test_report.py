@@ -6,7 +6,7 @@ import pytest
 from pages import BROWSER, Page, browse, pictures
 from results_examples import STARTS, example
 
-from learngene_hub.report import render_report, write_report
+from learngene_hub.report.page import render_report, write_report
 from learngene_hub.report.results import Cost, Summary
 from learngene_hub.report.sentences import headline, limits, not_won
 
