@@ -180,8 +180,8 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
     preset = target.path if target.path in PRESETS else None
     if preset and is_there(preset):
         raise LearngeneError(
-            f"{preset}: both a preset and the name of a file or folder here; give ./{preset} for what is here, or "
-            "rename that for the preset"
+            f"{preset}: both a preset and the name of a file or folder here; give ./{preset} for that, or "
+            "rename it to use the preset"
         )
     source = DataSource(
         preset=preset,
