@@ -183,13 +183,13 @@ def test_results_that_are_not_there_are_refused(gene_copy, tmp_path):
         write_evaluation(gene_copy, [tmp_path / "nowhere"])
 
 
-def test_pictures_stay_where_the_card_cannot_be_written(gene, judge, monkeypatch):
-    write_evaluation(gene, [judge(), judge(name="more")])
-    pictures = sorted(gene.glob("evaluation*.png"))
+def test_pictures_stay_where_the_card_cannot_be_written(gene_copy, judge, monkeypatch):
+    write_evaluation(gene_copy, [judge(), judge(name="more")])
+    pictures = sorted(gene_copy.glob("evaluation*.png"))
     monkeypatch.setattr("learngene_hub.evaluation.card.write_text", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_evaluation(gene, [judge()])
-    assert sorted(gene.glob("evaluation*.png")) == pictures
+        write_evaluation(gene_copy, [judge()])
+    assert sorted(gene_copy.glob("evaluation*.png")) == pictures
     assert len(pictures) == 2
 
 
