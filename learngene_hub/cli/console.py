@@ -95,10 +95,13 @@ def rate_words(speed: float, unit: str) -> str:
 
 
 class _Measured:
-    """Progress, speed and time left of a task; the first step of a resumed task does not count for the speed."""
+    """Progress, speed and time left of a task; the first step of a resumed task does not count for the speed.
+
+    `_since` is the time of the last step of a bar, or of the last line.
+    """
 
     def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self._title, self._unit, self._moved = one_line(title), unit, time.monotonic()
+        self._title, self._unit, self._since = one_line(title), unit, time.monotonic()
         self._progress = Progress(get_time=time.monotonic, speed_estimate_period=math.inf)  # never started: we draw it
         self._progress.add_task("", total=total)
         self._task = self._progress.tasks[0]
@@ -115,7 +118,7 @@ class _BarTask(_Measured):
         """Move the bar and show `fields` beside it; a field stays until it is given again."""
         self._fields |= fields
         self._progress.advance(TaskID(0), amount)
-        self._moved = time.monotonic()
+        self._since = time.monotonic()
 
     def __rich__(self) -> Text:
         """As wide as the terminal at most; the time left is never cut."""
@@ -135,7 +138,7 @@ class _BarTask(_Measured):
         full = round(BAR * task.percentage / 100)
         left = ""
         if task.time_remaining is not None:  # it passes between two steps, too
-            seconds = max(0.0, task.time_remaining - (time.monotonic() - self._moved))
+            seconds = max(0.0, task.time_remaining - (time.monotonic() - self._since))
             left = f" {timedelta(seconds=round(seconds))} left"
         share = f" {task.percentage:3.0f}%"
         return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), share, (left, "cyan"))
@@ -155,9 +158,9 @@ class _LineTask(_Measured):
         is_first, now = not self._task.completed, time.monotonic()
         self._progress.advance(TaskID(0), amount)
         if is_first:
-            self._moved = now
-        elif now - self._moved >= SILENCE:
-            self._moved = now
+            self._since = now
+        elif now - self._since >= SILENCE:
+            self._since = now
             stderr.print(self._line(), markup=False)
 
     def _line(self) -> str:

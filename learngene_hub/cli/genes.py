@@ -131,15 +131,17 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
             f"{100 * gene.accuracy:.1f}",
             f"{100 * gene.behind:.1f} ± {100 * gene.behind_ci95:.1f}" if rank else "",
             str(gene.image_size),
-            f"{gene.flops / least:.0f}",
+            f"{gene.flops / least:.1f}",
         )
         for rank, gene in enumerate(ranked)
     ]
     title = "the best gene for your images first; leave-one-out accuracy in %; behind: points below the first; "
     title += "cost: FLOPs of fine-tuning, in multiples of the lowest"
     print_table(title, ("name", "accuracy", "behind", "probe's pixels", "cost"), rows, whole_first=True)
-    chosen = min((gene for gene in ranked if gene.behind <= gene.behind_ci95), key=lambda gene: gene.flops)
-    why = "" if chosen is ranked[0] else f"{chosen.name} is level with the first, and costs less; "
+    first = ranked[0]
+    cheap = [gene for gene in ranked if gene.behind <= gene.behind_ci95 and gene.flops <= first.flops / 2]
+    chosen = cheap[0] if cheap else first
+    why = f"{chosen.name} is level with the first at {chosen.flops / first.flops:.0%} of its cost; " if cheap else ""
     stderr.print(f"{why}next: {command('finetune', chosen.name, '--data', photos, '--out', 'DIR')}", markup=False)
 
 

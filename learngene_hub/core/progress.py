@@ -37,9 +37,7 @@ class _SilentTask:
         """Do nothing."""
 
 
-class SilentReporter:
-    """A `Reporter` that says nothing."""
-
+class _WithoutBars:
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "steps") -> Iterator[Task]:
         """Open a bar that nobody sees."""
@@ -48,11 +46,15 @@ class SilentReporter:
     def line(self, text: str) -> None:
         """Drop the line."""
 
+
+class SilentReporter(_WithoutBars):
+    """A `Reporter` that says nothing."""
+
     def warn(self, text: str) -> None:
         """Drop the warning."""
 
 
-class LoggingReporter(SilentReporter):
+class LoggingReporter(_WithoutBars):
     """A `Reporter` that logs warnings, as `learngene_hub`, and says nothing else: the default of long work."""
 
     def warn(self, text: str) -> None:

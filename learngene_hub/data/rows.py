@@ -26,6 +26,7 @@ from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
 from learngene_hub.hub.address import near_data
+from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import time_limit, within
 
 IMAGE_COLUMNS = ("image", "img")
@@ -97,8 +98,10 @@ def open_local(path: Path, *, image_column: str | None, label_column: str | None
             if files := _tables(path):
                 root = path if path.is_dir() else path.parent
                 names = [file.relative_to(root).as_posix() for file, *_ in files]
-                loaded = [datasets.load_dataset(kind, data_files=it, **options, **more) for _, kind, it, more in files]
-                tables = [*zip(names, loaded, strict=True)]
+                tables = [
+                    (name, datasets.load_dataset(kind, data_files=pattern, **options, **more))
+                    for name, (_, kind, pattern, more) in zip(names, files, strict=True)
+                ]
             else:
                 tables = [(path.name, _class_folders(datasets, path))]
         except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
@@ -124,9 +127,10 @@ def open_hub(
         try:
             splits = _splits(datasets, hub_id, revision, reporter)
         except (OSError, ValueError, RuntimeError, httpx2.HTTPError, *odd, datasets.exceptions.DatasetsError) as error:
+            why = str(silence or error).replace(HubOptions().site, HubOptions().shown_site)
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder has this name"
-                f"{near_data(hub_id) or ':'} {silence or error}. Without a connection, point data.path= (`learngene "
+                f"{near_data(hub_id) or ':'} {why}. Without a connection, point data.path= (`learngene "
                 "evaluate`: --data) at a local copy (Parquet files, or class folders of images); data.preset=glyphs "
                 "needs no download"
             ) from error

@@ -24,7 +24,7 @@ MOST_NAME = 50  # letters of a start in the name of its file
 Measured = dict[str, float]
 
 
-class ResultsCache(dict[Unit, Measured]):
+class ResultsCache:
     """The measured units of one `start` in one kind of descendant, `body`; without a `folder` nothing is kept.
 
     `constants`, and a hash of the `images` of each role, are everything else that affects a result.
@@ -43,14 +43,20 @@ class ResultsCache(dict[Unit, Measured]):
         key = {"tensors": _tensors_hash(start), "body": asdict(body), "constants": constants, "images": dict(images)}
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in start.name[:MOST_NAME])
         self._lines = KeyedLines(None if folder is None else folder / FOLDER, name, key, reporter)
-        super().__init__(
-            (Unit(line["role"], line["seed"], line["number"], line["lr"]), line["measured"])
-            for line in self._lines.read()
-        )
+        lines = self._lines.read()
+        self._kept: dict[Unit, Measured] = {
+            Unit(line["role"], line["seed"], line["number"], line["lr"]): line["measured"] for line in lines
+        }
+
+    def __contains__(self, unit: Unit) -> bool:
+        return unit in self._kept
+
+    def __getitem__(self, unit: Unit) -> Measured:
+        return self._kept[unit]
 
     def enter(self, unit: Unit, measured: Measured) -> None:
         """Keep what was measured on `unit`."""
-        self[unit] = measured
+        self._kept[unit] = measured
         self._lines.append(asdict(unit) | {"measured": measured})
 
 

@@ -74,7 +74,7 @@ def read_evaluation(folder: Path) -> str:
     """The evaluation in the card of the gene in `folder`; a missing card is created.
 
     Raises:
-        GeneFileError: the card has no evaluation, or its marks are not one begin and one end.
+        GeneFileError: the card cannot be read, has no evaluation, or its marks are not one begin and one end.
     """
     path, text = folder / CARD_NAME, _text(folder, read_config(folder))
     if not path.is_file():

@@ -57,8 +57,8 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
             raise LearngeneError(f"{path}: expected whole layers, found {layer.name} without {', '.join(lost)}")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
-    genome, named = Genome(tensors, structure.sizes_in(tensors)), Path(os.path.abspath(path)).name
-    return Start(f"checkpoint{suffix}", f"the checkpoint {named}; its cost is not known", genome, Cost(), data=data)
+    genome, name = Genome(tensors, structure.sizes_in(tensors)), Path(os.path.abspath(path)).name
+    return Start(f"checkpoint{suffix}", f"the checkpoint {name}; its cost is not known", genome, Cost(), data=data)
 
 
 def _learned(path: Path, config: Path, first: Candidate) -> DataRecord:

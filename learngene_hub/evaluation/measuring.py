@@ -56,7 +56,7 @@ class Plan:
     flip: bool
 
     def constants(self) -> dict[str, Any]:
-        """Everything that affects the result of one unit, as a JSON-compatible dict; the number of units does not."""
+        """What affects the result of one unit, beside device, precision and versions, as a JSON-compatible dict."""
         protocol = asdict(self.protocol)
         for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed", "split"):
             del protocol[key]

@@ -92,6 +92,8 @@ class Pretraining:
     def key(self) -> dict[str, Any]:
         """All fields as a JSON-compatible dict; those of an ancestor only if there is one, as in older versions."""
         fields = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
+        if self.steps < CHAPTERS:  # older versions trained for more
+            fields["steps"] = self.steps
         return {key: one for key, one in fields.items() if self.ancestor or key not in {"ancestor", "cross"}}
 
     @property
@@ -215,8 +217,10 @@ def pretrain(plan: Pretraining, budget: Budget, *, title: str) -> Pretrained:
     `title` names it in messages.
 
     Raises:
-        TrainingError: the training diverged.
+        TrainingError: the training diverged, or there are no images for a step.
     """
+    if not plan.steps:
+        raise TrainingError(f"its {plan.images:,} images are fewer than one batch of {plan.optimisation.batch_size}")
     store = KeyedStore(budget.folder, title, _write, _read, budget.reporter, MOVE_CACHE)
     with store.held(plan.key):
         saved = store.find(plan.key) or Pretrained(0, {}, 0.0, "")

@@ -68,6 +68,8 @@ class Protocol:
             is_all = value is None and key in ("ways", "shots")
             if not is_all and not (isinstance(value, Integral) and int(value) >= 1):
                 raise LearngeneError(f"protocol {self.name}: {key}: expected 1 or more, found {value!r}")
+            if value is not None:
+                object.__setattr__(self, key, int(value))  # a number of numpy is no JSON
         if self.lr is not None and not 0 < self.lr <= MOST_LR:
             raise LearngeneError(f"protocol {self.name}: lr: expected above 0 to {MOST_LR}, found {self.lr!r}")
         try:
@@ -117,9 +119,10 @@ class Protocol:
         known = {field.name for field in fields(self)} - {"changed"}
         if unknown := [key for key in changes if key not in known]:
             raise LearngeneError(f"protocol {self.name}: no constant {unknown[0]!r}{did_you_mean(unknown[0], known)}")
+        measured_at = changes.get("measured_at")
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
-        if steps := changes.get("steps"):
-            changes.setdefault("measured_at", (*(step for step in self.measured_at if step < steps), steps))
+        if (steps := changes.get("steps")) and measured_at is None:
+            changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
         return replace(self, **changes, changed=tuple(sorted({*self.changed, *changes} - {"tasks"})))
 
 

@@ -18,6 +18,7 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.counting import count_images, is_at_hand
 from learngene_hub.data.extras import optional_module
+from learngene_hub.data.image_set import shorten
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
@@ -39,7 +40,12 @@ from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
 PRETRAINED_FOLDER = "pretrained"
-MAY_CHANGE = {"tasks", "changed", "aim", "queries"}  # since earlier results; the last is compared with the images first
+MAY_CHANGE = {
+    "tasks",
+    "changed",
+    "aim",
+    "queries",
+}  # from earlier results; `queries` is compared after images are counted
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Descendants:
         shapes = product(
             self.networks or (config.network,), self.depths or (config.depth,), self.widths or (config.width,)
         )
-        return [Body(network, float(width), depth, config.in_chans) for network, depth, width in dict.fromkeys(shapes)]
+        sizes = dict.fromkeys((network, float(width), index(depth)) for network, depth, width in shapes)
+        return [Body(*size, config.in_chans) for size in sizes]
 
 
 def evaluate(
@@ -119,9 +126,13 @@ def evaluate(
     wanted = check_baselines([baselines] if isinstance(baselines, str) else baselines)
     checkpoints = [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints
     local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise LearngeneError(f"seeds: expected one or more, all different, found {list(seeds)}")
-    seeds = [index(seed) for seed in seeds]  # those of numpy are no JSON
+    try:
+        numbers = [index(seed) for seed in seeds]  # those of numpy are no JSON
+    except TypeError:
+        raise LearngeneError(f"seeds: expected whole numbers, found {list(seeds)}") from None
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise LearngeneError(f"seeds: expected one or more, all different, found {numbers}")
+    seeds = numbers
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
     if wanted and candidates[0].recipe is None:
         raise LearngeneError(
@@ -234,29 +245,28 @@ def _earlier(
     genes = [gene.gene.config.sha256[:12] for gene in candidates]
     _refuse_other(folder, "genes", genes, [gene.sha256[:12] for gene in old.genes])
     _refuse_other(folder, "images", data, old.data)
+    _refuse_other(folder, "protocol", protocol.name, old.protocol["name"])
+    _refuse_other(folder, "version of the protocol", protocol.version, old.protocol.get("version"))
     for key, value in protocol.constants().items():
         if key in old.protocol.keys() - MAY_CHANGE:
-            what = {"name": "protocol", "version": "version of the protocol"}.get(key, key)
-            _refuse_other(folder, what, value, old.protocol[key])
+            _refuse_other(folder, key, value, old.protocol[key])
     asked = {(body.network, body.width, body.depth) for body in bodies}
     lost = sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts)
     lost += [network_words(one) for one in old.descendants if (one.network, one.width, one.depth) not in asked]
     if lost:
-        raise RunError(f"{folder}: holds results of {', '.join(lost)} too; ask for these again, or give another --out")
+        raise RunError(f"{folder}: holds results of {'; '.join(lost)} too; ask for these again, or give another --out")
     return old
 
 
 def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) -> None:
-    """Refuse to overwrite results that differ in `what`; of lists, only what one of them lacks is named."""
-    if mine != theirs:
-        if isinstance(mine, list) and isinstance(theirs, list):
-            mine, theirs = (
-                [one for one in mine if one not in theirs] or mine,
-                [one for one in theirs if one not in mine] or theirs,
-            )
-        raise RunError(
-            f"{folder}: holds results of other {what}, {str(theirs)[:60]}, not {str(mine)[:60]}; give another --out"
-        )
+    """Refuse to overwrite results that differ in `what`; of lists, the values that only one of them has are named."""
+    if mine == theirs:
+        return
+    found = f"{str(theirs)[:60]}, not {str(mine)[:60]}"
+    if isinstance(mine, list) and isinstance(theirs, list):
+        gone, new = [one for one in theirs if one not in mine], [one for one in mine if one not in theirs]
+        found = f"only there: {shorten(gone) or 'none'}; only asked for: {shorten(new) or 'none'}"
+    raise RunError(f"{folder}: holds results of other {what}, {found}; give another --out")
 
 
 def _budget(

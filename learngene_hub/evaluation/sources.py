@@ -180,8 +180,8 @@ def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -
     preset = target.path if target.path in PRESETS else None
     if preset and is_there(preset):
         raise LearngeneError(
-            f"{preset}: both a preset and the name of a file or folder here; give ./{preset} for that, or "
-            "rename it to use the preset"
+            f"{preset} is a preset, and a file or folder here has the same name; give its absolute path, or rename it "
+            "to use the preset"
         )
     source = DataSource(
         preset=preset,

@@ -40,7 +40,6 @@ from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut,
 from learngene_hub.genome.surgery import extract
 from learngene_hub.networks import Structure, plan_structure
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.report import numbers
 from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.workers import threads
@@ -89,9 +88,9 @@ def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     """The baselines called `names`, trained if they are not in the cache; one that diverges is left out."""
     budget.reporter.line(
-        f"cost: baselines to be trained first, unless they are in the cache: {', '.join(names)}; each for as many "
-        f"images or FLOPs as the gene: {budget.cost.images:,} images, {numbers.seconds(budget.cost.seconds)} s on "
-        f"{budget.cost.device}; all slices come from one network"
+        f"baselines are trained first, unless they are in the cache: {', '.join(names)}. Each costs as much as the "
+        f"gene, in images or FLOPs: {budget.cost.images:,} images, {budget.cost.seconds / 60:.3g} minutes on "
+        f"{budget.cost.device}. All slices come from one network"
     )
     starts = []
     more = "" if budget.ancestor is None else "; it began from the same gene"

@@ -53,9 +53,9 @@ class Ancestor:
         for role, known in zip(("novel", "held-out"), both, strict=True):
             if known:
                 raise DataError(
-                    f"evolution.ancestor={self.name}: this gene has seen classes of the same names as {len(known)} of "
-                    f"the {role} classes, such as {min(known)!r}; make them base classes with data.classes, begin from "
-                    "another gene, or rename them if they show other objects"
+                    f"evolution.ancestor={self.name}: this gene has seen classes of the same names (in any case, with "
+                    f"`_`, `-` or a space) as {len(known)} of the {role} classes, such as {min(known)!r}; make them "
+                    "base classes with data.classes, begin from another gene, or rename them if they show other objects"
                 )
 
     def warn_of_unknown(self, reporter: Reporter) -> None:

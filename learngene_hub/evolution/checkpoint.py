@@ -46,7 +46,7 @@ class RunInputs:
         fingerprints: role -> hash of its images.
         threads: of torch in the main process.
         version: of this package.
-        processor: kind of the device of a local engine; on Ray, of the main process's CPU.
+        processor: kind of the device of a local engine; empty on Ray, whose workers may be of many kinds.
         ancestor: key of the gene that the evolution begins from; None: no gene.
     """
 
@@ -99,48 +99,54 @@ def load_state(out: Path) -> Saved:
         RunError: the state is damaged, or of another version.
     """
     folder = out / STATE_FOLDER
-    with _undamaged(folder):
-        record = _sealed_record(out)
+    with _damage_told(folder):
+        record = _checked_record(out)
         content = read_inside(folder / record["pool_file"], homes_of(out), most=MOST_POOL)
         if hashlib.sha256(content).hexdigest() != record["pool_sha256"]:
             raise ValueError(f"{record['pool_file']} was altered since it was saved")
         tensors = read_tensors(content)
         pool = tuple(_individual(member, tensors) for member in record["pool"])
-        if record["metrics_sha256"] != metrics_sha256(out, record["generation"]):
-            raise RunError(
-                f"{out / METRICS_NAME}: altered since the state was saved; restore the file, or start again with "
-                "another --out"
-            )
-        state, inputs = ({field.name: record[field.name] for field in fields(k)} for k in (EvolutionState, RunInputs))
-        return Saved(EvolutionState(**{**state, "pool": pool}), record["recipe"], RunInputs(**inputs))
+        state = EvolutionState(**_values(EvolutionState, record) | {"pool": pool})
+        return Saved(state, record["recipe"], RunInputs(**_values(RunInputs, record)))
 
 
 def load_recipe(out: Path) -> dict[str, Any]:
     """The dumped recipe of a run that may be going on, and may replace its pool at any moment.
 
     Raises:
-        RunError: `state.json` is damaged, or of another version.
+        RunError: `state.json` or the metrics are damaged, or of another version.
     """
-    with _undamaged(out / STATE_FOLDER):
-        recipe: dict[str, Any] = _sealed_record(out)["recipe"]
+    with _damage_told(out / STATE_FOLDER):
+        recipe: dict[str, Any] = _checked_record(out)["recipe"]
         return recipe
 
 
-def _sealed_record(out: Path) -> dict[str, Any]:
+def _checked_record(out: Path) -> dict[str, Any]:
+    """What `state.json` says, if neither it nor the metrics were altered since it was saved."""
     folder = out / STATE_FOLDER
     record = json.loads(read_inside(folder / STATE_NAME, homes_of(out), most=MOST_STATE))
-    if "pool" in record and CHECKSUM not in record:
+    if "pool" in record and not {CHECKSUM, "version"} <= record.keys():
         raise RunError(
             f"{folder}: saved by another version of learngene-hub; continue with that version, or give another --out"
         )
     if not isinstance(record, dict) or not is_sealed(record):
         raise ValueError(f"{STATE_NAME} was edited, or damaged, since it was saved")
+    if record["metrics_sha256"] != metrics_sha256(out, record["generation"]):
+        raise RunError(
+            f"{out / METRICS_NAME}: altered since the state was saved; restore the file, or start again with another "
+            "--out"
+        )
     return record
 
 
+def _values(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the fields of the dataclass `kind`."""
+    return {field.name: record[field.name] for field in fields(kind)}
+
+
 @contextmanager
-def _undamaged(folder: Path) -> Iterator[None]:
-    """Turn what damage of a state leads to into a `RunError`."""
+def _damage_told(folder: Path) -> Iterator[None]:
+    """Raise a `RunError` where a damaged state cannot be read."""
     try:
         yield
     except LookupError as error:
@@ -163,15 +169,15 @@ def _pool_name(generation: int) -> str:
 
 
 def _describe(individual: Individual) -> dict[str, Any]:
-    steps = {str(ancestor): steps for ancestor, steps in individual.ancestors.items()}
-    fields = {name: value for name, value in vars(individual).items() if name != "genome"}
-    return {**fields, "ancestors": steps, "sizes": dict(individual.genome.sizes)}
+    values = {name: value for name, value in vars(individual).items() if name != "genome"}
+    ancestors = {str(ancestor): steps for ancestor, steps in individual.ancestors.items()}
+    return values | {"ancestors": ancestors, "sizes": dict(individual.genome.sizes)}
 
 
 def _individual(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Individual:
     prefix = f"{record['id']}/"
     gene = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    fields = {name: value for name, value in record.items() if name != "sizes"}
-    fields["parents"] = tuple(record["parents"])
-    fields["ancestors"] = {int(ancestor): steps for ancestor, steps in record["ancestors"].items()}
-    return Individual(**fields, genome=Genome(gene, record["sizes"]))
+    values = {name: value for name, value in record.items() if name != "sizes"}
+    values["parents"] = tuple(record["parents"])
+    values["ancestors"] = {int(ancestor): steps for ancestor, steps in record["ancestors"].items()}
+    return Individual(**values, genome=Genome(gene, record["sizes"]))

@@ -95,9 +95,9 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
     return Forecast(
         network_parameters=body.structure.parameters(in_chans=body.in_chans),
         gene_parameters=thin.parameters(in_chans=body.in_chans),
-        gene_bytes=_bytes(thin, recipe.gene.dtype),
-        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(thin, "float32")
-        + (_bytes(search.ancestor.body.structure, "float32") if search else 0),
+        gene_bytes=_bytes(thin, body.in_chans, recipe.gene.dtype),
+        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(thin, body.in_chans, "float32")
+        + (_bytes(search.ancestor.body.structure, body.in_chans, "float32") if search else 0),
         data=data,
         images=line + search_images,
         search_images=search_images,
@@ -129,10 +129,10 @@ def _flops(body: Body, image_size: int) -> float:
         return training_flops(build(body.network, num_classes=0, width=body.width, depth=body.depth), image_size)
 
 
-def _bytes(structure: Structure, dtype: Dtype) -> int:
+def _bytes(structure: Structure, in_chans: int, dtype: Dtype) -> int:
     """Size of a file of `dtype` with all tensors of `structure`."""
     with torch.device("meta"):
-        tensors = [torch.empty(shape) for shape in structure.shapes(in_chans=3).values()]
+        tensors = [torch.empty(shape) for shape in structure.shapes(in_chans=in_chans).values()]
     return sum(tensor.numel() * stored_dtype(tensor, dtype).itemsize for tensor in tensors)
 
 

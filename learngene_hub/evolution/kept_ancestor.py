@@ -18,13 +18,13 @@ FORMAT = 2  # raise it when the same plan gives another ancestor
 GENE_NAME, RECORD_NAME = "gene.safetensors", "record.json"
 MOST_GENE, MOST_RECORD = 10**11, 10**5  # bytes
 
-Kept = tuple[State, float]
-"""The tensors of an ancestor, and the seconds of its training."""
+Trained = tuple[State, float]
+"""The tensors of a trained ancestor, and the seconds of its training."""
 
 
 def trained_ancestor(
     task: AncestryTask, workers: Pool[Environment], step: Step, *, folder: Path, images: str, reporter: Reporter
-) -> Kept:
+) -> Trained:
     """The ancestor of `task`: from the disk, or trained now and kept.
 
     Args:
@@ -61,12 +61,12 @@ def trained_ancestor(
         return made
 
 
-def _write(folder: Path, ancestor: Kept) -> None:
+def _write(folder: Path, ancestor: Trained) -> None:
     tensors, seconds = ancestor
     write_tensors(folder / GENE_NAME, tensors)
     write_text(folder / RECORD_NAME, json.dumps({"seconds": seconds}))
 
 
-def _read(folder: Path) -> Kept:
+def _read(folder: Path) -> Trained:
     record = json.loads(read_file(folder / RECORD_NAME, most=MOST_RECORD))
     return read_tensors(read_file(folder / GENE_NAME, most=MOST_GENE)), record["seconds"]

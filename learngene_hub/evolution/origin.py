@@ -1,9 +1,13 @@
 """The record of an evolution in the `config.json` of its gene."""
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from learngene_hub import __version__
+from learngene_hub.core.errors import RecipeError
 from learngene_hub.core.files import public_name
 from learngene_hub.core.plain_yaml import with_changed_text
 from learngene_hub.data.splits import PRESETS
@@ -16,13 +20,8 @@ from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.lineage import line_of
 
-PATHS: Mapping[str, Sequence[tuple[str, ...]]] = {
-    "data.path": [()],
-    "data": [(), ("path",)],  # a later override may replace what is no section
-    "evolution.ancestor": [()],
-    "evolution": [(), ("ancestor",)],
-}
-"""Key of an override -> places inside its value, as the keys that lead there, of what may be a path."""
+PATHS = {"data.path": (), "data": ("path",), "evolution.ancestor": (), "evolution": ("ancestor",)}
+"""Key of an override -> keys inside its value that lead to what may be a path."""
 
 
 def gene_config(
@@ -52,7 +51,7 @@ def gene_config(
         origin=Origin(
             recipe=recipe.name,
             recipe_sha256=recipe.sha256,
-            overrides=tuple(map(_without_place, recipe.overrides)),
+            overrides=_public_overrides(recipe),
             seed=recipe.seed,
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
@@ -80,12 +79,26 @@ def _search_record(row: Mapping[str, Any] | None) -> SearchRecord | None:
     )
 
 
+def _public_overrides(recipe: Recipe) -> tuple[str, ...]:
+    """The overrides, with paths on this machine cut to their last part, since a gene may be published.
+
+    One with a slash that a later one has made void, such as `data.preset=/home/me data.preset=glyphs`, is left out.
+    """
+    overrides, file = list(recipe.overrides), Path(f"{recipe.name}.yaml")
+    for override in recipe.overrides:
+        others = [other for other in overrides if other != override]
+        with suppress(RecipeError):
+            if re.search(r"[/\\]", override) and (
+                Recipe.from_content(recipe.text.encode(), others, file=file).sha256 == recipe.sha256
+            ):
+                overrides = others
+    return tuple(map(_without_place, overrides))
+
+
 def _without_place(override: str) -> str:
-    """The same override with a path on this machine cut to its last part, since a gene may be published."""
     key, _, value = override.partition("=")
-    for inside in PATHS.get(key, ()):
-        value = with_changed_text(value.strip(), inside, public_name)
-    return f"{key}={value}"
+    inside = PATHS.get(key)
+    return override if inside is None else f"{key}={with_changed_text(value.strip(), inside, public_name)}"
 
 
 def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:

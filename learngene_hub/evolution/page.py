@@ -1,5 +1,6 @@
 """The page of an evolution, from the files of its run or of its gene."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,20 @@ from learngene_hub.gene.source import locate
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.evolution import EVOLUTION_NAME, render_evolution
 
-_Past = tuple[list[dict[str, Any]], str, Origin | None, Path]
-"""Rows of an evolution, its title, the origin of its gene, if there is one already, and where its page goes."""
+
+@dataclass(frozen=True)
+class _Past:
+    """An evolution as its files describe it; `origin` is that of its gene, if there is one already."""
+
+    rows: list[dict[str, Any]]
+    title: str
+    origin: Origin | None
+    page: Path
+
+    @property
+    def chosen(self) -> int:
+        """The individual whose learngene is the result, or would be if the run ended here."""
+        return self.origin.lineage[0].id if self.origin else int(self.rows[-1]["best_id"])
 
 
 def write_page(source: str, page: Path | None = None) -> Path:
@@ -30,16 +43,15 @@ def write_page(source: str, page: Path | None = None) -> Path:
         HubError: the gene cannot be downloaded.
         LearngeneError: matplotlib is not installed.
     """
-    rows, title, origin, home = _run(expanded(source)) or _gene(source)
-    if not rows:
+    past = _run(expanded(source)) or _gene(source)
+    if not past.rows:
         raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
-    check_lineages(rows, expanded(source) / METRICS_NAME)
-    alive = {record["id"] for row in rows for record in row["individuals"] if record["fitness"] is not None}
-    chosen = origin.lineage[0].id if origin else int(rows[-1]["best_id"])
-    if chosen not in alive:
-        raise RunError(f"{source}: expected a row of {METRICS_NAME} with individual {chosen}, found none")
-    page = expanded(page or home)
-    write_text(page, render_evolution(rows, title=title, chosen=chosen))
+    check_lineages(past.rows, expanded(source) / METRICS_NAME)
+    alive = {record["id"] for row in past.rows for record in row["individuals"] if record["fitness"] is not None}
+    if past.chosen not in alive:
+        raise RunError(f"{source}: expected a row of {METRICS_NAME} with individual {past.chosen}, found none")
+    page = expanded(page or past.page)
+    write_text(page, render_evolution(past.rows, title=past.title, chosen=past.chosen))
     return page
 
 
@@ -51,7 +63,7 @@ def _run(folder: Path) -> _Past | None:
         return None
     recipe, gene = Recipe.from_mapping(load_recipe(folder), where=str(folder)), folder / GENE_FOLDER
     origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None
-    return read_metrics(folder), recipe.name, origin, folder / EVOLUTION_NAME
+    return _Past(read_metrics(folder), recipe.name, origin, folder / EVOLUTION_NAME)
 
 
 def _gene(source: str) -> _Past:
@@ -62,4 +74,4 @@ def _gene(source: str) -> _Past:
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved, so it has no page")
     rows = read_metrics(folder) if files is None else metrics_rows(files.get(METRICS_NAME, b""), folder / METRICS_NAME)
-    return rows, origin.recipe, origin, Path(EVOLUTION_NAME)
+    return _Past(rows, origin.recipe, origin, Path(EVOLUTION_NAME))

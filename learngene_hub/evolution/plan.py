@@ -121,7 +121,7 @@ class SearchPlan:
 
     @property
     def images(self) -> int:
-        """Largest number of training images of the search."""
+        """Training images of the search, at most."""
         finals = 2 * self.images_a_shape(self.final_critics)
         return self.ancestor.images + self.search.population * self.images_a_shape(self.critics) + finals
 
@@ -177,7 +177,7 @@ def plan_line(recipe: Recipe, *, precision: Precision, begin: int = 0) -> list[G
 def plan_search(recipe: Recipe, *, classes: int, precision: Precision) -> SearchPlan | None:
     """The plan of the search for the gene's shape, whose ancestor learns all base `classes`; None without a search.
 
-    It is for as many threads as torch has in this process.
+    Threads: as many as torch has in this process.
     """
     if recipe.gene.shape != "evolve":
         return None

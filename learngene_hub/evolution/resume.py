@@ -58,8 +58,8 @@ def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
         )
 
 
-def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.device) -> RunInputs:
-    """The inputs of a run on `home`, which must be the same when it is resumed."""
+def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.device | None) -> RunInputs:
+    """The inputs of a run on `home` (None: on workers elsewhere), which must be the same when it is resumed."""
     fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
     classes = {role: list(names) for role, names in asdict(environment.split).items()}
     return RunInputs(
@@ -67,7 +67,7 @@ def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.
         fingerprints,
         torch.get_num_threads(),
         version=f"learngene-hub {__version__}",
-        processor=chip_kind(home),
+        processor="" if home is None else chip_kind(home),
         ancestor=None if ancestor is None else ancestor.key,
     )
 
@@ -104,7 +104,7 @@ def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter)
             "last digits from that of an uninterrupted run; OMP_NUM_THREADS sets the number"
         )
     for was, here in ((before.version, now.version), (before.processor, now.processor)):
-        if was != here:
+        if was and here and was != here:
             reporter.warn(
                 f"{out}: was run with {was}, continues with {here}: the gene may differ from that of an uninterrupted "
                 "run"

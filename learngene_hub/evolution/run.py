@@ -90,7 +90,7 @@ def evolve(
         line_channels(recipe, ancestor)  # which refuses a wrong `gene.shape` before images are read
         with reporter.task("reading images", None):
             environment = load_environment(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
-        inputs = run_inputs(environment, ancestor, home)
+        inputs = run_inputs(environment, ancestor, home if engine.name == "local" else None)
         if saved is not None:
             is_done = saved.state.generation >= recipe.evolution.generations
             check_same(saved.inputs, inputs, out, SilentReporter() if is_done else reporter)

@@ -10,7 +10,7 @@ every group. All of this is ours. Tournaments among shapes found no better ones 
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -49,7 +49,7 @@ class ScoredShape:
         parents: ids of the shapes that it is the mean of.
         channels: group -> leading channels that are gene.
         fitness: mean accuracy of its critics, in [0, 1]; NaN if one diverged, or before it is scored.
-        seconds: wall time that passed until it was scored, after the one before; 0 if an equal one was before.
+        seconds: wall time that passed until it was scored, after the one before; 0 if an equal shape was scored before.
     """
 
     id: int
@@ -126,7 +126,9 @@ class ShapeSearch:
             "mean": mean.row,
             "even": even.row,
             "best": best.row,
-            "images": plan.images,
+            "images": plan.ancestor.images
+            + plan.images_a_shape(plan.critics) * _number_of_shapes(everyone)
+            + plan.images_a_shape(plan.final_critics) * _number_of_shapes((mean, even)),
             "seconds": round(seconds, 3),
             "engine": self.workers.record(),
         }
@@ -137,7 +139,7 @@ class ShapeSearch:
         self.bar.advance(images, now=doing)
 
     def _ancestor(self, space: ShapeSpace) -> tuple[State, float]:
-        """The tensors of the whole network, trained now or before, and the seconds that took."""
+        """The tensors of the whole network, trained now or before, and the seconds of its training."""
         task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the ancestor of the search")
         return trained_ancestor(
             task, self.workers, self.step, folder=self.folder, images=self.images, reporter=self.reporter
@@ -176,37 +178,35 @@ class ShapeSearch:
     def _scored(
         self, structure: Structure, whole: Genome, shapes: Sequence[ScoredShape], *, critics: CriticPlan, draw: int
     ) -> list[ScoredShape]:
-        """The same shapes with their fitness, which is kept on disk as it comes; of equal ones the first is scored.
+        """The same shapes with their fitness, which is kept on disk as it comes; equal shapes are scored once.
 
-        `whole` is the ancestor, its channels in order of importance; `draw` numbers the networks and batches of a life.
+        `whole` is the ancestor, its channels in order of importance; `draw` numbers the networks and batches.
         """
         lines = KeyedLines(self.folder, critics.purpose, self._key(whole, critics, draw), self.reporter)
-        known = {tuple(line["channels"]): (line["fitness"], line["seconds"]) for line in lines.read()}
-        each = {tuple(shape.channels.values()): shape.channels for shape in shapes}
-        waiting, life = [one for one in each if one not in known], replace(self.plan.life, critics=critics)
+        scores = {tuple(line["channels"]): (line["fitness"], line["seconds"]) for line in lines.read()}
+        channels_of = {tuple(shape.channels.values()): shape.channels for shape in shapes}
+        unscored, life = (
+            [sizes for sizes in channels_of if sizes not in scores],
+            replace(self.plan.life, critics=critics),
+        )
         tasks = [
             AncestryTask(
                 life,
                 draw,
-                extract(whole.tensors, structure, each[channels]),
-                each[channels],
-                f"{critics.purpose} {number}/{len(waiting)}",
+                extract(whole.tensors, structure, channels_of[sizes]),
+                channels_of[sizes],
+                f"{critics.purpose} {number}/{len(unscored)}",
             )
-            for number, channels in enumerate(waiting, start=1)
+            for number, sizes in enumerate(unscored, start=1)
         ]
-        self.step((len(shapes) - len(waiting)) * self.plan.images_a_shape(critics), critics.purpose)
+        self.step((len(shapes) - len(unscored)) * self.plan.images_a_shape(critics), critics.purpose)
         before = time.monotonic()
         for number, outcome in self.workers.run(tasks, self.step):
             fitness, now = None if math.isnan(outcome.fitness) else outcome.fitness, time.monotonic()
-            known[waiting[number]] = fitness, round(now - before, 3)
-            lines.append({"channels": waiting[number], "fitness": fitness, "seconds": round(now - before, 3)})
+            scores[unscored[number]] = fitness, round(now - before, 3)
+            lines.append({"channels": unscored[number], "fitness": fitness, "seconds": round(now - before, 3)})
             before = now
-        scored = []
-        for shape in shapes:
-            fitness, seconds = known[channels := tuple(shape.channels.values())]
-            scored.append(replace(shape, fitness=math.nan if fitness is None else fitness, seconds=seconds))
-            known[channels] = fitness, 0.0
-        return scored
+        return _with_scores(shapes, scores)
 
     def _key(self, whole: Genome, critics: CriticPlan, draw: int) -> dict[str, Any]:
         """All that fitness depends on, beside the shape."""
@@ -217,6 +217,25 @@ class ShapeSearch:
             "ancestor": hashlib.sha256(save(dict(whole.tensors))).hexdigest(),
             "plan": repr((life.generation, life.seed, life.body, life.cross, life.ancestry, critics, draw)),
         }
+
+
+def _with_scores(
+    shapes: Sequence[ScoredShape], scores: Mapping[tuple[int, ...], tuple[float | None, float]]
+) -> list[ScoredShape]:
+    """The same shapes with their fitness and seconds; the seconds of equal shapes count once."""
+    scored, timed = [], set[tuple[int, ...]]()
+    for shape in shapes:
+        sizes = tuple(shape.channels.values())
+        fitness, seconds = scores[sizes]
+        seconds = 0.0 if sizes in timed else seconds
+        scored.append(replace(shape, fitness=math.nan if fitness is None else fitness, seconds=seconds))
+        timed.add(sizes)
+    return scored
+
+
+def _number_of_shapes(shapes: Sequence[ScoredShape]) -> int:
+    """How many of them differ."""
+    return len({tuple(shape.channels.values()) for shape in shapes})
 
 
 def _fittest(shapes: Sequence[ScoredShape]) -> list[ScoredShape]:

@@ -84,4 +84,5 @@ def _right(network: LearngeneNetwork, images: ImageSet) -> Tensor:
     features = layer_features(network, ready)
     with seeded_initialisation(0, "probe"):
         head = LayersHead(features.shape[1], images.num_classes, drop_rate=0.0)
-    return fit_probe(head, features, ready.labels)[1]
+    _, right = fit_probe(head, features, ready.labels)
+    return right

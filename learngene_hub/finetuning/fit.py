@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import islice
+from numbers import Integral, Real
 from typing import Literal
 
 import torch
@@ -62,8 +63,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if hasattr(value := getattr(self, field.name), "item"):  # a number of numpy or torch, which is no JSON
-                object.__setattr__(self, field.name, value.item())
+            if isinstance(value := getattr(self, field.name), Real) and type(value) not in {bool, int, float}:
+                plain = int(value) if isinstance(value, Integral) else float(value)
+                object.__setattr__(self, field.name, plain)  # a number of numpy is no JSON
         check_image_size(self.image_size)
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
             if (value := getattr(self, name)) is not None and value < least:

@@ -258,7 +258,7 @@ def _roles(photos: Photos, reporter: Reporter) -> tuple[dict[str, str], float]:
 
 def _share(val: str | Path | float) -> float:
     """`val` as a share; 0 where it is a path, also that of a folder called `0.3`."""
-    if not isinstance(val, float) and is_there(expanded(val)):
+    if isinstance(val, str | Path) and is_there(expanded(val)):
         return 0.0
     try:
         share = float(str(val))
@@ -345,7 +345,7 @@ def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Report
     images = load_classes(source, names, reporter=reporter, may_lack=True)
     if not len(images):
         raise DataError(
-            f"{source.path}: expected images with labels, found none that can be decoded; add some, or remove it"
+            f"{source.path}: expected images with labels that can be read, found none; add images, or remove the folder"
         )
     return images
 

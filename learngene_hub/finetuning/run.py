@@ -247,9 +247,10 @@ def _all_outcomes(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Out
         test = f" and {record['test_accuracy']:.1%} of the test images" if "test_accuracy" in record else ""
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
         if (chance := _by_chance(record["confusion"])) >= 1:
+            fault = "too few" if sum(map(any, record["confusion"])) > 1 else "of one class only, too few"
             reporter.warn(
-                f"{start}: {count} validation images are too few, or of one class only, to tell it from always "
-                "predicting the most frequent class; give more with --val"
+                f"{start}: {count} validation images are {fault} to tell it from always predicting the most frequent "
+                "class; give others with --val"
             )
         elif record["val_accuracy"] <= chance:
             reporter.warn(

@@ -220,9 +220,12 @@ class GeneConfig(_Part):
 
 
 def seen_of(records: Sequence[DataRecord], novel: Sequence[str], held_out: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Those of the `novel` classes that were trained or selected on, by `records`, and of `held_out` trained on.
+    """The classes that a gene must not have seen, but has, by its `records`.
 
     Names that differ only in case, or in `_`, `-` and spaces, are equal, unless the record itself tells them apart.
+
+    Returns:
+        Of `novel`, those that it was trained or selected on; of `held_out`, those that it was trained on.
     """
     trained, seen = set[str](), set[str]()
     for record in records:
@@ -232,6 +235,7 @@ def seen_of(records: Sequence[DataRecord], novel: Sequence[str], held_out: Seque
 
 
 def _among(names: Sequence[str], classes: Sequence[str], record: DataRecord) -> set[str]:
+    """Those of the `names` that are among the `classes` of the record."""
     listed, known = {*record.base, *record.held_out, *record.novel}, {folded(name) for name in classes}
     return {name for name in names if (name in classes if name in listed else folded(name) in known)}
 

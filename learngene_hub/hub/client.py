@@ -86,7 +86,7 @@ class HubOptions:
     @property
     def shown_site(self) -> str:
         """The same without a user's name and password, for messages."""
-        return re.sub(r"(?<=//)[^/@]*@", "", self.site)
+        return re.sub(r"^([^/]*//)?[^/]*@", r"\1", self.site)
 
     def api(self) -> HfApi:
         """The client."""

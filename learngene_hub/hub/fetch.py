@@ -252,11 +252,8 @@ def _kept(address: Address, names: Iterable[str], listing: Listing | None, optio
     contents = {}
     for name in names if listing is None else [name for name in names if name in listing.files]:
         with suppress(OSError):  # not there, or of another user
-            path, most = (
-                _folder(address, options) / name,
-                MOST_UNLISTED if listing is None else listing.files[name].size,
-            )
-            content = read_file(path, most=most)
+            most = MOST_UNLISTED if listing is None else listing.files[name].size
+            content = read_file(_folder(address, options) / name, most=most)
             if listing is None or listing.files[name].fits(content):
                 contents[name] = content
     return contents

@@ -13,6 +13,7 @@ from learngene_hub import __version__
 from learngene_hub.core.errors import InheritanceError, NetworkError, first_fault
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.learngene import Learngene
+from learngene_hub.gene.source import locate
 from learngene_hub.genome.birth import Body, newborn
 from learngene_hub.genome.surgery import carried_channels, inherited_parts
 from learngene_hub.genome.surgery import extract as extract_genome
@@ -149,12 +150,11 @@ def from_learngene(
     if fixed := _FIXED.keys() & timm_kwargs.keys():
         raise InheritanceError(f"{min(fixed)}: not allowed here; {_FIXED[min(fixed)]}")
     hub = HubOptions(cache_dir, token, local_files_only, force_download, endpoint)
-    options: dict[str, Any] = {"revision": revision, **asdict(hub)}
-    if not isinstance(source, Learngene):
-        source = Learngene.from_pretrained(source, **options)
-    elif given := [name for name, value in options.items() if value]:
+    gene = source if isinstance(source, Learngene) else Learngene.load(locate(source, revision=revision, options=hub))
+    given = [name for name, value in {"revision": revision, **asdict(hub)}.items() if value]
+    if given and gene is source:
         raise InheritanceError(f"{given[0]}: not allowed with a Learngene, which is already loaded")
-    gene, config = source, source.config
+    config = gene.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
     model = newborn(body, num_classes=num_classes, gene=gene.genome, cross=cross, seed=seed, timm_kwargs=timm_kwargs)

@@ -18,7 +18,7 @@ from learngene_hub.networks.structure import Structure
 UNPUBLISHED_CFG: dict[str, Any] = {"num_classes": 1000, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 """What timm is told of every network here, none of which has published weights.
 
-timm looks for it in `default_cfgs` of the entry point's module, at the moment of registration.
+It is a part of `default_cfgs` in each module of an entry point, which timm reads when the network is registered.
 """
 
 
@@ -102,9 +102,8 @@ class StagedNetwork(LearngeneNetwork):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(structure, num_classes=num_classes, in_chans=in_chans)
-        last = {
-            layer.name.split(".")[1]: layer.writes for layer in structure.layers
-        }  # stage -> what its last layer writes
+        # stage -> the group that its last layer writes
+        last = {layer.name.split(".")[1]: layer.writes for layer in structure.layers}
         self.drop_rate = drop_rate
         self.feature_info = [
             {"num_chs": structure.groups[group].size, "reduction": 2 ** (number + 1), "module": f"stages.{stage}"}

@@ -114,8 +114,8 @@ def of_sizes(
         found = structure_of(model, network, family)
         if found.depth != structure.depth:
             raise NetworkError(
-                f"{network}: expected a network of depth {structure.depth}, found one of depth {found.depth}; use "
-                "`depth` to change it"
+                f"{network}: expected a network of depth {structure.depth}, found arguments of timm that make one of "
+                f"depth {found.depth}; leave them out, and give the depth by `depth`"
             )
         if found.channels != family.structure(depth=structure.depth).channels:
             raise NetworkError(f"{network}: expected timm's own numbers of channels; use `width` to change them")

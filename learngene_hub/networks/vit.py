@@ -116,11 +116,12 @@ def _describe(model: VisionTransformer) -> dict[str, Any]:
     kinds = {(type(block.attn), type(block.mlp), type(block.mlp.act)) for block in blocks}
     heads = sorted({block.attn.head_dim for block in blocks})
     plain = len(blocks) == depth and kinds == {(Attention, Mlp, nn.GELU)} and isinstance(model.norm, LayerNorm)
+    names = ", ".join(sorted({type(block).__name__ for block in model.blocks}))
     if not plain or heads != [_HEAD] or depth not in _DEPTHS:
         raise NetworkError(
             f"expected a vision transformer of {', '.join(map(str, _DEPTHS))} of timm's plain blocks, heads of {_HEAD} "
-            f"channels and a layer norm behind the last block, found {depth} blocks, {'plain' if plain else 'other'} "
-            f"ones, with heads of {', '.join(map(str, heads)) or 'another kind'}"
+            f"channels and a layer norm behind the last block, found {depth} of {names}"
+            f"{', heads of ' if heads else ''}{', '.join(map(str, heads))}"
         )
     return {"depth": depth}
 

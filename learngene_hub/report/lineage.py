@@ -29,7 +29,7 @@ _LEFT, _TOP, _CAPTION = 44, 26, 36  # the caption ends so far below the middle o
 
 @dataclass(frozen=True)
 class Node:
-    """An individual in the tree: `kinds` are classes of its look, `words` what is said when it is chosen."""
+    """An individual in the tree: `kinds` are classes of its look, `words` what is said of it."""
 
     id: int
     generation: int

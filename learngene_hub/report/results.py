@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from learngene_hub.core.errors import LearngeneError, first_fault
-from learngene_hub.core.files import read_file, write_text
+from learngene_hub.core.files import expanded, read_file, write_text
 
 RESULTS_NAME = "results.json"
 RESULTS_VERSION = 1
@@ -199,7 +199,7 @@ class Results(_Part):
         Raises:
             LearngeneError: there is none, it is not one, or of a newer version.
         """
-        path = Path(path)
+        path = expanded(path)
         path = path / RESULTS_NAME if path.is_dir() else path
         try:
             results = cls.model_validate_json(read_file(path, most=MOST))

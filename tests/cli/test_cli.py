@@ -386,7 +386,7 @@ def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path):
         (
             {},
             "the mean of the best 4 of 45 shapes (61.0% on fresh tasks, in networks of width "
-            "0.25), ahead of an even shape (55.0%)",
+            "0.25), ahead of an even shape (55.0%); 12,000 of the images",
         ),
         ({"parents": 1}, "the best of 45 shapes (61.0% "),
         ({"is_even": True, "mean_fitness": None}, "an even shape (55.0% "),
@@ -394,8 +394,14 @@ def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path):
     ],
 )
 def test_info_tells_of_the_search_for_a_shape(changes, told):
+    from learngene_hub.cli.genes import _describe
     from learngene_hub.gene.config import SearchRecord
+    from learngene_hub.gene.folder import read_config
+    from learngene_hub.gene.names import shipped_folder
 
     found = {"generations": 1, "width": 0.25, "shapes": 45, "parents": 4, "mean_fitness": 0.61, "even_fitness": 0.55}
     record = SearchRecord(**found | {"is_even": False, "images": 12_000, "seconds": 9.0} | changes)
-    assert told in record.words
+    config = read_config(shipped_folder("gtl/vgg11-cifar-fs-half"))
+    searched = config.model_copy(update={"origin": config.origin.model_copy(update={"search": record})})
+    assert told in _describe(searched)["shape"]
+    assert "shape" not in _describe(config)

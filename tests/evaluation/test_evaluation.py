@@ -1,5 +1,6 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
+import json
 import math
 import re
 import shutil
@@ -443,6 +444,11 @@ def test_wider_and_deeper_descendants_are_judged_beside_scratch_of_their_size(ti
     shares = [start(results, "learngene", body).inherited for body in range(4)]
     assert shares[0] > shares[1] > 0
     assert shares[0] > shares[2]
+
+
+def test_constants_of_numpy_are_kept_as_numbers_of_python():
+    changed = PROTOCOLS["few-shot"].with_changes({"tasks": np.int64(2), "steps": np.int64(40)})
+    assert json.loads(json.dumps(changed.constants()))["steps"] == 40
 
 
 def test_a_whole_number_for_a_width_has_the_results_of_the_same_width():

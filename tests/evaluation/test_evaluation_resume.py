@@ -127,12 +127,16 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
         evaluate(other, protocol=QUICK, out=tmp_path)
 
 
-def test_of_many_classes_those_that_differ_are_named():
-    classes = [f"class {number}" for number in range(20)]
-    with pytest.raises(
-        LearngeneError, match=r"out: holds results of other classes, \['b'\], not \['a'\]; give another"
-    ):
-        run._refuse_other(Path("out"), "classes", [*classes, "a"], [*classes, "b"])
+@pytest.mark.parametrize(
+    ("asked", "there", "told"),
+    [
+        (["a", "c"], ["b", "c"], "only there: 'b'; only asked for: 'a'; give another --out"),
+        (["c"], ["c", "b"], "only there: 'b'; only asked for: none; give another --out"),
+    ],
+)
+def test_of_many_classes_those_that_differ_are_named(asked, there, told):
+    with pytest.raises(LearngeneError, match=f"out: holds results of other classes, {told}"):
+        run._refuse_other(Path("out"), "classes", asked, there)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +144,7 @@ def test_of_many_classes_those_that_differ_are_named():
     [
         ({"version": 2}, {}, "other version of the protocol, 1, not 2"),
         ({}, {"data": "photos"}, "other images, photos, not glyphs"),
-        ({}, {"classes": ("a", "b", "c")}, r"other classes, \['a', 'b', 'c'\], not \["),
+        ({}, {"classes": ("a", "b", "c")}, "other classes, only there: 'a', 'b', 'c'; only asked for"),
     ],
     ids=["version", "images", "classes"],
 )

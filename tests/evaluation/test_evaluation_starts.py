@@ -92,7 +92,9 @@ def test_the_command_names_the_columns_of_a_target_as_python_does():
 def test_a_folder_with_the_name_of_a_preset_is_told(tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "glyphs").mkdir()
-    with pytest.raises(LearngeneError, match=r"glyphs: both a preset and the name .* here; give \./glyphs for what"):
+    with pytest.raises(
+        LearngeneError, match="glyphs is a preset, and a file or folder here has the same name; give its absolute path"
+    ):
         evaluate(tiny_run, protocol="transfer", target="glyphs")
 
 
@@ -156,6 +158,10 @@ def test_a_network_of_few_steps_takes_no_more_of_them_than_planned(short_run, ca
     monkeypatch.setattr(starts_module, "planned", lambda *asked: replace(planned(*asked), images=24))
     evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
     assert sum(steps) == 24 // 8
+    monkeypatch.setattr(starts_module, "planned", lambda *asked: replace(planned(*asked), images=7))
+    heard = Listener()
+    evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=heard)
+    assert "narrow is left out: its 7 images are fewer than one batch of 8" in heard.warnings
 
 
 def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seconds_are_told(monkeypatch):
@@ -164,7 +170,7 @@ def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seco
     budget = SimpleNamespace(ancestor=None, body=body, cost=cost, reporter=told)
     assert starts_module.make_baselines(["bn-slice"], budget) == []
     assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
-    assert told.lines[0].startswith("cost: baselines to be trained first, unless they are in the cache: bn-slice; each")
+    assert told.lines[0].startswith("baselines are trained first, unless they are in the cache: bn-slice. Each costs")
     assert "1,000 images, 20 s on CPU" in told.lines[0]
 
 

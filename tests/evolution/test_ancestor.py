@@ -263,6 +263,7 @@ def test_a_gene_does_not_shrink(begun, tiny_run):
         (ClassSplit(("x",), ("y",), ("base",)), "novel"),
         (ClassSplit(("x",), ("y",), ("held",)), "novel"),
         (ClassSplit(("x",), ("base",), ("z",)), "held-out"),
+        (ClassSplit(("x",), ("y",), ("BASE",)), "novel"),
     ],
 )
 def test_a_gene_that_has_seen_what_is_to_be_new_is_refused(begun, split, role):
@@ -273,7 +274,7 @@ def test_a_gene_that_has_seen_what_is_to_be_new_is_refused(begun, split, role):
     knowing = replace(ancestor, gene=replace(ancestor.gene, config=config))
     knowing.refuse_seen(ClassSplit(("base", "x"), ("held",), ("z",)))
     with pytest.raises(
-        DataError, match=rf"=tiny: this gene has seen classes of the same names as 1 of the {role} classes"
+        DataError, match=rf"=tiny: this gene has seen classes of the same names .* as 1 of the {role} classes"
     ):
         knowing.refuse_seen(split)
 

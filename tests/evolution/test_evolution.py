@@ -70,7 +70,7 @@ def test_a_finished_run_that_resumes_keeps_its_card_unless_another_gene_was_ther
     (tmp_path / "gene/all").symlink_to(tmp_path / "state")
     evolve(tiny(*SMALL), out=tmp_path, resume=True)
     assert (tmp_path / "gene/mine/photo.png").read_bytes() == b"my photo"
-    assert not (tmp_path / "gene/all").exists()
+    assert (tmp_path / "gene/all").is_symlink()
     assert (tmp_path / "gene/README.md").read_text() == "my own words"
     assert (tmp_path / "gene/evaluation.png").read_bytes() == b"a picture"
     config = tmp_path / "gene/config.json"

@@ -185,6 +185,8 @@ def test_equal_shapes_are_scored_once(recipe, tmp_path, scored):
     row = first_row(tmp_path / "run")["search"]
     assert row["mean"]["fitness"] == row["even"]["fitness"]
     assert len({shape["fitness"] for shape in row["shapes"]}) == 1
+    evolve(recipe(*FEW), out=tmp_path / "other")
+    assert row["images"] < first_row(tmp_path / "other")["search"]["images"]
 
 
 @pytest.mark.slow

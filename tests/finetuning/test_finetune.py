@@ -154,7 +154,7 @@ def test_a_network_narrower_than_the_gene_is_refused_before_any_image_is_read(ti
 def test_too_few_validation_images_to_tell_anything_are_told(tiny_run, tmp_path):
     photos, listener = write_photos(tmp_path / "photos", 4, classes=CLASSES[:2]), Listener()
     finetune(tiny_run, photos, out=tmp_path / "out", settings=replace(QUICK, lr=0.05), reporter=listener)
-    told = "2 validation images are too few, or of one class only, to tell it from always predicting the most frequent"
+    told = "2 validation images are too few to tell it from always predicting the most frequent"
     assert any(told in one for one in listener.warnings)
 
 
@@ -163,7 +163,7 @@ def test_many_validation_images_of_one_class_are_told_too(tiny_run, tmp_path):
     write_photos(tmp_path / "photos/val", 30, seed=1, classes=CLASSES[:1])
     listener = Listener()
     finetune(tiny_run, tmp_path / "photos", out=tmp_path / "out", settings=Settings(method="probe"), reporter=listener)
-    assert any("30 validation images are too few, or of one class only" in one for one in listener.warnings)
+    assert any("30 validation images are of one class only, too few to tell" in one for one in listener.warnings)
 
 
 @pytest.mark.parametrize(("settings", "learns"), [(replace(QUICK, lr=1e-6), False), (Settings(method="probe"), True)])
@@ -214,8 +214,8 @@ def test_settings_out_of_range_are_refused(wrong):
 
 
 def test_numbers_of_numpy_are_kept_as_those_of_python():
-    settings = Settings(seed=np.int64(1), depth=np.int64(13), lr=np.float64(0.5), flip=np.bool_(True))
-    assert json.loads(json.dumps(asdict(settings))) == asdict(Settings(seed=1, depth=13, lr=0.5, flip=True))
+    settings = Settings(seed=np.int64(1), depth=np.int64(13), lr=np.float32(0.5))
+    assert json.loads(json.dumps(asdict(settings))) == asdict(Settings(seed=1, depth=13, lr=0.5))
 
 
 def test_the_last_training_has_no_validation_images_to_look_at(quick, tiny_run, monkeypatch):
@@ -225,6 +225,17 @@ def test_the_last_training_has_no_validation_images_to_look_at(quick, tiny_run, 
     network = job.starts(3)["learngene"]()
     assert fit_all(network, job.images(load(Photos(photos))), QUICK, 0.05, start="", reporter=Listener())
     assert all(torch.equal(one, tuned.network.state_dict()[name]) for name, one in network.state_dict().items())
+
+
+def test_a_last_training_whose_weights_are_not_finite_has_failed(tiny_run, photos, monkeypatch):
+    def passes(network, *_):
+        next(network.parameters()).data.fill_(float("nan"))
+        yield from [(0.5, 0.5)] * QUICK.epochs
+
+    monkeypatch.setattr("learngene_hub.finetuning.fit._passes", passes)
+    job = run_module._Job(Learngene.from_pretrained(tiny_run), replace(QUICK, image_size=28), torch.device("cpu"))
+    network = job.starts(3)["learngene"]()
+    assert not fit_all(network, job.images(load(Photos(photos))), QUICK, 0.05, start="", reporter=Listener())
 
 
 def test_training_stops_when_patience_is_out(monkeypatch):

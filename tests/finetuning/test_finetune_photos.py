@@ -188,6 +188,8 @@ def test_a_folder_that_looks_like_a_share_is_a_folder(photos, tmp_path, monkeypa
     write_photos(tmp_path / "0.3", 2, seed=1)
     assert load(Photos(photos, val="0.3")).split == "the folder 0.3/"
     assert load(Photos(photos, val=0.4)).split.startswith("40 % of every class")
+    with pytest.raises(DataError, match=r"val: expected a share between 0 and 1, such as 0\.2, or a folder"):
+        load(Photos(photos, val=1))
 
 
 def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_without_one_refused(tmp_path):
@@ -199,7 +201,7 @@ def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_withou
     assert torch.bincount(parts.val.labels, minlength=3).tolist() == [0, 2, 2]
     for file in (tmp_path / "photos" / "val").rglob("*.png"):
         file.write_bytes(b"?")
-    with pytest.raises(DataError, match="expected images with labels, found none that can be decoded; add some, or"):
+    with pytest.raises(DataError, match="expected images with labels that can be read, found none; add images, or"):
         load(Photos(tmp_path / "photos", on_corrupt="skip"))
 
 

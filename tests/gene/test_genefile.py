@@ -302,6 +302,7 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
     monkeypatch.setenv("HOME", str(tmp_path))
     overrides = ["data.preset=null", f"data.path={place.format(photos)}", "data.images_per_class=null"]
     replaced = [f"evolution={tmp_path}", "evolution.generations=1", "evolution.population=2"]
+    replaced += [f"gene.shape={tmp_path}", f"gene.shape=[{tmp_path}]", "gene.shape=taper"]
     gene = evolve(tiny(*overrides, *SIX_CLASSES, *replaced), out=tmp_path / "run")
     card = (tmp_path / "run/gene/README.md").read_text()
     assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card

@@ -226,9 +226,6 @@ def test_the_hub_is_not_asked_for_the_folder_of_a_run(hub, tmp_path, monkeypatch
         from_learngene("hf-hub:runs/demo", num_classes=3, endpoint=hub.url)
 
 
-SILENT = HubOptions(endpoint="https://me:secret@127.0.0.1:9")
-
-
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -238,7 +235,14 @@ SILENT = HubOptions(endpoint="https://me:secret@127.0.0.1:9")
     ],
 )
 def test_a_failure_names_what_was_asked_for_and_no_password(error, told):
-    with pytest.raises(HubError) as failure, explained(None, SILENT):
+    with pytest.raises(HubError) as failure, explained(None, HubOptions(endpoint="https://me:secret@127.0.0.1:9")):
         raise error
     assert told in str(failure.value)
     assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "site", ["https://me:secret@hub.example/x", "https://me:se@cret@hub.example/x", "me:secret@hub.example/x"]
+)
+def test_no_part_of_a_password_is_shown(site):
+    assert HubOptions(endpoint=site).shown_site.removeprefix("https://") == "hub.example/x"

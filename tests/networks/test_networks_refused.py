@@ -84,7 +84,11 @@ def test_numbers_of_numpy_and_torch_are_numbers_that_timm_can_save(network, tmp_
     ("network", "changes", "words"),
     [
         ("resnet18", {"stem_type": "deep"}, r"conv1\.weight: expected .*, as in timm's resnet18, found none"),
-        ("resnet18", {"layers": [3, 4, 6, 3]}, "depth 18, found one of depth 34; use `depth` to change it"),
+        (
+            "resnet18",
+            {"layers": [3, 4, 6, 3]},
+            "depth 18, found arguments of timm that make one of depth 34; leave them out, and give",
+        ),
         ("resnet18", {"act_layer": "gelu"}, "expected a ResNet of timm's basic blocks with ReLU"),
         ("vit_tiny_patch4_32", {"qkv_bias": False}, "attn.qkv.bias: expected"),
         ("vit_tiny_patch4_32", {"mlp_ratio": 2.0}, "expected timm's own numbers of channels; use `width`"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -280,6 +281,13 @@ def test_marking_a_card_takes_time_in_proportion_to_its_length(filler):
 def test_the_page_of_a_damaged_run_is_refused(tiny_copy, name):
     (tiny_copy / name).write_text("{}\n")
     with pytest.raises(RunError, match=r"damaged|expected"):
+        write_page(str(tiny_copy), tiny_copy / "page.html")
+
+
+def test_the_page_of_a_run_with_an_edited_fitness_is_refused(tiny_copy):
+    path = tiny_copy / "metrics.jsonl"
+    path.write_text(re.sub(r'"fitness": 0\.\d+', '"fitness": 0.99', path.read_text(), count=1))
+    with pytest.raises(RunError, match="altered since the state was saved"):
         write_page(str(tiny_copy), tiny_copy / "page.html")
 
 

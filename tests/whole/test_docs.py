@@ -111,6 +111,8 @@ def test_differences_between_files_are_those_of_the_pages(page, sentence, pairs)
         difference(results(one), start, "60", results(file), other, "60")[0] for (one, start), (file, other) in pairs
     ]
     said = sentence.format(*(re.sub(r"^\D", "", one) for one in found))
+    for one, direction in zip(found, re.findall(r"\{\}(?=.*?(behind|ahead))", sentence), strict=False):
+        assert one.startswith("+" if direction == "ahead" else "\N{MINUS SIGN}")
     assert said in " ".join((RESULTS / f"{page}.md").read_text().split())
 
 

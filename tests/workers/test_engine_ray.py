@@ -164,12 +164,12 @@ def test_a_process_that_uses_ray_goes_on_with_it_and_another_engine_gives_the_sa
 
 
 @needs_ray
-def test_a_lost_node_and_actors_that_are_killed_or_run_out_of_memory_cost_nothing_but_time(
+def test_a_lost_node_and_an_actor_that_is_killed_cost_nothing_but_time(
     tiny, cluster, tiny_run, tmp_path, monkeypatch, capfd
 ):
     notes, (lost,) = Listener(), cluster.worker_nodes
     put_faults(monkeypatch, tmp_path, {1: "waits"}, node=lost.node_id)
-    put_faults(monkeypatch, tmp_path, {0: "memory", 2: "killed"})
+    put_faults(monkeypatch, tmp_path, {2: "killed"})
     for name in ("begun", "never"):
         os.mkfifo(tmp_path / f"fault-1.{name}")
 
@@ -186,8 +186,7 @@ def test_a_lost_node_and_actors_that_are_killed_or_run_out_of_memory_cost_nothin
     told = "\n".join(notes.warnings)  # Ray may lose an actor of the other node once more before that begins
     assert re.search(r"was lost \(.*\): generation 2, individual \d goes to another", told)
     assert re.search(r"was lost \(The actor .*\): generation 3, individual 1 goes to another worker, attempt 2", told)
-    assert re.search(
-        r"ran out of memory \(.*can't allocate.*\): generation 1, individual 1 goes to another worker", told
-    )
-    assert min(row["engine"]["retried"] for row in rows(tmp_path / "run")) >= 1
+    first, second, third = [row["engine"]["retried"] for row in rows(tmp_path / "run")]
+    assert first == 0
+    assert min(second, third) >= 1
     assert capfd.readouterr().out == ""
