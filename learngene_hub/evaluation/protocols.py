@@ -77,7 +77,7 @@ class Protocol:
                 self.optimisation(lr)
         except ValidationError as error:
             raise LearngeneError(f"protocol {self.name}: {first_fault(error)}") from None
-        at = self.measured_at
+        object.__setattr__(self, "measured_at", at := tuple(map(int, self.measured_at)))
         if list(at) != sorted({*at}) or not at or at[0] < 0 or not 1 <= at[-1] <= self.steps:
             raise LearngeneError(
                 f"protocol {self.name}: measured_at: expected rising steps, the last from 1 to {self.steps}, found {at}"

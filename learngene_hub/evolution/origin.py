@@ -20,8 +20,13 @@ from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.lineage import line_of
 
-PATHS = {"data.path": (), "data": ("path",), "evolution.ancestor": (), "evolution": ("ancestor",)}
-"""Key of an override -> keys inside its value that lead to what may be a path."""
+PATHS: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "data.path": [()],
+    "data": [(), ("path",)],  # a text in place of the section empties it
+    "evolution.ancestor": [()],
+    "evolution": [(), ("ancestor",)],
+}
+"""Key of an override -> places inside its value, as the keys that lead there, of what may be a path."""
 
 
 def gene_config(
@@ -97,8 +102,9 @@ def _public_overrides(recipe: Recipe) -> tuple[str, ...]:
 
 def _without_place(override: str) -> str:
     key, _, value = override.partition("=")
-    inside = PATHS.get(key)
-    return override if inside is None else f"{key}={with_changed_text(value.strip(), inside, public_name)}"
+    for inside in PATHS.get(key, ()):
+        value = with_changed_text(value.strip(), inside, public_name)
+    return f"{key}={value}"
 
 
 def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:

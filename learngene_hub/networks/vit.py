@@ -120,7 +120,8 @@ def _describe(model: VisionTransformer) -> dict[str, Any]:
     if not plain or heads != [_HEAD] or depth not in _DEPTHS:
         raise NetworkError(
             f"expected a vision transformer of {', '.join(map(str, _DEPTHS))} of timm's plain blocks, heads of {_HEAD} "
-            f"channels and a layer norm behind the last block, found {depth} of {names}"
+            f"channels and a layer norm behind the last block, found {depth} blocks"
+            f"{'' if plain else ' that are not plain'} ({names})"
             f"{', heads of ' if heads else ''}{', '.join(map(str, heads))}"
         )
     return {"depth": depth}

@@ -193,7 +193,7 @@ def test_a_start_with_a_very_long_name_is_kept_too(tmp_path):
 
     unit = Unit("novel", 0, 0, 0.1)
     known().enter(unit, {"3": 0.5})
-    assert known() == {unit: {"3": 0.5}}
+    assert known()[unit] == {"3": 0.5}
 
 
 def test_edited_accuracies_are_measured_again(tiny_run, whole, copy, monkeypatch):

@@ -171,7 +171,7 @@ def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seco
     assert starts_module.make_baselines(["bn-slice"], budget) == []
     assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
     assert told.lines[0].startswith("baselines are trained first, unless they are in the cache: bn-slice. Each costs")
-    assert "1,000 images, 20 s on CPU" in told.lines[0]
+    assert "1,000 images, 0.333 minutes on CPU" in told.lines[0]
 
 
 def test_each_size_shares_the_images_of_the_gene_and_is_inherited_whole(short_run, cache):

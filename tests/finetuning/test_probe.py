@@ -190,7 +190,7 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)  # one image a class
 
 
-def test_the_cheapest_of_the_genes_that_are_level_with_the_first_is_proposed(tmp_path, monkeypatch):
+def test_a_gene_that_is_level_with_the_first_at_half_its_cost_is_proposed(tmp_path, monkeypatch):
     ranked = [
         Suited("a", 0.9, 0.0, 0.0, 42, 8e9),
         Suited("b", 0.89, 0.01, 0.02, 42, 2e9),
@@ -198,11 +198,11 @@ def test_the_cheapest_of_the_genes_that_are_level_with_the_first_is_proposed(tmp
     ]
     monkeypatch.setattr("learngene_hub.finetuning.rank_genes", lambda *_, **__: ranked)
     shown = learngene("list", "--for", write_photos(tmp_path / "photos", 1))
-    assert "b is level with the first, and costs less; next: learngene finetune b --data" in " ".join(
+    assert "b is level with the first at 25% of its cost; next: learngene finetune b --data" in " ".join(
         shown.stderr.split()
     )
     assert [line.split()[-1] for line in shown.stdout.splitlines() if line.split()[:1] in (["a"], ["b"], ["c"])] == [
-        "8",
-        "2",
-        "1",
+        "8.0",
+        "2.0",
+        "1.0",
     ]

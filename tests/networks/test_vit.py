@@ -43,9 +43,9 @@ def test_timms_own_sizes_are_its_widths(name, channels):
     [
         ({"patch_size": 8}, r"pos_embed: expected \(1, 65, 192\), .* found \(1, 17, 192\)"),
         ({"num_heads": 6}, "heads of 64 channels and a layer norm behind the last block, found .* heads of 32"),
-        ({"depth": 5}, "6, 4, 9, 12 of timm's plain blocks, .* found 5 blocks, plain ones"),
-        ({"global_pool": "avg"}, "found 6 of Block, heads of 64"),
-        ({"act_layer": "quick_gelu"}, "found 6 of Block, heads of 64"),
+        ({"depth": 5}, r"6, 4, 9, 12 of timm's plain blocks, .* found 5 blocks \(Block\), heads of 64"),
+        ({"global_pool": "avg"}, r"found 6 blocks that are not plain \(Block\), heads of 64"),
+        ({"act_layer": "quick_gelu"}, r"found 6 blocks that are not plain \(Block\), heads of 64"),
         ({"init_values": 1e-5}, r"blocks.0.ls1.gamma: expected no such tensor, .* found \(192,\)"),
     ],
 )
@@ -59,7 +59,7 @@ def test_a_vision_transformer_that_is_built_otherwise_is_refused(changes, messag
 def test_a_vision_transformer_of_parallel_blocks_is_refused():
     with torch.device("meta"):
         model = timm.create_model("vit_small_patch16_18x2_224")
-    with pytest.raises(NetworkError, match=r"found 18 of ParallelThingsBlock$"):
+    with pytest.raises(NetworkError, match=r"found 18 blocks that are not plain \(ParallelThingsBlock\)"):
         as_supported(model)
 
 
