@@ -136,6 +136,8 @@ def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> Im
         sets.append(_with_all_classes(sources["val"], names, reporter))
     images, labels = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
     together = ImageSet(images, labels, names)
+    if alone := [name for name, count in _counts(together).items() if count == 1]:
+        reporter.warn(f"class {shorten(alone)} has 1 image, which no probe can get right; `finetune` needs 2 or more")
     _tell_contradictions([together], reporter)
     tell_copies(together, reporter)
     return together

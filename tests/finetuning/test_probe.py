@@ -187,7 +187,8 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     assert other.behind == pytest.approx(best.accuracy - other.accuracy)
     assert 0 <= other.behind_ci95 < 1
     assert len(listener.warnings) == 1
-    rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)  # one image a class
+    rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)
+    assert "has 1 image, which no probe can get right; `finetune` needs 2 or more" in listener.warnings[-1]
 
 
 def test_a_gene_that_is_level_with_the_first_at_half_its_cost_is_proposed(tmp_path, monkeypatch):
