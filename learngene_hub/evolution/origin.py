@@ -90,13 +90,11 @@ def _public_overrides(recipe: Recipe) -> tuple[str, ...]:
     One with a slash that a later one has made void, such as `data.preset=/home/me data.preset=glyphs`, is left out.
     """
     overrides, file = list(recipe.overrides), Path(f"{recipe.name}.yaml")
-    for override in recipe.overrides:
+    for override in filter(re.compile(r"[/\\]").search, recipe.overrides):
         others = [other for other in overrides if other != override]
         with suppress(RecipeError):
-            if re.search(r"[/\\]", override) and (
-                Recipe.from_content(recipe.text.encode(), others, file=file).sha256 == recipe.sha256
-            ):
-                overrides = others
+            without = Recipe.from_content(recipe.text.encode(), others, file=file)
+            overrides = others if without.sha256 == recipe.sha256 else overrides
     return tuple(map(_without_place, overrides))
 
 

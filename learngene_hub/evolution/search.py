@@ -185,10 +185,8 @@ class ShapeSearch:
         lines = KeyedLines(self.folder, critics.purpose, self._key(whole, critics, draw), self.reporter)
         scores = {tuple(line["channels"]): (line["fitness"], line["seconds"]) for line in lines.read()}
         channels_of = {tuple(shape.channels.values()): shape.channels for shape in shapes}
-        unscored, life = (
-            [sizes for sizes in channels_of if sizes not in scores],
-            replace(self.plan.life, critics=critics),
-        )
+        unscored = [sizes for sizes in channels_of if sizes not in scores]
+        life = replace(self.plan.life, critics=critics)
         tasks = [
             AncestryTask(
                 life,

@@ -187,7 +187,7 @@ def test_pictures_stay_where_the_card_cannot_be_written(gene_copy, judge, monkey
     write_evaluation(gene_copy, [judge(), judge(name="more")])
     pictures = sorted(gene_copy.glob("evaluation*.png"))
     monkeypatch.setattr("learngene_hub.evaluation.card.write_text", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError, match="division by zero"):
         write_evaluation(gene_copy, [judge()])
     assert sorted(gene_copy.glob("evaluation*.png")) == pictures
     assert len(pictures) == 2
