@@ -13,14 +13,14 @@ help:  ## list the targets
 # PYTHONDONTWRITEBYTECODE; then every process would compile torch again, which takes 11 seconds. So it is unset here.
 unexport PYTHONDONTWRITEBYTECODE
 $(STAMP): pyproject.toml
-	@echo "installing into .venv: about 1.9 GB, some minutes"
+	@echo "installing into .venv: 1.9 GB with torch for CPUs, several GB with PyPI's; some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
 	@touch $(STAMP)
 
 install: $(STAMP)  ## make .venv with the package and all tools
 
-demo: $(STAMP)  ## evolve a learngene on built-in data and see what it is worth
+demo: $(STAMP)  ## evolve a learngene on built-in data and compare it with scratch
 	$(BIN)/learngene evolve recipes/demo.yaml --out runs/demo --resume
 	OMP_NUM_THREADS=1 $(BIN)/learngene evaluate runs/demo --shots 10 --steps 40 --tasks 5 --seeds 2 --jobs 2 --out runs/demo
 

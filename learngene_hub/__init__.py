@@ -1,4 +1,4 @@
-"""Evolve, share and inherit learngenes: small sub-networks that give a network a head start.
+"""Evolve, share and inherit learngenes: small parts of trained networks, inherited by new ones.
 
 Importing the package is cheap: each name is loaded when it is first used. It also sees to it that timm knows the
 networks `lg_vgg11`, `lg_resnet12` and `lg_resnet12_wide`, and its own `resnet18` and vision transformer in any width,

@@ -13,7 +13,10 @@ EXAMPLE = "Example: learngene card runs/demo --results runs/demo"
 def card(
     gene: Annotated[
         str,
-        typer.Argument(help="Gene folder, or the folder of a run; without --results also the name of a shipped gene."),
+        typer.Argument(
+            metavar="GENE",
+            help="Gene folder, or the folder of a run; without --results also the name of a gene of the package.",
+        ),
     ],
     results: Annotated[
         list[Path] | None,
@@ -32,7 +35,9 @@ def card(
     refuse_unknown(gene)
     is_folder = is_there(expanded(gene))
     if not is_folder and gene not in shipped_genes():
-        raise GeneFileError(f"{gene}: no such folder; expected a gene folder, the folder of a run, or a shipped gene")
+        raise GeneFileError(
+            f"{gene}: no such folder; expected a gene folder, the folder of a run, or a gene of the package"
+        )
     with importing():
         from learngene_hub.evaluation.card import read_evaluation, write_evaluation
         from learngene_hub.gene.source import locate

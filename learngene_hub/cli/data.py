@@ -19,7 +19,8 @@ def _group() -> None:
 @app.command(epilog="Example: learngene data preview cifar_fs --path ~/cifar_fs")
 def preview(
     source: Annotated[
-        str, typer.Argument(callback=known_source, help="Preset, image folder, Parquet folder or Hub id.")
+        str,
+        typer.Argument(metavar="SOURCE", callback=known_source, help="Preset, image folder, Parquet folder or Hub id."),
     ],
     path: Annotated[str | None, typer.Option(callback=known_data, help="Local copy of a preset.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Name of the image column, if not image or img.")] = None,

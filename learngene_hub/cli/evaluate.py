@@ -42,7 +42,9 @@ def evaluate(
         str | None,
         typer.Option(callback=known_data, help="The gene's images: a folder or a Hub id."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Such as few-shot, short or transfer.")] = "few-shot",
+    protocol: Annotated[
+        str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
+    ] = "few-shot",
     target: Annotated[
         str | None, typer.Option(callback=known_source, help="For transfer: image folder, preset or Hub id.")
     ] = None,
@@ -73,7 +75,7 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="Tasks per seed.")] = None,
     lr: Annotated[
-        float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: each start's best.")
+        float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best for each start.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
     workers: Workers = None,
@@ -85,8 +87,7 @@ def evaluate(
 ) -> None:
     """Compare genes with training from scratch, on novel classes.
 
-    All networks are trained on the same tasks. docs/evaluate.md lists all protocols and baselines. After an
-    interruption, the same command continues.
+    All networks are trained on the same tasks. After an interruption, the same command continues.
     """
     from learngene_hub.core.files import expanded, is_there
     from learngene_hub.evaluation.protocols import check_baselines, find_protocol
@@ -177,7 +178,7 @@ def _show(results: "Results") -> None:
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
             f"{tasks_words(results.tasks)}",
-            ("start", "accuracy", "gain over scratch", *(["lead of learngene"] if rivals else []), "rate", "inherited"),
+            ("start", "accuracy", "gain over scratch", *(["lead of the gene"] if rivals else []), "rate", "inherited"),
             [row(start) for start in descendant.starts],
             whole_first=True,
         )

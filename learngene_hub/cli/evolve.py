@@ -42,7 +42,8 @@ def evolve(
 ) -> None:
     """Evolve a learngene by a recipe; the gene is written to OUT/gene.
 
-    On CPUs the gene is the same, byte for byte, with any engine and any number of workers.
+    On CPUs of one kind, with the same number of threads, the gene is the same, byte for byte, with any engine and any
+    number of workers.
     """
     from learngene_hub.core.files import expanded
     from learngene_hub.gene.names import RUNS
@@ -88,7 +89,7 @@ def evolve(
     ways = ("--ways", str(novel)) if 1 < novel < (protocol.ways or 0) else ()
     few = ("--shots", str(shots)) if shots < (protocol.shots or 0) else ()  # there may be no more images
     after = f"; next: {command('evaluate', folder, *data, *ways, *few, '--tasks', '5', '--out', folder)}"
-    stderr.print(f"page: {folder / 'evolution.html'}{after if novel > 1 else ''}", markup=False)
+    stderr.print(f"report: {folder / 'evolution.html'}{after if novel > 1 else ''}", markup=False)
 
 
 def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
-SOURCE_HELP = "Gene folder, folder of a run, name of a shipped gene, or owner/name[@revision] of the Hub."
+SOURCE_HELP = "Gene folder, folder of a run, name of a gene of the package, or owner/name[@revision] of the Hub."
 
 TITLE = "learngenes; gain: accuracy over scratch in points ± 95 % CI, from the card"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")

@@ -59,12 +59,14 @@ def push(
 
 
 def pull(
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub.")],
+    repo: Annotated[
+        str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub, or a gene of the package.")
+    ],
     out: Annotated[Path | None, typer.Option(help="New folder.  [default: the repository's name]")] = None,
     force_download: Annotated[bool, typer.Option("--force-download", help="Download again, even if cached.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download a gene from the Hub into a folder of your own.
+    """Download a gene from the Hub, or copy one of the package, into a folder of your own.
 
     Card, recipe and pictures are included; all files are checked.
     """

@@ -65,7 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # of the single commands, whose panels would leave 25 columns for the words
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Evolve, share and inherit learngenes: small sub-networks that give a network a head start.",
+    help="Evolve, share and inherit learngenes: small parts of trained networks, inherited by new ones.",
     epilog="Example: learngene evolve demo && learngene evaluate runs/demo --tasks 5",
 )
 app.command(name="finetune", epilog=finetune.FINETUNE_EXAMPLE, rich_help_panel=USE)(finetune.finetune)

@@ -59,7 +59,9 @@ def show(recipe: RecipeSource) -> None:
 @app.command(epilog="Example: learngene recipes copy demo mine.yaml")
 def copy(
     recipe: RecipeSource,
-    target: Annotated[Path | None, typer.Argument(help="File to write.  [default: RECIPE.yaml here]")] = None,
+    target: Annotated[
+        Path | None, typer.Argument(metavar="TARGET", help="File to write.  [default: RECIPE.yaml here]")
+    ] = None,
 ) -> None:
     """Copy a recipe to a new file and rename it after that file; no file is overwritten."""
     from learngene_hub.core.files import explain_write_errors

@@ -19,10 +19,10 @@ def report(
         Path | None, typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if that is a run]")
     ] = None,
 ) -> None:
-    """Write the page of an evolution.
+    """Write the report of an evolution.
 
-    The page shows fitness, lineage and cost. `learngene evolve` writes it at its end; this command writes it again, or
-    during a run.
+    The report shows fitness, lineage and cost. `learngene evolve` writes it at its end; this command writes it again,
+    or during a run.
     """
     with importing():
         from learngene_hub.evolution.page import write_page

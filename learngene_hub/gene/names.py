@@ -1,6 +1,6 @@
 """Names of genes: a folder, a gene of the package, or a repository of the Hub. Fast to import: no torch.
 
-A folder that exists always wins. `gtl/...` always means a gene of the package and `runs/...` a folder, since anyone may
+A folder that exists comes first. `gtl/...` always means a gene of the package and `runs/...` a folder, since anyone may
 own accounts with these names on the Hub; `hf-hub:gtl/...` does ask the Hub.
 """
 

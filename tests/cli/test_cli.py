@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from learngene_hub import LearngeneError, __version__
 from learngene_hub.cli.console import show_warnings_as_lines
 from learngene_hub.cli.main import app
-from learngene_hub.evaluation import Descendants, Target
+from learngene_hub.evaluation import PROTOCOLS, Descendants, Target
 
 
 @pytest.mark.parametrize("command", [*commands(), (), ("recipes",), ("data",)], ids=" ".join)
@@ -29,7 +29,9 @@ def test_every_help_fits_on_a_screen_of_80_columns_and_ends_with_an_example(comm
 
 
 def test_help_shows_what_is_in_brackets_and_repeats_nothing_twice():
-    assert "owner/name[@revision] of the Hub" in words(learngene("pull", "--help").stdout)
+    assert "owner/name[@revision] of the Hub, or a gene of the package" in words(learngene("pull", "--help").stdout)
+    protocols = re.findall(r"[a-z][a-z0-9-]+", words(learngene("evaluate", "--help").stdout))
+    assert set(PROTOCOLS) <= set(protocols)
     assert "owner/name[@revision] of the Hub" in words(learngene("info", "--help").stdout)
     assert "[default: runs/NAME]" in words(learngene("evolve", "--help").stdout)
     assert not any(
@@ -385,7 +387,7 @@ def test_a_name_that_is_none_is_told_before_torch_is_imported(tmp_path):
     [
         (
             {},
-            "the mean of the best 4 of 45 shapes (61.0% on fresh tasks, in networks of width "
+            "the mean of the best 4 of 45 shapes (61.0% on new tasks, in networks of width "
             "0.25), ahead of an even shape (55.0%); 12,000 of the images",
         ),
         ({"parents": 1}, "the best of 45 shapes (61.0% "),

@@ -207,12 +207,12 @@ def test_a_name_that_the_hub_does_not_allow_is_refused_before_anything_is_sent(r
     assert [one for one in hub.requests if "agent-harnesses" not in one.path] == []
 
 
-# The story of docs/hub-trials.md.
+# The walk-through of docs/hub-trials.md.
 
 
 def told(command):
-    """What docs/hub-trials.md shows below a command of its story."""
-    story = (Path(__file__).parents[2] / "docs/hub-trials.md").read_text().split("## The whole story")[1]
+    """What docs/hub-trials.md shows below a command of its walk-through."""
+    story = (Path(__file__).parents[2] / "docs/hub-trials.md").read_text().split("## A walk-through")[1]
     return re.search(rf"^\$ {re.escape(command)}\n(.*?)^(?:\$|\[|#|```)", story, re.DOTALL | re.MULTILINE)[1]
 
 
