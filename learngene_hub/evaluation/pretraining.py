@@ -3,7 +3,7 @@
 Each is trained on as many images as the evolution of the gene, by the optimiser of the gene's recipe. If the evolution
 began from another gene, so does each network; the cost of that gene is counted for neither.
 
-Each is trained once and kept in the cache under a key of everything that shapes it. The training is cut into chapters
+Each is trained once and kept in the cache under a key of everything that shapes it. The training is cut into parts
 with draws of their own; after each the network is saved, so an interrupted training goes on and ends with the same
 bytes (on a CPU, with the same number of threads).
 """
@@ -45,10 +45,10 @@ from learngene_hub.training.rates import Falling
 from learngene_hub.workers import EngineOptions
 
 FORMAT = 1  # raise it when the same plan gives another network
-CHAPTERS = 10
-FULL, WIDER = "the full network", "a wider network"
+PARTS = 10
+FULL, WIDER = "the whole network", "a wider network"
 NARROW, NARROW_FLOPS, NARROW_EVEN = "narrow", "narrow-flops", "narrow-even"
-EVEN = "gene.shape=taper", "gene.taper=1"  # changes of a recipe: as many numbers, the same fraction of every layer
+EVEN = "gene.shape=taper", "gene.taper=1"  # changes of a recipe: as many numbers, an even shape
 EACH_SIZE = "each-size"
 TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 TENSORS_NAME, RECORD_NAME = "network.safetensors", "record.json"
@@ -92,7 +92,7 @@ class Pretraining:
     def key(self) -> dict[str, Any]:
         """All fields as a JSON-compatible dict; those of an ancestor only if there is one, as in older versions."""
         fields = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
-        if self.steps < CHAPTERS:  # older versions trained for more
+        if self.steps < PARTS:  # older versions trained for more
             fields["steps"] = self.steps
         return {key: one for key, one in fields.items() if self.ancestor or key not in {"ancestor", "cross"}}
 
@@ -199,20 +199,20 @@ class Pretrained:
     """A trained network, or one whose training goes on.
 
     Attributes:
-        chapters: number of parts of its training that are done.
+        parts: how many of the `PARTS` of its training are done.
         state: its tensors, classifier included, on the CPU.
         seconds: of its training.
         device: it was trained on.
     """
 
-    chapters: int
+    parts: int
     state: Mapping[str, Tensor]
     seconds: float
     device: str
 
 
 def pretrain(plan: Pretraining, budget: Budget, *, title: str) -> Pretrained:
-    """The network of `plan`, from the cache of `budget`, or trained on all base classes and kept after every chapter.
+    """The network of `plan`, from the cache of `budget`, or trained on all base classes and kept after every part.
 
     `title` names it in messages.
 
@@ -224,29 +224,27 @@ def pretrain(plan: Pretraining, budget: Budget, *, title: str) -> Pretrained:
     store = KeyedStore(budget.folder, title, _write, _read, budget.reporter, MOVE_CACHE)
     with store.held(plan.key):
         saved = store.find(plan.key) or Pretrained(0, {}, 0.0, "")
-        if saved.chapters >= CHAPTERS:
+        if saved.parts >= PARTS:
             return saved
         with budget.reporter.task(f"pre-training {title}", plan.steps, "steps") as bar:
-            bar.advance(_begin(plan.steps, saved.chapters))
-            for chapter in range(saved.chapters, CHAPTERS):
+            bar.advance(_begin(plan.steps, saved.parts))
+            for part in range(saved.parts, PARTS):
                 began = time.monotonic()
-                state = _chapter(plan, budget, saved.state, chapter, bar)
+                state = _part(plan, budget, saved.state, part, bar)
                 seconds = round(saved.seconds + time.monotonic() - began, 1)
-                saved = Pretrained(chapter + 1, state, seconds, device_name(budget.base.device))
-                if saved.chapters < CHAPTERS:
+                saved = Pretrained(part + 1, state, seconds, device_name(budget.base.device))
+                if saved.parts < PARTS:
                     with suppress(StorageError):  # that of the last one is told
                         store.put(plan.key, saved)
         store.keep(plan.key, saved)
         return saved
 
 
-def _begin(total: int, chapter: int) -> int:
-    return total * chapter // CHAPTERS
+def _begin(total: int, part: int) -> int:
+    return total * part // PARTS
 
 
-def _chapter(
-    plan: Pretraining, budget: Budget, before: Mapping[str, Tensor], chapter: int, bar: Task
-) -> dict[str, Tensor]:
+def _part(plan: Pretraining, budget: Budget, before: Mapping[str, Tensor], part: int, bar: Task) -> dict[str, Tensor]:
     """The network after one more tenth of its training; momentum and a short warm-up begin anew."""
     images = budget.base
     classes = int(images.labels.max()) + 1
@@ -258,13 +256,13 @@ def _chapter(
     network = placed(network, images.device)
     task = sample_task(images.labels, n_way=classes, n_shot=None, n_query=0, generator=generator(plan.seed, "classes"))
     batches = support_batches(
-        images, task, plan.optimisation.batch_size, generator(plan.seed, "pre-training batches", chapter)
+        images, task, plan.optimisation.batch_size, generator(plan.seed, "pre-training batches", part)
     )
     training = Training(
         plan.optimisation,
-        steps=_begin(plan.steps, chapter + 1) - _begin(plan.steps, chapter),
+        steps=_begin(plan.steps, part + 1) - _begin(plan.steps, part),
         precision=plan.precision,
-        rate=Falling(chapter / CHAPTERS, (chapter + 1) / CHAPTERS),
+        rate=Falling(part / PARTS, (part + 1) / PARTS),
     )
     loss = train(network, batches, training, on_step=lambda _: bar.advance(1))
     if training.steps and loss != loss:  # NaN
@@ -276,7 +274,7 @@ def _chapter(
 
 def _write(folder: Path, network: Pretrained) -> None:
     write_tensors(folder / TENSORS_NAME, network.state)
-    record = {"chapters": network.chapters, "seconds": network.seconds, "device": network.device}
+    record = {"chapters": network.parts, "seconds": network.seconds, "device": network.device}
     write_text(folder / RECORD_NAME, json.dumps(record, indent=2))
 
 

@@ -39,7 +39,7 @@ def beside(tiny_run, tmp_path, monkeypatch):
 
 @pytest.fixture
 def begins(monkeypatch):
-    """The newborn networks of the first chapters of all pre-training from now on: structure and tensors."""
+    """The newborn networks of the first parts of all pre-training from now on: structure and tensors."""
     seen, real = [], pretraining.train
 
     def watched(network, *args, **kwargs):
@@ -54,10 +54,10 @@ def test_networks_that_are_trained_as_usual_begin_from_the_same_gene(begun_run, 
     names = ("narrow", "pretrained")
     results = evaluate(begun_run, protocol=ONE, baselines=names, seeds=(0,))
     gene = Learngene.from_pretrained(tiny_run)
-    assert len(begins) == 2 * pretraining.CHAPTERS
+    assert len(begins) == 2 * pretraining.PARTS
     images = f"{gene.config.origin.cost.images:,}"
     assert f"; it began from tiny, whose {images} images are not counted" in start(results, "learngene").description
-    for (structure, tensors), name in zip(begins[:: pretraining.CHAPTERS], names, strict=True):
+    for (structure, tensors), name in zip(begins[:: pretraining.PARTS], names, strict=True):
         born = extract(tensors, structure, gene.config.channels).tensors
         assert all(torch.equal(born[name], tensor) for name, tensor in gene.tensors.items())
         assert start(results, name).cost.images == start(results, "learngene").cost.images

@@ -282,7 +282,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_network(short_run, cache,
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
     resumed = evaluate(gene, protocol=chosen, baselines=["narrow"], seeds=(0,))
-    assert len(calls) == 4 + pretraining.CHAPTERS - 3
+    assert len(calls) == 4 + pretraining.PARTS - 3
     assert accuracies(resumed, "narrow") == accuracies(whole, "narrow")
     first, second = (next(one.rglob("network.safetensors")) for one in (cache / "pretrained", cache / "other"))
     assert first.read_bytes() == second.read_bytes()
