@@ -70,10 +70,10 @@ def next_generation(
 
 
 def _parents(pool: Sequence[Individual], plan: GenerationPlan) -> Sequence[Individual | None]:
-    """Ancestors of the newborns: none, the founder, or members of the gene pool.
+    """Parents of the newborns: none, the founder, or members of the gene pool.
 
-    While a founder is raised, and in the first generation after it, its lineage is one unbroken line (ours). Then
-    ancestors are drawn in proportion to score (attested for GRL, arXiv:2306.10225).
+    While founders are trained, and in the first generation after them, each inherits the one before (ours). Then
+    parents are drawn in proportion to score (attested for GRL, arXiv:2306.10225).
     """
     if not pool:
         return [None] * plan.individuals

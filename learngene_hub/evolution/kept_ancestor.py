@@ -1,4 +1,4 @@
-"""The ancestor of a search, trained once and kept on disk, so that an interrupted search can be continued (ours)."""
+"""The network of a search, trained once and kept on disk, so that an interrupted search can be continued (ours)."""
 
 import json
 import time
@@ -14,26 +14,26 @@ from learngene_hub.gene.folder import read_tensors, write_tensors
 from learngene_hub.genome.surgery import State
 from learngene_hub.workers import Pool, Step
 
-FORMAT = 2  # raise it when the same plan gives another ancestor
+FORMAT = 2  # raise it when the same plan gives another network
 GENE_NAME, RECORD_NAME = "gene.safetensors", "record.json"
 MOST_GENE, MOST_RECORD = 10**11, 10**5  # bytes
 
 Trained = tuple[State, float]
-"""The tensors of a trained ancestor, and the seconds of its training."""
+"""The tensors of a trained network, and the seconds of its training."""
 
 
 def trained_ancestor(
     task: AncestryTask, workers: Pool[Environment], step: Step, *, folder: Path, images: str, reporter: Reporter
 ) -> Trained:
-    """The ancestor of `task`: from the disk, or trained now and kept.
+    """The network of `task`: from the disk, or trained now and kept.
 
     Args:
         task: its training.
         workers: do it.
         step: told of images.
-        folder: of kept ancestors, each under a hash of everything that affects it, except rounding on another device.
+        folder: of kept networks, each under a hash of everything that affects it, except rounding on another device.
         images: hash of all images of the run and of their classes.
-        reporter: told of an ancestor found on disk, of damage, and of waiting for another process.
+        reporter: told of a network found on disk, of damage, and of waiting for another process.
 
     Raises:
         SelectionError: its training failed; nothing is kept.

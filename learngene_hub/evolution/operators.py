@@ -46,7 +46,7 @@ def random_shapes(space: ShapeSpace, *, seed: int) -> Iterator[dict[str, int]]:
     A curve is straight on a logarithmic scale between the first group, the middle and the last. The middle and the last
     are up to `MOST_RATIO` times as high as the first, or as low; both ratios are from a scrambled Sobol sequence, which
     covers them evenly: 24 shapes hold as good a one as 96 independent draws do (docs/log, entry 37). Shapes whose
-    groups are drawn one by one are worth less (entry 32).
+    groups are drawn one by one give worse genes (entry 32).
 
     Args:
         space: of shapes, with their budget.

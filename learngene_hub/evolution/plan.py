@@ -67,7 +67,7 @@ class GenerationPlan:
     """One generation.
 
     Attributes:
-        generation: from 0; -2: the ancestor of a search, -1: its slices.
+        generation: from 0; -2: the network of a search, -1: its slices.
         seed: of all random draws.
         body: size of every network.
         individuals: number of its individuals.
@@ -212,7 +212,7 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision) -> Search
 
 
 def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, threads: int) -> GenerationPlan:
-    """Training of a slice: the second of two trainings, after that of the ancestor (ours)."""
+    """Training of a slice: the second of two trainings, after that of the network of the search (ours)."""
     life = Training(recipe.ancestry.constants(), recipe.search.life_steps, precision, *_rates(1, 2))
     batches = _statistics_batches(ancestor.body, min(STATISTICS_BATCHES, recipe.ancestry.statistics_batches))
     return replace(

@@ -75,7 +75,7 @@ def evolve(
         DataError: the images cannot be found or read; or the gene that the recipe begins from has seen novel classes.
         GeneFileError, HubError: that gene cannot be loaded or downloaded.
         NetworkError: there is no network of the recipe's depth.
-        SelectionError: every individual of a generation failed, or every shape, or the ancestor of the search.
+        SelectionError: every individual of a generation failed, or every shape, or the network of the search.
         EngineError: the workers cannot be started, or are lost with the same individuals again and again.
         StorageError: no space, or no permission.
         LearngeneError: there is no such device, or no matplotlib to draw with.

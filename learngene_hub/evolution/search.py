@@ -1,10 +1,11 @@
 """The search for the shape of a gene: the best numbers of channels in every group, at a fixed size of the gene.
 
-One whole network is trained, the ancestor, and its channels are ordered by importance. A shape is a leading slice of
-this network. A new network inherits the slice and is trained for a short time, as in the evolution; then critics score
-the slice, since its score before training says little about its worth after later generations. The mean of the best
-random shapes is trained and scored on fresh tasks, with other random numbers, beside a gene with the same fraction of
-every group. All of this is ours. Tournaments among shapes found no better ones (docs/log, entries 25, 26 and 32).
+One whole network is trained, the network of the search, and its channels are ordered by importance. A shape is a
+leading slice of this network. A new network inherits the slice and is trained for a short time, as in the evolution;
+then critics give the slice its fitness, since its fitness before training says little about its accuracy after later
+generations. The mean of the best random shapes is trained and judged on new tasks, with other random numbers, beside
+an even shape: the same fraction of every group. All of this is ours. Tournaments among shapes found no better ones
+(docs/log, entries 25, 26 and 32).
 """
 
 import hashlib
@@ -83,7 +84,7 @@ class ShapeSearch:
         workers: do all training.
         bar: shows images.
         images: hash of all images of the run and of their classes.
-        folder: where the ancestor and accuracies are kept, so that an interrupted search can be continued.
+        folder: where the network of the search and accuracies are kept, so that an interrupted search can be continued.
         reporter: told of fitness.
     """
 
@@ -95,13 +96,13 @@ class ShapeSearch:
     reporter: Reporter
 
     def run(self) -> Beginning:
-        """What the line begins from: the ancestor's slice in the best shape, after all shapes were scored.
+        """What the evolution begins from: the slice in the best shape, after all shapes were scored.
 
         The row of `metrics.jsonl` has the `images` of all this, and its wall time in `seconds`, including that of
         interrupted starts.
 
         Raises:
-            SelectionError: the ancestor, or every shape, failed.
+            SelectionError: the network of the search, or every shape, failed.
             EngineError: see `next_generation`.
         """
         plan = self.plan
@@ -114,7 +115,7 @@ class ShapeSearch:
         sizes = ShapeSpace(plan.body, plan.fraction).fitted(space.fractions(best.channels))
         found = "best random shape" if len(mean.parents) < 2 else f"mean of the best {len(mean.parents)} shapes"
         self.reporter.line(
-            f"fitness on fresh tasks: {found} {mean.fitness:.3f}, even shape {even.fitness:.3f}; shape of the gene: "
+            f"fitness on new tasks: {found} {mean.fitness:.3f}, even shape {even.fitness:.3f}; shape of the gene: "
             f"{', '.join(map(str, sizes.values()))}"
         )
         seconds += sum(shape.seconds for shape in (*everyone, mean, even))
@@ -140,7 +141,7 @@ class ShapeSearch:
 
     def _ancestor(self, space: ShapeSpace) -> tuple[State, float]:
         """The tensors of the whole network, trained now or before, and the seconds of its training."""
-        task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the ancestor of the search")
+        task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the network of the search")
         return trained_ancestor(
             task, self.workers, self.step, folder=self.folder, images=self.images, reporter=self.reporter
         )
@@ -165,14 +166,14 @@ class ShapeSearch:
         return everyone
 
     def _finals(self, space: ShapeSpace, everyone: Sequence[ScoredShape], whole: Genome) -> list[ScoredShape]:
-        """The mean of the best shapes, and an even one, scored on fresh tasks."""
+        """The mean of the best shapes, and an even one, scored on new tasks."""
         distinct = {tuple(shape.channels.values()): shape for shape in reversed(everyone)}
         best = _fittest(list(distinct.values()))[: self.plan.search.parents]
         mean, ids = mean_shape([shape.channels for shape in best], space), tuple(shape.id for shape in best)
         finals = [ScoredShape(len(everyone), ids, mean), ScoredShape(len(everyone) + 1, (), space.even())]
         scored = self._scored(space.structure, whole, finals, critics=self.plan.final_critics, draw=1)
         if all(shape.has_failed for shape in scored):
-            raise SelectionError("both shapes of the finals failed (NaN); lower `ancestry.lr` or `critic.lr`")
+            raise SelectionError("both shapes of the last comparison failed (NaN); lower `ancestry.lr` or `critic.lr`")
         return scored
 
     def _scored(
@@ -180,7 +181,7 @@ class ShapeSearch:
     ) -> list[ScoredShape]:
         """The same shapes with their fitness, which is kept on disk as it comes; equal shapes are scored once.
 
-        `whole` is the ancestor, its channels in order of importance; `draw` numbers the networks and batches.
+        `whole` is the network of the search, channels in order of importance; `draw` numbers networks and batches.
         """
         lines = KeyedLines(self.folder, critics.purpose, self._key(whole, critics, draw), self.reporter)
         scores = {tuple(line["channels"]): (line["fitness"], line["seconds"]) for line in lines.read()}

@@ -65,7 +65,7 @@ class SearchRecord(_Part):
         width: width of the networks trained in the search.
         shapes: number of shapes compared.
         parents: number of best shapes whose mean was scored again.
-        mean_fitness: mean top-1 accuracy of critics with that mean shape, in [0, 1], on fresh tasks; None: diverged.
+        mean_fitness: mean top-1 accuracy of critics with that mean shape, in [0, 1], on new tasks; None: diverged.
         even_fitness: the same for an even shape: an equal fraction of every channel group.
         is_even: whether the even shape was better and is the gene's.
         images: training images of the search; included in the evolution's cost.
@@ -89,7 +89,7 @@ class SearchRecord(_Part):
         scores = [(best, self.mean_fitness), ("an even shape", self.even_fitness)]
         (taken, score), (other, behind) = scores[::-1] if self.is_even else scores
         failed = "failed" if behind is None else f"{behind:.1%}"
-        return f"{taken} ({score:.1%} on fresh tasks, in networks of width {self.width:g}), ahead of {other} ({failed})"
+        return f"{taken} ({score:.1%} on new tasks, in networks of width {self.width:g}), ahead of {other} ({failed})"
 
 
 class AncestorRecord(_Part):

@@ -38,7 +38,7 @@ def _search_words(search: Record) -> str:
     best, mean, even = search["best"], search["mean"], search["even"]
     parents = len(mean["parents"])
     name = f"mean of the best {parents}" if parents > 1 else "best random shape"
-    fitness = f"{numbers.percent(best['fitness'])} % on fresh tasks, by which it was selected"
+    fitness = f"{numbers.percent(best['fitness'])} % on new tasks, by which it was selected"
     if best == even:
         outcome = f"The even shape, the same share of every group, is better than the {name}: {fitness}."
     else:

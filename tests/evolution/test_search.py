@@ -213,7 +213,7 @@ def test_an_edited_fitness_and_an_ancestor_behind_a_link_elsewhere_are_made_agai
     heard = Listener()
     evolve(recipe(), out=stopped, resume=True, reporter=heard)
     assert any("1 line is damaged or edited; these results are measured again" in one for one in heard.warnings)
-    assert any(one.startswith("the ancestor of the search: created again, since") for one in heard.warnings)
+    assert any(one.startswith("the network of the search: created again, since") for one in heard.warnings)
     assert untimed(first_row(stopped)) == untimed(first_row(run))
 
 
@@ -271,7 +271,7 @@ def test_a_failed_ancestor_ends_the_run_with_what_to_change(recipe, tmp_path, mo
     real = search.AncestryTask.__call__
     failed = lambda task, *rest: replace(real(task, *rest), genome=None, fitness=math.nan)  # noqa: E731
     monkeypatch.setattr(search.AncestryTask, "__call__", failed)
-    with pytest.raises(SelectionError, match=r"the ancestor of the search failed \(NaN\); lower `ancestry.lr`"):
+    with pytest.raises(SelectionError, match=r"the network of the search failed \(NaN\); lower `ancestry.lr`"):
         evolve(recipe(), out=tmp_path / "run")
 
 

@@ -37,11 +37,11 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
         at = (2, 100 * mean["fitness"])
         for point in (points[id_] for id_ in mean["parents"] if id_ in points):
             axes.plot(*zip(point, at, strict=True), color=GENE_COLOUR, lw=1)
-        axes.scatter(*at, s=36, c=GENE_COLOUR, marker="D", zorder=4, label="mean of the best, fresh tasks")
+        axes.scatter(*at, s=36, c=GENE_COLOUR, marker="D", zorder=4, label="mean of the best, new tasks")
     if even["fitness"] is not None:
         at = (2, 100 * even["fitness"])
-        axes.scatter(*at, s=48, c=LINE_COLOUR, marker="X", zorder=4, label="even shape, fresh tasks")
-    axes.set_xticks([1, 2], ["all shapes, tasks of the search", "fresh tasks"])
+        axes.scatter(*at, s=48, c=LINE_COLOUR, marker="X", zorder=4, label="even shape, new tasks")
+    axes.set_xticks([1, 2], ["all shapes, tasks of the search", "new tasks"])
     axes.set(xlim=(0.5, 2.5), ylabel="fitness: accuracy of critics\non held-out classes, %")
     _legend_above(axes)
 
