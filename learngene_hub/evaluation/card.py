@@ -1,4 +1,4 @@
-"""The model card of an evaluated gene: the results, losses included, stand between two marks.
+"""The model card of an evaluated gene: the results, those where it is behind too, stand between two marks.
 
 Only the text between the marks and the `model-index` of the metadata are replaced. All other text and all other keys of
 the metadata stay.

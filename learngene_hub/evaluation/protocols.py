@@ -30,7 +30,7 @@ class Protocol:
         steps: optimiser steps.
         measured_at: numbers of steps after which the accuracy is measured, in rising order; 0: before training.
         prototype: also measure a nearest-prototype classifier on the features before training.
-        lr: one highest learning rate for all starts; None: for each start the best rate that a search of `rates` finds.
+        lr: one highest learning rate for all starts; None: for each start the best of `rates`.
         rates: learning rates to choose from, on tasks of held-out classes, see `scoring.next_rates`.
         tuning_tasks: held-out tasks for the choice.
         batch_size: images per step.

@@ -118,11 +118,11 @@ def _each_size(name: str, budget: Budget) -> list[Start]:
 
 
 def _narrow_even(name: str, budget: Budget) -> list[Start]:
-    """Says, beside `NARROW`, what the shape of a thin network is worth (ours)."""
+    """Beside `NARROW`, says how much the shape of a thin network matters (ours)."""
     _refuse_ancestor(budget)
     if not isinstance(budget.recipe.gene.shape, str):
         raise TrainingError("gene.shape is a list of channels, so gene.fraction does not say how large the gene is")
-    return _network(name, budget, description="a thin network of as many parameters, the same fraction of every layer")
+    return _network(name, budget, description="a thin network of as many parameters, of an even shape")
 
 
 def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> list[Start]:
@@ -201,9 +201,7 @@ def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> 
 
 BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType(
     {
-        "pretrained": partial(
-            _network, title=FULL, description="the full network trained on the base classes, all of it"
-        ),
+        "pretrained": partial(_network, title=FULL, description="the whole network, trained on the base classes"),
         "random-slice": partial(_slice, description="as many channels as the gene, cut at random", ranking=at_random),
         "magnitude-slice": partial(_slice, description="the channels of the largest kernels", ranking=magnitude),
         "bn-slice": partial(_slice, description="the channels of the largest batch-norm weights", ranking=batch_norm),
@@ -218,7 +216,7 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
         ),
         "even-shape": partial(
             _other_shape,
-            description="the gene's recipe with the same fraction of every layer",
+            description="the gene's recipe with an even shape",
             changes=EVEN,
         ),
         "searched-shape": partial(

@@ -15,18 +15,18 @@ from learngene_hub.genome.surgery import State, extract, reorder
 from learngene_hub.networks import Axes, Group, Structure, in_blocks
 
 Ranking = Callable[[State, Sequence[Axes], Group, int, int], Tensor]
-"""State, tensors that write one group, the group, channels wanted, seed -> `(channels,)` worth of its channels."""
+"""State, tensors that write one group, the group, channels wanted, seed -> `(channels,)` importance of its channels."""
 
 
 def magnitude(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
     """Sum of the absolute weights of the kernels that make the channel (Li 2017, arXiv:1608.08710)."""
-    worth = torch.tensor(0.0)
+    importance = torch.tensor(0.0)
     for axes in writers:
         if len(axes.dims) > 1:
             kernel = in_blocks(state[axes.name], axes)
             shift = kernel.ndim - len(axes.dims)
-            worth = worth + kernel.movedim(axes.place + shift, 0).flatten(1).abs().sum(dim=1)
-    return worth
+            importance = importance + kernel.movedim(axes.place + shift, 0).flatten(1).abs().sum(dim=1)
+    return importance
 
 
 def batch_norm(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
@@ -50,9 +50,9 @@ def at_random(state: State, writers: Sequence[Axes], group: Group, wanted: int, 
 def evenly(state: State, writers: Sequence[Axes], group: Group, wanted: int, seed: int) -> Tensor:
     """1 for `wanted` evenly spaced channels, in whole units, else 0 (weight selection: Xu 2024, arXiv:2311.18823)."""
     total, wanted = group.size // group.unit, wanted // group.unit
-    worth = torch.zeros(total)
-    worth[torch.arange(wanted) * total // wanted] = 1
-    return worth.repeat_interleave(group.unit)
+    importance = torch.zeros(total)
+    importance[torch.arange(wanted) * total // wanted] = 1
+    return importance.repeat_interleave(group.unit)
 
 
 def cut(state: State, structure: Structure, sizes: Mapping[str, int], ranking: Ranking, *, seed: int) -> Genome:
@@ -65,6 +65,6 @@ def cut(state: State, structure: Structure, sizes: Mapping[str, int], ranking: R
         group = structure.groups[name]
         layers = structure.writers(name)
         writers = [axes for layer in layers for axes in layer.tensors if axes.dims[axes.place] == name]
-        worth = ranking(state, writers, group, wanted, seed).reshape(-1, group.unit).sum(dim=1)
-        orders[name] = group.channels_of(worth.argsort(descending=True, stable=True))
+        importance = ranking(state, writers, group, wanted, seed).reshape(-1, group.unit).sum(dim=1)
+        orders[name] = group.channels_of(importance.argsort(descending=True, stable=True))
     return extract(reorder(state, structure, orders), structure, sizes)

@@ -1,7 +1,7 @@
 """The shape of a gene: how many leading channels of every group it holds, under one budget of numbers.
 
-Of two genes of equal size, the one that keeps nearly all channels of the first layers and few of the last is worth
-more: a gene's shape decides more than which channels it holds (ours; measured in docs/log, entries 10 to 16).
+Of two genes of equal size, the one that keeps nearly all channels of the first layers and few of the last is
+better: a gene's shape decides more than which channels it holds (ours; measured in docs/log, entries 10 to 16).
 """
 
 import math

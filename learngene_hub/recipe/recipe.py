@@ -79,7 +79,7 @@ class Recipe(Section):
     evolution: EvolutionSection = EvolutionSection()
     ancestry: AncestrySection = AncestrySection()
     critic: CriticSection = CriticSection()
-    seed: int = Field(0, ge=0, lt=2**63, description="random seed of everything but the draw of classes")
+    seed: int = Field(0, ge=0, lt=2**63, description="random seed of everything but the choice of classes")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="number type of convolutions and products; auto: bfloat16 where the device has it; on NVIDIA GPUs "

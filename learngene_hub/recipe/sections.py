@@ -35,7 +35,7 @@ class Section(BaseModel):
 
 
 class NetworkSection(Section):
-    """The network of ancestors, critics and descendants."""
+    """The network of the evolution, of critics and of descendants."""
 
     name: NetworkName = Field("lg_vgg11", description=f"family of networks: {', '.join(FAMILIES)}")
     width: float = Field(1.0, ge=0.05, le=4, description="factor on the channels of every layer")
@@ -70,12 +70,10 @@ class GeneSection(Section):
         0.01,
         ge=0.001,
         le=1,
-        description="with `shape: taper`, the factor by which the fraction falls from the first layer to the last, "
-        "before fractions above 1 are cut to 1; 1 means the same fraction everywhere",
+        description="with `shape: taper`: the last layer's fraction divided by the first's, before fractions above 1 "
+        "are cut to 1; 1: an even shape",
     )
-    cross: Literal["zero", "random"] = Field(
-        "zero", description="initial weights that lead from other channels into the gene"
-    )
+    cross: Literal["zero", "random"] = Field("zero", description="initial weights from other channels into the gene")
     dtype: Literal["float32", "float16"] = Field(
         "float32",
         description="type of the kernels in the gene's file; float16 halves the file; fitness is measured before "
@@ -151,22 +149,22 @@ class EvolutionSection(Section):
         None,
         min_length=1,
         max_length=1000,
-        description="gene that the first generation inherits: name of a shipped gene, folder or Hub id; null: none; "
-        "all genes of the evolution have its shape, unless `gene.shape` lists channels",
+        description="gene that the first generation inherits: name of a gene of the package, folder or Hub id; null: "
+        "none; all genes of the evolution have its shape, unless `gene.shape` lists channels",
     )
     generations: Count = Field(10, le=1_000_000, description="number of generations")
     population: Count = Field(8, le=4096, description="individuals per generation")
     founder_generations: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
         None,
-        description="number of first generations with one individual, trained for the steps of the whole population; "
-        "null: all but the last two",
+        description="number of first generations that train one individual, for the steps of a whole population; null: "
+        "all but the last two",
     )
     selection: Literal["tournament", "none"] = Field(
         "tournament",
         description="how survivors are chosen; none (an ablation): all survive with equal scores, and the gene is "
         "drawn at random",
     )
-    tournament_size: Count = Field(2, description="individuals per group; the best of each group survives")
+    tournament_size: Count = Field(2, description="individuals per tournament; the fittest of each survives")
     mutation_rate: Fraction = Field(
         0.02, description="probability that a gene channel is exchanged, in generations with several individuals"
     )
@@ -175,8 +173,8 @@ class EvolutionSection(Section):
         0.2,
         ge=0,
         lt=1,
-        description="share of its fitness that a survivor adds to an ancestor's score, to the power of the steps up "
-        "the lineage",
+        description="a survivor adds its fitness times this number, once per step up the lineage, to the score of each "
+        "gene that it descends from",
     )
     pool_size: Count = Field(
         16, le=4096, description="maximum number of learngenes in the gene pool, which keeps the best scores"
@@ -201,10 +199,10 @@ class SearchSection(Section):
     ancestor_steps: Count = Field(1500, description="optimiser steps of the network whose slices are compared")
     life_steps: Count = Field(
         100,
-        description="optimiser steps of each slice before critics score it; other constants are those of `ancestry`",
+        description="optimiser steps of each slice before its critics; other constants are those of `ancestry`",
     )
     population: int = Field(16, ge=2, le=4096, description="random shapes that are compared")
-    tasks: Count = Field(4, description="critic tasks that score a shape, the same for all shapes")
+    tasks: Count = Field(4, description="critic tasks that give a shape its fitness, the same for all shapes")
     steps: Count = Field(20, description="optimiser steps of each critic task; other constants are those of `critic`")
     parents: int = Field(
         4,
@@ -215,13 +213,13 @@ class SearchSection(Section):
     )
     final_tasks: Count = Field(
         12,
-        description="number of new tasks that score the mean of the best shapes and an even shape; the better of the "
-        "two is taken",
+        description="number of new tasks for the fitness of the mean of the best shapes and of an even shape; the "
+        "better of the two is taken",
     )
 
 
 class OptimisationSection(Section):
-    """How a network is trained, common to ancestors and critics."""
+    """How a network is trained, common to ancestry networks and critics."""
 
     steps: Count = Field(description="optimiser steps")
     batch_size: int = Field(64, ge=2, description="images per step")
@@ -254,7 +252,7 @@ class AncestrySection(OptimisationSection):
 
 
 class CriticSection(OptimisationSection):
-    """Training of critics: small tasks on held-out classes that score a learngene."""
+    """Training of critics: small tasks on held-out classes that give the fitness of a learngene."""
 
     ways: int = Field(5, ge=2, description="held-out classes per task")
     shots: Count = Field(20, description="training images per class")

@@ -1,4 +1,4 @@
-"""Findings that need no new numbers: ranking, which start beats which, and which descendants form a sweep."""
+"""Findings that need no new numbers: ranking, which start is ahead of which, and which descendants form a sweep."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

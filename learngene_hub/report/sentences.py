@@ -1,4 +1,4 @@
-"""What results mean, in sentences that are as plain about a loss as about a win."""
+"""What results mean, in sentences: where a gene is ahead, level or behind."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def tasks_words(tasks: int) -> str:
 
 
 def headline(results: Results, descendant: DescendantResult, gene: str) -> list[str]:
-    """What the learngene called `gene` is worth in `descendant`: over scratch, then beside the best other start."""
+    """Accuracy of `descendant` with the learngene called `gene`, its gain, and its lead over the best other start."""
     mine, measure = descendant.start(gene), results.headline
     body = f"{descendant.network} (width {descendant.width:g}, depth {descendant.depth})"
     reached = f"an accuracy of {accuracy(mine.measures[measure])} % {measure_words(measure)}"
@@ -47,9 +47,9 @@ def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> lis
 def _best(rival: StartResult, lead: Summary) -> str:
     match standing(lead):
         case "ahead":
-            return f"It beats the best other start, {rival.start}, by {size(lead)} points."
+            return f"It is ahead of the best other start, {rival.start}, by {size(lead)} points."
         case "behind":
-            return f"It loses to the best other start, {rival.start}, by {size(lead)} points."
+            return f"It is behind the best other start, {rival.start}, by {size(lead)} points."
         case "level":
             return f"It is level with the best other start, {rival.start}: its lead is {points(lead)} points."
         case _:
@@ -74,7 +74,7 @@ def not_won(results: Results, gene: str) -> list[str]:
 def _not_ahead(gene: str, other: str, lead: Summary) -> str:
     match standing(lead):
         case "behind":
-            return f"{other} beats {gene} by {size(lead)} points"
+            return f"{other} is ahead of {gene} by {size(lead)} points"
         case "level":
             return f"{other} is level: the lead of {gene} is {points(lead)} points"
         case _:

@@ -69,15 +69,15 @@ def test_the_card_has_every_start_with_the_numbers_of_the_results(gene_copy, jud
             assert not differences or f"| {points(differences['60'])} |" in row
 
 
-def test_the_card_says_where_the_gene_loses_and_where_it_does_not_clearly_win(gene_copy, judge):
+def test_the_card_says_where_the_gene_is_not_clearly_ahead(gene_copy, judge):
     write_evaluation(gene_copy, [judge()])
     text = read_evaluation(gene_copy)
-    told = text[text.index("Where the learngene loses") : text.index("### What these")].strip().splitlines()[2:]
-    assert told[0].startswith("- full beats the learngene by ")
+    told = text[text.index("Where the learngene is not") : text.index("### What these")].strip().splitlines()[2:]
+    assert told[0].startswith("- full is ahead of the learngene by ")
     assert told[1].startswith("- narrow is level: ")
     assert not any("shuffled" in line or "scratch" in line for line in told)
     write_evaluation(gene_copy, [judge("learngene", "scratch", "shuffled")])
-    assert "The learngene clearly beats every other start that was evaluated." in read_evaluation(gene_copy)
+    assert "The learngene is ahead of every other start that was evaluated." in read_evaluation(gene_copy)
     write_evaluation(gene_copy, [judge("learngene", "scratch")])
     assert "It was compared only with scratch." in read_evaluation(gene_copy)
     assert "every other start" not in read_evaluation(gene_copy)

@@ -119,14 +119,14 @@ def test_the_first_sentences_say_the_gain_and_also_a_loss():
     gain, lead = first.start("learngene").gain["60"], first.start("full").lead["60"]
     sentences = headline(results, first, "learngene")
     assert f"{100 * gain.mean:.1f} ± {100 * gain.ci95:.1f} points above training from scratch" in sentences[0]
-    assert f"It loses to the best other start, full, by {points(lead)[1:]} points." in sentences[1]
+    assert f"It is behind the best other start, full, by {points(lead)[1:]} points." in sentences[1]
     assert " ".join(sentences) in read(results).text
     assert [one.split(" ")[0] for one in not_won(results, "learngene")] == ["full", "narrow"]
 
 
 def test_a_win_is_told_and_so_is_that_nothing_else_was_judged():
     won = example(("learngene", "scratch", "cut-at-random"))
-    assert "It beats the best other start, cut-at-random, by" in headline(won, won.descendants[0], "learngene")[1]
+    assert "It is ahead of the best other start, cut-at-random, by" in headline(won, won.descendants[0], "learngene")[1]
     alone = example(("learngene", "scratch"))
     assert headline(alone, alone.descendants[0], "learngene")[1] == "It was compared only with scratch."
     assert not_won(alone, "learngene") == []
