@@ -17,7 +17,7 @@ BEST = 4
 
 
 def agreement(first: Path, second: Path) -> str:
-    """Correlations of their fitness, and what the best shapes of the first are worth in the second."""
+    """Correlations of their fitness, and how good the best shapes of the first are in the second."""
     one, other = _fitness(first), _fitness(second)
     x, y = zip(*((one[id_], other[id_]) for id_ in one if id_ in other), strict=True)
     chosen = sorted(range(len(x)), key=lambda place: -x[place])[:BEST]

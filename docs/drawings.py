@@ -42,7 +42,7 @@ TAPER = re.compile(r"learngene:curve-[\d.]+-0\.01")  # genes of all sizes in the
 STEPS: Sequence[tuple[str, str, str]] = (  # what is done, on what, colour
     (
         "shape",
-        "how many channels of each layer\nare gene: a taper, or found by a\nsearch in slices of one ancestor",
+        "how many channels of each layer\nare gene: a taper, or found by a\nsearch in slices of one network",
         OTHER_COLOUR,
     ),
     ("1  inherit", "newborn networks start\nfrom a gene; the rest\nis random", GENE_COLOUR),
@@ -173,7 +173,7 @@ def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
 
 
 def draw_cycle(path: Path) -> None:
-    """The steps of an evolution, from an ancestor to the genes that the next generation inherits."""
+    """The steps of an evolution, from the shape to the genes that the next generation inherits."""
     figure, (axes,) = new_figure(7.4, 6.4)
     axes.set(xlim=(0, 10), ylim=(0, 9))
     axes.axis("off")

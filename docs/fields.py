@@ -30,7 +30,7 @@ def protocol_rows(_: str) -> Iterable[Sequence[str]]:
         "measured after steps",
     )
     for name, one in PROTOCOLS.items():
-        measured = ", ".join(["without training"] * one.prototype + [str(step) for step in one.measured_at])
+        measured = ", ".join(["prototype"] * one.prototype + [str(step) for step in one.measured_at])
         shots = "all others" if one.shots is None else str(one.shots)
         ways = "all" if one.ways is None else str(one.ways)
         yield f"`{name}`", ways, shots, str(one.queries), str(one.tasks), measured

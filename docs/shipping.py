@@ -53,7 +53,7 @@ def made_card(name: str) -> tuple[str, dict[str, bytes]]:
 
 
 def card_copy(name: str) -> str:
-    """The card of a shipped gene as it stands in `model_cards/`: recipe, pictures and the gene are found from there."""
+    """The card of a gene as it stands in `model_cards/`: recipe, pictures and the gene are found from there."""
     card = (shipped_folder(name) / CARD_NAME).read_text(encoding="utf-8")
     for file in (RECIPE_NAME, PICTURE_NAME, *EVALUATIONS):
         card = card.replace(f"]({file})", f"](../learngene_hub/genes/{name.removeprefix(PREFIX)}/{file})")

@@ -34,16 +34,16 @@ PAGES = (
 FEW_SHOT, PHOTOS = "few-shot", (20, 100)
 RIVALS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
-        "the whole pre-trained network": ("pretrained",),
-        "a thin network of the gene's shape, on as many images": ("narrow",),
-        "the same, for as many FLOPs": ("narrow-flops",),
-        "a thin network of an even shape, of as many parameters": ("narrow-even",),
-        "the best slice of the pre-trained network in the gene's shape": tuple(
+        "the whole pre-trained network (`pretrained`)": ("pretrained",),
+        "a thin network of the gene's shape, on as many images (`narrow`)": ("narrow",),
+        "the same, for as many FLOPs (`narrow-flops`)": ("narrow-flops",),
+        "a thin network of an even shape, of as many parameters (`narrow-even`)": ("narrow-even",),
+        "the best slice of the pre-trained network in the gene's shape (`...-slice`)": tuple(
             one for one in BASELINES if "-slice" in one
         ),
-        "weights chosen from a wider network": ("weight-selection",),
-        "the gene's evolution without selection": ("gtl-no-selection",),
-        "the gene's evolution without mutation": ("gtl-no-mutation",),
+        "weights chosen from a wider network (`weight-selection`)": ("weight-selection",),
+        "the gene's evolution without selection (`gtl-no-selection`)": ("gtl-no-selection",),
+        "the gene's evolution without mutation (`gtl-no-mutation`)": ("gtl-no-mutation",),
     }
 )
 _TABLE = re.compile(r"(<!-- table: ([a-z0-9 -]+) -->\n).*?(<!-- end of the table -->)", re.DOTALL)
@@ -71,9 +71,9 @@ def _table(name: str) -> str:
 
 
 def _worth(_: str) -> Iterable[Sequence[str]]:
-    """The genes of the package, with the leads that a reader needs first: over scratch, full and thin pre-training."""
+    """The genes of the package, with what a reader needs first: gain, and lead over whole and thin networks."""
     rivals = dict(list(RIVALS.items())[:2])
-    yield "gene and its card", "evolved on", "MB", *(f"lead over {one}" for one in (SCRATCH, *rivals)), "tasks"
+    yield "gene and its card", "evolved on", "MB", "gain over scratch", *(f"lead over {one}" for one in rivals), "tasks"
     for gene in list_learngenes():
         folder, found = shipped_folder(gene.name), gene_results(gene.name)[FEW_SHOT]
         leads = (_clear(_mine(found).gain[found.headline]), *(_lead(found, starts) for starts in rivals.values()))
@@ -118,7 +118,7 @@ def _photos(_: str) -> Iterable[Sequence[str]]:
 def _leads(_: str) -> Iterable[Sequence[str]]:
     """By how much every gene of the package is ahead of each alternative, of slices the best."""
     found = {name: gene_results(name)[FEW_SHOT] for name in shipped_genes()}
-    yield "lead of the gene over", *(f"`{name}`" for name in found)
+    yield "gain, or lead of the gene, over", *(f"`{name}`" for name in found)
     yield "scratch", *(_clear(_mine(one).gain[one.headline]) for one in found.values())
     for rival, starts in RIVALS.items():
         yield rival, *(_lead(one, starts) for one in found.values())
