@@ -95,8 +95,8 @@ RESNET_2, RESNET_MINI_2 = "resnet12-cifar-fs-half/few-shot", "resnet12-mini-half
             [((MINI_2, "scratch"), (MINI_1, "scratch"))],
         ),
         (
-            "README",
-            "They ended {} and {} points behind the shipped genes, and {} and {} ahead of the thin networks",
+            "more",
+            "They ended {} and {} points behind the genes of the package, and {} and {} ahead of the thin networks",
             [
                 ((RESNET_2, "gtl-no-selection"), (RESNET_2, "learngene")),
                 ((RESNET_MINI_2, "gtl-no-selection"), (RESNET_MINI_2, "learngene")),
