@@ -100,7 +100,7 @@ def _novel_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Un
 def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[float]:
     """Learning rates to try next: the middle one and its neighbours, then the untried neighbours of the best rate.
 
-    The search ends when no neighbour is untried: at the peak of accuracy over the rates or, of several peaks, at one of
+    The choice ends when no neighbour is untried: at the peak of accuracy over the rates or, of several peaks, at one of
     them (ours). `tried` has the accuracy at each rate so far.
 
     >>> next_rates({}, [0.1, 0.2, 0.4, 0.8, 1.6])
