@@ -86,7 +86,7 @@ def evaluate(
 ) -> Results:
     """Compare descendants of `genes` with scratch and baselines, on classes that the genes have never seen.
 
-    On a CPU, an interrupted run that is continued on the same kind of processor ends with the same results, byte for
+    On a CPU, an interrupted run that is continued on the same kind of CPU ends with the same results, byte for
     byte, as an uninterrupted one; only the seconds that the training of a baseline took may differ.
 
     Args:

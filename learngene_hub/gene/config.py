@@ -42,7 +42,7 @@ class DataRecord(_Part):
 
 
 class LineageRecord(_Part):
-    """One ancestor of the gene, or the gene itself."""
+    """A gene that the gene descends from, or the gene itself."""
 
     id: int
     generation: int

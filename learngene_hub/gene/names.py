@@ -56,7 +56,7 @@ def hub_address(name: str) -> Address:
 
 
 def hint(name: str) -> str:
-    """End of a message: folders and shipped genes with names close to `name`."""
+    """End of a message: folders and genes of the package with names close to `name`."""
     path = Path(name.removeprefix(HUB_PREFIX))
     near = [*near_paths(path), *difflib.get_close_matches(name, shipped_genes(), cutoff=CLOSE)]
     return suggestion(near) or (

@@ -1,4 +1,4 @@
-"""A long run of tiny generations: what must not grow does not; prints the table of docs/reliability.md.
+"""A long run of tiny generations: what must not grow does not; prints the table of docs/log/campaigns.md.
 
     python tests/campaigns/long_run.py [GENERATIONS]
 
