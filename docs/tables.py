@@ -42,7 +42,6 @@ RIVALS: Mapping[str, Sequence[str]] = MappingProxyType(
             one for one in BASELINES if "-slice" in one
         ),
         "weights chosen from a wider network (`weight-selection`)": ("weight-selection",),
-        "the gene's evolution without selection (`gtl-no-selection`)": ("gtl-no-selection",),
         "the gene's evolution without mutation (`gtl-no-mutation`)": ("gtl-no-mutation",),
     }
 )
