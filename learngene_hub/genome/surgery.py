@@ -121,7 +121,7 @@ def _cut_off(newborn: State, layer: Layer, carried: Mapping[str, int]) -> None:
     for axes in layer.tensors:
         tensor, written = in_blocks(newborn[axes.name], axes), carried[layer.writes]
         shift = tensor.ndim - len(axes.dims)
-        if axes == layer.kernel and axes.dims[1:] and layer.reads != IMAGE:
+        if axes.dims[:2] == (layer.writes, layer.reads) and layer.reads != IMAGE:
             _rest(tensor.narrow(shift, 0, written), shift + 1, carried[layer.reads]).zero_()
         if axes.layer_norm == "summand":
             _rest(tensor, axes.place, written).zero_()

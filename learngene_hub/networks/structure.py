@@ -101,8 +101,8 @@ class Structure:
 
     @property
     def layer_features(self) -> int:
-        """Means and maxima of the channels of every layer; see `layers.LayersHead`."""
-        return 2 * sum(self.channels[layer.writes] for layer in self.layers)
+        """Means and maxima behind every batch norm, as many as its own means and variances; see `layers.LayersHead`."""
+        return sum(axes.shape(self.channels)[0] for axes in self.tensors if axes.is_statistic)
 
     def shapes(self, *, in_chans: int) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor that a gene of all these channels holds, in forward order."""

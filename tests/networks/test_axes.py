@@ -1,5 +1,7 @@
 """Tensors cut, put together and reordered by the groups of their dimensions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +16,7 @@ from learngene_hub.genome.importance import at_random, batch_norm, cut, evenly, 
 from learngene_hub.genome.surgery import extract, reorder
 from learngene_hub.networks import IMAGE, Axes, Group, Layer, Structure, part
 from learngene_hub.networks.axes import CLASSES
-from learngene_hub.networks.structure import resolve_groups
+from learngene_hub.networks.structure import normed_convolution, resolve_groups
 
 HEAD = 4  # channels of one head of attention
 QKV = Axes("qkv.weight", ("heads", "stream"), blocks=3)
@@ -90,6 +92,15 @@ def test_a_layer_that_reads_and_writes_one_group_is_cut_off_from_other_channels_
     assert born["square.weight"].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [7, 7, 7, 7], [7, 7, 7, 7]]
 
 
+def test_a_depthwise_layer_has_nothing_to_cut_off():
+    kernel = Axes("deep.weight", ("h", 1, 3, 3))
+    layers = (Layer("first", (Axes("first.weight", ("h", IMAGE)),), IMAGE, "h"), Layer("deep", (kernel,), "h", "h"))
+    structure = Structure(1, 1.0, layers, {"h": Group(4)}, Axes("head.weight", (CLASSES, "h")))
+    gene = Genome({"first.weight": torch.ones(2, 3), "deep.weight": torch.ones(2, 1, 3, 3)}, {"h": 2})
+    whole = {"first.weight": torch.full((4, 3), 7.0), "deep.weight": torch.full((4, 1, 3, 3), 7.0)}
+    assert inherited(whole, structure, gene)["deep.weight"].amax(dim=(1, 2, 3)).tolist() == [1, 1, 7, 7]
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3), (2, 3, 2, 2, 1)])
 def test_a_tensor_of_another_number_of_dimensions_is_refused(shape):
     gene = extract(state(), STRUCTURE, SIZES)
@@ -108,6 +119,14 @@ def test_mutation_keeps_units_together(rate, seed):
     assert torch.equal(units % HEAD, torch.arange(HEAD).expand_as(units))
     assert units.flatten().sort().values.tolist() == list(range(3 * HEAD))
     assert torch.equal(mutant["qkv.bias"].sort().values, state()["qkv.bias"].sort().values)
+
+
+def test_a_layer_of_two_batch_norms_gives_twice_as_many_means_and_maxima():
+    one = normed_convolution("conv", "norm1", reads=IMAGE, writes="h", kernel=3)
+    more = [replace(axes, name=axes.name.replace("norm1", "norm2")) for axes in one.tensors[1:]]
+    two = replace(one, tensors=(*one.tensors, *more))
+    counts = [replace(STRUCTURE, layers=(each,), groups={"h": Group(5)}).layer_features for each in (one, two)]
+    assert counts == [2 * 5, 4 * 5]
 
 
 def test_a_genome_of_tensors_alone_knows_its_sizes():
