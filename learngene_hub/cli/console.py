@@ -59,6 +59,12 @@ def print_text(text: str, *, end: str = "\n") -> None:
     typer.echo(printable(text) + end, nl=False)
 
 
+def help_alone(context: typer.Context) -> None:
+    """Print the help of a group of commands that is called without one of them."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 def command(*words: str | Path) -> str:
     """A command of `learngene` that can be copied into a shell; paths with `/`, which Windows takes without quotes.
 

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, importing, stdout
+from learngene_hub.cli.console import TerminalReporter, help_alone, importing, stdout
 from learngene_hub.cli.engines import known_data, known_source
 
-app = typer.Typer(no_args_is_help=True, help="Look at data sets.", epilog="Example: learngene data preview glyphs")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `preview` a command of its own while it is the only one."""
+app = typer.Typer(
+    callback=help_alone,  # which also keeps `preview` a command of its own while it is the only one
+    invoke_without_command=True,
+    help="Look at data sets.",
+    epilog="Example: learngene data preview glyphs",
+)
 
 
 @app.command(epilog="Example: learngene data preview cifar_fs --path ~/cifar_fs")

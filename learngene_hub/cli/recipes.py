@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, importing, print_json, print_table, print_text, stdout
+from learngene_hub.cli.console import AsJson, help_alone, importing, print_json, print_table, print_text, stdout
 from learngene_hub.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from learngene_hub.recipe.recipe import Recipe
 
 app = typer.Typer(
-    no_args_is_help=True, help="Recipes that come with the package.", epilog="Example: learngene recipes copy demo"
+    callback=help_alone,
+    invoke_without_command=True,
+    help="Recipes that come with the package.",
+    epilog="Example: learngene recipes copy demo",
 )
 
 RecipeSource = Annotated[str, typer.Argument(help="Recipe file, or the name of a shipped recipe.", metavar="RECIPE")]

@@ -48,6 +48,13 @@ def test_without_a_command_the_journeys_are_told_and_every_command_in_them_exist
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("group", ["recipes", "data"])
+def test_a_group_of_commands_without_one_of_them_prints_its_help(group):
+    alone = learngene(group)
+    assert alone.exit_code == 0
+    assert alone.stdout.strip() == learngene(group, "--help").stdout.strip()
+
+
 def test_the_version_is_printed_alone():
     assert learngene("--version").stdout == f"learngene-hub {__version__}\n"
 
