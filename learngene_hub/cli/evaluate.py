@@ -1,7 +1,7 @@
 """`learngene evaluate`."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -55,9 +55,9 @@ def evaluate(
         typer.Option(min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's."),
     ] = None,
     baselines: Annotated[
-        str,
+        list[str] | None,
         typer.Option(help="Baselines, such as narrow,pretrained; or all."),
-    ] = "",
+    ] = None,
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
@@ -66,9 +66,11 @@ def evaluate(
             help="Another network or gene to compare; may be given several times.",
         ),
     ] = None,
-    network: Annotated[str, typer.Option(help="Networks that inherit the gene. Default: the gene's.")] = "",
-    width: Annotated[str, typer.Option(help="Widths of these networks, such as 0.5,1.")] = "",
-    depth: Annotated[str, typer.Option(help="Depths of these networks, such as 11,13.")] = "",
+    network: Annotated[
+        list[str] | None, typer.Option(help="Networks that inherit the gene. Default: the gene's.")
+    ] = None,
+    width: Annotated[list[str] | None, typer.Option(help="Widths of these networks, such as 0.5,1.")] = None,
+    depth: Annotated[list[str] | None, typer.Option(help="Depths of these networks, such as 11,13.")] = None,
     ways: Annotated[int | None, typer.Option(min=2, help="Classes per task.")] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Training images per class.")] = None,
     queries: Annotated[int | None, typer.Option(min=1, help="Test images per class.")] = None,
@@ -90,13 +92,14 @@ def evaluate(
     All networks are trained on the same tasks. After an interruption, the same command continues.
     """
     from learngene_hub.core.files import expanded, is_there
-    from learngene_hub.evaluation.protocols import check_baselines, find_protocol
+    from learngene_hub.evaluation.protocols import find_protocol
     from learngene_hub.report.results import NOVEL
 
-    chosen, wanted = find_protocol(protocol), check_baselines(_listed(baselines))
+    chosen = find_protocol(protocol)
     with importing():
         from learngene_hub.evaluation import evaluate as run
         from learngene_hub.evaluation.run import Descendants
+        from learngene_hub.evaluation.starts import check_baselines
         from learngene_hub.workers import EngineOptions
 
     changes = {"ways": ways, "shots": shots, "queries": queries, "steps": steps, "tasks": tasks, "lr": lr}
@@ -105,7 +108,7 @@ def evaluate(
     asked: dict[str, Any] = {
         "data": data,
         "target": _target(target, image_column, label_column, image_size),
-        "baselines": wanted,
+        "baselines": check_baselines(_listed(baselines)),
         "checkpoints": checkpoint or (),
         "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
     }
@@ -149,15 +152,16 @@ def _target(
     return None if path is None else Target(path, image_column, label_column, image_size)
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _listed(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """All that stands between commas, of an option that may be given several times."""
+    return tuple(part.strip() for part in ",".join(texts or ()).split(",") if part.strip())
 
 
-def _numbers(text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
+def _numbers(texts: Sequence[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:
     try:
-        return tuple(kind(part) for part in _listed(text))
+        return tuple(kind(part) for part in _listed(texts))
     except ValueError:
-        raise typer.BadParameter(f"expected numbers separated by commas, found {text!r}") from None
+        raise typer.BadParameter(f"expected numbers separated by commas, found {','.join(texts or ())!r}") from None
 
 
 def _show(results: "Results") -> None:

@@ -4,7 +4,7 @@ Every start is trained on every task. The weights that are not inherited, the ba
 for all starts of a task. The starts differ in what they inherit, and in their learning rate: the best one for each on
 held-out classes. With one rate for all, the start that this rate happens to suit would win.
 
-Each name is loaded when it is first used, so that unknown protocols and baselines are refused without torch.
+Each name is loaded when it is first used, so that unknown protocols are refused without torch.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
 """How descendants are trained and tested: each protocol fixes tasks, steps, optimiser and measures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from types import MappingProxyType
@@ -154,40 +154,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     }
 )
 """Name -> protocol; with 3 seeds each has 102 tasks, `short` 3."""
-
-
-BASELINE_NAMES = (
-    "pretrained",
-    "random-slice",
-    "magnitude-slice",
-    "bn-slice",
-    "even-slice",
-    "weight-selection",
-    "narrow",
-    "narrow-flops",
-    "narrow-even",
-    "each-size",
-    "given-taper",
-    "even-shape",
-    "searched-shape",
-    "gtl-no-selection",
-    "gtl-no-mutation",
-)
-"""Names that `starts.make_baselines` takes."""
-
-
-def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names without repeats; `all` is replaced by all names.
-
-    Raises:
-        LearngeneError: there is no such baseline.
-    """
-    wanted = tuple(dict.fromkeys(each for name in names for each in (BASELINE_NAMES if name == "all" else (name,))))
-    for name in wanted:
-        if name not in BASELINE_NAMES:
-            expected = f"expected all, or some of {', '.join(BASELINE_NAMES)}{did_you_mean(name, BASELINE_NAMES)}"
-            raise LearngeneError(f"baseline {name!r}: {expected}")
-    return wanted
 
 
 def find_protocol(name: str) -> Protocol:

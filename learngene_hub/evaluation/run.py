@@ -25,10 +25,10 @@ from learngene_hub.evaluation.checkpoints import load_checkpoints
 from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
-from learngene_hub.evaluation.protocols import Protocol, check_baselines, find_protocol
+from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.scoring import Cell, Scored, next_rates, report_cost, score_all
 from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
-from learngene_hub.evaluation.starts import Start, learngene, make_baselines, scratch
+from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body

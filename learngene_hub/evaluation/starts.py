@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from learngene_hub.core.errors import RecipeError, SelectionError, TrainingError
+from learngene_hub.core.errors import LearngeneError, RecipeError, SelectionError, TrainingError, did_you_mean
 from learngene_hub.core.files import alone, explain_write_errors
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
@@ -233,6 +233,20 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
     }
 )
 """Name -> the function that makes the baseline. All slices come from the pre-trained network of `pretrained`."""
+
+
+def check_baselines(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names without repeats; `all` is replaced by all names.
+
+    Raises:
+        LearngeneError: there is no such baseline.
+    """
+    wanted = tuple(dict.fromkeys(each for name in names for each in (BASELINES if name == "all" else (name,))))
+    for name in wanted:
+        if name not in BASELINES:
+            expected = f"expected all, or some of {', '.join(BASELINES)}{did_you_mean(name, BASELINES)}"
+            raise LearngeneError(f"baseline {name!r}: {expected}")
+    return wanted
 
 
 def _trained(budget: Budget, title: str, size: Body | None = None) -> tuple[Structure, Mapping[str, Tensor], Cost]:

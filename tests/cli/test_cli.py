@@ -240,7 +240,14 @@ def test_evaluate_prints_a_table_or_json_and_leaves_files(tiny_run, tmp_path, mo
     assert "one task, so without an interval" in words(result.stdout)
 
 
-def test_evaluate_passes_on_the_widths_the_depths_and_the_target(tiny_run, photos, monkeypatch):
+@pytest.mark.parametrize(
+    "several",
+    [
+        ("--width", "0.06,0.12", "--depth", "11,13", "--baselines", "narrow, bn-slice"),
+        ("--width", "0.06", "--width", "0.12", "--depth", "11,13", "--baselines", "narrow", "--baselines", "bn-slice"),
+    ],
+)
+def test_evaluate_passes_on_the_widths_the_depths_and_the_target(tiny_run, photos, monkeypatch, several):
     given = {}
 
     def spy(genes, **asked):
@@ -248,8 +255,9 @@ def test_evaluate_passes_on_the_widths_the_depths_and_the_target(tiny_run, photo
         raise LearngeneError("seen enough")
 
     monkeypatch.setattr("learngene_hub.evaluation.evaluate", spy)
-    options = ("--protocol", "transfer", "--target", photos, "--width", "0.06,0.12", "--depth", "11,13")
+    options = ("--protocol", "transfer", "--target", photos, *several)
     assert "seen enough" in learngene("evaluate", tiny_run, *options).stderr
+    assert given["baselines"] == ("narrow", "bn-slice")
     assert given["descendants"] == Descendants(widths=(0.06, 0.12), depths=(11, 13))
     assert given["target"] == Target(str(photos))
 
@@ -344,7 +352,6 @@ NAMED_WRONGLY = {
     "finetune gtl/vgg11-mini-half --data nowhere --out new": "No file or folder nowhere",
     "finetune gtl/vgg11-mini-half --data . --out .": "expected a new or empty folder",
     "evaluate gtl/vgg11-mini-haf": "did you mean `gtl/vgg11-mini-half`?",
-    "evaluate gtl/vgg11-mini-half --baselines narow": "did you mean `narrow`?",
     "evaluate gtl/vgg11-mini-half --protocol sort": "did you mean `short`?",
     "evolve my.yml": "did you mean `my.yaml`?",
     "evolve empty": "found a folder",

@@ -26,7 +26,6 @@ from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
-from learngene_hub.evaluation.protocols import BASELINE_NAMES
 from learngene_hub.evaluation.sources import shown
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution import critics
@@ -443,7 +442,3 @@ def test_slices_take_the_channels_they_are_named_after(network):
     total, wanted = len(worth), half[group]
     places = torch.arange(wanted) * total // wanted
     assert torch.equal(tensors[norms[-1]], state[norms[-1]][places])
-
-
-def test_every_baseline_that_has_a_name_can_be_made():
-    assert tuple(BASELINES) == BASELINE_NAMES
