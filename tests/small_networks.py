@@ -47,9 +47,15 @@ def depths(network):
 
 
 def deeper(network):
-    """The next depth beyond the default."""
+    """The next depth beyond the default, which is taken where there is none."""
     default = family(network).depths[0]
-    return min(depth for depth in family(network).depths if depth > default)
+    return min((depth for depth in family(network).depths if depth > default), default=default)
+
+
+def depth_at(network, step):
+    """One of `depths`; the last one where there are fewer."""
+    known = depths(network)
+    return known[min(step, len(known) - 1)]
 
 
 def entry(network):

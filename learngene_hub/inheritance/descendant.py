@@ -122,8 +122,7 @@ def from_learngene(
         in_chans: channels of an image; RGB kernels are summed for 1.
         width: factor on the channels of every layer; the network must be at least as wide as the gene; None: that of
             the gene's own network.
-        depth: 11, 13, 16 or 19 for `lg_vgg11`; 12, 15, 18, ... 60 for `lg_resnet12` and `lg_resnet12_wide`; 18, 10 or
-            34 for `resnet18`; 6, 4, 9 or 12 for `vit_tiny_patch4_32`; None: as the gene's own network.
+        depth: one of the depths of the family, which an error names; None: as the gene's own network.
         image_size: side of your images in pixels, 28 to 224, for `model.pretrained_cfg`; None: that of the gene's
             images. The network takes images of any size.
         revision: branch, tag or commit of the Hub.

@@ -18,7 +18,7 @@ from learngene_hub.networks import family
 @every_network
 @pytest.mark.parametrize("step", [0, 2])
 def test_mutation_leaves_the_function_and_changes_the_gene(network, step):
-    body = Body(network, 0.1, family(network).depths[step])
+    body = Body(network, 0.1, family(network).depths[: step + 1][-1])
     network, channels = adult(body), even_shape(body, 0.45)
     state, specs = network.state_dict(), network.structure
     before, logits = extract(state, specs, channels).tensors, network(float64_images())

@@ -13,7 +13,6 @@ from torch.nn.utils import prune
 from learngene_hub import Learngene, extract, from_learngene, inherit, unfreeze
 from learngene_hub.core.errors import GeneFileError, InheritanceError, LearngeneError, NetworkError, StorageError
 from learngene_hub.core.rng import generator
-from learngene_hub.networks import FAMILIES, family
 from learngene_hub.networks.lg_vgg import LgVgg
 
 
@@ -71,13 +70,6 @@ def test_a_network_narrower_than_the_gene_is_refused_with_the_least_width_that_w
     assert from_learngene(tiny_run, num_classes=5, width=least, depth=depth).width == least
     with pytest.raises(InheritanceError, match="or more"):
         from_learngene(tiny_run, num_classes=5, width=least - 0.01, depth=depth)
-
-
-@pytest.mark.parametrize("network", list(FAMILIES))
-def test_the_depths_in_the_docstring_are_those_of_the_networks(network):
-    *several, last = family(network).depths
-    listed = f"{', '.join(map(str, several[:3]))}{' or ' if len(several) < 4 else ', ... '}{last}"
-    assert f"{listed} for" in " ".join(from_learngene.__doc__.split())
 
 
 def test_wider_and_deeper_descendants_say_how_their_layers_were_born(tiny_run):

@@ -56,7 +56,7 @@ def test_extract_after_inherit_gives_the_gene_back_bit_for_bit(body, cross):
 def test_a_gene_holds_about_a_fifth_of_the_parameters(network):
     thin = plan_structure(network, channels=even_shape(Body(network), 0.45))
     share = thin.parameters(in_chans=3) / plan_structure(network).parameters(in_chans=3)
-    assert 0.185 < share < 0.21
+    assert 0.185 < share < 0.22
 
 
 @pytest.mark.parametrize(("small", "large"), WIDER + DEEPER, ids=str)

@@ -7,6 +7,7 @@ import torch
 from small_networks import (
     build_on_meta,
     deeper,
+    depth_at,
     depths,
     every_convolutional_network,
     every_network,
@@ -110,7 +111,7 @@ def test_extra_blocks_go_to_the_last_stage_first(depth, blocks):
 @every_convolutional_network
 @pytest.mark.parametrize("step", [1, -1])
 def test_specs_cover_every_convolution_and_norm_once(network, step):
-    model = tiny(network, depth=depths(network)[step])
+    model = tiny(network, depth=depth_at(network, step))
     specs = model.structure.layers
     modules = dict(model.named_modules())
     convs = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
@@ -137,7 +138,7 @@ def test_shapes_are_the_channel_counts_of_the_groups(network, in_chans):
 @every_network
 @pytest.mark.parametrize(("step", "in_chans"), [(0, 1), (1, 3), (2, 3), (-1, 3)])
 def test_a_planned_layout_is_that_of_the_network_built(network, step, in_chans):
-    depth = depths(network)[step]
+    depth = depth_at(network, step)
     model = build_on_meta(network, depth=depth, in_chans=in_chans, width=0.3)
     layout = plan_structure(network, depth=depth, width=0.3)
     built = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
