@@ -9,16 +9,18 @@ other images.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from docs.individuals import write_gene_folder
-from learngene_hub.core.files import read_file
-from learngene_hub.evolution.checkpoint import STATE_FOLDER, load_state
-from learngene_hub.evolution.kept_ancestor import GENE_NAME
+from learngene_hub.core.progress import LoggingReporter
+from learngene_hub.evolution.ancestry import AncestryTask
+from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.environment import load_environment
 from learngene_hub.evolution.metrics import read_metrics
-from learngene_hub.evolution.plan import network_body
-from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config, read_tensors
+from learngene_hub.evolution.plan import plan_search
+from learngene_hub.gene.folder import GENE_FOLDER, RECIPE_NAME, read_config
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.importance import cut, magnitude
 from learngene_hub.genome.shape import ShapeSpace
@@ -26,15 +28,14 @@ from learngene_hub.genome.surgery import State
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.lineage import Record
-
-MOST = 10**11  # bytes of an ancestor
+from learngene_hub.workers import no_step
 
 
 def write_gene_folders(run: Path, out: Path, large: Path) -> list[Path]:
     """The folders made: the shapes of `run` as slices of the ancestor of `large`.
 
     Raises:
-        ValueError: there was no search, its ancestor is not kept in the run, or the networks have other groups.
+        ValueError: there was no search, its ancestor fails, or the networks have other groups.
     """
     found, recipe, body, state = _search_of(run), *_ancestor_of(large)
     space, structure = ShapeSpace(body, recipe.gene.fraction), ShapeSpace(body, recipe.gene.fraction).structure
@@ -74,12 +75,18 @@ def _search_of(run: Path) -> Record:
 
 
 def _ancestor_of(run: Path) -> tuple[Recipe, Body, State]:
-    """The recipe of `run`, and the network that its search trained."""
-    width, ancestors = _search_of(run)["width"], list((run / STATE_FOLDER).glob(f"*/{GENE_NAME}"))
-    if len(ancestors) != 1:
-        raise ValueError(f"{run / STATE_FOLDER}: expected one ancestor, found {len(ancestors)}")
-    recipe = Recipe.from_mapping(load_state(run).recipe)
-    return recipe, replace(network_body(recipe), width=width), read_tensors(read_file(ancestors[0], most=MOST))
+    """The recipe of `run`, and the network of its search, which is trained once more."""
+    saved = load_state(run)
+    recipe, precision = Recipe.from_mapping(saved.recipe), saved.state.precision or "float32"
+    environment = load_environment(recipe, device=torch.device("cpu"), reporter=LoggingReporter())
+    search = plan_search(recipe, classes=len(environment.split.base), precision=precision)
+    if search is None:
+        raise ValueError(f"{run}: expected a run with gene.shape=evolve, found no search")
+    body = search.ancestor.body
+    genome = AncestryTask(search.ancestor, 0, None, body.structure.channels)(environment, no_step).genome
+    if genome is None:
+        raise ValueError(f"{run}: the training of its ancestor failed")
+    return recipe, body, genome.tensors
 
 
 if __name__ == "__main__":

@@ -31,7 +31,10 @@ from learngene_hub.workers import Step, threads
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of an ancestry network: learngene, last training loss and fitness; None and NaN if it failed."""
+    """The result of an ancestry network: learngene, last training loss and fitness; None and NaN if it failed.
+
+    Fitness is NaN without critics, too.
+    """
 
     genome: Genome | None
     loss: float
@@ -73,7 +76,7 @@ class AncestryTask:
         with threads(plan.critics.threads):
             on_step = partial(step, doing=self.title or "critics")
             accuracies = critic_accuracies(genome, environment.held_out, plan, on_step)
-        return Outcome(genome, loss, sum(accuracies) / len(accuracies))
+        return Outcome(genome, loss, sum(accuracies) / len(accuracies) if accuracies else math.nan)
 
     def live(self, environment: Environment, on_step: Callable[[int], None]) -> tuple[Genome | None, float]:
         """Inherit, train, mutate, extract: the mutated learngene and the last loss; no learngene if the loss is NaN.

@@ -36,8 +36,8 @@ def critic_accuracies(
     """The accuracies in [0, 1] of critic networks that inherit `gene`, one per task; NaN where a training diverged.
 
     Their mean is the gene's fitness. Critics on held-out classes: attested, ECO (NeurIPS 2025). Their size and
-    training: ours. All learngenes of an evolution get the same tasks, initial weights and batches, so that fitness is a
-    function of the gene and compares across generations, as the scores of the gene pool need it.
+    training: ours. All learngenes that are scored for the same purpose get the same tasks, initial weights and batches,
+    so that fitness is a function of the gene and compares across generations, as the scores of the gene pool need it.
 
     Args:
         gene: the learngene that critics inherit.
@@ -45,14 +45,15 @@ def critic_accuracies(
         plan: of the generation, with its `critics`.
         on_step: called with the number of images of every step of every critic.
     """
-    critics, training, accuracies = plan.critics, plan.critics.training, []
+    critics, training, purpose = plan.critics.section, plan.critics.training, plan.critics.purpose
+    accuracies = []
     for number in range(critics.tasks):
         task = sample_task(
             images.labels,
             n_way=critics.ways,
             n_shot=critics.shots,
             n_query=critics.queries,
-            generator=generator(plan.seed, f"{critics.purpose} task", number),
+            generator=generator(plan.seed, f"{purpose} task", number),
         )
         network = newborn(
             plan.body,
@@ -60,10 +61,10 @@ def critic_accuracies(
             gene=gene,
             cross=plan.cross,
             seed=plan.seed,
-            path=("critic", number),
+            path=(purpose, number),
         )
         network = placed(network, images.device)
-        draws = generator(plan.seed, "critic batches", number)
+        draws = generator(plan.seed, f"{purpose} batches", number)
         batches = support_batches(images, task, training.optimisation.batch_size, draws)
         loss = train(network, batches, training, on_step=on_step)
         accuracies.append(loss if math.isnan(loss) else query_accuracy(network, images, task, training.precision))

@@ -96,8 +96,7 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         network_parameters=body.structure.parameters(in_chans=body.in_chans),
         gene_parameters=thin.parameters(in_chans=body.in_chans),
         gene_bytes=_bytes(thin, body.in_chans, recipe.gene.dtype),
-        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(thin, body.in_chans, "float32")
-        + (_bytes(search.ancestor.body.structure, body.in_chans, "float32") if search else 0),
+        checkpoint_bytes=POOLS * recipe.evolution.pool_size * _bytes(thin, body.in_chans, "float32"),
         data=data,
         images=line + search_images,
         search_images=search_images,

@@ -17,7 +17,7 @@ from learngene_hub.core.errors import EngineError
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.recipe.sections import EvolutionSection, SearchSection
+from learngene_hub.recipe.sections import CriticSection, EvolutionSection, SearchSection
 from learngene_hub.training.loop import Precision, Training, best_precision
 from learngene_hub.training.rates import Falling, Rate, Restarting
 from learngene_hub.workers import Pool, Step
@@ -42,24 +42,25 @@ class AncestryPlan:
 
 @dataclass(frozen=True)
 class CriticPlan:
-    """Training of critics, equal in every generation, so that fitness is a function of the gene: see `CriticSection`.
+    """Training of critics, equal in every generation, so that fitness is a function of the gene.
 
-    `tasks` are per learngene, `threads` of torch per network; `purpose` names them and is part of the address of the
-    draws of their tasks.
+    `threads` of torch are per network; `purpose` names them and is part of the address of all their draws.
     """
 
-    ways: int
-    shots: int
-    queries: int
-    tasks: int
-    training: Training
+    section: CriticSection
+    precision: Precision
     threads: int
     purpose: str = "critic"
 
     @property
+    def training(self) -> Training:
+        """Of one network."""
+        return Training(self.section.constants(), self.section.steps, self.precision)
+
+    @property
     def images(self) -> int:
         """Training images of the critics of one learngene, at most."""
-        return self.tasks * self.training.steps * self.training.optimisation.batch_size
+        return self.section.tasks * self.section.steps * self.section.batch_size
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,7 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
             statistics_batches=_statistics_batches(body, recipe.ancestry.statistics_batches),
             threads=max(1, threads // individuals),
         ),
-        CriticPlan(
-            recipe.critic.ways,
-            recipe.critic.shots,
-            recipe.critic.queries,
-            recipe.critic.tasks,
-            Training(recipe.critic.constants(), recipe.critic.steps, precision),
-            threads=max(1, threads // evolution.population),
-        ),
+        CriticPlan(recipe.critic, precision, threads=max(1, threads // evolution.population)),
         evolution,
         needs_native_precision=recipe.precision == "auto",
     )
@@ -195,20 +189,23 @@ def plan_search(recipe: Recipe, *, classes: int, precision: Precision) -> Search
             mutation_rate=0.0,
             threads=threads,
         ),
-        critics=replace(line.critics, tasks=1),  # its own fitness decides nothing
+        critics=_critics(recipe, precision, threads, "none", tasks=0),  # only its slices have fitness
     )
     each = max(1, threads // search.population)
-    training = Training(recipe.critic.constants(), search.steps, precision)
-    critics = replace(line.critics, training=training, threads=each)
     return SearchPlan(
         ancestor,
         _slice_life(recipe, ancestor, precision, each),
         line.body,
         recipe.gene.fraction,
         search,
-        replace(critics, tasks=search.tasks, purpose="shape"),
-        replace(critics, tasks=search.final_tasks, purpose="final"),
+        _critics(recipe, precision, each, "shape", tasks=search.tasks),
+        _critics(recipe, precision, each, "final", tasks=search.final_tasks),
     )
+
+
+def _critics(recipe: Recipe, precision: Precision, threads: int, purpose: str, *, tasks: int) -> CriticPlan:
+    section = recipe.critic.model_copy(update={"steps": recipe.search.steps, "tasks": tasks})
+    return CriticPlan(section, precision, threads, purpose)
 
 
 def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, threads: int) -> GenerationPlan:
@@ -219,7 +216,6 @@ def _slice_life(recipe: Recipe, ancestor: GenerationPlan, precision: Precision, 
         ancestor,
         generation=-1,
         ancestry=replace(ancestor.ancestry, training=life, statistics_batches=batches, threads=threads),
-        critics=replace(ancestor.critics, tasks=0),
     )
 
 

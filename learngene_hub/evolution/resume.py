@@ -73,7 +73,7 @@ def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.
 
 
 def images_hash(inputs: RunInputs, *, flip: bool) -> str:
-    """Hash of all that networks of a search learn from: equal for runs in which its ancestor is the same."""
+    """Hash of all that networks of a search learn from."""
     return hashlib.sha256(json.dumps([inputs.classes, inputs.fingerprints, flip], sort_keys=True).encode()).hexdigest()
 
 

@@ -27,7 +27,6 @@ from learngene_hub.core.store import KeyedLines
 from learngene_hub.evolution.ancestry import AncestryTask
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.evolution.individual import Beginning
-from learngene_hub.evolution.kept_ancestor import trained_ancestor
 from learngene_hub.evolution.operators import mean_shape, random_shapes
 from learngene_hub.evolution.plan import CriticPlan, SearchPlan
 from learngene_hub.genome.genome import Genome
@@ -37,7 +36,7 @@ from learngene_hub.genome.surgery import State, extract
 from learngene_hub.networks import Structure
 from learngene_hub.workers import Pool
 
-FORMAT = 3  # raise it when the same plan gives other accuracies
+FORMAT = 4  # raise it when the same plan gives other accuracies
 ATTEMPTS = 20  # to draw a shape that was not scored before
 
 
@@ -84,7 +83,7 @@ class ShapeSearch:
         workers: do all training.
         bar: shows images.
         images: hash of all images of the run and of their classes.
-        folder: where the network of the search and accuracies are kept, so that an interrupted search can be continued.
+        folder: where accuracies are kept, so that an interrupted search can be continued.
         reporter: told of fitness.
     """
 
@@ -99,7 +98,7 @@ class ShapeSearch:
         """What the evolution begins from: the slice in the best shape, after all shapes were scored.
 
         The row of `metrics.jsonl` has the `images` of all this, and its wall time in `seconds`, including that of
-        interrupted starts.
+        shapes that were scored before an interruption.
 
         Raises:
             SelectionError: the network of the search, or every shape, failed.
@@ -140,11 +139,13 @@ class ShapeSearch:
         self.bar.advance(images, now=doing)
 
     def _ancestor(self, space: ShapeSpace) -> tuple[State, float]:
-        """The tensors of the whole network, trained now or before, and the seconds of its training."""
+        """The tensors of the whole network, and the seconds of its training."""
         task = AncestryTask(self.plan.ancestor, 0, None, space.structure.channels, "the network of the search")
-        return trained_ancestor(
-            task, self.workers, self.step, folder=self.folder, images=self.images, reporter=self.reporter
-        )
+        began = time.monotonic()
+        ((_, outcome),) = self.workers.run([task], self.step)
+        if outcome.genome is None:
+            raise SelectionError(f"{task.label} failed (NaN); lower `ancestry.lr`")
+        return outcome.genome.tensors, time.monotonic() - began
 
     def _random(self, space: ShapeSpace, whole: Genome) -> list[ScoredShape]:
         """Random shapes, scored; they differ if `ATTEMPTS` draws find one that does."""

@@ -10,11 +10,10 @@ import pytest
 import torch
 from listener import Listener
 from quick_evaluation import ONE, QUICK, start
-from safetensors.torch import load_file
 
 from learngene_hub import Learngene, evaluate, evolve
 from learngene_hub.core.errors import RunError, SelectionError
-from learngene_hub.evolution import search
+from learngene_hub.evolution import critics, search
 from learngene_hub.evolution.dry_run import evolution_flops, forecast
 from learngene_hub.evolution.metrics import metrics_rows
 from learngene_hub.evolution.operators import mean_shape
@@ -41,6 +40,7 @@ SEARCH = (
 )
 FEW = ("search.population=2", "search.parents=1")
 WEIGHTS = "gene/learngene.safetensors"
+ENDS = ("", " task", " batches")  # of the addresses of what a critic draws: its weights, and these
 
 
 @pytest.fixture
@@ -90,13 +90,17 @@ def test_the_gene_has_the_shape_that_was_found_scaled_to_the_width_of_its_networ
 
 
 @pytest.mark.parametrize("width", [0.06, 0.12])
-def test_a_line_begins_from_the_slice_of_the_ancestor_though_its_networks_are_wider(recipe, tmp_path, width):
+def test_a_line_begins_from_the_slice_of_the_ancestor_though_its_networks_are_wider(
+    recipe, tmp_path, monkeypatch, width
+):
     lazy = ("ancestry.lr=1e-9", "evolution.mutation_rate=0")
+    trained, cut = [], search.cut
+    monkeypatch.setattr(search, "cut", lambda state, *rest, **more: trained.append(state) or cut(state, *rest, **more))
     gene = evolve(recipe("search.width=0.06", f"network.width={width}", *FEW, *lazy), out=tmp_path)
-    (ancestor,) = (tmp_path / "state").rglob("gene.safetensors")
+    (ancestor,) = trained
     name = next(iter(gene.tensors))
     leading = first_row(tmp_path)["search"]["best"]["channels"][0]
-    kernels, whole = gene.tensors[name].flatten(1)[:leading], load_file(ancestor)[name].flatten(1)
+    kernels, whole = gene.tensors[name].flatten(1)[:leading], ancestor[name].flatten(1)
     assert len(gene.tensors[name]) > leading or width == 0.06
     assert torch.cdist(kernels, whole).amin(dim=1).max() < 1e-4
     assert "continued from what the search" in (tmp_path / "gene/README.md").read_text()
@@ -145,7 +149,7 @@ def scored(monkeypatch):
 
 
 def test_a_search_that_was_stopped_again_and_again_ends_with_the_same_bytes(recipe, run, stopped, scored):
-    for line, left in ((3, 0), (4, 2)):  # a resume begins with two lines of its own
+    for line, left in ((2, 0), (3, 2)):  # a resume begins with a line of its own
         with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
             evolve(recipe(), out=stopped, resume=True, reporter=Listener(line))
         assert len(scored) == left
@@ -172,7 +176,7 @@ def test_a_search_stopped_within_a_generation_keeps_the_shapes_that_were_scored(
     assert len(kept.read_text().splitlines()) == 2
     kept.write_text(kept.read_text() + '{"channels": [1')  # the line that a kill tore
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
-        evolve(recipe(), out=tmp_path / "run", resume=True, reporter=Listener(3))
+        evolve(recipe(), out=tmp_path / "run", resume=True, reporter=Listener(2))
     assert len(scored) == 3 + 4
 
 
@@ -189,6 +193,29 @@ def test_equal_shapes_are_scored_once(recipe, tmp_path, scored):
     assert row["images"] < first_row(tmp_path / "other")["search"]["images"]
 
 
+def test_shapes_and_finals_have_critics_of_other_tasks_weights_and_batches(recipe, tmp_path, monkeypatch):
+    addresses, born, drawn = set(), critics.newborn, critics.generator
+    monkeypatch.setattr(critics, "newborn", lambda *a, **k: addresses.add(k["path"]) or born(*a, **k))
+    monkeypatch.setattr(critics, "generator", lambda seed, *path: addresses.add(path) or drawn(seed, *path))
+    evolve(recipe(*FEW), out=tmp_path)
+    of_what = {"critic": 1, "shape": 1, "final": 2}  # tasks of each
+    kinds = [(f"{purpose}{end}", number) for purpose, many in of_what.items() for number in range(many) for end in ENDS]
+    assert addresses == {*kinds}
+
+
+def test_a_stopped_search_whose_network_comes_out_otherwise_takes_no_kept_fitness(recipe, stopped, scored, monkeypatch):
+    real = search.ShapeSearch._ancestor
+
+    def other(*args):
+        state, seconds = real(*args)
+        return {name: tensor + 1e-6 for name, tensor in state.items()}, seconds
+
+    monkeypatch.setattr(search.ShapeSearch, "_ancestor", other)
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(recipe(), out=stopped, resume=True, reporter=Listener(2))
+    assert len(scored) == 6
+
+
 @pytest.mark.slow
 def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
     evolve(recipe(), out=tmp_path / "run", engine=EngineOptions(workers=2))
@@ -196,30 +223,21 @@ def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
-def lead_out(out, pattern):
-    """Put a link to elsewhere in place of a file that is kept; gives what it leads to."""
-    (kept,) = (out / "state").glob(pattern)
-    elsewhere = kept.rename(out.parent / "elsewhere")
-    kept.symlink_to(elsewhere)
-    return elsewhere
-
-
-def test_an_edited_fitness_and_an_ancestor_behind_a_link_elsewhere_are_made_again(recipe, run, stopped):
+def test_an_edited_fitness_is_measured_again(recipe, run, stopped):
     (kept,) = (stopped / "state").glob("shape-*.jsonl")
     before = kept.read_text()
     kept.write_text(before.replace('"fitness": 0.', '"fitness": 0.9', 1))
     assert kept.read_text() != before
-    lead_out(stopped, "*/gene.safetensors")
     heard = Listener()
     evolve(recipe(), out=stopped, resume=True, reporter=heard)
     assert any("1 line is damaged or edited; these results are measured again" in one for one in heard.warnings)
-    assert any(one.startswith("the network of the search: created again, since") for one in heard.warnings)
     assert untimed(first_row(stopped)) == untimed(first_row(run))
 
 
 def test_kept_fitness_that_is_a_link_elsewhere_is_refused_and_nothing_written_there(recipe, stopped):
-    elsewhere = lead_out(stopped, "shape-*.jsonl")
-    elsewhere.unlink()
+    (kept,) = (stopped / "state").glob("shape-*.jsonl")
+    kept.unlink()
+    kept.symlink_to(elsewhere := stopped.parent / "elsewhere")
     with pytest.raises(RunError, match=r"shape-\w+\.jsonl: a link to a place outside"):
         evolve(recipe(), out=stopped, resume=True)
     assert not elsewhere.exists()
@@ -243,7 +261,7 @@ def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
     assert bar["total"] == cost.images
     line = evolution_flops(longer.changed("gene.shape=taper"))
     assert cost.search_flops == pytest.approx(cost.flops - line)
-    ancestor, life = (3 + 1) * 8 + 2 * 8, (1 + 1) * 8
+    ancestor, life = (3 + 1) * 8, (1 + 1) * 8
     shape, final = life + 2 * 2 * 8, life + 2 * 8
     assert first_row(tmp_path / "run")["search"]["images"] == ancestor + 2 * shape + 2 * final
 
