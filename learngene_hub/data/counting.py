@@ -9,8 +9,10 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import ROLES, TABLE_FORMATS
-from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, opened, place_of
+from learngene_hub.data.rows import ROLES
+from learngene_hub.data.source import GLYPHS_PER_CLASS, DataSource, opened, place_of
+from learngene_hub.hub.address import TABLE_FORMATS
+from learngene_hub.recipe.sections import GLYPHS
 
 _LOGS = LoggingReporter()
 

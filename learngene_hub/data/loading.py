@@ -24,7 +24,8 @@ from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_side
 from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, shorten
 from learngene_hub.data.rows import Part
-from learngene_hub.data.source import GLYPHS, GLYPHS_PER_CLASS, DataSource, fingerprint, opened
+from learngene_hub.data.source import GLYPHS_PER_CLASS, DataSource, fingerprint, opened
+from learngene_hub.recipe.sections import GLYPHS
 
 _FORMAT = 4  # raise it when the same source gives other pixels
 _BATCH = 128  # rows held encoded at a time; photos have megabytes

@@ -25,7 +25,7 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
-from learngene_hub.hub.address import near_data
+from learngene_hub.hub.address import TABLE_FORMATS, near_data
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import time_limit, within
 
@@ -36,7 +36,6 @@ ROLES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "
 """Role -> names of folders, files or splits with this role, in upper or lower case."""
 
 _BATCH = 128  # rows of a table held at a time; photos have megabytes
-TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
 @dataclass(frozen=True)

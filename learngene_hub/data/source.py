@@ -16,8 +16,8 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS
 from learngene_hub.hub.address import near_data, refuse_unknown_data
+from learngene_hub.recipe.sections import GLYPHS
 
-GLYPHS = "glyphs"
 GLYPHS_PER_CLASS = 200
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from learngene_hub.core.errors import LearngeneError
 from learngene_hub.core.files import expanded, is_there
-from learngene_hub.data.source import GLYPHS
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.plan import recipe_channels
@@ -16,6 +15,7 @@ from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.recipe.sections import GLYPHS
 from learngene_hub.report.results import LEARNGENE
 
 

@@ -18,13 +18,14 @@ from learngene_hub.data.counting import available_classes
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.preview import contact_sheet
-from learngene_hub.data.source import GLYPHS, DataSource, source_of
+from learngene_hub.data.source import DataSource, source_of
 from learngene_hub.data.splits import PRESETS
 from learngene_hub.evaluation.measuring import Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.hub.address import is_hub_id
 from learngene_hub.networks import check_image_size
+from learngene_hub.recipe.sections import GLYPHS
 from learngene_hub.report.results import NOVEL
 
 SPARED = 4  # one class of so many chooses rates, where the target must

@@ -11,6 +11,8 @@ from learngene_hub.core.errors import DataError, HubError, did_you_mean, suggest
 from learngene_hub.core.files import expanded, is_hidden, is_there, near_paths
 
 PREFIX = "hf-hub:"
+TABLE_FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
+"""Ending of a file of images in a table -> what `datasets` calls it."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _ADDRESS = re.compile(r"(?:hf-hub:)?([A-Za-z0-9][\w.-]*/\w[\w.-]*)(?:@([^@\s]+))?", re.ASCII)
 _DATA = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
@@ -106,6 +108,4 @@ def refuse_unknown_data(path: str, *, presets: Sequence[str] = ()) -> None:
 
 def near_data(path: str) -> str:
     """End of a message: the folder or table with a name close to the missing `path`; empty if there is none."""
-    return suggestion(
-        near_paths(expanded(path), lambda entry: entry.is_dir() or entry.suffix in {".parquet", ".arrow"})
-    )
+    return suggestion(near_paths(expanded(path), lambda entry: entry.is_dir() or entry.suffix in TABLE_FORMATS))

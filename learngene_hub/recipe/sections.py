@@ -14,6 +14,9 @@ MOST_LR = 10
 Count = Annotated[int, Field(ge=1)]
 PresetName = Literal["glyphs", "cifar_fs", "mini_imagenet"]
 PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)
+GLYPHS = "glyphs"
+WITH_CLASSES = tuple(name for name in PRESET_NAMES if name != GLYPHS)
+"""Presets whose base, held-out and novel classes are published."""
 
 
 def _number_or_names(value: object) -> object:
@@ -113,7 +116,7 @@ class DataSection(Section):
         None, ge=2, description="maximum number of images per class; null: all, or 200 glyphs"
     )
     classes: ClassesSection | None = Field(
-        None, description="base, held-out and novel classes; cifar_fs and mini_imagenet have their own"
+        None, description=f"base, held-out and novel classes; {' and '.join(WITH_CLASSES)} have their own"
     )
     on_corrupt: Literal["refuse", "skip"] = Field("refuse", description="what to do with images that cannot be read")
     crop_padding: int | None = Field(
@@ -127,12 +130,12 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _has_source(self) -> Self:
         if self.preset is None and self.path is None:
-            raise ValueError("needs `preset` (glyphs, cifar_fs, mini_imagenet) or `path`")
-        if self.preset == "glyphs" and self.path is not None:
+            raise ValueError(f"needs `preset` ({', '.join(PRESET_NAMES)}) or `path`")
+        if self.preset == GLYPHS and self.path is not None:
             raise ValueError(
                 "preset glyphs draws its images and reads no `path`: for your own images, leave `preset` out"
             )
-        if self.preset in {"cifar_fs", "mini_imagenet"} and self.classes is not None:
+        if self.preset in WITH_CLASSES and self.classes is not None:
             raise ValueError(f"preset {self.preset} brings its own classes; leave `classes` out, or give `path` alone")
         return self
 

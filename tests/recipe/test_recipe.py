@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from learngene_hub.core.errors import LearngeneWarning, RecipeError
+from learngene_hub.data.splits import PRESETS, preset_split
 from learngene_hub.evolution.plan import plan_generation
 from learngene_hub.recipe.recipe import Recipe, recipe_fields, shipped_recipes
+from learngene_hub.recipe.sections import PRESET_NAMES
 
 MINIMAL = {"name": "x", "data": {"preset": "glyphs"}}
 
@@ -40,9 +42,14 @@ def test_class_names_that_are_no_text_are_refused_with_what_to_write():
         )
 
 
-def test_a_preset_with_published_classes_takes_no_others():
-    with pytest.raises(RecipeError, match="cifar_fs brings its own classes"):
-        Recipe.from_mapping({"name": "x", "data": {"preset": "cifar_fs", "classes": {"base": 3}}})
+@pytest.mark.parametrize("preset", [name for name in PRESETS if preset_split(name)])
+def test_a_preset_with_published_classes_takes_no_others(preset):
+    with pytest.raises(RecipeError, match=f"{preset} brings its own classes"):
+        Recipe.from_mapping({"name": "x", "data": {"preset": preset, "classes": {"base": 3}}})
+
+
+def test_a_recipe_may_ask_for_every_preset():
+    assert tuple(PRESETS) == PRESET_NAMES
 
 
 @pytest.mark.parametrize(
