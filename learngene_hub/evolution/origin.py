@@ -1,15 +1,10 @@
 """The record of an evolution in the `config.json` of its gene."""
 
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from learngene_hub import __version__
-from learngene_hub.core.errors import RecipeError
 from learngene_hub.core.files import public_name
-from learngene_hub.core.plain_yaml import with_changed_text
 from learngene_hub.data.splits import PRESETS
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.environment import Environment
@@ -19,14 +14,6 @@ from learngene_hub.gene.config import CostRecord, DataRecord, GeneConfig, Lineag
 from learngene_hub.networks import plan_structure
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.lineage import line_of
-
-PATHS: Mapping[str, Sequence[tuple[str, ...]]] = {
-    "data.path": [()],
-    "data": [(), ("path",)],  # a text in place of the section empties it
-    "evolution.ancestor": [()],
-    "evolution": [(), ("ancestor",)],
-}
-"""Key of an override -> places inside its value, as the keys that lead there, of what may be a path."""
 
 
 def gene_config(
@@ -56,7 +43,7 @@ def gene_config(
         origin=Origin(
             recipe=recipe.name,
             recipe_sha256=recipe.sha256,
-            overrides=_public_overrides(recipe),
+            overrides=recipe.public_overrides,
             seed=recipe.seed,
             fitness=best.fitness,
             lineage=lineage(best.id, rows),
@@ -82,27 +69,6 @@ def _search_record(row: Mapping[str, Any] | None) -> SearchRecord | None:
         images=row["images"],
         seconds=row["seconds"],
     )
-
-
-def _public_overrides(recipe: Recipe) -> tuple[str, ...]:
-    """The overrides, with paths on this machine cut to their last part, since a gene may be published.
-
-    One with a slash that a later one has made void, such as `data.preset=/home/me data.preset=glyphs`, is left out.
-    """
-    overrides, file = list(recipe.overrides), Path(f"{recipe.name}.yaml")
-    for override in filter(re.compile(r"[/\\]").search, recipe.overrides):
-        others = [other for other in overrides if other != override]
-        with suppress(RecipeError):
-            without = Recipe.from_content(recipe.text.encode(), others, file=file)
-            overrides = others if without.sha256 == recipe.sha256 else overrides
-    return tuple(map(_without_place, overrides))
-
-
-def _without_place(override: str) -> str:
-    key, _, value = override.partition("=")
-    for inside in PATHS.get(key, ()):
-        value = with_changed_text(value.strip(), inside, public_name)
-    return f"{key}={value}"
 
 
 def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:

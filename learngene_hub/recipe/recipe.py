@@ -11,6 +11,7 @@ import json
 import re
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -46,6 +47,8 @@ RETIRED: dict[str, Container[Any]] = {
     "search.tournament_size": range(2, 4097),  # with more than one generation only
 }
 """Key of older recipes that is dropped -> the values that change nothing."""
+PLACES = (("data", "path"), ("evolution", "ancestor"))
+"""Keys of what may be a path on this machine."""
 EXPECTED = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
@@ -212,8 +215,22 @@ class Recipe(Section):
     @property
     def public_text(self) -> str:
         """`text` with paths on this machine cut to their last part, since a gene may be published."""
-        text = with_changed_text(self.text, ("data", "path"), public_name)
-        return with_changed_text(text, ("evolution", "ancestor"), public_name)
+        return _without_places(self.text)
+
+    @property
+    def public_overrides(self) -> tuple[str, ...]:
+        """`overrides` with such paths cut likewise.
+
+        One with a slash that a later one has made void, such as `data.preset=/home/me data.preset=glyphs`, is left out.
+        """
+        overrides, file = list(self.overrides), Path(f"{self.name}.yaml")
+        for override in filter(re.compile(r"[/\\]").search, self.overrides):
+            others = [other for other in overrides if other != override]
+            with suppress(RecipeError):
+                without = self.from_content(self.text.encode(), others, file=file)
+                overrides = others if without.sha256 == self.sha256 else overrides
+        pairs = [override.partition("=") for override in overrides]
+        return tuple(f"{key}={_without_places(value, *key.split('.'))}" for key, _, value in pairs)
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -357,6 +374,16 @@ def _given(fault: Mapping[str, Any], overrides: Sequence[str]) -> str:
     key = ".".join(map(str, fault["loc"])) + "."
     by = next((change for change in reversed(overrides) if key.startswith(f"{change.partition('=')[0]}.")), None)
     return "" if by is None else f" (from the override {by:.80}, not from the file)"
+
+
+def _without_places(text: str, *above: str) -> str:
+    """The YAML `text`, which is the value of the keys `above`, with what may be a path cut to its last part."""
+    for place in PLACES:
+        if place[: len(above)] == above:
+            text = text.strip() if above else text
+            for end in range(max(1, len(above)), len(place) + 1):  # of a text in place of a section, too
+                text = with_changed_text(text, place[len(above) : end], public_name)
+    return text
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

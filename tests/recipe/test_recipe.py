@@ -273,6 +273,14 @@ def test_a_path_of_windows_reaches_the_data_as_it_was_written(tmp_path):
     assert recipe.data.path == "C:\\Users\\me\\photos"
 
 
+def test_a_path_in_place_of_a_section_is_told_to_nobody():
+    written = b"name: x\ndata: /home/me/photos\nevolution: /home/me/gene\n"
+    overrides = ["data.preset=glyphs", "evolution=/home/me/gene", "evolution.generations=2"]
+    recipe = Recipe.from_content(written, overrides, file=Path("x.yaml"))
+    assert "/home" not in recipe.public_text
+    assert "/home" not in " ".join(recipe.public_overrides)
+
+
 def test_a_name_too_long_for_a_file_is_no_recipe():
     with pytest.raises(RecipeError, match="expected a recipe file or the name of a shipped recipe"):
         Recipe.from_file("x" * 5000)
