@@ -125,7 +125,7 @@ class Budget:
         base: images of its base classes, as its ancestors saw them.
         images_hash: of those and of the held-out ones.
         sizes: the kinds of descendants.
-        precision: of its convolutions.
+        precision: of their convolutions; with `auto` in the recipe, the best one here, not the gene's.
         threads: by which each network is trained, on a CPU; they change the last digits.
         device: as the user named it.
         engine: what evolves ablations.

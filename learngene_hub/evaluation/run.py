@@ -286,6 +286,9 @@ def _budget(
     base, seen = seen_images(
         candidate.data, candidate.gene.config.normalisation, data=data, device=trainer, reporter=reporter
     )
+    precision, was = pick_precision(candidate.recipe, trainer), candidate.origin.precision
+    if was not in (None, precision):
+        reporter.warn(f"baselines are trained in {precision}, the best here, but the gene was evolved in {was}")
     return Budget(
         gene=candidate.gene,
         cost=candidate.origin.cost,
@@ -294,7 +297,7 @@ def _budget(
         base=base,
         images_hash=seen,
         sizes=sizes,
-        precision=pick_precision(candidate.recipe, trainer),
+        precision=precision,
         threads=torch.get_num_threads(),
         device=device,
         engine=engine,

@@ -50,6 +50,7 @@ def gene_config(
             search=_search_record(rows[0].get("search")),
             ancestor=None if ancestor is None else ancestor.record,
             cost=CostRecord(images=state.images, seconds=round(state.seconds, 1), device=rows[-1]["engine"]["place"]),
+            precision=state.precision,
             data=_data_record(recipe, environment),
         ),
     )

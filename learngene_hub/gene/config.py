@@ -122,6 +122,7 @@ class Origin(_Part):
         search: how its shape was found; None: the recipe or the ancestor gave the shape.
         ancestor: the gene that the evolution started from; None: no gene.
         cost: cost of the evolution, without that of the ancestor.
+        precision: number type of its convolutions and products; None: not recorded by an older version.
     """
 
     recipe: str
@@ -133,6 +134,7 @@ class Origin(_Part):
     search: SearchRecord | None = None
     ancestor: AncestorRecord | None = None
     cost: CostRecord
+    precision: Literal["float32", "bfloat16"] | None = None
     data: DataRecord
 
     @property

@@ -23,6 +23,7 @@ from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.core.errors import StorageError
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
+from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
@@ -171,6 +172,15 @@ def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seco
     assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
     assert told.lines[0].startswith("baselines are trained first, unless they are in the cache: bn-slice. Each costs")
     assert "1,000 images, 0.333 minutes on CPU" in told.lines[0]
+
+
+def test_baselines_of_another_precision_than_the_genes_are_told_of(short_run, monkeypatch):
+    monkeypatch.setattr(run_module, "pick_precision", lambda *_: "bfloat16")
+    monkeypatch.setattr(run_module, "make_baselines", lambda *_: [])
+    heard = Listener()
+    evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,), reporter=heard)
+    told = "baselines are trained in bfloat16, the best here, but the gene was evolved in float32"
+    assert told in heard.warnings
 
 
 def test_each_size_shares_the_images_of_the_gene_and_is_inherited_whole(short_run, cache):
