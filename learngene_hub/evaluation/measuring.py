@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 
@@ -23,7 +23,9 @@ from learngene_hub.training.fewshot import prototype_accuracy, query_accuracy, s
 from learngene_hub.training.loop import Precision, Training, train
 from learngene_hub.workers import Step, threads
 
-Role = Literal["held-out", "novel"]
+Role = Literal["held-out", "novel"]  # these words are in kept files
+TEST: Final = "novel"
+TUNING: Final = "held-out"
 CROSS = "zero"  # a start's channels compute at birth what they compute alone: better for all starts in our trials
 THREADS = 1  # of every network, however many workers there are, since they change the last digits
 
@@ -42,8 +44,8 @@ class Plan:
 
     Attributes:
         protocol: how networks are trained and tested.
-        sources: images of the classes that networks are measured on (called novel here, even if the protocol takes
-            other classes) and, if rates are chosen, of the held-out classes.
+        sources: `TEST`: images of the classes that networks are measured on, novel or not; if rates are chosen,
+            `TUNING`: of those for that.
         normalisation: of the images, as for the gene.
         padding: pixels around an image before the random crop.
         flip: whether images are mirrored.
@@ -167,7 +169,7 @@ class MeasureTask:
     @property
     def label(self) -> str:
         """Name of the task in the log."""
-        purpose = "for the learning rate" if self.unit.role == "held-out" else "evaluation"
+        purpose = "for the learning rate" if self.unit.role == TUNING else "evaluation"
         return f"task {self.unit.number + 1} of seed {self.unit.seed}, {purpose}"
 
     def __call__(self, shared: EvaluationData, step: Step) -> dict[str, float]:

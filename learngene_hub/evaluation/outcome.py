@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from learngene_hub.evaluation.candidates import Candidate
-from learngene_hub.evaluation.measuring import CROSS, Plan
+from learngene_hub.evaluation.measuring import CROSS, TEST, Plan
 from learngene_hub.evaluation.scoring import Scored
 from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import paired, summarise
@@ -32,7 +32,7 @@ def make_results(
     return Results(
         protocol=protocol.constants(),
         data=data,
-        classes=plan.sources["novel"].classes,
+        classes=plan.sources[TEST].classes,
         steps=protocol.measured_at,
         headline=protocol.headline,
         seeds=tuple(seeds),

@@ -22,7 +22,7 @@ from learngene_hub.data.image_set import shorten
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
-from learngene_hub.evaluation.measuring import THREADS, EvaluationData, Plan
+from learngene_hub.evaluation.measuring import TEST, THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
@@ -155,7 +155,7 @@ def evaluate(
         record, normalisation = shown(candidates[0].data, target), candidates[0].gene.config.normalisation
         plan = Plan(protocol, sources, normalisation, padding=record.crop_padding, flip=record.flip)
         if old is not None:
-            _refuse_other(folder, "classes", list(plan.sources["novel"].classes), list(old.classes))
+            _refuse_other(folder, "classes", list(plan.sources[TEST].classes), list(old.classes))
             kept = len(set(seeds) & set(old.seeds)) * min(protocol.tasks, old.tasks // len(old.seeds))
             if kept < old.tasks:
                 reporter.warn(f"{folder}: {old.tasks - kept} of its {old.tasks} tasks are left out of the new results")
@@ -176,7 +176,7 @@ def evaluate(
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             with reporter.task(f"writing {folder / REPORT_NAME}", None):
-                write_report(results, folder, samples=sample_sheet(plan.sources["novel"]))
+                write_report(results, folder, samples=sample_sheet(plan.sources[TEST]))
     return results
 
 
@@ -315,7 +315,7 @@ def _checked(plan: Plan, reporter: Reporter) -> Protocol:
     counts: list[tuple[int, str]] = []
     for role, source in plan.sources.items():
         ways, classes = plan.protocol.ways or 0, len(source.classes)
-        if ways > classes and role == "novel":
+        if ways > classes and role == TEST:
             raise LearngeneError(f"{ways} classes per task, but there are only {classes} to evaluate on: lower --ways")
         if ways > classes:
             reporter.warn(

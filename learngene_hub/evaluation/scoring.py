@@ -8,7 +8,7 @@ from itertools import count
 
 from learngene_hub.core.progress import Reporter
 from learngene_hub.evaluation.cache import ResultsCache
-from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Unit
+from learngene_hub.evaluation.measuring import TEST, TUNING, EvaluationData, MeasureTask, Unit
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
@@ -57,7 +57,7 @@ def score_all(
     for cell, lr, tried in zip(cells, rates, tuning, strict=True):
         if tried:
             reporter.line(f"{cell.start.name}: learning rate {lr}, accuracy {tried[lr]:.3f} on held-out classes")
-    tasks = [_novel_units(protocol, seeds, lr) for lr in rates]
+    tasks = [_test_units(protocol, seeds, lr) for lr in rates]
     jobs = [(cell, unit) for cell, units in zip(cells, tasks, strict=True) for unit in units]
     measure("evaluating", jobs)
     return [
@@ -84,17 +84,17 @@ def report_cost(cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int],
 def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> tuple[int, int]:
     """The least number of networks that remain for `cell`: to choose its learning rate, and for its results."""
     rates = protocol.rates if protocol.lr is None else (protocol.lr,)
-    measured = zip(*(_novel_units(protocol, seeds, lr) for lr in rates), strict=True)
+    measured = zip(*(_test_units(protocol, seeds, lr) for lr in rates), strict=True)
     first = next_rates({}, protocol.rates) if protocol.lr is None else []
-    chosen_by = [unit for lr in first for unit in _held_out_units(protocol, lr)]
+    chosen_by = [unit for lr in first for unit in _tuning_units(protocol, lr)]
     return (
         sum(unit not in cell.cache for unit in chosen_by),
         sum(not any(unit in cell.cache for unit in units) for units in measured),
     )
 
 
-def _novel_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Unit]:
-    return [Unit("novel", seed, number, lr) for seed in seeds for number in range(protocol.tasks)]
+def _test_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Unit]:
+    return [Unit(TEST, seed, number, lr) for seed in seeds for number in range(protocol.tasks)]
 
 
 def next_rates(tried: Mapping[float, float], rates: Sequence[float]) -> list[float]:
@@ -131,7 +131,7 @@ def _search_rates(
         if not any(wanted):
             break
         steps = [(cell, lr) for cell, rates in zip(cells, wanted, strict=True) for lr in rates]
-        jobs = [(cell, unit) for cell, lr in steps for unit in _held_out_units(protocol, lr)]
+        jobs = [(cell, unit) for cell, lr in steps for unit in _tuning_units(protocol, lr)]
         measure(f"choosing learning rates, round {turn}", jobs)
         tuning = [
             tried | {lr: _held_out(cell, protocol, lr) for lr in rates}
@@ -154,8 +154,8 @@ def _measure(
 def _held_out(cell: Cell, protocol: Protocol, lr: float) -> float:
     """Mean accuracy on the held-out tasks, over all measures that training can change."""
     names = [str(step) for step in protocol.measured_at if step > 0]
-    return statistics.fmean(cell.cache[unit][name] for unit in _held_out_units(protocol, lr) for name in names)
+    return statistics.fmean(cell.cache[unit][name] for unit in _tuning_units(protocol, lr) for name in names)
 
 
-def _held_out_units(protocol: Protocol, lr: float) -> list[Unit]:
-    return [Unit("held-out", TUNING_SEED, number, lr) for number in range(protocol.tuning_tasks)]
+def _tuning_units(protocol: Protocol, lr: float) -> list[Unit]:
+    return [Unit(TUNING, TUNING_SEED, number, lr) for number in range(protocol.tuning_tasks)]

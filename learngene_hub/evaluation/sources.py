@@ -20,7 +20,7 @@ from learngene_hub.data.loading import load_classes
 from learngene_hub.data.preview import contact_sheet
 from learngene_hub.data.source import DataSource, source_of
 from learngene_hub.data.splits import PRESETS
-from learngene_hub.evaluation.measuring import Role, Source
+from learngene_hub.evaluation.measuring import TEST, TUNING, Role, Source
 from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.gene.config import DataRecord
 from learngene_hub.hub.address import is_hub_id
@@ -93,17 +93,17 @@ def sources_of(
         raise LearngeneError(f"protocol {protocol.name} {wanted}")
     record, sources = shown(records[0], target), dict[Role, Source]()
     if target is not None:
-        sources["novel"] = _target(target, records, reporter)
+        sources[TEST] = _target(target, records, reporter)
     else:
-        sources["novel"] = Source(_own(record, data), record.novel if protocol.split == NOVEL else record.held_out)
+        sources[TEST] = Source(_own(record, data), record.novel if protocol.split == NOVEL else record.held_out)
         _refuse_none(
-            sources["novel"], f"{protocol.split} classes to evaluate on: use --protocol transfer with another data set"
+            sources[TEST], f"{protocol.split} classes to evaluate on: use --protocol transfer with another data set"
         )
     if protocol.lr is None and target is not None and data is None and record.preset != GLYPHS:
-        sources |= _spared(sources["novel"], protocol, target, reporter)
+        sources |= _spared(sources[TEST], protocol, target, reporter)
     elif protocol.lr is None:
-        sources["held-out"] = Source(_own(record, data), record.held_out)
-        _refuse_none(sources["held-out"], "held-out classes to choose learning rates on: give --lr")
+        sources[TUNING] = Source(_own(record, data), record.held_out)
+        _refuse_none(sources[TUNING], "held-out classes to choose learning rates on: give --lr")
     return sources
 
 
@@ -153,8 +153,8 @@ def _spared(source: Source, protocol: Protocol, target: Target, reporter: Report
         "the results leave these out"
     )
     return {
-        "novel": replace(source, classes=tuple(name for name in names if name not in chosen)),
-        "held-out": replace(source, classes=tuple(name for name in names if name in chosen)),
+        TEST: replace(source, classes=tuple(name for name in names if name not in chosen)),
+        TUNING: replace(source, classes=tuple(name for name in names if name in chosen)),
     }
 
 
