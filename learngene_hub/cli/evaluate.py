@@ -166,10 +166,12 @@ def _numbers(texts: Sequence[str] | None, kind: Callable[[str], T]) -> tuple[T, 
 
 def _show(results: "Results") -> None:
     from learngene_hub.report import numbers
+    from learngene_hub.report.findings import ranked
     from learngene_hub.report.findings import rivals as rivals_of
     from learngene_hub.report.sentences import network_words, tasks_words
 
     measures, headline = list(results.descendants[0].starts[0].measures), results.headline
+    lead_of = f"lead of {results.genes[0].start if len(results.genes) > 1 else 'the gene'}"
     rivals = bool(rivals_of(results.descendants[0], results.genes[0].start, headline))
 
     def row(start: "StartResult") -> tuple[str, ...]:
@@ -182,8 +184,8 @@ def _show(results: "Results") -> None:
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
             f"{tasks_words(results.tasks)}",
-            ("start", "accuracy", "gain over scratch", *(["lead of the gene"] if rivals else []), "rate", "inherited"),
-            [row(start) for start in descendant.starts],
+            ("start", "accuracy", "gain over scratch", *([lead_of] if rivals else []), "rate", "inherited"),
+            [row(start) for start in ranked(descendant, headline)],
             whole_first=True,
         )
         if len(measures) > 1:

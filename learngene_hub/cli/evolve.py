@@ -88,7 +88,8 @@ def evolve(
     novel, shots, protocol = len(origin.data.novel), chosen.critic.shots, find_protocol("few-shot")
     ways = ("--ways", str(novel)) if 1 < novel < (protocol.ways or 0) else ()
     few = ("--shots", str(shots)) if shots < (protocol.shots or 0) else ()  # there may be no more images
-    after = f"; next: {command('evaluate', folder, *data, *ways, *few, '--tasks', '5', '--out', folder)}"
+    before = ("--checkpoint", chosen.evolution.ancestor) if chosen.evolution.ancestor else ()
+    after = f"; next: {command('evaluate', folder, *data, *before, *ways, *few, '--tasks', '5', '--out', folder)}"
     stderr.print(f"report: {folder / 'evolution.html'}{after if novel > 1 else ''}", markup=False)
 
 
@@ -101,7 +102,7 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
         "shape of the gene": _shape(recipe, cost),
         **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
-        "evolution": f"{evolution.generations} generations of {evolution.population} individuals"
+        "evolution": f"generations: {evolution.generations}, individuals of each: {evolution.population}"
         + (f"; the first {founders} train a single one, the founder" if founders else ""),
         "data": _data(recipe, cost),
         "training images": f"{cost.images:,}, with those of critics, and repeats",

@@ -40,9 +40,10 @@ def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> lis
 def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     file = _file_at(path)
     data: tuple[DataRecord, ...] = ()
+    cost = None
     if file.name == WEIGHTS_NAME and (file.parent / CONFIG_NAME).is_file():
         check_comparable(str(path), config := read_config(file.parent), first)
-        data = config.all_data
+        data, cost = config.all_data, config.origin.cost if config.origin else None
     elif file.name == TIMM_WEIGHTS and (file.parent / TIMM_CONFIG).is_file():
         data = (_learned(path, file.parent / TIMM_CONFIG, first),)
     loaded = _read(file)
@@ -58,7 +59,9 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
     genome, name = Genome(tensors, structure.sizes_in(tensors)), Path(os.path.abspath(path)).name
-    return Start(f"checkpoint{suffix}", f"the checkpoint {name}; its cost is not known", genome, Cost(), data=data)
+    known = Cost() if cost is None else Cost(images=cost.images, seconds=cost.seconds, device=cost.device)
+    words = f"the checkpoint {name}{'; its cost is not known' if cost is None else ''}"
+    return Start(f"checkpoint{suffix}", words, genome, known, data=data)
 
 
 def _learned(path: Path, config: Path, first: Candidate) -> DataRecord:

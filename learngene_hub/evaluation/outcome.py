@@ -20,11 +20,13 @@ def make_results(
     plan: Plan,
     *,
     data: str,
+    images: str,
     seeds: Sequence[int],
     environment: Mapping[str, str | int],
 ) -> Results:
     """The results of an evaluation on classes of the data set `data`; leads are those of the first candidate.
 
+    `images` is a hash of the images of these classes.
     `scored` has the score of every start in every kind of descendant; `environment` has versions and hardware.
     """
     protocol = plan.protocol
@@ -33,6 +35,7 @@ def make_results(
         protocol=protocol.constants(),
         data=data,
         classes=plan.sources[TEST].classes,
+        images=images,
         steps=protocol.measured_at,
         headline=protocol.headline,
         seeds=tuple(seeds),

@@ -129,7 +129,7 @@ def evaluate(
     try:
         numbers = [index(seed) for seed in seeds]  # those of numpy are no JSON
     except TypeError:
-        raise LearngeneError(f"seeds: expected whole numbers, found {list(seeds)}") from None
+        raise LearngeneError(f"seeds: expected whole numbers, such as (0, 1, 2), found {seeds!r}") from None
     if not numbers or len(set(numbers)) < len(numbers):
         raise LearngeneError(f"seeds: expected one or more, all different, found {numbers}")
     seeds = numbers
@@ -162,7 +162,9 @@ def evaluate(
         plan = replace(plan, protocol=_checked(plan, reporter))
         shared = EvaluationData.build(plan, workforce.home, reporter)
         plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
+        images = shared.fingerprints()[TEST][:12]
         if old is not None:
+            _refuse_other(folder, "images of these classes", images, old.images or images)
             queries = plan.protocol.queries
             _refuse_other(folder, "queries", queries, old.protocol.get("queries", queries))
         if wanted:
@@ -172,7 +174,7 @@ def evaluate(
             torch.cuda.empty_cache()  # workers may need the memory
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         scored, environment = _scored(shared, workforce, seeds, folder, reporter)
-        results = make_results(candidates, scored, plan, data=name, seeds=seeds, environment=environment)
+        results = make_results(candidates, scored, plan, data=name, images=images, seeds=seeds, environment=environment)
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             with reporter.task(f"writing {folder / REPORT_NAME}", None):
@@ -330,6 +332,8 @@ def _checked(plan: Plan, reporter: Reporter) -> Protocol:
 def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter) -> Protocol:
     """The protocol with no more test images per class than the smallest class, called `name`, has left."""
     shots = protocol.shots or 1
+    if not smallest:
+        raise LearngeneError(f"the data set has no images of {name!r}: give all classes of the gene's data set")
     if smallest <= shots:
         remedy = "lower --shots" if protocol.shots else "add images, or leave the class out"
         raise LearngeneError(f"expected {shots + 1} or more images per class, found {smallest} of {name!r}: {remedy}")
@@ -337,7 +341,8 @@ def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter)
     if room >= protocol.queries:
         return protocol
     reporter.warn(
-        f"tested on {room} images per class instead of {protocol.queries}: the class {name!r} has {smallest} in all"
+        f"tested on {room} images per class instead of {protocol.queries}: the class {name!r} has {smallest} in all; "
+        "add images for narrower intervals"
     )
     return protocol.with_changes({"queries": room})
 

@@ -91,7 +91,7 @@ def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     budget.reporter.line(
         f"baselines are trained first, unless they are in the cache: {', '.join(names)}. Each costs as much as the "
         f"gene, in images or FLOPs: {budget.cost.images:,} images, {budget.cost.seconds / 60:.3g} minutes on "
-        f"{budget.cost.device}. All slices come from one network"
+        f"{budget.cost.device}"
     )
     starts = []
     more = "" if budget.ancestor is None else "; it began from the same gene"

@@ -16,7 +16,7 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state
 from learngene_hub.evolution.environment import Environment
-from learngene_hub.gene.folder import CONFIG_NAME, METRICS_NAME, RECIPE_NAME
+from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME
 from learngene_hub.recipe.recipe import Recipe
 
 STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
@@ -34,14 +34,16 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
     for place in (out, folder):
         sweep(place)  # what a killed process left half-written
     if not has_state(out):
-        if resume:
+        names = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
+        if resume and names:
             reporter.line(f"{out}: no generation is saved yet; beginning with the first one")
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in STARTED and path.name[0] != ".")
-        if foreign:
+        if foreign := [name for name in names if name not in STARTED]:
             raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
         return None
     if not resume:
-        raise RunError(f"{out}: holds an evolution already; add --resume to continue it, or give another --out")
+        is_done = (out / GENE_FOLDER).is_dir()
+        held = "a finished evolution;" if is_done else "an evolution already; add --resume to continue it, or"
+        raise RunError(f"{out}: holds {held} give another --out")
     saved = load_state(out)
     _check_recipe(recipe, saved, out)
     return saved
@@ -52,9 +54,11 @@ def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
     changed.pop("data.path", None)  # the images themselves are compared
     if changed:
         faults = [f"  {key}: {was} in the run, {here} now" for key, (here, was) in changed.items()]
+        is_done = (out / GENE_FOLDER).is_dir()
+        further = f" (to go on from its gene, begin a new run with evolution.ancestor={out})" if is_done else ""
         raise RunError(
-            f"{out}: was run with another recipe; give another --out, or undo these changes (to go on from a finished "
-            f"gene, begin a new run with evolution.ancestor={out}):\n" + "\n".join(faults)
+            f"{out}: was run with another recipe; give another --out, or undo these changes{further}:\n"
+            + "\n".join(faults)
         )
 
 

@@ -42,6 +42,9 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
         **facts,
     )
     values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name}
+    given = [] if config.origin is None else [one.partition("=") for one in config.origin.overrides]
+    values["overrides"] = ["".join(one) for one in given if one[0] != "data.path"]
+    values["from_folder"] = is_local or len(values["overrides"]) < len(given)
     values |= {"begin": Markup(BEGIN), "end": Markup(END), "picture": picture, "recipe": recipe, "is_local": is_local}
     template = markdown_template("learngene_hub.gene", "card.md.jinja")
     return template.render(card_data=Markup(data.to_yaml()), **values)
@@ -94,7 +97,8 @@ def addressed_card(card: str, name: str) -> str:
     snippet = _LOAD.search(card)
     if snippet is None:
         return card
-    evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}(?=( --data FOLDER)?$)", re.MULTILINE)
+    options = r"( --data FOLDER)?( --ways \d+)?"
+    evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}(?={options}$)", re.MULTILINE)
     card = card.replace(snippet[0], f'from_learngene("{name}", num_classes=5)')
     return evaluate.sub(lambda _: f"learngene evaluate {name}", card)
 

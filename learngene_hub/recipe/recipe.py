@@ -149,7 +149,7 @@ class Recipe(Section):
         content = _parse(text, file)
         for override in overrides:
             _apply(content, override)
-        recipe = cls.from_mapping(content, where=file.name, overrides=overrides)
+        recipe = cls.from_mapping(content, where=str(file), overrides=overrides)
         recipe._text, recipe._overrides = text, tuple(overrides)
         return recipe
 

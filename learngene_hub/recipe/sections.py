@@ -5,7 +5,7 @@ All defaults live here and are ours, since the hyper-parameters of the paper are
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from learngene_hub.families import FAMILIES, NetworkName
 
@@ -35,6 +35,13 @@ class Section(BaseModel):
     """Base of all sections: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: object, field: ValidationInfo) -> object:
+        """Words such as `on`, which pydantic would read as 1, as text: no number."""
+        takes_as_it_is = cls.model_fields[str(field.field_name)].annotation in (bool, str)
+        return value if takes_as_it_is or not isinstance(value, bool) else str(value).lower()
 
 
 class NetworkSection(Section):
@@ -155,9 +162,9 @@ class EvolutionSection(Section):
         description="gene that the first generation inherits: name of a gene of the package, folder or Hub id; null: "
         "none; all genes of the evolution have its shape, unless `gene.shape` lists channels",
     )
-    generations: Count = Field(10, le=1_000_000, description="number of generations")
+    generations: Count = Field(10, le=10_000, description="number of generations")
     population: Count = Field(8, le=4096, description="individuals per generation")
-    founder_generations: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+    founder_generations: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         None,
         description="number of first generations that train one individual, for the steps of a whole population; null: "
         "all but the last two",

@@ -117,6 +117,7 @@ class Results(_Part):
         protocol: name, version and all constants of the protocol.
         data: name of the data set of the test classes.
         classes: names of these classes.
+        images: hash of the images of these classes; empty: not recorded by an older version.
         steps: training steps of the measures, in rising order; "prototype" has none.
         headline: the measure that tables and bars show.
         seeds: random seeds of the tasks and of the descendants.
@@ -131,6 +132,7 @@ class Results(_Part):
     protocol: dict[str, Any]
     data: str
     classes: tuple[str, ...]
+    images: str = ""
     steps: tuple[int, ...]
     headline: str
     seeds: tuple[int, ...]

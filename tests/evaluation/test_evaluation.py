@@ -216,7 +216,7 @@ def test_small_classes_are_tested_on_what_they_have_or_refused(tiny_run):
     listener = Listener()
     results = evaluate(tiny_run, protocol=replace(ONE, queries=100), seeds=(0,), reporter=listener)
     (warning,) = listener.warnings
-    assert re.fullmatch(r"tested on 8 images per class instead of 100: the class 'U.*' has 12 in all", warning)
+    assert re.fullmatch(r"tested on 8 images per class instead of 100: the class 'U.*' has 12 in all; add .*", warning)
     assert results.protocol["queries"] == 8
     assert "queries" in results.protocol["changed"]
     with pytest.raises(LearngeneError, match=r"expected 13 or more images per class, found 12 of 'U.*': lower --shots"):
@@ -472,6 +472,7 @@ def test_seeds_of_numpy_are_kept_like_others(tiny_run, tmp_path):
         ({"protocol": "transfer"}, "protocol transfer needs --target"),
         ({"target": "photos"}, "protocol few-shot takes no --target"),
         ({"genes": []}, "expected one or more genes, found none"),
+        ({"seeds": 2}, r"seeds: expected whole numbers, such as \(0, 1, 2\), found 2"),
         ({"seeds": (1, 1)}, r"seeds: expected one or more, all different, found \[1, 1\]"),
         ({"protocol": replace(QUICK, ways=7)}, "7 classes per task, but there are only 6 to evaluate on: lower --ways"),
         ({"descendants": Descendants(widths=(0.01,))}, "at least as wide as the gene"),

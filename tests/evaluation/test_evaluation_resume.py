@@ -144,9 +144,10 @@ def test_of_many_classes_those_that_differ_are_named(asked, there, told):
     [
         ({"version": 2}, {}, "other version of the protocol, 1, not 2"),
         ({}, {"data": "photos"}, "other images, photos, not glyphs"),
+        ({}, {"images": "0" * 12}, "other images of these classes, 0{12}, not "),
         ({}, {"classes": ("a", "b", "c")}, "other classes, only there: 'a', 'b', 'c'; only asked for"),
     ],
-    ids=["version", "images", "classes"],
+    ids=["version", "data", "images", "classes"],
 )
 def test_results_of_other_images_classes_or_versions_are_refused_and_stay(tiny_run, copy, asked, kept, told):
     Results.load(copy).model_copy(update=kept).save(copy / "results.json")

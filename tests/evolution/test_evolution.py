@@ -109,7 +109,7 @@ def test_a_changed_recipe_is_refused_with_the_keys_that_differ(tiny, tiny_run):
 
 def test_an_occupied_folder_is_refused_and_left_alone(tiny, tiny_run):
     before = (tiny_run / WEIGHTS).stat().st_mtime_ns
-    with pytest.raises(RunError, match="holds an evolution already; add --resume"):
+    with pytest.raises(RunError, match="holds a finished evolution; give another --out"):
         evolve(tiny(), out=tiny_run)
     assert (tiny_run / WEIGHTS).stat().st_mtime_ns == before
 

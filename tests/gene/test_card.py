@@ -255,9 +255,14 @@ def test_a_gene_saved_elsewhere_is_pushed_with_a_card_that_links_nothing(gene_co
 def test_the_pushed_card_of_a_gene_of_photos_names_the_repository_in_its_commands(gene_copy):
     config = read_config(gene_copy)
     data = config.origin.data.model_copy(update={"preset": None, "source": "photos"})
-    photos = config.model_copy(update={"origin": config.origin.model_copy(update={"data": data})})
+    data = data.model_copy(update={"novel": data.novel[:4]})
+    overrides = ("data.path=photos", "seed=1")
+    photos = config.model_copy(
+        update={"origin": config.origin.model_copy(update={"data": data, "overrides": overrides})}
+    )
     card = addressed_card(render_card(photos, name="mine"), "you/gene")
-    assert "learngene evaluate you/gene --data FOLDER\n" in card
+    assert "learngene evaluate you/gene --data FOLDER --ways 4\n" in card
+    assert "\nlearngene evolve recipe.yaml seed=1 data.path=FOLDER\n" in card
     assert "learngene evaluate ." not in card
 
 
