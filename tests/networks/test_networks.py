@@ -129,7 +129,7 @@ def test_shapes_are_the_channel_counts_of_the_groups(network, in_chans):
     model = tiny(network, depth=deeper(network), in_chans=in_chans)
     sizes = {IMAGE: in_chans, **model.channel_counts()}
     for spec in model.structure.layers:
-        assert model.get_parameter(f"{spec.name}.weight").shape[:2] == (sizes[spec.writes], sizes[spec.reads])
+        assert model.get_parameter(f"{spec.name}.weight").shape == spec.kernel.shape(sizes)
         assert model.get_parameter(spec.tensors[1].name).shape == (sizes[spec.writes],)
     assert model.get_classifier().weight.shape == (5, sizes[model.structure.layers[-1].writes])
     assert model.get_classifier().weight is model.get_parameter(model.structure.classifier.name)
