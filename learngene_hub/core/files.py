@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from learngene_hub.core.errors import BusyError, LearngeneError, RunError, StorageError, suggestion
 
 LOCK_NAME = ".lock"
-ZIP_LEFTOVER = "__MACOSX"  # a folder that macOS puts into zip files
+LEFTOVERS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what macOS puts into zip files, and Windows into folders
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
 REPLACED = ".replaced"  # in there, behind the name: what was at the place before
@@ -82,8 +82,8 @@ def public_name(path: str | Path) -> str:
 
 
 def is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the name of `path`, or of a folder between it and `folder`, begins with a dot, or a zip left it."""
-    return any(part.startswith(".") or part == ZIP_LEFTOVER for part in path.relative_to(folder).parts)
+    """Whether the name of `path`, or of a folder between it and `folder`, begins with a dot or is in `LEFTOVERS`."""
+    return any(part.startswith(".") or part in LEFTOVERS for part in path.relative_to(folder).parts)
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -321,12 +321,17 @@ def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]
     """Lock the file `lock`. If another process has it, `tell` that it is making `title`, and wait.
 
     What `tell` raises ends the wait.
+
+    Raises:
+        StorageError: there can be no such file.
     """
     held = FileLock(lock)
     try:
         with explain_write_errors(lock.parent):
             held.acquire(timeout=0)
     except Timeout:
+        if not lock.exists():
+            raise StorageError(f"{title}: {lock.parent} takes no file; choose another place") from None
         tell(f"waiting for another process that is creating {title}")
         held.acquire()
     try:
@@ -365,7 +370,8 @@ def refuse_occupied(out: Path) -> None:
         RunError: `out` is a file, or a folder with something in it.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RunError(f"{out}: expected a new or empty folder, found existing content; give another --out")
+        found = "a file" if out.is_file() else "existing content"
+        raise RunError(f"{out}: expected a new or empty folder, found {found}; give another --out")
 
 
 @contextmanager
@@ -392,5 +398,7 @@ def _held(lock: Path, out: Path) -> Iterator[None]:
     def refuse(_: str) -> None:
         raise BusyError(f"{out}: another process is running here; wait for it, or give another --out") from None
 
-    with alone(lock, str(out), refuse):
+    with ExitStack() as stack:
+        with explain_write_errors(out):
+            stack.enter_context(alone(lock, str(out), refuse))
         yield

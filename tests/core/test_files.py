@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
@@ -18,6 +19,7 @@ from learngene_hub.core.files import (
     leads_out,
     parse_json,
     read_file,
+    refuse_occupied,
     refuse_unmakeable,
     sweep,
     write_text,
@@ -264,6 +266,28 @@ def test_the_clean_up_of_a_folder_that_is_gone_hides_no_failure(tmp_path):
 
     with pytest.raises(ValueError, match="the real reason"):
         work()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(PermissionError(errno.EACCES, "no"), r"cannot be written \(Permission denied\)"), (Timeout(""), "takes no file")],
+)
+def test_a_place_that_takes_no_lock_is_told_by_the_name_that_was_asked_for(tmp_path, monkeypatch, fault, told):
+    def acquire(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with (
+        pytest.raises(StorageError, match=rf"{tmp_path}/out: .*{told}.*choose another place"),
+        claim_new(tmp_path / "out"),
+    ):
+        pass
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(RunError, match="found a file; give another --out"):
+        refuse_occupied(tmp_path / "out")
 
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
