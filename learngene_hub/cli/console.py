@@ -51,7 +51,9 @@ for _console in (stdout, stderr):
 
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print `value` as JSON to stdout and nothing else."""
-    typer.echo(json.dumps(value, indent=2))
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode)
+    typer.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
 
 
 def print_text(text: str, *, end: str = "\n") -> None:
@@ -98,6 +100,10 @@ def rate_words(speed: float, unit: str) -> str:
         return f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.1f} {unit}/s"
     each, name = (60, "min") if speed >= 1 / 60 else (3600, "hour")
     return f"{speed * each:.2g} {unit}/{name}"
+
+
+def _rounded(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 class _Measured:
@@ -173,7 +179,7 @@ class _LineTask(_Measured):
         task = self._task
         total = "" if task.total is None else f" of {task.total:,.0f}"
         speed = f" at {rate_words(task.speed, self._unit)}" if task.speed else ""
-        left = "" if task.time_remaining is None else f" ({task.time_remaining / 60:,.0f} min left)"
+        left = "" if task.time_remaining is None else f" ({_rounded(task.time_remaining)} left)"
         return f"{self._title}: {task.completed:,.0f}{total} {self._unit}{speed}{left}"
 
 
@@ -224,14 +230,22 @@ MOST_WHOLE = 40  # characters
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole_first: bool = False, cuts: bool = False
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    whole_first: bool = False,
+    cuts: bool = False,
+    width: int | None = None,
 ) -> None:
     """Print a table; without `columns` it has no head; `whole_first`: break the first column last.
 
-    With `cuts`, the other columns are cut instead of broken.
+    With `cuts`, the other columns are cut instead of broken. Without a `width`, it is as wide as it needs, and at most
+    as the terminal.
     A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
     """
-    table = Table(title=Text(printable(title)), title_justify="left", box=box.SIMPLE, show_header=bool(columns))
+    head = Text(printable(title))
+    table = Table(title=head, title_justify="left", box=box.SIMPLE, show_header=bool(columns), width=width)
     rows = [[*map(one_line, row)] for row in rows]
     widest = max((cell_len(row[0]) for row in rows), default=0)
     whole_first = whole_first and widest <= MOST_WHOLE

@@ -1,6 +1,7 @@
 """What long work says: bars in a terminal, a line now and then in a log file."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -54,6 +55,26 @@ def test_long_work_says_how_far_it_is_and_what_is_left(clock, monkeypatch):
         "evolving: 4,600 of 10,000 images at 20 images/s (4 min left)",
         "evolving: 5,200 of 10,000 images at 20 images/s (4 min left)",
     ]
+
+
+def test_the_last_minute_is_counted_in_seconds(clock, monkeypatch):
+    file = said(monkeypatch)
+    with TerminalReporter().task("evolving", 1_000, "images") as bar:
+        bar.advance(100)
+        clock.now += 40
+        bar.advance(800)
+    assert file.getvalue() == "evolving: 900 of 1,000 images at 20 images/s (5 s left)\n"
+
+
+def test_json_shows_the_letters_of_names_and_hides_what_would_steer_a_terminal(capsys):
+    told = {"Blüte 花": "\x1b\x85\u202e\ud800\U000e0001"}
+    console.print_json(told)
+    shown = capsys.readouterr().out
+    assert "Blüte 花" in shown
+    assert shown.replace("\n", "").isprintable()
+    assert json.loads(shown, strict=False)["Blüte 花"].encode(errors="surrogatepass") == told["Blüte 花"].encode(
+        errors="surrogatepass"
+    )
 
 
 def test_slow_work_of_unknown_length_tells_its_speed(clock, monkeypatch):
