@@ -88,9 +88,9 @@ def warn_of_others(folder: Path, others: Collection[Path], reporter: Reporter) -
     if not others:
         return
     first, homes = min(others).relative_to(folder), len({file.parent for file in others})
-    where, what = f" in {homes} folders" if homes > 1 else "", f"{first}, which has no image suffix"
+    where, what = f" in {homes} folders" if homes > 1 else "", f"{first}, which is no image of a kind that can be read"
     if len(others) > 1:
-        what = f"{len(others)} files{where} without an image suffix, such as {first}"
+        what = f"{len(others)} files{where} that are no images of a kind that can be read, such as {first}"
     reporter.warn(f"{folder}: left out {what}; save images as .png or .jpg")
 
 

@@ -4,10 +4,11 @@ import io
 import struct
 import zlib
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from threading import Lock
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from learngene_hub.core.errors import DataError
@@ -70,9 +71,11 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
                     picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     except Image.DecompressionBombError as error:  # Pillow's own, of twice as many
         raise DataError(_too_large(str(error).partition("(")[2].partition(")")[0] or "more pixels")) from error
+    except UnidentifiedImageError as error:
+        raise DataError("damaged, or not an image" if encoded else "empty file") from error
     except _DAMAGE as error:
-        reason = str(error).split(" <_io")[0]  # not where in memory the bytes were
-        raise DataError(f"damaged, or not an image ({type(error).__name__}: {reason})") from error
+        name = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        raise DataError(f"damaged, or not an image ({name}{error})") from error
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(size, size, 3).permute(2, 0, 1)  # (3, size, size)
 
@@ -90,6 +93,7 @@ def image_side(encoded: bytes) -> int:
         raise DataError(f"{type(error).__name__}: {error}") from error
 
 
+@cache
 def image_suffixes() -> frozenset[str]:
     """Ends of the names of files that `decode_image` can read, in lower case, such as `.png`."""
     formats = _formats()

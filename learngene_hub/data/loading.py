@@ -33,10 +33,16 @@ _CHUNK = 16  # rows a thread decodes in one go: small images would spend their t
 _LOOKED_AT = 16  # images of a part whose size is looked at
 _NAMED = 3  # corrupt images named in a message
 _LOGS = LoggingReporter()
+ADVICE = "Repair or remove them, or skip them with data.on_corrupt=skip"
 
 
 def load_classes(
-    source: DataSource, names: Sequence[str], *, reporter: Reporter = _LOGS, may_lack: bool = False
+    source: DataSource,
+    names: Sequence[str],
+    *,
+    reporter: Reporter = _LOGS,
+    may_lack: bool = False,
+    advice: str = ADVICE,
 ) -> ImageSet:
     """Load the images of some classes, from the cache or by decoding them.
 
@@ -49,6 +55,7 @@ def load_classes(
         reporter: reports progress, the size of a data set of the Hub before it is fetched, and corrupt images that are
             skipped, also of cached data; the default logs warnings.
         may_lack: whether a class may have no image, or none that can be decoded.
+        advice: what to do about corrupt images, at the end of the error.
 
     Returns:
         All images of these classes, in the order of the source; every class has at least one, unless it `may_lack`.
@@ -61,11 +68,11 @@ def load_classes(
         raise DataError(f"The list of classes to load names a class more than once: {shorten(repeated)}")
     store = image_store(cache_folder(), reporter)
     with reporter.task("reading images", None):
-        decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter, may_lack))
+        decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter, may_lack, advice))
     if not may_lack:
         _refuse_empty(decoded.images.labels, names, decoded.left_out)
     if decoded.left_out:
-        reporter.warn(f"Left out: {decoded.left_out}")
+        reporter.warn(f"Left out of {source.path or source.preset}: {decoded.left_out}")
     return decoded.images
 
 
@@ -87,10 +94,10 @@ def typical_side(source: DataSource, *, reporter: Reporter = _LOGS) -> int | Non
     return median_low(sides) if sides else None
 
 
-def _made(source: DataSource, names: Sequence[str], reporter: Reporter, may_lack: bool) -> Decoded:
+def _made(source: DataSource, names: Sequence[str], reporter: Reporter, may_lack: bool, advice: str) -> Decoded:
     """The images, drawn or decoded."""
     if source.preset != GLYPHS:
-        return _decode_classes(source, names, reporter, may_lack)
+        return _decode_classes(source, names, reporter, may_lack, advice)
     count = source.images_per_class or GLYPHS_PER_CLASS
     return Decoded(draw_glyphs(names, image_size=source.image_size, images_per_class=count, seed=source.seed), "")
 
@@ -104,7 +111,9 @@ class _Wanted:
     label: int
 
 
-def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter, may_lack: bool) -> Decoded:
+def _decode_classes(
+    source: DataSource, names: Sequence[str], reporter: Reporter, may_lack: bool, advice: str
+) -> Decoded:
     with opened(source, reporter) as parts:
         wanted = _wanted(parts, names, source, may_lack)
         images = torch.empty(len(wanted), 3, source.image_size, source.image_size, dtype=torch.uint8)
@@ -126,9 +135,7 @@ def _decode_classes(source: DataSource, names: Sequence[str], reporter: Reporter
         more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
         left_out = f"{len(reasons)} of {len(wanted)} images cannot be decoded: {first}{more}"
     if reasons and source.on_corrupt == "refuse":
-        raise DataError(
-            f"{left_out}. Repair them, or skip them with --on-corrupt skip (finetune) or data.on_corrupt=skip (recipe)"
-        )
+        raise DataError(f"{source.path or source.preset}: {left_out}. {advice}")
     sound = torch.tensor([position not in reasons for position in range(len(wanted))], dtype=torch.bool)
     labels = torch.tensor([row.label for row in wanted], dtype=torch.int64)[sound]
     return Decoded(ImageSet(images[sound] if reasons else images, labels, tuple(names)), left_out)
@@ -200,7 +207,8 @@ def _bytes(cell: Any, homes: Sequence[Path]) -> bytes:  # noqa: ANN401 - bytes, 
 def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: Any, reason: str) -> str:  # noqa: ANN401
     path = cell.get("path") if isinstance(cell, dict) else None
     if path and cell.get("bytes") is None:  # a file of its own, in the folder of its class
-        return f"{path}: {reason}"
+        inside = [Path(path).relative_to(home) for home in parts[row.part].homes if Path(path).is_relative_to(home)]
+        return f"{(inside or [path])[0]}: {reason}"
     file = f", path {path}" if path else ""
     return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
 

@@ -4,6 +4,7 @@ A folder may hold `train/` and `val/` (and `test/`) with class folders or tables
 Without validation images, a share of each class is set aside for validation.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from learngene_hub.core.errors import DataError
+from learngene_hub.core.errors import DataError, RunError, suggestion
 from learngene_hub.core.files import expanded, is_there, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
@@ -24,6 +25,7 @@ from learngene_hub.hub.address import TABLE_FORMATS, refuse_unknown_data
 from learngene_hub.networks import IMAGE_SIZES
 
 SHARE = 0.2
+REPAIR = "Repair or remove them"
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,12 @@ def load_photos(
         image_size = probe_size(side, gene_size) if method == "probe" else gene_size
         _tell_size(side, gene_size, image_size, reporter)
         sources = _scaled(sources, image_size)
-    train = load_classes(sources["train"], names, reporter=reporter)
-    test = _with_all_classes(sources["test"], names, reporter) if "test" in sources else None
+    advice = f"{REPAIR}, or skip them with --on-corrupt skip"
+    train = load_classes(sources["train"], names, reporter=reporter, advice=advice)
+    test = _with_all_classes(sources["test"], names, reporter, advice) if "test" in sources else None
     if "val" in sources:
-        val, split = _with_all_classes(sources["val"], names, reporter), f"the folder {public_name(roles['val'])}/"
+        val = _with_all_classes(sources["val"], names, reporter, advice)
+        split = f"the folder {public_name(roles['val'])}/"
     else:
         train, val = split_off(train, share, seed=seed)
         split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
@@ -131,9 +135,9 @@ def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> Im
     sources, names = _checked(roles, photos, gene_size, reporter)
     side = typical_side(sources["train"], reporter=reporter) or gene_size
     sources = _scaled(sources, probe_size(side, gene_size))
-    sets = [load_classes(sources["train"], names, reporter=reporter)]
+    sets = [load_classes(sources["train"], names, reporter=reporter, advice=REPAIR)]
     if "val" in sources:
-        sets.append(_with_all_classes(sources["val"], names, reporter))
+        sets.append(_with_all_classes(sources["val"], names, reporter, REPAIR))
     images, labels = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
     together = ImageSet(images, labels, names)
     if alone := [name for name, count in _counts(together).items() if count == 1]:
@@ -235,7 +239,7 @@ def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, I
         if len(members) < 2:
             raise DataError(
                 f"Class {name!r} has 1 image; expected 2 or more, one to train on and one to validate on. "
-                "Add images, or give validation images with --val"
+                "Add images, remove its folder, or give validation images with --val"
             )
         count = min(max(1, round(share * len(members))), len(members) - 1)
         order = torch.randperm(len(members), generator=generator(seed, "validation", name))
@@ -320,13 +324,41 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
             "class folders, or give the folder that holds the class folders"
         )
     if empty := [name for name in folders if name not in names]:
-        raise DataError(f"{folder}: no images in {shorten(empty)}; add images, or remove these folders")
+        others = [file.relative_to(folder) for name in empty for file in visible_files(folder / name)]
+        found = f", only other files such as {others[0]}; save them as .png or .jpg" if others else "; add images"
+        raise DataError(f"{folder}: no images in {shorten(empty)}{found}, or remove these folders")
     if len(names) < 2:
         raise DataError(
             f"{source.path}: expected 2 or more classes, each a folder of images, found {len(names)}: "
             f"{shorten(names) or 'none'}"
         )
+    counts = Counter(map(str.casefold, names))
+    if alike := [name for name in names if counts[name.casefold()] > 1]:
+        told = "differ only in capitals; if they are one class, put the images into one folder"
+        reporter.warn(f"{shorten(alike)} {told}")
     return names
+
+
+def refuse_inside(out: Path, path: str | Path) -> None:
+    """Raise an error if `out` would lie among the images at `path`.
+
+    Raises:
+        RunError: it would.
+    """
+    folder = expanded(path)
+    if folder.is_dir() and not _has_tables(folder) and out.resolve().is_relative_to(folder.resolve()):
+        raise RunError(
+            f"{out}: expected a folder outside {path}, found one inside it: the next run would take its pictures for a "
+            "class; give another --out"
+        )
+
+
+def example_of(path: str) -> str:
+    """What `predict` may be tried on: the folder of images at `path`, or of its test images; `photo.jpg` if none is."""
+    folder = expanded(path)
+    if not folder.is_dir() or _has_tables(folder):
+        return "photo.jpg"
+    return _subfolders(folder).get("test", path)
 
 
 def _has_tables(folder: Path) -> bool:
@@ -336,15 +368,16 @@ def _has_tables(folder: Path) -> bool:
 def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:
     """Images to validate or test on must be of the training classes."""
     if strangers := [name for name in available_classes(source, reporter=reporter) if name not in names]:
+        meant = suggestion([name for name in names if name.casefold() == strangers[0].casefold()])
         raise DataError(
             f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "
-            f"({shorten(names)}); {role} images must belong to these"
+            f"({shorten(names)}); {role} images must belong to these{meant}"
         )
 
 
-def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Reporter) -> ImageSet:
+def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Reporter, advice: str) -> ImageSet:
     """The images of `source`, labelled as `names` says; it may lack some of the classes."""
-    images = load_classes(source, names, reporter=reporter, may_lack=True)
+    images = load_classes(source, names, reporter=reporter, may_lack=True, advice=advice)
     if not len(images):
         raise DataError(
             f"{source.path}: expected images with labels that can be read, found none; add images, or remove the folder"

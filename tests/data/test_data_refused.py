@@ -95,7 +95,7 @@ def test_corrupt_images_are_skipped_with_a_warning(tmp_path):
     loaded = load_classes(local(corrupt_folder(tmp_path), on_corrupt="skip"), ["ant", "bee"], reporter=listener)
     assert levels(loaded) == [(1, "ant"), (2, "bee")]
     assert len(listener.warnings) == 1
-    assert listener.warnings[0].startswith("Left out: 2 of 4 images cannot be decoded")
+    assert listener.warnings[0].startswith(f"Left out of {tmp_path}/data: 2 of 4 images cannot be decoded")
 
 
 def test_what_was_skipped_is_told_again_where_the_cache_has_the_rest(tmp_path):

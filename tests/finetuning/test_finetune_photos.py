@@ -16,7 +16,7 @@ from learngene_hub.data.counting import available_classes, tell_left_out
 from learngene_hub.data.source import DataSource
 from learngene_hub.finetuning import Photos
 from learngene_hub.finetuning import photos as photos_module
-from learngene_hub.finetuning.photos import load_photos
+from learngene_hub.finetuning.photos import load_for_choice, load_photos
 
 
 def test_a_folder_of_classes_is_split_by_class(photos):
@@ -281,9 +281,10 @@ def test_an_image_that_is_too_large_is_told_by_its_file(photos, monkeypatch):
         load(Photos(photos))
     message = str(caught.value)
     assert (
-        f"{photos / CLASSES[0] / '0.png'}: too large: expected at most 89 million pixels, found 900 pixels; scale it"
+        f"{photos}: 15 of 15 images cannot be decoded: {CLASSES[0]}/0.png: too large: expected at most 89 mil"
         in message
     )
+    assert "found 900 pixels; scale it" in message
     assert "row" not in message
     assert ".." not in message.replace("...", "")
 
@@ -291,7 +292,9 @@ def test_an_image_that_is_too_large_is_told_by_its_file(photos, monkeypatch):
 def test_a_class_of_one_image_is_named(photos):
     for file in sorted((photos / CLASSES[1]).iterdir())[1:]:
         file.unlink()
-    with pytest.raises(DataError, match=rf"Class '{re.escape(CLASSES[1])}' has 1 image; expected 2 or more"):
+    with pytest.raises(
+        DataError, match=rf"Class '{re.escape(CLASSES[1])}' has 1 image; expected 2 or more.*remove its fol"
+    ):
         load(Photos(photos))
 
 
@@ -314,6 +317,26 @@ def test_test_images_without_a_folder_to_train_on_are_told(photos, tmp_path, cla
         load(Photos(tmp_path / "all"))
 
 
+def test_a_class_of_images_that_cannot_be_read_is_not_called_empty(photos):
+    (photos / "rose").mkdir()
+    (photos / "rose/IMG_0.HEIC").write_bytes(b"?")
+    with pytest.raises(
+        DataError, match=r"no images in 'rose', only other files such as rose/IMG_0\.HEIC; save them as"
+    ):
+        load(Photos(photos))
+
+
+def test_classes_that_differ_only_in_capitals_are_told(tmp_path):
+    write_photos(tmp_path / "train", 2)
+    (tmp_path / "train" / CLASSES[0]).rename(tmp_path / "train/Rose")
+    (tmp_path / "train" / CLASSES[1]).rename(tmp_path / "train/rose")
+    (warning,) = heard(Photos(tmp_path))[1]
+    assert warning.startswith("'Rose', 'rose' differ only in capitals; if they are one class, put the images into one")
+    shutil.copytree(tmp_path / "train/rose", tmp_path / "test/ROSE")
+    with pytest.raises(DataError, match=r"class 'ROSE' is not among .*; did you mean `Rose` or `rose`"):
+        load(Photos(tmp_path))
+
+
 def test_an_image_outside_the_class_folders_is_named(photos):
     shutil.copy(next(photos.rglob("*.png")), photos / "stray.png")
     with pytest.raises(DataError, match=r"images lie at two depths, such as stray\.png and "):
@@ -326,13 +349,13 @@ def test_a_paper_beside_the_class_folders_is_no_image(photos):
 
 
 def test_files_that_are_no_images_by_their_names_are_told(photos):
-    for name in ("0.heic", "1.heic", "no_suffix", ".hidden.heic"):
+    for name in ("0.heic", "1.heic", "no_suffix", ".hidden.heic", "Thumbs.db", "desktop.ini"):
         (photos / CLASSES[0] / name).write_bytes(b"?")
     (photos / "README.md").write_text("not in a class folder")
     listener = Listener()
     load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
     (warning,) = listener.warnings
-    assert "left out 3 files without an image suffix, such as " in warning
+    assert "left out 3 files that are no images of a kind that can be read, such as " in warning
     assert f"{CLASSES[0]}/" in warning
 
 
@@ -353,9 +376,12 @@ def test_the_record_holds_the_last_part_of_a_path_only(photos, monkeypatch):
 
 
 def test_an_unreadable_image_is_named_and_can_be_left_out(photos):
-    (photos / CLASSES[0] / "bad.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"bad\.png.*--on-corrupt skip"):
+    (photos / CLASSES[0] / "bad.png").touch()
+    told = f"{photos}: 1 of 16 images cannot be decoded: {CLASSES[0]}/bad.png: empty file. Repair or remove them"
+    with pytest.raises(DataError, match=rf"^{re.escape(told)}, or skip them with --on-corrupt skip$"):
         load(Photos(photos))
+    with pytest.raises(DataError, match=rf"^{re.escape(told)}$"):
+        load_for_choice(Photos(photos), gene_size=8, reporter=Listener())
     parts = load(Photos(photos, on_corrupt="skip"))
     assert len(parts.train) + len(parts.val) == 15
 
