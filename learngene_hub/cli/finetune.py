@@ -49,7 +49,8 @@ def finetune(
     data: Annotated[
         str,
         typer.Option(
-            callback=known_data, help="Image folder (train/ and val/, or one per class), Parquet folder or Hub id."
+            callback=known_data,
+            help="Image folder: one folder per class, or train/ with val/ and test/ beside it; or Parquet, or Hub id.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
@@ -103,17 +104,24 @@ def finetune(
 
     The network is saved in OUT, a folder that timm can load.
     """
+    from learngene_hub.core.errors import RunError
     from learngene_hub.core.files import refuse_occupied, refuse_unmakeable
 
     sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
     given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if method == "probe" and given:
         raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains only a classifier")
+    if (out / "finetune.json").is_file():
+        raise RunError(
+            f"{out}: expected a new or empty folder, found a network of an earlier run: use it with "
+            f"`{command('predict', out)} IMAGE`, or give another --out"
+        )
     refuse_occupied(out)
     refuse_unmakeable(out)
     with importing():
         from learngene_hub.finetuning import Photos, Settings
         from learngene_hub.finetuning import finetune as run
+        from learngene_hub.finetuning.photos import example_of
 
     photos = Photos(data, val=val, on_corrupt=on_corrupt, image_column=image_column, label_column=label_column)
     settings = Settings(
@@ -138,7 +146,8 @@ def finetune(
         accuracy = right.get("test_accuracy", right["val_accuracy"])
         line = tuned.comparison or f"learngene {100 * accuracy:.1f} % ({tuned.measured_on})"
         stdout.print(line, markup=False)
-    stderr.print(f"pictures and numbers: {out}; next: {command('predict', out, 'photo.jpg')}", markup=False)
+    then = command("predict", out, Path(example_of(data)))
+    stderr.print(f"pictures and numbers: {out}; next: {then}", markup=False)
 
 
 def predict(
@@ -166,7 +175,8 @@ def predict(
     if as_json:
         print_json([_as_json(image) for image in predictions])
     else:
-        _show_predictions(folder, [image for image in predictions if image.fault is None], fits=top is None)
+        fits = top is None and stdout.is_terminal
+        _show_predictions(folder, [image for image in predictions if image.fault is None], fits=fits)
     faults = [f"error: {image.path}: {image.fault}" for image in predictions if image.fault is not None]
     for fault in faults:
         stderr.print(fault, markup=False)
@@ -177,7 +187,8 @@ def predict(
 def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits: bool) -> None:
     """A row an image: the file, without the folder that all have in common, and its likeliest classes.
 
-    With `fits`, fewer classes are shown, and their names are cut, where a row would take two lines.
+    With `fits`, fewer classes are shown, and their names are cut, where a row would take two lines. In a file or pipe,
+    a row is as long as it needs.
     """
     if not predictions:
         return
@@ -194,7 +205,8 @@ def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits
     title = f"{folder} of {common}" if common else str(folder)
     while fits and len(rows[0]) > 2 and table_width(rows) > stdout.width:
         rows = [row[:-1] for row in rows]
-    print_table(title, rows[0], rows[1:], whole_first=True, cuts=fits)
+    width = None if stdout.is_terminal else table_width(rows)
+    print_table(title, rows[0], rows[1:], whole_first=True, cuts=fits, width=width)
 
 
 def _common(folders: "Sequence[Path]") -> str:

@@ -1,6 +1,7 @@
 """`learngene list`, `learngene info` and `learngene verify`."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -135,14 +136,15 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
         )
         for rank, gene in enumerate(ranked)
     ]
-    title = "the best gene for your images first; leave-one-out accuracy in %; behind: points below the first; "
-    title += "cost: FLOPs of fine-tuning, in multiples of the lowest"
+    title = "the best gene for your images first; leave-one-out accuracy in % of a probe at the pixels shown; behind: "
+    title += "points below the first; cost: FLOPs of `finetune`, at the gene's size, in multiples of the lowest"
     print_table(title, ("name", "accuracy", "behind", "probe's pixels", "cost"), rows, whole_first=True)
     first = ranked[0]
     cheap = [gene for gene in ranked if gene.behind <= gene.behind_ci95 and gene.flops <= first.flops / 2]
     chosen = cheap[0] if cheap else first
     why = f"{chosen.name} is level with the first at {chosen.flops / first.flops:.0%} of its cost; " if cheap else ""
-    stderr.print(f"{why}next: {command('finetune', chosen.name, '--data', photos, '--out', 'DIR')}", markup=False)
+    out = "../photos-model" if Path(photos).resolve() == Path.cwd() else "photos-model"
+    stderr.print(f"{why}next: {command('finetune', chosen.name, '--data', photos, '--out', out)}", markup=False)
 
 
 def _row(gene: "GeneSummary", *, hub: bool) -> tuple[str, ...]:

@@ -42,7 +42,9 @@ class Suited:
 
 
 def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> list[Suited]:
-    """The genes `names`, ranked by how well they suit `photos`, best first; test images are not read.
+    """The genes `names`, ranked by how well they suit `photos`, best first, of equal ones the cheapest.
+
+    Test images are not read.
 
     Raises:
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.
@@ -61,7 +63,7 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
             probed.append((name, _right(network, loaded[size]), loaded[size].image_size))
             flops[name] = training_flops(network.to("meta"), size)
             bar.advance()
-    probed.sort(key=lambda gene: -int(gene[1].sum()))
+    probed.sort(key=lambda gene: (-int(gene[1].sum()), flops[gene[0]]))
     best = probed[0][1].double()
     return [
         Suited(

@@ -115,8 +115,14 @@ class Predictor:
         try:
             return decode_image(read_file(file, most=MOST_ENCODED), self.image_size)
         except FileNotFoundError:
-            return f"no such file{suggestion(near_paths(file, Path.exists))}"
-        except (DataError, OSError) as error:
+            if "*" in str(file):
+                return "found no file that matches"
+            near = near_paths(file, lambda entry: entry.is_dir() or _has_suffix(entry))
+            return f"no such file{suggestion(near)}"
+        except DataError as error:
+            is_other = file.suffix and not _has_suffix(file)
+            return f"{file.suffix} files cannot be read; save the image as .png or .jpg" if is_other else str(error)
+        except OSError as error:
             return str(error)
 
     def _ranked(self, probabilities: Tensor) -> tuple[tuple[str, float], ...]:
@@ -125,15 +131,18 @@ class Predictor:
 
 
 def _image_files(paths: Iterable[str | Path], reporter: Reporter) -> Iterator[Path]:
-    suffixes = image_suffixes()
     for path in map(expanded, paths):
         if path.is_dir():
             shown = [file for file in path.rglob("*") if not is_hidden(file, path) and file.is_file()]
-            inside = [file for file in shown if file.suffix.lower() in suffixes]
+            inside = [file for file in shown if _has_suffix(file)]
             warn_of_others(path, set(shown) - set(inside), reporter)
             yield from sorted(inside, key=_in_order) or [path]
         else:
             yield path
+
+
+def _has_suffix(file: Path) -> bool:
+    return file.suffix.lower() in image_suffixes()
 
 
 def _in_order(path: Path) -> tuple[list[list[str | int]], Path]:

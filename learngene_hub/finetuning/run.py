@@ -18,8 +18,8 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.batches import Images
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
-from learngene_hub.finetuning.folder import ARGUMENTS, write_folder
-from learngene_hub.finetuning.photos import Parts, Photos, load_photos
+from learngene_hub.finetuning.folder import ARGUMENTS, STARTS, write_folder
+from learngene_hub.finetuning.photos import Parts, Photos, load_photos, refuse_inside
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
@@ -55,32 +55,37 @@ class FineTuned:
 
     @property
     def comparison(self) -> str | None:
-        """One line that compares learngene and scratch and states their uncertainty; None if scratch was not trained.
+        """One line that compares learngene and scratch, with their uncertainty; None if scratch was not trained."""
+        shown = ", ".join(f"{start} {100 * right:.1f} %" for start, right in self._rights.items())
+        return f"{shown} ({self.measured_on})" if "scratch" in self._rights else None
+
+    @property
+    def measured_on(self) -> str:
+        """The images that the accuracies are of, and how uncertain that makes them, in words.
 
         The uncertainty is half the width of a 95 % interval (Agresti & Coull: two more right and two more wrong), since
         other images of the same kind might be easier or harder.
         """
-        if "scratch" not in self.record:
-            return None
-        role = "test" if "test" in self.record["data"]["images"] else "val"
-        starts, count = [self.record[start] for start in ("learngene", "scratch")], self.record["data"]["images"][role]
-        rights = [start[f"{role}_accuracy"] for start in starts]
-        shares = [(right * count + 2) / (count + 4) for right in rights]
+        count, learngene = self.record["data"]["images"][self._role], self.record["learngene"]
+        shares = [(right * count + 2) / (count + 4) for right in self._rights.values()]
         margin = 196 * max(math.sqrt(share * (1 - share) / (count + 4)) for share in shares)  # in points
-        shown = (f"{100 * right:.1f} %" for right in rights)
-        chance = f"with other images of these classes each may differ by about {margin:.0f} points"
-        return f"learngene {next(shown)}, scratch {next(shown)} ({self.measured_on}; {chance})"
+        each = "each" if len(shares) > 1 else "it"
+        chance = f"with other images of these classes {each} may differ by about {margin:.0f} points"
+        if self._role == "test":
+            return f"{count} test images; {chance}"
+        tried = {"epoch": learngene.get("epochs", ()), "rate": learngene.get("rates_tried", ())}
+        chosen = " and ".join(f"the {what}" for what, several in tried.items() if len(several) > 1)
+        were = "were" if " and " in chosen else "was"
+        high = f", on which {chosen} {were} chosen, so accuracies may be too high" if chosen else ""
+        return f"{count} validation images{high}; {chance}"
 
     @property
-    def measured_on(self) -> str:
-        """The images that the accuracy is of, in words."""
-        images = self.record["data"]["images"]
-        if "test" in images:
-            return f"{images['test']} test images"
-        learngene = self.record["learngene"]
-        what = "epoch and rate were" if len(learngene.get("rates_tried", ())) > 1 else "the epoch was"
-        chosen = f", on which {what} chosen, so accuracies are too high" if learngene["method"] == "full" else ""
-        return f"{images['val']} validation images{chosen}"
+    def _role(self) -> str:
+        return "test" if "test" in self.record["data"]["images"] else "val"
+
+    @property
+    def _rights(self) -> dict[str, float]:
+        return {start: self.record[start][f"{self._role}_accuracy"] for start in STARTS if start in self.record}
 
 
 def finetune(
@@ -99,7 +104,7 @@ def finetune(
     Args:
         gene: a `Learngene`, or whatever `from_learngene` accepts.
         photos: a `Photos`, or the path of the images.
-        out: a new or empty folder.
+        out: a new or empty folder, not among the images.
         settings: settings of network and training.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         reporter: reports progress.
@@ -109,7 +114,7 @@ def finetune(
         DataError: the images cannot be read, or are too few; see `load_photos`.
         InheritanceError: the gene does not fit into the network, for instance because the network is narrower.
         LearngeneError: training diverged, or the device does not exist.
-        RunError: `out` is not empty, or another process is writing to it.
+        RunError: `out` is not empty, lies among the images, or another process is writing to it.
         StorageError: the disk of `out` is too full (checked before training), or `out` cannot be written.
     """
     folder = expanded(out)
@@ -117,6 +122,7 @@ def finetune(
     refuse_unmakeable(folder)
     refuse_occupied(folder)
     photos = photos if isinstance(photos, Photos) else Photos(photos)
+    refuse_inside(folder, photos.path)
     with claim_new(folder), on_cpu():
         return _finetune(*_named(gene), photos, folder, settings=settings, device=device, reporter=reporter)
 
@@ -244,8 +250,8 @@ def _all_outcomes(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Out
     for start, born in job.starts(parts.train.num_classes).items():
         outcome = fit(born, images, settings, start, reporter)
         record = outcome.record
-        test = f" and {record['test_accuracy']:.1%} of the test images" if "test_accuracy" in record else ""
-        reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images{test} right, {outcome.words}")
+        test = f"; then {record['test_accuracy']:.1%} of the test images right" if "test_accuracy" in record else ""
+        reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images right, {outcome.words}{test}")
         if (chance := _by_chance(record["confusion"])) >= 1:
             fault = "too few" if sum(map(any, record["confusion"])) > 1 else "of one class only, too few"
             reporter.warn(
@@ -276,7 +282,7 @@ def _trained(born: MakeNetwork, images: Loaded, settings: Settings, start: str, 
     with reporter.task(f"testing {start}", None):
         record = {"method": "full"} | _measured(logits, network, images)
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
-    kept = ", then trained again with the validation images too" if network is again else ""
+    kept = ", then trained again with these too" if network is again else ""
     words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}{kept}"
     record |= {
         "best_epoch": fit.best.epoch,
@@ -303,7 +309,7 @@ def _probed(born: MakeNetwork, images: Loaded, settings: Settings, start: str, r
     strength, right = fit_probe(network.head, torch.cat([train, val]), torch.cat(labels))
     record = {"method": "probe"} | _measured(logits, network, images)
     record |= {"strength": strength, "left_out_accuracy": right.float().mean().item()}
-    words = f"then fitted with the validation images too; regularisation strength {strength:g}"
+    words = f"then fitted with these too, regularisation strength {strength:g}"
     return _Outcome(record, _state_of(network), words)
 
 

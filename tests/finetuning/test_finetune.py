@@ -21,6 +21,7 @@ from learngene_hub.finetuning import Photos, Settings, finetune
 from learngene_hub.finetuning import run as run_module
 from learngene_hub.finetuning.fit import RATES, Epoch, fit_all, fit_network
 from learngene_hub.finetuning.folder import LOCAL
+from learngene_hub.finetuning.run import FineTuned
 
 RIGHT = r"\d+\.\d %( by \w+)?"
 FILES = {
@@ -182,6 +183,26 @@ def test_a_folder_that_is_not_empty_is_left_alone(tiny_run, photos, tmp_path):
         finetune(tiny_run, photos, out=tmp_path / "out", settings=QUICK)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "rates", "told"),
+    [
+        (1, 1, "9 validation images; "),
+        (2, 1, "9 validation images, on which the epoch was chosen, so accuracies may be too high; "),
+        (1, 3, "9 validation images, on which the rate was chosen, so accuracies may be too high; "),
+        (2, 3, "9 validation images, on which the epoch and the rate were chosen, so accuracies may be too high; "),
+    ],
+)
+def test_what_was_chosen_on_the_validation_images_is_told(tmp_path, epochs, rates, told):
+    ours = {"val_accuracy": 0.5, "epochs": [{}] * epochs, "rates_tried": dict.fromkeys(range(rates))}
+    tuned = FineTuned(tmp_path, None, {"data": {"images": {"val": 9}}, "learngene": ours})
+    assert tuned.measured_on.startswith(told)
+
+
+def test_a_folder_among_the_images_is_refused(tiny_run, photos):
+    with pytest.raises(RunError, match=f"expected a folder outside {photos}, found one inside it: the next run would"):
+        finetune(tiny_run, photos, out=photos / "model", settings=QUICK)
+
+
 def test_an_interruption_leaves_nothing_behind(tiny_run, photos, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt("stopped by the test")
@@ -258,7 +279,7 @@ def test_the_commands_fine_tune_and_predict(tiny_run, photos, tmp_path):
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "out", *options)
     assert done.exit_code == 0, done.output
     assert re.fullmatch(
-        r"learngene \d+\.\d % \(3 validation images, on which the epoch was chosen, .* too high\)\n", done.stdout
+        r"learngene \d+\.\d % \(3 validation images; with .* it may differ by about \d+ points\)\n", done.stdout
     )
     assert "3 classes, 12 training images, 3 validation images (20 % of every class, drawn at random" in done.stderr
     image = next(photos.rglob("*.png"))
@@ -273,7 +294,11 @@ def test_test_images_are_told_of_where_there_are_any(tiny_run, tmp_path):
     write_photos(tmp_path / "photos/test", 4, seed=1)
     options = ("--method", "full", "--epochs", 1, "--batch-size", 8, "--lr", 0.05)
     done = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
-    assert re.fullmatch(r"learngene \d+\.\d % \(12 test images\)\n", done.stdout)
+    assert re.fullmatch(r"learngene \d+\.\d % \(12 test images; with other .* about \d+ points\)\n", done.stdout)
+    assert re.search(r"% of the validation images right, .* with these too; then \d+\.\d% of the test", done.stderr)
+    assert done.stderr.endswith(f"next: learngene predict {tmp_path}/out {tmp_path}/photos/test\n")
+    again = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
+    assert f"found a network of an earlier run: use it with `learngene predict {tmp_path}/out IMAGE`" in again.stderr
 
 
 def test_the_record_can_be_printed(tiny_run, photos, tmp_path):

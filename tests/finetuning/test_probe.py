@@ -35,7 +35,7 @@ def test_it_learns_without_a_step_of_training(probed, tiny_run):
     tuned, listener = probed
     assert tuned.record["learngene"]["test_accuracy"] > 0.6
     assert tuned.record["learngene"]["strength"] in STRENGTHS
-    assert any("then fitted with the validation images too; regularisation strength" in line for line in listener.lines)
+    assert any("right, then fitted with these too, regularisation strength" in line for line in listener.lines)
     born = from_learngene(tiny_run, num_classes=3).state_dict()
     kept = load_file(tuned.folder / "model.safetensors")
     assert all(torch.equal(kept[name], tensor) for name, tensor in born.items() if not name.startswith("head."))
@@ -67,7 +67,7 @@ def test_the_command_takes_it(tiny_run, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "my model", "--method", "probe")
     assert done.exit_code == 0, done.output
-    assert f"next: learngene predict '{tmp_path}/my model' photo.jpg" in words(done.stderr)
+    assert f"next: learngene predict '{tmp_path}/my model' {photos}\n" in done.stderr
 
 
 def test_options_of_training_are_refused(tiny_run, tmp_path):
@@ -133,7 +133,7 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     assert {one["image_size"] for one in ranked} == {32, 42, 84}
     shown = learngene("list", "--for", photos, "--search", "vgg11-mini-half")
     assert "gtl/vgg11-mini-half" in shown.stdout
-    assert f"next: learngene finetune gtl/vgg11-mini-half --data '{photos}' --out DIR" in words(shown.stderr)
+    assert f"next: learngene finetune gtl/vgg11-mini-half --data '{photos}' --out photos-model" in words(shown.stderr)
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
 
 
@@ -189,6 +189,14 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     assert len(listener.warnings) == 1
     rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)
     assert "has 1 image, which no probe can get right; `finetune` needs 2 or more" in listener.warnings[-1]
+
+
+def test_of_equal_genes_the_cheapest_is_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("learngene_hub.finetuning.choice._right", lambda *_: torch.ones(6, dtype=torch.bool))
+    photos = Photos(write_photos(tmp_path / "photos", 2))
+    first, second = rank_genes(["gtl/vgg11-mini", "gtl/vgg11-mini-half"], photos, reporter=Listener())
+    assert first.name == "gtl/vgg11-mini-half"
+    assert first.flops < second.flops
 
 
 def test_a_gene_that_is_level_with_the_first_at_half_its_cost_is_proposed(tmp_path, monkeypatch):
