@@ -4,7 +4,7 @@ import atexit
 import gc
 import io
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -12,7 +12,10 @@ from typer.core import TyperGroup
 from learngene_hub import __version__
 from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import show_warnings_as_lines, stderr
-from learngene_hub.core.errors import LearngeneError, lack_of_memory
+from learngene_hub.core.errors import LearngeneError, first_fault, lack_of_memory
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 WELCOME = f"""\
@@ -54,9 +57,19 @@ class _Commands(TyperGroup):
             advice = "free some memory, or use smaller batches, a narrower network or fewer workers"
             stderr.print(f"error: out of memory ({asked}): {advice}", markup=False)
             raise typer.Exit(EXIT_FAILURE) from None
+        except typer.BadParameter as error:
+            _reword(error)
+            raise
         except KeyboardInterrupt as stop:
             stderr.print(str(stop) or "interrupted", markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _reword(error: typer.BadParameter) -> None:
+    """Add to a message that typer takes from pydantic what was found."""
+    if (faults := getattr(error.__cause__, "errors", None)) is not None:
+        words, found = first_fault(cast("ValidationError", error.__cause__)), repr(faults()[0]["input"])
+        error.message = words if found in words else f"{words}, found {found}"
 
 
 app = typer.Typer(

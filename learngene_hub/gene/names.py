@@ -50,7 +50,8 @@ def hub_address(name: str) -> Address:
         GeneFileError: the name cannot be that of a repository.
         HubError: it looks like a repository, but the Hub does not allow the name.
     """
-    if name.startswith(RESERVED) or (address := parse_address(name)) is None:
+    is_ours = name.startswith(RESERVED) or name.lower() in shipped_genes()
+    if is_ours or (address := parse_address(name)) is None:
         raise _unknown(name)
     return address
 
@@ -66,7 +67,7 @@ def hint(name: str) -> str:
 
 def _unknown(name: str) -> GeneFileError:
     named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_genes()}
-    close = difflib.get_close_matches(name.removeprefix(PREFIX), named, n=1)
+    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX), named, n=1)
     near = [*near_paths(name), *near_paths(Path(RUNS, name)), *(named[one] for one in close)]
     meant = suggestion(near) or (
         "; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "

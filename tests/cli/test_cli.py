@@ -194,6 +194,19 @@ def test_a_usage_error_is_exit_2():
     assert learngene("nothing").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--compare scrath", "'--compare': 'scrath' is not one of 'scratch'."),
+        ("--image-size 20", "'--image-size': .*28.*20"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_shown(tmp_path, option, told):
+    (tmp_path / "photo.png").touch()
+    result = learngene("finetune", "gtl/vgg11-mini", "--data", tmp_path, "--out", tmp_path / "out", *option.split())
+    assert re.search(told, words(result.stderr).replace("│ ", ""))
+
+
 def test_an_unknown_device_is_a_known_failure(tiny_file, tmp_path):
     result = learngene("evolve", tiny_file, "--out", tmp_path, "--device", "quantum")
     assert result.exit_code == 1
@@ -349,6 +362,7 @@ NAMED_WRONGLY = {
     "recipes validate demo evolution.ancestor=gtl/vgg11-mini-haf": "did you mean `gtl/vgg11-mini-half`?",
     "list --for nowhere": "No file or folder nowhere",
     "info vgg11-mini-half": "did you mean `gtl/vgg11-mini-half`?",
+    "info GTL/VGG11-mini-half": "did you mean `gtl/vgg11-mini-half`?",
     "finetune gtl/vgg11-mini-half --data nowhere --out new": "No file or folder nowhere",
     "finetune gtl/vgg11-mini-half --data . --out .": "expected a new or empty folder",
     "evaluate gtl/vgg11-mini-haf": "did you mean `gtl/vgg11-mini-half`?",
