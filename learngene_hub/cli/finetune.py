@@ -50,7 +50,7 @@ def finetune(
         str,
         typer.Option(
             callback=known_data,
-            help="Image folder: one folder per class, or train/ with val/ and test/ beside it; or Parquet, or Hub id.",
+            help="One image folder per class, or train/ beside val/ and test/; or Parquet, or Hub id.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
