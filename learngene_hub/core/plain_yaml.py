@@ -24,6 +24,7 @@ _PLAIN_WORDS = {
     "sequence entries are not allowed": "a dash after a key; write the list as [a, b]",
 }
 _AT_THE_BEGINNING = ("escape", "quoted scalar", "flow (mapping|sequence)", "could not find expected ':'")  # of those
+_COMMENT = re.compile(r"\s*#[^\r\n\x85\u2028\u2029]*")
 _NO_SPACE = re.compile(r"\s*[\w-]+:[^\s/\\].*")  # `name:photos`, but no `https://...`
 
 # What YAML's constructors raise for a value that does not fit its tag, such as the date 2024-99-99.
@@ -130,6 +131,25 @@ def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], st
     old = text[node.start_mark.index : node.end_mark.index]  # of a block, with the white space behind it
     end = node.start_mark.index + len(old.rstrip())
     return text[: node.start_mark.index] + _written(change(node.value)) + text[end:]
+
+
+def without_comments(text: str) -> str:
+    r"""Plain YAML without its comments, and all else as written.
+
+    >>> without_comments("# a recipe\\n{a: '# 1'}  # a remark")
+    "{a: '# 1'}"
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    kept, end = "", 0
+    for token in yaml.scan(text):
+        start = token.start_mark.index
+        kept, own = kept + _COMMENT.sub("", text[end:start]), text[start : (end := token.end_mark.index)]
+        head, line_end, rest = own.partition("\n")
+        is_block = isinstance(token, yaml.ScalarToken) and token.style in {"|", ">"}
+        kept += _COMMENT.sub("", head) + line_end + rest if is_block else own
+    return kept.lstrip("\n")
 
 
 def _written(value: str) -> str:

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from learngene_hub.core.errors import LearngeneWarning, RecipeError, suggestion
 from learngene_hub.core.files import expanded, is_there, near_paths, public_name, read_file
-from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
+from learngene_hub.core.plain_yaml import load_yaml, with_changed_text, without_comments
 from learngene_hub.recipe.sections import (
     AncestrySection,
     ClassesSection,
@@ -214,8 +214,8 @@ class Recipe(Section):
 
     @property
     def public_text(self) -> str:
-        """`text` with paths on this machine cut to their last part, since a gene may be published."""
-        return _without_places(self.text)
+        """`text` without comments, with paths on this machine cut to their last part: a gene may be published."""
+        return _without_places(without_comments(self.text))
 
     @property
     def public_overrides(self) -> tuple[str, ...]:

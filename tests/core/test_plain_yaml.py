@@ -4,7 +4,7 @@ import os.path
 
 import pytest
 
-from learngene_hub.core.plain_yaml import load_yaml, with_changed_text
+from learngene_hub.core.plain_yaml import load_yaml, with_changed_text, without_comments
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,19 @@ def test_only_the_text_at_the_keys_is_changed(text):
 )
 def test_where_nothing_is_to_be_changed_the_yaml_stays(text):
     assert with_changed_text(text, ["data", "path"], os.path.basename) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("# of /home/me\n\nname: x  # key\n# end\nseed: 1\n", "name: x\nseed: 1\n"),
+        ("a: |  # key\n  text  # of the text\n", "a: |\n  text  # of the text\n"),
+        ("a: [1,  # key\r\n  '2 # two', b#c]\r\n", "a: [1,\r\n  '2 # two', b#c]\r\n"),
+    ],
+)
+def test_comments_are_left_out_and_nothing_else(text, kept):
+    assert without_comments(text) == kept
+    assert load_yaml(kept) == load_yaml(text)
 
 
 def test_a_text_stays_readable():
