@@ -22,7 +22,7 @@ ALL_FILES = {"config.json", "learngene.safetensors", "README.md", "recipe.yaml",
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(client, "_pause", lambda _: 0.0)
+    monkeypatch.setattr(client, "_pause", lambda *_: 0.0)
 
 
 @pytest.fixture

@@ -78,6 +78,10 @@ class HubError(LearngeneError):
     """A repository of the Hub cannot be found, read, trusted or written."""
 
 
+class NoRepositoryError(HubError):
+    """There is no such repository on the Hub, or none that the user may see."""
+
+
 class HubUnreachableError(HubError):
     """The Hub does not answer, or says to try again later."""
 

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -36,14 +37,17 @@ class Address:
         Raises:
             HubError: the name is not `owner/name` or not allowed by the Hub, or the revision is not printable text.
         """
+        is_valid = False
         if not isinstance(self.repo_id, str):
             raise HubError(f"expected the name of a repository, owner/name, found a {type(self.repo_id).__name__}")
-        try:
+        with suppress(HFValidationError):
             validate_repo_id(self.repo_id)
-        except HFValidationError as error:
-            raise HubError(f"{self.repo_id!r}: the Hub does not allow this name: {error}") from None
-        if self.repo_id.count("/") != 1:
-            raise HubError(f"{self.repo_id!r}: expected owner/name, such as you/your-gene")
+            is_valid = self.repo_id.count("/") == 1
+        if not is_valid:
+            raise HubError(
+                f"{self.repo_id!r:.200}: expected owner/name: letters, digits, - _ . (at most 96); no -- or .., no - "
+                "or . at either end, no .git at the end"
+            )
         if not isinstance(self.revision, str | None):
             raise HubError(f"revision: expected a branch, tag or commit, found a {type(self.revision).__name__}")
         if self.revision is not None and not (self.revision and self.revision.isprintable()):
@@ -52,6 +56,18 @@ class Address:
     def __str__(self) -> str:
         """As a user would type it."""
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+
+    def at(self, revision: str | None) -> "Address":
+        """The same repository at `revision`, unless that is None.
+
+        Raises:
+            HubError: the address has another revision.
+        """
+        if revision is not None and self.revision not in {None, revision}:
+            raise HubError(
+                f"{self}: expected one revision, found another in `revision`, {revision!r}; give only one of them"
+            )
+        return self if revision is None else replace(self, revision=revision)
 
     @property
     def is_pinned(self) -> bool:

@@ -4,14 +4,17 @@ All downloads go through `receive`, which limits size and time; all uploads go t
 """
 
 import json
+import logging
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from errno import ENOSPC
 from pathlib import Path
 from typing import TypeVar
+from urllib.request import getproxies
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_token
@@ -30,10 +33,10 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
     parse_ratelimit_headers,
 )
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
 from learngene_hub import __version__
-from learngene_hub.core.errors import HubError, HubUnreachableError, StorageError
+from learngene_hub.core.errors import HubError, HubUnreachableError, NoRepositoryError, StorageError
 from learngene_hub.core.files import expanded
 from learngene_hub.hub.address import Address
 
@@ -45,7 +48,7 @@ TIMEOUT = httpx2.Timeout(max(ANSWER_SECONDS, ASKED_SECONDS), connect=max(CONNECT
 ATTEMPTS = 3
 MOST_PAUSE = 30.0  # seconds between two of them; who is to wait longer is told so
 _STATUS = re.compile(r"\((\d{3}) ([^)]*)\)")  # in the words of Xet's client: (403 Forbidden)
-LOST = (httpx2.ReadError, httpx2.ReadTimeout, httpx2.WriteError, httpx2.WriteTimeout, httpx2.RemoteProtocolError)
+LOST = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError)
 
 _T = TypeVar("_T")
 
@@ -67,6 +70,10 @@ class HubOptions:
     local_files_only: bool = False
     force_download: bool = False
     endpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        """An empty token, as of an empty variable, is none."""
+        object.__setattr__(self, "token", None if self.token == "" else self.token)
 
     @property
     def is_offline(self) -> bool:
@@ -131,34 +138,35 @@ def receive(url: str, options: HubOptions, *, most: int, until: float) -> bytes:
     return again(attempt)
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed soon: the server is busy, or the connection was lost."""
-    return is_busy(error) or isinstance(error, LOST)
+def again(attempt: Callable[[], _T], *, attempts: int = ATTEMPTS) -> _T:
+    """The result of `attempt`, called up to `attempts` times while its failure may pass."""
+    for number in range(1, attempts):
+        try:
+            return attempt()
+        except httpx2.HTTPError as error:
+            if not _may_pass(error):
+                raise
+            time.sleep(_pause(error, number))
+    return attempt()
 
 
-def again(attempt: Callable[[], _T], *, retry: Callable[[BaseException], bool] = may_pass) -> _T:
-    """The result of `attempt`, called up to `ATTEMPTS` times while `retry` says that its failure may pass."""
-    attempts = Retrying(retry=retry_if_exception(retry), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True)
-    return attempts(attempt)
-
-
-def is_busy(error: BaseException) -> bool:
-    """Whether the server answered that it has an error or too many requests, and may be asked again soon."""
-    has_trouble = isinstance(error, HfHubHTTPError) and _has_trouble(error.response.status_code)
-    return has_trouble and _asked_pause(error) <= MOST_PAUSE
+def _may_pass(error: httpx2.HTTPError) -> bool:
+    """Whether the same request may succeed soon: the server is busy, the connection was lost, or a body stopped."""
+    if isinstance(error, HfHubHTTPError):
+        return _has_trouble(error.response.status_code) and _asked_pause(error) <= MOST_PAUSE
+    return isinstance(error, LOST) or (isinstance(error, httpx2.ReadTimeout) and error.request.method != "HEAD")
 
 
 def _has_trouble(status: int) -> bool:
     return status == 429 or status >= 500
 
 
-def _pause(state: RetryCallState) -> float:
+def _pause(error: httpx2.HTTPError, number: int) -> float:
     """Seconds until the next attempt: those the server asks for, or 1, then 2."""
-    error = state.outcome.exception() if state.outcome else None
-    return _asked_pause(error) or 2.0 ** (state.attempt_number - 1)
+    return _asked_pause(error) or 2.0 ** (number - 1)
 
 
-def _asked_pause(error: BaseException | None) -> float:
+def _asked_pause(error: httpx2.HTTPError) -> float:
     """Seconds that the server asks to wait; 0 where it does not say."""
     if not isinstance(error, HfHubHTTPError):
         return 0.0
@@ -186,53 +194,66 @@ def readable_answer(label: object, options: HubOptions) -> Iterator[None]:
 
 
 @contextmanager
-def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
+def explained(address: Address | None, options: HubOptions, *, is_push: bool = False) -> Iterator[None]:
     """Turn every failure of the client, for `address` or a search, into one message that says what to do.
+
+    Meanwhile the client does not log its attempts, unless the user has set how much it logs.
 
     Raises:
         HubUnreachableError: the Hub does not answer, or its answer says to try again later.
         HubError: any other failure.
     """
+    level = get_verbosity()
+    set_verbosity(logging.ERROR if level == logging.WARNING else level)
     try:
         yield
     except (OSError, RuntimeError, ValueError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise _meaning(error, address, options) from None
+        raise _meaning(error, address, options, is_push) from None
+    finally:
+        set_verbosity(level)
 
 
-def _meaning(error: Exception, address: Address | None, options: HubOptions) -> HubError:
+def _meaning(error: Exception, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
     label, site = address or THE_LIST, options.shown_site
     match error:
         case OfflineModeIsEnabled():
             return HubError(f"{label}: cannot be fetched: {_first_line(error)}")
         case HfHubHTTPError():
-            return _answered(error, address, options)
+            return _answered(error, address, options, is_push)
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
             return HubError(f"{label}: the token contains invalid characters: run `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return HubError(f"{label}: expected a Hub at https://..., found {site!r}: correct HF_ENDPOINT")
+        case httpx2.TooManyRedirects():
+            return HubUnreachableError(not_a_hub(label, options))
         case LocalEntryNotFoundError() | httpx2.HTTPError():  # the first is what the client says after vain attempts
-            advice = "check the connection"
-            advice += ", or set HF_HUB_ETAG_TIMEOUT to more seconds" if "timed out" in str(error) else ""
-            return HubUnreachableError(f"{label}: no answer from {site} ({_first_line(error)}): {advice}")
+            return HubUnreachableError(f"{label}: no answer from {site} ({_first_line(error)}): {_advice(str(error))}")
         case RuntimeError() | ConnectionError():
-            return _untransferred(error, address, options)
+            return _untransferred(error, address, options, is_push)
         case json.JSONDecodeError() | UnicodeDecodeError():
             return HubError(not_a_hub(label, options))
         case StorageError():
-            return HubError(f"{label}: {error}; cache_dir or HF_HUB_CACHE sets another place")
-        case OSError() | ImportError():  # the second: a library of a proxy, such as socksio
+            why, space = str(error).partition("): ")[0], "free some space, or " * (error.errno == ENOSPC)
+            return HubError(f"{label}: {why}): {space}set HF_HUB_CACHE to a folder that you can write")
+        case _:  # of a disk, of a proxy's address, or of its library, such as socksio
             return HubError(f"{label}: {_first_line(error)}")
-        case _:
-            return HubError(f"{label}: {site} refused: {_first_line(error)}")
 
 
-def _answered(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
+def _advice(why: str) -> str:
+    """What to do where the Hub gives no answer."""
+    proxy = " and the proxy (HTTPS_PROXY)" if getproxies().keys() - {"no"} else ""
+    certificates = " or the certificates (SSL_CERT_FILE)" if "SSL" in why else ""
+    more = ", or set HF_HUB_ETAG_TIMEOUT to more whole seconds, such as 30" if "timed out" in why else ""
+    return f"check the connection{proxy}{certificates}{more}"
+
+
+def _answered(error: HfHubHTTPError, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
     site = options.shown_site
     match error:
         case GatedRepoError() if address:
             return HubError(f"{address}: gated: ask for access on {site}/{address.repo_id}, then `hf auth login`")
         case RepositoryNotFoundError() if address:
-            return HubError(
+            return NoRepositoryError(
                 f"{address}: no such repository on {site}, or a private one that your token may not see: check the "
                 f"name, or `hf auth login`"
             )
@@ -243,7 +264,7 @@ def _answered(error: HfHubHTTPError, address: Address | None, options: HubOption
             file = str(error.response.url).rsplit("/", 1)[-1]
             return HubError(f"{address}: expected the file {file}, found none: not a gene, or not on this branch")
         case _:
-            return _by_answer(error, address, options)
+            return _by_answer(error, address, options, is_push)
 
 
 def not_a_hub(label: object, options: HubOptions) -> str:
@@ -251,43 +272,55 @@ def not_a_hub(label: object, options: HubOptions) -> str:
     return f"{label}: {options.shown_site} does not answer like a Hub: check HF_ENDPOINT and proxies"
 
 
-def _untransferred(error: Exception, address: Address | None, options: HubOptions) -> HubError:
+def _untransferred(error: Exception, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
     """What the client says of a file that it could not send, by plain HTTP or by Xet."""
     label = address or THE_LIST
     if isinstance(error.__cause__, HfHubHTTPError):
-        return _by_answer(error.__cause__, address, options)
+        return _by_answer(error.__cause__, address, options, is_push)
     if isinstance(error.__cause__, TypeError | AttributeError | LookupError | ValueError):
         return HubError(not_a_hub(label, options))
     why = _first_line(error.__cause__ or error)
     if status := _STATUS.search(why):
-        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options)
+        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options, is_push)
     return HubUnreachableError(f"{label}: the transfer failed ({why}): try again later")
 
 
-def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
+def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
     said = "; ".join((error.server_message or error.response.reason_phrase).split("\n"))
-    return _by_status(error.response.status_code, said, address, options, pause=_asked_pause(error))
+    return _by_status(error.response.status_code, said, address, options, is_push, pause=_asked_pause(error))
 
 
-def _by_status(status: int, said: str, address: Address | None, options: HubOptions, *, pause: float = 0.0) -> HubError:
+def _by_status(
+    status: int, said: str, address: Address | None, options: HubOptions, is_push: bool, *, pause: float = 0.0
+) -> HubError:
     label, site = address or THE_LIST, options.shown_site
+    later = f"try again in {pause:g} seconds" if pause else "try again later"
     match status:
+        case status if status < 400:  # a redirection without a place
+            return HubUnreachableError(not_a_hub(label, options))
         case 401 if options.token is False or (options.token is None and get_token() is None):
             return HubError(f"{label}: {site} requires a login: run `hf auth login`, or set HF_TOKEN")
         case 401:
             return HubError(
                 f"{label}: {site} does not accept the token ({said}): run `hf auth login`, or correct HF_TOKEN"
             )
-        case 403:
-            access = f"write access to {address.repo_id.split('/')[0]}" if address else "read access"
+        case 403 if address and is_push:
+            access = f"write access to {address.repo_id.split('/')[0]}"
             return HubError(
                 f"{label}: the token lacks permission ({said}): use one with {access}, see {site}/settings/tokens"
             )
+        case 403:
+            return HubError(
+                f"{label}: no permission to read ({said}): use a token with read access; a proxy may also refuse"
+            )
+        case 407:
+            return HubUnreachableError(f"{label}: the proxy wants a login ({said}): correct HTTPS_PROXY")
         case 412:  # the branch is no longer where the push began
             return HubError(f"{label}: changed on the Hub during the push; run the same command again")
+        case 429:
+            return HubUnreachableError(f"{label}: {site} refuses more requests for now (429): {later}")
         case status if _has_trouble(status):
-            later = f"in {pause:g} seconds" if pause else "later"
-            return HubUnreachableError(f"{label}: {site} has a server error ({status}: {said}): try again {later}")
+            return HubUnreachableError(f"{label}: {site} has a server error ({status}: {said}): {later}")
         case status:
             return HubError(f"{label}: {site} refused ({status}): {said}")
 

@@ -25,12 +25,12 @@ from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWa
 from learngene_hub.core.files import atomic_path, read_file, write_text
 from learngene_hub.hub.address import COMMIT, Address
 from learngene_hub.hub.client import (
+    ATTEMPTS,
     LIBRARY,
     TIMEOUT,
     HubOptions,
     again,
     explained,
-    is_busy,
     not_a_hub,
     readable_answer,
     receive,
@@ -172,7 +172,7 @@ def _newest(
     at_hand: Snapshot | None,
 ) -> Snapshot:
     """The files at the commit that the Hub says is meant; what of them is not `at_hand` is looked for, or fetched."""
-    pinned = replace(address, revision=_commit_of(address, required[0], options, patient=at_hand is None))
+    pinned = replace(address, revision=_commit_of(address, required[0], options, attempts=1 if at_hand else ATTEMPTS))
     listing = None if options.force_download else _recorded(pinned, options)
     if listing is not None:
         names = {*required, *(name for name in wanted if name in listing.files)}
@@ -183,10 +183,12 @@ def _newest(
     return _complete(pinned, required, wanted, options, until)
 
 
-def _commit_of(address: Address, file: str, options: HubOptions, *, patient: bool) -> str:
+def _commit_of(address: Address, file: str, options: HubOptions, *, attempts: int) -> str:
     """The commit that is meant, by one HEAD request for `file`; no request for a full commit hash.
 
-    `patient`: retry while the Hub is busy.
+    Raises:
+        HubUnreachableError: the answer is not that of a Hub, such as the page where a network asks for a login.
+        HfHubHTTPError, httpx2.HTTPError: the last of `attempts` failed.
     """
     if address.is_pinned:
         return cast(str, address.revision)
@@ -203,9 +205,9 @@ def _commit_of(address: Address, file: str, options: HubOptions, *, patient: boo
                 endpoint=options.site,
             ).commit_hash
 
-    commit = again(ask, retry=is_busy) if patient else ask()
+    commit = again(ask, attempts=attempts)
     if commit is None or not COMMIT.fullmatch(commit):
-        raise HubError(not_a_hub(address, options))
+        raise HubUnreachableError(not_a_hub(address, options))
     return commit
 
 

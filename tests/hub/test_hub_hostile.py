@@ -145,7 +145,7 @@ def test_an_error_whose_body_has_no_end_is_not_read(push, load, answers, storage
     endless = [b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
     address, sent, _ = storage((endless, False))
     weights_at(answers, address)
-    with pytest.raises(HubError, match="the token lacks permission"):
+    with pytest.raises(HubError, match=r"no permission to read .*: use a token with read access"):
         load()
     assert sum(sent) < 50e6
 
@@ -202,6 +202,31 @@ def test_a_hub_that_is_busy_is_asked_again(hub, push, load, method, path, status
     hub.faults.append(Fault(method, path, "status", status=status, times=2))
     load()
     assert hub.faults[0].times == 0
+
+
+def test_a_first_request_whose_connection_is_lost_is_sent_again(hub, push, load):
+    push()
+    hub.faults.append(Fault("HEAD", "/resolve/", "close", times=2))
+    load()
+    assert hub.faults[0].times == 0
+
+
+def test_a_hub_that_refuses_more_requests_is_not_told_as_broken(hub, push, load):
+    push()
+    hub.faults.append(Fault("HEAD", "/resolve/", status=429, headers={"Retry-After": "60"}))
+    with pytest.raises(HubUnreachableError, match=r"refuses more requests for now \(429\): try again in 60 seconds$"):
+        load()
+
+
+@pytest.mark.parametrize("status", [200, 302, 407])
+def test_where_a_network_asks_for_a_login_the_cached_gene_is_used(hub, push, load, status):
+    commit = push().commit
+    load()
+    hub.faults.append(Fault("HEAD", "/resolve/", status=status))
+    with pytest.warns(
+        LearngeneWarning, match=f"(check HF_ENDPOINT|HTTPS_PROXY).*Using commit {commit[:12]} from the cache"
+    ):
+        assert load().inheritance.revision == commit
 
 
 @pytest.mark.xet
