@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CardData, EvalResult
+from huggingface_hub import CardData, EvalResult, ModelCardData
+from huggingface_hub.hf_api import ModelInfo
 
+from learngene_hub.core.errors import HubError
 from learngene_hub.core.files import read_file
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.data.splits import title_of
 from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
 from learngene_hub.gene.folder import CARD_NAME, Files
 from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_genes
-from learngene_hub.hub.client import HubOptions
-from learngene_hub.hub.search import find_models
+from learngene_hub.hub.client import THE_LIST, HubOptions, check_reachable, explained, readable_answer
+from learngene_hub.hub.fetch import time_limit, within
 
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
 INTERVAL = re.compile(r"± (\d{1,3}\.\d)$")
+MOST_LISTED = 200
 MOST = 10**12  # parameters; a card that claims more is not believed
 Gain = tuple[float | None, float | None]
 """A gain over scratch, in points of accuracy, and half the width of its 95 % confidence interval; None: not stated."""
@@ -72,7 +75,7 @@ def list_learngenes(
     if hub:
         tags = [LIBRARY_NAME, *([network] if network else [])]
         options = HubOptions(token=token, endpoint=endpoint)
-        models = find_models(tags, author=author, search=search, options=options)
+        models = _found(tags, author, search, options)
         return [
             _summary(model.id, card, model.downloads)
             for model in models
@@ -80,6 +83,28 @@ def list_learngenes(
         ]
     genes = [_summary(name, _shipped_card(name)) for name in shipped_genes() if (search or "").lower() in name]
     return [gene for gene in genes if network in {None, gene.network} and author in {None, PREFIX.rstrip("/")}]
+
+
+def _found(tags: list[str], author: str | None, search: str | None, options: HubOptions) -> list[ModelInfo]:
+    """Repositories of the Hub with all `tags`, each with its card's metadata."""
+    if options.is_offline:
+        raise HubError("the Hub cannot be searched: HF_HUB_OFFLINE forbids it")
+
+    def ask() -> list[ModelInfo]:
+        check_reachable(options)  # the client itself would try many times
+        wanted = options.api().list_models(
+            filter=tags,
+            author=author,
+            search=search,
+            sort="downloads",
+            limit=MOST_LISTED,
+            expand=["cardData", "downloads"],
+        )
+        return list(wanted)
+
+    with explained(None, options), readable_answer(THE_LIST, options):
+        models = within(time_limit(), THE_LIST, ask)
+    return [model for model in models if isinstance(model.card_data, ModelCardData | None)]
 
 
 def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Gain:

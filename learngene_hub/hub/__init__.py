@@ -1,4 +1,4 @@
-"""Find, fetch and push repositories of the Hugging Face Hub, with a clear message for every failure.
+"""Fetch and push repositories of the Hugging Face Hub, with a clear message for every failure.
 
 This package handles files and commits, not their content.
 """

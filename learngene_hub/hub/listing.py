@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Literal
 from urllib.parse import quote
 
+from huggingface_hub.utils.sha import git_hash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from learngene_hub.core.errors import HubError
@@ -42,8 +43,7 @@ class ListedFile(_Part):
         """Whether `content` has the file's hash."""
         if self.lfs is not None:
             return hashlib.sha256(content).hexdigest() == self.lfs.sha256
-        header = b"blob %d\0" % len(content)  # as git names a file
-        return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == self.blob_id
+        return git_hash(content) == self.blob_id
 
 
 class Listing(_Part):
