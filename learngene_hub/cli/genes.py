@@ -86,8 +86,8 @@ def info(gene: Source, as_json: AsJson = False) -> None:
 
     with TerminalReporter().task(f"reading {gene}", None):
         located = locate(gene, required=(CONFIG_NAME,))
-    config = read_config(located.folder, located.files)
-    gain, ci95 = read_gain(located.folder, located.files, warn=TerminalReporter().warn)
+    config = read_config(located.shown, located.files)
+    gain, ci95 = read_gain(located.shown, located.files, warn=TerminalReporter().warn)
     if as_json:
         more = {"revision": located.revision, "gain_over_scratch": gain, "gain_ci95": ci95}
         print_json(config.model_dump(mode="json") | more)
@@ -108,7 +108,7 @@ def verify(gene: Source, as_json: AsJson = False) -> None:
 
     with TerminalReporter().task(f"checking {gene}", None):
         located = locate(gene)
-        checks = run(located.folder, located.files)
+        checks = run(located.shown, located.files)
     if as_json:
         print_json([{"check": check.name, "ok": check.fault is None, "fault": check.fault} for check in checks])
     else:

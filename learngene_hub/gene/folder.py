@@ -23,6 +23,7 @@ from torch import Tensor
 from learngene_hub.core.errors import GeneFileError, NetworkError, first_fault
 from learngene_hub.core.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
+from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 
@@ -141,15 +142,15 @@ def read_config(folder: Path, files: Files | None = None) -> GeneConfig:
         raise GeneFileError(f"{folder}: {CONFIG_NAME} is missing; this is not a gene folder") from None
     except OSError as error:
         raise GeneFileError(f"{folder / CONFIG_NAME}: cannot be read: {error}") from None
-    return _parse_config(content, folder / CONFIG_NAME)
+    return _parse_config(content, folder / CONFIG_NAME, is_hub=files is not None)
 
 
-def _parse_config(content: bytes, path: Path) -> GeneConfig:
+def _parse_config(content: bytes, path: Path, *, is_hub: bool) -> GeneConfig:
     try:
         fields = parse_json(content.decode("utf-8"))
     except ValueError as error:
         raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
-    _check_schema(fields, path)
+    _check_schema(fields, path, is_hub=is_hub)
     try:
         return GeneConfig.model_validate(fields)
     except ValidationError as error:
@@ -325,7 +326,7 @@ class _Reader:
 
     def _read_config(self) -> None:
         content = self.content[CONFIG_NAME] = _read(self.folder, CONFIG_NAME, self.files, most=MOST_CONFIG)
-        self.config = _parse_config(content, self.folder / CONFIG_NAME)
+        self.config = _parse_config(content, self.folder / CONFIG_NAME, is_hub=self.files is not None)
 
     def _expect(self) -> None:
         """Plan the thin network of exactly the gene's channels, and check the numbers in the config."""
@@ -357,9 +358,10 @@ class _Reader:
         content = self.content[WEIGHTS_NAME] = _read(self.folder, WEIGHTS_NAME, self.files, most=self._most_weights)
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 != self.config.sha256:
+            advice = "fetch it again" if self.files is None else "the owner must push it again"
             raise GeneFileError(
                 f"{self.weights}: expected the sha256 of {CONFIG_NAME}, {self.config.sha256[:12] or '(none)'}, found "
-                f"{sha256[:12]}: the file was altered or cut; fetch it again"
+                f"{sha256[:12]}: the file was altered or cut; {advice}"
             )
 
     def _open(self) -> None:
@@ -400,11 +402,14 @@ def value_fault(name: str, tensor: Tensor) -> str | None:
     return f"expected values from {lowest:g} to {highest:g}, found {low if low < lowest else high:g}"
 
 
-def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401
+def _check_schema(content: Any, path: Path, *, is_hub: bool) -> None:  # noqa: ANN401
     if isinstance(content, dict) and "architecture" in content:
+        repo = path.parent.as_posix().removeprefix(HUB_PREFIX).partition("@")[0]
+        name = repo.rpartition("/")[2]
+        use = f"hf download {repo} --local-dir {name} && learngene predict {name} photo.jpg"
         raise GeneFileError(
-            f"{path}: expected the config of a learngene, found that of a whole network: load it with timm, or with "
-            "`learngene predict` if `learngene finetune` made it"
+            f"{path}: expected the config of a learngene, found that of a whole network: load it with timm, or, if "
+            f"`learngene finetune` made it, run `{use if is_hub else 'learngene predict'}`"
         )
     if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
         raise GeneFileError(f"{path}: expected a learngene config with `schema_version`, found none")

@@ -76,7 +76,7 @@ class Learngene:
         Raises:
             GeneFileError: a check of it fails.
         """
-        tensors, config = read_gene(located.folder, located.files)
+        tensors, config = read_gene(located.shown, located.files)
         return cls(tensors, config, replace(located, files=None))
 
     def save_pretrained(self, path: str | Path) -> Path:

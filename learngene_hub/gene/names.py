@@ -5,6 +5,7 @@ own accounts with these names on the Hub; `hf-hub:gtl/...` does ask the Hub.
 """
 
 import difflib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PREFIX = "gtl/"  # of the genes that come with the package; `docs/shipping.py` p
 FOLDER = Path(__file__).parent.parent / "genes"
 RUNS = "runs"  # where `learngene evolve` puts its folders
 RESERVED = (PREFIX, f"{RUNS}/")
+_ALMOST = re.compile(r"\w+://|[\w.-]+/[\w.-]+(?:[:@]|/$)")  # what is nearly the name of a repository
 CLOSE = 0.8  # of 1: how alike a name must be to a shipped one to be taken for it
 
 
@@ -70,8 +72,10 @@ def _unknown(name: str) -> GeneFileError:
     close = difflib.get_close_matches(name.lower().removeprefix(PREFIX), named, n=1)
     near = [*near_paths(name), *near_paths(Path(RUNS, name)), *(named[one] for one in close)]
     meant = suggestion(near) or (
-        "; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, "
-        f"or one of {', '.join(shipped_genes())}"
+        "; expected owner/name or owner/name@revision, such as you/your-gene"
+        if _ALMOST.match(name) and not name.startswith(RESERVED)
+        else "; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, or a gene of the package: "
+        "see `learngene list`"
     )
     is_account = name.startswith(RESERVED) and name.count("/") == 1
     on_hub = f" (to ask the Hub, where anyone may own that account: {HUB_PREFIX}{name:.200})" if is_account else ""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from learngene_hub.core.errors import GeneFileError, HubError
+from learngene_hub.core.errors import GeneFileError, HubError, NoRepositoryError
 from learngene_hub.core.files import expanded, is_there
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
 from learngene_hub.gene.names import hint, hub_address, shipped_folder, shipped_genes
@@ -32,6 +32,11 @@ class Located:
     revision: str | None = None
     options: HubOptions = HubOptions()  # noqa: RUF009 - frozen
     files: Files | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def shown(self) -> Path:
+        """What messages call it: the name where the files are the Hub's, since nobody looks into its cache."""
+        return self.folder if self.files is None else Path(self.name)
 
 
 def locate(
@@ -64,17 +69,11 @@ def locate(
     if name in shipped_genes():
         _refuse_revision(name, revision)
         return Located(shipped_folder(name), name)
-    address = hub_address(name)
-    if revision is not None:
-        if address.revision not in {None, revision}:
-            raise HubError(
-                f"{address}: expected one revision, found another in `revision`, {revision!r}; give only one of them"
-            )
-        address = replace(address, revision=revision)
+    address = hub_address(name).at(revision)
     try:
         fetched = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
-    except HubError as error:
-        raise type(error)(f"{error}{hint(name)}") from None
+    except NoRepositoryError as error:
+        raise NoRepositoryError(f"{error}{hint(name)}") from None
     return Located(fetched.folder, name, fetched.commit, options, fetched.files)
 
 

@@ -33,7 +33,7 @@ def test_a_text_names_a_repository_or_does_not(text, address):
 
 @pytest.mark.parametrize("text", ["you/a--b", "you/gene.git"])
 def test_names_that_the_hub_does_not_allow_are_refused(text):
-    with pytest.raises(HubError, match="the Hub does not allow this name"):
+    with pytest.raises(HubError, match=r"expected owner/name: letters, digits"):
         parse_address(text)
 
 
@@ -94,7 +94,15 @@ def test_what_is_neither_folder_nor_repository_says_what_was_expected():
 def test_runs_and_genes_of_the_package_that_are_not_there_never_reach_the_hub(tmp_path, monkeypatch, name, after):
     (tmp_path / "runs/photos").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)  # `make demo` leaves a runs/demo behind
-    with pytest.raises(GeneFileError, match=f"{name}: no such folder or gene; expected .*, or one of gtl/[^(]*{after}"):
+    with pytest.raises(
+        GeneFileError, match=f"{name}: no such folder or gene; expected .*: see `learngene list`{after}"
+    ):
+        locate(name)
+
+
+@pytest.mark.parametrize("name", ["https://huggingface.co/you/gene", "you/gene/", "you/gene:v1", "you/gene@"])
+def test_what_is_nearly_the_name_of_a_repository_is_answered_with_how_one_looks(name):
+    with pytest.raises(GeneFileError, match=r"expected owner/name or owner/name@revision, such as you/your-gene$"):
         locate(name)
 
 

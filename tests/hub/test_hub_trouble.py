@@ -1,12 +1,14 @@
 """What goes wrong while a gene is loaded from the Hub, in words, and what it leaves behind."""
 
 import json
+import logging
 from pathlib import Path
 
 import httpx2
 import pytest
 from hub_genes import REPO
 from hub_server import Fault
+from huggingface_hub.utils.logging import get_verbosity
 
 from learngene_hub import from_learngene
 from learngene_hub.core.errors import GeneFileError, HubError, HubUnreachableError
@@ -76,7 +78,9 @@ def test_a_gene_of_a_newer_schema_asks_for_a_newer_package(push, load, gene_copy
 def test_weights_other_than_the_config_says_are_refused(push, load, hub):
     push()
     hub.put(REPO, {"learngene.safetensors": hub.files(REPO)["learngene.safetensors"][:-1] + b"x"})
-    with pytest.raises(GeneFileError, match="the file was altered or cut"):
+    with pytest.raises(
+        GeneFileError, match=r"^owner.gene.learngene\.safetensors: .* altered or cut; the owner must push it again"
+    ):
         load()
 
 
@@ -141,7 +145,7 @@ def test_too_large_a_download_is_refused_before_it_begins(hub, push, load, monke
 def test_a_cache_that_cannot_be_written_is_named(push, load, tmp_path):
     push()
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(HubError, match=r"file.*: cannot be written .*; cache_dir or HF_HUB_CACHE sets another place"):
+    with pytest.raises(HubError, match=r"file.*: cannot be written \(Not a directory\): set HF_HUB_CACHE to a folder"):
         load(cache_dir=tmp_path / "file")
 
 
@@ -231,7 +235,11 @@ def test_the_hub_is_not_asked_for_the_folder_of_a_run(hub, tmp_path, monkeypatch
     [
         (ImportError("the 'socksio' package is not installed"), "the list of repositories: the 'socksio' package"),
         (RuntimeError("the client has been closed"), "the list of repositories: the transfer failed"),
-        (httpx2.ConnectError("refused"), "no answer from https://127.0.0.1:9"),
+        (httpx2.ConnectError("refused"), "no answer from https://127.0.0.1:9 (refused): check the connection"),
+        (httpx2.ConnectError("[SSL: X]"), "([SSL: X]): check the connection or the certificates (SSL_CERT_FILE)"),
+        (httpx2.ConnectTimeout("timed out"), "set HF_HUB_ETAG_TIMEOUT to more whole seconds, such as 30"),
+        (httpx2.TooManyRedirects("20"), "does not answer like a Hub"),
+        (ValueError("Unknown scheme for proxy"), "the list of repositories: Unknown scheme for proxy"),
     ],
 )
 def test_a_failure_names_what_was_asked_for_and_no_password(error, told):
@@ -239,6 +247,36 @@ def test_a_failure_names_what_was_asked_for_and_no_password(error, told):
         raise error
     assert told in str(failure.value)
     assert "secret" not in str(failure.value)
+
+
+def test_where_a_proxy_is_set_it_may_be_the_cause(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with (
+        pytest.raises(HubError, match=r"check the connection and the proxy \(HTTPS_PROXY\)"),
+        explained(None, HubOptions()),
+    ):
+        raise httpx2.ConnectError("refused")
+
+
+def test_the_client_does_not_log_its_attempts():
+    with explained(None, HubOptions()):
+        assert get_verbosity() == logging.ERROR
+    assert get_verbosity() == logging.WARNING
+
+
+def test_an_empty_token_is_none():
+    assert HubOptions(token="").token is None
+    assert HubOptions(token=False).token is False
+
+
+def test_a_folder_is_not_mentioned_where_the_repository_exists(push, load, tmp_path, monkeypatch):
+    push()
+    (tmp_path / "owner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HubError, match=r"/owner/gene/commits/main$"):
+        load(f"{REPO}@v9")
+    with pytest.raises(HubError, match=r"a folder of this name does not exist in owner/ either$"):
+        load("owner/other-thing")
 
 
 @pytest.mark.parametrize(
