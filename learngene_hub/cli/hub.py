@@ -1,5 +1,6 @@
 """`learngene push` and `learngene pull`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -29,33 +30,52 @@ def push(
     overwrite_card: Annotated[
         bool, typer.Option("--overwrite-card", help="Also replace a card that was edited on the Hub.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Push a gene, or a fine-tuned network, to the Hub.
 
-    This makes one commit, or none if nothing has changed. All files are checked first. Log in with `hf auth login`, or
-    set HF_TOKEN to a token with write access.
+    This makes one commit, or none if nothing has changed. All files are checked first. Published too: the names of all
+    classes and of the data folder, the overrides, and the card as you edited it. Log in with `hf auth login`, or set
+    HF_TOKEN to a token with write access.
     """
     from learngene_hub.core.files import refuse_missing
 
     refuse_missing(folder, "a gene folder, the folder of a run, or one of `learngene finetune`")
     with importing():
         from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
+        from learngene_hub.gene.folder import find_gene
         from learngene_hub.gene.sharing import push_gene
-    from learngene_hub.hub.address import Address
+    from learngene_hub.hub.address import Address, parse_address
     from learngene_hub.hub.client import HubOptions
-    from learngene_hub.hub.push import PushTerms
+    from learngene_hub.hub.push import CARD_NAME, PushTerms
 
-    send = push_finetuned if is_finetuned(folder) else push_gene
-    terms = PushTerms(private, create_pr, message, overwrite_card)
+    send, home = (push_finetuned, folder) if is_finetuned(folder) else (push_gene, find_gene(folder))
+    terms = PushTerms(private, create_pr, message, overwrite_card, dry_run, home / CARD_NAME)
+    address = (parse_address(repo) or Address(repo)).at(revision)
     with TerminalReporter().task(f"pushing {folder}", None):
-        pushed = send(folder, Address(repo, revision), terms=terms, options=HubOptions())
+        pushed = send(folder, address, terms=terms, options=HubOptions())
+    if dry_run:
+        _show_files(pushed.sizes, as_json=as_json)
+        return
     if as_json:
-        print_json({"url": pushed.url, "commit": pushed.commit, "changed": list(pushed.changed)})
+        more = {"changed": list(pushed.changed), "private": pushed.private}
+        print_json({"url": pushed.url, "commit": pushed.commit, **more})
         return
     stdout.print(pushed.url, markup=False)
     done = f"{', '.join(pushed.changed)} in commit {pushed.commit[:12]}" if pushed.changed else "nothing has changed"
-    stderr.print(f"pushed: {done}", markup=False)
+    stderr.print(f"pushed to a {'private' if pushed.private else 'public'} repository: {done}", markup=False)
+
+
+def _show_files(sizes: Mapping[str, int], *, as_json: bool) -> None:
+    """What a push would send."""
+    if as_json:
+        print_json({"files": dict(sizes)})
+        return
+    for name, size in sizes.items():
+        stdout.print(f"{size:>13,} bytes  {name}", markup=False)
+    said = "these files contain the names of all classes and of the data folder"
+    stderr.print(f"not pushed (--dry-run); {said}", markup=False)
 
 
 def pull(

@@ -92,13 +92,19 @@ def card_data(text: str, *, lenient: bool = False) -> ModelCardData:
         raise ValueError(f"the Hub does not accept the metadata: {error}") from None
 
 
-def addressed_card(card: str, name: str) -> str:
-    """The card with `name` in its code snippets, in place of another name or of "this folder"."""
+def addressed_card(card: str, name: str, *, title: str | None = None) -> str:
+    """The card with `name` in its code snippets, in place of another name or of "this folder".
+
+    It also takes the place of that other name, or of `title`, as the heading and as the name of the results.
+    """
     snippet = _LOAD.search(card)
     if snippet is None:
         return card
     options = r"( --data FOLDER)?( --ways \d+)?"
     evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}(?={options}$)", re.MULTILINE)
+    titles = "|".join(map(re.escape, (snippet[1], title or snippet[1])))
+    headed = re.compile(rf"^(# |model-index:\n- name: )(?:{titles})$", re.MULTILINE)
+    card = headed.sub(lambda found: found[1] + name, card)
     card = card.replace(snippet[0], f'from_learngene("{name}", num_classes=5)')
     return evaluate.sub(lambda _: f"learngene evaluate {name}", card)
 

@@ -42,7 +42,7 @@ def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
         raise GeneFileError(
             f"{folder / CARD_NAME}: describes another gene, {other[0]}; correct the metadata, or remove the card"
         )
-    files[CARD_NAME] = addressed_card(text, repo_id).encode()
+    files[CARD_NAME] = addressed_card(text, repo_id, title=config.origin.recipe if config.origin else None).encode()
     return files
 
 
@@ -60,7 +60,7 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
         if out.exists():
             raise RunError(f"{out}: already exists; give another --out")
         located = locate(source, options=options, wanted=MORE_FILES)
-        files, _ = read_whole_gene(located.folder, located.files)
+        files, _ = read_whole_gene(located.shown, located.files)
         with atomic_path(out, is_new=True) as staged:
             staged.mkdir()
             for name, content in files.items():

@@ -9,12 +9,14 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import quote
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-from learngene_hub.core.errors import HubError
+from learngene_hub.core.errors import HubError, NoRepositoryError
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions, explained, readable_answer
 from learngene_hub.hub.fetch import fetch, time_limit, within
@@ -33,11 +35,15 @@ class Pushed:
         url: URL of the repository or of the pull request.
         commit: commit that now holds the files.
         changed: paths that were new or different; empty: nothing had changed.
+        private: whether the repository is private.
+        sizes: path -> bytes of all files, changed or not.
     """
 
     url: str
     commit: str
     changed: tuple[str, ...]
+    private: bool = False
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,16 @@ class PushTerms:
         create_pr: open a pull request instead of committing.
         message: commit message.
         overwrite_card: replace the card even if it was edited on the Hub.
+        dry_run: send nothing and ask nothing of the Hub.
+        card: where the user's card lies, for messages.
     """
 
     private: bool = False
     create_pr: bool = False
     message: str | None = None
     overwrite_card: bool = False
+    dry_run: bool = False
+    card: Path = Path(CARD_NAME)
 
 
 def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, options: HubOptions) -> Pushed:
@@ -67,22 +77,34 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
             first whether the pull request was opened.
         HubError: access is denied, or the card was edited on the Hub.
     """
+    files = {name: marked(content) if name == CARD_NAME else content for name, content in files.items()}
+    sizes = {name: len(content) for name, content in files.items()}
+    url = f"{options.shown_site}/{address.repo_id}"
+    url += f"/tree/{quote(address.revision, safe='/')}" if address.revision else ""
+    if terms.dry_run:
+        return Pushed(url, "", (), terms.private, sizes)
     if options.is_offline:
         raise HubError(f"{address}: offline (HF_HUB_OFFLINE), so nothing can be pushed")
-    files = {name: marked(content) if name == CARD_NAME else content for name, content in files.items()}
-    with explained(address, options):
-        api = options.api()
-        before = _repository(api, address, terms, options)
-        known = before.files
-        changed = {name: own for name, own in files.items() if name not in known or not known[name].fits(own)}
-        if not terms.overwrite_card and CARD_NAME in changed:
-            _check_card(address, before, options)
-        url = f"{options.shown_site}/{address.repo_id}" + (f"/tree/{address.revision}" if address.revision else "")
-        if not changed:
-            return Pushed(url, before.commit, ())
-        with readable_answer(address, options):
-            made = _commit(api, changed, address, before, terms)
-        return Pushed(made.pr_url or url, made.oid, tuple(changed))
+    before: Listing | None = None
+    made: list[str] = []
+    try:
+        with explained(address, options, is_push=True):
+            api = options.api()
+            before = _repository(api, address, terms, options, made)
+            known = before.files
+            changed = {name: own for name, own in files.items() if name not in known or not known[name].fits(own)}
+            if not terms.overwrite_card and CARD_NAME in changed:
+                _check_card(address, before, terms, options)
+            if not changed:
+                return Pushed(url, before.commit, (), before.private, sizes)
+            with readable_answer(address, options):
+                commit = _commit(api, changed, address, before, terms)
+            return Pushed(commit.pr_url or url, commit.oid, tuple(changed), before.private, sizes)
+    except HubError as error:
+        if not made:
+            raise
+        kind = "private" if (before or terms).private else "public"
+        raise type(error)(f"{error}; the empty {kind} repository was created: repeat the push") from None
 
 
 def marked(card: bytes) -> bytes:
@@ -97,13 +119,17 @@ def _plain(card: bytes) -> str:
     return card.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions) -> Listing:
-    """What the branch holds; repository and branch are made if need be."""
+def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions, made: list[str]) -> Listing:
+    """What the branch holds; repository and branch are made if need be; `made` gets the name of a new repository."""
     try:
         listing = _listing(address, options)
     except RepositoryNotFoundError:
+        if terms.create_pr:
+            fault = "no such repository; a pull request needs one: leave out --create-pr"
+            raise NoRepositoryError(f"{address}: {fault}") from None
         with readable_answer(address, options):
             api.create_repo(address.repo_id, private=terms.private or None, exist_ok=True)
+        made.append(address.repo_id)
     except RevisionNotFoundError:
         pass
     else:
@@ -125,15 +151,15 @@ def _listing(address: Address, options: HubOptions) -> Listing:
     return within(seconds, address, lambda: fetch_listing(address, options, until=until))
 
 
-def _check_card(address: Address, there: Listing, options: HubOptions) -> None:
+def _check_card(address: Address, there: Listing, terms: PushTerms, options: HubOptions) -> None:
     if CARD_NAME not in there.files:
         return
     card = fetch(replace(address, revision=there.commit), [CARD_NAME], options=options).files[CARD_NAME]
     if marked(card).decode() != _plain(card):
-        page = f"{options.shown_site}/{address.repo_id}/blob/{address.revision or 'main'}/{CARD_NAME}"
+        page = f"{options.shown_site}/{address.repo_id}/blob/{quote(address.revision or 'main', safe='/')}/{CARD_NAME}"
         raise HubError(
-            f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits into your {CARD_NAME} "
-            f"from {page}, then replace it with --overwrite-card"
+            f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits from {page} into "
+            f"{terms.card}, then replace the card of the Hub with --overwrite-card"
         )
 
 

@@ -44,7 +44,7 @@ def tuned(tiny_run, tmp_path):
 def test_push_prints_the_url_and_says_what_went(run, hub, tiny_run):
     code, out, err = run("push", tiny_run, REPO)
     assert (code, out) == (0, f"{hub.url}/{REPO}\n")
-    assert "learngene.safetensors" in err
+    assert err.startswith("pushed to a public repository: config.json, learngene.safetensors, ")
     assert "nothing has changed" in run("push", tiny_run, REPO)[2]
 
 
@@ -52,6 +52,26 @@ def test_push_prints_the_url_and_says_what_went(run, hub, tiny_run):
 def test_a_new_repository_is_private_if_the_command_says_so_and_else_public(run, hub, tiny_run, options):
     assert run("push", tiny_run, REPO, *options)[0] == 0
     assert hub.repo(REPO).private is bool(options)
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_asks_nothing(run, hub, tiny_run):
+    code, out, err = run("push", tiny_run, REPO, "--dry-run")
+    assert (code, hub.requests) == (0, [])
+    size = (tiny_run / "gene/learngene.safetensors").stat().st_size
+    assert f"{size:,} bytes  learngene.safetensors\n" in out
+    assert "contain the names of all classes and of the data folder" in err
+
+
+def test_push_takes_a_revision_in_the_name(run, hub, tiny_run):
+    assert run("push", tiny_run, f"hf-hub:{REPO}@v1")[0] == 0
+    assert "config.json" in hub.files(REPO, "v1")
+    assert "give only one of them" in run("push", tiny_run, f"{REPO}@v1", "--revision", "v2")[2]
+
+
+def test_a_card_edited_on_the_hub_is_to_be_merged_into_the_users_own(run, hub, gene_copy):
+    run("push", gene_copy, REPO)
+    hub.put(REPO, {"README.md": hub.files(REPO)["README.md"].replace(b"## Limits", b"## Limits, by hand")})
+    assert f"into {gene_copy / 'README.md'}, then replace" in run("push", gene_copy, REPO)[2]
 
 
 def test_push_as_json(run, hub, tiny_run):
@@ -188,7 +208,8 @@ def test_a_pushed_network_is_no_gene_and_its_card_says_how_to_use_it(run, hub, t
     card = hub.files("owner/pets")["README.md"].decode()
     assert "hf download owner/pets --local-dir pets\nlearngene predict pets photo.jpg" in card
     assert 'create_model("hf-hub:owner/pets", pretrained=True).eval()\n' in card
-    assert "found that of a whole network" in run("info", "owner/pets")[2]
+    told = "run `hf download owner/pets --local-dir pets && learngene predict pets photo.jpg`"
+    assert told in run("info", "owner/pets")[2]
 
 
 def test_a_pushed_network_that_is_pushed_elsewhere_names_the_new_place_only(run, hub, tuned):
@@ -226,9 +247,13 @@ def test_the_story_prints_what_a_push_prints(run, tiny_run):
     _, out, err = run("push", tiny_run, "owner/demo")
     first, second = masked(told("learngene push runs/second owner/demo"))
     assert masked(out) == [first]
-    assert masked(err)[0].startswith("pushed: config.json, learngene.safetensors, README.md")
-    assert second.startswith("pushed: config.json, learngene.safetensors, README.md")
-    assert masked(run("push", tiny_run, "owner/demo")[2]) == masked(told("learngene push runs/demo owner/demo"))[1:]
+    assert masked(err)[0].partition(": ")[2].startswith("config.json, learngene.safetensors, README.md")
+    assert second.partition(": ")[2].startswith("config.json, learngene.safetensors, README.md")
+    (again,), (_, shown) = (
+        masked(run("push", tiny_run, "owner/demo")[2]),
+        masked(told("learngene push runs/demo owner/demo")),
+    )
+    assert again.partition(": ")[2] == shown.partition(": ")[2]
 
 
 def test_the_story_lists_and_describes_as_the_commands_do(run, tiny_run):

@@ -37,6 +37,7 @@ def test_the_card_on_the_hub_names_the_repository_in_its_snippet(hub, push):
     card = hub.files(REPO)["README.md"].decode()
     assert f'from_learngene("{REPO}", num_classes=5)\n' in card
     assert f"learngene evaluate {REPO}\n" in card
+    assert f"\n# {REPO}\n" in card
 
 
 @pytest.mark.xet
@@ -135,6 +136,24 @@ def test_a_commit_is_sent_once_and_the_same_push_again_leaves_one(hub, push, fau
     assert sum("/commit/" in one.path for one in hub.requests) == 1
     assert push().commit == hub.commits(REPO)[0]
     assert len(hub.commits(REPO)) == 2
+
+
+def test_a_push_that_fails_says_what_it_has_made(hub, push):
+    hub.faults.append(Fault("POST", "/commit/", status=500, times=2))
+    with pytest.raises(HubError, match=r"; the empty private repository was created: repeat the push"):
+        push(private=True)
+    with pytest.raises(HubError, match=r"try again later$"):
+        push(private=True)
+
+
+def test_a_pull_request_makes_no_repository(hub, push):
+    with pytest.raises(HubError, match="no such repository; a pull request needs one: leave out --create-pr"):
+        push(create_pr=True)
+    assert hub.store.repos == {}
+
+
+def test_the_url_of_a_branch_can_be_followed(push):
+    assert push(revision="my branch").url.endswith(f"/{REPO}/tree/my%20branch")
 
 
 def test_a_pull_request_is_sent_once(hub, push, gene_copy):
