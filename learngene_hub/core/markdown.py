@@ -14,6 +14,7 @@ from learngene_hub.core.plain_text import one_line, printable
 
 # An underscore inside a word means nothing to Markdown; a sign of a list or heading does at the beginning only.
 _ACTIVE = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^[#+=-]+(?=\s|$)|(?<=^\d)[.)](?=\s|$)")
+_LINK = re.compile(r":(?=//)|(?<=www)\.|@", re.IGNORECASE)  # without it, no address in the text becomes a link
 
 
 def escaped(text: str) -> Markup:
@@ -23,7 +24,7 @@ def escaped(text: str) -> Markup:
     &lt;b&gt;two lines&lt;/b&gt; of \*lg_vgg11\*
     """
     shown = html.escape(" ".join(printable(text).split()), quote=False)
-    return Markup(_ACTIVE.sub(r"\\\g<0>", shown))
+    return Markup(_LINK.sub(lambda sign: f"&#{ord(sign[0])};", _ACTIVE.sub(r"\\\g<0>", shown)))
 
 
 def code(text: str) -> Markup:

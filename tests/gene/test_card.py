@@ -1,3 +1,4 @@
+import html
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from learngene_hub import Learngene, LearngeneError
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import GeneFileError
+from learngene_hub.core.markdown import escaped
 from learngene_hub.evaluation.card import read_evaluation, write_evaluation
 from learngene_hub.gene.card import BEGIN, END, addressed_card, render_card
 from learngene_hub.gene.folder import read_config, verify
@@ -260,10 +262,19 @@ def test_the_pushed_card_of_a_gene_of_photos_names_the_repository_in_its_command
     photos = config.model_copy(
         update={"origin": config.origin.model_copy(update={"data": data, "overrides": overrides})}
     )
-    card = addressed_card(render_card(photos, name="mine"), "you/gene")
+    index = "---\nmodel-index:\n- name: mine\n"
+    card = addressed_card(index + render_card(photos, name="mine"), "you/gene", title="mine")
+    assert card.startswith("---\nmodel-index:\n- name: you/gene\n")
+    assert "\n# you/gene\n" in card
     assert "learngene evaluate you/gene --data FOLDER --ways 4\n" in card
     assert "\nlearngene evolve recipe.yaml seed=1 data.path=FOLDER\n" in card
     assert "learngene evaluate ." not in card
+
+
+@pytest.mark.parametrize("text", ["www.evil.com", "https://evil.com", "WWW.evil.com", "a@evil.com"])
+def test_no_address_in_a_value_becomes_a_link(text):
+    assert not re.search(r"www\.|://|@", escaped(text), re.IGNORECASE)
+    assert html.unescape(escaped(text)) == text
 
 
 def test_the_command_says_what_to_do_when_a_card_has_no_evaluation(gene_copy):
