@@ -121,5 +121,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     show_warnings_as_lines()
+    try:
+        import huggingface_hub.constants  # noqa: F401  which reads the environment
+    except ValueError as error:
+        fault = f"an environment variable of huggingface_hub is not a whole number ({error})"
+        stderr.print(f"error: {fault}: correct or unset it", markup=False)
+        sys.exit(EXIT_FAILURE)
     atexit.register(gc.freeze)  # else the collector walks through all of torch once more, which takes a second
     app()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from learngene_hub import LearngeneError, __version__
 from learngene_hub.cli.console import show_warnings_as_lines
-from learngene_hub.cli.main import app
+from learngene_hub.cli.main import app, main
 from learngene_hub.evaluation import PROTOCOLS, Descendants, Target
 
 
@@ -435,3 +435,13 @@ def test_info_tells_of_the_search_for_a_shape(changes, told):
     searched = config.model_copy(update={"origin": config.origin.model_copy(update={"search": record})})
     assert told in _describe(searched)["shape"]
     assert "shape" not in _describe(config)
+
+
+def test_an_odd_number_for_the_client_of_the_hub_is_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "2.5")
+    monkeypatch.delitem(sys.modules, "huggingface_hub.constants")  # which reads it when it is imported
+    with pytest.raises(SystemExit), warnings.catch_warnings():
+        main()
+    told = capsys.readouterr().err
+    assert told.startswith("error: an environment variable of huggingface_hub is not a whole number (")
+    assert told.endswith("'2.5'): correct or unset it\n")
