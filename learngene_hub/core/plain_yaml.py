@@ -136,7 +136,7 @@ def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], st
 def without_comments(text: str) -> str:
     r"""Plain YAML without its comments, and all else as written.
 
-    >>> without_comments("# a recipe\\n{a: '# 1'}  # a remark")
+    >>> without_comments("# a recipe\n{a: '# 1'}  # a remark")
     "{a: '# 1'}"
 
     Raises:

@@ -260,7 +260,7 @@ def test_the_artefact_is_complete_and_says_where_it_comes_from(tiny_run, tiny_fi
         "evolution.png",
         "README.md",
     }
-    assert (folder / "recipe.yaml").read_text() == tiny_file.read_text()
+    assert (folder / "recipe.yaml").read_text() == tiny_file.read_text().removeprefix("# Tiny.\n")
     origin = json.loads((folder / "config.json").read_text())["origin"]
     assert origin["cost"]["images"] > 0
     assert origin["lineage"][0]["generation"] == 2
