@@ -104,7 +104,7 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
         if not made:
             raise
         kind = "private" if (before or terms).private else "public"
-        raise type(error)(f"{error}; the empty {kind} repository was created: repeat the push") from None
+        raise type(error)(f"{error}; the {kind} repository was created and may be empty: repeat the push") from None
 
 
 def marked(card: bytes) -> bytes:
