@@ -181,17 +181,15 @@ def _show(results: "Results") -> None:
         return (start.start, accuracy, *differences, f"{start.lr:g}", f"{start.inherited:.1%}")
 
     for descendant in results.descendants:
+        starts = ranked(descendant, headline)
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
             f"{tasks_words(results.tasks)}",
             ("start", "accuracy", "gain over scratch", *([lead_of] if rivals else []), "rate", "inherited"),
-            [row(start) for start in ranked(descendant, headline)],
+            [row(start) for start in starts],
             whole_first=True,
         )
         if len(measures) > 1:
             columns = ("start", *(f"{name}{' steps' if name.isdigit() else ''}" for name in measures))
-            curves = [
-                (start.start, *(numbers.accuracy(start.measures[name]) for name in measures))
-                for start in descendant.starts
-            ]
+            curves = [(start.start, *(numbers.accuracy(start.measures[name]) for name in measures)) for start in starts]
             print_table("", columns, curves, whole_first=True)

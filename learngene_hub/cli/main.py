@@ -3,8 +3,9 @@
 import atexit
 import gc
 import io
+import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,9 +14,6 @@ from learngene_hub import __version__
 from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import show_warnings_as_lines, stderr
 from learngene_hub.core.errors import LearngeneError, first_fault, lack_of_memory
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 WELCOME = f"""\
@@ -67,8 +65,10 @@ class _Commands(TyperGroup):
 
 def _reword(error: typer.BadParameter) -> None:
     """Add to a message that typer takes from pydantic what was found."""
-    if (faults := getattr(error.__cause__, "errors", None)) is not None:
-        words, found = first_fault(cast("ValidationError", error.__cause__)), repr(faults()[0]["input"])
+    from pydantic import ValidationError
+
+    if isinstance(fault := error.__cause__, ValidationError):
+        words, found = first_fault(fault), repr(fault.errors()[0]["input"])
         error.message = words if found in words else f"{words}, found {found}"
 
 
@@ -121,11 +121,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     show_warnings_as_lines()
-    try:
-        import huggingface_hub.constants  # noqa: F401  which reads the environment
-    except ValueError as error:
-        fault = f"an environment variable of huggingface_hub is not a whole number ({error})"
-        stderr.print(f"error: {fault}: correct or unset it", markup=False)
-        sys.exit(EXIT_FAILURE)
+    for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        if (
+            seconds := os.environ.get(name)
+        ) and not seconds.isdecimal():  # at which huggingface_hub ends in a traceback
+            stderr.print(f"error: {name}: expected whole seconds, such as 30, found {seconds!r}", markup=False)
+            sys.exit(EXIT_FAILURE)
     atexit.register(gc.freeze)  # else the collector walks through all of torch once more, which takes a second
     app()

@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -317,17 +317,17 @@ def claim(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(lock: Path, title: str, tell: Callable[[str], None]) -> Iterator[None]:
+def alone(lock: Path, title: str, tell: Callable[[str], None], *, asked: Path | None = None) -> Iterator[None]:
     """Lock the file `lock`. If another process has it, `tell` that it is making `title`, and wait.
 
-    What `tell` raises ends the wait.
+    What `tell` raises ends the wait. Errors name the path that was `asked` for; None: the folder of `lock`.
 
     Raises:
         StorageError: there can be no such file.
     """
     held = FileLock(lock)
     try:
-        with explain_write_errors(lock.parent):
+        with explain_write_errors(asked or lock.parent):
             held.acquire(timeout=0)
     except Timeout:
         if not lock.exists():
@@ -398,7 +398,5 @@ def _held(lock: Path, out: Path) -> Iterator[None]:
     def refuse(_: str) -> None:
         raise BusyError(f"{out}: another process is running here; wait for it, or give another --out") from None
 
-    with ExitStack() as stack:
-        with explain_write_errors(out):
-            stack.enter_context(alone(lock, str(out), refuse))
+    with alone(lock, str(out), refuse, asked=out):
         yield

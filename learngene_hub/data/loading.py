@@ -33,7 +33,7 @@ _CHUNK = 16  # rows a thread decodes in one go: small images would spend their t
 _LOOKED_AT = 16  # images of a part whose size is looked at
 _NAMED = 3  # corrupt images named in a message
 _LOGS = LoggingReporter()
-ADVICE = "Repair or remove them, or skip them with data.on_corrupt=skip"
+REPAIR = "Repair or remove them"
 
 
 def load_classes(
@@ -42,7 +42,7 @@ def load_classes(
     *,
     reporter: Reporter = _LOGS,
     may_lack: bool = False,
-    advice: str = ADVICE,
+    advice: str = REPAIR,
 ) -> ImageSet:
     """Load the images of some classes, from the cache or by decoding them.
 

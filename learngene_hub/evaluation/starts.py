@@ -45,7 +45,7 @@ from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.workers import threads
 
-FORMAT = 1  # raise it when the same recipe gives another gene; one with a search has the search's
+FORMAT = 1  # raise it when the same recipe gives another gene
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _refuse_ancestor(budget: Budget) -> None:
 def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> list[Start]:
     """The gene that `recipe` gives."""
     end = "" if budget.ancestor is None else f"-{budget.ancestor.gene.config.sha256[:12]}"
-    form = SEARCH_FORMAT if recipe.gene.shape == "evolve" else FORMAT
+    form = f"{FORMAT}.{SEARCH_FORMAT}" if recipe.gene.shape == "evolve" else FORMAT
     out = budget.folder / f"{name}-{recipe.with_data(None).sha256[:24]}-{budget.images_hash[:12]}{end}-{form}"
     changed = ", ".join(recipe.overrides[len(budget.recipe.overrides) :])
     doing = "from the cache:" if (out / GENE_FOLDER).is_dir() else f"evolving {recipe.name} with {changed} in"

@@ -14,7 +14,7 @@ from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
 from learngene_hub.data.image_set import Normalisation, measure_normalisation
-from learngene_hub.data.loading import load_classes
+from learngene_hub.data.loading import REPAIR, load_classes
 from learngene_hub.data.source import DataSource, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, preset_split, split_classes
 from learngene_hub.evolution.ancestor import Ancestor
@@ -78,8 +78,9 @@ def load_environment(
         ancestor.refuse_seen(split)
         ancestor.warn_of_unknown(reporter)
     tell_left_out(source, reporter)
-    base = load_classes(source, split.base, reporter=reporter)
-    held_out = load_classes(source, split.held_out, reporter=reporter)
+    advice = f"{REPAIR}, or skip them with data.on_corrupt=skip"
+    base = load_classes(source, split.base, reporter=reporter, advice=advice)
+    held_out = load_classes(source, split.held_out, reporter=reporter, advice=advice)
     normalisation = measure_normalisation(base.images) if ancestor is None else ancestor.gene.config.normalisation
 
     placed = partial(

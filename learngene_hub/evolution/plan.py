@@ -105,7 +105,7 @@ class SearchPlan:
         body: size of the networks of the evolution.
         fraction: sets the budget of a shape, see `learngene_hub.genome.shape.ShapeSpace`.
         search: the recipe's constants.
-        critics: of a shape; `final_critics` are those of the finals, on fresh tasks.
+        critics: of a shape; `final_critics` are those of the finals, on new tasks.
     """
 
     ancestor: GenerationPlan
@@ -169,7 +169,7 @@ def plan_line(recipe: Recipe, *, precision: Precision, begin: int = 0) -> list[G
 
 
 def plan_search(recipe: Recipe, *, classes: int, precision: Precision) -> SearchPlan | None:
-    """The plan of the search for the gene's shape, whose ancestor learns all base `classes`; None without a search.
+    """The plan of the search for the gene's shape, with a network that learns all base `classes`; None: no search.
 
     Threads: as many as torch has in this process.
     """

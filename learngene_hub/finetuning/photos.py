@@ -18,14 +18,13 @@ from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.counting import available_classes, class_folders, tell_left_out
 from learngene_hub.data.image_set import ImageSet, digests, shorten, tell_copies
-from learngene_hub.data.loading import load_classes, typical_side
+from learngene_hub.data.loading import REPAIR, load_classes, typical_side
 from learngene_hub.data.rows import ROLES, role_of
 from learngene_hub.data.source import DataSource, opened
 from learngene_hub.hub.address import TABLE_FORMATS, refuse_unknown_data
 from learngene_hub.networks import IMAGE_SIZES
 
 SHARE = 0.2
-REPAIR = "Repair or remove them"
 
 
 @dataclass(frozen=True)

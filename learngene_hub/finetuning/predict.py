@@ -121,7 +121,7 @@ class Predictor:
             return f"no such file{suggestion(near)}"
         except DataError as error:
             is_other = file.suffix and not _has_suffix(file)
-            return f"{file.suffix} files cannot be read; save the image as .png or .jpg" if is_other else str(error)
+            return f"{error}; {file.suffix} files cannot be read, save it as .png or .jpg" if is_other else str(error)
         except OSError as error:
             return str(error)
 

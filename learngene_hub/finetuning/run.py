@@ -250,7 +250,7 @@ def _all_outcomes(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Out
     for start, born in job.starts(parts.train.num_classes).items():
         outcome = fit(born, images, settings, start, reporter)
         record = outcome.record
-        test = f"; then {record['test_accuracy']:.1%} of the test images right" if "test_accuracy" in record else ""
+        test = f"; {record['test_accuracy']:.1%} of the test images right" if "test_accuracy" in record else ""
         reporter.line(f"{start}: {record['val_accuracy']:.1%} of the validation images right, {outcome.words}{test}")
         if (chance := _by_chance(record["confusion"])) >= 1:
             fault = "too few" if sum(map(any, record["confusion"])) > 1 else "of one class only, too few"
@@ -282,7 +282,7 @@ def _trained(born: MakeNetwork, images: Loaded, settings: Settings, start: str, 
     with reporter.task(f"testing {start}", None):
         record = {"method": "full"} | _measured(logits, network, images)
     rates = f" (the best of {', '.join(map(str, tried))})" if len(tried) > 1 else ""
-    kept = ", then trained again with these too" if network is again else ""
+    kept = ", then trained again on training and validation images" if network is again else ""
     words = f"epoch {fit.best.epoch} of {settings.epochs}, learning rate {fit.lr}{rates}{kept}"
     record |= {
         "best_epoch": fit.best.epoch,
@@ -309,7 +309,7 @@ def _probed(born: MakeNetwork, images: Loaded, settings: Settings, start: str, r
     strength, right = fit_probe(network.head, torch.cat([train, val]), torch.cat(labels))
     record = {"method": "probe"} | _measured(logits, network, images)
     record |= {"strength": strength, "left_out_accuracy": right.float().mean().item()}
-    words = f"then fitted with these too, regularisation strength {strength:g}"
+    words = f"then fitted again to training and validation images, regularisation strength {strength:g}"
     return _Outcome(record, _state_of(network), words)
 
 

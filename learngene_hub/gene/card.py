@@ -42,9 +42,9 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
         **facts,
     )
     values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name}
-    given = [] if config.origin is None else [one.partition("=") for one in config.origin.overrides]
-    values["overrides"] = ["".join(one) for one in given if one[0] != "data.path"]
-    values["from_folder"] = is_local or len(values["overrides"]) < len(given)
+    given = config.origin.overrides if config.origin else ()
+    kept = [one for one in given if not one.startswith("data.path=") or is_hub_id(one.removeprefix("data.path="))]
+    values |= {"overrides": kept, "from_folder": is_local or len(kept) < len(given)}
     values |= {"begin": Markup(BEGIN), "end": Markup(END), "picture": picture, "recipe": recipe, "is_local": is_local}
     template = markdown_template("learngene_hub.gene", "card.md.jinja")
     return template.render(card_data=Markup(data.to_yaml()), **values)

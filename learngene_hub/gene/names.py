@@ -71,11 +71,11 @@ def _unknown(name: str) -> GeneFileError:
     named = {shipped.removeprefix(PREFIX): shipped for shipped in shipped_genes()}
     close = difflib.get_close_matches(name.lower().removeprefix(PREFIX), named, n=1)
     near = [*near_paths(name), *near_paths(Path(RUNS, name)), *(named[one] for one in close)]
+    is_almost = _ALMOST.match(name) and not name.startswith(RESERVED)
+    such = ", such as you/your-gene or you/your-gene@main" if is_almost else ""
     meant = suggestion(near) or (
-        "; expected owner/name or owner/name@revision, such as you/your-gene"
-        if _ALMOST.match(name) and not name.startswith(RESERVED)
-        else "; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub, or a gene of the package: "
-        "see `learngene list`"
+        f"; expected a gene folder, a run of `learngene evolve`, owner/name of the Hub{such}, or a gene of the package:"
+        " see `learngene list`"
     )
     is_account = name.startswith(RESERVED) and name.count("/") == 1
     on_hub = f" (to ask the Hub, where anyone may own that account: {HUB_PREFIX}{name:.200})" if is_account else ""

@@ -233,8 +233,8 @@ def _meaning(error: Exception, address: Address | None, options: HubOptions, is_
         case json.JSONDecodeError() | UnicodeDecodeError():
             return HubError(not_a_hub(label, options))
         case StorageError():
-            why, space = str(error).partition("): ")[0], "free some space, or " * (error.errno == ENOSPC)
-            return HubError(f"{label}: {why}): {space}set HF_HUB_CACHE to a folder that you can write")
+            (why, mark, _), space = str(error).partition("): "), "free some space, or " * (error.errno == ENOSPC)
+            return HubError(f"{label}: {why}{mark or ': '}{space}set HF_HUB_CACHE to a folder that you can write")
         case _:  # of a disk, of a proxy's address, or of its library, such as socksio
             return HubError(f"{label}: {_first_line(error)}")
 

@@ -40,7 +40,8 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_as_number(cls, value: object, field: ValidationInfo) -> object:
         """Words such as `on`, which pydantic would read as 1, as text: no number."""
-        takes_as_it_is = cls.model_fields[str(field.field_name)].annotation in (bool, str)
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        takes_as_it_is = not {bool, str}.isdisjoint((annotation, *get_args(annotation)))
         return value if takes_as_it_is or not isinstance(value, bool) else str(value).lower()
 
 

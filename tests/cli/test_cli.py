@@ -338,7 +338,8 @@ def test_retired_fields_of_a_recipe_are_one_line():
         warnings.simplefilter("default")
         show_warnings_as_lines()
         done = learngene("recipes", "validate", "demo", "backend=grouped")
-    assert done.stderr == "warning: demo.yaml: this version no longer supports backend='grouped'; ignored\n"
+    assert done.stderr.endswith("demo.yaml: this version no longer supports backend='grouped'; ignored\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -439,9 +440,7 @@ def test_info_tells_of_the_search_for_a_shape(changes, told):
 
 def test_an_odd_number_for_the_client_of_the_hub_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "2.5")
-    monkeypatch.delitem(sys.modules, "huggingface_hub.constants")  # which reads it when it is imported
     with pytest.raises(SystemExit), warnings.catch_warnings():
         main()
     told = capsys.readouterr().err
-    assert told.startswith("error: an environment variable of huggingface_hub is not a whole number (")
-    assert told.endswith("'2.5'): correct or unset it\n")
+    assert told == "error: HF_HUB_ETAG_TIMEOUT: expected whole seconds, such as 30, found '2.5'\n"

@@ -35,7 +35,10 @@ def test_it_learns_without_a_step_of_training(probed, tiny_run):
     tuned, listener = probed
     assert tuned.record["learngene"]["test_accuracy"] > 0.6
     assert tuned.record["learngene"]["strength"] in STRENGTHS
-    assert any("right, then fitted with these too, regularisation strength" in line for line in listener.lines)
+    assert any(
+        "right, then fitted again to training and validation images, regularisation strength" in line
+        for line in listener.lines
+    )
     born = from_learngene(tiny_run, num_classes=3).state_dict()
     kept = load_file(tuned.folder / "model.safetensors")
     assert all(torch.equal(kept[name], tensor) for name, tensor in born.items() if not name.startswith("head."))

@@ -306,7 +306,8 @@ def test_the_command_in_the_card_carries_the_overrides_but_no_path_of_this_machi
     replaced += [f"gene.shape={tmp_path}", f"gene.shape=[{tmp_path}]", "gene.shape=taper"]
     gene = evolve(tiny(*overrides, *SIX_CLASSES, *replaced), out=tmp_path / "run")
     card = (tmp_path / "run/gene/README.md").read_text()
-    assert "learngene evolve recipe.yaml data.preset=null data.path=photos data.images_per_class=null" in card
+    assert "learngene evolve recipe.yaml data.preset=null data.images_per_class=null" in card
+    assert " data.path=FOLDER\n" in card
     assert gene.config.origin.data.source == "photos"
     assert "~" not in card
     assert str(tmp_path) not in card + (tmp_path / "run/gene/config.json").read_text()

@@ -265,6 +265,8 @@ def test_a_recipe_of_many_megabytes_is_not_parsed(tmp_path):
 def test_a_word_for_true_or_false_is_no_number(override):
     with pytest.raises(RecipeError, match=r"expected a (whole )?number, found '(true|false)'"):
         Recipe.from_file("demo", [override])
+    with pytest.raises(RecipeError, match="expected text, found True"):
+        Recipe.from_file("demo", ["data.image_column=on"])
 
 
 def test_of_many_faults_the_first_are_told(tmp_path):
