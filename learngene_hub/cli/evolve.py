@@ -101,8 +101,8 @@ def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
         "gene": f"{cost.gene_parameters:,} parameters ({cost.gene_share:.1%}), {cost.gene_bytes / 1e6:.1f} MB",
         "shape of the gene": _shape(recipe, cost),
         **({"begins from": _ancestor(recipe, cost)} if evolution.ancestor else {}),
-        "evolution": f"generations: {evolution.generations}, individuals of each: {evolution.population}"
-        + (f"; the first {founders} train a single one, the founder" if founders else ""),
+        "evolution": f"{evolution.generations - founders} generations of {evolution.population} individuals"
+        + (f", after {founders} of a single one, the founder" if founders else ""),
         "data": _data(recipe, cost),
         "training images": f"{cost.images:,}, with those of critics, and repeats",
         "training FLOPs": f"{cost.flops:.3g}",

@@ -137,7 +137,9 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
         for rank, gene in enumerate(ranked)
     ]
     title = "the best gene for your images first; leave-one-out accuracy in % of a probe at the pixels shown; behind: "
-    title += "points below the first; cost: FLOPs of `finetune`, at the gene's size, in multiples of the lowest"
+    title += (
+        "points below the first ± 95 % CI; cost: FLOPs of `finetune`, at the gene's size, in multiples of the lowest"
+    )
     print_table(title, ("name", "accuracy", "behind", "probe's pixels", "cost"), rows, whole_first=True)
     first = ranked[0]
     cheap = [gene for gene in ranked if gene.behind <= gene.behind_ci95 and gene.flops <= first.flops / 2]

@@ -91,16 +91,20 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _ways_fit(self) -> Self:
-        classes = self.data.classes or ClassesSection()
+        classes, faults = self.data.classes or ClassesSection(), []
         for key, ways, role, named in (
             ("ancestry.ways", self.ancestry.ways, "base", classes.base),
             ("critic.ways", self.critic.ways, "held-out", classes.held_out),
         ):
             count = named if isinstance(named, int) else len(named)
             if ways > count:
-                raise ValueError(
+                faults.append(
                     f"{key}: {ways} classes per task, but the recipe has {count} {role} classes; give at most {count}"
+                    if count > 1
+                    else f"data.classes: expected 2 or more {role} classes, found {count}"
                 )
+        if faults:
+            raise ValueError("; and ".join(faults))
         return self
 
     @model_validator(mode="after")

@@ -269,6 +269,12 @@ def test_a_word_for_true_or_false_is_no_number(override):
         Recipe.from_file("demo", ["data.image_column=on"])
 
 
+def test_too_many_ways_of_both_kinds_are_told_at_once():
+    told = r"ancestry\.ways: 64 .* 2 base classes; give at most 2; and data\.classes: .* 2 or more held-out .* found 1"
+    with pytest.raises(RecipeError, match=told):
+        Recipe.from_file("demo", ["data.classes={base: 2, held_out: 1}"])
+
+
 def test_of_many_faults_the_first_are_told(tmp_path):
     (tmp_path / "r.yaml").write_text("name: x\n" + "".join(f"key{n}: 1\n" for n in range(100)))
     with pytest.raises(RecipeError, match="101 faults, the first 20") as caught:
