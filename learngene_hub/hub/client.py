@@ -194,7 +194,7 @@ def readable_answer(label: object, options: HubOptions) -> Iterator[None]:
 
 
 @contextmanager
-def explained(address: Address | None, options: HubOptions, *, is_push: bool = False) -> Iterator[None]:
+def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
     """Turn every failure of the client, for `address` or a search, into one message that says what to do.
 
     Meanwhile the client does not log its attempts, unless the user has set how much it logs.
@@ -208,18 +208,18 @@ def explained(address: Address | None, options: HubOptions, *, is_push: bool = F
     try:
         yield
     except (OSError, RuntimeError, ValueError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise _meaning(error, address, options, is_push) from None
+        raise _meaning(error, address, options) from None
     finally:
         set_verbosity(level)
 
 
-def _meaning(error: Exception, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
+def _meaning(error: Exception, address: Address | None, options: HubOptions) -> HubError:
     label, site = address or THE_LIST, options.shown_site
     match error:
         case OfflineModeIsEnabled():
             return HubError(f"{label}: cannot be fetched: {_first_line(error)}")
         case HfHubHTTPError():
-            return _answered(error, address, options, is_push)
+            return _answered(error, address, options)
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
             return HubError(f"{label}: the token contains invalid characters: run `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
@@ -229,7 +229,7 @@ def _meaning(error: Exception, address: Address | None, options: HubOptions, is_
         case LocalEntryNotFoundError() | httpx2.HTTPError():  # the first is what the client says after vain attempts
             return HubUnreachableError(f"{label}: no answer from {site} ({_first_line(error)}): {_advice(str(error))}")
         case RuntimeError() | ConnectionError():
-            return _untransferred(error, address, options, is_push)
+            return _untransferred(error, address, options)
         case json.JSONDecodeError() | UnicodeDecodeError():
             return HubError(not_a_hub(label, options))
         case StorageError():
@@ -247,7 +247,7 @@ def _advice(why: str) -> str:
     return f"check the connection{proxy}{certificates}{more}"
 
 
-def _answered(error: HfHubHTTPError, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
+def _answered(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
     site = options.shown_site
     match error:
         case GatedRepoError() if address:
@@ -264,7 +264,7 @@ def _answered(error: HfHubHTTPError, address: Address | None, options: HubOption
             file = str(error.response.url).rsplit("/", 1)[-1]
             return HubError(f"{address}: expected the file {file}, found none: not a gene, or not on this branch")
         case _:
-            return _by_answer(error, address, options, is_push)
+            return _by_answer(error, address, options)
 
 
 def not_a_hub(label: object, options: HubOptions) -> str:
@@ -272,27 +272,25 @@ def not_a_hub(label: object, options: HubOptions) -> str:
     return f"{label}: {options.shown_site} does not answer like a Hub: check HF_ENDPOINT and proxies"
 
 
-def _untransferred(error: Exception, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
+def _untransferred(error: Exception, address: Address | None, options: HubOptions) -> HubError:
     """What the client says of a file that it could not send, by plain HTTP or by Xet."""
     label = address or THE_LIST
     if isinstance(error.__cause__, HfHubHTTPError):
-        return _by_answer(error.__cause__, address, options, is_push)
+        return _by_answer(error.__cause__, address, options)
     if isinstance(error.__cause__, TypeError | AttributeError | LookupError | ValueError):
         return HubError(not_a_hub(label, options))
     why = _first_line(error.__cause__ or error)
     if status := _STATUS.search(why):
-        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options, is_push)
+        return _by_status(int(status[1]), f"{status[2]}, of the storage", address, options)
     return HubUnreachableError(f"{label}: the transfer failed ({why}): try again later")
 
 
-def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptions, is_push: bool) -> HubError:
+def _by_answer(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
     said = "; ".join((error.server_message or error.response.reason_phrase).split("\n"))
-    return _by_status(error.response.status_code, said, address, options, is_push, pause=_asked_pause(error))
+    return _by_status(error.response.status_code, said, address, options, pause=_asked_pause(error))
 
 
-def _by_status(
-    status: int, said: str, address: Address | None, options: HubOptions, is_push: bool, *, pause: float = 0.0
-) -> HubError:
+def _by_status(status: int, said: str, address: Address | None, options: HubOptions, *, pause: float = 0.0) -> HubError:
     label, site = address or THE_LIST, options.shown_site
     later = f"try again in {pause:g} seconds" if pause else "try again later"
     match status:
@@ -304,14 +302,11 @@ def _by_status(
             return HubError(
                 f"{label}: {site} does not accept the token ({said}): run `hf auth login`, or correct HF_TOKEN"
             )
-        case 403 if address and is_push:
-            access = f"write access to {address.repo_id.split('/')[0]}"
-            return HubError(
-                f"{label}: the token lacks permission ({said}): use one with {access}, see {site}/settings/tokens"
-            )
         case 403:
+            owner = f" to {address.repo_id.split('/')[0]}" if address else ""
             return HubError(
-                f"{label}: no permission to read ({said}): use a token with read access; a proxy may also refuse"
+                f"{label}: no permission ({said}): use a token with read access, or to push one with write access"
+                f"{owner}, see {site}/settings/tokens; a proxy may also refuse"
             )
         case 407:
             return HubUnreachableError(f"{label}: the proxy wants a login ({said}): correct HTTPS_PROXY")

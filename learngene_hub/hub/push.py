@@ -88,7 +88,7 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     before: Listing | None = None
     made: list[str] = []
     try:
-        with explained(address, options, is_push=True):
+        with explained(address, options):
             api = options.api()
             before = _repository(api, address, terms, options, made)
             known = before.files

@@ -84,7 +84,7 @@ def test_a_failure_is_one_line_and_exit_1(run, hub, tiny_run):
     hub.faults.append(Fault("POST", "/commit/", "status", status=403, headers={"X-Error-Message": "read-only token"}))
     code, out, err = run("push", tiny_run, REPO)
     assert (code, out) == (1, "")
-    assert err.startswith(f"error: {REPO}: the token lacks permission")
+    assert err.startswith(f"error: {REPO}: no permission")
     assert "Traceback" not in err
     assert err.count("\n") == 1
 
