@@ -86,8 +86,8 @@ def corrupt_folder(tmp_path: Path) -> Path:
 
 def test_corrupt_images_are_refused_by_row_class_path_and_reason(tmp_path):
     message = r"2 of 4 images cannot be decoded: a\.parquet row 1 \(class 'ant', path 1\.png\): .*; a\.parquet row 3"
-    with pytest.raises(DataError, match=message + r" \(class 'bee'.*data\.on_corrupt=skip"):
-        load_classes(local(corrupt_folder(tmp_path)), ["ant", "bee"])
+    with pytest.raises(DataError, match=message + r" \(class 'bee'.*\. Repair them"):
+        load_classes(local(corrupt_folder(tmp_path)), ["ant", "bee"], advice="Repair them")
 
 
 def test_corrupt_images_are_skipped_with_a_warning(tmp_path):

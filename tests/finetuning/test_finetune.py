@@ -295,7 +295,7 @@ def test_test_images_are_told_of_where_there_are_any(tiny_run, tmp_path):
     options = ("--method", "full", "--epochs", 1, "--batch-size", 8, "--lr", 0.05)
     done = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
     assert re.fullmatch(r"learngene \d+\.\d % \(12 test images; with other .* about \d+ points\)\n", done.stdout)
-    assert re.search(r"% of the validation images right, .* with these too; then \d+\.\d% of the test", done.stderr)
+    assert re.search(r"% of the validation images right, .* and validation images; \d+\.\d% of the test", done.stderr)
     assert done.stderr.endswith(f"next: learngene predict {tmp_path}/out {tmp_path}/photos/test\n")
     again = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
     assert f"found a network of an earlier run: use it with `learngene predict {tmp_path}/out IMAGE`" in again.stderr

@@ -68,7 +68,7 @@ def test_files_of_other_kinds_are_told_by_their_suffix_and_never_proposed(tuned,
         (tmp_path / name).write_bytes(b"?")
     places = [tmp_path / name for name in ("img.HEIC", "photo.zip", "*.jpg")]
     assert [one.fault for one in Predictor.load(tuned.folder).predict(places)] == [
-        ".HEIC files cannot be read; save the image as .png or .jpg",
+        "damaged, or not an image; .HEIC files cannot be read, save it as .png or .jpg",
         "no such file",
         "found no file that matches",
     ]
