@@ -103,7 +103,7 @@ def _commands(folder: Path) -> Iterator:
 
     def pushed(place: Path) -> dict[str, str]:
         """What somebody else gets, once the push says that there is nothing left to do."""
-        if "pushed:" not in (place / "log").read_text():
+        if "pushed to a " not in (place / "log").read_text():
             raise OSError("not finished")
         other = place / "other"
         shutil.rmtree(other, ignore_errors=True)
