@@ -90,11 +90,10 @@ def _demo(_: str) -> Iterable[Sequence[str]]:
         "learning rate",
         "inherited",
     )
-    for name in (SCRATCH, LEARNGENE):
-        one = results.descendants[0].start(name)
+    for one in ranked(results.descendants[0], results.headline):
         gain = numbers.points(one.gain[results.headline]) if one.gain else ""
         accuracy = numbers.accuracy(one.measures[results.headline])
-        yield name, accuracy, gain, numbers.rate(one.lr), f"{numbers.percent(one.inherited)} %"
+        yield one.start, accuracy, gain, numbers.rate(one.lr), f"{numbers.percent(one.inherited)} %"
 
 
 def _photos(_: str) -> Iterable[Sequence[str]]:

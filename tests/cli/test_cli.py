@@ -440,7 +440,7 @@ def test_info_tells_of_the_search_for_a_shape(changes, told):
 
 def test_an_odd_number_for_the_client_of_the_hub_is_one_line(monkeypatch, capsys):
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "2.5")
-    with pytest.raises(SystemExit), warnings.catch_warnings():
+    with pytest.raises(SystemExit, match=r"^1$"), warnings.catch_warnings():
         main()
     told = capsys.readouterr().err
     assert told == "error: HF_HUB_ETAG_TIMEOUT: expected whole seconds, such as 30, found '2.5'\n"
