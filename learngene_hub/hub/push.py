@@ -85,7 +85,6 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
         return Pushed(url, "", (), terms.private, sizes)
     if options.is_offline:
         raise HubError(f"{address}: offline (HF_HUB_OFFLINE), so nothing can be pushed")
-    before: Listing | None = None
     made: list[str] = []
     try:
         with explained(address, options):
@@ -103,8 +102,7 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     except HubError as error:
         if not made:
             raise
-        kind = "private" if (before or terms).private else "public"
-        raise type(error)(f"{error}; the {kind} repository was created and may be empty: repeat the push") from None
+        raise type(error)(f"{error}; the repository was created and may be empty: repeat the push") from None
 
 
 def marked(card: bytes) -> bytes:

@@ -140,7 +140,7 @@ def test_a_commit_is_sent_once_and_the_same_push_again_leaves_one(hub, push, fau
 
 def test_a_push_that_fails_says_what_it_has_made(hub, push):
     hub.faults.append(Fault("POST", "/commit/", status=500, times=2))
-    with pytest.raises(HubError, match=r"; the private repository was created and may be empty: repeat the push"):
+    with pytest.raises(HubError, match=r"; the repository was created and may be empty: repeat the push"):
         push(private=True)
     with pytest.raises(HubError, match=r"try again later$"):
         push(private=True)
