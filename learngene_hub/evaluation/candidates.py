@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from learngene_hub.core.errors import LearngeneError
-from learngene_hub.core.files import expanded, is_there
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.plan import recipe_channels
@@ -15,7 +14,6 @@ from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located, locate, with_files
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.recipe.sections import GLYPHS
 from learngene_hub.report.results import LEARNGENE
 
 
@@ -41,8 +39,8 @@ class Candidate:
         return evolution_flops(self.recipe)
 
 
-def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None) -> list[Candidate]:
-    """The genes, each with its recipe, whose images are then read from `data`.
+def load_candidates(genes: Sequence[Learngene | str | Path]) -> list[Candidate]:
+    """The genes, each with its recipe.
 
     Raises:
         GeneFileError: a gene cannot be loaded.
@@ -51,7 +49,7 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
     """
     if not genes:
         raise LearngeneError("expected one or more genes, found none")
-    candidates = [_load(gene, data, alone=len(genes) == 1, number=number) for number, gene in enumerate(genes)]
+    candidates = [_load(gene, alone=len(genes) == 1, number=number) for number, gene in enumerate(genes)]
     for candidate in candidates:
         check_comparable(candidate.start, candidate.gene.config, candidates[0])
     if len({candidate.start for candidate in candidates}) < len(candidates):
@@ -59,7 +57,7 @@ def load_candidates(genes: Sequence[Learngene | str | Path], *, data: str | None
     return candidates
 
 
-def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number: int) -> Candidate:
+def _load(gene: Learngene | str | Path, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
         name, located = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
         gene = replace(gene, config=signed(gene.tensors, gene.config))  # its tensors may be others than were loaded
@@ -68,7 +66,7 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
         gene = Learngene.load(located)
     if gene.config.in_chans != 3:
         raise LearngeneError(f"{name}: expected a gene for images of 3 channels (RGB), found {gene.config.in_chans}")
-    recipe = None if located is None else _recipe(located, gene, data)
+    recipe = None if located is None else _recipe(located, gene)
     if gene.config.origin is None:
         raise LearngeneError(
             f"{name}: this gene was not evolved, so it does not say which classes are novel to it. Evaluate an evolved "
@@ -77,10 +75,9 @@ def _load(gene: Learngene | str | Path, data: str | None, *, alone: bool, number
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, gene.config.origin, recipe)
 
 
-def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | None:
+def _recipe(located: Located, gene: Learngene) -> Recipe | None:
+    """The recipe beside `gene`; None: there is none, or it gives another gene in this version."""
     origin, file = gene.config.origin, located.folder / RECIPE_NAME
-    if data is not None and origin is not None and origin.data.preset == GLYPHS:
-        raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
     if origin is None or not (file.is_file() if located.files is None else RECIPE_NAME in located.files):
         return None
     if located.files is None:
@@ -91,12 +88,7 @@ def _recipe(located: Located, gene: Learngene, data: str | None) -> Recipe | Non
     is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
     if is_other or recipe.lost or read_config(located.folder, located.files) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
-    if data is not None:
-        return recipe.with_data(str(expanded(data).resolve()) if is_there(expanded(data)) else data)
-    if recipe.data.preset is not None:
-        return recipe.with_data(None)
-    # A path of a stranger's recipe would be read as one of this machine.
-    return recipe if (origin.data.preset, origin.data.source) == (None, recipe.data.path) else None
+    return recipe
 
 
 def ancestor_of(candidate: Candidate) -> Ancestor | None:

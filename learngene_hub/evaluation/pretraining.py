@@ -42,7 +42,6 @@ from learngene_hub.recipe.sections import OptimisationSection
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.training.loop import Precision, Training, train
 from learngene_hub.training.rates import Falling
-from learngene_hub.workers import EngineOptions
 
 FORMAT = 1  # raise it when the same plan gives another network
 PARTS = 10
@@ -123,12 +122,9 @@ class Budget:
         recipe: the gene's own.
         ancestor: gene that it began from, and so do they; None: nothing.
         base: images of its base classes, as its ancestors saw them.
-        images_hash: of those and of the held-out ones.
         sizes: the kinds of descendants.
         precision: of their convolutions; with `auto` in the recipe, the best one here, not the gene's.
         threads: by which each network is trained, on a CPU; they change the last digits.
-        device: as the user named it.
-        engine: what evolves ablations.
         folder: where trained networks are kept.
         reporter: told of progress.
     """
@@ -138,12 +134,9 @@ class Budget:
     recipe: Recipe
     ancestor: Ancestor | None
     base: Images
-    images_hash: str
     sizes: Sequence[Body]
     precision: Precision
     threads: int
-    device: str
-    engine: EngineOptions
     folder: Path
     reporter: Reporter
 

@@ -27,7 +27,7 @@ from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.scoring import Cell, Scored, next_rates, report_cost, score_all
-from learngene_hub.evaluation.sources import Target, sample_sheet, seen_images, shown, sources_of
+from learngene_hub.evaluation.sources import Target, base_images, sample_sheet, shown, sources_of
 from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
@@ -133,7 +133,7 @@ def evaluate(
     if not numbers or len(set(numbers)) < len(numbers):
         raise LearngeneError(f"seeds: expected one or more, all different, found {numbers}")
     seeds = numbers
-    candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes, data=data)
+    candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes)
     if wanted and candidates[0].recipe is None:
         raise LearngeneError(
             "baselines need the gene's recipe: give the gene's folder with its recipe.yaml; a recipe that gives "
@@ -168,9 +168,8 @@ def evaluate(
             queries = plan.protocol.queries
             _refuse_other(folder, "queries", queries, old.protocol.get("queries", queries))
         if wanted:
-            starts += make_baselines(
-                wanted, _budget(candidates[0], bodies, data, local_device, device, engine, reporter)
-            )
+            trainer = local_device if engine.name == "local" else _own_device(device, reporter)
+            starts += make_baselines(wanted, _budget(candidates[0], bodies, data, trainer, reporter))
             torch.cuda.empty_cache()  # workers may need the memory
         shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
         scored, environment = _scored(shared, workforce, seeds, folder, reporter)
@@ -271,23 +270,20 @@ def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) 
     raise RunError(f"{folder}: holds results of other {what}, {found}; give another --out")
 
 
+def _own_device(asked: str, reporter: Reporter) -> torch.device:
+    """The device of this process, where workers elsewhere train on the device `asked`."""
+    own = pick_device("cpu" if asked == "cpu" else "auto")
+    if asked == "cuda" and own.type == "cpu":
+        reporter.warn("baselines are pre-trained by this process, on its CPU: this machine has no GPU")
+    return own
+
+
 def _budget(
-    candidate: Candidate,
-    sizes: Sequence[Body],
-    data: str | None,
-    local_device: torch.device,
-    device: str,
-    engine: EngineOptions,
-    reporter: Reporter,
+    candidate: Candidate, sizes: Sequence[Body], data: str | None, trainer: torch.device, reporter: Reporter
 ) -> Budget:
     assert candidate.recipe is not None
-    ancestor = ancestor_of(candidate)
-    trainer = local_device if engine.name == "local" else pick_device("cpu" if device == "cpu" else "auto")
-    if device == "cuda" and trainer.type == "cpu":
-        reporter.warn("baselines are pre-trained by this process, on its CPU: this machine has no GPU")
-    base, seen = seen_images(
-        candidate.data, candidate.gene.config.normalisation, data=data, device=trainer, reporter=reporter
-    )
+    ancestor, normalisation = ancestor_of(candidate), candidate.gene.config.normalisation
+    base = base_images(candidate.data, normalisation, data=data, device=trainer, reporter=reporter)
     precision, was = pick_precision(candidate.recipe, trainer), candidate.origin.precision
     if was not in (None, precision):
         reporter.warn(f"baselines are trained in {precision}, the best here, but the gene was evolved in {was}")
@@ -297,12 +293,9 @@ def _budget(
         recipe=candidate.recipe,
         ancestor=ancestor,
         base=base,
-        images_hash=seen,
         sizes=sizes,
         precision=precision,
         threads=torch.get_num_threads(),
-        device=device,
-        engine=engine,
         folder=cache_folder() / PRETRAINED_FOLDER,
         reporter=reporter,
     )

@@ -1,10 +1,8 @@
 """Where the images of an evaluation come from: to evaluate on, to choose learning rates on, and for baselines."""
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
@@ -92,6 +90,8 @@ def sources_of(
         wanted = "needs --target, a data set to transfer to" if protocol.transfer else "takes no --target"
         raise LearngeneError(f"protocol {protocol.name} {wanted}")
     record, sources = shown(records[0], target), dict[Role, Source]()
+    if data is not None and record.preset == GLYPHS:
+        raise LearngeneError("the images of this gene are drawn, not read: leave out --data")
     if target is not None:
         sources[TEST] = _target(target, records, reporter)
     else:
@@ -107,20 +107,16 @@ def sources_of(
     return sources
 
 
-def seen_images(
+def base_images(
     record: DataRecord, normalisation: Normalisation, *, data: str | None, device: torch.device, reporter: Reporter
-) -> tuple[Images, str]:
-    """The images of the gene's base classes, prepared as in its evolution; and a hash of all images of the evolution.
+) -> Images:
+    """The images of the gene's base classes, prepared as in its evolution.
 
     Raises:
         DataError: they cannot be had.
     """
-    load = partial(load_classes, _own(record, data), reporter=reporter)
-    load_on = partial(Images.build, padding=record.crop_padding, flip=record.flip)
-    base = load_on(load(record.base), normalisation, device=device)
-    held_out = load_on(load(record.held_out), normalisation)
-    both = base.fingerprint() + held_out.fingerprint()
-    return base, hashlib.sha256(both.encode()).hexdigest()
+    images = load_classes(_own(record, data), record.base, reporter=reporter)
+    return Images.build(images, normalisation, padding=record.crop_padding, flip=record.flip, device=device)
 
 
 def sample_sheet(source: Source) -> bytes:

@@ -11,13 +11,11 @@ from types import MappingProxyType
 from torch import Tensor
 
 from learngene_hub.core.errors import LearngeneError, RecipeError, SelectionError, TrainingError, did_you_mean
-from learngene_hub.core.files import alone, explain_write_errors
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
 from learngene_hub.data.tasks import sample_task
 from learngene_hub.evaluation.pretraining import (
     EACH_SIZE,
-    EVEN,
     FULL,
     NARROW,
     NARROW_EVEN,
@@ -29,23 +27,17 @@ from learngene_hub.evaluation.pretraining import (
     pretrain,
 )
 from learngene_hub.evolution.critics import measured_alone
-from learngene_hub.evolution.dry_run import evolution_flops, training_flops
-from learngene_hub.evolution.run import evolve
-from learngene_hub.evolution.search import FORMAT as SEARCH_FORMAT
+from learngene_hub.evolution.dry_run import training_flops
 from learngene_hub.gene.config import DataRecord
-from learngene_hub.gene.folder import GENE_FOLDER
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.genome.surgery import extract
 from learngene_hub.networks import Structure, plan_structure
-from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import SCRATCH, Cost
 from learngene_hub.training.fewshot import support_batches
 from learngene_hub.workers import threads
-
-FORMAT = 1  # raise it when the same recipe gives another gene
 
 
 @dataclass(frozen=True)
@@ -143,62 +135,11 @@ def _weight_selection(name: str, budget: Budget) -> list[Start]:
     return [Start(name, description, _with_own_statistics(genome, budget), cost)]
 
 
-def _ablation(name: str, budget: Budget, *, description: str, change: str) -> list[Start]:
-    """The gene's own recipe with one `change`."""
-    return _evolved(name, budget, description=description, recipe=_changed(budget, change))
-
-
-def _other_shape(name: str, budget: Budget, *, description: str, changes: tuple[str, ...]) -> list[Start]:
-    """The gene's own recipe with another way to its shape, and as many training steps as the same FLOPs allow.
-
-    As many FLOPs, not images, since a search trains narrower networks (ours).
-    """
-    _refuse_ancestor(budget)
-    recipe = _changed(budget, *changes)
-    flops, steps = evolution_flops(recipe), recipe.ancestry.steps
-    flops_a_step = evolution_flops(recipe.changed(f"ancestry.steps={steps + 1}")) - flops
-    steps += round((budget.flops - flops) / flops_a_step)
-    if steps < 1:
-        raise TrainingError(f"its search alone costs more than the {budget.flops:.3g} FLOPs that the gene took")
-    return _evolved(name, budget, description=description, recipe=recipe.changed(f"ancestry.steps={steps}"))
-
-
-def _changed(budget: Budget, *changes: str) -> Recipe:
-    """The gene's own recipe with `changes`, which must change it."""
-    recipe = budget.recipe.changed(*changes)
-    if recipe.sha256 == budget.recipe.sha256:
-        raise TrainingError("this is the gene's own recipe")
-    return recipe
-
-
 def _refuse_ancestor(budget: Budget) -> None:
     if budget.ancestor is not None:
         raise TrainingError(
             f"the gene began from {budget.ancestor.name}, and a baseline of another shape cannot begin from it"
         )
-
-
-def _evolved(name: str, budget: Budget, *, description: str, recipe: Recipe) -> list[Start]:
-    """The gene that `recipe` gives."""
-    end = "" if budget.ancestor is None else f"-{budget.ancestor.gene.config.sha256[:12]}"
-    form = f"{FORMAT}.{SEARCH_FORMAT}" if recipe.gene.shape == "evolve" else FORMAT
-    out = budget.folder / f"{name}-{recipe.with_data(None).sha256[:24]}-{budget.images_hash[:12]}{end}-{form}"
-    changed = ", ".join(recipe.overrides[len(budget.recipe.overrides) :])
-    doing = "from the cache:" if (out / GENE_FOLDER).is_dir() else f"evolving {recipe.name} with {changed} in"
-    budget.reporter.line(f"{name}: {doing} {out}")
-    with explain_write_errors(budget.folder):
-        budget.folder.mkdir(parents=True, exist_ok=True)
-    with alone(out.with_suffix(".lock"), name, budget.reporter.line):
-        gene = evolve(
-            recipe,
-            out=out,
-            resume=True,
-            device=budget.device,
-            engine=budget.engine,
-            reporter=budget.reporter,
-        )
-    flops = evolution_flops(recipe)
-    return [Start(name, description, gene.genome, learngene(gene, name, flops=flops).cost)]
 
 
 BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType(
@@ -213,25 +154,6 @@ BASELINES: Mapping[str, Callable[[str, Budget], list[Start]]] = MappingProxyType
         NARROW_FLOPS: partial(_network, description="a thin network of the gene's shape, trained for as many FLOPs"),
         NARROW_EVEN: _narrow_even,
         EACH_SIZE: _each_size,
-        "given-taper": partial(
-            _other_shape, description="the gene's recipe with a taper for its shape", changes=("gene.shape=taper",)
-        ),
-        "even-shape": partial(
-            _other_shape,
-            description="the gene's recipe with an even shape",
-            changes=EVEN,
-        ),
-        "searched-shape": partial(
-            _other_shape,
-            description="the gene's recipe with the shape that a search finds",
-            changes=("gene.shape=evolve",),
-        ),
-        "gtl-no-selection": partial(
-            _ablation, description="the gene's recipe without selection", change="evolution.selection=none"
-        ),
-        "gtl-no-mutation": partial(
-            _ablation, description="the gene's recipe without mutation", change="evolution.mutation_rate=0"
-        ),
     }
 )
 """Name -> the function that makes the baseline. All slices come from the pre-trained network of `pretrained`."""

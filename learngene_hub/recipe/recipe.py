@@ -205,10 +205,6 @@ class Recipe(Section):
             copied._text, copied._overrides = None, ()
         return copied
 
-    def with_data(self, path: str | None) -> "Recipe":
-        """The same recipe with its images at `path`."""
-        return super().model_copy(update={"data": self.data.model_copy(update={"path": path})})
-
     @property
     def text(self) -> str:
         """The YAML that this recipe was read from, verbatim; if made in Python, YAML written from its fields."""

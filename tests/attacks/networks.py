@@ -28,7 +28,7 @@ def targets(run: Path) -> list[Target]:
         files = {path.name: path.read_bytes() for path in written.iterdir()}
         _load(written)  # so that Pillow imports its plugins here, not in a case that is watched
     kinds = [Kind("record", _record, 3), Kind("weights", _weights)]
-    (first,) = load_candidates([run], data=None)
+    (first,) = load_candidates([run])
     own = [Kind("weights", lambda rng, folder: _checkpoint(rng, folder, network.width, first))]
     return [
         Target("fine-tuned network", 3, kinds, lambda folder: lay(folder, files)),

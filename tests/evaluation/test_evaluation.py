@@ -253,7 +253,7 @@ def test_too_few_images_or_classes_are_refused_before_any_is_decoded(tiny_run, m
 
 
 def test_a_transfer_without_the_genes_images_chooses_rates_on_spare_classes_of_its_target(tiny_run, tmp_path):
-    record = load_candidates([tiny_run], data=None)[0].data.model_copy(update={"preset": None, "source": "gone"})
+    record = load_candidates([tiny_run])[0].data.model_copy(update={"preset": None, "source": "gone"})
     target = Target(str(write_photos(tmp_path / "photos", 2, classes=glyph_classes()[100:107])))
     protocol, listener = replace(PROTOCOLS["transfer"], ways=3), Listener()
     sources = sources_of([record], data=None, target=target, protocol=protocol, reporter=listener)
@@ -331,7 +331,7 @@ def test_several_genes_are_judged_side_by_side(tiny_run, tmp_path):
 def test_a_gene_whose_tensors_were_changed_in_memory_is_not_taken_for_the_one_that_was_loaded(tiny_run):
     gene = Learngene.from_pretrained(tiny_run)
     changed = replace(gene, tensors={name: tensor + 0.01 for name, tensor in gene.tensors.items()})
-    one, other = load_candidates([gene, changed], data=None)
+    one, other = load_candidates([gene, changed])
     assert (one.gene.config, one.recipe.name) == (gene.config, "tiny")
     assert other.gene.config.sha256 not in ("", gene.config.sha256)
     assert other.recipe is None
@@ -361,9 +361,9 @@ def test_no_gene_is_judged_by_classes_that_another_has_trained_on(tiny_run, name
     genes = [candidate("a/b", names), candidate("c/d", others)]
     if seen:
         with pytest.raises(LearngeneError, match="genes of different splits cannot be compared"):
-            load_candidates(genes, data=None)
+            load_candidates(genes)
     else:
-        assert len(load_candidates(genes, data=None)) == 2
+        assert len(load_candidates(genes)) == 2
 
 
 def test_a_gene_that_does_not_name_its_novel_classes_is_refused(tiny_run):
@@ -388,16 +388,6 @@ def test_a_gene_that_names_no_classes_is_not_judged_by_those_it_has_seen(tiny_ru
         evaluate(gene, protocol=QUICK)
 
 
-def test_the_place_of_the_images_is_no_yaml_and_an_override_of_it_stays(gene_copy):
-    gene = with_data(Learngene.from_pretrained(gene_copy), preset=None, source="owner/flowers")
-    overrides = ("data.preset=null", "data.path=owner/flowers")
-    origin = gene.config.origin.model_copy(update={"overrides": overrides})
-    Learngene(gene.tensors, gene.config.model_copy(update={"origin": origin})).save_pretrained(gene_copy)
-    for data in (None, "/tmp/a: b", "/data/photos #1", "null", "/data/\N{CAT FACE}"):
-        (one,) = load_candidates([gene_copy], data=data)
-        assert one.recipe.data.path == (data or "owner/flowers")
-
-
 def with_other_recipe(run, folder):
     """A copy of the gene of `run` beside a recipe of other channels."""
     copied = shutil.copytree(run / "gene", folder / "gene")
@@ -408,23 +398,15 @@ def with_other_recipe(run, folder):
 
 
 def test_a_gene_in_memory_has_the_recipe_that_lies_where_it_was_loaded_from(tiny_run, tmp_path):
-    (loaded,), (named,) = (
-        load_candidates([gene], data=None) for gene in (Learngene.from_pretrained(tiny_run), tiny_run)
-    )
+    (loaded,), (named,) = (load_candidates([gene]) for gene in (Learngene.from_pretrained(tiny_run), tiny_run))
     assert loaded.recipe.text == named.recipe.text
     assert loaded.flops == named.flops > 0
     other = loaded.gene.config.model_copy(update={"width": 0.07})
     changed = Learngene(loaded.gene.tensors, other, loaded.gene.place)
     for gene in (changed, with_other_recipe(tiny_run, tmp_path)):
-        assert load_candidates([gene], data=None)[0].recipe is None
-    (bare,) = load_candidates([Learngene(loaded.gene.tensors, loaded.gene.config)], data=None)
+        assert load_candidates([gene])[0].recipe is None
+    (bare,) = load_candidates([Learngene(loaded.gene.tensors, loaded.gene.config)])
     assert bare.recipe is None
-
-
-def test_a_preset_is_read_from_where_it_is_whatever_was_left_of_the_path_it_was_evolved_from():
-    (one,) = load_candidates(["gtl/vgg11-cifar-fs-half"], data=None)
-    assert one.gene.config.origin.overrides[0] == "data.path=cifar_fs"
-    assert (one.recipe.data.preset, one.recipe.data.path) == ("cifar_fs", None)
 
 
 def test_a_gene_of_a_local_folder_asks_where_the_images_are(tiny_run):
@@ -452,9 +434,7 @@ def test_constants_of_numpy_are_kept_as_numbers_of_python():
 
 
 def test_a_whole_number_for_a_width_has_the_results_of_the_same_width():
-    (body,) = Descendants(("lg_vgg11",), widths=(1,), depths=(11,)).bodies(
-        load_candidates(["gtl/vgg11-mini"], data=None)[0].gene
-    )
+    (body,) = Descendants(("lg_vgg11",), widths=(1,), depths=(11,)).bodies(load_candidates(["gtl/vgg11-mini"])[0].gene)
     assert repr(body.width) == "1.0"
 
 

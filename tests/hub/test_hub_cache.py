@@ -177,11 +177,11 @@ def card_with_gain(points):
 def test_a_damaged_recipe_of_the_cache_is_not_evaluated_by(push, home, options, monkeypatch):
     commit = push().commit
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(options.cache))
-    (whole,) = load_candidates([REPO], data=None)
+    (whole,) = load_candidates([REPO])
     assert whole.recipe.name == "tiny"
     damage(home, commit, "recipe.yaml", whole.recipe.text.replace("name: tiny", "name: other").encode())
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    (damaged,) = load_candidates([REPO], data=None)
+    (damaged,) = load_candidates([REPO])
     assert damaged.recipe is None
 
 

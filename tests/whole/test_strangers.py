@@ -62,19 +62,6 @@ def test_a_gene_whose_data_set_is_called_as_a_folder_here_does_not_get_the_folde
     assert mine.exit_code == 0, mine.output
 
 
-def test_an_ablation_reads_no_folder_that_only_the_recipe_names(stranger, pictures, tmp_path):
-    folder = stranger()
-    text = (
-        (folder / "recipe.yaml")
-        .read_text()
-        .replace("preset: glyphs", f"preset: null\n  path: {tmp_path}/home/Pictures")
-    )
-    (folder / "recipe.yaml").write_text(text)
-    result = learngene("evaluate", folder, *QUICK, "--baselines", "gtl-no-selection")
-    assert result.exit_code == 1
-    assert "baselines need the gene's recipe" in words(result.stderr)
-
-
 HOSTILE = (
     "cat\x1b[2J\x1b]0;title\x07\x9b31m\u202e\u2066\u061c\u2028\x85<script>alert(1)</script>`*x*`[y](javascript:1)|"
 )
