@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import AsJson, TerminalReporter, command, importing, print_json, print_table, stderr
+from learngene_hub.cli.console import (
+    AsJson,
+    TerminalReporter,
+    command,
+    importing,
+    print_json,
+    print_table,
+    stderr,
+    stdout,
+)
 from learngene_hub.cli.engines import known_data
 
 if TYPE_CHECKING:
@@ -80,14 +89,14 @@ def info(gene: Source, as_json: AsJson = False) -> None:
     For a gene on the Hub only the config and the card are downloaded.
     """
     with importing():
-        from learngene_hub.gene.folder import CONFIG_NAME, read_config
+        from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, read_config
         from learngene_hub.gene.listing import read_gain
         from learngene_hub.gene.source import locate
 
     with TerminalReporter().task(f"reading {gene}", None):
-        located = locate(gene, required=(CONFIG_NAME,))
-    config = read_config(located.shown, located.files)
-    gain, ci95 = read_gain(located.shown, located.files, warn=TerminalReporter().warn)
+        located = locate(gene, names=(CONFIG_NAME, CARD_NAME))
+    config = located.read(read_config)
+    gain, ci95 = read_gain(located.folder, warn=TerminalReporter().warn)
     if as_json:
         more = {"revision": located.revision, "gain_over_scratch": gain, "gain_ci95": ci95}
         print_json(config.model_dump(mode="json") | more)
@@ -101,20 +110,17 @@ def info(gene: Source, as_json: AsJson = False) -> None:
 
 
 def verify(gene: Source, as_json: AsJson = False) -> None:
-    """Run every check of a gene and show each result; exit 1 if one fails."""
+    """Run every check of a gene; the first fault is an error, with exit status 1."""
     with importing():
-        from learngene_hub.gene.folder import verify as run
+        from learngene_hub.gene.folder import read_gene
         from learngene_hub.gene.source import locate
 
     with TerminalReporter().task(f"checking {gene}", None):
-        located = locate(gene)
-        checks = run(located.shown, located.files)
+        _, config = locate(gene).read(read_gene)
     if as_json:
-        print_json([{"check": check.name, "ok": check.fault is None, "fault": check.fault} for check in checks])
+        print_json({"ok": True, "parameters": config.parameters, "sha256": config.sha256})
     else:
-        print_table(gene, ("check", "result"), [(check.name, check.fault or "ok") for check in checks])
-    if any(check.fault for check in checks):
-        raise typer.Exit(1)
+        stdout.print(f"{gene}: ok ({config.parameters:,} parameters, sha256 {config.sha256})", markup=False)
 
 
 def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:

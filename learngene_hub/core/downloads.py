@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 
 from learngene_hub.core.errors import HubError
 
@@ -14,7 +15,7 @@ def check_download(repo_id: str, size: int) -> None:
     Raises:
         HubError: `size` is above the limit, or the limit that the user set is not a number.
     """
-    limit = limit_of(LIMIT_VARIABLE, LIMIT_MB, "megabytes")
+    limit = _limit()
     if size > limit * 1e6:
         raise HubError(
             f"{repo_id}: {megabytes(size)} MB to download, expected at most {limit:g}; if you trust it, set "
@@ -31,17 +32,9 @@ def megabytes(size: int) -> str:
     return f"{round(size / 1e6, 3):.15g}"
 
 
-def limit_of(variable: str, usual: float, unit: str) -> float:
-    """The number of `unit` in an environment variable; `usual` if it is not set.
-
-    Raises:
-        HubError: the variable is not a number.
-    """
-    text = os.environ.get(variable, str(usual))
-    try:
-        limit = float(text)
-    except ValueError:
-        limit = math.nan
-    if math.isnan(limit):
-        raise HubError(f"{variable}: expected a number of {unit}, found {text!r}")
-    return limit
+def _limit() -> float:
+    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
+    with suppress(ValueError):
+        if not math.isnan(limit := float(text)):
+            return limit
+    raise HubError(f"{LIMIT_VARIABLE}: expected a number of megabytes, found {text!r}")

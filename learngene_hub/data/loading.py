@@ -46,8 +46,7 @@ def load_classes(
 ) -> ImageSet:
     """Load the images of some classes, from the cache or by decoding them.
 
-    A cached data set of the Hub is not looked up again unless a revision is given. A warning says if the cache cannot
-    be written.
+    A data set of the Hub is cached by its commit, which is asked for. A warning says if the cache cannot be written.
 
     Args:
         source: where the images come from.

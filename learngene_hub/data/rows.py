@@ -19,7 +19,7 @@ import httpx2
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
-from learngene_hub.core.errors import DataError, HubUnreachableError
+from learngene_hub.core.errors import DataError, HubUnreachableError, NoRepositoryError
 from learngene_hub.core.files import homes_of, leads_out, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
@@ -27,7 +27,6 @@ from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched
 from learngene_hub.hub.address import TABLE_FORMATS, near_data
 from learngene_hub.hub.client import HubOptions
-from learngene_hub.hub.fetch import time_limit, within
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -118,14 +117,14 @@ def open_hub(
 
     Raises:
         DataError: it cannot be downloaded or read, or a column is missing or has another type.
-        HubError: it exceeds the download limit, takes too long, or the server's answer is not valid.
+        HubError: it exceeds the download limit, or the server's answer is not valid.
     """
-    odd = (TypeError, AttributeError, LookupError)  # what an answer of another type ends in, within the libraries
+    unread = (OSError, ValueError, RuntimeError, httpx2.HTTPError, TypeError, AttributeError, LookupError)
     datasets = optional_module("datasets")
     with _quiet(), _without_waiting(datasets) as silence:
         try:
             splits = _splits(datasets, hub_id, revision, reporter)
-        except (OSError, ValueError, RuntimeError, httpx2.HTTPError, *odd, datasets.exceptions.DatasetsError) as error:
+        except (NoRepositoryError, HubUnreachableError, *unread, datasets.exceptions.DatasetsError) as error:
             why = str(silence or error).replace(HubOptions().site, HubOptions().shown_site)
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder has this name"
@@ -310,8 +309,8 @@ def _without_waiting(datasets: ModuleType) -> Iterator[Exception | None]:
     offline, silence = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE), None
     try:
         if not any(offline):
-            within(time_limit(), "the Hub", lambda: get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS))
-    except (OSError, ImportError, httpx2.HTTPError, httpx2.InvalidURL, HubUnreachableError) as error:
+            get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
+    except (OSError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
         silence = error
         datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from learngene_hub.core.errors import DataError
 from learngene_hub.core.files import expanded, is_there, visible_files
 from learngene_hub.core.progress import Reporter
+from learngene_hub.data.fetch import commit_of
 from learngene_hub.data.rows import Part, open_hub, open_local
 from learngene_hub.data.splits import PRESETS
 from learngene_hub.hub.address import near_data, refuse_unknown_data
@@ -76,7 +77,7 @@ def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[lis
 
     Raises:
         DataError: they cannot be found or read.
-        HubError: they exceed the download limit, take too long, or the server's answer is not valid.
+        HubError: they exceed the download limit, or the server's answer is not valid.
     """
     place = place_of(source)
     columns = {"image_column": source.image_column, "label_column": source.label_column}
@@ -115,7 +116,7 @@ def fingerprint(source: DataSource) -> dict[str, object]:
         return {"preset": GLYPHS}
     path = place_of(source)
     if isinstance(path, str):
-        return {"hub": path, "revision": source.revision}
+        return {"hub": path, "revision": commit_of(path, source.revision)}
     files = [path] if path.is_file() else visible_files(path)
     facts = [(str(file.relative_to(path)), file.stat()) for file in files]
     listing = json.dumps([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts])

@@ -12,7 +12,7 @@ from learngene_hub.evolution.plan import recipe_channels
 from learngene_hub.gene.config import DataRecord, GeneConfig, Origin, seen_of
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
-from learngene_hub.gene.source import Located, locate, with_files
+from learngene_hub.gene.source import Located, locate
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import LEARNGENE
 
@@ -59,10 +59,10 @@ def load_candidates(genes: Sequence[Learngene | str | Path]) -> list[Candidate]:
 
 def _load(gene: Learngene | str | Path, *, alone: bool, number: int) -> Candidate:
     if isinstance(gene, Learngene):
-        name, located = f"gene{number + 1}", None if gene.place is None else with_files(gene.place)
+        name, located = f"gene{number + 1}", gene.place
         gene = replace(gene, config=signed(gene.tensors, gene.config))  # its tensors may be others than were loaded
     else:
-        name, located = Path(gene).resolve().name, locate(gene, wanted=(RECIPE_NAME,))
+        name, located = Path(gene).resolve().name, locate(gene)
         gene = Learngene.load(located)
     if gene.config.in_chans != 3:
         raise LearngeneError(f"{name}: expected a gene for images of 3 channels (RGB), found {gene.config.in_chans}")
@@ -78,15 +78,12 @@ def _load(gene: Learngene | str | Path, *, alone: bool, number: int) -> Candidat
 def _recipe(located: Located, gene: Learngene) -> Recipe | None:
     """The recipe beside `gene`; None: there is none, or it gives another gene in this version."""
     origin, file = gene.config.origin, located.folder / RECIPE_NAME
-    if origin is None or not (file.is_file() if located.files is None else RECIPE_NAME in located.files):
+    if origin is None or not file.is_file():
         return None
-    if located.files is None:
-        recipe = Recipe.from_file(file, origin.overrides)
-    else:
-        recipe = Recipe.from_content(located.files[RECIPE_NAME], origin.overrides, file=file)
+    recipe = Recipe.from_file(file, origin.overrides)
     gives_shape = recipe.gene.shape != "evolve" and recipe.evolution.ancestor is None
     is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
-    if is_other or recipe.lost or read_config(located.folder, located.files) != gene.config:
+    if is_other or recipe.lost or located.read(read_config) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     return recipe
 

@@ -7,7 +7,7 @@ from typing import Any
 from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import expanded, write_text
 from learngene_hub.evolution.checkpoint import has_state, load_recipe
-from learngene_hub.evolution.metrics import check_lineages, metrics_rows, read_metrics
+from learngene_hub.evolution.metrics import check_lineages, read_metrics
 from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
 from learngene_hub.gene.source import locate
@@ -68,10 +68,8 @@ def _run(folder: Path) -> _Past | None:
 
 def _gene(source: str) -> _Past:
     """The evolution of a gene, as its folder tells it."""
-    located = locate(source, required=(CONFIG_NAME,), wanted=(METRICS_NAME,))
-    folder, files = located.folder, located.files
-    origin = read_config(folder, files).origin
+    located = locate(source, names=(CONFIG_NAME, METRICS_NAME))
+    origin = located.read(read_config).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved, so it has no page")
-    rows = read_metrics(folder) if files is None else metrics_rows(files.get(METRICS_NAME, b""), folder / METRICS_NAME)
-    return _Past(rows, origin.recipe, origin, Path(EVOLUTION_NAME))
+    return _Past(read_metrics(located.folder), origin.recipe, origin, Path(EVOLUTION_NAME))

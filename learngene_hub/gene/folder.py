@@ -8,9 +8,8 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from torch import Tensor
 from learngene_hub.core.errors import GeneFileError, NetworkError, first_fault
 from learngene_hub.core.files import atomic_path, file_sha256, leads_out, parse_json, read_file, write_text
 from learngene_hub.gene.config import SCHEMA_VERSION, Dtype, GeneConfig, config_text
-from learngene_hub.hub.address import PREFIX as HUB_PREFIX
 from learngene_hub.networks import plan_structure
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
 
@@ -36,22 +34,13 @@ CARD_NAME = "README.md"
 EVALUATIONS = tuple(f"evaluation{end}.png" for end in ("", *(f"-{number}" for number in range(2, 10))))
 MORE_FILES = (CARD_NAME, RECIPE_NAME, METRICS_NAME, PICTURE_NAME, *EVALUATIONS)  # that a folder may have
 GENE_FOLDER = "gene"  # inside the folder of a run
-INDEPENDENT = {"no pickle", "sha256"}  # checks whose failure does not keep the later ones from being made
 MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
 LARGEST = 10.0**4  # of a weight: times a normalised input, at most 6 or so, it is a number in float16 (65,504) too
 MOST_BESIDE = 50 * 10**6  # bytes of a file of `MORE_FILES`
-Files = Mapping[str, bytes]  # name -> content of a gene's files that were read already: its folder is for messages only
+AGAIN = "fetch it again (from the Hub: with force_download), or ask its owner to push it again"
 DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check of a gene folder: its name, and why it failed; None if it passed."""
-
-    name: str
-    fault: str | None
 
 
 def read_tensors(content: bytes) -> dict[str, Tensor]:
@@ -79,9 +68,7 @@ def write_gene(folder: Path, tensors: Mapping[str, Tensor], config: GeneConfig) 
     Raises:
         GeneFileError: a tensor has values that are not finite, or larger than `LARGEST`, or a variance below zero.
     """
-    for name, tensor in tensors.items():
-        if fault := value_fault(name, tensor):
-            raise GeneFileError(f"{name}: {fault}")
+    _check_values(tensors)
     with atomic_path(folder / WEIGHTS_NAME) as path:
         config = config.model_copy(update={"sha256": write_tensors(path, stored(tensors, config.dtype))})
     write_text(folder / CONFIG_NAME, config_text(config))
@@ -130,74 +117,72 @@ def find_gene(path: Path) -> Path:
     raise GeneFileError(f"{path}: expected a gene folder with {CONFIG_NAME} and {WEIGHTS_NAME}, found neither")
 
 
-def read_config(folder: Path, files: Files | None = None) -> GeneConfig:
-    """Read and check `config.json` of a gene folder, or of its `files`.
+def read_config(folder: Path, *, is_snapshot: bool = False) -> GeneConfig:
+    """Read and check `config.json` of a gene folder; `is_snapshot` as in `read_gene`.
 
     Raises:
         GeneFileError: absent, not JSON, of a newer schema, or with missing or malformed fields.
     """
     try:
-        content = _read(folder, CONFIG_NAME, files, most=MOST_CONFIG)
+        content = _read(folder, CONFIG_NAME, MOST_CONFIG, is_snapshot)
     except FileNotFoundError:
         raise GeneFileError(f"{folder}: {CONFIG_NAME} is missing; this is not a gene folder") from None
     except OSError as error:
         raise GeneFileError(f"{folder / CONFIG_NAME}: cannot be read: {error}") from None
-    return _parse_config(content, folder / CONFIG_NAME, is_hub=files is not None)
+    return _parse_config(content, folder / CONFIG_NAME)
 
 
-def _parse_config(content: bytes, path: Path, *, is_hub: bool) -> GeneConfig:
+def _parse_config(content: bytes, path: Path) -> GeneConfig:
     try:
         fields = parse_json(content.decode("utf-8"))
     except ValueError as error:
-        raise GeneFileError(f"{path}: expected JSON, found something else: {error}") from None
-    _check_schema(fields, path, is_hub=is_hub)
+        raise GeneFileError(f"{path}: expected JSON, found something else: {error}; {AGAIN}") from None
+    _check_schema(fields, path)
     try:
         return GeneConfig.model_validate(fields)
     except ValidationError as error:
         raise GeneFileError(f"{path}: {first_fault(error)} ({error.error_count()} faults in all)") from None
 
 
-def _read(folder: Path, name: str, files: Files | None, *, most: int) -> bytes:
-    """Content of a file of a gene folder, from `files` if it was read already."""
-    if files is not None:
-        return files[name]
-    _refuse_links(folder, (name,))
+def _read(folder: Path, name: str, most: int, is_snapshot: bool) -> bytes:
+    if not is_snapshot:
+        _refuse_links(folder, (name,))
     return read_file(folder / name, most=most)
 
 
-def read_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, Tensor], GeneConfig]:
-    """Read tensors (float32) and config of a gene folder, or of its `files`, after every check has passed.
+def read_gene(folder: Path, *, is_snapshot: bool = False) -> tuple[dict[str, Tensor], GeneConfig]:
+    """Tensors (float32) and config of a gene folder, after every check has passed.
+
+    `is_snapshot` says that huggingface_hub put the files there: they may be links, beside files of no gene.
 
     Raises:
         GeneFileError: the first check that fails, with the file or tensor, what was expected and what was found.
     """
-    reader = _checked(folder, files)
-    return {name: tensor.float() for name, tensor in reader.tensors.items()}, reader.config
+    _, tensors, config = _read_checked(folder, is_snapshot)
+    return {name: tensor.float() for name, tensor in tensors.items()}, config
 
 
-def read_whole_gene(folder: Path, files: Files | None = None) -> tuple[dict[str, bytes], GeneConfig]:
+def read_whole_gene(folder: Path, *, is_snapshot: bool = False) -> tuple[dict[str, bytes], GeneConfig]:
     """Name -> content of all files of a gene, and its config; exactly these bytes passed every check.
 
     Raises:
         GeneFileError: a check fails, or a file beside the weights is too large or cannot be read.
     """
-    beside = read_beside(folder, files)
-    reader = _checked(folder, files)
-    return reader.content | beside, reader.config
+    beside = read_beside(folder, is_snapshot=is_snapshot)
+    content, _, config = _read_checked(folder, is_snapshot)
+    return content | beside, config
 
 
-def read_beside(folder: Path, files: Files | None = None) -> dict[str, bytes]:
+def read_beside(folder: Path, *, is_snapshot: bool = False) -> dict[str, bytes]:
     """Name -> content of the further files of a gene folder, such as card and recipe.
 
     Raises:
         GeneFileError: one is too large, is a link out of the folder, or cannot be read.
     """
-    if files is not None:
-        return {name: files[name] for name in MORE_FILES if name in files}
-    return read_files(folder, dict.fromkeys(MORE_FILES, MOST_BESIDE))
+    return read_files(folder, dict.fromkeys(MORE_FILES, MOST_BESIDE), is_snapshot=is_snapshot)
 
 
-def read_files(folder: Path, most: Mapping[str, int]) -> dict[str, bytes]:
+def read_files(folder: Path, most: Mapping[str, int], *, is_snapshot: bool = False) -> dict[str, bytes]:
     """Name -> content of the existing files of `folder` that `most` lists (name -> largest size in bytes).
 
     Raises:
@@ -211,15 +196,7 @@ def read_files(folder: Path, most: Mapping[str, int]) -> dict[str, bytes]:
                 "replace it with a smaller file"
             )
     with _readable(folder):
-        return {name: _read(folder, name, None, most=most[name]) for name in names}
-
-
-def _checked(folder: Path, files: Files | None) -> "_Reader":
-    reader = _Reader(folder, files)
-    for _, check in reader.checks():
-        with _readable(folder):
-            check()
-    return reader
+        return {name: _read(folder, name, most[name], is_snapshot) for name in names}
 
 
 def carry_over(old: Path, new: Path, config: GeneConfig) -> None:
@@ -241,21 +218,6 @@ def carry_over(old: Path, new: Path, config: GeneConfig) -> None:
                 shutil.copytree(file, new / file.name, symlinks=True)
             elif file.is_file():
                 shutil.copy2(file, new / file.name)
-
-
-def verify(folder: Path, files: Files | None = None) -> list[Check]:
-    """Run every check of a gene folder in order; after a fault, only checks that do not depend on it still run."""
-    results: list[Check] = []
-    for name, check in _Reader(folder, files).checks():
-        try:
-            with _readable(folder):
-                check()
-            results.append(Check(name, None))
-        except GeneFileError as error:
-            results.append(Check(name, str(error)))
-            if name not in INDEPENDENT:
-                break
-    return results
 
 
 def _instead(folder: Path) -> str:
@@ -281,113 +243,84 @@ def _readable(folder: Path) -> Iterator[None]:
         raise GeneFileError(f"{folder}: a file cannot be read: {error}") from None
 
 
-class _Reader:
-    """One reading of one folder; each check may use what the checks before it found."""
+def _read_checked(folder: Path, is_snapshot: bool) -> tuple[dict[str, bytes], dict[str, Tensor], GeneConfig]:
+    """Content of the two files, tensors and config; every check has passed."""
+    weights = folder / WEIGHTS_NAME
+    with _readable(folder):
+        _check_folder(folder, is_snapshot)
+        content = {CONFIG_NAME: _read(folder, CONFIG_NAME, MOST_CONFIG, is_snapshot)}
+        config = _parse_config(content[CONFIG_NAME], folder / CONFIG_NAME)
+        shapes = _expected_shapes(config, folder / CONFIG_NAME)
+        content[WEIGHTS_NAME] = _read(folder, WEIGHTS_NAME, _most_weights(weights, shapes), is_snapshot)
+    _check_sha256(content[WEIGHTS_NAME], config, weights)
+    try:
+        tensors = read_tensors(content[WEIGHTS_NAME])
+        _check_tensors(tensors, shapes, config.dtype)
+    except (SafetensorError, ValueError) as error:
+        raise GeneFileError(f"{weights}: expected safetensors, found something else: {error}") from None
+    except GeneFileError as error:
+        raise GeneFileError(f"{weights}: {error}") from None
+    return content, tensors, config
 
-    def __init__(self, folder: Path, files: Files | None) -> None:
-        self.folder = folder
-        self.files = files
-        self.weights = folder / WEIGHTS_NAME
-        self.config: GeneConfig
-        self.content: dict[str, bytes] = {}  # what was checked
-        self.tensors: dict[str, Tensor] = {}
-        self._expected: dict[str, tuple[int, ...]] = {}
-        self._most_weights = 0  # bytes of the weights' file
 
-    def checks(self) -> list[tuple[str, Callable[[], None]]]:
-        return [
-            ("files", self._files),
-            ("no pickle", self._no_pickle),
-            ("config and schema", self._read_config),
-            ("network and channels", self._expect),
-            ("size", self._size),
-            ("sha256", self._sha256),
-            ("safetensors", self._open),
-            ("tensor names", self._names),
-            ("shapes and dtypes", self._shapes),
-            ("finite values", self._finite),
-        ]
+def _check_folder(folder: Path, is_snapshot: bool) -> None:
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        if not (folder / name).is_file():
+            raise GeneFileError(f"{folder}: {name} is missing; {_instead(folder)}")
+    if is_snapshot:
+        return
+    _refuse_links(folder, (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES))
+    if pickles := sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES):
+        raise GeneFileError(f"{folder}: found {', '.join(pickles)}; pickles can run code; genes are safetensors only")
 
-    def _files(self) -> None:
-        for name in (CONFIG_NAME, WEIGHTS_NAME):
-            if not ((self.folder / name).is_file() if self.files is None else name in self.files):
-                raise GeneFileError(f"{self.folder}: {name} is missing; {_instead(self.folder)}")
-        if self.files is None:
-            _refuse_links(self.folder, (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES))
 
-    def _no_pickle(self) -> None:
-        if self.files is not None:  # whatever else lies in the folder is not of this gene
-            return
-        pickles = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in PICKLES)
-        if pickles:
-            raise GeneFileError(
-                f"{self.folder}: found {', '.join(pickles)}; pickles can run code; genes are safetensors only"
-            )
+def _expected_shapes(config: GeneConfig, file: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes in the thin network of exactly the gene's channels; the numbers in the config agree with it."""
+    try:
+        structure = plan_structure(config.network, depth=config.depth, channels=config.channels)
+    except NetworkError as error:
+        raise GeneFileError(f"{file}: {error}") from None
+    parameters = structure.parameters(in_chans=config.in_chans)
+    if config.parameters != parameters:
+        raise GeneFileError(f"{file}: expected parameters: {parameters:,}, found {config.parameters:,}")
+    full = plan_structure(config.network, width=config.width, depth=config.depth).channels
+    whole, held = sum(full.values()), sum(config.channels.values())
+    if abs(config.fraction * whole - held) > len(full):  # early genes state it before channels were rounded
+        raise GeneFileError(f"{file}: expected fraction: {held / whole:.4g}, found {config.fraction:.4g}")
+    return structure.shapes(in_chans=config.in_chans)
 
-    def _read_config(self) -> None:
-        content = self.content[CONFIG_NAME] = _read(self.folder, CONFIG_NAME, self.files, most=MOST_CONFIG)
-        self.config = _parse_config(content, self.folder / CONFIG_NAME, is_hub=self.files is not None)
 
-    def _expect(self) -> None:
-        """Plan the thin network of exactly the gene's channels, and check the numbers in the config."""
-        config, file = self.config, self.folder / CONFIG_NAME
-        try:
-            structure = plan_structure(config.network, depth=config.depth, channels=config.channels)
-        except NetworkError as error:
-            raise GeneFileError(f"{file}: {error}") from None
-        self._expected = structure.shapes(in_chans=config.in_chans)
-        self._most_weights = 4 * sum(map(math.prod, self._expected.values())) + MOST_HEADER
-        parameters = structure.parameters(in_chans=config.in_chans)
-        if config.parameters != parameters:
-            raise GeneFileError(f"{file}: expected parameters: {parameters:,}, found {config.parameters:,}")
-        full = plan_structure(config.network, width=config.width, depth=config.depth).channels
-        whole, held = sum(full.values()), sum(config.channels.values())
-        if abs(config.fraction * whole - held) > len(full):  # early genes state it before channels were rounded
-            raise GeneFileError(f"{file}: expected fraction: {held / whole:.4g}, found {config.fraction:.4g}")
+def _most_weights(weights: Path, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Bytes that the file of weights may have; it has no more."""
+    expected, size = 4 * sum(map(math.prod, shapes.values())), weights.stat().st_size
+    if size > expected + MOST_HEADER:
+        raise GeneFileError(
+            f"{weights}: expected {expected / 1e6:.1f} MB of weights, as {CONFIG_NAME} says, found "
+            f"{size / 1e6:.1f} MB: not a gene, or the wrong {CONFIG_NAME}"
+        )
+    return expected + MOST_HEADER
 
-    def _size(self) -> None:
-        expected = self._most_weights - MOST_HEADER
-        size = self.weights.stat().st_size if self.files is None else len(self.files[WEIGHTS_NAME])
-        if size > self._most_weights:
-            raise GeneFileError(
-                f"{self.weights}: expected {expected / 1e6:.1f} MB of weights, as {CONFIG_NAME} says, found "
-                f"{size / 1e6:.1f} MB: not a gene, or the wrong {CONFIG_NAME}"
-            )
 
-    def _sha256(self) -> None:
-        content = self.content[WEIGHTS_NAME] = _read(self.folder, WEIGHTS_NAME, self.files, most=self._most_weights)
-        sha256 = hashlib.sha256(content).hexdigest()
-        if sha256 != self.config.sha256:
-            advice = "fetch it again" if self.files is None else "the owner must push it again"
-            raise GeneFileError(
-                f"{self.weights}: expected the sha256 of {CONFIG_NAME}, {self.config.sha256[:12] or '(none)'}, found "
-                f"{sha256[:12]}: the file was altered or cut; {advice}"
-            )
+def _check_sha256(content: bytes, config: GeneConfig, weights: Path) -> None:
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != config.sha256:
+        raise GeneFileError(
+            f"{weights}: expected the sha256 of {CONFIG_NAME}, {config.sha256[:12] or '(none)'}, found "
+            f"{sha256[:12]}: the file was altered or cut; {AGAIN}"
+        )
 
-    def _open(self) -> None:
-        try:
-            self.tensors = read_tensors(self.content.get(WEIGHTS_NAME, b""))
-        except (SafetensorError, ValueError) as error:
-            raise GeneFileError(f"{self.weights}: expected safetensors, found something else: {error}") from None
 
-    def _names(self) -> None:
-        missing, extra = self._expected.keys() - self.tensors.keys(), self.tensors.keys() - self._expected.keys()
-        for kind, names in (("missing", sorted(missing)), ("unexpected", sorted(extra))):
-            if names:
-                raise GeneFileError(f"{self.weights}: {len(names)} {kind} tensors: {', '.join(names[:3])}")
-
-    def _shapes(self) -> None:
-        for name, shape in self._expected.items():
-            tensor = self.tensors[name]
-            if tuple(tensor.shape) != shape:
-                raise GeneFileError(f"{self.weights}: {name}: expected shape {shape}, found {tuple(tensor.shape)}")
-            if tensor.dtype != (expected := stored_dtype(tensor, self.config.dtype)):
-                raise GeneFileError(f"{self.weights}: {name}: expected {expected}, found {tensor.dtype}")
-
-    def _finite(self) -> None:
-        for name, tensor in self.tensors.items():
-            if fault := value_fault(name, tensor):
-                raise GeneFileError(f"{self.weights}: {name}: {fault}")
+def _check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], dtype: Dtype) -> None:
+    for kind, names in (("missing", shapes.keys() - tensors.keys()), ("unexpected", tensors.keys() - shapes.keys())):
+        if names:
+            raise GeneFileError(f"{len(names)} {kind} tensors: {', '.join(sorted(names)[:3])}")
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shape:
+            raise GeneFileError(f"{name}: expected shape {shape}, found {tuple(tensor.shape)}")
+        if tensor.dtype != (expected := stored_dtype(tensor, dtype)):
+            raise GeneFileError(f"{name}: expected {expected}, found {tensor.dtype}")
+    _check_values(tensors)
 
 
 def value_fault(name: str, tensor: Tensor) -> str | None:
@@ -402,14 +335,18 @@ def value_fault(name: str, tensor: Tensor) -> str | None:
     return f"expected values from {lowest:g} to {highest:g}, found {low if low < lowest else high:g}"
 
 
-def _check_schema(content: Any, path: Path, *, is_hub: bool) -> None:  # noqa: ANN401
+def _check_values(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if fault := value_fault(name, tensor):
+            raise GeneFileError(f"{name}: {fault}")
+
+
+def _check_schema(content: Any, path: Path) -> None:  # noqa: ANN401
     if isinstance(content, dict) and "architecture" in content:
-        repo = path.parent.as_posix().removeprefix(HUB_PREFIX).partition("@")[0]
-        name = repo.rpartition("/")[2]
-        use = f"hf download {repo} --local-dir {name} && learngene predict {name} photo.jpg"
         raise GeneFileError(
             f"{path}: expected the config of a learngene, found that of a whole network: load it with timm, or, if "
-            f"`learngene finetune` made it, run `{use if is_hub else 'learngene predict'}`"
+            "`learngene finetune` made it, with `learngene predict` (from the Hub: after `hf download NAME "
+            "--local-dir DIR`)"
         )
     if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
         raise GeneFileError(f"{path}: expected a learngene config with `schema_version`, found none")

@@ -1,7 +1,7 @@
 """`Learngene`: the tensors of a gene and their description."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +12,7 @@ from learngene_hub.core.files import expanded, explain_write_errors
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import read_beside, read_config, read_gene, write_gene
 from learngene_hub.gene.sharing import push_gene
-from learngene_hub.gene.source import Located, locate, with_files
+from learngene_hub.gene.source import Located, locate
 from learngene_hub.genome.genome import Genome
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
@@ -76,8 +76,8 @@ class Learngene:
         Raises:
             GeneFileError: a check of it fails.
         """
-        tensors, config = read_gene(located.shown, located.files)
-        return cls(tensors, config, replace(located, files=None))
+        tensors, config = located.read(read_gene)
+        return cls(tensors, config, located)
 
     def save_pretrained(self, path: str | Path) -> Path:
         """Write weights and config into the folder `path`, each file atomically; other files there are left alone.
@@ -141,11 +141,10 @@ class Learngene:
         """Put what lies beside the gene into `folder`, if it is that gene still."""
         if self.place is None:
             return
-        home = with_files(self.place)
         try:
-            is_that = read_config(home.folder, home.files) == read_config(folder)
+            is_that = self.place.read(read_config) == read_config(folder)
         except GeneFileError:
             return
         if is_that:
-            for name, content in read_beside(home.folder, home.files).items():
+            for name, content in self.place.read(read_beside).items():
                 (folder / name).write_bytes(content)

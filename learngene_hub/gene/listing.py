@@ -14,10 +14,9 @@ from learngene_hub.core.files import read_file
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.data.splits import title_of
 from learngene_hub.gene.card import FACTS, GAIN_METRIC, LIBRARY_NAME, MOST_CARD, card_data
-from learngene_hub.gene.folder import CARD_NAME, Files
+from learngene_hub.gene.folder import CARD_NAME
 from learngene_hub.gene.names import PREFIX, shipped_folder, shipped_genes
-from learngene_hub.hub.client import THE_LIST, HubOptions, check_reachable, explained, readable_answer
-from learngene_hub.hub.fetch import time_limit, within
+from learngene_hub.hub.client import HubOptions, check_reachable, explained
 
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
 INTERVAL = re.compile(r"± (\d{1,3}\.\d)$")
@@ -89,10 +88,9 @@ def _found(tags: list[str], author: str | None, search: str | None, options: Hub
     """Repositories of the Hub with all `tags`, each with its card's metadata."""
     if options.is_offline:
         raise HubError("the Hub cannot be searched: HF_HUB_OFFLINE forbids it")
-
-    def ask() -> list[ModelInfo]:
+    with explained(None, options):
         check_reachable(options)  # the client itself would try many times
-        wanted = options.api().list_models(
+        models = options.api().list_models(
             filter=tags,
             author=author,
             search=search,
@@ -100,23 +98,19 @@ def _found(tags: list[str], author: str | None, search: str | None, options: Hub
             limit=MOST_LISTED,
             expand=["cardData", "downloads"],
         )
-        return list(wanted)
-
-    with explained(None, options), readable_answer(THE_LIST, options):
-        models = within(time_limit(), THE_LIST, ask)
-    return [model for model in models if isinstance(model.card_data, ModelCardData | None)]
+        return [model for model in models if isinstance(model.card_data, ModelCardData | None)]
 
 
-def read_gain(folder: Path, files: Files | None = None, *, warn: Callable[[str], None] = lambda _: None) -> Gain:
+def read_gain(folder: Path, *, warn: Callable[[str], None] = lambda _: None) -> Gain:
     """The gain over scratch that the card of a gene states.
 
     `warn` is called with the reason if a card cannot be read, for instance because it is too long.
     """
     path = folder / CARD_NAME
     try:
-        content = read_file(path, most=4 * MOST_CARD) if files is None else files[CARD_NAME]
+        content = read_file(path, most=4 * MOST_CARD)
         return _gain(card_data(content.decode("utf-8-sig"), lenient=True))
-    except (FileNotFoundError, KeyError):
+    except FileNotFoundError:
         return None, None
     except (OSError, ValueError) as error:
         warn(f"{path}: the card cannot be read: {error}")

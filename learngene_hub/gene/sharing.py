@@ -5,7 +5,7 @@ from pathlib import Path
 from learngene_hub.core.errors import GeneFileError, RunError
 from learngene_hub.core.files import atomic_path, claim_new, expanded, refuse_unmakeable
 from learngene_hub.gene.card import FACTS, LIBRARY_NAME, addressed_card, card_data, card_facts, check_card, render_card
-from learngene_hub.gene.folder import CARD_NAME, MORE_FILES, PICTURE_NAME, RECIPE_NAME, find_gene, read_whole_gene
+from learngene_hub.gene.folder import CARD_NAME, PICTURE_NAME, RECIPE_NAME, find_gene, read_whole_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
@@ -59,8 +59,8 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
     with claim_new(out):
         if out.exists():
             raise RunError(f"{out}: already exists; give another --out")
-        located = locate(source, options=options, wanted=MORE_FILES)
-        files, _ = read_whole_gene(located.shown, located.files)
+        located = locate(source, options=options)
+        files, _ = located.read(read_whole_gene)
         with atomic_path(out, is_new=True) as staged:
             staged.mkdir()
             for name, content in files.items():

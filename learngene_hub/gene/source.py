@@ -1,18 +1,21 @@
 """Locate a gene: in a folder, in the package, or in a repository of the Hub; see `gene.names`."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from learngene_hub.core.errors import GeneFileError, HubError, NoRepositoryError
+from learngene_hub.core.errors import GeneFileError, NoRepositoryError
 from learngene_hub.core.files import expanded, is_there
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, Files, find_gene
+from learngene_hub.gene.folder import CONFIG_NAME, MORE_FILES, WEIGHTS_NAME, find_gene
 from learngene_hub.gene.names import hint, hub_address, shipped_folder, shipped_genes
 from learngene_hub.hub.address import PREFIX as HUB_PREFIX
-from learngene_hub.hub.address import parse_address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.fetch import fetch
+
+ALL_FILES = (CONFIG_NAME, WEIGHTS_NAME, *MORE_FILES)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -23,20 +26,24 @@ class Located:
         folder: folder with the requested files.
         name: name that the user gave.
         revision: commit of the Hub; None: it was not fetched from the Hub.
-        options: how the Hub was reached.
-        files: name -> content of its files, checked by the Hub's hashes; None: not from the Hub, or already loaded.
     """
 
     folder: Path
     name: str
     revision: str | None = None
-    options: HubOptions = HubOptions()  # noqa: RUF009 - frozen
-    files: Files | None = field(default=None, repr=False, compare=False)
 
-    @property
-    def shown(self) -> Path:
-        """What messages call it: the name where the files are the Hub's, since nobody looks into its cache."""
-        return self.folder if self.files is None else Path(self.name)
+    def read(self, how: Callable[..., _T]) -> _T:
+        """What `how`, such as `read_gene`, finds here; faults of a gene of the Hub have its name, not its folder.
+
+        Raises:
+            GeneFileError: see `how`.
+        """
+        try:
+            return how(self.folder, is_snapshot=self.revision is not None)
+        except GeneFileError as error:
+            if self.revision is None:
+                raise
+            raise GeneFileError(str(error).replace(str(self.folder), self.name)) from None
 
 
 def locate(
@@ -44,8 +51,7 @@ def locate(
     *,
     revision: str | None = None,
     options: HubOptions = HubOptions(),  # noqa: B008
-    required: Sequence[str] = (CONFIG_NAME, WEIGHTS_NAME),
-    wanted: Sequence[str] = (CARD_NAME,),
+    names: Sequence[str] = ALL_FILES,
 ) -> Located:
     """Find the gene `source`; fetch its files from the Hub if they are not cached.
 
@@ -53,8 +59,7 @@ def locate(
         source: a gene folder, the folder of a run, a shipped name, or `[hf-hub:]owner/name[@revision]`.
         revision: branch, tag or commit of the Hub, if `source` does not contain it.
         options: how the Hub is reached.
-        required: files that must exist on the Hub.
-        wanted: files that are fetched only if they exist.
+        names: files that are fetched, as far as they exist.
 
     Raises:
         GeneFileError: there is no gene of this name.
@@ -71,23 +76,10 @@ def locate(
         return Located(shipped_folder(name), name)
     address = hub_address(name).at(revision)
     try:
-        fetched = fetch(address, required, wanted=wanted, is_all=WEIGHTS_NAME in required, options=options)
+        fetched = fetch(address, names, options=options)
     except NoRepositoryError as error:
         raise NoRepositoryError(f"{error}{hint(name)}") from None
-    return Located(fetched.folder, name, fetched.commit, options, fetched.files)
-
-
-def with_files(located: Located) -> Located:
-    """The `located` gene with all its files, fetched from the Hub again if it came from there and the Hub answers."""
-    address = parse_address(located.name)
-    if located.revision is None or address is None:
-        return located
-    address, options = replace(address, revision=located.revision), replace(located.options, force_download=False)
-    try:
-        fetched = fetch(address, (CONFIG_NAME, WEIGHTS_NAME), wanted=MORE_FILES, options=options)
-    except HubError:
-        return located
-    return replace(located, folder=fetched.folder, files=fetched.files)
+    return Located(fetched.folder, name, fetched.commit)
 
 
 def _refuse_revision(name: str, revision: str | None) -> None:

@@ -7,20 +7,19 @@ there, and it is not overwritten by accident.
 import hashlib
 import os
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils.sha import git_hash
 
 from learngene_hub.core.errors import HubError, NoRepositoryError
 from learngene_hub.hub.address import Address
-from learngene_hub.hub.client import HubOptions, explained, readable_answer
-from learngene_hub.hub.fetch import fetch, time_limit, within
-from learngene_hub.hub.listing import Listing, fetch_listing
+from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
+from learngene_hub.hub.fetch import fetch
 
 CARD_NAME = "README.md"
 XET_PAUSE = "HF_XET_CLIENT_RETRY_BASE_DELAY"  # of Xet's client, whose n-th pause is up to its n-th power
@@ -89,16 +88,15 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     try:
         with explained(address, options):
             api = options.api()
-            before = _repository(api, address, terms, options, made)
-            known = before.files
-            changed = {name: own for name, own in files.items() if name not in known or not known[name].fits(own)}
-            if not terms.overwrite_card and CARD_NAME in changed:
-                _check_card(address, before, terms, options)
+            before = _repository(api, address, terms, made)
+            known = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in before.siblings or ()}
+            changed = {name: own for name, own in files.items() if known.get(name) not in _hashes(own)}
+            if not terms.overwrite_card and CARD_NAME in changed.keys() & known.keys():
+                _check_card(address, str(before.sha), terms, options)
             if not changed:
-                return Pushed(url, before.commit, (), before.private, sizes)
-            with readable_answer(address, options):
-                commit = _commit(api, changed, address, before, terms)
-            return Pushed(commit.pr_url or url, commit.oid, tuple(changed), before.private, sizes)
+                return Pushed(url, str(before.sha), (), bool(before.private), sizes)
+            commit = _commit(api, changed, address, str(before.sha), terms)
+            return Pushed(commit.pr_url or url, commit.oid, tuple(changed), bool(before.private), sizes)
     except HubError as error:
         if not made:
             raise
@@ -117,42 +115,44 @@ def _plain(card: bytes) -> str:
     return card.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _repository(api: HfApi, address: Address, terms: PushTerms, options: HubOptions, made: list[str]) -> Listing:
+def _hashes(content: bytes) -> tuple[str, str]:
+    """The names that the Hub may have for it: of a large file its sha256, of another git's hash."""
+    return hashlib.sha256(content).hexdigest(), git_hash(content)
+
+
+def _repository(api: HfApi, address: Address, terms: PushTerms, made: list[str]) -> ModelInfo:
     """What the branch holds; repository and branch are made if need be; `made` gets the name of a new repository."""
     try:
-        listing = _listing(address, options)
+        return _private_enough(_listing(api, address), address, terms)
     except RepositoryNotFoundError:
         if terms.create_pr:
             fault = "no such repository; a pull request needs one: leave out --create-pr"
             raise NoRepositoryError(f"{address}: {fault}") from None
-        with readable_answer(address, options):
-            api.create_repo(address.repo_id, private=terms.private or None, exist_ok=True)
+        api.create_repo(address.repo_id, private=terms.private or None, exist_ok=True)
         made.append(address.repo_id)
     except RevisionNotFoundError:
-        pass
-    else:
-        if terms.private and not listing.private:
-            raise HubError(
-                f"{address}: the repository is already public, so nothing was pushed; leave out --private, or first "
-                "make it private in its settings"
-            )
-        return listing
+        _private_enough(_listing(api, Address(address.repo_id)), address, terms)
     if address.revision is not None:
-        with readable_answer(address, options):
-            api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
-    return _listing(address, options)
+        api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
+    return _listing(api, address)
 
 
-def _listing(address: Address, options: HubOptions) -> Listing:
-    seconds = time_limit()
-    until = time.monotonic() + seconds
-    return within(seconds, address, lambda: fetch_listing(address, options, until=until))
+def _private_enough(there: ModelInfo, address: Address, terms: PushTerms) -> ModelInfo:
+    if terms.private and not there.private:
+        raise HubError(
+            f"{address}: the repository is already public, so nothing was pushed; leave out --private, or first "
+            "make it private in its settings"
+        )
+    return there
 
 
-def _check_card(address: Address, there: Listing, terms: PushTerms, options: HubOptions) -> None:
-    if CARD_NAME not in there.files:
-        return
-    card = fetch(replace(address, revision=there.commit), [CARD_NAME], options=options).files[CARD_NAME]
+def _listing(api: HfApi, address: Address) -> ModelInfo:
+    return api.model_info(address.repo_id, revision=address.revision, files_metadata=True, timeout=TIMEOUT)
+
+
+def _check_card(address: Address, commit: str, terms: PushTerms, options: HubOptions) -> None:
+    there = fetch(replace(address, revision=commit), [CARD_NAME], options=options).folder
+    card = (there / CARD_NAME).read_bytes()
     if marked(card).decode() != _plain(card):
         page = f"{options.shown_site}/{address.repo_id}/blob/{quote(address.revision or 'main', safe='/')}/{CARD_NAME}"
         raise HubError(
@@ -161,7 +161,7 @@ def _check_card(address: Address, there: Listing, terms: PushTerms, options: Hub
         )
 
 
-def _commit(api: HfApi, files: Mapping[str, bytes], address: Address, before: Listing, terms: PushTerms) -> CommitInfo:
+def _commit(api: HfApi, files: Mapping[str, bytes], address: Address, parent: str, terms: PushTerms) -> CommitInfo:
     os.environ.setdefault(XET_PAUSE, "1500ms")  # 20 seconds in all; with its own, 3 seconds, up to six minutes
     try:
         made = api.create_commit(
@@ -170,7 +170,7 @@ def _commit(api: HfApi, files: Mapping[str, bytes], address: Address, before: Li
             commit_message=terms.message or f"Push {', '.join([*files][:3])}{' and more' * (len(files) > 3)}",
             revision=address.revision,
             create_pr=terms.create_pr,
-            parent_commit=None if terms.create_pr else before.commit,
+            parent_commit=None if terms.create_pr else parent,
         )
         made.oid.encode()  # as the client checks no types
         return made
