@@ -11,7 +11,6 @@ from hub_server import with_no_error
 
 from learngene_hub import from_learngene
 from learngene_hub.gene.sharing import push_gene
-from learngene_hub.hub import client
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import PushTerms
@@ -22,7 +21,7 @@ ALL_FILES = {"config.json", "learngene.safetensors", "README.md", "recipe.yaml",
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(client, "_pause", lambda *_: 0.0)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # between its attempts
 
 
 @pytest.fixture

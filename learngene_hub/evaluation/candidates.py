@@ -83,6 +83,11 @@ def _recipe(located: Located, gene: Learngene) -> Recipe | None:
     recipe = Recipe.from_file(file, origin.overrides)
     gives_shape = recipe.gene.shape != "evolve" and recipe.evolution.ancestor is None
     is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
+    is_other |= (recipe.name, recipe.seed, recipe.data.image_size) != (
+        origin.recipe,
+        origin.seed,
+        gene.config.image_size,
+    )
     if is_other or recipe.lost or located.read(read_config) != gene.config:
         return None  # of a version with other defaults, or of another gene that has taken this one's place
     return recipe

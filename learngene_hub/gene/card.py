@@ -120,4 +120,5 @@ def card_facts(config: GeneConfig) -> dict[str, Any]:
         "dtype": config.dtype,
         "image_size": config.image_size,
         "data": one_line(config.origin.data.source) if config.origin else None,
+        "sha256": config.sha256,
     }

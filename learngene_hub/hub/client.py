@@ -135,9 +135,9 @@ def _meaning(error: BaseException, address: Address | None, options: HubOptions)
             return HubError(f"{label}: the token contains invalid characters: run `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return HubError(f"{label}: expected a Hub at https://..., found {site!r}: correct HF_ENDPOINT")
-        case httpx2.TransportError() | ConnectionError():
+        case httpx2.TransportError():
             return HubUnreachableError(f"{label}: no answer from {site} ({_first_line(error)}): {_advice(str(error))}")
-        case httpx2.HTTPError() | RuntimeError():
+        case httpx2.HTTPError() | RuntimeError() | ConnectionError():  # the last two of Xet
             return HubUnreachableError(f"{label}: {_first_line(error)}")
         case OSError() if error.errno:
             space = "free some space, or " * (error.errno == ENOSPC)

@@ -14,7 +14,7 @@ from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from learngene_hub.core.downloads import check_download
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
-from learngene_hub.hub.address import Address
+from learngene_hub.hub.address import COMMIT, Address
 from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
 
 
@@ -66,13 +66,16 @@ def resolved(address: Address, options: HubOptions, *, kind: Literal["model", "d
     # Otherwise it would wait for ever, and take the commit of the cache without a word.
     api.repo_info = explained(address, options)(partial(api.repo_info, timeout=TIMEOUT))  # type: ignore[method-assign]
     with explained(address, options):
-        return api.resolve_revision(
+        found = api.resolve_revision(
             address.repo_id,
             repo_type=kind,
             revision=address.revision,
             cache_dir=options.cache,
             local_files_only=options.is_offline,
         )
+        if not COMMIT.fullmatch(found.resolved):  # a folder will have this name
+            raise ValueError(f"no commit: {found.resolved!r:.60}")
+        return found
 
 
 def _snapshot(address: Address, names: Iterable[str], options: HubOptions) -> Snapshot:

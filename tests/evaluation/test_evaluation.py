@@ -388,6 +388,12 @@ def test_a_gene_that_names_no_classes_is_not_judged_by_those_it_has_seen(tiny_ru
         evaluate(gene, protocol=QUICK)
 
 
+def test_the_recipe_of_another_gene_of_the_same_shape_is_not_taken(gene_copy):
+    with (gene_copy / "recipe.yaml").open("a") as file:
+        file.write("seed: 1\n")  # as where a gene was saved over another
+    assert load_candidates([gene_copy])[0].recipe is None
+
+
 def with_other_recipe(run, folder):
     """A copy of the gene of `run` beside a recipe of other channels."""
     copied = shutil.copytree(run / "gene", folder / "gene")

@@ -207,7 +207,7 @@ def test_a_pushed_network_is_no_gene_and_its_card_says_how_to_use_it(run, hub, t
     card = hub.files("owner/pets")["README.md"].decode()
     assert "hf download owner/pets --local-dir pets\nlearngene predict pets photo.jpg" in card
     assert 'create_model("hf-hub:owner/pets", pretrained=True).eval()\n' in card
-    told = "run `hf download owner/pets --local-dir pets && learngene predict pets photo.jpg`"
+    told = "`learngene predict` (from the Hub: after `hf download NAME --local-dir DIR`)"
     assert told in run("info", "owner/pets")[2]
 
 

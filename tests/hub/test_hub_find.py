@@ -58,7 +58,7 @@ def test_the_hub_is_searched_and_the_card_says_what_a_list_shows(hub, push):
 def test_the_config_is_read_without_the_weights(hub, push, options):
     push()
     hub.requests.clear()
-    locate(REPO, options=options, required=("config.json",))
+    locate(REPO, options=options, names=("config.json",))
     assert not [one for one in hub.requests if "safetensors" in one.path]
 
 

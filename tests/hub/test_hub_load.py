@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from hub_genes import REPO, asked
-from huggingface_hub import constants
+from hub_genes import ALL_FILES, REPO, asked
+from huggingface_hub import HfApi, constants
 
 from learngene_hub import from_learngene
-from learngene_hub.core.errors import HubError
+from learngene_hub.core.errors import HubError, LearngeneWarning
 from learngene_hub.gene.sharing import pull_gene
-from learngene_hub.gene.source import locate
-from learngene_hub.hub import fetch as fetch_module
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -24,20 +22,26 @@ def test_a_model_from_the_hub_is_the_model_from_the_folder(push, load, tiny_run)
 
 
 @pytest.mark.xet
-def test_only_the_three_files_that_are_needed_come(hub, push, load):
+def test_a_gene_loads_with_nothing_said_about_cache_token_and_endpoint(push):
+    commit = push().commit
+    assert from_learngene(REPO, num_classes=3).inheritance.revision == commit
+    assert from_learngene(REPO, num_classes=3, local_files_only=True).inheritance.revision == commit
+
+
+def test_only_the_files_of_a_gene_come(hub, push, load):
     push()
+    hub.put(REPO, {"more.bin": b"pickle"})
     hub.requests.clear()
     load()
-    fetched = {one.path.split("/")[-1] for one in asked(hub) if "/resolve/" in one.path}
-    assert fetched == {"config.json", "learngene.safetensors", "README.md"}
+    assert {one.path.split("/")[-1] for one in asked(hub) if "/resolve/" in one.path} == ALL_FILES
 
 
-def test_what_is_cached_costs_one_request_without_a_body_and_a_commit_none(hub, push, load):
+def test_what_is_cached_costs_one_request_and_a_commit_none(hub, push, load):
     commit = push().commit
     load()
     hub.requests.clear()
     load()
-    assert [(one.method, one.size) for one in asked(hub)] == [("HEAD", 0)]
+    assert [one.method for one in asked(hub)] == ["GET"]
     hub.requests.clear()
     load(f"{REPO}@{commit}")
     load(revision=commit)
@@ -47,7 +51,7 @@ def test_what_is_cached_costs_one_request_without_a_body_and_a_commit_none(hub, 
 def test_all_files_come_from_the_commit_that_was_meant_at_first(hub, push, load, gene_copy, monkeypatch):
     first = push(gene_copy).commit
     config = (gene_copy / "config.json").read_text().replace('"package_version": "', '"package_version": "9')
-    find = fetch_module.get_hf_file_metadata
+    find = HfApi.resolve_revision
 
     def find_then_move(*arguments, **more):
         found = find(*arguments, **more)
@@ -55,7 +59,7 @@ def test_all_files_come_from_the_commit_that_was_meant_at_first(hub, push, load,
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch_module, "get_hf_file_metadata", find_then_move)
+        patch.setattr(HfApi, "resolve_revision", find_then_move)
         assert load().inheritance.revision == first
     assert load().inheritance.revision == hub.commits(REPO)[0] != first
 
@@ -91,14 +95,20 @@ def test_offline_without_a_cached_gene_says_the_way_out(hub, push, load, monkeyp
     assert asked(hub) == []
 
 
+def test_where_the_hub_does_not_answer_the_cached_gene_is_used_with_a_warning(push, load):
+    commit = push().commit
+    load()
+    with pytest.warns(LearngeneWarning, match=f"no answer from .* Using commit {commit[:12]} from the cache"):
+        assert load(endpoint="http://127.0.0.1:9").inheritance.revision == commit
+
+
 def test_force_download_fetches_again(hub, push, load):
     push()
     load()
     hub.requests.clear()
     load(force_download=True)
-    found = [one for one in asked(hub, ("GET",)) if "/api/" not in one.path and "/reconstructions/" not in one.path]
-    bodies = [one for one in found if one.status < 300]
-    assert len(bodies) == 3
+    files = {one.path.split("/")[-1] for one in asked(hub) if "/resolve/" in one.path}
+    assert files == ALL_FILES
 
 
 def test_a_gene_without_a_card_costs_no_request_either_by_commit(hub, push, load):
@@ -116,11 +126,3 @@ def test_offline_means_the_commit_loaded_last_even_if_more_was_pulled_before(hub
     newer = hub.put(REPO, {"note.txt": b"new"})
     load()
     assert load(local_files_only=True).inheritance.revision == newer
-
-
-def test_a_look_at_the_config_does_not_hide_a_gene_in_the_cache(hub, push, load, options):
-    commit = push().commit
-    load()
-    hub.put(REPO, {"note.txt": b"new"})
-    locate(REPO, options=options, required=("config.json",))
-    assert load(local_files_only=True).inheritance.revision == commit
