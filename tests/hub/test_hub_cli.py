@@ -108,7 +108,6 @@ def test_info_reads_no_weights(run, hub, tiny_run):
     assert json.loads(run("info", REPO, "--json")[1])["revision"] == hub.commits(REPO)[0]
 
 
-@pytest.mark.xet
 def test_verify_takes_a_gene_of_the_hub(run, tiny_run):
     run("push", tiny_run, REPO)
     assert run("verify", REPO)[0] == 0

@@ -35,6 +35,12 @@ def test_a_commit_that_cannot_be_one_is_refused(push, load, answers, tmp_path, c
     assert not list(tmp_path.parent.glob("x*"))
 
 
+def test_an_odd_answer_to_a_commit_is_named(push, answers):
+    answers("POST", r"/api/models/owner/gene/commit/main", [])
+    with pytest.raises(HubError, match=f"^owner/gene: {NO_HUB}"):
+        push()
+
+
 @pytest.mark.parametrize("body", [None, {"error": 1}, [1], [{}]])
 def test_an_odd_list_of_repositories_is_named(hub, answers, body):
     answers("GET", "/api/models", body)
