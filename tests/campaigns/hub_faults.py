@@ -110,17 +110,13 @@ def cases(hub: HubServer, scratch: Path, hole: str) -> Iterator[Case]:
     yield Case("a private repository of somebody else", source="owner/secret", environment={"HF_TOKEN": "hf_other"})
     yield Case("a gated repository", source="owner/gated", environment={"HF_TOKEN": "hf_other"})
     yield Case("a token that is none", environment={"HF_TOKEN": "hf_wrong"})
-    yield Case("server in trouble (503) on the first request", (Fault("HEAD", "/resolve/", times=9),))
-    yield Case("the same, gene in the cache", (Fault("HEAD", "/resolve/", times=9),), cached=True)
-    yield Case("server in trouble (503) on the listing", (Fault("GET", "/api/models", times=9),))
-    yield Case("server that never answers", (Fault("HEAD", "/resolve/", "delay", seconds=60),))
+    yield Case("server in trouble (503) on the first request", (Fault("GET", "/api/models", times=9),))
+    yield Case("the same, gene in the cache", (Fault("GET", "/api/models", times=9),), cached=True)
+    yield Case("server in trouble (503) on the list of files", (Fault("GET", "/tree/", times=9),))
+    yield Case("server that never answers", (Fault("GET", "/api/models", "delay", seconds=60),))
     yield Case("slow server: weights in pieces over 4 s", (Fault("GET", weights, "drip", seconds=4),))
-    yield Case(
-        "slower than `LEARNGENE_MAX_DOWNLOAD_SECONDS=5` allows",
-        (Fault("GET", weights, "drip", seconds=600),),
-        environment={"LEARNGENE_MAX_DOWNLOAD_SECONDS": "5"},
-    )
-    yield Case("server in trouble (503) on the first request, once", (Fault("HEAD", "/resolve/"),))
+    yield Case("server that answers the second request after 30 s", (Fault("GET", "/tree/", "delay", seconds=30),))
+    yield Case("server in trouble (503) on the list of files, once", (Fault("GET", "/tree/"),))
     yield Case("weights corrupted once", (Fault("GET", weights, "corrupt", size=4),))
     yield Case("weights corrupted always", (Fault("GET", weights, "corrupt", size=4, times=99),))
     yield Case("config corrupted always", (Fault("GET", "config.json", "corrupt", size=4, times=99),))

@@ -44,9 +44,10 @@ def fetched(hub):
     return {one.path.rpartition("/")[2] for one in hub.requests if "/resolve/" in one.path}
 
 
-def test_its_size_is_said_first_and_once(shared, caplog):
+def test_its_size_is_said_first_and_once(hub, shared, caplog):
     source = DataSource(None, REPO, 8)
     assert levels(load_classes(source, ["ant", "bee"])) == [(1, "ant"), (2, "bee")]
+    assert [one.method for one in hub.requests if one.path.endswith(PARQUET)].count("GET") == 1
     assert levels(load_classes(source, ["bee"])) == [(2, "bee")]  # no longer decoded, but there
     (said,) = caplog.messages
     assert said.startswith("fetching 0.00")
@@ -115,7 +116,7 @@ def test_another_commit_of_the_cache_is_not_taken_for_the_one_that_is_listed(hub
     load()
     shared("README.md", CARD)
     hub.faults.append(Fault("HEAD", "/resolve/.*/README.md", status=503, times=99))
-    with pytest.raises(HubError, match="lists the commit .* but does not deliver it"):
+    with pytest.raises(HubError, match=r"lists the commit .* but does not deliver it"):
         load_classes(DataSource(None, REPO, 8), ["bee"])
 
 
