@@ -9,14 +9,13 @@ from types import ModuleType
 from typing import Any
 
 from huggingface_hub import constants
-from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from learngene_hub.core.downloads import check_download, megabytes
 from learngene_hub.core.errors import HubError
 from learngene_hub.core.progress import Reporter
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
-from learngene_hub.hub.fetch import resolved
+from learngene_hub.hub.fetch import Silent, resolved
 
 WORKERS = 8  # files fetched at a time
 
@@ -59,7 +58,7 @@ def _sizes(builder: Any, address: Address, options: HubOptions) -> dict[str, int
     info = options.api().dataset_info(address.repo_id, revision=address.revision, files_metadata=True, timeout=TIMEOUT)
     listed = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     urls = [url for files in (builder.config.data_files or {}).values() for url in files]
-    names = [url.partition(f"hf://datasets/{address}/")[2] for url in urls]
+    names = [url.partition(f"@{address.revision}/")[2] for url in urls]
     return {name: listed.get(name, 0) for name in names if name}
 
 
@@ -70,11 +69,8 @@ def _fetch(address: Address, sizes: Mapping[str, int], options: HubOptions, repo
     lock, api = Lock(), options.api()
     with reporter.task(f"fetching {address.repo_id}", size / 1e6, "MB") as bar, ThreadPoolExecutor(WORKERS) as pool:
 
-        class Told(tqdm):
+        class Told(Silent):
             """Moves our bar for every piece that is written."""
-
-            def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
-                super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]
 
             def update(self, n: float | None = 1) -> None:
                 with lock:

@@ -122,6 +122,9 @@ def _cause(error: BaseException) -> BaseException:
 
 def _meaning(error: BaseException, address: Address | None, options: HubOptions) -> HubError:
     label, site = address or THE_LIST, options.shown_site
+    said = (
+        next(iter(filter(str.strip, str(error).splitlines())), type(error).__name__).strip().replace(options.site, site)
+    )
     match error:
         case RevisionResolutionError() | LocalEntryNotFoundError() | OfflineModeIsEnabled():
             why = "local_files_only" if options.local_files_only else "HF_HUB_OFFLINE"
@@ -136,15 +139,15 @@ def _meaning(error: BaseException, address: Address | None, options: HubOptions)
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return HubError(f"{label}: expected a Hub at https://..., found {site!r}: correct HF_ENDPOINT")
         case httpx2.TransportError():
-            return HubUnreachableError(f"{label}: no answer from {site} ({_first_line(error)}): {_advice(str(error))}")
+            return HubUnreachableError(f"{label}: no answer from {site} ({said}): {_advice(str(error))}")
         case httpx2.HTTPError() | RuntimeError() | ConnectionError():  # the last two of Xet
-            return HubUnreachableError(f"{label}: {_first_line(error)}")
+            return HubUnreachableError(f"{label}: {said}")
         case OSError() if error.errno:
             space = "free some space, or " * (error.errno == ENOSPC)
             where = f"{error.filename or options.cache}: cannot be written ({error.strerror})"
             return HubError(f"{label}: {where}: {space}set HF_HUB_CACHE to a folder that you can write")
         case _:
-            return HubError(f"{not_a_hub(label, options)} ({_first_line(error)})")
+            return HubError(f"{not_a_hub(label, options)} ({said})")
 
 
 def _advice(why: str) -> str:
@@ -189,8 +192,3 @@ def _answered(error: HfHubHTTPError, address: Address | None, options: HubOption
 def not_a_hub(label: object, options: HubOptions) -> str:
     """The message if the answer is not that of a Hub, such as a page of a proxy."""
     return f"{label}: {options.shown_site} does not answer like a Hub: check HF_ENDPOINT and proxies"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -88,7 +88,7 @@ def _snapshot(address: Address, names: Iterable[str], options: HubOptions) -> Sn
         cache_dir=options.cache,
         local_files_only=options.is_offline,
         force_download=options.force_download,
-        tqdm_class=_Silent,
+        tqdm_class=Silent,
     )
     with explained(address, options):
         if not options.is_offline:
@@ -97,8 +97,8 @@ def _snapshot(address: Address, names: Iterable[str], options: HubOptions) -> Sn
         return Snapshot(Path(ask()), revision.resolved)
 
 
-class _Silent(tqdm):
-    """No bar: genes are small."""
+class Silent(tqdm):
+    """A bar of huggingface_hub that is not shown."""
 
     def __init__(self, *args: object, **more: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **more | {"disable": True})  # type: ignore[no-untyped-call]

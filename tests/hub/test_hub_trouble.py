@@ -174,6 +174,7 @@ def test_the_hub_is_not_asked_for_the_folder_of_a_run(hub, tmp_path, monkeypatch
     [
         (ImportError("the 'socksio' package is not installed"), "(the 'socksio' package is not installed)"),
         (RuntimeError("the client has been closed"), "the list of repositories: the client has been closed"),
+        (ConnectionError("of https://me:secret@127.0.0.1:9/x"), "the list of repositories: of https://127.0.0.1:9/x"),
         (httpx2.ConnectError("refused"), "no answer from https://127.0.0.1:9 (refused): check the connection"),
         (httpx2.ConnectError("[SSL: X]"), "([SSL: X]): check the connection or the certificates (SSL_CERT_FILE)"),
         (httpx2.ConnectTimeout("timed out"), "set HF_HUB_ETAG_TIMEOUT to more whole seconds, such as 30"),
