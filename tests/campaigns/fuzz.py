@@ -1,4 +1,4 @@
-"""Attacks on every file the package reads, counted; prints the table of docs/reliability.md.
+"""Attacks on files that strangers send, counted; prints the table of docs/reliability.md.
 
     python tests/campaigns/fuzz.py [CASES] [SEED] [WORDS]
 
