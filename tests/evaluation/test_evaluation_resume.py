@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import time
@@ -195,15 +194,6 @@ def test_a_start_with_a_very_long_name_is_kept_too(tmp_path):
     unit = Unit("novel", 0, 0, 0.1)
     known().enter(unit, {"3": 0.5})
     assert known()[unit] == {"3": 0.5}
-
-
-def test_edited_accuracies_are_measured_again(tiny_run, whole, copy, monkeypatch):
-    file = next((copy / "tasks").iterdir())
-    file.write_text(re.sub(r'"measured": {"3": [\d.]+}', '"measured": {"3": 0.987}', file.read_text()))
-    trained = trainings(monkeypatch)
-    evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=copy)
-    assert results_of(copy) == results_of(whole)
-    assert len(trained) == 2 * 2 + 3
 
 
 def test_two_processes_give_the_bytes_of_one(tiny_run, whole, tmp_path):

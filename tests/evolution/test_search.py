@@ -223,17 +223,6 @@ def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
-def test_an_edited_fitness_is_measured_again(recipe, run, stopped):
-    (kept,) = (stopped / "state").glob("shape-*.jsonl")
-    before = kept.read_text()
-    kept.write_text(before.replace('"fitness": 0.', '"fitness": 0.9', 1))
-    assert kept.read_text() != before
-    heard = Listener()
-    evolve(recipe(), out=stopped, resume=True, reporter=heard)
-    assert any("1 line is damaged or edited; these results are measured again" in one for one in heard.warnings)
-    assert untimed(first_row(stopped)) == untimed(first_row(run))
-
-
 def test_kept_fitness_that_is_a_link_elsewhere_is_refused_and_nothing_written_there(recipe, stopped):
     (kept,) = (stopped / "state").glob("shape-*.jsonl")
     kept.unlink()
