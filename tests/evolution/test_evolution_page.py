@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from listener import Listener
-from pages import BROWSER, Page, browse, pictures
+from pages import Page, pictures
 from typer.testing import CliRunner
 
 from learngene_hub import LearngeneError, evolve
@@ -260,11 +260,3 @@ def test_a_gene_that_was_cut_or_has_no_metrics_is_refused(tiny_run, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"expected metrics.jsonl with a row for every generation, found none"):
         write_page(str(tmp_path))
-
-
-@pytest.mark.drawn
-@pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
-def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path):
-    errors, document = browse(tmp_path, show(), 360, "light", "--dump-dom")
-    assert "CONSOLE" not in errors
-    assert "<title>width 360 of 360</title>" in document

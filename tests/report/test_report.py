@@ -3,7 +3,7 @@ import re
 from base64 import b64encode
 
 import pytest
-from pages import BROWSER, Page, browse, pictures
+from pages import Page, pictures
 from results_examples import STARTS, example
 
 from learngene_hub.report.page import render_report, write_report
@@ -247,19 +247,3 @@ def test_the_page_and_the_pictures_that_apply_are_written(tmp_path):
     write_report(results, tmp_path / "full", samples=None)
     names = {one.name for one in (tmp_path / "full").iterdir()}
     assert names == {"report.html", "comparison.png", "curves.png", "sweep.png"}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="Chromium is not there, so no page can be shown")
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
-def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, whole, width, scheme):
-    _, page = whole
-    opened = page.replace("<details>", "<details open>")
-    errors, document = browse(tmp_path, opened, width, scheme, "--dump-dom", f"--screenshot={tmp_path / 'shot.png'}")
-    assert "CONSOLE" not in errors
-    assert f"<title>width {width} of {width}</title>" in document
-    from PIL import Image
-
-    with Image.open(tmp_path / "shot.png") as shot:
-        corner = shot.convert("L").getpixel((3, 3))
-    assert corner < 60 if scheme == "dark" else corner > 200
