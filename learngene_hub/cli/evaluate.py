@@ -14,7 +14,8 @@ from learngene_hub.cli.genes import SOURCE_HELP, known_gene
 from learngene_hub.cli.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from learngene_hub.evaluation import Protocol, Target
+    from learngene_hub.evaluation.protocols import Protocol
+    from learngene_hub.evaluation.sources import Target
     from learngene_hub.report.results import Results, StartResult
 
 T = TypeVar("T", int, float)
@@ -97,8 +98,8 @@ def evaluate(
 
     chosen = find_protocol(protocol)
     with importing():
-        from learngene_hub.evaluation import evaluate as run
         from learngene_hub.evaluation.run import Descendants
+        from learngene_hub.evaluation.run import evaluate as run
         from learngene_hub.evaluation.starts import check_baselines
         from learngene_hub.workers import EngineOptions
 
@@ -145,7 +146,7 @@ def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, obje
 def _target(
     path: str | None, image_column: str | None, label_column: str | None, image_size: int | None
 ) -> "Target | None":
-    from learngene_hub.evaluation import Target
+    from learngene_hub.evaluation.sources import Target
 
     if path is None and (image_column or label_column or image_size):
         raise typer.BadParameter("--image-column, --label-column and --image-size need --target")

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from learngene_hub import LearngeneError, __version__
 from learngene_hub.cli.console import show_warnings_as_lines
 from learngene_hub.cli.main import app, main
-from learngene_hub.evaluation import Descendants, Target
+from learngene_hub.evaluation.run import Descendants
+from learngene_hub.evaluation.sources import Target
 
 
 @pytest.mark.parametrize("command", [*commands(), (), ("recipes",), ("data",)], ids=" ".join)
@@ -237,7 +238,7 @@ def test_evaluate_passes_on_the_widths_the_depths_and_the_target(tiny_run, photo
         given.update(asked)
         raise LearngeneError("seen enough")
 
-    monkeypatch.setattr("learngene_hub.evaluation.evaluate", spy)
+    monkeypatch.setattr("learngene_hub.evaluation.run.evaluate", spy)
     options = ("--protocol", "transfer", "--target", photos, *several)
     assert "seen enough" in learngene("evaluate", tiny_run, *options).stderr
     assert given["baselines"] == ("narrow", "bn-slice")

@@ -19,13 +19,14 @@ from quick_evaluation import ONE, QUICK, accuracies, start, with_data
 from learngene_hub import Learngene, LearngeneError, evaluate, extract, from_learngene
 from learngene_hub.core.errors import EngineError
 from learngene_hub.data.glyphs import glyph_classes
-from learngene_hub.evaluation import PROTOCOLS, Target, measuring
+from learngene_hub.evaluation import measuring
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.measuring import EvaluationData, Unit
+from learngene_hub.evaluation.protocols import PROTOCOLS
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.scoring import TUNING_SEED, Cell, best_rate, networks_left, next_rates
-from learngene_hub.evaluation.sources import sources_of
+from learngene_hub.evaluation.sources import Target, sources_of
 from learngene_hub.report.results import Results
 
 RATES = replace(QUICK, tasks=1, tuning_tasks=1)

@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 from learngene_hub import Learngene, LearngeneError, evaluate
 from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data.source import DataSource
-from learngene_hub.evaluation import Descendants, measuring, run
+from learngene_hub.evaluation import measuring, run
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Plan, Source, Unit
+from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
 from learngene_hub.report.results import Results

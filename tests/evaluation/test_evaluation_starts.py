@@ -20,12 +20,14 @@ from safetensors.torch import save_file
 from learngene_hub import Learngene, LearngeneError, Recipe, evaluate, evolve, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.core.rng import generator
-from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
+from learngene_hub.evaluation import pretraining
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
-from learngene_hub.evaluation.sources import shown
+from learngene_hub.evaluation.protocols import PROTOCOLS
+from learngene_hub.evaluation.run import Descendants
+from learngene_hub.evaluation.sources import Target, shown
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution import critics
 from learngene_hub.gene.config import CostRecord
