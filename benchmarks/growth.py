@@ -3,6 +3,7 @@
 One run of 200 tiny generations tells how time, memory and the checkpoint behave over time; short runs tell the rest.
 """
 
+import json
 import os
 import statistics
 import time
@@ -125,7 +126,7 @@ def _with_size() -> list[Figure]:
 
 
 def _evolve(*overrides: str) -> Callable[[], None]:
-    recipe = Recipe.from_mapping(RECIPE).changed(*overrides)
+    recipe = Recipe.from_content(json.dumps(RECIPE).encode(), overrides, file=Path("growth.yaml"))
 
     def work() -> None:
         with TemporaryDirectory() as folder:

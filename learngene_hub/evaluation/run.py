@@ -183,7 +183,7 @@ def evaluate(
 
 def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], bodies: Sequence[Body]) -> list[Start]:
     """Scratch, the genes and the user's own starts; a start that does not fit is refused before long work."""
-    starts = [scratch(), *(learngene(each.gene, each.start, flops=each.flops) for each in candidates)]
+    starts = [scratch(), *map(learngene, candidates)]
     for body, start in product(bodies, starts):
         newborn_of(body, start)
     own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
@@ -281,16 +281,14 @@ def _own_device(asked: str, reporter: Reporter) -> torch.device:
 def _budget(
     candidate: Candidate, sizes: Sequence[Body], data: str | None, trainer: torch.device, reporter: Reporter
 ) -> Budget:
-    assert candidate.recipe is not None
     ancestor, normalisation = ancestor_of(candidate), candidate.gene.config.normalisation
     base = base_images(candidate.data, normalisation, data=data, device=trainer, reporter=reporter)
+    assert candidate.recipe is not None
     precision, was = pick_precision(candidate.recipe, trainer), candidate.origin.precision
     if was not in (None, precision):
         reporter.warn(f"baselines are trained in {precision}, the best here, but the gene was evolved in {was}")
     return Budget(
-        gene=candidate.gene,
-        cost=candidate.origin.cost,
-        recipe=candidate.recipe,
+        candidate=candidate,
         ancestor=ancestor,
         base=base,
         sizes=sizes,

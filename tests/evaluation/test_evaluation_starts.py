@@ -163,7 +163,8 @@ def test_a_network_of_few_steps_takes_no_more_of_them_than_planned(short_run, ca
 def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seconds_are_told(monkeypatch):
     monkeypatch.setattr(starts_module, "pretrain", lambda *_, **__: pytest.fail("trained"))
     told, body, cost = Listener(), Body("vit_tiny_patch4_32"), CostRecord(images=1000, seconds=20, device="CPU")
-    budget = SimpleNamespace(ancestor=None, body=body, cost=cost, reporter=told)
+    candidate = SimpleNamespace(origin=SimpleNamespace(cost=cost))
+    budget = SimpleNamespace(candidate=candidate, ancestor=None, body=body, reporter=told)
     assert starts_module.make_baselines(["bn-slice"], budget) == []
     assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
     assert told.lines[0].startswith("baselines are trained first, unless they are in the cache: bn-slice. Each costs")

@@ -241,14 +241,15 @@ def test_other_images_do_not_take_what_was_kept(recipe, stopped, scored, change)
 
 def test_the_search_counts_in_images_arithmetic_and_forecast(recipe, tmp_path):
     few = ("search.population=2", "search.parents=1", "search.final_tasks=1")
-    longer, heard = recipe(*few, "critic.tasks=2", "search.tasks=2", "search.steps=2"), Listener()
+    changes, heard = (*few, "critic.tasks=2", "search.tasks=2", "search.steps=2"), Listener()
+    longer = recipe(*changes)
     gene = evolve(longer, out=tmp_path / "run", reporter=heard)
     assert f"shape of the gene: {', '.join(map(str, gene.config.channels.values()))}" in " ".join(heard.lines)
     (bar,) = (bar for bar in heard.bars if bar["title"] == "evolving")
     assert bar["done"] == bar["total"] == gene.config.origin.cost.images
     cost = forecast(longer, device=torch.device("cpu"))
     assert bar["total"] == cost.images
-    line = evolution_flops(longer.changed("gene.shape=taper"))
+    line = evolution_flops(recipe(*changes, "gene.shape=taper"))
     assert cost.search_flops == pytest.approx(cost.flops - line)
     ancestor, life = (3 + 1) * 8, (1 + 1) * 8
     shape, final = life + 2 * 2 * 8, life + 2 * 8

@@ -290,7 +290,7 @@ def test_all_but_the_last_two_generations_raise_a_founder_unless_a_recipe_says_o
     recipe = Recipe.from_file("demo", [f"evolution.generations={generations}"])
     born = [plan_generation(recipe, one, precision="float32", threads=1).individuals for one in range(generations)]
     assert born == [1] * founders + [4] * (generations - founders)
-    without = recipe.changed("evolution.founder_generations=0")
+    without = Recipe.from_file("demo", [f"evolution.generations={generations}", "evolution.founder_generations=0"])
     assert plan_generation(without, 0, precision="float32", threads=1).individuals == 4
 
 
