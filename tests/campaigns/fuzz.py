@@ -68,7 +68,7 @@ def main() -> int:
             genes.targets(run),
             recipes.targets(),
             runs.targets(run),
-            results.targets(run),
+            results.targets(),
             networks.targets(run),
         ]
         chosen = [one for targets in (*modules, images.targets()) for one in targets if words in one.name]
