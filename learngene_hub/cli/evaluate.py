@@ -167,27 +167,25 @@ def _numbers(texts: Sequence[str] | None, kind: Callable[[str], T]) -> tuple[T, 
 
 def _show(results: "Results") -> None:
     from learngene_hub.report import numbers
-    from learngene_hub.report.findings import ranked
-    from learngene_hub.report.findings import rivals as rivals_of
+    from learngene_hub.report.findings import ranked, rivals
     from learngene_hub.report.sentences import network_words, tasks_words
 
     measures, headline = list(results.descendants[0].starts[0].measures), results.headline
     lead_of = f"lead of {results.genes[0].start if len(results.genes) > 1 else 'the gene'}"
-    rivals = bool(rivals_of(results.descendants[0], results.genes[0].start, headline))
 
-    def row(start: "StartResult") -> tuple[str, ...]:
+    def row(start: "StartResult", *, with_lead: bool) -> tuple[str, ...]:
         gain, lead = (numbers.points(part[headline]) if headline in part else "" for part in (start.gain, start.lead))
-        differences = (gain, lead) if rivals else (gain,)
+        differences = (gain, lead) if with_lead else (gain,)
         accuracy = numbers.accuracy(start.measures[headline])
         return (start.start, accuracy, *differences, f"{start.lr:g}", f"{start.inherited:.1%}")
 
     for descendant in results.descendants:
-        starts = ranked(descendant, headline)
+        starts, with_lead = ranked(descendant, headline), bool(rivals(descendant, results.genes[0].start, headline))
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
             f"{tasks_words(results.tasks)}",
-            ("start", "accuracy", "gain over scratch", *([lead_of] if rivals else []), "rate", "inherited"),
-            [row(start) for start in starts],
+            ("start", "accuracy", "gain over scratch", *([lead_of] if with_lead else []), "rate", "inherited"),
+            [row(start, with_lead=with_lead) for start in starts],
             whole_first=True,
         )
         if len(measures) > 1:

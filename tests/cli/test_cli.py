@@ -10,10 +10,12 @@ import warnings
 import pytest
 from command_line import PLAIN, commands, learngene, words
 from engine_faults import WEIGHTS
+from results_examples import example
 from typer.testing import CliRunner
 
 from learngene_hub import LearngeneError, __version__
 from learngene_hub.cli.console import show_warnings_as_lines
+from learngene_hub.cli.evaluate import _show
 from learngene_hub.cli.main import app, main
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.sources import Target
@@ -244,6 +246,16 @@ def test_evaluate_passes_on_the_widths_the_depths_and_the_target(tiny_run, photo
     assert given["baselines"] == ("narrow", "bn-slice")
     assert given["descendants"] == Descendants(widths=(0.06, 0.12), depths=(11, 13))
     assert given["target"] == Target(str(photos))
+
+
+def test_a_lead_is_shown_for_every_network_that_has_other_starts(monkeypatch):
+    results, shown = example(("learngene", "scratch", "full"), shapes=((0.5, 11), (1.0, 11))), []
+    first = results.descendants[0].model_copy(update={"starts": results.descendants[0].starts[:2]})
+    monkeypatch.setattr(
+        "learngene_hub.cli.evaluate.print_table", lambda title, columns, *_, **__: shown.append(columns)
+    )
+    _show(results.model_copy(update={"descendants": (first, results.descendants[1])}))
+    assert ["lead of the gene" in columns for columns in shown] == [False, True]
 
 
 def test_evolve_resumes_a_run_in_the_middle_and_ends_with_the_bytes_of_an_unbroken_one(tiny_file, tiny_run, tiny_copy):

@@ -130,6 +130,10 @@ def test_a_win_is_told_and_so_is_that_nothing_else_was_judged():
     alone = example(("learngene", "scratch"))
     assert headline(alone, alone.descendants[0], "learngene")[1] == "It was compared only with scratch."
     assert not_won(alone, "learngene") == []
+    sizes = example(("learngene", "scratch", "full"), shapes=((0.5, 11), (1.0, 11)))
+    first = sizes.descendants[0].model_copy(update={"starts": sizes.descendants[0].starts[:2]})
+    sizes = sizes.model_copy(update={"descendants": (first, sizes.descendants[1])})
+    assert headline(sizes, first, "learngene")[1] == "In this network, it was compared only with scratch."
     two = example(("learngene:a", "learngene:b", "scratch"))
     for gene, other in (("learngene:a", "learngene:b"), ("learngene:b", "learngene:a")):
         assert f"the best other start, {other}" in headline(two, two.descendants[0], gene)[1]
