@@ -279,9 +279,9 @@ def test_a_gene_of_ones_own_is_a_start_beside_an_evolved_one(tiny_run, tmp_path)
     channels = Learngene.from_pretrained(tiny_run).config.channels
     mine = extract(from_learngene(tiny_run, num_classes=2), channels).save_pretrained(tmp_path / "mine")
     results = evaluate(tiny_run, protocol=ONE, seeds=(0,), checkpoints=[mine, mine, tiny_run])
-    for number in ("", ":2", ":3"):
-        assert accuracies(results, f"checkpoint{number}") == accuracies(results, "learngene")
-    assert start(results, "checkpoint").description == "the checkpoint mine; its cost is not known"
+    for name in ("mine", "mine-2", "tiny"):
+        assert accuracies(results, f"checkpoint:{name}") == accuracies(results, "learngene")
+    assert start(results, "checkpoint:mine").description == "the checkpoint mine; its cost is not known"
 
 
 def test_the_folder_in_which_one_is_has_a_name_as_a_checkpoint(tiny_run, monkeypatch):
