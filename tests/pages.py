@@ -1,10 +1,8 @@
 """Pages read by a parser."""
 
-from base64 import b64decode
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
-VOID = {"meta", "link", "img", "br", "path"}
+VOID = {"meta", "link", "img", "br"}
 
 
 class Page(HTMLParser):
@@ -45,8 +43,3 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
-def pictures(page):
-    """The roots of the SVG pictures of a `Page`."""
-    start = "data:image/svg+xml;base64,"
-    found = [one.removeprefix(start) for one in page.addresses if one.startswith(start)]
-    return [ElementTree.fromstring(b64decode(one)) for one in found]

@@ -26,12 +26,12 @@ from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
 from learngene_hub.evaluation.scoring import Cell, Scored, first_round, report_cost, score_all
-from learngene_hub.evaluation.sources import Target, base_images, sample_sheet, shown, sources_of
+from learngene_hub.evaluation.sources import Target, base_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
-from learngene_hub.report.page import REPORT_NAME, write_report
+from learngene_hub.report.evaluation import REPORT_NAME, write_report
 from learngene_hub.report.plots.canvas import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.report.sentences import network_words
@@ -168,7 +168,7 @@ def evaluate(
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             with reporter.task(f"writing {folder / REPORT_NAME}", None):
-                write_report(results, folder, samples=sample_sheet(plan.sources[TEST]))
+                write_report(results, folder)
     return results
 
 

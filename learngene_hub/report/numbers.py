@@ -55,4 +55,4 @@ def seconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or not value else f"{value:.1f}"
 
 
-WORDS = (percent, accuracy, points, rate, count, flops, seconds)
+WORDS = (percent, accuracy, points, count, flops, seconds)
