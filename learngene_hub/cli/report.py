@@ -16,7 +16,8 @@ def report(
         str, typer.Argument(help=f"Run, finished or not. {SOURCE_HELP}", metavar="RUN", callback=known_gene)
     ],
     out: Annotated[
-        Path | None, typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if that is a run]")
+        Path | None,
+        typer.Option(help="HTML file to write.  [default: evolution.html in RUN, or NAME.html here]"),
     ] = None,
 ) -> None:
     """Write the report of an evolution.

@@ -162,10 +162,18 @@ def test_a_page_and_its_run_may_be_at_home(tiny_run, tmp_path, monkeypatch):
     assert write_page("~/run") == tmp_path / "run/evolution.html"
 
 
-def test_the_page_of_a_gene_of_the_package_is_written_here(tmp_path, monkeypatch):
+def test_the_page_of_a_gene_that_is_no_folder_is_written_here_and_replaces_no_run_s(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(write_page("gtl/vgg11-cifar-fs-half")) == "evolution.html"
-    assert (tmp_path / "evolution.html").is_file()
+    (tmp_path / "evolution.html").write_text("the page of a run")
+    assert str(write_page("gtl/vgg11-mini")) == "gtl-vgg11-mini.html"
+    assert (tmp_path / "gtl-vgg11-mini.html").is_file()
+    assert (tmp_path / "evolution.html").read_text() == "the page of a run"
+
+
+def test_the_folder_of_an_evaluation_is_not_taken_for_a_run(tmp_path):
+    (tmp_path / "results.json").touch()
+    with pytest.raises(RunError, match=r"expected a run or a gene, found an evaluation; its page is report\.html"):
+        write_page(str(tmp_path))
 
 
 def test_without_matplotlib_a_page_is_refused(tiny_run, tmp_path, monkeypatch):
