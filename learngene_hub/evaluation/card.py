@@ -54,24 +54,6 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     return folder / CARD_NAME
 
 
-def read_evaluation(folder: Path) -> str:
-    """The evaluation in the card of the gene in `folder`; a missing card is created.
-
-    Raises:
-        GeneFileError: the card cannot be read, has no evaluation, or its marks are not one begin and one end.
-    """
-    path, text = folder / CARD_NAME, _text(folder, read_config(folder))
-    if not path.is_file():
-        write_text(path, text)
-    between = _between(text, path)
-    if between is None:
-        raise GeneFileError(
-            f"{path}: expected an evaluation between its two marks, found none; run `learngene evaluate GENE`, then "
-            "learngene card GENE --results FOLDER"
-        )
-    return text[slice(*between)].strip()
-
-
 def _read(path: Path, config: GeneConfig, picture: str) -> Evaluation:
     results = Results.load(path)
     starts = [gene.start for gene in results.genes if config.sha256 and gene.sha256 == config.sha256]

@@ -364,7 +364,7 @@ NAMED_WRONGLY = {
     "predict emtpy photo.png": "no such file or folder; expected a folder made by `learngene finetune`",
     "data preview emtpy": "did you mean `empty`?",
     "report emtpy": "did you mean `empty`?",
-    "card emtpy": "did you mean `empty`?",
+    "card emtpy --results results.json": "did you mean `empty`?",
     "push emtpy you/x": "did you mean `empty`?",
 }
 IN_ONE_PROCESS = """
