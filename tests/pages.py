@@ -41,5 +41,3 @@ class Page(HTMLParser):
     @property
     def text(self):
         return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
-
-
