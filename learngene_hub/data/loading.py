@@ -70,7 +70,7 @@ def load_classes(
     with reporter.task("reading images", None):
         decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter, may_lack, advice))
     if not may_lack:
-        _refuse_empty(decoded.images.labels, names, decoded.left_out)
+        _refuse_empty(decoded.images.labels, names, decoded.left_out and f", since {decoded.left_out}")
     if decoded.left_out:
         reporter.warn(f"Left out of {source.path or source.preset}: {decoded.left_out}")
     return decoded.images
@@ -144,15 +144,16 @@ def _decode_classes(
 def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource, may_lack: bool) -> list[_Wanted]:
     """The rows of the named classes in the order of the source, at most `images_per_class` of each."""
     label_of = {name: label for label, name in enumerate(names)}
-    rows = [
-        _Wanted(number, row, label_of[name])
-        for number, part in enumerate(parts)
-        for row, name in enumerate(part.classes())
-        if name in label_of
-    ]
+    rows, others = list[_Wanted](), set[str]()
+    for number, part in enumerate(parts):
+        for row, name in enumerate(part.classes()):
+            if name in label_of:
+                rows.append(_Wanted(number, row, label_of[name]))
+            elif name is not None:
+                others.add(name)
     labels = torch.tensor([row.label for row in rows], dtype=torch.int64)
     if not may_lack:
-        _refuse_empty(labels, names)
+        _refuse_empty(labels, names, f"; its other classes are {shorten(sorted(others))}" if others else "")
     if source.images_per_class is None:
         return rows
     kept: list[int] = []
@@ -213,13 +214,10 @@ def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: 
     return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
 
 
-def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> None:
+def _refuse_empty(labels: Tensor, names: Sequence[str], why: str) -> None:
     counts = torch.bincount(labels, minlength=len(names)).tolist()
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
-        why = left_out and f", since {left_out}"
-        raise DataError(
-            f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows its classes"
-        )
+        raise DataError(f"The data set has no image of: {shorten(empty)}{why}")
 
 
 def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:

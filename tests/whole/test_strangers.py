@@ -144,15 +144,6 @@ def test_a_network_made_from_it_names_hostile_classes_without_acting(hostile, tm
     assert r"cat\x1b[2J" in words(result.stdout).replace(" ", "")
 
 
-def test_a_contact_sheet_of_hostile_classes_and_a_recipe_are_shown_without_acting(hostile, tmp_path):
-    result = learngene("data", "preview", tmp_path / "data", "--out", tmp_path / "a\x1b[2J.png")
-    assert result.exit_code == 0, result.output
-    assert_plain(result.output)
-    text = (hostile / "recipe.yaml").read_text().replace("name: tiny", 'name: "tiny\u202e\x85"')
-    (tmp_path / "mine.yaml").write_text(text)
-    assert_plain(learngene("recipes", "show", tmp_path / "mine.yaml").output)
-
-
 def test_a_card_too_long_to_be_read_is_said_in_a_line(stranger):
     folder = stranger()
     (folder / "README.md").write_text("---\ntags:\n" + "- {a: 1}\n" * 30_000 + "---\n# Gene\n")
