@@ -49,10 +49,10 @@ for _console in (stdout, stderr):
     _console.push_render_hook(_Printable())
 
 
-def print_json(value: Any) -> None:  # noqa: ANN401
-    """Print `value` as JSON to stdout and nothing else."""
+def print_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401
+    """Print `value` as JSON to stdout and nothing else; without `indent`, in one line."""
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode)
+    text = json.dumps(value, indent=indent, ensure_ascii=not is_unicode)
     typer.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
 
 
@@ -235,33 +235,24 @@ def print_table(
     rows: Iterable[Sequence[str]],
     *,
     whole_first: bool = False,
-    cuts: bool = False,
-    width: int | None = None,
 ) -> None:
     """Print a table; without `columns` it has no head; `whole_first`: break the first column last.
 
-    With `cuts`, the other columns are cut instead of broken. Without a `width`, it is as wide as it needs, and at most
-    as the terminal.
+    It is as wide as it needs, and at most as the terminal.
     A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
     """
     head = Text(printable(title))
-    table = Table(title=head, title_justify="left", box=box.SIMPLE, show_header=bool(columns), width=width)
+    table = Table(title=head, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = [[*map(one_line, row)] for row in rows]
     widest = max((cell_len(row[0]) for row in rows), default=0)
     whole_first = whole_first and widest <= MOST_WHOLE
     for number in range(len(rows[0]) if rows else len(columns)):
-        is_cut = cuts and number > 0
         table.add_column(
             columns[number] if columns else "",
-            overflow="ellipsis" if is_cut else "fold",
-            no_wrap=is_cut or (whole_first and number == 0),
+            overflow="fold",
+            no_wrap=whole_first and number == 0,
             min_width=widest if whole_first and number == 0 else None,
         )
     for row in rows:
         table.add_row(*row)
     stdout.print(table, markup=False)
-
-
-def table_width(rows: Sequence[Sequence[str]]) -> int:
-    """Columns that a table of these rows takes if none is broken."""
-    return sum(3 + max(cell_len(one_line(cell)) for cell in column) for column in zip(*rows, strict=True)) + 1
