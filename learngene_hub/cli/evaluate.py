@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr
-from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers, known_data, known_source
-from learngene_hub.cli.genes import SOURCE_HELP, known_gene
-from learngene_hub.cli.interrupts import interruptible
+from learngene_hub.cli.console import TerminalReporter, command, importing, print_table, stderr
+from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers
+from learngene_hub.cli.genes import SOURCE_HELP
 
 if TYPE_CHECKING:
     from learngene_hub.evaluation.protocols import Protocol
@@ -35,20 +34,12 @@ def _known_paths(paths: list[Path] | None) -> list[Path] | None:
 
 
 def evaluate(
-    genes: Annotated[
-        list[str],
-        typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=lambda genes: [known_gene(gene) for gene in genes]),
-    ],
-    data: Annotated[
-        str | None,
-        typer.Option(callback=known_data, help="The gene's images: a folder or a Hub id."),
-    ] = None,
+    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
+    data: Annotated[str | None, typer.Option(help="The gene's images: a folder or a Hub id.")] = None,
     protocol: Annotated[
         str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
     ] = "few-shot",
-    target: Annotated[
-        str | None, typer.Option(callback=known_source, help="For transfer: image folder, preset or Hub id.")
-    ] = None,
+    target: Annotated[str | None, typer.Option(help="For transfer: image folder, preset or Hub id.")] = None,
     image_column: Annotated[str | None, typer.Option(help="The target's image column, if not image or img.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Its label column, if not label or fine_label.")] = None,
     image_size: Annotated[
@@ -86,7 +77,6 @@ def evaluate(
     address: RayAddress = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: one in runs/.")] = None,
     device: Device = AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Compare genes with training from scratch, on novel classes.
 
@@ -114,21 +104,17 @@ def evaluate(
         "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
     }
     out = out or _own_folder(genes, chosen, asked)
-    with interruptible(f"interrupted; the same command continues from the finished networks in {out}"):
-        results = run(
-            genes,
-            **asked,
-            protocol=chosen,
-            seeds=range(seeds),
-            out=out,
-            engine=EngineOptions(engine, workers, address),
-            device=device,
-            reporter=TerminalReporter(),
-        )
-    if as_json:
-        print_json(results.model_dump(mode="json"))
-    else:
-        _show(results)
+    results = run(
+        genes,
+        **asked,
+        protocol=chosen,
+        seeds=range(seeds),
+        out=out,
+        engine=EngineOptions(engine, workers, address),
+        device=device,
+        reporter=TerminalReporter(),
+    )
+    _show(results)
     is_for_a_card = len(genes) == 1 and is_there(expanded(genes[0])) and results.split == NOVEL
     after = f"; next: {command('card', genes[0], '--results', out)}" if is_for_a_card else ""
     stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}", markup=False)

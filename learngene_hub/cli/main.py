@@ -18,6 +18,7 @@ from learngene_hub.cli.console import show_warnings_as_lines, stderr
 from learngene_hub.core.errors import LearngeneError, first_fault, lack_of_memory
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
+INTERRUPTED = "interrupted; the same command continues (evolve: with --resume; finetune begins again)"
 SHOWN_PACKAGES = ("torch", "timm", "huggingface_hub", "safetensors")
 WELCOME = f"""\
 learngene-hub {__version__}: evolve, share and inherit learngenes
@@ -59,8 +60,8 @@ class _Commands(TyperGroup):
         except typer.BadParameter as error:
             _reword(error)
             raise
-        except KeyboardInterrupt as stop:
-            stderr.print(str(stop) or "interrupted", markup=False)
+        except KeyboardInterrupt:
+            stderr.print(INTERRUPTED, markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -14,7 +14,7 @@ from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import available_classes
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.loading import load_classes
-from learngene_hub.data.source import DataSource, source_of
+from learngene_hub.data.source import DataSource, place_of, source_of
 from learngene_hub.data.splits import PRESETS
 from learngene_hub.evaluation.measuring import TEST, TUNING, Role, Source
 from learngene_hub.evaluation.protocols import Protocol
@@ -146,7 +146,10 @@ def _refuse_none(source: Source, what: str) -> None:
 def _own(record: DataRecord, data: str | None) -> DataSource:
     """Where the gene's images are: its record names a preset or a data set, never a path."""
     if data is not None or record.preset is not None:
-        return source_of(record, path=data, seed=record.seed)
+        source = source_of(record, path=data, seed=record.seed)
+        if data is not None:
+            place_of(source)  # which refuses a path that does not exist, before images are read
+        return source
     if not is_hub_id(record.source):
         raise DataError(f"the gene was evolved on a local folder {record.source!r}; give its path with --data")
     if is_there(record.source):  # a path would be looked at first
