@@ -56,9 +56,9 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401
     typer.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
 
 
-def print_text(text: str, *, end: str = "\n") -> None:
+def print_text(text: str) -> None:
     """Print lines to stdout as they are, tabs included."""
-    typer.echo(printable(text) + end, nl=False)
+    typer.echo(printable(text))
 
 
 def help_alone(context: typer.Context) -> None:
