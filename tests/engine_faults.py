@@ -6,7 +6,6 @@ import resource
 import signal
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from learngene_hub.workers import local, worker
 
 @dataclass(frozen=True)
 class Room:
-    """Shared data of one number, and of as many characters as one likes."""
+    """Shared data of one number."""
 
     number: int
-    load: str = ""
 
     def on(self, device):
         return self
@@ -302,16 +300,6 @@ def calling(function, *arguments, **more):
     with local._without_main():
         process.start()
     return process
-
-
-def kill_a_newborn(known, parent):
-    """Kill the first copy of a fork server of the process `parent` that is not `known`, as soon as it is there."""
-    while True:
-        for server in descendants(parent):
-            with suppress(OSError):
-                for child in set(descendants(server)) - set(known):
-                    os.kill(child, signal.SIGKILL)
-                    return
 
 
 def wait_for(happened, process):

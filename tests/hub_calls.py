@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, unquote
 
 from hub_store import HubError, Repo
 
-REPO = r"/api/(models|datasets|spaces)/([^/]+/[^/]+)"
+REPO = r"/api/(models|datasets)/([^/]+/[^/]+)"
 REVISION = r"(refs/pr/\d+|[^/]+)"
-LINK = r"/(?:(datasets|spaces)/)?([^/]+/[^/]+)"
+LINK = r"/(?:(datasets)/)?([^/]+/[^/]+)"
 
 
 @dataclass

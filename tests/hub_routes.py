@@ -1,8 +1,17 @@
-"""The routes of the test Hub about repositories: creation, listings, branches, tags."""
+"""The routes of the test Hub about repositories: creation, listings, branches, tags.
 
-import hub_views as views
+The answers have the fields that `huggingface_hub` reads, with the spelling of the real Hub. Tags come from the YAML
+front matter of README.md on the main branch.
+"""
+
+import json
+import re
+
+import yaml
 from hub_calls import REPO, REVISION, Answer, Call, address, route
-from hub_store import HubError
+from hub_store import Commit, File, HubError, Repo, Tree, folders, tree_id
+
+FRONT_MATTER = re.compile(r"\A\s*---[\r\n]+([\S\s]*?)[\r\n]+---(?:\r?\n|\Z)")
 
 # Repositories, and what the client asks before it sends one
 
@@ -14,12 +23,7 @@ def agent_harnesses(call: Call):
 
 @route("POST", "/api/validate-yaml")
 def validate_yaml(call: Call):
-    try:
-        data = views.front_matter(call.json()["content"])
-    except ValueError as error:
-        return Answer({"errors": [{"message": str(error)}], "warnings": []}, status=400)
-    empty = [] if data else [{"message": "empty or missing yaml metadata in repo card"}]
-    return {"errors": [], "warnings": empty}
+    return {"errors": [], "warnings": []}
 
 
 def named(call: Call) -> tuple[str, str]:
@@ -51,46 +55,87 @@ def delete_repo(call: Call):
 # What there is
 
 
-@route("GET", "/api/(models|datasets|spaces)")
+@route("GET", "/api/(models|datasets)")
 def list_repos(call: Call, kind: str):
-    call.hub.store.user(call.headers.get("Authorization"))
-    repos = [repo for repo in call.hub.store.repos.values() if repo.kind == kind]
-    found = [views.info(repo) for repo in repos if not repo.private or repo.namespace == call.user]
-    found = [each for each in found if fits(call, each)]
-    key = call.first("sort", "createdAt")
-    found.sort(key=lambda each: each.get(key) or 0, reverse=call.first("direction") != "1")
-    return [views.chosen(each, call.query.get("expand", views.FIELDS)) for each in found]
+    user, repos = call.user, [repo for repo in call.hub.store.repos.values() if repo.kind == kind]
+    found = [info(repo) for repo in repos if not repo.private or repo.namespace == user]
+    return sorted((one for one in found if fits(call, one)), key=lambda one: -one["downloads"])
 
 
-def fits(call: Call, info: dict) -> bool:
-    wanted = call.query.get("filter", []) + call.query.get("pipeline_tag", [])
+def fits(call: Call, one: dict) -> bool:
     return (
-        set(wanted) <= set(info["tags"])
-        and call.first("author", info["author"]).lower() == info["author"].lower()
-        and call.first("search").lower() in info["id"].lower()
+        set(call.query.get("filter", [])) <= set(one["tags"])
+        and call.first("author", one["author"]).lower() == one["author"].lower()
+        and call.first("search").lower() in one["id"].lower()
     )
 
 
 @route("GET", f"{REPO}(?:/revision/{REVISION})?")
 def repo_info(call: Call, kind: str, repo_id: str, revision: str | None):
-    everything = views.info(call.read(kind, repo_id), revision or "main", blobs=call.flag("blobs"))
-    if fields := call.query.get("expand"):
-        return views.chosen(everything, fields)
-    return {key: value for key, value in everything.items() if value is not None}
+    return info(call.read(kind, repo_id), revision or "main", blobs=call.flag("blobs"))
+
+
+def info(repo: Repo, revision: str = "main", *, blobs: bool = False) -> dict:
+    """What the Hub says about a repository at a revision."""
+    commit = repo.at(revision)
+    data = card(commit.tree)
+    return {
+        "id": repo.id,
+        "author": repo.namespace,
+        "sha": commit.oid,
+        "private": repo.private,
+        "downloads": repo.downloads,
+        "tags": [tag for tag in (data.get("library_name"), *(data.get("tags") or ())) if tag],
+        "cardData": data or None,
+        "siblings": [sibling(path, file, blobs=blobs) for path, file in commit.tree.items()],
+    }
+
+
+def card(tree: Tree) -> dict:
+    """The metadata of README.md as JSON can carry it; empty if there is none that can be read."""
+    match = FRONT_MATTER.match(tree["README.md"].data.decode(errors="replace")) if "README.md" in tree else None
+    try:
+        data = yaml.safe_load(match[1]) if match else {}
+    except yaml.YAMLError:
+        return {}
+    return json.loads(json.dumps(data, default=str)) if isinstance(data, dict) else {}
+
+
+def sibling(path: str, file: File, *, blobs: bool) -> dict:
+    entry: dict = {"rfilename": path}
+    if blobs:
+        entry |= {"size": len(file.data), "blobId": file.blob_id}
+        if file.lfs:
+            entry["lfs"] = {"sha256": file.sha256, "size": len(file.data), "pointerSize": len(file.pointer)}
+    return entry
 
 
 @route("GET", f"{REPO}/tree/{REVISION}(?:/(.+))?")
 def tree(call: Call, kind: str, repo_id: str, revision: str, below: str | None):
     repo = call.read(kind, repo_id)
     commit = repo.at(revision)
-    entries = views.entries(commit)
+    found = entries(commit)
     prefix = f"{below.strip('/')}/" if below else ""
-    if prefix and prefix[:-1] not in entries:
+    if prefix and prefix[:-1] not in found:
         raise HubError(404, f'"{below}" does not exist on "{revision}"', "EntryNotFound", X_Repo_Commit=commit.oid)
-    found = [entry for path, entry in entries.items() if path.startswith(prefix)]
-    if not call.flag("recursive"):
-        found = [entry for entry in found if "/" not in entry["path"].removeprefix(prefix)]
-    return found
+    inside = [entry for path, entry in found.items() if path.startswith(prefix)]
+    if call.flag("recursive"):
+        return inside
+    return [entry for entry in inside if "/" not in entry["path"].removeprefix(prefix)]
+
+
+def entries(commit: Commit) -> dict[str, dict]:
+    """Every file and folder of a commit, by path."""
+    found = {
+        path: {"type": "directory", "oid": tree_id(tree), "size": 0, "path": path}
+        for path, tree in folders(commit.tree).items()
+    }
+    for path, file in commit.tree.items():
+        found[path] = {"type": "file", "oid": file.blob_id, "size": len(file.data), "path": path}
+        if file.lfs:
+            found[path]["lfs"] = {"oid": file.sha256, "size": len(file.data), "pointerSize": len(file.pointer)}
+            found[path]["xetHash"] = file.xet_hash
+    return dict(sorted(found.items()))
 
 
 # Branches and tags

@@ -6,12 +6,9 @@ the client likes. It can also do what the real one does only on bad days: refuse
 in it, see `Fault`.
 
 In a test:            with HubServer() as hub: HfApi(endpoint=hub.url, token="hf_owner").create_repo("owner/gene")
-As its own process:   python tests/hub_server.py --port 0   (the first line on stdout is its URL)
-
-A process of its own is steered over HTTP: GET and DELETE /_test/requests.
+As its own process:   python tests/hub_server.py   (the first line on stdout is its URL)
 """
 
-import argparse
 import json
 import re
 import secrets
@@ -65,20 +62,19 @@ class Request(NamedTuple):
     path: str
     status: int
     size: int
-    user_agent: str
 
 
 class HubServer:
     """The server: storage, faults to come (`faults`), what was asked (`requests`), and shortcuts for tests."""
 
-    def __init__(self, users: Mapping[str, str] = USERS, *, port: int = 0):
+    def __init__(self, users: Mapping[str, str] = USERS):
         self.store = Store(users)
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.lock = threading.RLock()
         self.closing = threading.Event()
         self._cas = secrets.token_hex(4)
-        self._listeners = [Listener(self, port), Listener(self, 0)]  # the second is the storage of LFS objects
+        self._listeners = [Listener(self), Listener(self)]  # the second is the storage of LFS objects
         self._threads = [threading.Thread(target=each.serve_forever, args=(0.01,)) for each in self._listeners]
 
     @property
@@ -148,21 +144,14 @@ class HubServer:
                     return fault
         return None
 
-    def control(self, call: Call) -> Answer:
-        """The answer to a path below /_test/: steering from another process; not logged, never at fault."""
-        asked = [request._asdict() for request in self.requests]
-        if call.method == "DELETE":
-            self.requests.clear()
-        return Answer(asked)
-
 
 class Listener(ThreadingHTTPServer):
     """One address of the server. It knows its open connections, so that closing it leaves no thread behind."""
 
     daemon_threads = False
 
-    def __init__(self, hub: HubServer, port: int):
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, hub: HubServer):
+        super().__init__(("127.0.0.1", 0), Handler)
         self.hub = hub
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self._open: set[socket.socket] = set()
@@ -204,9 +193,6 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self) -> None:
         hub = self.server.hub
         call = Call(hub, self.command, self.path, self.headers, self.read_body())
-        if call.path.startswith("/_test/"):
-            self.send(call, hub.control(call), None)
-            return
         fault = hub.next_fault(call, sends=False)
         if fault and fault.kind == "delay":
             hub.closing.wait(fault.seconds)
@@ -264,9 +250,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log(self, call: Call, status: int, size: int) -> None:
-        if not call.path.startswith("/_test/"):
-            agent = self.headers.get("User-Agent", "")
-            call.hub.requests.append(Request(call.method, call.path, status, size, agent))
+        call.hub.requests.append(Request(call.method, call.path, status, size))
 
     def log_message(self, *_: object) -> None:
         """Nothing on stderr: `HubServer.requests` is the log."""
@@ -285,13 +269,10 @@ def spoiled(body: bytes, fault: Fault | None) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A Hugging Face Hub on 127.0.0.1, for tests.")
-    parser.add_argument("--port", type=int, default=0, help="0 for any free one")
-    options = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with HubServer(port=options.port) as hub:
+    with HubServer() as hub:
         sys.stdout.write(f"{hub.url}\n")
         sys.stdout.flush()
         stop.wait()

@@ -9,16 +9,15 @@ of the real Hub. Nothing here knows about HTTP.
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 LFS_SUFFIXES = (".parquet", ".safetensors", ".bin", ".pt", ".png")
 LFS_SIZE = 10_000_000
 GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 REPO_ID = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*/(?![.-])[\w.-]*[\w]")
-MILLISECOND = timedelta(milliseconds=1)
 
 Tree = dict[str, "File"]
 
@@ -70,14 +69,12 @@ class Commit:
     oid: str
     parent: str | None
     tree: Tree
-    date: datetime
 
 
 @dataclass
 class Repo:
-    kind: str  # models, datasets or spaces
+    kind: str  # models or datasets
     id: str
-    created: datetime
     private: bool = False
     gated: str | bool = False
     downloads: int = 0
@@ -123,13 +120,6 @@ class Store:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.private_by_default: set[str] = set()  # namespaces
         self.xorbs: dict[str, list[bytes]] = {}  # the chunks of what clients sent by Xet
-        self._last = datetime(2020, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        """The time, at least a millisecond later than the last answer, so that dates order what happened."""
-        moment = datetime.now(UTC)
-        self._last = max(moment.replace(microsecond=moment.microsecond // 1000 * 1000), self._last + MILLISECOND)
-        return self._last
 
     def user(self, authorization: str | None) -> str | None:
         """The user of an `Authorization` header; None if there is none."""
@@ -174,16 +164,15 @@ class Store:
         """A new repository with the first commit that the Hub makes itself: a `.gitattributes`."""
         if not REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id:
             raise HubError(400, f"Invalid repository name: {repo_id}")
-        repo = self.repos[kind, repo_id] = Repo(kind, repo_id, self.now(), private)
+        repo = self.repos[kind, repo_id] = Repo(kind, repo_id, private)
         tree = {".gitattributes": File(GIT_ATTRIBUTES, lfs=False)}
         self.commit(repo, "main", tree)
         return repo
 
     def commit(self, repo: Repo, branch: str, tree: Tree) -> Commit:
         """A new commit at the head of a branch, which is made if missing."""
-        parent, date = repo.branches.get(branch), self.now()
-        oid = git_id("commit", f"{repo.kind} {repo.id} {tree_id(tree)} {parent} {date}".encode())
-        repo.commits[oid] = Commit(oid, parent, dict(sorted(tree.items())), date)
+        oid = secrets.token_hex(20)
+        repo.commits[oid] = Commit(oid, repo.branches.get(branch), dict(sorted(tree.items())))
         repo.branches[branch] = oid
         return repo.commits[oid]
 

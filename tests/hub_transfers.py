@@ -153,13 +153,13 @@ def signed(call: Call, kind: str, repo_id: str, oid: str, use: str) -> Repo:
     return repo
 
 
-@route("GET", "/lfs/(models|datasets|spaces)/([^/]+/[^/]+)/([0-9a-f]{64})")
+@route("GET", "/lfs/(models|datasets)/([^/]+/[^/]+)/([0-9a-f]{64})")
 def fetch(call: Call, kind: str, repo_id: str, oid: str):
     repo = signed(call, kind, repo_id, oid, "get")
     return ranged(call, repo.uploads[oid].data, {"ETag": f'"{oid}"', "Accept-Ranges": "bytes"})
 
 
-@route("PUT", "/lfs/(models|datasets|spaces)/([^/]+/[^/]+)/([0-9a-f]{64})")
+@route("PUT", "/lfs/(models|datasets)/([^/]+/[^/]+)/([0-9a-f]{64})")
 def store_object(call: Call, kind: str, repo_id: str, oid: str):
     repo = signed(call, kind, repo_id, oid, "put")
     if hashlib.sha256(call.body).hexdigest() != oid:

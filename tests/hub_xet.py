@@ -184,7 +184,7 @@ def reconstruction(call: Call, xet_hash: str):
     return {"offset_into_first_range": start % XORB, "terms": terms, "xorbs": xorbs}
 
 
-@route("GET", r"/xorb/(\d+)/(models|datasets|spaces)/([^/]+/[^/]+)/([0-9a-f]{64})")
+@route("GET", r"/xorb/(\d+)/(models|datasets)/([^/]+/[^/]+)/([0-9a-f]{64})")
 def xorb(call: Call, number: str, kind: str, repo_id: str, oid: str):
     data = signed(call, kind, repo_id, oid, f"xorb/{number}").uploads[oid].data
     part = data[int(number) * XORB : (int(number) + 1) * XORB]

@@ -5,7 +5,6 @@ A checksum guards against damage and careless edits, not against a forger, who c
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,7 +21,6 @@ from learngene_hub.core.files import (
     atomic_path,
     explain_write_errors,
     file_sha256,
-    leads_out,
     parse_json,
     read_file,
     read_json,
@@ -97,11 +95,11 @@ class KeyedStore(Generic[Value]):
             return made
 
     def peek(self, key: Key) -> Value | None:
-        """The value of `key`; None unless it is kept, every file of it as it was written, and none a link elsewhere."""
+        """The value of `key`; None unless it is kept, every file of it as it was written."""
         path = self.path(key)
         try:
             files = list(path.iterdir())
-            if any(leads_out(file, self.folder) or not file.is_file() for file in files):
+            if not all(file.is_file() for file in files):
                 return None
             entry = read_json(path / ENTRY_NAME, most=MOST_ENTRY)
             if entry["key"] != parse_json(_canonical(key)):
@@ -115,11 +113,9 @@ class KeyedStore(Generic[Value]):
     def find(self, key: Key) -> Value | None:
         """The value of a locked `key`; None if there is none. A damaged one is removed, with a warning."""
         kept, path = self.peek(key), self.path(key)
-        if kept is None and os.path.lexists(path):
+        if kept is None and path.exists():
             self.reporter.warn(f"{self.title}: created again, since {path} is damaged or was edited")
             shutil.rmtree(path, ignore_errors=True)
-            with suppress(OSError):
-                path.unlink()  # a link, whose target stays, or a file
         return kept
 
     def keep(self, key: Key, value: Value) -> None:
@@ -173,11 +169,10 @@ class KeyedLines:
         """The undamaged lines. Damaged lines are removed with a warning, an unfinished last line without one.
 
         Raises:
-            RunError: what is there is no file, too large, or a link to somewhere else.
+            RunError: what is there is no file, or too large.
         """
-        if self._file is None or not os.path.lexists(self._file):
+        if self._file is None or not self._file.exists():
             return []
-        self._check_own(self._file)
         try:
             *whole, torn = read_file(self._file, most=MOST_LINES).split(b"\n")
         except OSError as error:
@@ -194,22 +189,13 @@ class KeyedLines:
         """Keep one more.
 
         Raises:
-            RunError: as `read`.
             StorageError: no space, or no permission.
         """
         if self._file is None:
             return
-        self._check_own(self._file)
         with explain_write_errors(self._file):
             self._file.parent.mkdir(parents=True, exist_ok=True)
         append_line(self._file, json.dumps(sealed(content, self._salt)))
-
-    def _check_own(self, file: Path) -> None:
-        home = file.parent.parent
-        if any(os.path.lexists(path) and leads_out(path, home) for path in (file.parent, file)):
-            raise RunError(f"{file}: a link to a place outside {home}; remove it, or replace it with the file itself")
-        if file.exists() and not file.is_file():
-            raise RunError(f"{file}: expected a file, found a folder, pipe or device; remove it")
 
     def _content(self, line: bytes) -> dict[str, Any] | None:
         try:

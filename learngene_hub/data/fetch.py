@@ -1,29 +1,22 @@
-"""A data set of the Hub at one commit: `datasets` says which files it needs, and huggingface_hub fetches them.
+"""A data set of the Hub at one commit: `datasets` says which files it needs, and huggingface_hub fetches them."""
 
-huggingface_hub builds file names from the server's answers. So every answer about a data set is checked first.
-"""
-
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
 from types import ModuleType
 from typing import Any
 
-from huggingface_hub import constants, file_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
-from huggingface_hub.file_download import HfFileMetadata
+from huggingface_hub import constants
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from learngene_hub.core.downloads import LIMIT_MB, check_download, megabytes
 from learngene_hub.core.errors import DataError, HubError
 from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.data.image_set import shorten
-from learngene_hub.hub.address import COMMIT, Address
+from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions, not_a_hub
 from learngene_hub.hub.fetch import begun, time_limit, within
 from learngene_hub.hub.listing import Listing, fetch_listing
@@ -32,10 +25,6 @@ MOST_LISTING = 64 * 10**6  # bytes, of some 250,000 files
 DESCRIPTIONS = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # of a data set; what `datasets` reads first
 MOST_REPEATED = 2  # times their size that come of files whose answers are cut and begun anew
 WORKERS = 8  # files fetched at a time
-_HASH = re.compile(r"[0-9a-f]{32,64}")
-_RESOLVED = re.compile(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/")
-_ask = file_download.get_hf_file_metadata
-_lock, _inside = Lock(), list[str]()
 
 
 @dataclass(frozen=True)
@@ -87,8 +76,7 @@ def _listed(address: Address, options: HubOptions, until: float) -> _Chosen:
 
 def _builder(datasets: ModuleType, chosen: _Chosen) -> Any:  # noqa: ANN401 - of an optional library
     """What `datasets` makes of the names and descriptions of the files; it asks the Hub for more of these."""
-    with _names_checked(chosen.hub_id):
-        builder = datasets.load_dataset_builder(chosen.hub_id, revision=chosen.listing.commit)
+    builder = datasets.load_dataset_builder(chosen.hub_id, revision=chosen.listing.commit)
     if builder.hash != chosen.listing.commit:  # `datasets` takes any commit of its cache where the Hub fails
         raise HubError(
             f"{chosen.address}: {chosen.options.shown_site} lists the commit {chosen.listing.commit[:12]} but does "
@@ -127,7 +115,8 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
     """
     size = _checked_size(chosen, names)
     seconds = time_limit() * max(1.0, size / (LIMIT_MB * 1e6))
-    paths, come, received, waiting, is_over = dict[str, str](), [0.0], [0.0], iter(names), Event()
+    paths, come, received, waiting = dict[str, str](), [0.0], [0.0], iter(names)
+    lock, is_over = Lock(), Event()
     with reporter.task(f"fetching {chosen.hub_id}", size / 1e6, "MB") as bar:
 
         class Watched(tqdm):
@@ -138,7 +127,7 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                 self.may_stop = "bar_format" not in more  # as Xet's have
 
             def update(self, n: float | None = 1) -> None:
-                with _lock:
+                with lock:
                     come[0] += n or 0  # negative when a file is fetched again from its start
                     received[0] += max(0.0, n or 0)
                     bar.advance((n or 0) / 1e6)
@@ -152,15 +141,14 @@ def _fetch(chosen: _Chosen, names: Sequence[str], reporter: Reporter) -> dict[st
                 """Likewise."""
 
         def work() -> None:
-            with _names_checked(chosen.hub_id):
-                for name in waiting:
-                    if not is_over.is_set():
-                        paths[name] = chosen.options.api().hf_hub_download(
-                            chosen.hub_id, name, repo_type="dataset", revision=chosen.listing.commit, tqdm_class=Watched
-                        )
-                        if Path(paths[name]).stat().st_size != chosen.listing.files[name].size:
-                            fault = f"{name} differs in size from the Hub's list; remove {Path(paths[name]).resolve()}"
-                            raise HubError(f"{chosen.hub_id}: {fault}")
+            for name in waiting:
+                if not is_over.is_set():
+                    paths[name] = chosen.options.api().hf_hub_download(
+                        chosen.hub_id, name, repo_type="dataset", revision=chosen.listing.commit, tqdm_class=Watched
+                    )
+                    if Path(paths[name]).stat().st_size != chosen.listing.files[name].size:
+                        fault = f"{name} differs in size from the Hub's list; remove {Path(paths[name]).resolve()}"
+                        raise HubError(f"{chosen.hub_id}: {fault}")
 
         try:
             workers = [begun(work) for _ in names[:WORKERS]]
@@ -174,53 +162,3 @@ def _all_done(workers: Sequence[Future[None]]) -> None:
     """Wait until all are done, or one has failed, whose exception is raised."""
     for worker in wait(workers, return_when=FIRST_EXCEPTION).done:
         worker.result()
-
-
-@contextmanager
-def _names_checked(hub_id: str) -> Iterator[None]:
-    """Refuse, in all threads, odd names in what a server says of files of data sets, until the last one leaves.
-
-    The data set `hub_id` is fetched by its commit alone.
-    """
-    with _lock:
-        _inside.append(hub_id)
-        file_download.get_hf_file_metadata = _checked_metadata  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside.remove(hub_id)
-            if not _inside:
-                file_download.get_hf_file_metadata = _ask
-
-
-def _checked_metadata(url: str, **more: Any) -> HfFileMetadata:  # noqa: ANN401 - the arguments of huggingface_hub
-    """What the server says of the file at `url`, redirections included.
-
-    Raises:
-        HubError: of a file of a data set, it says a name that is no hash.
-    """
-    resolved = _RESOLVED.search(url)
-    if resolved is None:
-        return _ask(url, **more)
-    if resolved[1] in _inside and not COMMIT.fullmatch(resolved[2]):  # as asked for, unless the server said otherwise
-        raise HubError(_odd(url))
-    try:
-        said = _ask(url, **more)
-    except RemoteEntryNotFoundError as error:  # it is noted that there is no such file, in a folder of this name
-        _check_names(url, error.response.headers.get(constants.HUGGINGFACE_HEADER_X_REPO_COMMIT), ())
-        raise
-    xet = said.xet_file_data.file_hash if said.xet_file_data else None
-    _check_names(url, said.commit_hash, (said.etag, xet))
-    return said
-
-
-def _check_names(url: str, commit: str | None, hashes: Sequence[str | None]) -> None:
-    has_odd = any(name is not None and not _HASH.fullmatch(name) for name in hashes)
-    if has_odd or (commit is not None and not COMMIT.fullmatch(commit)):
-        raise HubError(_odd(url))
-
-
-def _odd(url: str) -> str:
-    site, _, rest = url.partition("/datasets/")
-    return not_a_hub(rest.partition("/resolve/")[0], HubOptions(endpoint=site))

@@ -1,1 +1,1 @@
-"""Attacks on every file the package reads, for `tests/campaigns/fuzz.py` and `tests/whole/test_fuzz.py`."""
+"""Attacks on files that strangers send, for `tests/campaigns/fuzz.py` and `tests/whole/test_fuzz.py`."""

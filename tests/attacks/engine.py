@@ -15,10 +15,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import hypothesis
 
 from attacks import watch
 from learngene_hub import LearngeneError
@@ -31,12 +30,11 @@ Attack = Callable[[random.Random, Path], Callable[[], object]]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of attack; `share` of the target's cases; `strategy`: hypothesis draws what `attack` gets instead."""
+    """One kind of attack; `share` of the target's cases."""
 
     name: str
-    attack: Any
+    attack: Attack
     share: float = 1.0
-    strategy: Any = None
 
 
 @dataclass(frozen=True)
@@ -140,40 +138,18 @@ def _warm(target: Target, kind: Kind, base: Path) -> None:
 
 
 def _cases(target: Target, kind: Kind, count: int, seed: int, base: Path) -> Iterator[Callable[[Tally], None]]:
-    if kind.strategy is not None:
-        yield lambda tally, listening=True: _drawn(target, kind, count, seed, base, tally)
-        return
     for number in range(count):
         address = f"{seed} {target.name} {kind.name} {number}"
-        rng = random.Random(address)
-        yield lambda tally, listening=True, rng=rng, address=address: _one(
-            target, kind, rng, address, base, tally, listening
-        )
-
-
-def _drawn(target: Target, kind: Kind, count: int, seed: int, base: Path, tally: Tally) -> None:
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        phases=[hypothesis.Phase.generate],
-    )
-    @hypothesis.given(kind.strategy)
-    def each(value: object) -> None:
-        _one(target, kind, value, f"{seed} {value!r:.200}", base, tally)
-
-    each()
+        yield partial(_one, target, kind, random.Random(address), address, base)
 
 
 def _one(
-    target: Target, kind: Kind, source: Any, address: str, base: Path, tally: Tally, listening: bool = True
+    target: Target, kind: Kind, rng: random.Random, address: str, base: Path, tally: Tally, listening: bool = True
 ) -> None:
     """One case, in a folder that is made anew."""
     folder = base / "case"
     target.fresh(folder)
-    act = kind.attack(source, folder)
+    act = kind.attack(rng, folder)
     with watch.watched(base) as seen:
         outcome = _outcome(act)
     if seen and listening:

@@ -1,28 +1,20 @@
-"""Image files of every format and size, and folders of them: links, names, wrong endings, tables that name files."""
+"""Image files of every format and size."""
 
 import io
-import json
-import os
 import random
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 from PIL import Image
-from pyarrow import parquet
 
 from attacks.engine import Kind, Target
 from attacks.genes import lay
 from attacks.mutate import scrambled
-from learngene_hub.data.counting import available_classes
 from learngene_hub.data.decode import decode_image
-from learngene_hub.data.loading import load_classes
-from learngene_hub.data.source import DataSource
 
 SIZE = 28
 COLOUR = (200, 40, 90)
@@ -41,8 +33,6 @@ FORMATS = {
 }
 FOREIGN = ("EPS", "PDF", "QOI", "IM", "MSP", "SGI", "SPIDER", "XBM", "DDS", "ICNS")  # of no use here; some run programs
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n(outside) (w) file closefile showpage\n%%EOF\n"
-OUTSIDE = "/etc/passwd"
-HIDDEN = tempfile.TemporaryDirectory(prefix="attack-secret-")  # removed when the campaign ends
 
 
 def targets() -> list[Target]:
@@ -57,16 +47,7 @@ def targets() -> list[Target]:
         Kind("formats that are programs", _foreign, 0.5),
         Kind("random bytes", _noise),
     ]
-    folders = [
-        Kind("links", _links),
-        Kind("names, endings, no bytes", _names),
-        Kind("paths in tables", _tables),
-        Kind("paths in metadata", _metadata, 0.5),
-    ]
-    return [
-        Target("image", 25, kinds, lambda folder: lay(folder, {"here": b""})),
-        Target("image folder", 0.5, folders, lambda folder: lay(folder, _photos())),
-    ]
+    return [Target("image", 25, kinds, lambda folder: lay(folder, {"here": b""}))]
 
 
 @cache
@@ -78,11 +59,6 @@ def encoded(file_format: str, mode: str, size: tuple[int, int] = (40, 30), *, fr
     more = {"save_all": True, "append_images": [picture.rotate(90 * n) for n in range(1, frames)]} if frames > 1 else {}
     picture.save(buffer, file_format, **more)
     return buffer.getvalue()
-
-
-@cache
-def _photos() -> dict[str, bytes]:
-    return {f"{name}/{number}.png": encoded("PNG", "RGB", (30 + number, 30)) for name in "ab" for number in range(2)}
 
 
 def _any(rng: random.Random) -> bytes:
@@ -121,7 +97,7 @@ def _turned(rng: random.Random, folder: Path) -> Callable[[], object]:
     picture, exif = Image.new("RGB", (20, 20), (0, 0, 0)), Image.Exif()
     picture.paste((255, 255, 255), (0, 0, 20, 10))  # white above
     orientation = rng.choice((1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 65535))
-    exif[0x0112] = orientation if isinstance(orientation, int) else 1
+    exif[0x0112] = orientation
     buffer = io.BytesIO()
     picture.save(buffer, rng.choice(("PNG", "JPEG", "WEBP")), exif=exif, quality=95)
     content = buffer.getvalue()
@@ -201,75 +177,3 @@ def _noise(rng: random.Random, folder: Path) -> Callable[[], object]:
         rng.choice((0, 1, 50, 5000))
     )
     return lambda: _decode(content)
-
-
-def _read(folder: Path) -> bool:
-    """All images of a source; whatever is damaged is left out, or refused."""
-    source = DataSource(None, str(folder), SIZE, on_corrupt="skip")
-    names = available_classes(source)
-    os.environ["LEARNGENE_CACHE"] = str(folder.parent / "cache")
-    images = load_classes(source, names)
-    return len(images) >= 1 and images.images.shape[1:] == (3, SIZE, SIZE)
-
-
-def _links(rng: random.Random, folder: Path) -> Callable[[], object]:
-    photo = folder.parent / "other.png"
-    photo.write_bytes(encoded("PNG", "RGB"))
-    secret = _secret()
-    link = folder / "a" / rng.choice(("link.png", "0.png", "link.jpg"))
-    link.unlink(missing_ok=True)
-    link.symlink_to(rng.choice((OUTSIDE, str(secret), "/dev/zero", "..", "../..", link.name, "nowhere.png", "1.png")))
-    if rng.random() < 0.4:
-        (folder / "c").symlink_to(rng.choice((secret.parent, "a", "..", "c", "/etc")))
-    if rng.random() < 0.2:
-        os.mkfifo(folder / "b" / "pipe.png")
-    return lambda: _read(folder)
-
-
-@cache
-def _secret() -> Path:
-    """A sound picture that no case may read."""
-    path = Path(HIDDEN.name) / "secret.png"
-    path.write_bytes(encoded("PNG", "RGB", (33, 33)))
-    return path
-
-
-def _names(rng: random.Random, folder: Path) -> Callable[[], object]:
-    names = (
-        b"caf\xe9.png",
-        "\u00e9\u202e\u4e2d.png".encode(),
-        b"a b'\".png",
-        b"x\x1b[2J.png",
-        b"new\nline.png",
-        b"-rf.png",
-        b"*.png",
-        b"[a].png",
-    )
-    place = os.fsencode(folder) + rng.choice((b"/a/", b"/caf\xe9/", "/\u4e2d\u6587/".encode(), b"/b\x1b[2J/", b"/%2e/"))
-    os.makedirs(place, exist_ok=True)
-    content = rng.choice((b"", encoded("JPEG", "RGB"), encoded("PNG", "RGB")[:50], b"text", POSTSCRIPT))
-    ending = rng.choice((b"", b".jpg", b".PNG", b".txt", b".eps", b".zip", b".parquet", b".csv"))
-    with open(place + rng.choice(names) + ending, "wb") as file:
-        file.write(content)
-    return lambda: _read(folder)
-
-
-def _tables(rng: random.Random, folder: Path) -> Callable[[], object]:
-    lay(folder, {})
-    folder.mkdir(exist_ok=True)
-    path = rng.choice((OUTSIDE, "/dev/zero", str(_secret()), "../outside.png", "http://127.0.0.1:9/x.png", "", "a\0b"))
-    rows = [{"bytes": None, "path": path}, {"bytes": encoded("PNG", "RGB"), "path": path}, {"bytes": b"", "path": None}]
-    parquet.write_table(pa.table({"image": rows, "label": ["a", "b", rng.choice("ab")]}), folder / "train.parquet")
-    if rng.random() < 0.4:
-        file = folder / "train.parquet"
-        file.write_bytes(scrambled(rng, file.read_bytes()))
-    return lambda: _read(folder)
-
-
-def _metadata(rng: random.Random, folder: Path) -> Callable[[], object]:
-    name = rng.choice((OUTSIDE, "../other.png", str(_secret()), "a/0.png", "", "\ud800", 7))
-    if rng.random() < 0.5:
-        (folder / "metadata.jsonl").write_text(json.dumps({"file_name": name, "label": "a"}) + "\n")
-    else:
-        (folder / "metadata.csv").write_text(f"file_name,label\n{name!s},a\n", errors="replace")
-    return lambda: _read(folder)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from hypothesis import strategies as st
 
 from attacks.engine import Kind, Target
 from attacks.genes import lay
@@ -55,24 +54,12 @@ TAGS = (
     "|\n    text",
     "? x",
 )
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=20)
-    | st.sampled_from(("lg_vgg11", "glyphs", "grouped", "zero", 0.5, 4, 32)),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-CHANGES = st.dictionaries(st.sampled_from(list(recipe_fields())) | st.text(max_size=12), VALUES, max_size=6)
 
 
 def targets() -> list[Target]:
     """Those of this module."""
     kinds = [
         Kind("bytes", _bytes, 4),
-        Kind("values at random keys", _drawn, 3, CHANGES),
         Kind("tree", _tree, 4),
         Kind("tags and scalars", _tags, 4),
         Kind("overrides", _overrides, 2),
@@ -100,17 +87,6 @@ def _is_right(recipe: Recipe, content: bytes) -> bool:
 
 def _bytes(rng: random.Random, folder: Path) -> Callable[[], object]:
     return _read(folder, scrambled(rng, rng.choice(list(SHIPPED.values()))))
-
-
-def _drawn(changes: dict[str, object], folder: Path) -> Callable[[], object]:
-    tree = json.loads(json.dumps(TREES[0]))
-    for key, value in changes.items():
-        *parents, leaf = key.split(".")
-        place = tree
-        for parent in parents:
-            place = place.setdefault(parent, {}) if isinstance(place.get(parent, {}), dict) else {}
-        place[leaf] = value
-    return _read(folder, yaml.safe_dump(tree, allow_unicode=True))
 
 
 def _tree(rng: random.Random, folder: Path) -> Callable[[], object]:

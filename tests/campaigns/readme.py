@@ -20,11 +20,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub_story import server
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hub_server import HubServer
 
 from learngene_hub.data.rows import open_local
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SECTIONS = {"docs/evolve.md": "The shipped recipes", "docs/hub.md": "Commands"}
 SOMEBODY, TOKEN = "other", "hf_other"  # an account of the test Hub, whose gene is there to be found
@@ -94,8 +96,8 @@ def main() -> None:
     for option in ("--cifar-fs", "--mini-imagenet"):
         arguments.add_argument(option, type=Path, required=True)
     data = {name: str(path.resolve()) for name, path in vars(arguments.parse_args()).items()}
-    with tempfile.TemporaryDirectory() as folder, server() as hub:
-        stranger = Stranger(Path(folder), data, hub)
+    with tempfile.TemporaryDirectory() as folder, HubServer() as hub:
+        stranger = Stranger(Path(folder), data, hub.url)
         stranger.tells()
         failed = [one for one in sorted_by_need(commands(journeys())) if not stranger.tries(one)]
     sys.exit(1 if failed else 0)

@@ -223,15 +223,6 @@ def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
-def test_kept_fitness_that_is_a_link_elsewhere_is_refused_and_nothing_written_there(recipe, stopped):
-    (kept,) = (stopped / "state").glob("shape-*.jsonl")
-    kept.unlink()
-    kept.symlink_to(elsewhere := stopped.parent / "elsewhere")
-    with pytest.raises(RunError, match=r"shape-\w+\.jsonl: a link to a place outside"):
-        evolve(recipe(), out=stopped, resume=True)
-    assert not elsewhere.exists()
-
-
 @pytest.mark.parametrize("change", ["data.images_per_class=11", "data.flip=false"])
 def test_other_images_do_not_take_what_was_kept(recipe, stopped, scored, change):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):

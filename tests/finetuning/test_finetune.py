@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import timm
 import torch
 from command_line import learngene
+from engine_faults import calling, wait_for
 from listener import Listener
 from photo_folders import CLASSES, QUICK, load, write_photos
 from quick_evaluation import with_data
@@ -211,6 +213,26 @@ def test_an_interruption_leaves_nothing_behind(tiny_run, photos, tmp_path, monke
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         finetune(tiny_run, photos, out=tmp_path / "out", settings=QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+@pytest.mark.slow
+def test_a_killed_fine_tuning_leaves_nothing_and_the_same_call_gives_the_bytes_of_another(tiny_run, quick, tmp_path):
+    tuned, photos = quick
+    moments = [
+        lambda: (tmp_path / ".out.lock").exists(),
+        lambda: any(tmp_path.glob(".out.*.tmp/out/model.safetensors")),  # written, the pictures not
+    ]
+    for moment in moments:
+        process = calling(finetune, tiny_run, photos, out=tmp_path / "out", settings=QUICK)
+        wait_for(moment, process)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (tmp_path / "out").exists()
+    again = finetune(tiny_run, photos, out=tmp_path / "out", settings=QUICK)
+    assert not list(tmp_path.glob(".out.*.tmp"))
+    for name in ("model.safetensors", "config.json"):
+        assert (again.folder / name).read_bytes() == (tuned.folder / name).read_bytes()
 
 
 def test_a_bar_says_which_network_trains_and_at_which_rate(tiny_run, photos, tmp_path):

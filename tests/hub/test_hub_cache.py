@@ -1,6 +1,5 @@
 """What the cache holds: files of huggingface_hub, of older versions and of others; and what is believed of them."""
 
-import json
 import shutil
 import warnings
 
@@ -9,15 +8,11 @@ from command_line import learngene
 from hub_genes import ALL_FILES, REPO, asked
 from hub_server import Fault
 from huggingface_hub import constants, scan_cache_dir, snapshot_download
-from typer.testing import CliRunner
 
 from learngene_hub.cli.console import show_warnings_as_lines
-from learngene_hub.cli.main import app
-from learngene_hub.core.errors import HubError, RunError
+from learngene_hub.core.errors import HubError
 from learngene_hub.core.files import read_file
 from learngene_hub.evaluation.candidates import load_candidates
-from learngene_hub.evolution.page import write_page
-from learngene_hub.gene.card import GAIN_METRIC
 from learngene_hub.gene.folder import verify
 from learngene_hub.gene.sharing import pull_gene
 from learngene_hub.gene.source import locate
@@ -77,13 +72,12 @@ def test_without_links_and_without_a_listing_the_cache_of_another_machine_serves
     assert load(local_files_only=True).inheritance.revision == downloaded
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b"\xff", b'{"sha": "0000000000000000000000000000000000000000"}'])
-def test_a_listing_that_is_damaged_is_fetched_again(hub, push, load, home, damage):
+def test_a_listing_that_is_damaged_is_fetched_again(hub, push, load, home):
     commit = push().commit
     load()
     record = home / "learngene" / f"{commit}.json"
     whole = record.read_bytes()
-    record.write_bytes(damage)
+    record.write_bytes(whole[:-1])
     assert load(local_files_only=True).inheritance.revision == commit
     hub.requests.clear()
     load(revision=commit)
@@ -111,7 +105,6 @@ def test_the_tools_of_huggingface_hub_read_the_cache(push, load, options):
     assert [revision.commit_hash for repo in found.repos for revision in repo.revisions] == [commit]
 
 
-@pytest.mark.xet
 def test_a_warning_is_one_line_at_the_command_line(hub, push, load, options, monkeypatch):
     push()
     load()
@@ -148,49 +141,13 @@ def test_a_load_from_the_cache_reads_each_file_once(push, load, monkeypatch):
     assert sorted(files) == ["README.md", "config.json", "learngene.safetensors"]
 
 
-def damage(home, commit, name, content):
-    """Has the cache hold other `content` than was fetched."""
-    path = home / "snapshots" / commit / name
-    assert path.read_bytes() != content
-    path.write_bytes(content)
-
-
-def test_a_damaged_card_of_the_cache_is_not_what_info_shows(push, home, options, gene_copy, tmp_path, monkeypatch):
-    (gene_copy / "README.md").write_text(card_with_gain(12.5))
-    commit = push(gene_copy).commit
-    for name, value in (("HF_HUB_CACHE", str(options.cache)), ("HF_HUB_OFFLINE", False)):
-        monkeypatch.setattr(constants, name, value)
-    words = ["info", REPO, "--json"]
-    assert json.loads(CliRunner().invoke(app, words).stdout)["gain_over_scratch"] == 12.5
-    damage(home, commit, "README.md", card_with_gain(99.0).encode())
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert json.loads(CliRunner().invoke(app, words).stdout)["gain_over_scratch"] is None
-
-
-def card_with_gain(points):
-    metric = f"metrics: [{{type: {GAIN_METRIC}, value: {points}}}]"
-    dataset = "dataset: {type: t, name: n}"
-    index = f"model-index: [{{name: a, results: [{{task: {{type: t}}, {dataset}, {metric}}}]}}]"
-    return f"---\nlibrary_name: learngene\n{index}\n---\n# Gene\n"
-
-
 def test_a_damaged_recipe_of_the_cache_is_not_evaluated_by(push, home, options, monkeypatch):
     commit = push().commit
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(options.cache))
     (whole,) = load_candidates([REPO])
     assert whole.recipe.name == "tiny"
-    damage(home, commit, "recipe.yaml", whole.recipe.text.replace("name: tiny", "name: other").encode())
+    path = home / "snapshots" / commit / "recipe.yaml"
+    path.write_bytes(path.read_bytes().replace(b"name: tiny", b"name: evil"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     (damaged,) = load_candidates([REPO])
     assert damaged.recipe is None
-
-
-def test_damaged_metrics_of_the_cache_make_no_page(push, home, options, monkeypatch, tmp_path):
-    commit = push().commit
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(options.cache))
-    assert write_page(REPO, tmp_path / "whole.html").is_file()
-    metrics = home / "snapshots" / commit / "metrics.jsonl"
-    damage(home, commit, "metrics.jsonl", metrics.read_bytes() + b"\n")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(RunError, match=r"expected metrics\.jsonl with a row for every generation, found none"):
-        write_page(REPO, tmp_path / "damaged.html")

@@ -1,7 +1,6 @@
 """`learngene push`, `pull`, `list --hub`, `info` and what else takes a gene of the Hub, at the command line."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -109,7 +108,6 @@ def test_info_reads_no_weights(run, hub, tiny_run):
     assert json.loads(run("info", REPO, "--json")[1])["revision"] == hub.commits(REPO)[0]
 
 
-@pytest.mark.xet
 def test_verify_takes_a_gene_of_the_hub(run, tiny_run):
     run("push", tiny_run, REPO)
     assert run("verify", REPO)[0] == 0
@@ -226,41 +224,3 @@ def test_a_name_that_the_hub_does_not_allow_is_refused_before_anything_is_sent(r
         assert code == 1
         assert err.count("\n") == 1
     assert [one for one in hub.requests if "agent-harnesses" not in one.path] == []
-
-
-# The walk-through of docs/hub-trials.md.
-
-
-def told(command):
-    """What docs/hub-trials.md shows below a command of its walk-through."""
-    story = (Path(__file__).parents[2] / "docs/hub-trials.md").read_text().split("## A walk-through")[1]
-    return re.search(rf"^\$ {re.escape(command)}\n(.*?)^(?:\$|\[|#|```)", story, re.DOTALL | re.MULTILINE)[1]
-
-
-def masked(text):
-    """The text without its numbers, hashes, names of genes and rulers."""
-    text = re.sub(r"\b[0-9a-f]{12,64}\b|[0-9][0-9.,]*|http\S*", "#", text)
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip(" ─")]
-
-
-def test_the_story_prints_what_a_push_prints(run, tiny_run):
-    _, out, err = run("push", tiny_run, "owner/demo")
-    first, second = masked(told("learngene push runs/second owner/demo"))
-    assert masked(out) == [first]
-    assert masked(err)[0].startswith("pushed to a public repository: config.json, learngene.safetensors, README.md")
-    assert second.startswith("pushed to a public repository: config.json, learngene.safetensors, README.md")
-    assert masked(run("push", tiny_run, "owner/demo")[2]) == masked(told("learngene push runs/demo owner/demo"))[1:]
-
-
-def test_the_story_lists_and_describes_as_the_commands_do(run, tiny_run):
-    run("push", tiny_run, "owner/demo")
-    assert masked(run("list", "--hub")[1]) == masked(told("learngene list --hub"))
-    labels = re.compile(r"^  (\S+(?: \S+)*)  ", re.MULTILINE)
-    assert labels.findall(run("info", "owner/demo")[1]) == labels.findall(told("learngene info owner/demo"))
-
-
-def test_the_story_ends_an_evolution_as_the_command_does(run, tiny_file):
-    _, out, err = run("evolve", tiny_file, "evolution.generations=1", "--out", "runs/demo")
-    story = masked(told("learngene evolve demo evolution.generations=2"))
-    assert masked(out) == [story[-2]]
-    assert masked(err)[-1] == story[-1]

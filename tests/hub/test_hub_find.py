@@ -62,7 +62,6 @@ def test_the_config_is_read_without_the_weights(hub, push, options):
     assert not [one for one in hub.requests if "safetensors" in one.path]
 
 
-@pytest.mark.xet
 def test_a_pulled_gene_is_the_pushed_one_and_pushing_it_again_changes_nothing(push, options, tmp_path, tiny_run):
     push()
     found = pull_gene(REPO, tmp_path / "mine", options=options)

@@ -32,23 +32,7 @@ def listed(**changed):
     return {"id": REPO, "sha": "0" * 40, "siblings": [file]}
 
 
-ODD_LISTINGS = [
-    [],
-    None,
-    {},
-    "a page",
-    listed(size="2"),
-    listed(size=-1),
-    listed(size=None),
-    listed(rfilename=7),
-    listed(blobId="../../x"),
-    listed(lfs={"sha256": "../../x", "size": 2, "pointerSize": 1}),
-    listed() | {"sha": "../../../x"},
-    listed() | {"siblings": None},
-]
-
-
-@pytest.mark.parametrize("body", ODD_LISTINGS)
+@pytest.mark.parametrize("body", ["a page", listed(size=-1), listed(blobId="../x"), listed() | {"sha": "../x"}])
 def test_a_listing_that_is_none_is_refused_on_loading_and_on_pushing(hub, push, load, answers, body):
     push()
     answers("GET", r"/api/models/owner/gene(/revision/.*)?", body)
@@ -64,25 +48,8 @@ def test_a_listing_of_another_commit_than_was_asked_for_is_refused(push, load, a
         load()
 
 
-@pytest.mark.parametrize("body", [[], None, "a page", {"files": None}, {"files": [{"path": "config.json"}]}])
-def test_an_odd_answer_before_an_upload_is_named(hub, push, answers, body):
-    answers("POST", r"/api/models/owner/gene/preupload/main", body)
-    with pytest.raises(HubError, match=r"^owner/gene: http\S+ does not answer like a Hub"):
-        push()
-    assert len(hub.commits(REPO)) == 1
-
-
-@pytest.mark.parametrize("hub", ["lfs"], indirect=True)
-@pytest.mark.parametrize("body", [[], None, {"objects": [{"oid": 1, "size": "2"}]}, {"objects": [None]}])
-def test_an_odd_answer_about_an_upload_is_named(push, answers, body):
-    answers("POST", r".*/info/lfs/objects/batch", body)
-    with pytest.raises(HubError, match=r"^owner/gene: http\S+ does not answer like a Hub"):
-        push()
-
-
-@pytest.mark.parametrize("body", [[], None, {}, {"commitUrl": 1, "commitOid": None}])
-def test_an_odd_answer_to_a_commit_is_named(push, answers, body):
-    answers("POST", r"/api/models/owner/gene/commit/main", body)
+def test_an_odd_answer_to_a_commit_is_named(push, answers):
+    answers("POST", r"/api/models/owner/gene/commit/main", [])
     with pytest.raises(HubError, match=r"^owner/gene: http\S+ does not answer like a Hub"):
         push()
 
@@ -115,20 +82,9 @@ def test_a_commit_that_cannot_be_one_is_refused(push, load, answers, tmp_path, c
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_no_name_that_a_server_chose_becomes_one_of_a_file(hub, push, load, answers, options, tmp_path):
-    commit, config = push().commit, hub.files(REPO)["config.json"]
-    tags = {"ETag": '"../../../../x"', "X-Linked-Etag": '"../../../../x"', "X-Xet-Hash": "../../../../x"}
-    answers("GET", RESOLVE + "config.json", config, headers={"X-Repo-Commit": commit, "X-Linked-Size": "9"} | tags)
-    load()
-    written = {path.name for path in tmp_path.rglob("*") if path.is_file() and options.cache not in path.parents}
-    assert written == set()
-    assert not list(tmp_path.parent.glob("x*"))
-
-
 # Bodies that are too long, too slow, or lost
 
 
-@pytest.mark.xet
 def test_a_body_without_a_length_is_read_no_further_than_the_file_is_long(push, load, answers, storage):
     push()
     endless = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
@@ -139,7 +95,6 @@ def test_a_body_without_a_length_is_read_no_further_than_the_file_is_long(push, 
     assert sum(sent) < 50e6  # of 200 MB; what the system had taken is not read
 
 
-@pytest.mark.xet
 def test_an_error_whose_body_has_no_end_is_not_read(push, load, answers, storage):
     push()
     endless = [b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n", *[bytes(100_000)] * 1000]
@@ -150,7 +105,6 @@ def test_an_error_whose_body_has_no_end_is_not_read(push, load, answers, storage
     assert sum(sent) < 50e6
 
 
-@pytest.mark.xet
 def test_a_download_that_is_reset_is_tried_again(hub, push, load, answers, storage):
     push()
     weights = hub.files(REPO)["learngene.safetensors"]
@@ -162,7 +116,6 @@ def test_a_download_that_is_reset_is_tried_again(hub, push, load, answers, stora
     assert not any(b"hf_owner" in head for head in heads)  # the token is for the Hub only
 
 
-@pytest.mark.xet
 @pytest.mark.parametrize(
     "slow", [Fault("GET", "README.md", "drip", seconds=600), Fault("GET", "/api/", "delay", seconds=600)]
 )
@@ -229,7 +182,6 @@ def test_where_a_network_asks_for_a_login_the_cached_gene_is_used(hub, push, loa
         assert load().inheritance.revision == commit
 
 
-@pytest.mark.xet
 def test_with_the_gene_in_the_cache_a_busy_hub_is_asked_once(hub, push, load):
     commit = push().commit
     load()

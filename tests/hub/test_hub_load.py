@@ -23,7 +23,6 @@ def test_a_model_from_the_hub_is_the_model_from_the_folder(push, load, tiny_run)
     assert f"commit {pushed.commit[:12]}" in str(there.inheritance)
 
 
-@pytest.mark.xet
 def test_only_the_three_files_that_are_needed_come(hub, push, load):
     push()
     hub.requests.clear()
@@ -68,7 +67,6 @@ def test_a_new_revision_comes_when_the_branch_moves(push, load, gene_copy):
     assert load().inheritance.revision == push(gene_copy).commit
 
 
-@pytest.mark.xet
 def test_offline_works_from_the_cache_and_by_branch(hub, push, load, monkeypatch):
     commit = push().commit
     load()
@@ -96,7 +94,7 @@ def test_force_download_fetches_again(hub, push, load):
     load()
     hub.requests.clear()
     load(force_download=True)
-    found = [one for one in asked(hub, ("GET",)) if "/api/" not in one.path and "/reconstructions/" not in one.path]
+    found = [one for one in asked(hub, ("GET",)) if "/api/" not in one.path]
     bodies = [one for one in found if one.status < 300]
     assert len(bodies) == 3
 

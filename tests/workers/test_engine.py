@@ -5,7 +5,6 @@ import pickle
 import re
 import signal
 import sys
-import threading
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
@@ -31,7 +30,6 @@ from engine_faults import (
     Where,
     descendants,
     end_at_once,
-    kill_a_newborn,
 )
 from listener import Listener
 
@@ -127,22 +125,6 @@ def test_a_worker_that_was_killed_between_two_tasks_is_replaced():
         ((_, (other, _)),) = pool.run([Where()])
     assert other != process
     assert notes.warnings == ["worker 1 was killed by SIGKILL: the question where goes to another worker, attempt 2"]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("load", ["", "x" * 10**6])  # of which a pipe holds a part only, so `start` itself fails
-def test_a_worker_that_is_killed_while_it_starts_costs_nothing_but_time(load):
-    notes = Listener()
-    with pool_of(2, notes, Room(10, load)) as pool:
-        known = descendants(os.getpid())  # a fork server among them
-        killer = threading.Thread(target=kill_a_newborn, args=(known, os.getpid()), daemon=True)
-        killer.start()
-        assert dict(pool.run([Add(1), Add(2), Add(3)])) == {0: 11, 1: 12, 2: 13}
-        killer.join()
-    (warning,) = notes.warnings
-    how = r"failed while it started \(BrokenPipeError.*\)" if load else "was killed by SIGKILL"
-    assert re.fullmatch(rf"worker \d {how}: the sum goes to another worker, attempt 2", warning)
 
 
 def test_workers_that_end_while_they_start_are_an_error(monkeypatch):

@@ -2,17 +2,14 @@ import importlib.util
 import math
 import os
 import re
-import socket
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from engine_faults import WEIGHTS, Heard, LockedError, Raise, Room, put_faults, rows
-from hub_server import with_no_error
 from listener import Listener
 
 from learngene_hub import evaluate
@@ -92,38 +89,6 @@ def test_actors_share_gpus_such_that_all_have_room(workers, gpus, share):
 def test_a_cluster_that_is_not_there_is_one_line(tiny, tmp_path):
     with pytest.raises(EngineError, match=r"no Ray cluster at 127\.0\.0\.1:1 \(.*refused\): expected HOST:PORT, as"):
         evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, "127.0.0.1:1"))
-
-
-@pytest.fixture
-def stranger(request):
-    """The address of a server that says `request.param` to everybody."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve():
-            with suppress(OSError):  # the client has hung up, or the test has ended
-                line, _ = server.accept()
-                with line:
-                    line.sendall(request.param)
-                    line.recv(1000)
-                    line.recv(1000)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        with_no_error(server)  # on Linux this wakes who waits for a connection, elsewhere closing it does
-    thread.join()
-
-
-@needs_ray
-@pytest.mark.parametrize(
-    ("stranger", "found"),
-    [(b"SSH-2.0-OpenSSH\r\n", r"another program than Ray answered: b'SSH-2\.0-Open.*'"), (b"", "timed out")],
-    indirect=["stranger"],
-)
-def test_an_address_where_something_else_answers_is_one_line(tiny, tmp_path, monkeypatch, stranger, found):
-    monkeypatch.setattr(on_ray, "CONNECT", 0.5)
-    with pytest.raises(EngineError, match=rf"^no Ray cluster at {stranger} \({found}\): expected HOST:PORT, as"):
-        evolve(tiny(), out=tmp_path, engine=EngineOptions("ray", 1, stranger))
 
 
 @needs_ray
