@@ -46,9 +46,8 @@ docs: $(STAMP)  ## the documentation as a site, into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
 	@echo build/site/index.html
 
-attack: $(STAMP)  ## hostile files, a long run: docs/reliability.md; half an hour of one core
+attack: $(STAMP)  ## hostile files: docs/reliability.md; half an hour of one core
 	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/fuzz.py
-	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/long_run.py
 
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 One run of 200 tiny generations tells how time, memory and the checkpoint behave over time; short runs tell the rest.
 """
 
+import json
 import os
 import statistics
 import time
@@ -38,68 +39,70 @@ LIKE_MORE = Goal("at most", 1.1)
 
 @dataclass(frozen=True)
 class Mark:
-    """How things stand when a generation is saved: CPU seconds before and for saving, bytes of memory and on disk.
+    """How things stand when a generation is saved.
 
-    `handles` are open files, `count` the files of the run.
+    Attributes:
+        seconds: CPU seconds before.
+        saving: CPU seconds for saving.
+        memory: bytes of memory that the process holds.
+        state: bytes of the checkpoint.
+        opened: open files.
+        files: files of the run.
     """
 
     seconds: float
     saving: float
     memory: int
+    state: int
+    opened: int
     files: int
-    handles: int
-    count: int
 
 
 def figures() -> list[Figure]:
     """Over time, and with the size of a generation."""
-    return [*_over_time(long_run(GENERATIONS)), *_with_size()]
+    return [*_over_time(_long_run()), *_with_size()]
 
 
 def _over_time(marks: list[Mark]) -> list[Figure]:
     spans = [after.seconds - before.seconds for before, after in pairwise(marks)]
     early, late = statistics.median(spans[:PART]), statistics.median(spans[-PART:])
-    middle, end = marks[PART], marks[-1]
     saving = statistics.median(mark.saving for mark in marks)
-    what = f"of {GENERATIONS} generations"
+    middle, end = marks[PART], marks[-1]
     return [
         Figure(
             "growth",
-            f"time of one, last {PART} / first {PART} {what}",
+            f"time of one, last {PART} / first {PART} of {GENERATIONS} generations",
             late / early,
             f"{late * 1e3:.0f} against {early * 1e3:.0f} ms",
             LIKE_MORE,
         ),
-        Figure(
-            "growth",
-            f"memory after {GENERATIONS} / {PART} generations",
-            end.memory / middle.memory,
-            f"{end.memory / 1e6:.0f} against {middle.memory / 1e6:.0f} MB",
-            Goal("at most", 1.02),
+        _grown(
+            "memory", end.memory, middle.memory, f"{end.memory / 1e6:.0f} against {middle.memory / 1e6:.0f} MB", 1.02
         ),
-        Figure(
-            "growth",
-            f"checkpoint after {GENERATIONS} / {PART} generations",
-            end.files / middle.files,
-            f"{end.files / 1e6:.2f} MB, saved in {saving * 1e3:.1f} ms",
-            LIKE_MORE,
-        ),
+        _grown("checkpoint", end.state, middle.state, f"{end.state / 1e6:.2f} MB, saved in {saving * 1e3:.1f} ms"),
+        _grown("open files", end.opened, middle.opened, f"{end.opened} against {middle.opened}"),
+        _grown("files of the run", end.files, middle.files, f"{end.files} against {middle.files}"),
     ]
 
 
-def long_run(generations: int) -> list[Mark]:
-    """One mark a generation of a run of so many tiny ones."""
+def _grown(what: str, end: int, middle: int, detail: str, goal: float = 1.1) -> Figure:
+    ratio_of = f"{what} after {GENERATIONS} / {PART} generations"
+    return Figure("growth", ratio_of, end / middle, detail, Goal("at most", goal))
+
+
+def _long_run() -> list[Mark]:
+    """One mark a generation."""
     marks: list[Mark] = []
 
     def noted(out: Path, *arguments: Any) -> None:  # noqa: ANN401
         before = time.process_time()
         saving = cpu_seconds(lambda: save_state(out, *arguments))
-        files = sum(path.stat().st_size for path in (out / "state").iterdir())
-        handles, count = len(os.listdir("/proc/self/fd")), sum(1 for path in out.rglob("*") if path.is_file())
-        marks.append(Mark(before, saving, _memory(), files, handles, count))
+        state = sum(path.stat().st_size for path in (out / "state").iterdir())
+        opened, files = len(os.listdir("/proc/self/fd")), sum(path.is_file() for path in out.rglob("*"))
+        marks.append(Mark(before, saving, _memory(), state, opened, files))
 
     with patch.object(run, "save_state", noted):
-        _evolve(f"evolution.generations={generations}")()
+        _evolve(f"evolution.generations={GENERATIONS}")()
     return marks
 
 
@@ -123,7 +126,7 @@ def _with_size() -> list[Figure]:
 
 
 def _evolve(*overrides: str) -> Callable[[], None]:
-    recipe = Recipe.from_mapping(RECIPE).changed(*overrides)
+    recipe = Recipe.from_content(json.dumps(RECIPE).encode(), overrides, file=Path("growth.yaml"))
 
     def work() -> None:
         with TemporaryDirectory() as folder:

@@ -1,8 +1,7 @@
 """Rounds, medians and the table that all topics share.
 
-A time is CPU time of one thread, since a machine may have other work; on a GPU it is wall time. A figure is the median
-over rounds of a ratio inside one process: in each round every way is run once, so that whatever slows the machine slows
-them all.
+A time is CPU time of one thread, since a machine may have other work. A figure is the median over rounds of a ratio
+inside one process: in each round every way is run once, so that whatever slows the machine slows them all.
 """
 
 import resource
@@ -54,12 +53,11 @@ class Figure:
     goal: Goal | None = None
 
 
-def interleaved(ways: Mapping[str, Work], rounds: int = ROUNDS, clock: Callable[[Work], float] | None = None) -> Times:
-    """Seconds of every way in every round, after a first round that is not counted; by `clock`, or of CPU time."""
-    seconds = clock or cpu_seconds
+def interleaved(ways: Mapping[str, Work], rounds: int = ROUNDS) -> Times:
+    """CPU seconds of every way in every round, after a first round that is not counted."""
     for work in ways.values():
         work()
-    found = [{name: seconds(work) for name, work in ways.items()} for _ in range(rounds)]
+    found = [{name: cpu_seconds(work) for name, work in ways.items()} for _ in range(rounds)]
     return {name: [one[name] for one in found] for name in ways}
 
 

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 from benchmarks.measure import Figure
 
-TOPICS = ("population", "peak", "small_maps", "data_path", "loading", "generation", "growth", "hub")
+TOPICS = ("population", "data_path", "growth", "hub")
 """Modules with a function `figures() -> list[Figure]`."""
 
 

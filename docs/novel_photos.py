@@ -22,11 +22,11 @@ def write_photos(source: str, out: Path, count: int) -> None:
     images = load_classes(DataSource("cifar_fs", source, image_size=32), CLASSES)
     for label, name in enumerate(images.class_names):
         pixels = images.images[images.labels == label]
-        write_pixels(pixels[:count], out / "train" / name)
-        write_pixels(pixels[count : count + TESTED], out / "test" / name)
+        _write_pixels(pixels[:count], out / "train" / name)
+        _write_pixels(pixels[count : count + TESTED], out / "test" / name)
 
 
-def write_pixels(pixels: Tensor, folder: Path) -> None:
+def _write_pixels(pixels: Tensor, folder: Path) -> None:
     """Put every picture of `pixels` (n, 3, size, size) into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):

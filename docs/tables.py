@@ -15,7 +15,7 @@ from types import MappingProxyType
 from docs.fields import protocol_rows, recipe_rows
 from docs.paired import by_task, difference
 from learngene_hub.data.splits import PRESETS, title_of
-from learngene_hub.evaluation import BASELINES
+from learngene_hub.evaluation.starts import BASELINES
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import read_config
 from learngene_hub.gene.listing import list_learngenes

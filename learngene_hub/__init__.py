@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from learngene_hub.core.errors import LearngeneError
-    from learngene_hub.evaluation import evaluate
+    from learngene_hub.evaluation.run import evaluate
     from learngene_hub.evolution.run import evolve
     from learngene_hub.gene.learngene import Learngene
     from learngene_hub.gene.listing import list_learngenes
@@ -29,7 +29,7 @@ _HOMES = {
     "Learngene": "gene.learngene",
     "LearngeneError": "core.errors",
     "Recipe": "recipe.recipe",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.run",
     "evolve": "evolution.run",
     "extract": "inheritance.descendant",
     "from_learngene": "inheritance.descendant",

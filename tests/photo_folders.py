@@ -27,7 +27,7 @@ def write_photos(folder, count, *, seed=0, classes=CLASSES, size=30):
 
 
 def load(photos, *, seed=0):
-    return load_photos(photos, image_size=28, gene_size=28, method="full", seed=seed, reporter=SilentReporter())
+    return load_photos(photos, image_size=28, seed=seed, reporter=SilentReporter())
 
 
 def write_tuned(folder, network, classes=CLASSES):

@@ -1,8 +1,7 @@
 """A GPU that is not there: the fixture `gpu`.
 
 Its tensors compute on the CPU, say that they lie on `cuda:0`, and refuse to meet tensors of the CPU, as those of a GPU
-do. What has to wait for a GPU is counted: copies from it and, unless they are non-blocking, to it, and questions for
-its numbers. Of CUDA graphs, streams and speed it knows nothing.
+do. Of CUDA graphs, streams and speed it knows nothing.
 """
 
 from contextlib import nullcontext
@@ -15,15 +14,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 CUDA = torch.device("cuda", 0)
 ASKING = {getattr(torch.Tensor, name) for name in ("__float__", "__int__", "__bool__", "item", "tolist")}
-COUNTING = {torch.ops.aten.nonzero, torch.ops.aten.equal, torch.ops.aten.masked_select}  # of unknown size, or a bool
-INDEXING = {torch.ops.aten.index, torch.ops.aten.index_put_}
 DEVICE, IS_CUDA = torch.Tensor.device.__get__, torch.Tensor.is_cuda.__get__
 
 
 class Pretend(torch.Tensor):
     """A tensor on the GPU that is not there; `inner` is what it is."""
-
-    waits = 0
 
     @staticmethod
     def __new__(cls, inner):
@@ -47,8 +42,6 @@ class Pretend(torch.Tensor):
         strangers = [tuple(one.shape) for one in tensors if not isinstance(one, cls) and one.ndim > 0]
         if strangers and func.overloadpacket is not torch.ops.aten.copy_:
             raise RuntimeError(f"{func}: expected all tensors on {CUDA}, found some of the CPU, {strangers}")
-        masked = func.overloadpacket in INDEXING and any(one.dtype == torch.bool for one in tensors[1:])
-        cls.waits += bool(strangers) or masked or func.overloadpacket in COUNTING
         args, kwargs = tree_map_only(cls, lambda one: one.inner, (args, kwargs or {}))
         found = func(*args, **kwargs)
         return tree_map_only(torch.Tensor, lambda one: mine[id(one)] if id(one) in mine else cls(one), found)
@@ -64,27 +57,26 @@ class PretendGpu(TorchFunctionMode):
         if own and func == IS_CUDA:
             return True
         if own and func in ASKING:
-            Pretend.waits += 1
             return func(args[0].inner)
         if own and func is torch.Tensor.numpy:
             raise TypeError("expected a tensor of the CPU, found one on cuda:0")
         if func is torch.Tensor.cpu:
-            return _moved(args[0], "cpu", waits=True)
+            return _moved(args[0], "cpu")
         if func is torch.Tensor.to:
             device, args, kwargs = _without_device(args, kwargs)
-            moved = _moved(args[0], device, waits=not kwargs.pop("non_blocking", False))
+            kwargs.pop("non_blocking", None)
+            moved = _moved(args[0], device)
             return func(moved, *args[1:], **kwargs) if args[1:] or kwargs else moved
         if _is_cuda(kwargs.get("device")):
             return Pretend(func(*args, **kwargs | {"device": "cpu"}))
         return func(*args, **kwargs)
 
 
-def _moved(tensor, device, *, waits):
+def _moved(tensor, device):
     """`tensor` on `device`; itself if it lies there already, or None is asked for."""
     own = isinstance(tensor, Pretend)
     if device is None or own == _is_cuda(device):
         return torch.Tensor.to(tensor, device) if not own and device is not None else tensor
-    Pretend.waits += waits
     copy = tensor.inner.clone() if own else Pretend(tensor.detach().clone())
     return copy.requires_grad_(tensor.requires_grad)
 
@@ -108,10 +100,6 @@ def _grouped(tensors):
     return {(only[0].device, only[0].dtype): ([only], [])}
 
 
-def _synchronize(device=None):
-    Pretend.waits += 1
-
-
 @pytest.fixture
 def gpu(monkeypatch):
     """A function that gives the GPU that is not there, a context of one use; neither it nor the CPU has bfloat16."""
@@ -120,7 +108,7 @@ def gpu(monkeypatch):
         "device_count": lambda: 1,
         "is_bf16_supported": lambda including_emulation=True: False,
         "get_device_name": lambda device=None: "a GPU that is not there",
-        "synchronize": _synchronize,
+        "synchronize": lambda device=None: None,
         "device": nullcontext,
     }
     for name, value in there.items():
@@ -128,7 +116,6 @@ def gpu(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     monkeypatch.setattr(clip_grad, "_group_tensors_by_device_and_dtype", _grouped)
-    monkeypatch.setattr(Pretend, "waits", 0)
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # `network.to` cannot swap what lies elsewhere
     yield PretendGpu

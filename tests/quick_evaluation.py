@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from learngene_hub import Learngene, evaluate
-from learngene_hub.evaluation import Protocol
+from learngene_hub.evaluation.protocols import Protocol
 
 QUICK = Protocol(
     name="quick",

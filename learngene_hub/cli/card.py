@@ -5,46 +5,33 @@ from typing import Annotated
 
 import typer
 
-from learngene_hub.cli.console import importing, print_text, stderr
+from learngene_hub.cli.console import importing, stdout
 
 EXAMPLE = "Example: learngene card runs/demo --results runs/demo"
 
 
 def card(
-    gene: Annotated[
-        str,
-        typer.Argument(
-            metavar="GENE",
-            help="Gene folder, or the folder of a run; without --results also the name of a gene of the package.",
-        ),
-    ],
+    gene: Annotated[str, typer.Argument(metavar="GENE", help="Gene folder, or the folder of a run.")],
     results: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(help="results.json of `learngene evaluate --out`, or its folder; may be given several times."),
-    ] = None,
+    ],
 ) -> None:
-    """Put results into a gene's model card, or print the results in it.
+    """Put results into a gene's model card, and print its path.
 
-    With --results, the evaluation in the card, its pictures and the model-index of the metadata are replaced; all
-    other text stays. Without --results nothing is changed, but a missing card is created.
+    The evaluation in the card, its pictures and the model-index of the metadata are replaced; all other text stays. A
+    missing card is created.
     """
     from learngene_hub.core.errors import GeneFileError
     from learngene_hub.core.files import expanded, is_there
     from learngene_hub.gene.names import refuse_unknown, shipped_genes
 
     refuse_unknown(gene)
-    is_folder = is_there(expanded(gene))
-    if not is_folder and gene not in shipped_genes():
-        raise GeneFileError(
-            f"{gene}: no such folder; expected a gene folder, the folder of a run, or a gene of the package"
-        )
+    if not is_there(expanded(gene)):
+        known = "this gene comes with the package, so its card is not changed" if gene in shipped_genes() else None
+        raise GeneFileError(f"{gene}: {known or 'no such folder'}; give a gene folder, or the folder of a run")
     with importing():
-        from learngene_hub.evaluation.card import read_evaluation, write_evaluation
-        from learngene_hub.gene.source import locate
+        from learngene_hub.evaluation.card import write_evaluation
+        from learngene_hub.gene.folder import find_gene
 
-    folder = locate(gene).folder
-    if results:
-        if not is_folder:
-            raise GeneFileError(f"{gene}: this gene comes with the package, so its card is not changed; give a folder")
-        stderr.print(f"card: {write_evaluation(folder, results)}", markup=False)
-    print_text(read_evaluation(folder))
+    stdout.print(str(write_evaluation(find_gene(expanded(gene)), results)), markup=False)

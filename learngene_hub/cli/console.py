@@ -6,19 +6,18 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
+from rich import box, progress
 from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, RenderHook
-from rich.live import Live
-from rich.progress import Progress, TaskID
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TimeRemainingColumn
+from rich.table import Column, Table
 from rich.text import Text
 
 from learngene_hub.core.errors import LearngeneWarning
@@ -49,16 +48,16 @@ for _console in (stdout, stderr):
     _console.push_render_hook(_Printable())
 
 
-def print_json(value: Any) -> None:  # noqa: ANN401
-    """Print `value` as JSON to stdout and nothing else."""
+def print_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401
+    """Print `value` as JSON to stdout and nothing else; without `indent`, in one line."""
     is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode)
+    text = json.dumps(value, indent=indent, ensure_ascii=not is_unicode)
     typer.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
 
 
-def print_text(text: str, *, end: str = "\n") -> None:
+def print_text(text: str) -> None:
     """Print lines to stdout as they are, tabs included."""
-    typer.echo(printable(text) + end, nl=False)
+    typer.echo(printable(text))
 
 
 def help_alone(context: typer.Context) -> None:
@@ -106,109 +105,87 @@ def _rounded(seconds: float) -> str:
     return f"{seconds / 60:,.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
-class _Measured:
-    """Progress, speed and time left of a task; the first step of a resumed task does not count for the speed.
+class _Words(ProgressColumn):
+    """Words of a task in one line, cut where there is no room."""
 
-    `_since` is the time of the last step of a bar, or of the last line.
-    """
+    def __init__(self, words: Callable[[progress.Task], str], style: str = "") -> None:
+        super().__init__(Column(overflow="ellipsis"))
+        self._words, self._style = words, style
 
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
-        self._title, self._unit, self._since = one_line(title), unit, time.monotonic()
-        self._progress = Progress(get_time=time.monotonic, speed_estimate_period=math.inf)  # never started: we draw it
-        self._progress.add_task("", total=total)
-        self._task = self._progress.tasks[0]
+    def render(self, task: progress.Task) -> Text:
+        return Text(self._words(task), style=self._style, no_wrap=True, overflow="ellipsis")
 
 
-class _BarTask(_Measured):
-    """One line: what is done, a bar, the share, the time left and, where there is room, the fields and the rate."""
-
-    def __init__(self, title: str, total: float | None, unit: str) -> None:
-        super().__init__(title, total, unit)
-        self._fields: dict[str, float | str] = {}
-
-    def advance(self, amount: float = 1.0, **fields: float | str) -> None:
-        """Move the bar and show `fields` beside it; a field stays until it is given again."""
-        self._fields |= fields
-        self._progress.advance(TaskID(0), amount)
-        self._since = time.monotonic()
-
-    def __rich__(self) -> Text:
-        """As wide as the terminal at most; the time left is never cut."""
-        width, how_far = stderr.width - 1, self._how_far()
-        line = Text(self._title, no_wrap=True)
-        line.truncate(max(8, width - how_far.cell_len - 1), overflow="ellipsis")
-        line = Text(" ", no_wrap=True).join((line, how_far))
-        for word in self._beside():
-            if line.cell_len + 2 + cell_len(word) <= width:
-                line.append(f"  {word}", style="dim")
-        return line
-
-    def _how_far(self) -> Text:
-        task = self._task
-        if not task.total:
-            return Text(f"{task.elapsed:.0f} s", style="dim")
-        full = round(BAR * task.percentage / 100)
-        left = ""
-        if task.time_remaining is not None:  # it passes between two steps, too
-            seconds = max(0.0, task.time_remaining - (time.monotonic() - self._since))
-            left = f" {timedelta(seconds=round(seconds))} left"
-        share = f" {task.percentage:3.0f}%"
-        return Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), share, (left, "cyan"))
-
-    def _beside(self) -> list[str]:
-        words = [one_line(f"{name} {value}") for name, value in self._fields.items()]
-        if self._task.speed and (self._task.elapsed or 0) >= SETTLED:
-            words.append(rate_words(self._task.speed, self._unit))
-        return words
+def _beside(task: progress.Task) -> str:
+    """The fields of a task, and its rate; if nobody knows its end, how long it has taken."""
+    words = [one_line(f"{name} {value}") for name, value in task.fields["shown"].items()]
+    if task.total is None:
+        words.append(f"{task.elapsed:.0f} s")
+    if task.speed and (task.elapsed or 0) >= SETTLED:
+        words.append(rate_words(task.speed, task.fields["unit"]))
+    return "  ".join(words)
 
 
-class _LineTask(_Measured):
-    """Lines in a log file instead of a bar: one every `SILENCE` seconds."""
+def _line(task: progress.Task) -> str:
+    unit = task.fields["unit"]
+    total = "" if task.total is None else f" of {task.total:,.0f}"
+    speed = f" at {rate_words(task.speed, unit)}" if task.speed else ""
+    left = "" if task.time_remaining is None else f" ({_rounded(task.time_remaining)} left)"
+    return f"{task.description}: {task.completed:,.0f}{total} {unit}{speed}{left}"
+
+
+@dataclass
+class _Task:
+    """A bar, or, where none is drawn, a line every `SILENCE` seconds; a resumed task's first step tells no speed."""
+
+    bars: Progress
+    task: progress.Task
+    is_drawn: bool
+    since: float = field(default_factory=time.monotonic)  # the first step, or the last line
 
     def advance(self, amount: float = 1.0, **fields: float | str) -> None:
-        """Move on; the first step of a resumed task does not count for the speed."""
-        is_first, now = not self._task.completed, time.monotonic()
-        self._progress.advance(TaskID(0), amount)
-        if is_first:
-            self._since = now
-        elif now - self._since >= SILENCE:
-            self._since = now
-            stderr.print(self._line(), markup=False)
+        """Move on, and show `fields` beside the bar; a field stays until it is given again."""
+        is_first, now = not self.task.completed, time.monotonic()
+        self.bars.update(self.task.id, advance=amount, shown=self.task.fields["shown"] | fields)
+        if is_first or now - self.since >= SILENCE:
+            self.since = now
+            if not (is_first or self.is_drawn):
+                stderr.print(_line(self.task), markup=False)
 
-    def _line(self) -> str:
-        task = self._task
-        total = "" if task.total is None else f" of {task.total:,.0f}"
-        speed = f" at {rate_words(task.speed, self._unit)}" if task.speed else ""
-        left = "" if task.time_remaining is None else f" ({_rounded(task.time_remaining)} left)"
-        return f"{self._title}: {task.completed:,.0f}{total} {self._unit}{speed}{left}"
+
+def _new_bars() -> Progress:
+    return Progress(
+        _Words(lambda task: task.description),
+        BarColumn(BAR, table_column=Column(no_wrap=True)),
+        TaskProgressColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        _Words(_beside, "dim"),
+        console=stderr,
+        transient=True,
+        get_time=time.monotonic,
+        speed_estimate_period=math.inf,
+        redirect_stdout=stdout.is_terminal,  # else results would go where the bar is
+    )
 
 
 class TerminalReporter:
-    """Draws a bar on stderr if that is a terminal, else prints a line every `SILENCE` seconds."""
+    """Draws bars on stderr if that is a terminal, else prints a line every `SILENCE` seconds."""
 
     def __init__(self) -> None:
-        self._bars: list[_BarTask] = []
+        self._bars = _new_bars()
 
     @contextmanager
     def task(self, title: str, total: float | None, unit: str = "steps") -> Iterator[Task]:
-        """Show a bar with speed and time left until the context ends; of nested bars only the innermost."""
-        if not stderr.is_terminal or stderr.is_dumb_terminal:
-            yield _LineTask(title, total, unit)
-            return
-        self._bars.append(bar := _BarTask(title, total, unit))
+        """Show a bar with speed and time left until the context ends, below those of the tasks around it."""
+        if is_first := not self._bars.tasks:
+            self._bars = _new_bars()
+        is_drawn = stderr.is_terminal and not stderr.is_dumb_terminal
+        number = self._bars.add_task(one_line(title), total=total, unit=unit, shown={})
         try:
-            with nullcontext() if len(self._bars) > 1 else self._live():
-                yield bar
+            with self._bars if is_drawn and is_first else nullcontext():
+                yield _Task(self._bars, self._bars.tasks[-1], is_drawn)
         finally:
-            self._bars.remove(bar)
-
-    def _live(self) -> Live:
-        return Live(
-            console=stderr,
-            transient=True,
-            get_renderable=lambda: self._bars[-1],
-            redirect_stdout=stdout.is_terminal,  # else results would go where the bar is
-        )
+            self._bars.remove_task(number)
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
@@ -235,33 +212,24 @@ def print_table(
     rows: Iterable[Sequence[str]],
     *,
     whole_first: bool = False,
-    cuts: bool = False,
-    width: int | None = None,
 ) -> None:
     """Print a table; without `columns` it has no head; `whole_first`: break the first column last.
 
-    With `cuts`, the other columns are cut instead of broken. Without a `width`, it is as wide as it needs, and at most
-    as the terminal.
+    It is as wide as it needs, and at most as the terminal.
     A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
     """
     head = Text(printable(title))
-    table = Table(title=head, title_justify="left", box=box.SIMPLE, show_header=bool(columns), width=width)
+    table = Table(title=head, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = [[*map(one_line, row)] for row in rows]
     widest = max((cell_len(row[0]) for row in rows), default=0)
     whole_first = whole_first and widest <= MOST_WHOLE
     for number in range(len(rows[0]) if rows else len(columns)):
-        is_cut = cuts and number > 0
         table.add_column(
             columns[number] if columns else "",
-            overflow="ellipsis" if is_cut else "fold",
-            no_wrap=is_cut or (whole_first and number == 0),
+            overflow="fold",
+            no_wrap=whole_first and number == 0,
             min_width=widest if whole_first and number == 0 else None,
         )
     for row in rows:
         table.add_row(*row)
     stdout.print(table, markup=False)
-
-
-def table_width(rows: Sequence[Sequence[str]]) -> int:
-    """Columns that a table of these rows takes if none is broken."""
-    return sum(3 + max(cell_len(one_line(cell)) for cell in column) for column in zip(*rows, strict=True)) + 1

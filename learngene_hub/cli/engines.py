@@ -17,26 +17,3 @@ Workers = Annotated[
         "--workers", "--jobs", min=1, metavar="N", help="Processes or Ray actors. Default: one for each GPU or core."
     ),
 ]
-
-
-def known_data(path: str | None) -> str | None:
-    """The path or Hub id of images, checked before torch is imported.
-
-    Raises:
-        DataError: see `refuse_unknown_data`.
-    """
-    from learngene_hub.hub.address import refuse_unknown_data
-
-    if path is not None:
-        refuse_unknown_data(path)
-    return path
-
-
-def known_source(source: str | None) -> str | None:
-    """The path or Hub id of images, or a preset, checked before torch is imported."""
-    from learngene_hub.hub.address import refuse_unknown_data
-    from learngene_hub.recipe.sections import PRESET_NAMES
-
-    if source is not None and source not in PRESET_NAMES:
-        refuse_unknown_data(source, presets=PRESET_NAMES)
-    return source

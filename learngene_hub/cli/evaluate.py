@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr
-from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers, known_data, known_source
-from learngene_hub.cli.genes import SOURCE_HELP, known_gene
-from learngene_hub.cli.interrupts import interruptible
+from learngene_hub.cli.console import TerminalReporter, command, importing, print_table, stderr
+from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers
+from learngene_hub.cli.genes import SOURCE_HELP
 
 if TYPE_CHECKING:
-    from learngene_hub.evaluation import Protocol, Target
+    from learngene_hub.evaluation.protocols import Protocol
+    from learngene_hub.evaluation.sources import Target
     from learngene_hub.report.results import Results, StartResult
 
 T = TypeVar("T", int, float)
@@ -34,20 +34,12 @@ def _known_paths(paths: list[Path] | None) -> list[Path] | None:
 
 
 def evaluate(
-    genes: Annotated[
-        list[str],
-        typer.Argument(metavar="GENE", help=SOURCE_HELP, callback=lambda genes: [known_gene(gene) for gene in genes]),
-    ],
-    data: Annotated[
-        str | None,
-        typer.Option(callback=known_data, help="The gene's images: a folder or a Hub id."),
-    ] = None,
+    genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
+    data: Annotated[str | None, typer.Option(help="The gene's images: a folder or a Hub id.")] = None,
     protocol: Annotated[
         str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
     ] = "few-shot",
-    target: Annotated[
-        str | None, typer.Option(callback=known_source, help="For transfer: image folder, preset or Hub id.")
-    ] = None,
+    target: Annotated[str | None, typer.Option(help="For transfer: image folder, preset or Hub id.")] = None,
     image_column: Annotated[str | None, typer.Option(help="The target's image column, if not image or img.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Its label column, if not label or fine_label.")] = None,
     image_size: Annotated[
@@ -85,7 +77,6 @@ def evaluate(
     address: RayAddress = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: one in runs/.")] = None,
     device: Device = AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Compare genes with training from scratch, on novel classes.
 
@@ -97,8 +88,8 @@ def evaluate(
 
     chosen = find_protocol(protocol)
     with importing():
-        from learngene_hub.evaluation import evaluate as run
         from learngene_hub.evaluation.run import Descendants
+        from learngene_hub.evaluation.run import evaluate as run
         from learngene_hub.evaluation.starts import check_baselines
         from learngene_hub.workers import EngineOptions
 
@@ -113,21 +104,17 @@ def evaluate(
         "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
     }
     out = out or _own_folder(genes, chosen, asked)
-    with interruptible(f"interrupted; the same command continues from the finished networks in {out}"):
-        results = run(
-            genes,
-            **asked,
-            protocol=chosen,
-            seeds=range(seeds),
-            out=out,
-            engine=EngineOptions(engine, workers, address),
-            device=device,
-            reporter=TerminalReporter(),
-        )
-    if as_json:
-        print_json(results.model_dump(mode="json"))
-    else:
-        _show(results)
+    results = run(
+        genes,
+        **asked,
+        protocol=chosen,
+        seeds=range(seeds),
+        out=out,
+        engine=EngineOptions(engine, workers, address),
+        device=device,
+        reporter=TerminalReporter(),
+    )
+    _show(results)
     is_for_a_card = len(genes) == 1 and is_there(expanded(genes[0])) and results.split == NOVEL
     after = f"; next: {command('card', genes[0], '--results', out)}" if is_for_a_card else ""
     stderr.print(f"report: {out / 'report.html'}; all numbers: {out / 'results.json'}{after}", markup=False)
@@ -145,7 +132,7 @@ def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, obje
 def _target(
     path: str | None, image_column: str | None, label_column: str | None, image_size: int | None
 ) -> "Target | None":
-    from learngene_hub.evaluation import Target
+    from learngene_hub.evaluation.sources import Target
 
     if path is None and (image_column or label_column or image_size):
         raise typer.BadParameter("--image-column, --label-column and --image-size need --target")
@@ -166,27 +153,25 @@ def _numbers(texts: Sequence[str] | None, kind: Callable[[str], T]) -> tuple[T, 
 
 def _show(results: "Results") -> None:
     from learngene_hub.report import numbers
-    from learngene_hub.report.findings import ranked
-    from learngene_hub.report.findings import rivals as rivals_of
+    from learngene_hub.report.findings import ranked, rivals
     from learngene_hub.report.sentences import network_words, tasks_words
 
     measures, headline = list(results.descendants[0].starts[0].measures), results.headline
     lead_of = f"lead of {results.genes[0].start if len(results.genes) > 1 else 'the gene'}"
-    rivals = bool(rivals_of(results.descendants[0], results.genes[0].start, headline))
 
-    def row(start: "StartResult") -> tuple[str, ...]:
+    def row(start: "StartResult", *, with_lead: bool) -> tuple[str, ...]:
         gain, lead = (numbers.points(part[headline]) if headline in part else "" for part in (start.gain, start.lead))
-        differences = (gain, lead) if rivals else (gain,)
+        differences = (gain, lead) if with_lead else (gain,)
         accuracy = numbers.accuracy(start.measures[headline])
         return (start.start, accuracy, *differences, f"{start.lr:g}", f"{start.inherited:.1%}")
 
     for descendant in results.descendants:
-        starts = ranked(descendant, headline)
+        starts, with_lead = ranked(descendant, headline), bool(rivals(descendant, results.genes[0].start, headline))
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
             f"{tasks_words(results.tasks)}",
-            ("start", "accuracy", "gain over scratch", *([lead_of] if rivals else []), "rate", "inherited"),
-            [row(start) for start in starts],
+            ("start", "accuracy", "gain over scratch", *([lead_of] if with_lead else []), "rate", "inherited"),
+            [row(start, with_lead=with_lead) for start in starts],
             whole_first=True,
         )
         if len(measures) > 1:

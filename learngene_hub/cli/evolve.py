@@ -1,14 +1,13 @@
 """`learngene evolve`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_table, stderr, stdout
-from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers, known_data
-from learngene_hub.cli.recipes import RecipeSource, read_recipe
+from learngene_hub.cli.console import TerminalReporter, command, importing, print_table, stderr, stdout
+from learngene_hub.cli.engines import AUTO, Device, Engine, RayAddress, Workers
+from learngene_hub.cli.recipes import RecipeSource
 from learngene_hub.core.errors import StorageError
 
 if TYPE_CHECKING:
@@ -34,10 +33,7 @@ def evolve(
     workers: Workers = None,
     address: RayAddress = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the images, print time, memory and FLOPs, and stop.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the gene's config, or with --dry-run the cost, as JSON.")
+        bool, typer.Option("--dry-run", help="Check recipe and images, print time, memory and FLOPs, and stop.")
     ] = False,
 ) -> None:
     """Evolve a learngene by a recipe; the gene is written to OUT/gene.
@@ -47,9 +43,9 @@ def evolve(
     """
     from learngene_hub.core.files import expanded
     from learngene_hub.gene.names import RUNS
+    from learngene_hub.recipe.recipe import Recipe
 
-    chosen = read_recipe(recipe, overrides or ())
-    known_data(chosen.data.path)
+    chosen = Recipe.from_file(recipe, overrides or ())
     with importing():
         from learngene_hub.core.device import pick_device
         from learngene_hub.data.counting import tell_left_out
@@ -63,25 +59,19 @@ def evolve(
         with TerminalReporter().task("looking at images and measuring a few steps", None):
             tell_left_out(data_source(chosen), TerminalReporter())
             cost = forecast(chosen, device=pick_device(device))
-        print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
+        _show_cost(chosen, cost)
         return
-    again = "the same command with --resume continues after the last saved generation"
     try:
         gene = run(chosen, out=folder, resume=resume, device=device, engine=options, reporter=TerminalReporter())
     except StorageError as error:
         if not has_state(folder):
             raise
+        again = "the same command with --resume continues after the last saved generation"
         raise StorageError(f"{error}; then {again}") from None
-    except KeyboardInterrupt as stop:
-        begun = again if has_state(folder) else "no generation was saved yet; run the same command again"
-        raise KeyboardInterrupt(str(stop) or f"interrupted; {begun}") from None
     origin = gene.config.origin
     assert origin is not None
-    if as_json:
-        print_json({"gene": str(folder / "gene")} | gene.config.model_dump(mode="json"))
-    else:
-        made = f"learngene of {gene.config.parameters:,} parameters, fitness {origin.fitness:.3f}"
-        stdout.print(f"{folder / 'gene'}: {made}", markup=False)
+    made = f"learngene of {gene.config.parameters:,} parameters, fitness {origin.fitness:.3f}"
+    stdout.print(f"{folder / 'gene'}: {made}", markup=False)
     from learngene_hub.evaluation.protocols import find_protocol
 
     data = ("--data", chosen.data.path) if chosen.data.path else ()

@@ -1,46 +1,22 @@
 """`learngene finetune` and `learngene predict`."""
 
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from learngene_hub.cli.console import (
-    AsJson,
-    TerminalReporter,
-    command,
-    importing,
-    print_json,
-    print_table,
-    stderr,
-    stdout,
-    table_width,
-)
-from learngene_hub.cli.engines import AUTO, Device, known_data
-from learngene_hub.cli.genes import Source
-from learngene_hub.cli.interrupts import interruptible
+from learngene_hub.cli.console import TerminalReporter, command, importing, print_json, print_text, stderr, stdout
+from learngene_hub.cli.engines import AUTO, Device
+from learngene_hub.cli.genes import ImageColumn, LabelColumn, Source
+from learngene_hub.core.plain_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from learngene_hub.finetuning import Prediction
 
 FINETUNE_EXAMPLE = "Example: learngene finetune runs/demo --data photos/ --out photos-model"
-TOP = 3  # classes in a row of the table
-FIRST = ("first choice", "second choice", "third choice")  # heads of its columns; then "choice 4"
+TOP = 3  # classes in the line of an image
 TRAINING = {name: f"--{name.replace('_', '-')}" for name in ("epochs", "batch_size", "lr", "patience", "flip")}
 PREDICT_EXAMPLE = "Example: learngene predict photos-model photo.jpg more-photos/"
-
-
-def _known_val(val: str | None) -> str | None:
-    """The same share or path, checked before torch is imported."""
-    try:
-        float(val or "0")
-    except ValueError:
-        return known_data(val)
-    return val
 
 
 def finetune(
@@ -49,16 +25,12 @@ def finetune(
     data: Annotated[
         str,
         typer.Option(
-            callback=known_data,
             help="One image folder per class, or train/ beside val/ and test/; or Parquet, or Hub id.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
-        str | None,
-        typer.Option(
-            callback=_known_val, help="Folder of validation images, or their share. Default: val/ in DATA, else 0.2."
-        ),
+        float | None, typer.Option(help="Share of validation images. Default: val/ in DATA, else 0.2.")
     ] = None,
     width: Annotated[
         float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")
@@ -68,9 +40,7 @@ def finetune(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(
-            min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's; for probe up to twice that."
-        ),
+        typer.Option(min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's."),
     ] = None,
     method: Annotated[
         Literal["full", "probe"],
@@ -95,29 +65,18 @@ def finetune(
         Literal["refuse", "skip"],
         typer.Option(metavar="refuse|skip", help="For images that cannot be read."),
     ] = "refuse",
-    image_column: Annotated[str | None, typer.Option(help="Image column, if not image or img.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Label column, if not label or fine_label.")] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     device: Device = AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Print finetune.json.")] = False,
 ) -> None:
     """Train a network for your own images, from a gene.
 
     The network is saved in OUT, a folder that timm can load.
     """
-    from learngene_hub.core.errors import RunError
-    from learngene_hub.core.files import refuse_occupied, refuse_unmakeable
-
     sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
     given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if method == "probe" and given:
         raise typer.BadParameter(f"{', '.join(given)}: only for --method full; a probe trains only a classifier")
-    if (out / "finetune.json").is_file():
-        raise RunError(
-            f"{out}: expected a new or empty folder, found a network of an earlier run: use it with "
-            f"`{command('predict', out)} IMAGE`, or give another --out"
-        )
-    refuse_occupied(out)
-    refuse_unmakeable(out)
     with importing():
         from learngene_hub.finetuning import Photos, Settings
         from learngene_hub.finetuning import finetune as run
@@ -137,17 +96,13 @@ def finetune(
         method=method,
         compare=compare,
     )
-    with interruptible(f"interrupted; nothing was written to {out}"):
-        tuned = run(gene, photos, out=out, settings=settings, device=device, reporter=TerminalReporter())
-    if as_json:
-        print_json(tuned.record)
-    else:
-        right = tuned.record["learngene"]
-        accuracy = right.get("test_accuracy", right["val_accuracy"])
-        line = tuned.comparison or f"learngene {100 * accuracy:.1f} % ({tuned.measured_on})"
-        stdout.print(line, markup=False)
+    tuned = run(gene, photos, out=out, settings=settings, device=device, reporter=TerminalReporter())
+    right = tuned.record["learngene"]
+    accuracy = right.get("test_accuracy", right["val_accuracy"])
+    line = tuned.comparison or f"learngene {100 * accuracy:.1f} % ({tuned.measured_on})"
+    stdout.print(line, markup=False)
     then = command("predict", out, Path(example_of(data)))
-    stderr.print(f"pictures and numbers: {out}; next: {then}", markup=False)
+    stderr.print(f"network (learngene), pictures and numbers: {out}; next: {then}", markup=False)
 
 
 def predict(
@@ -155,69 +110,37 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="Classes shown per image.  [default: at most 3, in one line; all with --json]"),
+        typer.Option(min=1, help="Classes shown per image.  [default: 3; all with --json]"),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(min=28, max=224, metavar="PIXELS", help="Image side.  [default: as in training]")
     ] = None,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each image.")] = False,
 ) -> None:
-    """Name the classes of images; exit 1 if an image cannot be read."""
-    from learngene_hub.core.files import refuse_missing
-
-    refuse_missing(folder, "a folder made by `learngene finetune`", lambda entry: (entry / "finetune.json").is_file())
+    """Print a line for each image, with its likeliest classes; exit 1 if an image cannot be read."""
     with importing():
         from learngene_hub.finetuning import Predictor
 
-    shown = top or (None if as_json else TOP)
-    whole = Predictor.load(folder, image_size=image_size).predict(images, reporter=TerminalReporter())
-    predictions = [replace(image, classes=image.classes[:shown]) for image in whole]  # keeps memory small
-    if as_json:
-        print_json([_as_json(image) for image in predictions])
-    else:
-        fits = top is None and stdout.is_terminal
-        _show_predictions(folder, [image for image in predictions if image.fault is None], fits=fits)
-    faults = [f"error: {image.path}: {image.fault}" for image in predictions if image.fault is not None]
-    for fault in faults:
-        stderr.print(fault, markup=False)
-    if faults:
+    failed = False
+    for image in Predictor.load(folder, image_size=image_size).predict(images, reporter=TerminalReporter()):
+        if as_json:
+            print_json(_as_json(image, top), indent=None)
+        elif image.fault is None:
+            print_text(_line(image, top or TOP))
+        if image.fault is not None:
+            failed = True
+            stderr.print(f"error: {image.path}: {image.fault}", markup=False)
+    if failed:
         raise typer.Exit(1)
 
 
-def _show_predictions(folder: Path, predictions: "Sequence[Prediction]", *, fits: bool) -> None:
-    """A row an image: the file, without the folder that all have in common, and its likeliest classes.
-
-    With `fits`, fewer classes are shown, and their names are cut, where a row would take two lines. In a file or pipe,
-    a row is as long as it needs.
-    """
-    if not predictions:
-        return
-    common = _common([image.path.parent for image in predictions])
-    choices = [*FIRST, *(f"choice {number + 1}" for number in range(len(FIRST), len(predictions[0].classes)))]
-    rows = [("file", *choices[: len(predictions[0].classes)])]
-    rows += [
-        (
-            os.path.relpath(image.path, common) if common else str(image.path),
-            *(f"{100 * probability:.1f}% {label}" for label, probability in image.classes),
-        )
-        for image in predictions
-    ]
-    title = f"{folder} of {common}" if common else str(folder)
-    while fits and len(rows[0]) > 2 and table_width(rows) > stdout.width:
-        rows = [row[:-1] for row in rows]
-    width = None if stdout.is_terminal else table_width(rows)
-    print_table(title, rows[0], rows[1:], whole_first=True, cuts=fits, width=width)
+def _line(prediction: "Prediction", top: int) -> str:
+    classes = ", ".join(f"{100 * probability:.1f}% {name}" for name, probability in prediction.classes[:top])
+    return one_line(f"{prediction.path}: {classes}")
 
 
-def _common(folders: "Sequence[Path]") -> str:
-    try:
-        return os.path.commonpath(folders)
-    except ValueError:  # some are absolute and some are not, or they are on two drives
-        return ""
-
-
-def _as_json(prediction: "Prediction") -> dict[str, object]:
+def _as_json(prediction: "Prediction", top: int | None) -> dict[str, object]:
     if prediction.fault is not None:
         return {"file": str(prediction.path), "error": prediction.fault}
-    classes = [{"class": name, "probability": probability} for name, probability in prediction.classes]
+    classes = [{"class": name, "probability": probability} for name, probability in prediction.classes[:top]]
     return {"file": str(prediction.path), "predictions": classes}

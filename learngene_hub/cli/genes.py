@@ -16,7 +16,6 @@ from learngene_hub.cli.console import (
     stderr,
     stdout,
 )
-from learngene_hub.cli.engines import known_data
 
 if TYPE_CHECKING:
     from learngene_hub.gene.config import GeneConfig, Origin
@@ -25,25 +24,15 @@ if TYPE_CHECKING:
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
+ImageColumn = Annotated[str | None, typer.Option(help="Image column, if not image or img.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Label column, if not label or fine_label.")]
 SOURCE_HELP = "Gene folder, folder of a run, name of a gene of the package, or owner/name[@revision] of the Hub."
 
 TITLE = "learngenes; gain: accuracy over scratch in points ± 95 % CI, from the card"
 COLUMNS = ("name", "network", "data", "MB", "gain", "downloads")
 
 
-def known_gene(gene: str) -> str:
-    """The name of a gene, checked before torch is imported.
-
-    Raises:
-        GeneFileError: see `refuse_unknown`.
-    """
-    from learngene_hub.gene.names import refuse_unknown
-
-    refuse_unknown(gene)
-    return gene
-
-
-Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE", callback=known_gene)]
+Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
 
 
 def list_genes(
@@ -53,13 +42,10 @@ def list_genes(
     search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
     photos: Annotated[
         str | None,
-        typer.Option(
-            "--for",
-            callback=known_data,
-            help="Your images; the genes are ranked for them by a probe.",
-            metavar="PHOTOS",
-        ),
+        typer.Option("--for", help="Your images; the genes are ranked for them by a probe.", metavar="PHOTOS"),
     ] = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     as_json: AsJson = False,
 ) -> None:
     """List the genes of this package, or those on the Hub.
@@ -74,13 +60,13 @@ def list_genes(
     with TerminalReporter().task("asking the Hub" if hub else "reading genes", None):
         genes = list_learngenes(hub=hub, author=author, network=network, search=search)
     if photos is not None and genes:
-        _show_suited([gene.name for gene in genes], photos, as_json=as_json)
+        _show_suited([gene.name for gene in genes], photos, image_column, label_column, as_json=as_json)
     elif as_json:
         print_json([asdict(gene) for gene in genes])
     elif genes:
         print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(gene, hub=hub) for gene in genes], whole_first=True)
     else:
-        stderr.print("no such gene" + ("" if hub else "; add --hub to look on the Hub"), markup=False)
+        stderr.print("no such gene" + ("" if hub or photos else "; add --hub to look on the Hub"), markup=False)
 
 
 def info(gene: Source, as_json: AsJson = False) -> None:
@@ -123,11 +109,14 @@ def verify(gene: Source, as_json: AsJson = False) -> None:
         stdout.print(f"{gene}: ok ({config.parameters:,} parameters, sha256 {config.sha256})", markup=False)
 
 
-def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
+def _show_suited(
+    names: list[str], photos: str, image_column: str | None, label_column: str | None, *, as_json: bool
+) -> None:
     with importing():
         from learngene_hub.finetuning import Photos, rank_genes
 
-    ranked = rank_genes(names, Photos(photos), reporter=TerminalReporter())
+    shown = Photos(photos, on_corrupt="skip", image_column=image_column, label_column=label_column)
+    ranked = rank_genes(names, shown, reporter=TerminalReporter())
     if as_json:
         print_json([asdict(gene) for gene in ranked])
         return
@@ -137,16 +126,13 @@ def _show_suited(names: list[str], photos: str, *, as_json: bool) -> None:
             gene.name,
             f"{100 * gene.accuracy:.1f}",
             f"{100 * gene.behind:.1f} ± {100 * gene.behind_ci95:.1f}" if rank else "",
-            str(gene.image_size),
             f"{gene.flops / least:.1f}",
         )
         for rank, gene in enumerate(ranked)
     ]
-    title = "the best gene for your images first; leave-one-out accuracy in % of a probe at the pixels shown; behind: "
-    title += (
-        "points below the first ± 95 % CI; cost: FLOPs of `finetune`, at the gene's size, in multiples of the lowest"
-    )
-    print_table(title, ("name", "accuracy", "behind", "probe's pixels", "cost"), rows, whole_first=True)
+    title = "the best gene for your images first; leave-one-out accuracy in % of a probe at the gene's pixels; behind: "
+    title += "points below the first ± 95 % CI; cost: FLOPs of `finetune` in multiples of the lowest"
+    print_table(title, ("name", "accuracy", "behind", "cost"), rows, whole_first=True)
     first = ranked[0]
     cheap = [gene for gene in ranked if gene.behind <= gene.behind_ci95 and gene.flops <= first.flops / 2]
     chosen = cheap[0] if cheap else first

@@ -4,18 +4,22 @@ import atexit
 import gc
 import io
 import os
+import platform
 import sys
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from learngene_hub import __version__
-from learngene_hub.cli import card, data, doctor, evaluate, evolve, finetune, genes, hub, recipes, report
+from learngene_hub.cli import card, evaluate, evolve, finetune, genes, hub, recipes, report
 from learngene_hub.cli.console import show_warnings_as_lines, stderr
 from learngene_hub.core.errors import LearngeneError, first_fault, lack_of_memory
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
+INTERRUPTED = "interrupted; the same command continues (evolve: with --resume; finetune begins again)"
+SHOWN_PACKAGES = ("torch", "timm", "huggingface_hub", "safetensors")
 WELCOME = f"""\
 learngene-hub {__version__}: evolve, share and inherit learngenes
 
@@ -27,12 +31,10 @@ evolve on a real data set
   learngene evolve cifar_fs_vgg11 --dry-run
 list available genes
   learngene list; learngene list --hub
-something does not work
-  learngene doctor
 all commands
   learngene --help; learngene COMMAND --help
 """
-USE, EVOLVE, SHARE, LOOK = "Use a gene", "Make a gene", "Share genes", "Look around"
+USE, EVOLVE, SHARE = "Use a gene", "Make a gene", "Share genes"
 
 
 class _Commands(TyperGroup):
@@ -58,8 +60,8 @@ class _Commands(TyperGroup):
         except typer.BadParameter as error:
             _reword(error)
             raise
-        except KeyboardInterrupt as stop:
-            stderr.print(str(stop) or "interrupted", markup=False)
+        except KeyboardInterrupt:
+            stderr.print(INTERRUPTED, markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -93,13 +95,13 @@ app.command(name="card", epilog=card.EXAMPLE, rich_help_panel=EVOLVE)(card.card)
 app.add_typer(recipes.app, name="recipes", rich_help_panel=EVOLVE)
 app.command(name="push", epilog=hub.PUSH_EXAMPLE, rich_help_panel=SHARE)(hub.push)
 app.command(name="pull", epilog=hub.PULL_EXAMPLE, rich_help_panel=SHARE)(hub.pull)
-app.add_typer(data.app, name="data", rich_help_panel=LOOK)
-app.command(name="doctor", epilog=doctor.EXAMPLE, rich_help_panel=LOOK)(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"learngene-hub {__version__}")
+        typer.echo(", ".join(f"{name} {metadata.version(name)}" for name in SHOWN_PACKAGES))
+        typer.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
         raise typer.Exit
 
 
@@ -107,7 +109,7 @@ def _show_version(wanted: bool) -> None:
 def _options(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show versions and exit.")
     ] = False,
 ) -> None:
     """Options of the command itself; without a command, print examples."""

@@ -6,17 +6,16 @@ from typing import Annotated
 import typer
 
 from learngene_hub.cli.console import importing, stdout
-from learngene_hub.cli.genes import SOURCE_HELP, known_gene
+from learngene_hub.cli.genes import SOURCE_HELP
 
 EXAMPLE = "Example: learngene report runs/demo"
 
 
 def report(
-    run: Annotated[
-        str, typer.Argument(help=f"Run, finished or not. {SOURCE_HELP}", metavar="RUN", callback=known_gene)
-    ],
+    run: Annotated[str, typer.Argument(help=f"Run, finished or not. {SOURCE_HELP}", metavar="RUN")],
     out: Annotated[
-        Path | None, typer.Option(help="HTML file to write.  [default: evolution.html, in RUN if that is a run]")
+        Path | None,
+        typer.Option(help="HTML file to write.  [default: evolution.html in RUN, or NAME.html here]"),
     ] = None,
 ) -> None:
     """Write the report of an evolution.

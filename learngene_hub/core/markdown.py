@@ -5,9 +5,8 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from learngene_hub.core.plain_text import one_line, printable
@@ -40,6 +39,7 @@ def markdown_template(package: str, name: str, *filters: Callable[..., str], is_
     shell's command. `is_trimmed` leaves out the line of a tag, and what stands before it.
     """
     environment = Environment(
+        loader=PackageLoader(package, ""),
         undefined=StrictUndefined,
         finalize=lambda value: escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
         trim_blocks=is_trimmed,
@@ -47,4 +47,4 @@ def markdown_template(package: str, name: str, *filters: Callable[..., str], is_
     )
     environment.filters |= {"code": code, "quote": shlex.quote, "escaped": escaped}
     environment.filters |= {words.__name__: words for words in filters}
-    return environment.from_string(files(package).joinpath(name).read_text(encoding="utf-8"))
+    return environment.get_template(name)

@@ -6,7 +6,6 @@ how it was made: everything that changes the pixels must be part of the key.
 
 import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,15 +52,6 @@ MOVE_CACHE = ". Set LEARNGENE_CACHE to another folder"
 def image_store(folder: Path, reporter: Reporter) -> KeyedStore[Decoded]:
     """The decoded images that are kept in the cache `folder`."""
     return KeyedStore(folder / IMAGES_FOLDER, "decoded images", _write, _read, reporter, MOVE_CACHE)
-
-
-def images_size(folder: Path) -> int:
-    """Bytes of the images in the cache `folder`; files that vanish or cannot be read count as 0."""
-    kept = 0
-    for file in (folder / IMAGES_FOLDER).glob(f"*/{PIXELS_NAME}"):
-        with suppress(OSError):
-            kept += file.stat().st_size
-    return kept
 
 
 def _write(folder: Path, decoded: Decoded) -> None:

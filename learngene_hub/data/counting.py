@@ -9,7 +9,7 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import ROLES
+from learngene_hub.data.rows import role_of
 from learngene_hub.data.source import GLYPHS_PER_CLASS, DataSource, opened, place_of
 from learngene_hub.hub.address import TABLE_FORMATS
 from learngene_hub.recipe.sections import GLYPHS
@@ -72,8 +72,7 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     if empty := class_folders(folder) - {file.relative_to(folder).parts[0] for file in set(inside) - set(others)}:
         reporter.warn(f"{folder}: no images in {shorten(sorted(empty))}; these folders are left out")
     deep = {file.relative_to(folder).parts[0] for file in inside if len(file.relative_to(folder).parts) > 2}
-    known = {name for names in ROLES.values() for name in names}
-    if roles := sorted(name for name in deep if name.lower() in known):
+    if roles := sorted(filter(role_of, deep)):
         reporter.warn(f"{folder}: the folders {', '.join(roles)} are read as one set; to read only one, give its path")
     warn_of_others(folder, others, reporter)
 

@@ -80,19 +80,6 @@ def decode_image(encoded: bytes, size: int) -> Tensor:
     return pixels.view(size, size, 3).permute(2, 0, 1)  # (3, size, size)
 
 
-def image_side(encoded: bytes) -> int:
-    """Shorter side of an image in pixels; only the file header is read.
-
-    Raises:
-        DataError: it is not an image.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded), formats=_formats()) as opened:
-            return int(min(opened.size))
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
-        raise DataError(f"{type(error).__name__}: {error}") from error
-
-
 @cache
 def image_suffixes() -> frozenset[str]:
     """Ends of the names of files that `decode_image` can read, in lower case, such as `.png`."""

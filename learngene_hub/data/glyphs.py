@@ -35,7 +35,7 @@ _EM = 96  # pixels per em when a character is drawn
 def glyph_classes() -> tuple[str, ...]:
     """Names of all glyph classes, such as `"U+0041"` for A, in the order of their code points.
 
-    They are shipped with the package; `tests/glyph_choice.py` made the list.
+    They are shipped with the package; `tests/glyph_choice.py` of commit 3a65c5a made the list.
     """
     return tuple(class_lists("glyphs"))
 

@@ -4,12 +4,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from statistics import median_low
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ from learngene_hub.core.files import read_inside
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.cache import Decoded, cache_folder, image_store
-from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_side
+from learngene_hub.data.decode import MOST_ENCODED, decode_image
 from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, shorten
 from learngene_hub.data.rows import Part
@@ -30,7 +28,6 @@ from learngene_hub.recipe.sections import GLYPHS
 _FORMAT = 4  # raise it when the same source gives other pixels
 _BATCH = 128  # rows held encoded at a time; photos have megabytes
 _CHUNK = 16  # rows a thread decodes in one go: small images would spend their time on handing over
-_LOOKED_AT = 16  # images of a part whose size is looked at
 _NAMED = 3  # corrupt images named in a message
 _LOGS = LoggingReporter()
 REPAIR = "Repair or remove them"
@@ -69,28 +66,10 @@ def load_classes(
     with reporter.task("reading images", None):
         decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter, may_lack, advice))
     if not may_lack:
-        _refuse_empty(decoded.images.labels, names, decoded.left_out)
+        _refuse_empty(decoded.images.labels, names, decoded.left_out and f", since {decoded.left_out}")
     if decoded.left_out:
         reporter.warn(f"Left out of {source.path or source.preset}: {decoded.left_out}")
     return decoded.images
-
-
-def typical_side(source: DataSource, *, reporter: Reporter = _LOGS) -> int | None:
-    """Median of the shorter sides, in pixels, of the first images of each part of a `source` that is not drawn.
-
-    None if none of them can be read; `load_classes` then raises the error.
-
-    Raises:
-        DataError: the source cannot be read.
-    """
-    sides = []
-    with opened(source, reporter) as parts:
-        for part in parts:
-            for batch in islice(part.batches(part.image_column, _LOOKED_AT), 1):
-                for cell in batch.to_pylist():
-                    with suppress(DataError, OSError):
-                        sides.append(image_side(_bytes(cell, part.homes)))
-    return median_low(sides) if sides else None
 
 
 def _made(source: DataSource, names: Sequence[str], reporter: Reporter, may_lack: bool, advice: str) -> Decoded:
@@ -143,15 +122,16 @@ def _decode_classes(
 def _wanted(parts: Sequence[Part], names: Sequence[str], source: DataSource, may_lack: bool) -> list[_Wanted]:
     """The rows of the named classes in the order of the source, at most `images_per_class` of each."""
     label_of = {name: label for label, name in enumerate(names)}
-    rows = [
-        _Wanted(number, row, label_of[name])
-        for number, part in enumerate(parts)
-        for row, name in enumerate(part.classes())
-        if name in label_of
-    ]
+    rows, others = list[_Wanted](), set[str]()
+    for number, part in enumerate(parts):
+        for row, name in enumerate(part.classes()):
+            if name in label_of:
+                rows.append(_Wanted(number, row, label_of[name]))
+            elif name is not None:
+                others.add(name)
     labels = torch.tensor([row.label for row in rows], dtype=torch.int64)
     if not may_lack:
-        _refuse_empty(labels, names)
+        _refuse_empty(labels, names, f"; its other classes are {shorten(sorted(others))}" if others else "")
     if source.images_per_class is None:
         return rows
     kept: list[int] = []
@@ -212,13 +192,10 @@ def _complaint(parts: Sequence[Part], row: _Wanted, names: Sequence[str], cell: 
     return f"{parts[row.part].where} row {row.row} (class {names[row.label]!r}{file}): {reason}"
 
 
-def _refuse_empty(labels: Tensor, names: Sequence[str], left_out: str = "") -> None:
+def _refuse_empty(labels: Tensor, names: Sequence[str], why: str) -> None:
     counts = torch.bincount(labels, minlength=len(names)).tolist()
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
-        why = left_out and f", since {left_out}"
-        raise DataError(
-            f"The data set has no image of: {shorten(empty)}{why}. `learngene data preview` shows its classes"
-        )
+        raise DataError(f"The data set has no image of: {shorten(empty)}{why}")
 
 
 def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:

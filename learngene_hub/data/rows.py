@@ -8,6 +8,7 @@ import glob
 import logging
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,37 +156,21 @@ def role_of(name: str) -> str | None:
     return next((role for role, names in ROLES.items() if word in names), None)
 
 
-def _is_of_a_split(folder: Path) -> bool:
-    """Whether a word in the names of `folder` and those above it names a role, as in `seg_train/seg_train`."""
-    return any(role_of(word) for part in folder.parts for word in re.split(r"[^a-zA-Z]", part))
-
-
 def _is_derived(file: Path) -> bool:
     """Whether `datasets` left it beside a data set that it saved: the same rows once more, or numbers of rows."""
     return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
 
 
-def _refuse_deeper(path: Path, images: Sequence[Path]) -> None:
-    """Raise an error unless the folders give each image one class."""
-    above: dict[str, set[Path]] = {}
-    if all(file.parent == Path() for file in images):
+def _refuse_other_layout(path: Path, images: Sequence[Path]) -> None:
+    """Raise an error unless all `images` lie in class folders, or all in class folders of `train/`, `test/` or so."""
+    depth = 3 if all(role_of(file.parts[0]) for file in images) else 2
+    if odd := [file for file in images if len(file.parts) != depth]:
+        above = Counter(file.parent.parent for file in odd).most_common(1)[0][0]
+        found = next(file for file in odd if file.parent.parent == above)
+        inner = f"{path / above} if {found.parent.name!r} is a class"
         raise DataError(
-            f"{path}: expected one folder of images per class, found images outside of class folders; move them into "
-            "class folders, or give the folder above this one"
-        )
-    for folder in {path / file.parent for file in images} - {path}:
-        above.setdefault(folder.name, set()).add(folder.parent)
-    for name, parents in sorted(above.items()):
-        if len(parents) > 1 and not all(_is_of_a_split(parent.relative_to(path)) for parent in parents - {path}):
-            shown = " and ".join(str((parent / name).relative_to(path)) for parent in sorted(parents)[:2])
-            raise DataError(
-                f"{path}: {shown} would become one class {name!r}; put the images directly into their class folders"
-            )
-    shallow, deep = (choose(images, key=lambda file: len(file.parts)) for choose in (min, max))
-    if len(shallow.parts) < len(deep.parts):
-        raise DataError(
-            f"{path}: images lie at two depths, such as {shallow} and {deep}; put all images of a class directly into "
-            "its class folder, and all class folders beside each other, or all into train/ if there is a test/"
+            f"{path}: expected images in class folders, such as cat/1.jpg (or train/cat/1.jpg beside test/cat/2.jpg), "
+            f"found {found}; move it, or give {inner if len(found.parts) > depth else 'another folder'}"
         )
 
 
@@ -216,7 +201,7 @@ def _class_folders(datasets: ModuleType, path: Path) -> Any:  # noqa: ANN401 - a
             f"{path}: expected images, found only other files, such as {files[0].relative_to(path)}; save images as "
             ".png or .jpg, tables as .parquet"
         )
-    _refuse_deeper(path, images)
+    _refuse_other_layout(path, images)
     if odd := [path / file for file in images if not _is_text(str(path / file))]:
         name = next(part for part in odd[0].parts if not _is_text(part))
         raise DataError(f"{path}: the name {name!a} is not valid UTF-8; rename this file or folder")

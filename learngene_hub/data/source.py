@@ -101,7 +101,7 @@ def place_of(source: DataSource) -> Path | str:
         title = PRESETS[source.preset].title
         advice = near_data(source.path) or "; leave the path out to fetch it from the Hub"
         raise DataError(f"expected a local copy of {title}, found no file or folder {source.path}{advice}")
-    refuse_unknown_data(source.path)
+    refuse_unknown_data(source.path, presets=tuple(PRESETS))
     return path if is_there(path) else source.path
 
 

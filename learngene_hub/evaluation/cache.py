@@ -18,6 +18,7 @@ from learngene_hub.core.store import KeyedLines
 from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import Start
 from learngene_hub.genome.birth import Body
+from learngene_hub.report.results import CHECKPOINT
 
 FOLDER = "tasks"
 MOST_NAME = 50  # letters of a start in the name of its file
@@ -41,7 +42,8 @@ class ResultsCache:
         reporter: Reporter,
     ) -> None:
         key = {"tensors": _tensors_hash(start), "body": asdict(body), "constants": constants, "images": dict(images)}
-        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in start.name[:MOST_NAME])
+        title = CHECKPOINT if start.name.startswith(CHECKPOINT) else start.name  # however many there are
+        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in title[:MOST_NAME])
         self._lines = KeyedLines(None if folder is None else folder / FOLDER, name, key, reporter)
         lines = self._lines.read()
         self._kept: dict[Unit, Measured] = {

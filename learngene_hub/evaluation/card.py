@@ -4,41 +4,25 @@ Only the text between the marks and the `model-index` of the metadata are replac
 the metadata stay.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
 from learngene_hub.core.errors import GeneFileError, LearngeneError
 from learngene_hub.core.files import write_text
-from learngene_hub.core.markdown import markdown_template
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.gene.card import ACCURACY_METRIC, BEGIN, END, GAIN_METRIC, check_card, render_card
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
 from learngene_hub.report import numbers
-from learngene_hub.report.findings import lead_over, ranked
+from learngene_hub.report.evaluation import Evaluation, section
 from learngene_hub.report.plots.canvas import write_png
 from learngene_hub.report.plots.evaluation import draw_starts
-from learngene_hub.report.results import HELD_OUT, SCRATCH, Results, StartResult, Summary
-from learngene_hub.report.sentences import constants, headline, limits, network_words, not_won
+from learngene_hub.report.results import HELD_OUT, Results, Summary
+from learngene_hub.report.sentences import network_words
 
 _SECTION = "\n## Limits\n"  # a card without marks gets its evaluation before this one
-
-
-@dataclass(frozen=True)
-class _Evaluation:
-    """Results and the name that the gene of the card has in them; `picture` stands beside the card."""
-
-    results: Results
-    gene: str
-    picture: str
-
-    @property
-    def mine(self) -> StartResult:
-        return self.results.descendants[0].start(self.gene)
 
 
 def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
@@ -59,7 +43,7 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     card = ModelCard(_text(folder, config))
     card.data["model_name"] = card.data.get("model_name") or one_line(_name(folder, config))
     card.data["eval_results"] = [result for evaluation in evaluations for result in _eval_results(evaluation)]
-    card.text = _replaced(card.text, _section(evaluations), folder / CARD_NAME)
+    card.text = _replaced(card.text, section(evaluations), folder / CARD_NAME)
     for evaluation in evaluations:
         results = evaluation.results
         title = f"{results.data}, {results.test_classes}"
@@ -70,25 +54,7 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     return folder / CARD_NAME
 
 
-def read_evaluation(folder: Path) -> str:
-    """The evaluation in the card of the gene in `folder`; a missing card is created.
-
-    Raises:
-        GeneFileError: the card cannot be read, has no evaluation, or its marks are not one begin and one end.
-    """
-    path, text = folder / CARD_NAME, _text(folder, read_config(folder))
-    if not path.is_file():
-        write_text(path, text)
-    between = _between(text, path)
-    if between is None:
-        raise GeneFileError(
-            f"{path}: expected an evaluation between its two marks, found none; run `learngene evaluate GENE`, then "
-            "learngene card GENE --results FOLDER"
-        )
-    return text[slice(*between)].strip()
-
-
-def _read(path: Path, config: GeneConfig, picture: str) -> _Evaluation:
+def _read(path: Path, config: GeneConfig, picture: str) -> Evaluation:
     results = Results.load(path)
     starts = [gene.start for gene in results.genes if config.sha256 and gene.sha256 == config.sha256]
     if not starts:
@@ -102,7 +68,7 @@ def _read(path: Path, config: GeneConfig, picture: str) -> _Evaluation:
             f"{path}: expected results on novel classes, found results on held-out classes, which recipes are tuned "
             "on; run `learngene evaluate` with another --protocol"
         )
-    return _Evaluation(results, starts[0], picture)
+    return Evaluation(results, starts[0], picture)
 
 
 def _text(folder: Path, config: GeneConfig) -> str:
@@ -117,7 +83,7 @@ def _name(folder: Path, config: GeneConfig) -> str:
     return config.origin.recipe if config.origin else folder.resolve().name
 
 
-def _eval_results(evaluation: _Evaluation) -> list[EvalResult]:
+def _eval_results(evaluation: Evaluation) -> list[EvalResult]:
     """Accuracy of the gene's descendants and their gain over scratch, in percent and points."""
     results, measure = evaluation.results, evaluation.results.headline
     values: list[tuple[str, str, Summary]] = [(ACCURACY_METRIC, "accuracy, %", evaluation.mine.measures[measure])]
@@ -139,46 +105,12 @@ def _eval_results(evaluation: _Evaluation) -> list[EvalResult]:
     ]
 
 
-def _section(evaluations: Sequence[_Evaluation]) -> str:
-    shown = (*numbers.WORDS, network_words)
-    template = markdown_template("learngene_hub.evaluation", "card.md.jinja", *shown, is_trimmed=True)
-    parts = [_part(evaluation) for evaluation in evaluations]
-    unsure = dict.fromkeys(sentence for evaluation in evaluations for sentence in limits(evaluation.results))
-    apart = [
-        "Tasks, data or networks differ from heading to heading. Do not compare accuracies under different headings."
-    ] * (len(parts) > 1)
-    names = dict.fromkeys(key for part in parts for key in part["protocol"])
-    values = {name: [part["protocol"].get(name, "not used or not recorded") for part in parts] for name in names}
-    return template.render(parts=parts, constants=values, limits=[*apart, *unsure]).strip()
-
-
-def _part(evaluation: _Evaluation) -> Mapping[str, Any]:
-    results, first, measure = evaluation.results, evaluation.results.descendants[0], evaluation.results.headline
-    return {
-        "results": results,
-        "picture": evaluation.picture,
-        "gene": evaluation.gene,
-        "is_gene_size": (first.width, first.depth)
-        == next((gene.width, gene.depth) for gene in results.genes if gene.start == evaluation.gene),
-        "inherited": evaluation.mine.inherited,
-        "measure": measure,
-        "headline": headline(results, first, evaluation.gene),
-        "with_leads": any(start.start not in {SCRATCH, evaluation.gene} for start in first.starts),
-        "starts": [
-            (start, None if start.start == evaluation.gene else lead_over(first, evaluation.gene, start, measure))
-            for start in ranked(first, measure)
-        ],
-        "not_won": not_won(results, evaluation.gene),
-        "protocol": constants(results.protocol),
-    }
-
-
-def _replaced(text: str, section: str, path: Path) -> str:
-    """The card's text with `section` between its marks; they are put before the limits, or at the end, if absent."""
+def _replaced(text: str, evaluation: str, path: Path) -> str:
+    """The card's text with `evaluation` between its marks; they are put before the limits, or at the end, if absent."""
     between = _between(text, path)
     if between is not None:
-        return f"{text[: between[0]]}\n{section}\n{text[between[1] :]}"
-    marked = f"## Evaluation\n\n{BEGIN}\n{section}\n{END}\n"
+        return f"{text[: between[0]]}\n{evaluation}\n{text[between[1] :]}"
+    marked = f"## Evaluation\n\n{BEGIN}\n{evaluation}\n{END}\n"
     before, limits_title, after = text.partition(_SECTION)
     return f"{before.rstrip()}\n\n{marked}{limits_title}{after}"
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -20,7 +21,7 @@ from learngene_hub.genome.genome import Genome
 from learngene_hub.networks import family, plan_structure
 from learngene_hub.networks.timm_folder import CONFIG_NAME as TIMM_CONFIG
 from learngene_hub.networks.timm_folder import WEIGHTS_NAME as TIMM_WEIGHTS
-from learngene_hub.report.results import Cost
+from learngene_hub.report.results import CHECKPOINT, Cost
 
 
 def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> list[Start]:
@@ -32,12 +33,26 @@ def load_checkpoints(paths: Sequence[Path], body: Body, first: Candidate) -> lis
         LearngeneError: a path has no network or gene, a layer lacks tensors, or a gene cannot be compared with `first`.
         GeneFileError: the config of a gene is not valid.
     """
-    return [
-        _checkpoint(path, body, first, f":{number}" if number > 1 else "") for number, path in enumerate(paths, start=1)
-    ]
+    return [_checkpoint(path, name, body, first) for path, name in zip(paths, _names(paths), strict=True)]
 
 
-def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
+def _names(paths: Sequence[Path]) -> list[str]:
+    """`checkpoint` for one alone; for several `checkpoint:NAME`, those of equal names with a number."""
+    if len(paths) == 1:
+        return [CHECKPOINT]
+    names: list[str] = []
+    for path in paths:
+        name = f"{CHECKPOINT}:{_file_name(path)}"
+        wanted = chain([name], (f"{name}-{number}" for number in count(2)))
+        names.append(next(one for one in wanted if one not in names))
+    return names
+
+
+def _file_name(path: Path) -> str:
+    return Path(os.path.abspath(path)).name
+
+
+def _checkpoint(path: Path, name: str, body: Body, first: Candidate) -> Start:
     file = _file_at(path)
     data: tuple[DataRecord, ...] = ()
     cost = None
@@ -58,10 +73,10 @@ def _checkpoint(path: Path, body: Body, first: Candidate, suffix: str) -> Start:
             raise LearngeneError(f"{path}: expected whole layers, found {layer.name} without {', '.join(lost)}")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise LearngeneError(f"{path}: expected finite values, found NaN or infinity")
-    genome, name = Genome(tensors, structure.sizes_in(tensors)), Path(os.path.abspath(path)).name
+    genome = Genome(tensors, structure.sizes_in(tensors))
     known = Cost() if cost is None else Cost(images=cost.images, seconds=cost.seconds, device=cost.device)
-    words = f"the checkpoint {name}{'; its cost is not known' if cost is None else ''}"
-    return Start(f"checkpoint{suffix}", words, genome, known, data=data)
+    words = f"the checkpoint {_file_name(path)}{'; its cost is not known' if cost is None else ''}"
+    return Start(name, words, genome, known, data=data)
 
 
 def _learned(path: Path, config: Path, first: Candidate) -> DataRecord:

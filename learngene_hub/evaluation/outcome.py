@@ -70,7 +70,7 @@ def _record(candidate: Candidate) -> GeneRecord:
         depth=config.depth,
         parameters=config.parameters,
         seed=origin.seed,
-        cost=learngene(candidate.gene, candidate.start, flops=candidate.flops).cost,
+        cost=learngene(candidate).cost,
     )
 
 

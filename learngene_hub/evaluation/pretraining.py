@@ -28,13 +28,12 @@ from learngene_hub.core.store import KeyedStore
 from learngene_hub.data.batches import Images
 from learngene_hub.data.cache import MOVE_CACHE
 from learngene_hub.data.tasks import sample_task
+from learngene_hub.evaluation.candidates import Candidate
 from learngene_hub.evolution.ancestor import Ancestor
-from learngene_hub.evolution.dry_run import evolution_flops, training_flops
-from learngene_hub.evolution.plan import recipe_channels
-from learngene_hub.gene.config import CostRecord
+from learngene_hub.evolution.dry_run import training_flops
 from learngene_hub.gene.folder import write_tensors
-from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, gene_network, placed
+from learngene_hub.genome.shape import ShapeSpace
 from learngene_hub.genome.surgery import inherit
 from learngene_hub.networks import LearngeneNetwork, Structure, build, plan_structure
 from learngene_hub.recipe.recipe import Recipe
@@ -47,7 +46,6 @@ FORMAT = 1  # raise it when the same plan gives another network
 PARTS = 10
 FULL, WIDER = "the whole network", "a wider network"
 NARROW, NARROW_FLOPS, NARROW_EVEN = "narrow", "narrow-flops", "narrow-even"
-EVEN = "gene.shape=taper", "gene.taper=1"  # changes of a recipe: as many numbers, an even shape
 EACH_SIZE = "each-size"
 TEACHER = 1.5  # widths of the gene's ancestors: 2.25 times the arithmetic
 TENSORS_NAME, RECORD_NAME = "network.safetensors", "record.json"
@@ -117,9 +115,7 @@ class Budget:
     """How much baselines may cost, and how they are trained: as the gene was.
 
     Attributes:
-        gene: the gene they are compared with.
-        cost: of its evolution, without that of a gene that it began from.
-        recipe: the gene's own.
+        candidate: the gene they are compared with, and its recipe.
         ancestor: gene that it began from, and so do they; None: nothing.
         base: images of its base classes, as its ancestors saw them.
         sizes: the kinds of descendants.
@@ -129,9 +125,7 @@ class Budget:
         reporter: told of progress.
     """
 
-    gene: Learngene
-    cost: CostRecord
-    recipe: Recipe
+    candidate: Candidate
     ancestor: Ancestor | None
     base: Images
     sizes: Sequence[Body]
@@ -143,13 +137,14 @@ class Budget:
     @property
     def body(self) -> Body:
         """Size of the gene's ancestry networks."""
-        config = self.gene.config
+        config = self.candidate.gene.config
         return Body(config.network, config.width, config.depth, config.in_chans)
 
     @property
-    def flops(self) -> float:
-        """Floating-point operations of the evolution."""
-        return evolution_flops(self.recipe)
+    def recipe(self) -> Recipe:
+        """The gene's own."""
+        assert self.candidate.recipe is not None
+        return self.candidate.recipe
 
 
 def planned(title: str, budget: Budget, body: Body) -> Pretraining:
@@ -158,18 +153,18 @@ def planned(title: str, budget: Budget, body: Body) -> Pretraining:
     `NARROW_FLOPS` is trained for as many FLOPs as the evolution, `EACH_SIZE` on its share of the evolution's images,
     every other network on as many images as the evolution.
     """
-    recipe = budget.recipe
+    candidate, recipe = budget.candidate, budget.recipe
     assert body.depth is not None
-    images, channels = budget.cost.images, None
+    images, channels = candidate.origin.cost.images, None
     if title in {NARROW, NARROW_FLOPS}:
-        channels = budget.gene.config.channels
+        channels = candidate.gene.config.channels
     if title == NARROW_EVEN:
-        channels = recipe_channels(recipe.changed(*EVEN))
+        channels = ShapeSpace(body, recipe.gene.fraction).even()
     if title == EACH_SIZE:
         images //= len(budget.sizes)
     if title == NARROW_FLOPS:
-        thin = gene_network(body, budget.gene.config.channels, num_classes=0)
-        images = round(budget.flops / training_flops(thin.to("meta"), recipe.data.image_size))
+        thin = gene_network(body, candidate.gene.config.channels, num_classes=0)
+        images = round(candidate.flops / training_flops(thin.to("meta"), recipe.data.image_size))
     return Pretraining(
         network=body.network,
         width=body.width * (TEACHER if title == WIDER else 1),

@@ -1,16 +1,18 @@
 """How descendants are trained and tested: each protocol fixes tasks, steps, optimiser and measures."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from numbers import Integral
+from dataclasses import asdict, fields, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from learngene_hub.core.errors import LearngeneError, did_you_mean, first_fault
-from learngene_hub.recipe.sections import MOST_LR, OptimisationSection
+from learngene_hub.recipe.sections import MOST_LR, Count, OptimisationSection
 from learngene_hub.report.results import HELD_OUT, NOVEL, PROTOTYPE, Split
+
+LearningRate = Annotated[float, Field(gt=0, le=MOST_LR)]
 
 
 @dataclass(frozen=True)
@@ -43,49 +45,28 @@ class Protocol:
 
     name: str
     version: int
-    ways: int | None
-    shots: int | None
-    queries: int
-    tasks: int
-    steps: int
-    measured_at: tuple[int, ...]
+    ways: Count | None
+    shots: Count | None
+    queries: Count
+    tasks: Count
+    steps: Count
+    measured_at: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     prototype: bool = False
-    lr: float | None = None
-    rates: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-    tuning_tasks: int = 6
-    batch_size: int = 64
-    warmup: int = 5
+    lr: LearningRate | None = None
+    rates: Annotated[tuple[LearningRate, ...], Field(min_length=1)] = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+    tuning_tasks: Count = 6
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    warmup: Annotated[int, Field(ge=0)] = 5
     transfer: bool = False
     split: Split = NOVEL
     changed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse contradictions."""
-        if not self.rates:
-            raise LearngeneError(f"protocol {self.name}: expected learning rates to choose from, found none")
-        for key in ("ways", "shots", "queries", "tasks", "steps", "tuning_tasks", "batch_size"):
-            value = getattr(self, key)
-            is_all = value is None and key in ("ways", "shots")
-            if not is_all and not (isinstance(value, Integral) and int(value) >= 1):
-                raise LearngeneError(f"protocol {self.name}: {key}: expected 1 or more, found {value!r}")
-            if value is not None:
-                object.__setattr__(self, key, int(value))  # a number of numpy is no JSON
-        if self.lr is not None and not 0 < self.lr <= MOST_LR:
-            raise LearngeneError(f"protocol {self.name}: lr: expected above 0 to {MOST_LR}, found {self.lr!r}")
-        try:
-            for lr in self.rates:
-                self.optimisation(lr)
-        except ValidationError as error:
-            raise LearngeneError(f"protocol {self.name}: {first_fault(error)}") from None
-        object.__setattr__(self, "measured_at", at := tuple(map(int, self.measured_at)))
-        if list(at) != sorted({*at}) or not at or at[0] < 0 or not 1 <= at[-1] <= self.steps:
-            raise LearngeneError(
-                f"protocol {self.name}: measured_at: expected rising steps, the last from 1 to {self.steps}, found {at}"
-            )
+        at = self.measured_at
+        if list(at) != sorted({*at}) or not 1 <= at[-1] <= self.steps:
+            raise ValueError(f"measured_at: expected rising steps, the last from 1 to {self.steps}, found {at}")
         if self.transfer and self.split != NOVEL:
-            raise LearngeneError(
-                f"protocol {self.name}: a transfer takes its tasks from another data set, not from {self.split} classes"
-            )
+            raise ValueError(f"a transfer takes its tasks from another data set, not from {self.split} classes")
 
     @property
     def aim(self) -> str:
@@ -115,7 +96,11 @@ class Protocol:
         return own | optimisation | {"aim": self.aim}
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
-        """The same protocol with changed constants, noted in `changed`; changed `steps` also end the measuring."""
+        """The same protocol with changed constants, noted in `changed`; changed `steps` also end the measuring.
+
+        Raises:
+            LearngeneError: there is no such constant, or it cannot have this value.
+        """
         known = {field.name for field in fields(self)} - {"changed"}
         if unknown := [key for key in changes if key not in known]:
             raise LearngeneError(f"protocol {self.name}: no constant {unknown[0]!r}{did_you_mean(unknown[0], known)}")
@@ -123,7 +108,11 @@ class Protocol:
         changes = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if (steps := changes.get("steps")) and measured_at is None:
             changes["measured_at"] = (*(step for step in self.measured_at if step < steps), steps)
-        return replace(self, **changes, changed=tuple(sorted({*self.changed, *changes} - {"tasks"})))
+        changed = tuple(sorted({*self.changed, *changes} - {"tasks"}))
+        try:
+            return replace(self, **changes, changed=changed)
+        except ValidationError as error:
+            raise LearngeneError(f"protocol {self.name}: {first_fault(error)}") from None
 
 
 _FEW_SHOT = Protocol(name="few-shot", version=3, ways=5, shots=20, queries=100, tasks=34, steps=60, measured_at=(60,))

@@ -1,12 +1,13 @@
 """`evaluate`: genes in, `Results` out; an interrupted evaluation can be continued."""
 
 import platform
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from operator import index
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,9 +17,7 @@ from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
 from learngene_hub.core.files import claim, expanded, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.cache import cache_folder
-from learngene_hub.data.counting import count_images, is_at_hand
 from learngene_hub.data.extras import optional_module
-from learngene_hub.data.image_set import shorten
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
@@ -26,13 +25,13 @@ from learngene_hub.evaluation.measuring import TEST, THREADS, EvaluationData, Pl
 from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
 from learngene_hub.evaluation.protocols import Protocol, find_protocol
-from learngene_hub.evaluation.scoring import Cell, Scored, next_rates, report_cost, score_all
-from learngene_hub.evaluation.sources import Target, base_images, sample_sheet, shown, sources_of
+from learngene_hub.evaluation.scoring import Cell, Scored, first_round, report_cost, score_all
+from learngene_hub.evaluation.sources import Target, base_images, shown, sources_of
 from learngene_hub.evaluation.starts import Start, check_baselines, learngene, make_baselines, scratch
 from learngene_hub.evolution.plan import pick_precision
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
-from learngene_hub.report.page import REPORT_NAME, write_report
+from learngene_hub.report.evaluation import REPORT_NAME, write_report
 from learngene_hub.report.plots.canvas import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
 from learngene_hub.report.sentences import network_words
@@ -40,12 +39,8 @@ from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
 PRETRAINED_FOLDER = "pretrained"
-MAY_CHANGE = {
-    "tasks",
-    "changed",
-    "aim",
-    "queries",
-}  # from earlier results; `queries` is compared after images are counted
+MAY_CHANGE = {"tasks", "changed", "aim"}  # constants of a protocol that may differ from those of earlier results
+SHORT = 60  # letters of two values that a message names
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,8 @@ def evaluate(
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.
         InheritanceError, NetworkError: a gene does not fit into a descendant, a checkpoint fits into no descendant, or
             there is no such network.
-        RunError: another process works in `out`, or it holds results of other genes or another protocol.
+        RunError: another process works in `out`, or it holds results of other genes, images or another protocol, or of
+            more starts, networks, seeds or tasks.
         DataError: the images cannot be found or read.
         EngineError: the workers cannot be started, or are lost with the same network again and again.
     """
@@ -142,31 +138,26 @@ def evaluate(
     folder = None if out is None else expanded(out)
     bodies = descendants.bodies(candidates[0].gene)
     starts = _starts(candidates, checkpoints, bodies)
-    rounds = 0 if protocol.lr is not None else len(next_rates({}, protocol.rates)) * protocol.tuning_tasks
-    most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, rounds)
+    most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, first_round(protocol))
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        names = {*(start.name for start in starts), *wanted}
-        old = None if folder is None else _earlier(folder, name, candidates, protocol, names, bodies)
+        if folder is not None:
+            sweep(folder)
         seen = [record for start in starts for record in start.data]
         with reporter.task("looking for images", None):
             sources = sources_of(seen, data=data, target=target, protocol=protocol, reporter=reporter)
         record, normalisation = shown(candidates[0].data, target), candidates[0].gene.config.normalisation
         plan = Plan(protocol, sources, normalisation, padding=record.crop_padding, flip=record.flip)
-        if old is not None:
-            _refuse_other(folder, "classes", list(plan.sources[TEST].classes), list(old.classes))
-            kept = len(set(seeds) & set(old.seeds)) * min(protocol.tasks, old.tasks // len(old.seeds))
-            if kept < old.tasks:
-                reporter.warn(f"{folder}: {old.tasks - kept} of its {old.tasks} tasks are left out of the new results")
-        plan = replace(plan, protocol=_checked(plan, reporter))
+        _check_ways(plan, reporter)
         shared = EvaluationData.build(plan, workforce.home, reporter)
-        plan = replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter))
+        plan = replace(plan, protocol=_with_room(protocol, *shared.smallest(), reporter))
         images = shared.fingerprints()[TEST][:12]
-        if old is not None:
-            _refuse_other(folder, "images of these classes", images, old.images or images)
-            queries = plan.protocol.queries
-            _refuse_other(folder, "queries", queries, old.protocol.get("queries", queries))
+        if folder is not None and (folder / RESULTS_NAME).exists():
+            old, hashes = Results.load(folder), [candidate.gene.config.sha256 for candidate in candidates]
+            about = _about(plan.protocol.constants(), name, plan.sources[TEST].classes, images, hashes)
+            _refuse_other(folder, about, old)
+            _refuse_less(folder, plan.protocol, seeds, starts, wanted, bodies, old)
         if wanted:
             trainer = local_device if engine.name == "local" else _own_device(device, reporter)
             starts += make_baselines(wanted, _budget(candidates[0], bodies, data, trainer, reporter))
@@ -177,13 +168,13 @@ def evaluate(
         if folder is not None:
             results.save(folder / RESULTS_NAME)
             with reporter.task(f"writing {folder / REPORT_NAME}", None):
-                write_report(results, folder, samples=sample_sheet(plan.sources[TEST]))
+                write_report(results, folder)
     return results
 
 
 def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], bodies: Sequence[Body]) -> list[Start]:
     """Scratch, the genes and the user's own starts; a start that does not fit is refused before long work."""
-    starts = [scratch(), *(learngene(each.gene, each.start, flops=each.flops) for each in candidates)]
+    starts = [scratch(), *map(learngene, candidates)]
     for body, start in product(bodies, starts):
         newborn_of(body, start)
     own = load_checkpoints([Path(path) for path in checkpoints], bodies[0], candidates[0])
@@ -208,7 +199,7 @@ def _scored(
             Cell(number, start, body, ResultsCache(folder, start, body, constants, images, reporter=reporter))
             for number, (start, body) in enumerate(shared.pairs)
         ]
-        report_cost(cells, plan.protocol, seeds, reporter)
+        report_cost(len(cells), plan.protocol, seeds, reporter)
         scores = score_all(cells, plan.protocol, seeds, workers=workers, precision=precision, reporter=reporter)
     return scores, environment
 
@@ -225,49 +216,48 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         raise InheritanceError(f"{start.description.partition('; ')[0]} fits none of the networks: {faults[0]}")
 
 
-def _earlier(
-    folder: Path,
-    data: str,
-    candidates: Sequence[Candidate],
-    protocol: Protocol,
-    starts: Set[str],
-    bodies: Sequence[Body],
-) -> Results | None:
-    """The results in `folder`, which this evaluation of `data` may overwrite; None: there are none.
+def _about(
+    protocol: Mapping[str, Any], data: str, classes: Sequence[str], images: str, genes: Sequence[str]
+) -> dict[str, Any]:
+    """What results of `genes`, by their sha256, are about; those in one folder must agree."""
+    constants = {f"protocol {key}": value for key, value in protocol.items() if key not in MAY_CHANGE}
+    known = {"images": images} if images else {}  # which older versions did not record
+    short = ", ".join(sha256[:12] for sha256 in genes)
+    return constants | known | {"data": data, "classes": ", ".join(classes), "genes": short}
 
-    Raises:
-        RunError: they are of other genes, images or another protocol, or have other starts or networks; more starts or
-            networks, and other numbers of tasks, are allowed.
-    """
-    sweep(folder)
-    if not (folder / RESULTS_NAME).exists():
-        return None
-    old = Results.load(folder)
-    genes = [gene.gene.config.sha256[:12] for gene in candidates]
-    _refuse_other(folder, "genes", genes, [gene.sha256[:12] for gene in old.genes])
-    _refuse_other(folder, "images", data, old.data)
-    _refuse_other(folder, "protocol", protocol.name, old.protocol["name"])
-    _refuse_other(folder, "version of the protocol", protocol.version, old.protocol.get("version"))
-    for key, value in protocol.constants().items():
-        if key in old.protocol.keys() - MAY_CHANGE:
-            _refuse_other(folder, key, value, old.protocol[key])
-    asked = {(body.network, body.width, body.depth) for body in bodies}
-    lost = sorted({start.start for descendant in old.descendants for start in descendant.starts} - starts)
-    lost += [network_words(one) for one in old.descendants if (one.network, one.width, one.depth) not in asked]
+
+def _refuse_other(folder: Path, about: Mapping[str, Any], old: Results) -> None:
+    """Refuse to write over results of something else than what the new ones are `about`."""
+    theirs = _about(old.protocol, old.data, old.classes, old.images, [gene.sha256 for gene in old.genes])
+    pairs = {key: (theirs[key], mine) for key, mine in about.items() if theirs.get(key, mine) != mine}
+    others = [
+        f"{key} ({there}, not {mine})" if len(f"{there}{mine}") <= SHORT else key
+        for key, (there, mine) in pairs.items()
+    ]
+    if others:
+        raise RunError(f"{folder}: holds results of other {', '.join(others)}; give another --out")
+
+
+def _refuse_less(
+    folder: Path,
+    protocol: Protocol,
+    seeds: Sequence[int],
+    starts: Sequence[Start],
+    wanted: Sequence[str],
+    bodies: Sequence[Body],
+    old: Results,
+) -> None:
+    """Refuse to write over results that have more starts, networks, seeds or tasks than the new ones will have."""
+    asked = {*wanted, *(words for start in starts for words in (start.name, start.description))}
+    kept = [start for descendant in old.descendants for start in descendant.starts]
+    lost = [*dict.fromkeys(start.start for start in kept if not asked & {start.start, start.description})]
+    sizes = {(body.network, body.width, body.depth) for body in bodies}
+    lost += [network_words(one) for one in old.descendants if (one.network, one.width, one.depth) not in sizes]
+    lost += [f"seed {seed}" for seed in old.seeds if seed not in seeds]
+    if (tasks := old.tasks // len(old.seeds)) > protocol.tasks:
+        lost.append(f"{tasks} tasks per seed")
     if lost:
         raise RunError(f"{folder}: holds results of {'; '.join(lost)} too; ask for these again, or give another --out")
-    return old
-
-
-def _refuse_other(folder: Path | None, what: str, mine: object, theirs: object) -> None:
-    """Refuse to overwrite results that differ in `what`; of lists, the values that only one of them has are named."""
-    if mine == theirs:
-        return
-    found = f"{str(theirs)[:60]}, not {str(mine)[:60]}"
-    if isinstance(mine, list) and isinstance(theirs, list):
-        gone, new = [one for one in theirs if one not in mine], [one for one in mine if one not in theirs]
-        found = f"only there: {shorten(gone) or 'none'}; only asked for: {shorten(new) or 'none'}"
-    raise RunError(f"{folder}: holds results of other {what}, {found}; give another --out")
 
 
 def _own_device(asked: str, reporter: Reporter) -> torch.device:
@@ -281,16 +271,14 @@ def _own_device(asked: str, reporter: Reporter) -> torch.device:
 def _budget(
     candidate: Candidate, sizes: Sequence[Body], data: str | None, trainer: torch.device, reporter: Reporter
 ) -> Budget:
-    assert candidate.recipe is not None
     ancestor, normalisation = ancestor_of(candidate), candidate.gene.config.normalisation
     base = base_images(candidate.data, normalisation, data=data, device=trainer, reporter=reporter)
+    assert candidate.recipe is not None
     precision, was = pick_precision(candidate.recipe, trainer), candidate.origin.precision
     if was not in (None, precision):
         reporter.warn(f"baselines are trained in {precision}, the best here, but the gene was evolved in {was}")
     return Budget(
-        gene=candidate.gene,
-        cost=candidate.origin.cost,
-        recipe=candidate.recipe,
+        candidate=candidate,
         ancestor=ancestor,
         base=base,
         sizes=sizes,
@@ -301,13 +289,12 @@ def _budget(
     )
 
 
-def _checked(plan: Plan, reporter: Reporter) -> Protocol:
-    """The protocol, adapted to the number of images on this machine; no image is decoded.
+def _check_ways(plan: Plan, reporter: Reporter) -> None:
+    """Check that there are enough classes for a task; those that choose learning rates may be fewer.
 
     Raises:
-        LearngeneError: there are too few classes or images.
+        LearngeneError: there are too few.
     """
-    counts: list[tuple[int, str]] = []
     for role, source in plan.sources.items():
         ways, classes = plan.protocol.ways or 0, len(source.classes)
         if ways > classes and role == TEST:
@@ -316,17 +303,11 @@ def _checked(plan: Plan, reporter: Reporter) -> Protocol:
             reporter.warn(
                 f"there are only {classes} held-out classes: learning rates are chosen on {classes}-way tasks"
             )
-        if is_at_hand(source.data):
-            images = count_images(source.data, reporter=reporter)
-            counts += [(images.get(name, 0), name) for name in source.classes]
-    return _with_room(plan.protocol, *min(counts), reporter) if counts else plan.protocol
 
 
 def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter) -> Protocol:
     """The protocol with no more test images per class than the smallest class, called `name`, has left."""
     shots = protocol.shots or 1
-    if not smallest:
-        raise LearngeneError(f"the data set has no images of {name!r}: give all classes of the gene's data set")
     if smallest <= shots:
         remedy = "lower --shots" if protocol.shots else "add images, or leave the class out"
         raise LearngeneError(f"expected {shots + 1} or more images per class, found {smallest} of {name!r}: {remedy}")

@@ -71,26 +71,19 @@ def score_all(
     ]
 
 
-def report_cost(cells: Sequence[Cell], protocol: Protocol, seeds: Sequence[int], reporter: Reporter) -> None:
-    """Report how many networks remain to be trained, before the first one is."""
-    left = [networks_left(cell, protocol, seeds) for cell in cells]
-    rates, networks = sum(rates for rates, _ in left), sum(map(sum, left))
-    least = "at least " if protocol.lr is None else ""
-    chosen = f", {rates:,} of them to choose learning rates (none with --lr)" if rates else ""
-    if networks:
-        reporter.line(f"cost: {least}{networks:,} networks of {protocol.steps:,} steps{chosen}")
-
-
-def networks_left(cell: Cell, protocol: Protocol, seeds: Sequence[int]) -> tuple[int, int]:
-    """The least number of networks that remain for `cell`: to choose its learning rate, and for its results."""
-    rates = protocol.rates if protocol.lr is None else (protocol.lr,)
-    measured = zip(*(_test_units(protocol, seeds, lr) for lr in rates), strict=True)
-    first = next_rates({}, protocol.rates) if protocol.lr is None else []
-    chosen_by = [unit for lr in first for unit in _tuning_units(protocol, lr)]
-    return (
-        sum(unit not in cell.cache for unit in chosen_by),
-        sum(not any(unit in cell.cache for unit in units) for units in measured),
+def report_cost(cells: int, protocol: Protocol, seeds: Sequence[int], reporter: Reporter) -> None:
+    """Report how many networks the evaluation of so many cells takes in all, before the first one is trained."""
+    rates = cells * first_round(protocol)
+    least, chosen = (
+        ("at least ", f", {rates:,} of them to choose learning rates (none with --lr)") if rates else ("", "")
     )
+    networks = cells * len(seeds) * protocol.tasks + rates
+    reporter.line(f"cost in all: {least}{networks:,} networks of {protocol.steps:,} steps{chosen}")
+
+
+def first_round(protocol: Protocol) -> int:
+    """The networks by which each start begins to choose its learning rate."""
+    return 0 if protocol.lr is not None else len(next_rates({}, protocol.rates)) * protocol.tuning_tasks
 
 
 def _test_units(protocol: Protocol, seeds: Sequence[int], lr: float) -> list[Unit]:

@@ -1,6 +1,5 @@
 """Where the images of an evaluation come from: to evaluate on, to choose learning rates on, and for baselines."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,14 +8,13 @@ import torch
 from learngene_hub.core.errors import DataError, LearngeneError
 from learngene_hub.core.files import is_there, public_name
 from learngene_hub.core.plain_text import folded
-from learngene_hub.core.progress import Reporter, SilentReporter
+from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import available_classes
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.loading import load_classes
-from learngene_hub.data.preview import contact_sheet
-from learngene_hub.data.source import DataSource, source_of
+from learngene_hub.data.source import DataSource, place_of, source_of
 from learngene_hub.data.splits import PRESETS
 from learngene_hub.evaluation.measuring import TEST, TUNING, Role, Source
 from learngene_hub.evaluation.protocols import Protocol
@@ -28,7 +26,6 @@ from learngene_hub.report.results import NOVEL
 
 SPARED = 4  # one class of so many chooses rates, where the target must
 SOUND_RATE = 0.02  # a learning rate that suits most genes
-SHOWN_CLASSES, SHOWN_IMAGES = 5, 8  # of the sheet of examples
 
 
 @dataclass(frozen=True)
@@ -119,19 +116,6 @@ def base_images(
     return Images.build(images, normalisation, padding=record.crop_padding, flip=record.flip, device=device)
 
 
-def sample_sheet(source: Source) -> bytes:
-    """A PNG of example images of some classes of `source`.
-
-    Raises:
-        DataError: they cannot be had.
-    """
-    images = load_classes(source.data, source.classes, reporter=SilentReporter())
-    sheet = contact_sheet(images, rows=SHOWN_CLASSES, columns=SHOWN_IMAGES, seed=0)
-    with io.BytesIO() as file:
-        sheet.save(file, format="png")
-        return file.getvalue()
-
-
 def _spared(source: Source, protocol: Protocol, target: Target, reporter: Reporter) -> dict[Role, Source]:
     """The target's classes in two parts: to evaluate on, and a quarter, or enough for a task, to choose rates on."""
     names, ways = source.classes, protocol.ways or 2
@@ -162,7 +146,10 @@ def _refuse_none(source: Source, what: str) -> None:
 def _own(record: DataRecord, data: str | None) -> DataSource:
     """Where the gene's images are: its record names a preset or a data set, never a path."""
     if data is not None or record.preset is not None:
-        return source_of(record, path=data, seed=record.seed)
+        source = source_of(record, path=data, seed=record.seed)
+        if data is not None:
+            place_of(source)  # which refuses a path that does not exist, before images are read
+        return source
     if not is_hub_id(record.source):
         raise DataError(f"the gene was evolved on a local folder {record.source!r}; give its path with --data")
     if is_there(record.source):  # a path would be looked at first

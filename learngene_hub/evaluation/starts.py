@@ -14,6 +14,7 @@ from learngene_hub.core.errors import LearngeneError, RecipeError, SelectionErro
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.core.rng import generator
 from learngene_hub.data.tasks import sample_task
+from learngene_hub.evaluation.candidates import Candidate
 from learngene_hub.evaluation.pretraining import (
     EACH_SIZE,
     FULL,
@@ -29,7 +30,6 @@ from learngene_hub.evaluation.pretraining import (
 from learngene_hub.evolution.critics import measured_alone
 from learngene_hub.evolution.dry_run import training_flops
 from learngene_hub.gene.config import DataRecord
-from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body
 from learngene_hub.genome.genome import Genome
 from learngene_hub.genome.importance import Ranking, at_random, batch_norm, cut, evenly, magnitude
@@ -66,24 +66,23 @@ def scratch() -> Start:
     return Start(SCRATCH, "nothing inherited", None, Cost())
 
 
-def learngene(gene: Learngene, name: str, *, flops: float) -> Start:
+def learngene(candidate: Candidate) -> Start:
     """The start from a gene."""
-    assert gene.config.origin is not None
-    cost = gene.config.origin.cost
-    made = Cost(images=cost.images, flops=flops, seconds=cost.seconds, device=cost.device)
+    gene, cost = candidate.gene, candidate.origin.cost
+    made = Cost(images=cost.images, flops=candidate.flops, seconds=cost.seconds, device=cost.device)
     description = f"the gene, {gene.config.fraction:.0%} of the channels"
-    if (before := gene.config.origin.ancestor) is not None:
+    if (before := candidate.origin.ancestor) is not None:
         images = "" if before.images is None else f", whose {before.images:,} images are not counted"
         description += f"; it began from {one_line(before.name)}{images}"
-    return Start(name, description, gene.genome, made, data=gene.config.all_data)
+    return Start(candidate.start, description, gene.genome, made, data=gene.config.all_data)
 
 
 def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     """The baselines called `names`, trained if they are not in the cache; one that diverges is left out."""
+    cost = budget.candidate.origin.cost
     budget.reporter.line(
         f"baselines are trained first, unless they are in the cache: {', '.join(names)}. Each costs as much as the "
-        f"gene, in images or FLOPs: {budget.cost.images:,} images, {budget.cost.seconds / 60:.3g} minutes on "
-        f"{budget.cost.device}"
+        f"gene, in images or FLOPs: {cost.images:,} images, {cost.seconds / 60:.3g} minutes on {cost.device}"
     )
     starts = []
     more = "" if budget.ancestor is None else "; it began from the same gene"
@@ -123,7 +122,7 @@ def _slice(name: str, budget: Budget, *, description: str, ranking: Ranking) -> 
     if ranking is batch_norm and not any(axes.is_statistic for axes in tensors):
         raise TrainingError("the network has layers without a batch norm")
     structure, state, cost = _trained(budget, FULL)
-    genome = cut(state, structure, budget.gene.config.channels, ranking, seed=budget.recipe.seed)
+    genome = cut(state, structure, budget.candidate.gene.config.channels, ranking, seed=budget.recipe.seed)
     return [Start(name, description, _with_own_statistics(genome, budget), cost)]
 
 

@@ -1,18 +1,21 @@
 """The page of an evolution, from the files of its run or of its gene."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import expanded, write_text
+from learngene_hub.core.files import expanded, is_there, write_text
 from learngene_hub.evolution.checkpoint import has_state, load_recipe
 from learngene_hub.evolution.metrics import check_lineages, read_metrics
 from learngene_hub.gene.config import Origin
 from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
 from learngene_hub.gene.source import locate
 from learngene_hub.recipe.recipe import Recipe
+from learngene_hub.report.evaluation import REPORT_NAME
 from learngene_hub.report.evolution import EVOLUTION_NAME, render_evolution
+from learngene_hub.report.results import RESULTS_NAME
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,11 @@ def write_page(source: str, page: Path | None = None) -> Path:
 
     Args:
         source: folder of a run, or a gene as `Learngene.from_pretrained` takes it.
-        page: HTML file to write; None: `evolution.html` in the run, or here for a gene.
+        page: HTML file to write; None: `evolution.html` in the folder, or a file here that is named after the
+            gene, such as `gtl-vgg11-mini.html`.
 
     Raises:
-        RunError: there are no metrics of the evolution.
+        RunError: there are no metrics of the evolution, or it is the folder of an evaluation.
         GeneFileError: there is no gene of this name.
         HubError: the gene cannot be downloaded.
         LearngeneError: matplotlib is not installed.
@@ -68,8 +72,12 @@ def _run(folder: Path) -> _Past | None:
 
 def _gene(source: str) -> _Past:
     """The evolution of a gene, as its folder tells it."""
+    home = expanded(source)
+    if (home / RESULTS_NAME).is_file() and not any((home / name).exists() for name in (CONFIG_NAME, GENE_FOLDER)):
+        raise RunError(f"{source}: expected a run or a gene, found an evaluation; its page is {REPORT_NAME} there")
     located = locate(source, names=(CONFIG_NAME, METRICS_NAME))
     origin = located.read(read_config).origin
     if origin is None:
         raise RunError(f"{source}: this gene was cut from a network, not evolved, so it has no page")
-    return _Past(read_metrics(located.folder), origin.recipe, origin, Path(EVOLUTION_NAME))
+    page = located.folder / EVOLUTION_NAME if is_there(home) else Path(re.sub("[/:]", "-", source) + ".html")
+    return _Past(read_metrics(located.folder), origin.recipe, origin, page)

@@ -29,7 +29,6 @@ class Suited:
         accuracy: leave-one-out top-1 accuracy of its probe on the training and validation images, in [0, 1].
         behind: accuracy of the best gene minus this one's, in [0, 1].
         behind_ci95: half the width of the 95 % confidence interval of `behind`, over the images.
-        image_size: side in pixels to which the images were scaled.
         flops: floating-point operations of training its network with one image of the gene's size, once.
     """
 
@@ -37,14 +36,13 @@ class Suited:
     accuracy: float
     behind: float
     behind_ci95: float
-    image_size: int
     flops: float
 
 
 def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> list[Suited]:
     """The genes `names`, ranked by how well they suit `photos`, best first, of equal ones the cheapest.
 
-    Test images are not read.
+    Images are scaled to the pixels of each gene, as `finetune` does. Test images are not read.
 
     Raises:
         GeneFileError, HubError: a gene cannot be found, fetched or loaded.
@@ -58,23 +56,22 @@ def rank_genes(names: Sequence[str], photos: Photos, *, reporter: Reporter) -> l
             size = gene.config.image_size
             if size not in loaded:  # warnings are the same for every size
                 heard = SilentReporter() if loaded else reporter
-                loaded[size] = load_for_choice(photos, gene_size=size, reporter=heard)
+                loaded[size] = load_for_choice(photos, image_size=size, reporter=heard)
             network = from_learngene(gene, num_classes=0)
-            probed.append((name, _right(network, loaded[size]), loaded[size].image_size))
+            probed.append((name, _right(network, loaded[size]).double()))
             flops[name] = training_flops(network.to("meta"), size)
             bar.advance()
     probed.sort(key=lambda gene: (-int(gene[1].sum()), flops[gene[0]]))
-    best = probed[0][1].double()
+    best = probed[0][1]
     return [
         Suited(
             name,
             accuracy=float(right.mean()),
             behind=float((best - right).mean()),
             behind_ci95=confidence((best - right).tolist()) or 0.0,
-            image_size=pixels,
             flops=flops[name],
         )
-        for name, right, pixels in ((name, right.double(), pixels) for name, right, pixels in probed)
+        for name, right in probed
     ]
 
 

@@ -1,28 +1,27 @@
 """The images of a fine-tuning: to train on, to validate on and, where the folder has them, to test on.
 
-A folder may hold `train/` and `val/` (and `test/`) with class folders or tables in each, or class folders alone.
-Without validation images, a share of each class is set aside for validation.
+A folder may hold `train/` (and `val/`, `test/`) with class folders or tables in each, or class folders alone. Without
+validation images, a share of each class is set aside for validation.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from learngene_hub.core.errors import DataError, RunError, suggestion
-from learngene_hub.core.files import expanded, is_there, public_name, visible_files
+from learngene_hub.core.files import expanded, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.counting import available_classes, class_folders, tell_left_out
 from learngene_hub.data.image_set import ImageSet, digests, shorten, tell_copies
-from learngene_hub.data.loading import REPAIR, load_classes, typical_side
+from learngene_hub.data.loading import REPAIR, load_classes
 from learngene_hub.data.rows import ROLES, role_of
 from learngene_hub.data.source import DataSource, opened
-from learngene_hub.hub.address import TABLE_FORMATS, refuse_unknown_data
-from learngene_hub.networks import IMAGE_SIZES
+from learngene_hub.hub.address import TABLE_FORMATS
 
 SHARE = 0.2
 
@@ -33,18 +32,24 @@ class Photos:
 
     Attributes:
         path: image folder, Parquet or Arrow files, or a data set of the Hub (all its splits are pooled).
-        val: folder of validation images, or the share of every class to validate on, in (0, 1); None: the folder
-            `val/` beside `train/`, else a share of 20 %.
+        val: share of every class to validate on, in (0, 1); None: the folder `val/` beside `train/`, else 20 %.
         on_corrupt: what to do about an image that cannot be read.
         image_column: column of images, if it is not "image" or "img".
         label_column: column of labels, if it is not "label" or "fine_label".
+
+    Raises:
+        DataError: `val` is out of range.
     """
 
     path: str | Path
-    val: str | Path | float | None = None
+    val: float | None = None
     on_corrupt: Literal["refuse", "skip"] = "refuse"
     image_column: str | None = None
     label_column: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.val is not None and not 0 < self.val < 1:
+            raise DataError(f"val: expected a share between 0 and 1, such as 0.2, found {self.val}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +87,7 @@ class Parts:
 def load_photos(
     photos: Photos,
     *,
-    image_size: int | None,
-    gene_size: int,
-    method: Literal["full", "probe"],
+    image_size: int,
     seed: int,
     reporter: Reporter,
 ) -> Parts:
@@ -92,22 +95,18 @@ def load_photos(
 
     Args:
         photos: where they are.
-        image_size: side in pixels to which images are scaled; None: `probe_size` for a probe, else the gene's size.
-        gene_size: side of the images the gene was evolved on.
-        method: of the fine-tuning.
+        image_size: side in pixels to which images are scaled.
         seed: random seed of the split.
-        reporter: reports progress, the image size in use, and images left out.
+        reporter: reports progress, and images left out.
 
     Raises:
         DataError: the images cannot be read, there are too few images or classes, or the classes of the parts differ.
     """
-    roles, share = _roles(photos, reporter)
-    sources, names = _checked(roles, photos, image_size or gene_size, reporter)
-    if image_size is None:
-        side = typical_side(sources["train"], reporter=reporter) or gene_size
-        image_size = probe_size(side, gene_size) if method == "probe" else gene_size
-        _tell_size(side, gene_size, image_size, reporter)
-        sources = _scaled(sources, image_size)
+    roles = _roles(photos)
+    if photos.val is not None and "val" in roles:
+        del roles["val"]
+        reporter.warn(f"{photos.path}: its folder of validation images is not read, since --val is given")
+    sources, names = _checked(roles, photos, image_size, reporter)
     advice = f"{REPAIR}, or skip them with --on-corrupt skip"
     train = load_classes(sources["train"], names, reporter=reporter, advice=advice)
     test = _with_all_classes(sources["test"], names, reporter, advice) if "test" in sources else None
@@ -115,6 +114,7 @@ def load_photos(
         val = _with_all_classes(sources["val"], names, reporter, advice)
         split = f"the folder {public_name(roles['val'])}/"
     else:
+        share = photos.val or SHARE
         train, val = split_off(train, share, seed=seed)
         split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
     parts = Parts(train, val, test, split)
@@ -123,17 +123,15 @@ def load_photos(
     return parts
 
 
-def load_for_choice(photos: Photos, *, gene_size: int, reporter: Reporter) -> ImageSet:
-    """The training and validation images as one set, scaled for a probe of a gene of `gene_size` pixels.
+def load_for_choice(photos: Photos, *, image_size: int, reporter: Reporter) -> ImageSet:
+    """The training and validation images as one set, scaled to `image_size`.
 
     Raises:
         DataError: see `load_photos`; a class may have a single image here.
     """
-    roles, _ = _roles(photos, reporter)
+    roles = _roles(photos)
     roles.pop("test", None)
-    sources, names = _checked(roles, photos, gene_size, reporter)
-    side = typical_side(sources["train"], reporter=reporter) or gene_size
-    sources = _scaled(sources, probe_size(side, gene_size))
+    sources, names = _checked(roles, photos, image_size, reporter)
     sets = [load_classes(sources["train"], names, reporter=reporter, advice=REPAIR)]
     if "val" in sources:
         sets.append(_with_all_classes(sources["val"], names, reporter, REPAIR))
@@ -158,31 +156,6 @@ def _checked(
         tell_left_out(source, reporter)
         _tell_pooled(source, reporter)
     return sources, names
-
-
-def _scaled(sources: dict[str, DataSource], image_size: int) -> dict[str, DataSource]:
-    return {role: replace(source, image_size=image_size) for role, source in sources.items()}
-
-
-def probe_size(side: int, gene_size: int) -> int:
-    """Image side for a probe, in pixels: that of the photos, but at least the gene's, at most twice the gene's and 224.
-
-    >>> probe_size(30, 28), probe_size(500, 42), probe_size(20, 42)
-    (30, 84, 42)
-    """
-    return max(gene_size, min(side, 2 * gene_size, IMAGE_SIZES[1]))
-
-
-def _tell_size(side: int, gene_size: int, taken: int, reporter: Reporter) -> None:
-    """Say which image size is used, and how much a smaller size saves or a larger size costs."""
-    small, large = max(gene_size, IMAGE_SIZES[0]), probe_size(side, gene_size)
-    hint = ""
-    if taken > 1.2 * small:
-        hint = f"; --image-size {small} would be {(taken / small) ** 2:.2g} times as fast"
-    elif 1.2 * taken < large:
-        hint = f"; --image-size {large} would take {(large / taken) ** 2:.2g} times as long"
-    scaled = "used as they are" if side == taken else f"scaled to {taken}"
-    reporter.line(f"photos of {side} pixels are {scaled} (the gene was evolved at {gene_size}){hint}")
 
 
 def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
@@ -238,7 +211,7 @@ def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, I
         if len(members) < 2:
             raise DataError(
                 f"Class {name!r} has 1 image; expected 2 or more, one to train on and one to validate on. "
-                "Add images, remove its folder, or give validation images with --val"
+                "Add images, remove its folder, or give validation images in val/ beside train/"
             )
         count = min(max(1, round(share * len(members))), len(members) - 1)
         order = torch.randperm(len(members), generator=generator(seed, "validation", name))
@@ -246,56 +219,35 @@ def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, I
     return _part(images, ~chosen), _part(images, chosen)
 
 
-def _roles(photos: Photos, reporter: Reporter) -> tuple[dict[str, str], float]:
-    """Role -> path, and the share to validate on where no folder is for that."""
-    roles = _subfolders(expanded(photos.path)) or {"train": str(photos.path)}
-    share, val = SHARE, photos.val
-    if val is not None:
-        unread, share = roles.pop("val", None), _share(val)
-        if not share:
-            roles["val"] = str(val)
-        if unread and (share or Path(unread).resolve() != expanded(str(val)).resolve()):
-            reporter.warn(f"{photos.path}: its folder of validation images is not read, since --val is given")
-    for path in roles.values():
-        refuse_unknown_data(path)
-    return roles, share or SHARE
-
-
-def _share(val: str | Path | float) -> float:
-    """`val` as a share; 0 where it is a path, also that of a folder called `0.3`."""
-    if isinstance(val, str | Path) and is_there(expanded(val)):
-        return 0.0
-    try:
-        share = float(str(val))
-    except ValueError:
-        return 0.0
-    if not 0 < share < 1:
-        raise DataError(
-            f"val: expected a share between 0 and 1, such as 0.2, or a folder of validation images, found {val}"
-        )
-    return share
+def _roles(photos: Photos) -> dict[str, str]:
+    """Role -> path of its images."""
+    return _subfolders(expanded(photos.path)) or {"train": str(photos.path)}
 
 
 def _subfolders(root: Path) -> dict[str, str]:
     """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders or tables."""
     folders = _folders(root)
-    roles = {role: str(path) for role, names in ROLES.items() for path in folders if path.name.lower() in names}
-    lone = [Path(path).name for role, path in roles.items() if role != "train" and _folders(Path(path))]
-    if lone and "train" not in roles:
+    roles = {role: [path for path in folders if role_of(path.name) == role] for role in ROLES}
+    lone = [path.name for role in ("val", "test") for path in roles[role] if _folders(path)]
+    if lone and not roles["train"]:
         raise DataError(
             f"{root}: expected train/ beside {' and '.join(f'{name}/' for name in lone)}, found none; put the class "
             "folders for training into train/"
         )
-    if "train" not in roles or not (_folders(Path(roles["train"])) or _has_tables(Path(roles["train"]))):
+    if not any(_folders(path) or _has_tables(path) for path in roles["train"]):
         return {}
-    if others := [path.name for path in folders if str(path) not in roles.values()]:
-        if not _folders(Path(roles["train"])):  # tables, of which there may be more
+    if others := [path.name for path in folders if role_of(path.name) is None]:
+        if not any(map(_folders, roles["train"])):  # tables, of which there may be more
             return {}
-        train = Path(roles["train"]).name
         raise DataError(
-            f"{root}: expected only val/ and test/ beside {train}/, also found {shorten(others)}; move it elsewhere"
+            f"{root}: expected only val/ and test/ beside train/, also found {shorten(others)}; move it elsewhere"
         )
-    return roles
+    for role, paths in roles.items():
+        if len(paths) > 1:
+            raise DataError(
+                f"{root}: expected one folder {role}/, found {shorten([path.name for path in paths])}; keep one"
+            )
+    return {role: str(path) for role, paths in roles.items() for path in paths}
 
 
 def _folders(root: Path) -> list[Path]:
@@ -317,12 +269,7 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     """Names of the classes, at least two, none of them an empty folder."""
     names, folder = available_classes(source, reporter=reporter), expanded(str(source.path))
     folders = [] if _has_tables(folder) else [path.name for path in _folders(folder)]
-    if folders and (deeper := [name for name in names if name not in folders]):
-        raise DataError(
-            f"{folder}: found images in subfolders of the class folders, such as {deeper[0]!r}; move them up into the "
-            "class folders, or give the folder that holds the class folders"
-        )
-    if empty := [name for name in folders if name not in names]:
+    if empty := [name for name in folders if name not in names and role_of(name) is None]:
         others = [file.relative_to(folder) for name in empty for file in visible_files(folder / name)]
         found = f", only other files such as {others[0]}; save them as .png or .jpg" if others else "; add images"
         raise DataError(f"{folder}: no images in {shorten(empty)}{found}, or remove these folders")

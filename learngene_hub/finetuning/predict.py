@@ -16,7 +16,7 @@ from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import warn_of_others
 from learngene_hub.data.decode import MOST_ENCODED, decode_image, image_suffixes
 from learngene_hub.data.image_set import ImageSet, Normalisation
-from learngene_hub.finetuning.folder import load_network
+from learngene_hub.finetuning.folder import is_finetuned, load_network
 from learngene_hub.networks import LearngeneNetwork, check_image_size
 
 BATCH = 64
@@ -59,7 +59,7 @@ class Predictor:
             NetworkError: the network in it cannot be loaded, or the image size is out of range.
         """
         check_image_size(image_size)
-        refuse_missing(folder, "a folder made by `learngene finetune`")
+        refuse_missing(folder, "a folder made by `learngene finetune`", is_finetuned)
         network = load_network(expanded(folder))
         cfg = network.pretrained_cfg
         return cls(network, tuple(cfg["label_names"]), image_size or cfg["input_size"][-1])

@@ -23,6 +23,7 @@ from learngene_hub.finetuning.photos import Parts, Photos, load_photos, refuse_i
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed
+from learngene_hub.hub.address import refuse_unknown_data
 from learngene_hub.inheritance.descendant import from_learngene
 from learngene_hub.networks import LearngeneNetwork
 from learngene_hub.networks.layers import LayersHead
@@ -123,6 +124,7 @@ def finetune(
     refuse_occupied(folder)
     photos = photos if isinstance(photos, Photos) else Photos(photos)
     refuse_inside(folder, photos.path)
+    refuse_unknown_data(str(photos.path))  # before a gene is fetched
     with claim_new(folder), on_cpu():
         return _finetune(*_named(gene), photos, folder, settings=settings, device=device, reporter=reporter)
 
@@ -136,9 +138,7 @@ def _finetune(
     with reporter.task(f"reading {photos.path}", None):
         parts = load_photos(
             photos,
-            image_size=settings.image_size,
-            gene_size=gene.config.image_size,
-            method=settings.method,
+            image_size=settings.image_size or gene.config.image_size,
             seed=settings.seed,
             reporter=reporter,
         )
@@ -256,7 +256,7 @@ def _all_outcomes(job: _Job, parts: Parts, reporter: Reporter) -> dict[str, _Out
             fault = "too few" if sum(map(any, record["confusion"])) > 1 else "of one class only, too few"
             reporter.warn(
                 f"{start}: {count} validation images are {fault} to tell it from always predicting the most frequent "
-                "class; give others with --val"
+                "class; give more"
             )
         elif record["val_accuracy"] <= chance:
             reporter.warn(

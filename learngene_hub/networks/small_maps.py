@@ -43,8 +43,6 @@ def convolve(images: Tensor, weight: Tensor) -> Tensor:
 class _Convolution(torch.autograd.Function):
     """A product forward, and two backward; windows are cut again rather than kept."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(images: Tensor, weight: Tensor) -> Tensor:
         kernels = weight.permute(0, 2, 3, 1).flatten(1)  # (out_channels, 9 in_channels)

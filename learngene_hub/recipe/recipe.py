@@ -185,19 +185,6 @@ class Recipe(Section):
         recipe._lost = retired
         return recipe
 
-    def changed(self, *overrides: str) -> "Recipe":
-        """The same recipe with further `key=value` overrides.
-
-        Raises:
-            RecipeError: every fault.
-        """
-        content = self.model_dump(mode="json")
-        for override in overrides:
-            _apply(content, override)
-        recipe = self.from_mapping(content, overrides=overrides)
-        recipe._text, recipe._overrides = self._text, (*self._overrides, *overrides)
-        return recipe
-
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy; after an `update`, which pydantic does not check, `text` is written from the fields."""
         copied = super().model_copy(update=update, deep=deep)

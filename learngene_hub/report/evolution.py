@@ -1,11 +1,12 @@
-"""`evolution.html`: an evolution as one self-contained page, with the tree of descent."""
+"""`evolution.html`: an evolution as one self-contained page."""
 
 from collections.abc import Sequence
 
+from learngene_hub.core.markdown import markdown_template
 from learngene_hub.report import numbers
-from learngene_hub.report.lineage import Record, line_of, tree
-from learngene_hub.report.page import page_template
-from learngene_hub.report.plots.canvas import svg_address
+from learngene_hub.report.lineage import Record, line_of
+from learngene_hub.report.page import render_page
+from learngene_hub.report.plots.canvas import png
 from learngene_hub.report.plots.evolution import draw_evolution
 from learngene_hub.report.plots.search import draw_search
 
@@ -19,18 +20,19 @@ def render_evolution(rows: Sequence[Record], *, title: str, chosen: int) -> str:
         LearngeneError: matplotlib is not installed.
     """
     search = rows[0].get("search")
-    page = page_template("evolution.html.jinja").render(
+    figures = {"fitness.png": draw_evolution(rows, chosen=chosen)}
+    if search:
+        figures["shape.png"] = draw_search(search)
+    template = markdown_template("learngene_hub.report", "evolution.md.jinja", *numbers.WORDS, is_trimmed=True)
+    text = template.render(
         title=title,
         sentences=_sentences(rows, chosen),
-        tiles=_tiles(rows, chosen),
-        search=search and svg_address(draw_search(search)),
+        facts=_facts(rows, chosen),
         search_words=search and _search_words(search),
-        fitness=svg_address(draw_evolution(rows, chosen=chosen)),
-        tree=tree(rows, chosen),
         generations=_generations(rows),
         failed=any(row["failed"] for row in rows),
     )
-    return f"{page}\n"
+    return render_page(title, text, {name: png(figure) for name, figure in figures.items()})
 
 
 def _search_words(search: Record) -> str:
@@ -92,7 +94,8 @@ def _sentences(rows: Sequence[Record], chosen: int) -> list[str]:
     ]
 
 
-def _tiles(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
+def _facts(rows: Sequence[Record], chosen: int) -> list[tuple[str, str]]:
+    """Figures, each with what it says."""
     individuals = [record for row in rows for record in row["individuals"]]
     survived, failed = sum(record["survived"] for record in individuals), sum(row["failed"] for row in rows)
     fate = f"individual{'s' if len(individuals) > 1 else ''} in {numbers.count(len(rows))} "

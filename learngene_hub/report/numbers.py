@@ -41,8 +41,13 @@ def count(value: float) -> str:
 
 
 def flops(value: float) -> str:
-    """Floating-point operations with a power of ten: `3.1e15`."""
-    return f"{value:.1e}".replace("e+", "e") if value else "0"
+    """Floating-point operations with a power of ten.
+
+    >>> flops(4.21e9)
+    '4.2e9'
+    """
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{digits}e{int(power)}" if value else "0"
 
 
 def seconds(value: float) -> str:
@@ -50,4 +55,4 @@ def seconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or not value else f"{value:.1f}"
 
 
-WORDS = (percent, accuracy, points, rate, count, flops, seconds)
+WORDS = (percent, accuracy, points, count, flops, seconds)

@@ -4,11 +4,10 @@ Accuracies are top-1, in [0, 1]. A *measure* is what is read off one trained net
 steps ("60"), or that of a nearest-prototype classifier on its features before any training ("prototype").
 """
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from learngene_hub.core.errors import LearngeneError, first_fault
 from learngene_hub.core.files import expanded, read_file, write_text
@@ -16,7 +15,7 @@ from learngene_hub.core.files import expanded, read_file, write_text
 RESULTS_NAME = "results.json"
 RESULTS_VERSION = 1
 MOST = 10**8  # bytes of a file of results
-SCRATCH, LEARNGENE = "scratch", "learngene"
+SCRATCH, LEARNGENE, CHECKPOINT = "scratch", "learngene", "checkpoint"
 PROTOTYPE = "prototype"
 IN_AIM = {"ways", "shots", "steps", "measured_at"}  # constants of a protocol that its aim names
 Split = Literal["novel", "held-out"]
@@ -55,7 +54,7 @@ class StartResult(_Part):
     """Results of one start in one descendant.
 
     Attributes:
-        start: its name: `scratch`, `learngene` (`learngene:NAME` if there are several), `narrow`...
+        start: its name: `scratch`, `narrow`..., `learngene` or `checkpoint` (with `:NAME` if there are several).
         description: what it inherits, in a few words.
         lr: learning rate, the best of `tuning`.
         tuning: learning rate -> accuracy on tasks of held-out classes, of the rates tried; empty where one was given.
@@ -92,8 +91,15 @@ class DescendantResult(_Part):
     starts: tuple[StartResult, ...] = Field(min_length=1)
 
     def start(self, name: str) -> StartResult:
-        """The start called `name`."""
-        return next(start for start in self.starts if start.start == name)
+        """The start called `name`.
+
+        Raises:
+            LearngeneError: there is none.
+        """
+        starts = {start.start: start for start in self.starts}
+        if name not in starts:
+            raise LearngeneError(f"{self.network}: expected one of the starts {', '.join(starts)}, found {name!r}")
+        return starts[name]
 
 
 class GeneRecord(_Part):
@@ -142,34 +148,6 @@ class Results(_Part):
     descendants: tuple[DescendantResult, ...] = Field(min_length=1)
     environment: dict[str, str | int]
     recipe: str
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if not isinstance(self.protocol.get("name"), str):
-            raise ValueError("protocol: expected a name")
-        try:
-            json.dumps(self.protocol, allow_nan=False)
-        except ValueError:
-            raise ValueError("protocol: expected finite numbers") from None
-        for start in (start for descendant in self.descendants for start in descendant.starts):
-            if self.headline not in start.measures:
-                raise ValueError(f"{start.start}: expected the measure {self.headline!r}, found none")
-            for rate in start.tuning:
-                float(rate)
-        for descendant in self.descendants:
-            self._has_all_starts(descendant)
-        return self
-
-    def _has_all_starts(self, descendant: DescendantResult) -> None:
-        """Scratch and every gene, with the differences that tables and sentences show."""
-        genes = [gene.start for gene in self.genes]
-        starts = {start.start: start for start in descendant.starts}
-        if missing := [name for name in (SCRATCH, *genes) if name not in starts]:
-            raise ValueError(f"{descendant.network}: expected the starts {', '.join(missing)}, found none")
-        for name, start in starts.items():
-            for part, absent in ((start.gain, SCRATCH), (start.lead, genes[0])):
-                if name != absent and self.headline not in part:
-                    raise ValueError(f"{name}: expected differences of {self.headline!r}, found none")
 
     @property
     def setting(self) -> str:

@@ -24,7 +24,7 @@ def headline(results: Results, descendant: DescendantResult, gene: str) -> list[
     body = f"{descendant.network} (width {descendant.width:g}, depth {descendant.depth})"
     reached = f"an accuracy of {accuracy(mine.measures[measure])} % {measure_words(measure)}"
     sentence = f"With {_the(gene)}, {body} reaches {reached}. That is {_gain(mine.gain[measure])}"
-    return [f"{sentence} ({tasks_words(results.tasks)}).", *_beside_rivals(descendant, gene, measure)]
+    return [f"{sentence} ({tasks_words(results.tasks)}).", _beside_rivals(results, descendant, gene)]
 
 
 def _the(gene: str) -> str:
@@ -37,11 +37,13 @@ def _gain(gain: Summary) -> str:
     return f"{size(gain)} points {'above' if gain.mean >= 0 else 'below'} training from scratch"
 
 
-def _beside_rivals(descendant: DescendantResult, gene: str, measure: str) -> list[str]:
-    others = rivals(descendant, gene, measure)
-    if not others:
-        return ["It was compared only with scratch."]
-    return [_best(others[0], lead_over(descendant, gene, others[0], measure))]
+def _beside_rivals(results: Results, descendant: DescendantResult, gene: str) -> str:
+    measure = results.headline
+    if best := rivals(descendant, gene, measure)[:1]:
+        return _best(best[0], lead_over(descendant, gene, best[0], measure))
+    if any(rivals(other, gene, measure) for other in results.descendants):
+        return "In this network, it was compared only with scratch."
+    return "It was compared only with scratch."
 
 
 def _best(rival: StartResult, lead: Summary) -> str:

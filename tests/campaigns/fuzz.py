@@ -54,7 +54,7 @@ def main() -> int:
         modules = [
             genes.targets(run),
             recipes.targets(),
-            results.targets(run),
+            results.targets(),
             networks.targets(run),
             images.targets(),
         ]

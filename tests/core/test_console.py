@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -103,38 +104,49 @@ def test_what_is_printed_beside_a_bar_goes_where_results_go(monkeypatch, capsys)
     assert "a result" not in file.getvalue()
 
 
+def drawn(monkeypatch, width=80):
+    """A reporter for a terminal of so many columns, and what its bars look like."""
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=width)
+    monkeypatch.setattr(console, "stderr", terminal)
+    reporter = TerminalReporter()
+
+    def look():
+        with Console(width=width, file=io.StringIO()) as plain, plain.capture() as shown:
+            plain.print(reporter._bars.get_renderable())
+        return shown.get().splitlines()
+
+    return reporter, look
+
+
 @pytest.mark.parametrize(
     "title", ["evolving", "training learngene at the learning rate 0.01, the second of three rates"]
 )
 def test_a_bar_is_one_line_of_a_terminal_that_never_cuts_the_time_left(clock, monkeypatch, title):
-    monkeypatch.setattr(console, "stderr", Console(file=io.StringIO(), force_terminal=True, width=80))
-    bar = console._BarTask(title, 100_000, "images")
-    bar.advance(1_000, loss="1.23", now="critics 12/16")
-    clock.now += 10
-    bar.advance(2_000)
-    shown = bar.__rich__().plain
-    assert len(shown) <= 79
-    assert shown.startswith(
-        "evolving ━" if title == "evolving" else "training learngene at the learning rate 0.01, the…"
-    )
-    assert "3% 0:08:05 left" in shown
-    clock.now += 30
-    assert "0:07:35 left" in bar.__rich__().plain  # goes on while nothing moves
-    assert shown.endswith("  loss 1.23  now critics 12/16" if title == "evolving" else "left")
+    reporter, look = drawn(monkeypatch)
+    with reporter.task(title, 100_000, "images") as bar:
+        bar.advance(1_000, loss="1.23", now="critics 12/16")
+        clock.now += 10
+        bar.advance(2_000)
+        (shown,) = look()
+    assert len(shown) <= 80
+    assert shown.startswith("evolving  " if title == "evolving" else "training learngene at the")
+    assert "  3% 0:08:05 loss 1.23" in shown
+    assert ("200 images/s" in shown) is (title == "evolving")
 
 
 def test_work_of_unknown_length_tells_how_long_it_takes_so_far(clock, monkeypatch):
-    bar = console._BarTask("reading photos", None, "images")
-    clock.now += 3
-    assert bar.__rich__().plain == "reading photos 3 s"
+    reporter, look = drawn(monkeypatch)
+    with reporter.task("reading photos", None, "images"):
+        clock.now += 3
+        assert re.fullmatch(r"reading photos [ ━]+ 3 s *", look()[0])
 
 
-def test_a_bar_within_a_bar_takes_its_line(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    file = said(monkeypatch, terminal=True)
-    reporter = TerminalReporter()
-    with reporter.task("reading", None), reporter.task("decoding", 2) as inner:
-        inner.advance()
-        assert reporter._bars[-1] is inner
-    assert reporter._bars == []
-    assert file.getvalue().count("\n") == 1
+def test_a_bar_within_a_bar_has_a_line_below_it(monkeypatch):
+    reporter, look = drawn(monkeypatch)
+    with reporter.task("reading", None):
+        with reporter.task("decoding", 2) as inner:
+            inner.advance()
+            assert [line.split()[0] for line in look()] == ["reading", "decoding"]
+        assert len(look()) == 1
+    assert reporter._bars.tasks == []

@@ -1,14 +1,8 @@
 import pytest
 import torch
-from glyph_choice import choose_glyph_classes
 
 from learngene_hub.core.errors import DataError
 from learngene_hub.data.glyphs import draw_glyphs, glyph_classes
-
-
-@pytest.mark.slow
-def test_the_shipped_list_is_what_the_choice_gives():
-    assert choose_glyph_classes() == glyph_classes()
 
 
 def test_there_are_hundreds_of_classes_and_no_lookalikes_of_a_latin_letter():

@@ -16,10 +16,10 @@ from learngene_hub.data.source import DataSource
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def test_a_class_without_images_is_named(tmp_path):
+def test_a_class_without_images_is_named_beside_those_that_have_some(tmp_path):
     write_parquet(tmp_path / "a.parquet", [(1, "ant")])
-    with pytest.raises(DataError, match="has no image of: 'bee', 'wolf'"):
-        load_classes(local(tmp_path), ["ant", "bee", "wolf"])
+    with pytest.raises(DataError, match="has no image of: 'bee', 'wolf'; its other classes are 'ant'"):
+        load_classes(local(tmp_path), ["bee", "wolf"])
 
 
 def test_a_class_asked_for_twice_is_refused(folder):

@@ -20,12 +20,14 @@ from safetensors.torch import save_file
 from learngene_hub import Learngene, LearngeneError, Recipe, evaluate, evolve, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
 from learngene_hub.core.rng import generator
-from learngene_hub.evaluation import PROTOCOLS, Descendants, Target, pretraining
+from learngene_hub.evaluation import pretraining
 from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
-from learngene_hub.evaluation.sources import shown
+from learngene_hub.evaluation.protocols import PROTOCOLS
+from learngene_hub.evaluation.run import Descendants
+from learngene_hub.evaluation.sources import Target, shown
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution import critics
 from learngene_hub.gene.config import CostRecord
@@ -161,7 +163,8 @@ def test_a_network_of_few_steps_takes_no_more_of_them_than_planned(short_run, ca
 def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seconds_are_told(monkeypatch):
     monkeypatch.setattr(starts_module, "pretrain", lambda *_, **__: pytest.fail("trained"))
     told, body, cost = Listener(), Body("vit_tiny_patch4_32"), CostRecord(images=1000, seconds=20, device="CPU")
-    budget = SimpleNamespace(ancestor=None, body=body, cost=cost, reporter=told)
+    candidate = SimpleNamespace(origin=SimpleNamespace(cost=cost))
+    budget = SimpleNamespace(candidate=candidate, ancestor=None, body=body, reporter=told)
     assert starts_module.make_baselines(["bn-slice"], budget) == []
     assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
     assert told.lines[0].startswith("baselines are trained first, unless they are in the cache: bn-slice. Each costs")
@@ -276,9 +279,9 @@ def test_a_gene_of_ones_own_is_a_start_beside_an_evolved_one(tiny_run, tmp_path)
     channels = Learngene.from_pretrained(tiny_run).config.channels
     mine = extract(from_learngene(tiny_run, num_classes=2), channels).save_pretrained(tmp_path / "mine")
     results = evaluate(tiny_run, protocol=ONE, seeds=(0,), checkpoints=[mine, mine, tiny_run])
-    for number in ("", ":2", ":3"):
-        assert accuracies(results, f"checkpoint{number}") == accuracies(results, "learngene")
-    assert start(results, "checkpoint").description == "the checkpoint mine; its cost is not known"
+    for name in ("mine", "mine-2", "tiny"):
+        assert accuracies(results, f"checkpoint:{name}") == accuracies(results, "learngene")
+    assert start(results, "checkpoint:mine").description == "the checkpoint mine; its cost is not known"
 
 
 def test_the_folder_in_which_one_is_has_a_name_as_a_checkpoint(tiny_run, monkeypatch):

@@ -326,9 +326,8 @@ def test_a_lone_individual_is_not_mutated(tiny, tmp_path):
 
 
 def test_a_gene_kept_in_float16_is_the_one_that_evolved_rounded(tiny, tmp_path):
-    recipe = tiny(*SMALL)
-    whole = evolve(recipe, out=tmp_path / "whole")
-    half = evolve(recipe.changed("gene.dtype=float16"), out=tmp_path / "half")
+    whole = evolve(tiny(*SMALL), out=tmp_path / "whole")
+    half = evolve(tiny(*SMALL, "gene.dtype=float16"), out=tmp_path / "half")
     kept = Learngene.from_pretrained(tmp_path / "half")
     assert kept.config == half.config
     for name, tensor in whole.tensors.items():

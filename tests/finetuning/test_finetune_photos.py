@@ -41,18 +41,20 @@ def test_training_and_test_folders_without_validation_split_the_training_images(
     assert (len(parts.train), len(parts.val), len(parts.test)) == (12, 3, 6)
 
 
-def test_validation_images_may_lie_elsewhere_and_lack_a_class(photos, tmp_path):
-    write_photos(tmp_path / "other", 2, seed=1, classes=CLASSES[1:])
-    parts = load(Photos(photos, val=tmp_path / "other"))
+def test_validation_images_may_lack_a_class(tmp_path):
+    write_photos(tmp_path / "train", 5)
+    write_photos(tmp_path / "valid", 2, seed=1, classes=CLASSES[1:])
+    parts = load(Photos(tmp_path))
     assert (len(parts.train), parts.val.labels.tolist()) == (15, [1, 1, 2, 2])
-    assert parts.val.class_names == CLASSES
+    assert (parts.val.class_names, parts.split) == (CLASSES, "the folder valid/")
 
 
-def test_validation_images_are_listed_no_more_often_for_more_classes(photos, tmp_path, monkeypatch):
-    write_photos(tmp_path / "other", 2, seed=1)
+def test_validation_images_are_listed_no_more_often_for_more_classes(tmp_path, monkeypatch):
+    write_photos(tmp_path / "train", 2)
+    write_photos(tmp_path / "val", 2, seed=1)
     calls, real = [], photos_module.available_classes
     monkeypatch.setattr(photos_module, "available_classes", lambda source, **more: calls.append(source) or real(source))
-    load(Photos(photos, val=tmp_path / "other"))
+    load(Photos(tmp_path))
     assert len(calls) < len(CLASSES) + 2
 
 
@@ -65,9 +67,7 @@ def test_folders_without_any_image_are_told_alike(tmp_path, folders):
 
 
 def test_a_folder_that_holds_images_instead_of_classes_is_told(photos):
-    with pytest.raises(
-        DataError, match=r"found images outside of class folders; move them into class folders, or give the"
-    ):
+    with pytest.raises(DataError, match=r"expected images in class folders, .* found \d.png; move it, or give another"):
         load(Photos(photos / CLASSES[0]))
 
 
@@ -90,30 +90,16 @@ def test_a_class_folder_beside_train_is_refused(tmp_path):
         load(Photos(tmp_path))
 
 
+def test_two_folders_of_validation_images_are_refused(tmp_path):
+    for name in ("train", "val", "valid"):
+        write_photos(tmp_path / name, 2)
+    with pytest.raises(DataError, match="expected one folder val/, found 'val', 'valid'; keep one"):
+        load(Photos(tmp_path))
+
+
 def heard(photos):
     listener = Listener()
-    return load_photos(photos, image_size=8, gene_size=8, method="full", seed=0, reporter=listener), listener.warnings
-
-
-@pytest.mark.parametrize(("gene_size", "taken"), [(28, 30), (12, 24), (40, 40)])
-def test_a_probe_has_images_scaled_to_twice_the_genes_pixels_where_they_have_them(photos, gene_size, taken):
-    listener = Listener()
-    parts = load_photos(Photos(photos), image_size=None, gene_size=gene_size, method="probe", seed=0, reporter=listener)
-    assert parts.train.image_size == parts.val.image_size == taken
-    scaled = "used as they are" if taken == 30 else f"scaled to {taken}"
-    assert f"photos of 30 pixels are {scaled} (the gene was evolved at {gene_size})" in listener.lines[0]
-
-
-def test_the_line_on_the_size_says_what_is_faster(tmp_path):
-    listener = Listener()
-    photos = Photos(write_photos(tmp_path / "photos", 3, size=120))
-    for method in ("probe", "full"):
-        load_photos(photos, image_size=None, gene_size=42, method=method, seed=0, reporter=listener)
-    assert listener.lines == [
-        "photos of 120 pixels are scaled to 84 (the gene was evolved at 42); --image-size 42 would be 4 times as fast",
-        "photos of 120 pixels are scaled to 42 (the gene was evolved at 42); "
-        "--image-size 84 would take 4 times as long",
-    ]
+    return load_photos(photos, image_size=8, seed=0, reporter=listener), listener.warnings
 
 
 def test_tables_in_folders_of_splits_are_kept_apart(tmp_path):
@@ -171,25 +157,6 @@ def test_a_folder_of_validation_images_that_is_not_read_is_told(tmp_path):
         write_photos(tmp_path / "photos" / role, 4, seed=seed)
     (warning,) = heard(Photos(tmp_path / "photos", val=0.5))[1]
     assert "its folder of validation images is not read, since --val is given" in warning
-    assert heard(Photos(tmp_path / "photos", val=tmp_path / "photos" / "val"))[1] == []
-
-
-def test_a_folder_of_validation_images_beside_those_of_a_data_set_of_the_hub_is_told_before_they_are_fetched(tmp_path):
-    for role in ("train", "val"):
-        write_photos(tmp_path / "photos" / role, 1)
-    listener = Listener()
-    roles, _ = photos_module._roles(Photos(tmp_path / "photos", val="owner/name"), listener)
-    assert roles["val"] == "owner/name"
-    assert "its folder of validation images is not read, since --val is given" in listener.warnings[0]
-
-
-def test_a_folder_that_looks_like_a_share_is_a_folder(photos, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_photos(tmp_path / "0.3", 2, seed=1)
-    assert load(Photos(photos, val="0.3")).split == "the folder 0.3/"
-    assert load(Photos(photos, val=0.4)).split.startswith("40 % of every class")
-    with pytest.raises(DataError, match=r"val: expected a share between 0 and 1, such as 0\.2, or a folder"):
-        load(Photos(photos, val=1))
 
 
 def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_without_one_refused(tmp_path):
@@ -212,25 +179,13 @@ def test_a_validation_folder_may_have_one_class_only(tmp_path):
 
 
 def test_folders_below_those_of_the_classes_are_told(tmp_path):
-    for name in CLASSES:
-        write_photos(tmp_path / "photos" / name, 2, classes=[name])
-        (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / f"of {name}")
-    with pytest.raises(
-        DataError,
-        match=r"found images in subfolders of the class folders, such as 'of .* or give the folder that holds",
-    ):
+    write_photos(tmp_path / "photos", 2)
+    inner = tmp_path / "photos" / CLASSES[0] / "2023"
+    inner.mkdir()
+    shutil.copy(tmp_path / "photos" / CLASSES[0] / "0.png", inner)
+    told = rf"found {CLASSES[0]}/2023/0.png; move it, or give .*/{CLASSES[0]} if '2023' is a class"
+    with pytest.raises(DataError, match=told.replace("+", r"\+")):
         load(Photos(tmp_path / "photos"))
-
-
-def test_folders_of_one_name_in_several_classes_are_no_class(tmp_path):
-    for name in CLASSES:
-        write_photos(tmp_path / "photos" / name, 2, classes=[name])
-        (tmp_path / "photos" / name / name).rename(tmp_path / "photos" / name / "2023")
-    with pytest.raises(DataError, match=r"/2023 and .*/2023 would become one class '2023'; put the images"):
-        available_classes(DataSource(None, str(tmp_path / "photos"), 8))
-    write_photos(tmp_path / "splits" / "train", 2)
-    write_photos(tmp_path / "splits" / "Test", 2)
-    assert set(available_classes(DataSource(None, str(tmp_path / "splits"), 8))) == set(CLASSES)
 
 
 def test_one_class_is_refused(tmp_path):
@@ -258,13 +213,6 @@ def test_an_evolution_says_that_it_reads_the_images_for_tests_too(tmp_path):
     assert listener.warnings == [
         f"{tmp_path}: the folders test, train are read as one set; to read only one, give its path"
     ]
-
-
-def test_images_at_two_depths_are_named(photos):
-    (photos / CLASSES[0] / "more").mkdir()
-    shutil.copy(photos / CLASSES[0] / "0.png", photos / CLASSES[0] / "more" / "z.png")
-    with pytest.raises(DataError, match=r"images lie at two depths, such as .*/0\.png and .*/more/z\.png; put all"):
-        load(Photos(photos))
 
 
 @pytest.mark.parametrize("place", ["", "train"])
@@ -301,7 +249,7 @@ def test_a_class_of_one_image_is_named(photos):
 def test_a_picture_in_two_classes_is_told(photos):
     shutil.copy(photos / CLASSES[0] / "0.png", photos / CLASSES[1] / "twin.png")
     listener = Listener()
-    load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
+    load_photos(Photos(photos), image_size=28, seed=0, reporter=listener)
     told = (
         f"1 picture is in more than one class, equal in every pixel, such as in {CLASSES[0]!r} and {CLASSES[1]!r}; keep"
     )
@@ -339,7 +287,7 @@ def test_classes_that_differ_only_in_capitals_are_told(tmp_path):
 
 def test_an_image_outside_the_class_folders_is_named(photos):
     shutil.copy(next(photos.rglob("*.png")), photos / "stray.png")
-    with pytest.raises(DataError, match=r"images lie at two depths, such as stray\.png and "):
+    with pytest.raises(DataError, match=r"found stray\.png; move it, or give another folder"):
         load(Photos(photos))
 
 
@@ -353,17 +301,18 @@ def test_files_that_are_no_images_by_their_names_are_told(photos):
         (photos / CLASSES[0] / name).write_bytes(b"?")
     (photos / "README.md").write_text("not in a class folder")
     listener = Listener()
-    load_photos(Photos(photos), image_size=28, gene_size=28, method="full", seed=0, reporter=listener)
+    load_photos(Photos(photos), image_size=28, seed=0, reporter=listener)
     (warning,) = listener.warnings
     assert "left out 3 files that are no images of a kind that can be read, such as " in warning
     assert f"{CLASSES[0]}/" in warning
 
 
-def test_validation_images_without_class_folders_are_named(photos, tmp_path):
-    (tmp_path / "val").mkdir()
-    (tmp_path / "val/notes.txt").touch()
+def test_validation_images_of_another_kind_are_named(photos):
+    photos.rename(photos.with_name("train"))
+    (photos.parent / "val").mkdir()
+    (photos.parent / "val/notes.txt").touch()
     with pytest.raises(DataError, match=r"val: expected images, found only other files, such as notes\.txt; save"):
-        load(Photos(photos, val=tmp_path / "val"))
+        load(Photos(photos.parent))
 
 
 def test_the_record_holds_the_last_part_of_a_path_only(photos, monkeypatch):
@@ -381,12 +330,12 @@ def test_an_unreadable_image_is_named_and_can_be_left_out(photos):
     with pytest.raises(DataError, match=rf"^{re.escape(told)}, or skip them with --on-corrupt skip$"):
         load(Photos(photos))
     with pytest.raises(DataError, match=rf"^{re.escape(told)}$"):
-        load_for_choice(Photos(photos), gene_size=8, reporter=Listener())
+        load_for_choice(Photos(photos), image_size=8, reporter=Listener())
     parts = load(Photos(photos, on_corrupt="skip"))
     assert len(parts.train) + len(parts.val) == 15
 
 
-@pytest.mark.parametrize("share", ["0", "1.5"])
+@pytest.mark.parametrize("share", [0, 1, float("nan")])
 def test_a_share_of_validation_images_lies_between_0_and_1(photos, share):
     with pytest.raises(DataError, match="between 0 and 1"):
         load(Photos(photos, val=share))
@@ -404,10 +353,11 @@ def test_a_table_to_validate_on_may_lack_a_class_that_it_declares(tmp_path):
 
 
 @pytest.mark.parametrize("above", ["seg_train/seg_train {} seg_test/seg_test", "train/animals {} test/animals"])
-def test_splits_by_any_name_above_the_classes_are_no_classes(tmp_path, above):
-    for place in above.split(" {} "):
-        write_photos(tmp_path / "photos" / place, 2)
-    assert set(available_classes(DataSource(None, str(tmp_path / "photos"), 8))) == set(CLASSES)
+def test_folders_above_those_of_the_classes_are_named(tmp_path, above):
+    for count, place in zip((3, 2), above.split(" {} "), strict=True):
+        write_photos(tmp_path / "photos" / place, count)
+    with pytest.raises(DataError, match=rf"or give {tmp_path}/photos/{above.split()[0]} if .* is a class"):
+        load(Photos(tmp_path / "photos"))
 
 
 def test_folders_without_images_below_the_classes_are_no_classes(tmp_path):

@@ -3,13 +3,16 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
 import pytest
 import timm
 import torch
 from command_line import learngene, words
+from image_tables import png
 from listener import Listener
 from photo_folders import write_photos
 from PIL import Image
+from pyarrow import parquet
 from safetensors.torch import load_file
 
 from learngene_hub import extract, from_learngene
@@ -133,11 +136,22 @@ def test_genes_are_ranked_by_probes_of_the_photos(tiny_run, tmp_path):
     names = ("vgg11-cifar-fs", "vgg11-cifar-fs-half", "vgg11-mini", "vgg11-mini-84", "vgg11-mini-half")
     assert {one["name"] for one in ranked} == {f"gtl/{name}" for name in names}
     assert ranked[0]["accuracy"] >= ranked[1]["accuracy"] >= ranked[2]["accuracy"] > 1 / 3
-    assert {one["image_size"] for one in ranked} == {32, 42, 84}
     shown = learngene("list", "--for", photos, "--search", "vgg11-mini-half")
     assert "gtl/vgg11-mini-half" in shown.stdout
     assert f"next: learngene finetune gtl/vgg11-mini-half --data '{photos}' --out photos-model" in words(shown.stderr)
     assert "leave out --hub" in " ".join(learngene("list", "--hub", "--for", photos).output.split())
+    assert learngene("list", "--for", photos, "--search", "resnt").stderr == "no such gene\n"
+
+
+def test_genes_are_ranked_by_tables_with_other_columns_and_without_images_that_cannot_be_read(tmp_path):
+    images = [{"bytes": png(9 * number), "path": None} for number in range(8)] + [{"bytes": b"?", "path": None}]
+    table = pa.table({"photo": images, "species": ["ant", "bee", "cat"] * 3})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    asked = ("list", "--for", tmp_path / "a.parquet", "--search", "mini-half")
+    assert "Name one with data.image_column= (or --image-column)" in learngene(*asked).stderr
+    done = learngene(*asked, "--image-column", "photo", "--label-column", "species")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("1 of 9 images cannot be decoded") == 1
 
 
 @pytest.fixture
@@ -154,7 +168,7 @@ def test_a_gene_of_timms_own_network_is_ranked_too_but_its_class_cannot_be_probe
     (ranked,) = rank_genes([str(gene_of_timm)], Photos(photos), reporter=Listener())
     assert 0 <= ranked.accuracy <= 1
     with pytest.raises(NetworkError, match="lacks the pool 'layers', which a probe needs; use --method full"):
-        finetune(gene_of_timm, tmp_path / "nowhere", out=tmp_path / "out", settings=Settings(method="probe"))
+        finetune(gene_of_timm, photos, out=tmp_path / "out", settings=Settings(method="probe"))
 
 
 def test_a_gene_of_a_network_without_batch_norm_cannot_be_ranked(tmp_path):
@@ -204,9 +218,9 @@ def test_of_equal_genes_the_cheapest_is_the_first(tmp_path, monkeypatch):
 
 def test_a_gene_that_is_level_with_the_first_at_half_its_cost_is_proposed(tmp_path, monkeypatch):
     ranked = [
-        Suited("a", 0.9, 0.0, 0.0, 42, 8e9),
-        Suited("b", 0.89, 0.01, 0.02, 42, 2e9),
-        Suited("c", 0.8, 0.1, 0.02, 32, 1e9),
+        Suited("a", 0.9, 0.0, 0.0, 8e9),
+        Suited("b", 0.89, 0.01, 0.02, 2e9),
+        Suited("c", 0.8, 0.1, 0.02, 1e9),
     ]
     monkeypatch.setattr("learngene_hub.finetuning.rank_genes", lambda *_, **__: ranked)
     shown = learngene("list", "--for", write_photos(tmp_path / "photos", 1))

@@ -80,15 +80,7 @@ def test_the_folder_of_a_run_stands_for_its_gene(tiny_run):
 
 
 CORRUPTIONS = {
-    "tensor names": [
-        (lambda t: t.pop(first(t)), r"1 missing tensors: stages\.0\.0\.conv\.weight"),
-        (lambda t: t.update(more=torch.zeros(1)), "1 unexpected tensors: more"),
-    ],
     "shapes and dtypes": [
-        (
-            lambda t: t.update({first(t): torch.zeros(1, 3, 3, 3)}),
-            r"expected shape \(2, 3, 3, 3\), found \(1, 3, 3, 3\)",
-        ),
         (lambda t: t.update({first(t): t[first(t)].half()}), r"expected torch\.float32, found torch\.float16"),
     ],
     "finite values": [

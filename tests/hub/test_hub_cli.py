@@ -126,9 +126,9 @@ def test_pull_makes_a_folder_named_after_the_repository(run, hub, tiny_run):
 def test_a_gene_of_the_hub_is_evaluated_with_its_recipe(run, tiny_run):
     run("push", tiny_run, REPO)
     small = ["--ways", "3", "--shots", "2", "--steps", "1", "--tasks", "1", "--seeds", "1", "--lr", "0.1"]
-    code, out, _ = run("evaluate", REPO, *small, "--baselines", "narrow", "--json")
+    code, out, _ = run("evaluate", REPO, *small, "--baselines", "narrow")
     assert code == 0
-    assert {one["start"] for one in json.loads(out)["descendants"][0]["starts"]} == {"scratch", "learngene", "narrow"}
+    assert all(start in out for start in ("scratch", "learngene", "narrow"))
 
 
 def test_a_finetuned_network_is_pushed_and_its_card_names_the_repository(run, hub, tuned):

@@ -217,12 +217,6 @@ def test_a_gene_is_kept_and_loaded_strictly(network, gene, tmp_path):
 
 
 @every_network
-def test_a_descendant_too_narrow_is_told_the_least_width(network, gene):
-    with pytest.raises(InheritanceError, match=r"at least as wide as the gene.*give width=0\.\d+ or more"):
-        from_learngene(gene, num_classes=5, width=0.01)
-
-
-@every_network
 def test_what_is_frozen_stays_in_every_way_through_the_network_until_it_is_let_go(network, gene):
     model = from_learngene(gene, num_classes=5, depth=deeper(network), freeze_gene=True).eval()
     structure, x = model.structure, images(32)

@@ -108,33 +108,6 @@ def test_extra_blocks_go_to_the_last_stage_first(depth, blocks):
     assert blocks_per_stage(depth) == blocks
 
 
-@every_convolutional_network
-@pytest.mark.parametrize("step", [1, -1])
-def test_specs_cover_every_convolution_and_norm_once(network, step):
-    model = tiny(network, depth=depth_at(network, step))
-    specs = model.structure.layers
-    modules = dict(model.named_modules())
-    convs = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
-    norms = [name for name, module in modules.items() if isinstance(module, nn.BatchNorm2d)]
-    assert [spec.name for spec in specs] == convs
-    assert [spec.tensors[1].name.removesuffix(".weight") for spec in specs] == norms
-    walked = [f"{spec.name}.weight" for spec in specs]
-    walked += [axes.name for spec in specs for axes in spec.tensors[1:] if not axes.is_statistic]
-    assert {name for name, _ in model.named_parameters() if not is_classifier(model, name)} == {*walked}
-
-
-@every_convolutional_network
-@pytest.mark.parametrize("in_chans", [1, 3])
-def test_shapes_are_the_channel_counts_of_the_groups(network, in_chans):
-    model = tiny(network, depth=deeper(network), in_chans=in_chans)
-    sizes = {IMAGE: in_chans, **model.channel_counts()}
-    for spec in model.structure.layers:
-        assert model.get_parameter(f"{spec.name}.weight").shape == spec.kernel.shape(sizes)
-        assert model.get_parameter(spec.tensors[1].name).shape == (sizes[spec.writes],)
-    assert model.get_classifier().weight.shape == (5, sizes[model.structure.layers[-1].writes])
-    assert model.get_classifier().weight is model.get_parameter(model.structure.classifier.name)
-
-
 @every_network
 @pytest.mark.parametrize(("step", "in_chans"), [(0, 1), (1, 3), (2, 3), (-1, 3)])
 def test_a_planned_layout_is_that_of_the_network_built(network, step, in_chans):

@@ -35,16 +35,6 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_one_that_is_like_it
         make(name)
 
 
-@pytest.mark.parametrize("options", [{"depth": 1}, {"width": 0.0}, {"channels": {"nowhere": 1}}])
-@every_network
-def test_a_layout_is_refused_with_the_words_of_a_network(network, options):
-    with pytest.raises(NetworkError, match=r"choose|`channels` lacks") as of_build:
-        build(network, num_classes=5, **options)
-    with pytest.raises(NetworkError, match=r"choose|`channels` lacks") as of_plan:
-        plan_structure(network, **options)
-    assert str(of_plan.value) == str(of_build.value)
-
-
 def test_a_depth_that_equals_a_whole_number_is_that_number():
     assert plan_structure("lg_resnet12", depth=15.0) == plan_structure("lg_resnet12", depth=15)
 

@@ -47,14 +47,6 @@ def test_its_gradients_are_those_of_the_convolution():
         assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
 
 
-def test_it_can_be_mapped_over_networks():
-    images, weights = draw(2, 3, 4, 2, 2), draw(2, 5, 4, 3, 3)
-    found = torch.func.vmap(torch.func.grad(lambda x, w: convolve(x, w).square().sum(), argnums=1))(images, weights)
-    for image, weight, gradient in zip(images, weights.requires_grad_(), found, strict=True):
-        (wanted,) = torch.autograd.grad(F.conv2d(image, weight, padding=1).square().sum(), weight)
-        assert torch.allclose(gradient, wanted, rtol=0, atol=1e-10)
-
-
 @pytest.mark.parametrize(
     ("side", "channels", "kernel", "dtype", "wanted"),
     [

@@ -3,7 +3,7 @@ from itertools import count
 
 import pytest
 
-from benchmarks import generation, measure
+from benchmarks import measure
 from benchmarks.measure import interleaved
 from benchmarks.topics import TOPICS
 
@@ -19,24 +19,3 @@ def test_the_rounds_interleave_and_the_first_is_not_counted(monkeypatch):
     times = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3)
     assert calls == ["a", "b"] * 4
     assert times == {"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}
-
-
-@pytest.mark.parametrize("place", [place for places in generation.PHASES.values() for place in places])
-def test_every_function_that_is_clocked_exists(place):
-    module, name = place.rsplit(".", 1)
-    assert callable(getattr(import_module(f"learngene_hub.{module}"), name))
-
-
-def test_a_phase_inside_another_counts_as_itself_and_all_is_put_back(monkeypatch):
-
-    from learngene_hub.evolution import ancestry, critics
-
-    clock = iter([0.0, 10.0, 13.0, 20.0])
-    monkeypatch.setattr(generation.time, "process_time", lambda: next(clock))
-    monkeypatch.setattr(critics, "train", lambda: None)
-    monkeypatch.setattr(ancestry, "critic_accuracies", lambda: critics.train())
-    before = ancestry.critic_accuracies
-    with generation.clocked() as spent:
-        ancestry.critic_accuracies()
-    assert spent == {generation.TRAINING: 3.0, generation.CRITICS: 17.0}
-    assert ancestry.critic_accuracies is before

@@ -9,16 +9,7 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from docs.drawings import (
-    PIXELS,
-    PIXELS_PAGE,
-    draw_cycle,
-    draw_gene_beside_scratch,
-    draw_transfer,
-    draw_worth_over_fractions,
-    draw_worth_over_pixels,
-    draw_worth_over_sizes,
-)
+from docs.drawings import draw_gene_beside_scratch, draw_transfer, draw_worth_over_sizes
 from docs.joined import joined
 from docs.paired import difference, over_draws
 from docs.tables import PAGES, PHOTOS, RESULTS, ROOT, filled
@@ -146,22 +137,10 @@ def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
 @pytest.mark.drawn
 def test_the_pictures_of_the_documents_are_drawn(tmp_path):
     sizes = (partial(draw_worth_over_sizes, size=size) for size in ("depth", "width"))
-    over = (draw_worth_over_pixels, *sizes, draw_worth_over_fractions)
-    for draw in (draw_gene_beside_scratch, draw_transfer, *over, draw_cycle):
+    for draw in (draw_gene_beside_scratch, draw_transfer, *sizes):
         draw(tmp_path / "picture.png")
         with Image.open(tmp_path / "picture.png") as image:
             assert image.width < 1000  # readable on a phone
-
-
-def test_the_picture_of_image_sizes_has_the_rows_of_its_table():
-    rows = PIXELS.findall(PIXELS_PAGE.read_text())
-    assert [(size, bool(without.strip())) for size, _, without in rows] == [
-        ("42", True),
-        ("64", False),
-        ("84", True),
-        ("112", False),
-        ("128", False),
-    ]
 
 
 @pytest.mark.parametrize("entry", sorted((ROOT / "docs/log").glob("[0-9]*.md")), ids=lambda entry: entry.stem)

@@ -25,16 +25,6 @@ def test_pre_commit_has_the_ruff_of_the_project():
     assert f"ruff=={hook['rev'].removeprefix('v')}" in DEVELOPMENT
 
 
-def test_a_bug_report_asks_for_the_doctor():
-    assert "learngene doctor" in (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
-
-
-def test_every_target_of_make_is_listed_by_help():
-    text = (ROOT / "Makefile").read_text()
-    targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
-    assert set(targets) == set(re.findall(r"^([a-z-]+):.*?  ## ", text, re.MULTILINE))
-
-
 def test_every_file_and_test_that_contributing_names_is_there():
     files = set(re.findall(r"`((?:learngene_hub|tests|docs|benchmarks)/[\w/.-]+\.\w+)`", CONTRIBUTING))
     assert len(files) > 8

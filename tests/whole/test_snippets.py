@@ -13,7 +13,6 @@ from results_examples import example
 
 import learngene_hub
 from learngene_hub.networks import save_timm_folder
-from learngene_hub.report.results import Results
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -96,7 +95,3 @@ def test_the_campaign_over_the_readme_changes_what_stands_there(monkeypatch):
     for changed in (*campaign.REPLACED, *campaign.APPENDED, *campaign.LEFT_OUT):
         assert any(changed in one for one in found), f"the pages have no command with {changed}"
     assert campaign.makefile_lines("demo")[0].startswith("learngene evolve demo")
-
-
-def test_the_example_results_are_such_as_an_evaluation_writes(desk):
-    assert Results.load(desk / "evidence/results.json").tasks > 1

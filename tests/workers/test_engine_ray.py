@@ -14,7 +14,7 @@ from listener import Listener
 
 from learngene_hub import evaluate
 from learngene_hub.core.errors import EngineError
-from learngene_hub.evaluation import Protocol
+from learngene_hub.evaluation.protocols import Protocol
 from learngene_hub.evolution.run import evolve
 from learngene_hub.workers import EngineOptions, make_engine, on_ray
 from learngene_hub.workers.on_ray import import_ray

@@ -12,7 +12,7 @@ import pytest
 from engine_faults import WEIGHTS, calling, descendants, put_faults, rows, wait_for
 from listener import Listener
 
-from learngene_hub.cli.main import main
+from learngene_hub.cli.main import INTERRUPTED, main
 from learngene_hub.core.errors import EngineError
 from learngene_hub.evolution import plan
 from learngene_hub.evolution.run import evolve
@@ -157,14 +157,8 @@ def test_workers_end_with_a_driver_that_is_killed_and_the_run_resumes_to_the_sam
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize(
-    ("when", "told"),
-    [
-        ("workers start", "no generation was saved yet; run the same command again"),
-        ("they work", "the same command with --resume continues"),
-    ],
-)
-def test_ctrl_c_ends_a_run_of_several_workers_in_one_message_and_a_file_gets_no_colours(driver, when, told):
+@pytest.mark.parametrize("when", ["workers start", "they work"])
+def test_ctrl_c_ends_a_run_of_several_workers_in_one_message_and_a_file_gets_no_colours(driver, when):
     process, said = driver("evolution.generations=500")
     if when == "workers start":
         wait_for(lambda: any(map(descendants, descendants(process.pid))), process)  # the first copy of the fork server
@@ -174,5 +168,5 @@ def test_ctrl_c_ends_a_run_of_several_workers_in_one_message_and_a_file_gets_no_
     process.join(240)
     assert process.exitcode == 130
     assert "\x1b" not in said()
-    assert told in " ".join(said().split())
+    assert said().endswith(f"{INTERRUPTED}\n")
     assert "Traceback" not in said()

@@ -1,18 +1,14 @@
-"""On a GPU that is not there: no tensor meets one of another device, results are the CPU's, and steps do not wait."""
+"""On a GPU that is not there: no tensor meets one of another device, and results are the CPU's."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 from listener import Listener
-from pretend_gpu import CUDA, Pretend
 from quick_evaluation import QUICK, accuracies
 
 from learngene_hub import evaluate, evolve, extract, from_learngene, inherit, unfreeze
 from learngene_hub.finetuning import Predictor, Settings, finetune
-from learngene_hub.networks import build
-from learngene_hub.recipe.sections import CriticSection
-from learngene_hub.training.loop import CHECK_EVERY, Training, measure_statistics, train
 from learngene_hub.workers import EngineOptions
 
 NAME, THERE = "gtl/resnet12-mini-half", "a GPU that is not there"
@@ -24,15 +20,6 @@ SHORT = (
     "ancestry.steps=1",
     "ancestry.statistics_batches=1",
 )
-
-
-def test_what_lies_on_the_gpu_meets_nothing_of_the_cpu(gpu):
-    with gpu():
-        there = torch.ones(3).to("cuda")
-        assert there.device == (there * 2).device == torch.arange(3, device="cuda").device == CUDA
-        assert there.cpu().device == torch.device("cpu")
-        with pytest.raises(RuntimeError, match="expected all tensors on cuda:0, found some of the CPU"):
-            there + torch.ones(3)
 
 
 def test_an_evolution_there_gives_the_gene_of_the_cpu(gpu, tiny, tmp_path):
@@ -108,36 +95,3 @@ def test_a_network_there_predicts_what_it_predicts_here(gpu):
     with gpu():
         there = Predictor(network.to("cuda"), ("ant", "bee"), 42).probabilities(images)
         assert torch.equal(there.cpu(), here)
-
-
-def test_training_waits_for_the_gpu_only_when_it_looks_at_the_loss(gpu):
-    with gpu():
-        network = build("lg_vgg11", num_classes=2, width=0.06).to("cuda")
-        batch = torch.zeros(4, 3, 28, 28, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
-        before = Pretend.waits
-        train(network, iter([batch] * (CHECK_EVERY + 1)), Training(CriticSection(), CHECK_EVERY + 1, "float32"))
-        assert Pretend.waits - before == 2  # the last step is looked at, too
-        before = Pretend.waits
-        measure_statistics(network, [batch[0]] * 5, "float32")
-        assert Pretend.waits == before
-
-
-def test_longer_lives_do_not_wait_more_often(gpu, tiny, tmp_path):
-    waits = []
-    for steps in (1, 3):
-        recipe = tiny(*SHORT, "evolution.founder_generations=1", "evolution.generations=1", f"ancestry.steps={steps}")
-        before = Pretend.waits
-        with gpu():
-            evolve(recipe, out=tmp_path / str(steps), device="cuda")
-        waits.append(Pretend.waits - before)
-    assert waits[0] == waits[1] > 0
-
-
-def test_smaller_batches_of_a_fine_tuning_do_not_wait_more_often(gpu, tiny_run, photos, tmp_path):
-    waits = []
-    for size in (12, 4):
-        settings, before = replace(TUNING, batch_size=size), Pretend.waits
-        with gpu():
-            finetune(tiny_run, photos, out=tmp_path / str(size), settings=settings, device="cuda")
-        waits.append(Pretend.waits - before)
-    assert waits[0] == waits[1] > 0

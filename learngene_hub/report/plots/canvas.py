@@ -1,8 +1,6 @@
 """What all pictures share: colours, size, and how they are written."""
 
-import re
-import unicodedata
-from base64 import b64encode
+import warnings
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SOUND = re.compile(r"(?:LETTER|VOWEL SIGN|SYLLABLE) (?:\w+ )*?(\w+)$|CHARACTER (?:SARA )?(\w+)")
 _FONT = "DejaVu Sans"  # comes with matplotlib
 _EAST_ASIAN = (  # of Linux, Windows and macOS
     "Noto Sans CJK SC",
@@ -30,7 +27,6 @@ _EAST_ASIAN = (  # of Linux, Windows and macOS
     "Apple SD Gothic Neo",
 )
 GENE_COLOUR, OTHER_COLOUR, LINE_COLOUR = "#0f766e", "#94a3b8", "#d97706"
-MANY = 400  # marks from which on an SVG holds them as pixels: one shape each would take megabytes
 
 
 def check_can_draw() -> None:
@@ -61,25 +57,19 @@ def new_figure(
     return figure, panels
 
 
+def png(figure: "Figure") -> bytes:
+    """`figure` as a PNG; a letter that no font has is a box in it."""
+    content = BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph |Matplotlib currently does not support")
+        figure.savefig(content, format="png")
+    return content.getvalue()
+
+
 def write_png(figure: "Figure", path: Path) -> None:
     """Write `figure` to the file `path`, atomically."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
-
-
-def svg_address(figure: "Figure") -> str:
-    """`figure` as the address of an image in a page, `data:image/svg+xml;base64,...`.
-
-    The same figure gives the same address. Text stays text, in a font of whoever looks at it: shapes of letters would
-    double the size. As an image, it runs nothing, and its ids are its own, however many a page has.
-    """
-    from matplotlib import rc_context
-
-    content = BytesIO()
-    with rc_context({"svg.hashsalt": "learngene-hub", "svg.fonttype": "none"}):
-        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(content, format="svg", dpi=150, metadata=metadata)
-    return f"data:image/svg+xml;base64,{b64encode(content.getvalue()).decode('ascii')}"
+        temporary.write_bytes(png(figure))
 
 
 @cache
@@ -90,31 +80,6 @@ def fonts() -> tuple[str, ...]:
     return (_FONT, *(name for name in _EAST_ASIAN if name in fontManager.get_font_names()))
 
 
-def plain(text: str, families: tuple[str, ...] = (_FONT,)) -> str:
-    """Printable text in which a dollar sign is one, not the start of a formula, and all can be drawn.
-
-    Letters that the fonts `families` lack, such as those of India, are spelt in Latin ones.
-    """
-    known = _characters(families)
-    drawn = "".join(char if ord(char) in known or char.isspace() else _spelt(char) for char in printable(text))
-    return drawn.replace("$", r"\$")
-
-
-@cache
-def _characters(families: tuple[str, ...]) -> frozenset[int]:
-    """Code points that one of these fonts has."""
-    from matplotlib.font_manager import findfont
-    from matplotlib.ft2font import FT2Font
-
-    return frozenset().union(*(FT2Font(findfont(family)).get_charmap() for family in families))
-
-
-def _spelt(char: str) -> str:
-    """A letter by what Unicode calls it: its sound, or its number where it has none.
-
-    >>> _spelt("\u092c"), _spelt("\ubc31"), _spelt("\u767e"), _spelt("\u094d")
-    ('ba', 'baeg', '[767E]', '')
-    """
-    if sound := _SOUND.search(unicodedata.name(char, "")):
-        return (sound[1] or sound[2]).lower()
-    return "" if unicodedata.category(char)[0] == "M" else f"[{ord(char):X}]"
+def plain(text: str) -> str:
+    """Printable text in which a dollar sign is one, not the start of a formula."""
+    return printable(text).replace("$", r"\$")

@@ -29,7 +29,7 @@ def draw_starts(descendant: DescendantResult, measure: str, *, title: str = "") 
         axes.barh(row, 100 * value.mean, 0.68, color=_colour(start.start), alpha=0.85, zorder=2)
         offsets = [row - 0.24 + 0.48 * (i + 0.5) / len(value.accuracies) for i in range(len(value.accuracies))]
         dots = [100 * accuracy for accuracy in value.accuracies]
-        axes.scatter(dots, offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3, rasterized=True)
+        axes.scatter(dots, offsets, s=5, c="black", alpha=0.3, lw=0, zorder=3)
         if value.ci95 is not None:
             axes.errorbar(100 * value.mean, row, xerr=100 * value.ci95, color="black", capsize=3, lw=1.2, zorder=4)
         axes.text(1.03, row, numbers.accuracy(value), transform=axes.get_yaxis_transform(), va="center", fontsize=9)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from learngene_hub.report.lineage import line_of
-from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure, plain
+from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MANY = 400  # individuals from which on the picture is crowded
 
 
 def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str = "") -> "Figure":
@@ -31,8 +33,6 @@ def draw_evolution(rows: Sequence[Mapping[str, Any]], *, chosen: int, title: str
     line = line_of(chosen, rows)
     pairs = [(parent, record["id"]) for _, record in born for parent in record["parents"]]
     is_crowded = len(points) > MANY
-    if is_crowded:
-        axes.set_rasterization_zorder(4)  # below it is all that has a mark for each individual
     for is_line, colour, width in ((False, OTHER_COLOUR, 0.5), (True, GENE_COLOUR, 1.8))[is_crowded:]:
         ends = [[points[id_] for id_ in pair] for pair in pairs if line.issuperset(pair) is is_line]
         lines = LineCollection(ends, colors=colour, linewidths=width, zorder=1 + is_line)

@@ -50,7 +50,7 @@ def draw_confusion(counts: Sequence[Sequence[int]], names: Sequence[str], *, tit
     figure, (axes,) = new_figure(width=size + 0.6, height=size)
     shares = [[count / max(1, sum(row)) for count in row] for row in counts]
     axes.imshow(shares, cmap="Greens", vmin=0, vmax=1)
-    shown = [plain(name if len(name) <= 18 else f"{name[:17]}…", fonts()) for name in names]
+    shown = [plain(name if len(name) <= 18 else f"{name[:17]}…") for name in names]
     look: dict[str, Any] = {"family": fonts(), "fontsize": 8}
     axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor", **look)
     axes.set_yticks(range(len(names)), shown, **look)

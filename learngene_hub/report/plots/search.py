@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from learngene_hub.report.lineage import Record
-from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, MANY, OTHER_COLOUR, new_figure, plain
+from learngene_hub.report.plots.canvas import GENE_COLOUR, LINE_COLOUR, OTHER_COLOUR, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def _draw_fitness(axes: "Axes", search: Record) -> None:
         if shape["fitness"] is not None
     }
     x, y = zip(*points.values(), strict=True)
-    axes.scatter(x, y, s=18, c="white", edgecolors=GENE_COLOUR, zorder=3, label="a shape", rasterized=len(x) > MANY)
+    axes.scatter(x, y, s=18, c="white", edgecolors=GENE_COLOUR, zorder=3, label="a shape")
     if mean["fitness"] is not None:
         at = (2, 100 * mean["fitness"])
         for point in (points[id_] for id_ in mean["parents"] if id_ in points):
