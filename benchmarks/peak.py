@@ -24,7 +24,7 @@ def figures() -> list[Figure]:
     """One figure: FLOPs a second of the step over those of the convolution."""
     cpu, draws = torch.device("cpu"), generator(0, "noise")
     precision = best_precision(cpu)
-    network = placed(newborn(Body("lg_vgg11"), num_classes=CLASSES, gene=None, cross="zero", seed=0), cpu)
+    network = placed(newborn(Body("lg_vgg11"), num_classes=CLASSES, gene=None, seed=0), cpu)
     with torch.device("meta"):
         step = training_flops(build("lg_vgg11", num_classes=CLASSES), SIZE) * BATCH * STEPS.steps
     images = torch.rand(BATCH, 3, SIZE, SIZE, generator=draws).to(memory_format=torch.channels_last)

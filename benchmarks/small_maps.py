@@ -31,7 +31,7 @@ def figures() -> list[Figure]:
 
 def _compare(name: str, width: float, size: int) -> Figure:
     cpu = torch.device("cpu")
-    network = placed(newborn(Body(name, width), num_classes=CLASSES, gene=None, cross="zero", seed=0), cpu)
+    network = placed(newborn(Body(name, width), num_classes=CLASSES, gene=None, seed=0), cpu)
     images = torch.rand(BATCH, 3, size, size, generator=generator(0, "noise")).to(memory_format=torch.channels_last)
     batches, precision = repeat((images, torch.arange(BATCH) % CLASSES)), best_precision(cpu)
 

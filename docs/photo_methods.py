@@ -55,7 +55,7 @@ def rivals(gene: Learngene, photos: Path) -> list[str]:
         role: Images.build(each, normalisation, padding=size // PADDED, flip=True) for role, each in parts.sets.items()
     }
     body, classes = Body(gene.config.network, gene.config.width, gene.config.depth), parts.train.num_classes
-    thin = partial(newborn, body, num_classes=classes, gene=None, cross="zero", seed=0)
+    thin = partial(newborn, body, num_classes=classes, gene=None, seed=0)
     with on_cpu():
         accuracy, seconds = _trained(thin, images, Settings())
         began = process_time()

@@ -119,7 +119,7 @@ def _check_fits(gene: Learngene, name: str, body: Body) -> None:
             f"found {config.in_chans}"
         )
     try:
-        newborn(body, num_classes=0, gene=gene.genome, cross="zero", seed=0)
+        newborn(body, num_classes=0, gene=gene.genome, seed=0)
     except InheritanceError as error:
         raise RecipeError(
             f"evolution.ancestor={name}: the networks of the recipe cannot inherit this gene: {error}"

@@ -145,7 +145,7 @@ def training_flops(network: LearngeneNetwork, image_size: int) -> float:
 def _images_per_second(plan: GenerationPlan, size: int, device: torch.device) -> float:
     """Images per second of a few ancestry steps on noise."""
     life, ways = plan.ancestry.training, plan.ancestry.ways
-    network = placed(newborn(plan.body, num_classes=ways, gene=None, cross="zero", seed=plan.seed), device)
+    network = placed(newborn(plan.body, num_classes=ways, gene=None, seed=plan.seed), device)
     count = life.optimisation.batch_size
     images = torch.rand(count, plan.body.in_chans, size, size, generator=generator(plan.seed, "plan")).to(device)
     batch = images, torch.arange(count).remainder(ways).to(device)
@@ -162,7 +162,7 @@ def _images_per_second(plan: GenerationPlan, size: int, device: torch.device) ->
 def _memory(plan: GenerationPlan, size: int) -> int:
     """Bytes of one ancestry network in training."""
     optimisation = plan.ancestry.training.optimisation
-    network = newborn(plan.body, num_classes=plan.ancestry.ways, gene=None, cross="zero", seed=plan.seed)
+    network = newborn(plan.body, num_classes=plan.ancestry.ways, gene=None, seed=plan.seed)
     few, more = (_saved_bytes(network, plan.ancestry.training.precision, size, count) for count in (2, 4))
     copies = 4 if optimisation.optimizer == "adamw" else 3  # weights, gradients and the optimiser's memory
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())

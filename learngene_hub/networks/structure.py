@@ -136,14 +136,12 @@ class Newborn:
         structure: of the network.
         gene: tensors that are inherited.
         carried: group -> leading channels that carry the gene's circuit.
-        cross: `zero`: what the gene's outputs read from other channels is to be zero; `random`: it stays.
     """
 
     tensors: Mapping[str, Tensor]
     structure: Structure
     gene: Mapping[str, Tensor]
     carried: Mapping[str, int]
-    cross: str
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ RETIRED: dict[str, Container[Any]] = {
     "ancestry.circuit_loss": (0,),
     "ancestry.schedule": ("two-speed",),
     "evolution.recombination": ("none",),
+    "gene.cross": ("zero",),
     "search.finalists": (3,),
     "search.generations": (1,),
     "search.tournament_size": range(2, 4097),  # with more than one generation only

@@ -82,7 +82,7 @@ def test_later_generations_inherit_from_their_own(begun, tiny_run, tmp_path, bir
 @pytest.mark.parametrize("name", ["lg_vgg11", "lg_resnet12"])
 def test_a_newborn_of_any_width_and_depth_computes_what_the_gene_computes(tiny, tmp_path, name, changes):
     changes = tuple(one.replace("13", "15").replace("19", "18") if "resnet" in name else one for one in changes)
-    small = newborn(network_body(tiny(f"network.name={name}")), num_classes=3, gene=None, cross="zero", seed=1)
+    small = newborn(network_body(tiny(f"network.name={name}")), num_classes=3, gene=None, seed=1)
     extract(small, 0.5).save_pretrained(tmp_path)
     recipe = tiny(f"network.name={name}", f"evolution.ancestor={tmp_path}", *changes)
     ancestor, body = find_ancestor(recipe), network_body(recipe)
@@ -91,7 +91,7 @@ def test_a_newborn_of_any_width_and_depth_computes_what_the_gene_computes(tiny, 
     image = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
     outcomes = []
     for seed in (0, 1):  # what is not the gene's is drawn
-        network = newborn(body, num_classes=0, gene=ancestor.gene.genome, cross="zero", seed=seed).eval()
+        network = newborn(body, num_classes=0, gene=ancestor.gene.genome, seed=seed).eval()
         last = list(network.structure.groups)[-1]
         with torch.no_grad():
             outcomes.append(network(image)[:, : ancestor.sizes[last]])
@@ -99,7 +99,7 @@ def test_a_newborn_of_any_width_and_depth_computes_what_the_gene_computes(tiny, 
 
 
 def test_a_shallower_line_leaves_out_what_it_has_no_room_for(tiny, tmp_path):
-    deep = newborn(network_body(tiny("network.depth=13")), num_classes=3, gene=None, cross="zero", seed=1)
+    deep = newborn(network_body(tiny("network.depth=13")), num_classes=3, gene=None, seed=1)
     extract(deep, 0.5).save_pretrained(tmp_path)
     ancestor = find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
     assert ancestor.sizes.keys() < ancestor.gene.config.channels.keys()
@@ -228,7 +228,7 @@ def test_a_gene_of_another_network_or_a_wider_one_is_refused_with_what_to_give(t
 
 def test_a_gene_of_grey_images_is_refused(tiny, tmp_path):
     body = replace(network_body(tiny()), in_chans=1)
-    extract(newborn(body, num_classes=3, gene=None, cross="zero", seed=1), 0.5).save_pretrained(tmp_path)
+    extract(newborn(body, num_classes=3, gene=None, seed=1), 0.5).save_pretrained(tmp_path)
     with pytest.raises(RecipeError, match="expected a gene for images of 3 channels, found 1"):
         find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
 
@@ -297,7 +297,7 @@ def test_other_novel_classes_of_the_same_images_are_refused_before_they_are_read
 
 
 def test_a_gene_that_was_cut_from_a_network_is_taken_with_a_warning(tiny, tmp_path):
-    network = newborn(network_body(tiny()), num_classes=3, gene=None, cross="zero", seed=1)
+    network = newborn(network_body(tiny()), num_classes=3, gene=None, seed=1)
     extract(network, 0.5).save_pretrained(tmp_path / "cut")
     notes = Listener()
     recipe = tiny(f"evolution.ancestor={tmp_path / 'cut'}", *SMALL)

@@ -176,10 +176,10 @@ def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, 
     assert [row["individuals"][0]["parents"] for row in rows(tmp_path)] == [[], [0], [1], [2]]
 
 
-def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_path, monkeypatch):
+def test_the_statistics_of_every_gene_are_measured_alone(tiny, tmp_path, monkeypatch):
     calls, real = [], critics.measure_statistics
     monkeypatch.setattr(critics, "measure_statistics", lambda *args: calls.append(1) or real(*args))
-    recipe = tiny("gene.cross=random", *SMALL)
+    recipe = tiny(*SMALL)
     listener = Listener()
     evolve(recipe, out=tmp_path, reporter=listener)
     assert len(calls) == len(rows(tmp_path)[0]["individuals"])

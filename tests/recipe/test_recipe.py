@@ -171,7 +171,7 @@ def test_the_recipes_the_project_promises_are_shipped():
 
 
 def test_keys_users_type_are_there():
-    promised = """name network.name network.width network.depth gene.fraction gene.cross data.preset data.path
+    promised = """name network.name network.width network.depth gene.fraction data.preset data.path
         data.image_size data.classes.base evolution.generations evolution.population evolution.tournament_size
         evolution.mutation_rate evolution.decay evolution.credit  ancestry.ways
         ancestry.images_per_class ancestry.steps ancestry.batch_size ancestry.lr critic.ways
