@@ -40,14 +40,13 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "batch norms of the gene": ("evolution.ancestry.measured_alone",),
     "mutation and extraction": ("evolution.ancestry.mutate", "evolution.ancestry.extract"),
     CRITICS: ("evolution.ancestry.critic_accuracies",),
-    "checkpoint": ("evolution.run.save_state", "evolution.run.append_line", "evolution.run.truncate_metrics"),
+    "checkpoint": ("evolution.run.save_state", "evolution.run.write_metrics"),
     "gene folder": (
         "evolution.run.write_gene",
         "evolution.run.render_card",
         "evolution.run.draw_evolution",
         "evolution.run.write_png",
         "evolution.run.render_evolution",
-        "evolution.run.read_metrics",
     ),
 }
 """Phase -> functions, by the module of the package that calls them."""

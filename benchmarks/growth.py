@@ -17,7 +17,7 @@ from unittest.mock import patch
 from benchmarks.measure import Figure, Goal, cpu_seconds, interleaved, ratio, typical
 from learngene_hub import EngineOptions, Recipe, evolve
 from learngene_hub.evolution import run
-from learngene_hub.evolution.checkpoint import save_state
+from learngene_hub.evolution.checkpoint import STATE_NAME, save_state
 
 GENERATIONS, PART = 200, 50
 RECIPE = {
@@ -94,7 +94,7 @@ def long_run(generations: int) -> list[Mark]:
     def noted(out: Path, *arguments: Any) -> None:  # noqa: ANN401
         before = time.process_time()
         saving = cpu_seconds(lambda: save_state(out, *arguments))
-        files = sum(path.stat().st_size for path in (out / "state").iterdir())
+        files = (out / STATE_NAME).stat().st_size
         handles, count = len(os.listdir("/proc/self/fd")), sum(1 for path in out.rglob("*") if path.is_file())
         marks.append(Mark(before, saving, _memory(), files, handles, count))
 

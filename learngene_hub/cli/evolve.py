@@ -52,17 +52,14 @@ def evolve(
     known_data(chosen.data.path)
     with importing():
         from learngene_hub.core.device import pick_device
-        from learngene_hub.data.counting import tell_left_out
         from learngene_hub.evolution.checkpoint import has_state
         from learngene_hub.evolution.dry_run import forecast
-        from learngene_hub.evolution.environment import data_source
         from learngene_hub.evolution.run import evolve as run
         from learngene_hub.workers import EngineOptions
     folder, options = expanded(out or Path(RUNS) / chosen.name), EngineOptions(engine, workers, address)
     if dry_run:
         with TerminalReporter().task("looking at images and measuring a few steps", None):
-            tell_left_out(data_source(chosen), TerminalReporter())
-            cost = forecast(chosen, device=pick_device(device))
+            cost = forecast(chosen, device=pick_device(device), reporter=TerminalReporter())
         print_json(asdict(cost)) if as_json else _show_cost(chosen, cost)
         return
     again = "the same command with --resume continues after the last saved generation"
@@ -94,7 +91,7 @@ def evolve(
 
 def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
     evolution = recipe.evolution
-    founders = min(evolution.founders, evolution.generations)
+    founders = evolution.founders
     duration = f"{cost.seconds / 60:.1f} minutes" if cost.seconds < 7200 else f"{cost.seconds / 3600:,.1f} hours"
     pairs = {
         "network": f"{recipe.network.name}, {cost.network_parameters:,} parameters without the classifier",

@@ -19,28 +19,23 @@ from learngene_hub.data.source import DataSource
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.measuring import Unit
 from learngene_hub.evaluation.starts import scratch
-from learngene_hub.evolution.checkpoint import load_state, save_state
-from learngene_hub.evolution.metrics import read_metrics, truncate_metrics
+from learngene_hub.evolution.checkpoint import STATE_NAME, load_state, save_state
 from learngene_hub.evolution.origin import lineage
 from learngene_hub.evolution.page import write_page
 from learngene_hub.genome.birth import Body
 from learngene_hub.recipe.recipe import Recipe
 
-STATE = "state/state.json"
 UNIT = Unit("novel", 0, 0, 0.1)
 
 
 def targets(run: Path) -> list[Target]:
     """Those of this module, on copies of the folder `run` of a finished evolution."""
-    names = [STATE, *(f"state/{path.name}" for path in (run / "state").glob("pool-*")), "metrics.jsonl", "recipe.yaml"]
+    names = (STATE_NAME, "recipe.yaml", "gene/config.json", "gene/metrics.jsonl")
     files = {name: (run / name).read_bytes() for name in names}
     kinds = [
-        Kind("fields of the state", _fields, 4),
-        Kind("text of the state", _text, 2),
-        Kind("pool of tensors", _pool, 3),
-        Kind("rows of the metrics", _metrics, 2),
+        Kind("state", _state, 4),
         Kind("links, folders and pipes", _links, 0.5),
-        Kind("page of the evolution", _page, 1),
+        Kind("page of the gene", _page, 2),
     ]
     caches = [
         Kind("decoded images", _images),
@@ -57,77 +52,35 @@ def _resume(out: Path) -> bool:
     saved = load_state(out)
     recipe = Recipe.from_file(out / "recipe.yaml")
     recipe.differences(saved.recipe)
-    truncate_metrics(out, saved.state.generation)
-    rows = read_metrics(out)
     best = max(saved.state.pool, key=lambda one: one.fitness)
-    found = lineage(best.id, rows)
+    found = lineage(best.id, saved.state.rows)
     save_state(out, saved.state, saved.recipe, saved.inputs)
     again = load_state(out)
     return found[0].id == best.id and [one.id for one in again.state.pool] == [one.id for one in saved.state.pool]
 
 
-def _keep_rows(out: Path) -> bool:
-    """Whether all rows are kept, if they can be read and no ancestor is missing."""
-    rows = read_metrics(out)
-    truncate_metrics(out, len(rows))
-    return read_metrics(out) == rows
-
-
-def _refused(out: Path, before: bytes) -> Callable[[], object]:
-    """Whatever says otherwise than `before` must be refused: nobody has signed it."""
-    changed = _meaning((out / STATE).read_bytes()) != _meaning(before)
-    return lambda: _resume(out) and not changed
-
-
-def _meaning(content: bytes) -> object:
-    try:
-        return json.dumps(json.loads(content), sort_keys=True)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _fields(rng: random.Random, out: Path) -> Callable[[], object]:
-    path = out / STATE
+def _state(rng: random.Random, out: Path) -> Callable[[], object]:
+    """Whatever says something else must be refused: nobody has signed it."""
+    path = out / STATE_NAME
     before = path.read_bytes()
-    path.write_text(json.dumps(altered(rng, json.loads(before))))
-    return _refused(out, before)
+    path.write_bytes(rng.choice((hostile_header, scrambled))(rng, before))
+    return lambda: _resume(out) and path.read_bytes() == before
 
 
-def _text(rng: random.Random, out: Path) -> Callable[[], object]:
-    path = out / STATE
-    if rng.random() < 0.5:
-        path.write_bytes(scrambled(rng, path.read_bytes()))
-    else:
-        path.write_text(text_of(rng, json.loads(path.read_text())))
-    return lambda: _resume(out)
-
-
-def _pool(rng: random.Random, out: Path) -> Callable[[], object]:
-    path = max((out / "state").glob("pool-*"))
-    change = rng.choice((hostile_header, scrambled))
-    path.write_bytes(change(rng, path.read_bytes()))
-    return lambda: _resume(out)
-
-
-def _metrics(rng: random.Random, out: Path) -> Callable[[], object]:
-    path = out / "metrics.jsonl"
+def _page(rng: random.Random, out: Path) -> Callable[[], object]:
+    path = out / "gene/metrics.jsonl"
     if rng.random() < 0.4:
         path.write_bytes(scrambled(rng, path.read_bytes()))
     else:
         rows = altered(rng, [json.loads(line) for line in path.read_text().splitlines()])
         rows = rows if isinstance(rows, list) else [rows]
         path.write_text("".join(text_of(rng, row) + "\n" for row in rows))
-    return lambda: _keep_rows(out)
-
-
-def _page(rng: random.Random, out: Path) -> Callable[[], object]:
-    rng.choice((_fields, _metrics))(rng, out)
     page = out / "page.html"
-    return lambda: write_page(str(out), page).read_text(encoding="utf-8").rstrip().endswith("</html>")
+    return lambda: write_page(str(out / "gene"), page).read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
 def _links(rng: random.Random, out: Path) -> Callable[[], object]:
-    path = out / rng.choice((STATE, "metrics.jsonl"))
+    path = out / STATE_NAME
     path.unlink()
     match rng.randrange(4):
         case 0:

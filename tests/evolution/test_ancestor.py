@@ -101,7 +101,9 @@ def test_a_newborn_of_any_width_and_depth_computes_what_the_gene_computes(tiny, 
 def test_a_shallower_line_leaves_out_what_it_has_no_room_for(tiny, tmp_path):
     deep = newborn(network_body(tiny("network.depth=13")), num_classes=3, gene=None, seed=1)
     extract(deep, 0.5).save_pretrained(tmp_path)
-    ancestor = find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
+    with pytest.raises(RecipeError, match=r"network\.depth=13, or network\.depth=11 to leave out its last layers"):
+        find_ancestor(tiny(f"evolution.ancestor={tmp_path}"))
+    ancestor = find_ancestor(tiny(f"evolution.ancestor={tmp_path}", "network.depth=11"))
     assert ancestor.sizes.keys() < ancestor.gene.config.channels.keys()
 
 
@@ -302,7 +304,10 @@ def test_a_gene_that_was_cut_from_a_network_is_taken_with_a_warning(tiny, tmp_pa
     notes = Listener()
     recipe = tiny(f"evolution.ancestor={tmp_path / 'cut'}", *SMALL)
     config = evolve(recipe, out=tmp_path / "run", reporter=notes).config
-    assert any("does not say which classes it has seen" in one for one in notes.warnings)
+    forecast(recipe, device=torch.device("cpu"), reporter=(dry := Listener()))
+    for told in (notes, dry):
+        assert any("does not say which classes it has seen" in one for one in told.warnings)
+        assert any("is for images of 32 pixels; this evolution shows data.image_size=28" in one for one in told.lines)
     assert config.origin.ancestor.origin is None
     assert "which does not say how it was made" in (tmp_path / "run/gene/README.md").read_text()
 

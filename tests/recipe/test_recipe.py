@@ -343,3 +343,8 @@ def test_a_fault_of_an_override_is_told_as_one(tiny_file):
         "  gene.tapr: no such key; did you mean `gene.taper`? (from the override gene={tapr: 2}, not from the file)"
         in told
     )
+
+
+def test_more_founders_than_generations_are_refused(tiny):
+    with pytest.raises(RecipeError, match="founder_generations: expected at most generations=2, found 5: lower it"):
+        tiny("evolution.generations=2", "evolution.founder_generations=5")
