@@ -91,7 +91,7 @@ def evolve(
 
 def _show_cost(recipe: "Recipe", cost: "Forecast") -> None:
     evolution = recipe.evolution
-    founders = evolution.founders
+    founders = min(evolution.founders, evolution.generations)
     duration = f"{cost.seconds / 60:.1f} minutes" if cost.seconds < 7200 else f"{cost.seconds / 3600:,.1f} hours"
     pairs = {
         "network": f"{recipe.network.name}, {cost.network_parameters:,} parameters without the classifier",

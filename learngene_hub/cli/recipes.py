@@ -1,10 +1,12 @@
 """`learngene recipes`: list, show, copy, validate."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
 
 from learngene_hub.cli.console import AsJson, help_alone, importing, print_json, print_table, print_text, stdout
 from learngene_hub.core.errors import RecipeError
@@ -68,11 +70,12 @@ def copy(
 ) -> None:
     """Copy a recipe to a new file and rename it after that file; no file is overwritten."""
     from learngene_hub.core.files import explain_write_errors
-    from learngene_hub.core.plain_yaml import with_changed_text
     from learngene_hub.recipe.recipe import Recipe, name_of
 
     file = target or Path(f"{Path(recipe).stem}.yaml")
-    text = with_changed_text(Recipe.from_file(recipe).text, ["name"], lambda name: name_of(file) or name)
+    read = Recipe.from_file(recipe)
+    name = yaml.safe_dump({"name": name_of(file) or read.name}).strip()
+    text = re.sub(r"(?m)^name:.*$", name, read.text, count=1)
     with explain_write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -59,7 +59,7 @@ class Ancestor:
                 )
 
     def tell(self, recipe: Recipe, reporter: Reporter) -> None:
-        """Tell of another image size; warn if it is not known which classes the gene, or one of its ancestors, has seen."""
+        """Tell of another image size, and warn if nobody knows which classes the gene or its ancestors have seen."""
         origin, size = self.gene.config.origin, self.gene.config.image_size
         if size != recipe.data.image_size:
             reporter.line(

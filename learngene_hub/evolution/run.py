@@ -83,6 +83,11 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), expanded(out)
     ancestor = find_ancestor(recipe)
+    if recipe.evolution.founders >= recipe.evolution.generations:
+        reporter.warn(
+            f"evolution.founder_generations={recipe.evolution.founders}: each of the {recipe.evolution.generations} "
+            "generations trains one individual, so none is selected; give a lower number, or null"
+        )
     home = pick_device(device) if engine.name == "local" else torch.device("cpu")
     workforce = _workforce(recipe, engine, device, home, reporter)
     with claim(out), on_cpu():

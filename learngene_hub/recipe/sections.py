@@ -190,15 +190,6 @@ class EvolutionSection(Section):
         16, le=4096, description="maximum number of learngenes in the gene pool, which keeps the best scores"
     )
 
-    @model_validator(mode="after")
-    def _founders_fit(self) -> Self:
-        if self.founders > self.generations:
-            raise ValueError(
-                f"founder_generations: expected at most generations={self.generations}, found {self.founders}: lower "
-                "it, or leave it out for all but the last two"
-            )
-        return self
-
     @property
     def founders(self) -> int:
         """Number of first generations with one founder: `founder_generations`, or all but the last two."""

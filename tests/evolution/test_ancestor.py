@@ -181,7 +181,7 @@ def test_the_recipe_beside_the_gene_tells_no_path(tiny_file, tiny_run, tmp_path)
     (tmp_path / "recipe.yaml").write_text(written)
     recipe = Recipe.from_file(tmp_path / "recipe.yaml")
     assert recipe.evolution.ancestor == str(tiny_run)
-    assert "ancestor: tiny," in recipe.public_text
+    assert "ancestor: tiny\n" in recipe.public_text
 
 
 def test_a_line_of_lines_tells_of_all(tiny, begun_run, tiny_run, tmp_path):

@@ -185,7 +185,12 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
 
 def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, tmp_path):
     founders = ["evolution.generations=4", "evolution.founder_generations=4", *TWO]
-    evolve(tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"), out=tmp_path)
+    evolve(
+        tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"),
+        out=tmp_path,
+        reporter=(notes := Listener()),
+    )
+    assert any("each of the 4 generations trains one individual, so none is selected" in one for one in notes.warnings)
     assert [row["individuals"][0]["parents"] for row in rows(tmp_path)] == [[], [0], [1], [2]]
 
 
