@@ -50,6 +50,7 @@ def write_gene_folder(place: Path, gene: Mapping[str, Tensor], config: GeneConfi
         folder.mkdir()
         write_gene(folder, gene, config)
         shutil.copy(recipe, folder)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -117,9 +117,7 @@ class KeyedStore(Generic[Value]):
         kept, path = self.peek(key), self.path(key)
         if kept is None and os.path.lexists(path):
             self.reporter.warn(f"{self.title}: created again, since {path} is damaged or was edited")
-            shutil.rmtree(path, ignore_errors=True)
-            with suppress(OSError):
-                path.unlink()  # a link, whose target stays, or a file
+            _remove(path)
         return kept
 
     def keep(self, key: Key, value: Value) -> None:
@@ -142,6 +140,7 @@ class KeyedStore(Generic[Value]):
             write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
             for name in checksums:  # safetensors lets nobody else read what it writes
                 shutil.copymode(folder / ENTRY_NAME, folder / name)
+            _remove(self.path(key))
 
     @contextmanager
     def held(self, key: Key) -> Iterator[None]:
@@ -156,6 +155,12 @@ class KeyedStore(Generic[Value]):
                 stack.enter_context(alone(path.with_suffix(".lock"), self.title, self.reporter.line))
                 sweep(self.folder, path.name)
             yield
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()  # a link, whose target stays, or a file
 
 
 class KeyedLines:
