@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from learngene_hub.genome.surgery import inherit as inherit_genome
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.inheritance.freezing import freeze, unfreeze
 from learngene_hub.networks import IMAGE, Group, LearngeneNetwork, as_supported, check_image_size, plan_structure
+from learngene_hub.networks.structure import sizes_within
 
 _BY_THE_GENE = "the gene sets the network, its weights and the normalisation of images"
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
@@ -217,26 +218,14 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
         channels: group -> channels (see `model.channel_counts()`), or one fraction for all groups, in (0, 1].
 
     Raises:
-        InheritanceError: a group has fewer channels, a fraction or number is out of range, or a gene cannot describe
-            the network, for instance if it is wider than 4 or its images have more than 64 channels.
-        NetworkError: this package does not support the model, timm did not create it, or its layers were replaced.
+        InheritanceError: the fraction is out of range, or a gene cannot describe the network, for instance if it is
+            wider than 4 or its images have more than 64 channels.
+        NetworkError: a number of channels is missing or out of range; this package does not support the model, timm did
+            not create it, or its layers were replaced.
     """
     network = as_supported(model)
     groups = network.structure.groups
-    channels = _all_channels(channels, groups)
-    if channels.keys() != groups.keys():
-        odd = ", ".join(sorted(map(str, groups.keys() ^ channels.keys())))
-        raise InheritanceError(
-            f"channels: expected a number for each group of channel_counts(), wrong or missing: {odd}"
-        )
-    for name, group in groups.items():
-        count, is_whole = channels[name], isinstance(channels[name], Integral)
-        if not (is_whole and 1 <= count <= group.size and count % group.unit == 0):
-            units = f" in units of {group.unit}" * (group.unit > 1)
-            raise InheritanceError(
-                f"group {name}: expected 1 to {group.size} channels of the gene{units}, found {count}"
-            )
-    channels = {name: int(channels[name]) for name in groups}
+    channels = sizes_within(groups, _all_channels(channels, groups), name="channels")
     state = network.state_dict()
     _check_shapes(network, state)
     genome = extract_genome(state, network.structure, channels)

@@ -179,9 +179,9 @@ def test_extract_takes_a_fraction_or_counts_and_refuses_more_than_there_is(tiny_
     cut = extract(model, gene.config.channels)
     assert all(torch.equal(cut.tensors[name], gene.tensors[name]) for name in gene.tensors)
     assert extract(model, 0.45).config.channels == gene.config.channels
-    with pytest.raises(InheritanceError, match=r"group stages\.0\.0: expected 1 to 4 channels of the gene, found 9"):
+    with pytest.raises(NetworkError, match=r"channels: stages\.0\.0: expected 1 to 4 channels, found 9"):
         extract(model, gene.config.channels | {"stages.0.0": 9})
-    with pytest.raises(InheritanceError, match="wrong or missing: nowhere"):
+    with pytest.raises(NetworkError, match="channels: no such group: nowhere; start from"):
         extract(model, gene.config.channels | {"nowhere": 1})
 
 
@@ -413,7 +413,7 @@ def test_extract_gives_float32_and_takes_numbers_of_numpy(tiny_run):
     assert {tensor.dtype for tensor in gene.tensors.values()} == {torch.float32}
     counts = {group: np.int64(count) for group, count in gene.config.channels.items()}
     assert extract(from_learngene(tiny_run, num_classes=5), counts).config.channels == gene.config.channels
-    with pytest.raises(InheritanceError, match=r"expected 1 to \d+ channels of the gene, found 2.0"):
+    with pytest.raises(NetworkError, match=r"expected 1 to \d+ channels, found 2.0"):
         extract(from_learngene(tiny_run, num_classes=5), dict.fromkeys(counts, 2.0))
 
 

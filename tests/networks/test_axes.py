@@ -200,5 +200,5 @@ def test_a_width_gives_whole_units_and_channels_must_be_whole_ones():
     options = {"name": "toy", "units": {"heads": 64}}
     groups = resolve_groups({"stream": 192, "heads": 192}, width=0.5, channels=None, **options)
     assert groups == {"stream": Group(96), "heads": Group(128, unit=64)}
-    with pytest.raises(NetworkError, match=r"needs other numbers in heads \(a multiple of 64\)"):
+    with pytest.raises(NetworkError, match=r"heads: expected 1 to .* channels in units of 64, found"):
         resolve_groups({"stream": 192, "heads": 192}, width=1, channels={"stream": 3, "heads": 96}, **options)
