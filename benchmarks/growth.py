@@ -3,6 +3,7 @@
 One run of 200 tiny generations tells how time, memory and the checkpoint behave over time; short runs tell the rest.
 """
 
+import json
 import os
 import statistics
 import time
@@ -18,6 +19,7 @@ from benchmarks.measure import Figure, Goal, cpu_seconds, interleaved, ratio, ty
 from learngene_hub import EngineOptions, Recipe, evolve
 from learngene_hub.evolution import run
 from learngene_hub.evolution.checkpoint import STATE_NAME, save_state
+from learngene_hub.evolution.individual import EvolutionState
 
 GENERATIONS, PART = 200, 50
 RECIPE = {
@@ -40,7 +42,7 @@ LIKE_MORE = Goal("at most", 1.1)
 class Mark:
     """How things stand when a generation is saved: CPU seconds before and for saving, bytes of memory and on disk.
 
-    `handles` are open files, `count` the files of the run.
+    `files` are bytes of the state without the rows of generations; `handles` are open files, `count` those of the run.
     """
 
     seconds: float
@@ -79,7 +81,7 @@ def _over_time(marks: list[Mark]) -> list[Figure]:
         ),
         Figure(
             "growth",
-            f"checkpoint after {GENERATIONS} / {PART} generations",
+            f"checkpoint without rows after {GENERATIONS} / {PART} generations",
             end.files / middle.files,
             f"{end.files / 1e6:.2f} MB, saved in {saving * 1e3:.1f} ms",
             LIKE_MORE,
@@ -91,10 +93,10 @@ def long_run(generations: int) -> list[Mark]:
     """One mark a generation of a run of so many tiny ones."""
     marks: list[Mark] = []
 
-    def noted(out: Path, *arguments: Any) -> None:  # noqa: ANN401
+    def noted(out: Path, state: EvolutionState, *arguments: Any) -> None:  # noqa: ANN401
         before = time.process_time()
-        saving = cpu_seconds(lambda: save_state(out, *arguments))
-        files = (out / STATE_NAME).stat().st_size
+        saving = cpu_seconds(lambda: save_state(out, state, *arguments))
+        files = (out / STATE_NAME).stat().st_size - len(json.dumps(state.rows))
         handles, count = len(os.listdir("/proc/self/fd")), sum(1 for path in out.rglob("*") if path.is_file())
         marks.append(Mark(before, saving, _memory(), files, handles, count))
 

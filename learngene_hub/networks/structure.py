@@ -272,7 +272,7 @@ def sizes_within(groups: Mapping[str, Group], channels: Mapping[str, int], *, na
         raise NetworkError(f"{name}: no such group: {', '.join(unknown)}; {advice}")
     for group, whole in groups.items():
         count: Any = channels.get(group)
-        if not (isinstance(count, Integral) and 1 <= count <= whole.size and count % whole.unit == 0):
+        if not (isinstance(count, Integral) and 1 <= int(count) <= whole.size and int(count) % whole.unit == 0):
             units = f" in units of {whole.unit}" * (whole.unit > 1)
             raise NetworkError(f"{name}: {group}: expected 1 to {whole.size} channels{units}, found {count}; {advice}")
     return {group: int(channels[group]) for group in groups}

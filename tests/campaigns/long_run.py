@@ -38,7 +38,7 @@ def _quantities(marks: list[Mark]) -> dict[str, list[float]]:
         "memory of the process, MB": [mark.memory / 1e6 for mark in marks],
         "open files": [float(mark.handles) for mark in marks],
         "files of the run": [float(mark.count) for mark in marks],
-        "saved state, kB": [mark.files / 1e3 for mark in marks],
+        "saved state without rows, kB": [mark.files / 1e3 for mark in marks],
     }
 
 
