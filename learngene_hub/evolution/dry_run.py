@@ -83,8 +83,8 @@ def forecast(recipe: Recipe, *, device: torch.device, reporter: Reporter = Silen
         NetworkError: the network cannot be built.
         GeneFileError, HubError, RecipeError, DataError: see `find_ancestor` and `Ancestor.refuse_seen`.
     """
-    tell_left_out(data_source(recipe), reporter)
     ancestor = find_ancestor(recipe)
+    tell_left_out(data_source(recipe), reporter)
     if ancestor is not None:
         ancestor.tell(recipe, reporter)
     data, body = take_stock(recipe, ancestor), network_body(recipe)

@@ -146,10 +146,9 @@ def test_a_resume_from_a_gene_that_has_changed_is_refused(tiny, tiny_run, tmp_pa
     recipe = tiny(f"evolution.ancestor={gene.save_pretrained(tmp_path / 'first')}", "evolution.generations=2", *TWO)
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=tmp_path / "run", reporter=Listener(stop_after=1))
-    another = rf"begun from another gene, sha256 {gene.config.sha256[:12]}; evolution\.ance"
-    for change, refused in ((altered, another), (renormalised, "same gene with another normalisation")):
+    for change in (altered, renormalised):
         change(gene).save_pretrained(tmp_path / "first")
-        with pytest.raises(RunError, match=refused):
+        with pytest.raises(RunError, match="begun with another gene, or another normalisation of it"):
             evolve(recipe, out=tmp_path / "run", resume=True)
     gene.save_pretrained(tmp_path / "first")
     assert evolve(recipe, out=tmp_path / "run", resume=True).config.origin.ancestor.sha256 == gene.config.sha256
