@@ -18,7 +18,8 @@ from unittest.mock import patch
 from benchmarks.measure import Figure, Goal, cpu_seconds, interleaved, ratio, typical
 from learngene_hub import EngineOptions, Recipe, evolve
 from learngene_hub.evolution import run
-from learngene_hub.evolution.checkpoint import save_state
+from learngene_hub.evolution.checkpoint import STATE_NAME, save_state
+from learngene_hub.evolution.individual import EvolutionState
 
 GENERATIONS, PART = 200, 50
 RECIPE = {
@@ -45,7 +46,7 @@ class Mark:
         seconds: CPU seconds before.
         saving: CPU seconds for saving.
         memory: bytes of memory that the process holds.
-        state: bytes of the checkpoint.
+        state: bytes of the checkpoint, without the rows of generations.
         opened: open files.
         files: files of the run.
     """
@@ -94,12 +95,12 @@ def _long_run() -> list[Mark]:
     """One mark a generation."""
     marks: list[Mark] = []
 
-    def noted(out: Path, *arguments: Any) -> None:  # noqa: ANN401
+    def noted(out: Path, state: EvolutionState, *arguments: Any) -> None:  # noqa: ANN401
         before = time.process_time()
-        saving = cpu_seconds(lambda: save_state(out, *arguments))
-        state = sum(path.stat().st_size for path in (out / "state").iterdir())
+        saving = cpu_seconds(lambda: save_state(out, state, *arguments))
+        size = (out / STATE_NAME).stat().st_size - len(json.dumps(state.rows))
         opened, files = len(os.listdir("/proc/self/fd")), sum(path.is_file() for path in out.rglob("*"))
-        marks.append(Mark(before, saving, _memory(), state, opened, files))
+        marks.append(Mark(before, saving, _memory(), size, opened, files))
 
     with patch.object(run, "save_state", noted):
         _evolve(f"evolution.generations={GENERATIONS}")()

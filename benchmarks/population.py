@@ -53,8 +53,7 @@ class Case:
     def networks(self) -> list[LearngeneNetwork]:
         """The individuals, newborn."""
         return [
-            newborn(self.body, num_classes=CLASSES, gene=None, cross="zero", seed=0, path=(number,))
-            for number in range(self.count)
+            newborn(self.body, num_classes=CLASSES, gene=None, seed=0, path=(number,)) for number in range(self.count)
         ]
 
 

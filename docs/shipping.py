@@ -82,6 +82,7 @@ def ship(run: Path, name: str) -> None:
             if (source / file).is_file() and file not in EVALUATIONS:
                 shutil.copyfile(source / file, staged / file)
         write_text(staged / CONFIG_NAME, config_text(config.model_copy(update={"version": version})))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_card(folder: Path, card: str, pictures: Mapping[str, bytes]) -> None:

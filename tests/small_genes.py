@@ -42,7 +42,7 @@ def lived(network, *, seed=0):
 
 
 def adult(body, *, seed=0, classes=4):
-    return lived(newborn(body, num_classes=classes, gene=None, cross="zero", seed=seed), seed=seed)
+    return lived(newborn(body, num_classes=classes, gene=None, seed=seed), seed=seed)
 
 
 def even_shape(body, fraction):
@@ -53,16 +53,16 @@ def gene_of(network, channels):
     return extract(network.state_dict(), network.structure, channels)
 
 
-def heir(body, gene, *, cross="zero", seed=1):
-    network = newborn(body, num_classes=4, gene=None, cross=cross, seed=seed).double()
-    inherit(network.state_dict(), network.structure, gene, cross=cross)
+def heir(body, gene, *, seed=1):
+    network = newborn(body, num_classes=4, gene=None, seed=seed).double()
+    inherit(network.state_dict(), network.structure, gene)
     return exact(network)
 
 
-def inherited(state, structure, gene, *, cross="zero"):
+def inherited(state, structure, gene):
     """A copy of `state` that has inherited `gene`."""
     born = {name: tensor.clone() for name, tensor in state.items()}
-    inherit(born, structure, gene, cross=cross)
+    inherit(born, structure, gene)
     return born
 
 

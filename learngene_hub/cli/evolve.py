@@ -48,17 +48,14 @@ def evolve(
     chosen = Recipe.from_file(recipe, overrides or ())
     with importing():
         from learngene_hub.core.device import pick_device
-        from learngene_hub.data.counting import tell_left_out
         from learngene_hub.evolution.checkpoint import has_state
         from learngene_hub.evolution.dry_run import forecast
-        from learngene_hub.evolution.environment import data_source
         from learngene_hub.evolution.run import evolve as run
         from learngene_hub.workers import EngineOptions
     folder, options = expanded(out or Path(RUNS) / chosen.name), EngineOptions(engine, workers, address)
     if dry_run:
         with TerminalReporter().task("looking at images and measuring a few steps", None):
-            tell_left_out(data_source(chosen), TerminalReporter())
-            cost = forecast(chosen, device=pick_device(device))
+            cost = forecast(chosen, device=pick_device(device), reporter=TerminalReporter())
         _show_cost(chosen, cost)
         return
     try:

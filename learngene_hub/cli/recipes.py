@@ -1,9 +1,11 @@
 """`learngene recipes`: list, copy."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from learngene_hub.cli.console import help_alone, print_table, stdout
 from learngene_hub.core.errors import RecipeError
@@ -37,12 +39,12 @@ def copy(
 ) -> None:
     """Copy a recipe to a new file and rename it after that file; no file is overwritten."""
     from learngene_hub.core.files import is_there, write_text
-    from learngene_hub.core.plain_yaml import with_changed_text
     from learngene_hub.recipe.recipe import Recipe, name_of
 
     file = target or Path(f"{Path(recipe).stem}.yaml")
-    text = with_changed_text(Recipe.from_file(recipe).text, ["name"], lambda name: name_of(file) or name)
+    read = Recipe.from_file(recipe)
+    name = yaml.safe_dump({"name": name_of(file) or read.name}).strip()
     if is_there(file):
         raise RecipeError(f"{file}: exists already; give another name")
-    write_text(file, text)
+    write_text(file, re.sub(r"(?m)^name:.*$", name, read.text, count=1))
     stdout.print(str(file), markup=False)

@@ -25,10 +25,9 @@ LOCK_NAME = ".lock"
 LEFTOVERS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what macOS puts into zip files, and Windows into folders
 STAGED = ".tmp"  # ends the names of folders in which files are made
 RANDOM = "?" * 8  # what `mkdtemp` puts before that
-REPLACED = ".replaced"  # in there, behind the name: what was at the place before
-ADVICE = {  # error of a disk -> what to do; EEXIST to EISDIR: a file where a folder should be, or a folder for a file
+ADVICE = {  # error of a disk -> what to do; EEXIST to ENOTEMPTY: a file where a folder should be, or a full folder
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
-    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EFBIG), "choose another place"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EFBIG), "choose another place"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable, or choose another place"),
 }
 _HUB_NAME = re.compile(r"(hf-hub:)?[\w-][\w.-]*(/[\w-][\w.-]*)?(@\S+)?")
@@ -170,53 +169,25 @@ def parse_json(text: str) -> Any:  # noqa: ANN401
 
 
 @contextmanager
-def atomic_path(target: Path, *, is_new: bool = False) -> Iterator[Path]:
+def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`; what was written there takes the place of `target` when the block succeeds.
 
-    Works for one file or a whole folder. When the block raises, `target` is as it was and nothing is left over. After a
-    kill a folder `.NAME.*.tmp` may be left beside it; see `sweep`.
-
-    Args:
-        target: the file or folder.
-        is_new: `target` is a folder that nobody has made yet, or an empty one; a full one is never replaced.
+    Works for one file or a whole folder; a folder takes the place of an empty one only. When the block raises, `target`
+    is as it was and nothing is left over. After a kill a folder `.NAME.*.tmp` may be left beside it; see `sweep`.
 
     Raises:
-        RunError: with `is_new`, there is something at `target` in the end.
-        StorageError: no space, no permission, or a file where a folder should be.
+        StorageError: no space, no permission, a file where a folder should be, or a folder that is not empty.
     """
     with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=STAGED, dir=target.parent))
         try:
             yield staging / target.name
-            (_put if is_new else _replace)(staging / target.name, target)
+            with suppress(OSError):  # Windows takes the place of no folder, not even an empty one
+                target.rmdir()
+            os.replace(staging / target.name, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-
-
-def _put(new: Path, target: Path) -> None:
-    with suppress(OSError):  # Windows takes the place of no folder, not even an empty one
-        target.rmdir()
-    try:
-        os.replace(new, target)
-    except OSError as error:
-        if not target.exists():
-            raise
-        raise RunError(
-            f"{target}: another file or folder appeared there ({error.strerror}); give another --out"
-        ) from None
-
-
-def _replace(new: Path, target: Path) -> None:
-    old = new.with_name(new.name + REPLACED)
-    try:
-        if new.is_dir() and target.exists():
-            os.replace(target, old)
-        os.replace(new, target)
-    except BaseException:  # Ctrl-C, too
-        if old.exists() and not target.exists():
-            os.replace(old, target)
-        raise
 
 
 @contextmanager
@@ -281,16 +252,8 @@ def append_line(target: Path, line: str) -> None:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left half-written in `folder`, of the file or folder `name` or of all.
-
-    A folder that was about to be replaced, and is not there since, is put back.
-    """
+    """Remove what killed processes left half-written in `folder`, of the file or folder `name` or of all."""
     for leftover in folder.glob(f".{'*' if name is None else glob.escape(name)}.{RANDOM}{STAGED}"):
-        target = folder / leftover.name[1 : -len(f".{RANDOM}{STAGED}")]
-        old = leftover / (target.name + REPLACED)
-        if old.exists() and not target.exists():
-            with suppress(OSError):
-                os.replace(old, target)
         shutil.rmtree(leftover, ignore_errors=True)
 
 

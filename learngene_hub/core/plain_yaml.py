@@ -4,9 +4,8 @@ Safe loading alone runs no code, but lets a small text stand for a huge tree, ta
 constructors that fail in ways of their own.
 """
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import yaml
@@ -24,7 +23,6 @@ _PLAIN_WORDS = {
     "sequence entries are not allowed": "a dash after a key; write the list as [a, b]",
 }
 _AT_THE_BEGINNING = ("escape", "quoted scalar", "flow (mapping|sequence)", "could not find expected ':'")  # of those
-_COMMENT = re.compile(r"\s*#[^\r\n\x85\u2028\u2029]*")
 _NO_SPACE = re.compile(r"\s*[\w-]+:[^\s/\\].*")  # `name:photos`, but no `https://...`
 
 # What YAML's constructors raise for a value that does not fit its tag, such as the date 2024-99-99.
@@ -110,50 +108,3 @@ def _at(lines: Sequence[str], number: int, fault: str) -> str:
 
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
-
-
-def with_changed_text(text: str, keys: Sequence[str], change: Callable[[str], str]) -> str:
-    """Plain YAML with the text at `keys` changed and all else as written; unchanged if there is no text at `keys`.
-
-    >>> with_changed_text("{a: {b: old}}  # a remark", ["a", "b"], str.upper)
-    '{a: {b: OLD}}  # a remark'
-
-    Raises:
-        ValueError: as `load_yaml` does.
-    """
-    load_yaml(text)
-    node = yaml.compose(text, _Loader)
-    for key in keys:
-        entries = node.value if isinstance(node, yaml.MappingNode) else ()
-        node = next((value for name, value in entries if name.value == key), None)
-    if not isinstance(node, yaml.ScalarNode) or not node.tag.endswith(":str") or node.value == change(node.value):
-        return text
-    old = text[node.start_mark.index : node.end_mark.index]  # of a block, with the white space behind it
-    end = node.start_mark.index + len(old.rstrip())
-    return text[: node.start_mark.index] + _written(change(node.value)) + text[end:]
-
-
-def without_comments(text: str) -> str:
-    r"""Plain YAML without its comments, and all else as written.
-
-    >>> without_comments("# a recipe\n{a: '# 1'}  # a remark")
-    "{a: '# 1'}"
-
-    Raises:
-        yaml.YAMLError: it is not YAML.
-    """
-    kept, end = "", 0
-    for token in yaml.scan(text):
-        start = token.start_mark.index
-        kept, own = kept + _COMMENT.sub("", text[end:start]), text[start : (end := token.end_mark.index)]
-        head, line_end, rest = own.partition("\n")
-        is_block = isinstance(token, yaml.ScalarToken) and token.style in {"|", ">"}
-        kept += _COMMENT.sub("", head) + line_end + rest if is_block else own
-    return kept.lstrip("\n")
-
-
-def _written(value: str) -> str:
-    """A text as YAML that means it anywhere, unquoted where that is plain."""
-    if value.replace("_", "").isalnum() and load_yaml(value) == value:
-        return value
-    return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).strip()

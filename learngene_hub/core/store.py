@@ -115,7 +115,7 @@ class KeyedStore(Generic[Value]):
         kept, path = self.peek(key), self.path(key)
         if kept is None and path.exists():
             self.reporter.warn(f"{self.title}: created again, since {path} is damaged or was edited")
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         return kept
 
     def keep(self, key: Key, value: Value) -> None:
@@ -138,6 +138,7 @@ class KeyedStore(Generic[Value]):
             write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
             for name in checksums:  # safetensors lets nobody else read what it writes
                 shutil.copymode(folder / ENTRY_NAME, folder / name)
+            _remove(self.path(key))
 
     @contextmanager
     def held(self, key: Key) -> Iterator[None]:
@@ -152,6 +153,12 @@ class KeyedStore(Generic[Value]):
                 stack.enter_context(alone(path.with_suffix(".lock"), self.title, self.reporter.line))
                 sweep(self.folder, path.name)
             yield
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()  # a link, whose target stays, or a file
 
 
 class KeyedLines:

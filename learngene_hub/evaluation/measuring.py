@@ -26,7 +26,6 @@ from learngene_hub.workers import Step, threads
 Role = Literal["held-out", "novel"]  # these words are in kept files
 TEST: Final = "novel"
 TUNING: Final = "held-out"
-CROSS = "zero"  # a start's channels compute at birth what they compute alone: better for all starts in our trials
 THREADS = 1  # of every network, however many workers there are, since they change the last digits
 
 
@@ -63,7 +62,7 @@ class Plan:
         for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed", "split"):
             del protocol[key]
         settings = {"normalisation": repr(self.normalisation), "padding": self.padding, "flip": self.flip}
-        return {"protocol": protocol, "cross": CROSS} | settings
+        return {"protocol": protocol, "cross": "zero"} | settings  # which older versions let be another
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class EvaluationData:
             generator=generator(unit.seed, "evaluation task", unit.number),
         )
         path = ("evaluation", unit.number)
-        network = newborn(body, num_classes=ways, gene=start.genome, cross=CROSS, seed=unit.seed, path=path)
+        network = newborn(body, num_classes=ways, gene=start.genome, seed=unit.seed, path=path)
         network = placed(network, images.device)
         measured = {}
         if protocol.prototype:

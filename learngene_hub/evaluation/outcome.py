@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from learngene_hub.evaluation.candidates import Candidate
-from learngene_hub.evaluation.measuring import CROSS, TEST, Plan
+from learngene_hub.evaluation.measuring import TEST, Plan
 from learngene_hub.evaluation.scoring import Scored
 from learngene_hub.evaluation.starts import Start, learngene
 from learngene_hub.evaluation.statistics import paired, summarise
@@ -56,7 +56,7 @@ def newborn_of(body: Body, start: Start) -> LearngeneNetwork:
     Raises:
         InheritanceError: the start does not fit.
     """
-    return newborn(body, num_classes=2, gene=start.genome, cross=CROSS, seed=0)
+    return newborn(body, num_classes=2, gene=start.genome, seed=0)
 
 
 def _record(candidate: Candidate) -> GeneRecord:

@@ -68,7 +68,6 @@ class Pretraining:
         precision: of convolutions.
         seed: of weights and draws.
         ancestor: key of the gene that it begins from, as the gene did; None: nothing.
-        cross: of that, see `learngene_hub.genome.surgery.inherit`.
     """
 
     network: str
@@ -83,7 +82,6 @@ class Pretraining:
     precision: Precision
     seed: int
     ancestor: Mapping[str, Any] | None
-    cross: str
 
     @property
     def key(self) -> dict[str, Any]:
@@ -91,7 +89,10 @@ class Pretraining:
         fields = asdict(self) | {"optimisation": self.optimisation.model_dump(exclude={"steps"}), "format": FORMAT}
         if self.steps < PARTS:  # older versions trained for more
             fields["steps"] = self.steps
-        return {key: one for key, one in fields.items() if self.ancestor or key not in {"ancestor", "cross"}}
+        if self.ancestor is None:
+            del fields["ancestor"]
+            return fields
+        return fields | {"cross": "zero"}
 
     @property
     def steps(self) -> int:
@@ -178,7 +179,6 @@ def planned(title: str, budget: Budget, body: Body) -> Pretraining:
         precision=budget.precision,
         seed=recipe.seed,
         ancestor=None if budget.ancestor is None else budget.ancestor.key,
-        cross=recipe.gene.cross,
     )
 
 
@@ -240,7 +240,7 @@ def _part(plan: Pretraining, budget: Budget, before: Mapping[str, Tensor], part:
     if before:
         network.load_state_dict(before)
     elif budget.ancestor is not None:
-        inherit(network.state_dict(), network.structure, budget.ancestor.gene.genome, cross=plan.cross)
+        inherit(network.state_dict(), network.structure, budget.ancestor.gene.genome)
     network = placed(network, images.device)
     task = sample_task(images.labels, n_way=classes, n_shot=None, n_query=0, generator=generator(plan.seed, "classes"))
     batches = support_batches(

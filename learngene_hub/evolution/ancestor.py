@@ -58,9 +58,14 @@ class Ancestor:
                     "base classes with data.classes, begin from another gene, or rename them if they show other objects"
                 )
 
-    def warn_of_unknown(self, reporter: Reporter) -> None:
-        """Warn if it is not known which classes the gene, or one of its own ancestors, has seen."""
-        origin = self.gene.config.origin
+    def tell(self, recipe: Recipe, reporter: Reporter) -> None:
+        """Tell of another image size, and warn if nobody knows which classes the gene or its ancestors have seen."""
+        origin, size = self.gene.config.origin, self.gene.config.image_size
+        if size != recipe.data.image_size:
+            reporter.line(
+                f"evolution.ancestor={self.name}: this gene is for images of {size} pixels; this evolution shows "
+                f"data.image_size={recipe.data.image_size}"
+            )
         if origin is None or not all(gene.origin for gene in origin.ancestors):
             reporter.warn(
                 f"evolution.ancestor={self.name}: this gene does not say which classes it has seen; if it has seen "
@@ -118,8 +123,13 @@ def _check_fits(gene: Learngene, name: str, body: Body) -> None:
             f"evolution.ancestor={name}: expected a gene for images of {body.in_chans} channels, "
             f"found {config.in_chans}"
         )
+    if body.depth is None and config.depth > body.structure.depth:
+        raise RecipeError(
+            f"network.depth: expected a depth beside evolution.ancestor={name}, which has {config.depth}, found none: "
+            f"give network.depth={config.depth}, or network.depth={body.structure.depth} to leave out its last layers"
+        )
     try:
-        newborn(body, num_classes=0, gene=gene.genome, cross="zero", seed=0)
+        newborn(body, num_classes=0, gene=gene.genome, seed=0)
     except InheritanceError as error:
         raise RecipeError(
             f"evolution.ancestor={name}: the networks of the recipe cannot inherit this gene: {error}"

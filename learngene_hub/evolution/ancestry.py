@@ -96,7 +96,6 @@ class AncestryTask:
             self.plan.body,
             num_classes=len(task.classes),
             gene=self.parent,
-            cross=self.plan.cross,
             seed=self.plan.seed,
             path=(self.plan.generation, self.number),
         )

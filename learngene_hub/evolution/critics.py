@@ -59,7 +59,6 @@ def critic_accuracies(
             plan.body,
             num_classes=len(task.classes),
             gene=gene,
-            cross=plan.cross,
             seed=plan.seed,
             path=(purpose, number),
         )

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from learngene_hub.core.progress import Reporter, SilentReporter
 from learngene_hub.core.rng import generator
+from learngene_hub.data.counting import tell_left_out
 from learngene_hub.evolution.ancestor import find_ancestor, line_channels
-from learngene_hub.evolution.environment import Supply, take_stock
+from learngene_hub.evolution.environment import Supply, data_source, take_stock
 from learngene_hub.evolution.plan import GenerationPlan, network_body, pick_precision, plan_line, plan_search
 from learngene_hub.gene.config import Dtype
 from learngene_hub.gene.folder import stored_dtype
@@ -22,7 +24,7 @@ from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.training.loop import Precision, Training, autocast, train
 
 MEASURED_STEPS = 3
-POOLS = 3  # on the disk at once: of the generation before, the last one, and the one that is being written
+POOLS = 2  # on the disk at once: the last one, and the one that is being written
 WARMUP_STEPS = 2
 
 
@@ -73,7 +75,7 @@ class Forecast:
         return self.gene_parameters / self.network_parameters
 
 
-def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
+def forecast(recipe: Recipe, *, device: torch.device, reporter: Reporter = SilentReporter()) -> Forecast:  # noqa: B008
     """Estimate the cost of `recipe` on `device`, and check that it has enough images; none is decoded.
 
     Raises:
@@ -82,6 +84,9 @@ def forecast(recipe: Recipe, *, device: torch.device) -> Forecast:
         GeneFileError, HubError, RecipeError, DataError: see `find_ancestor` and `Ancestor.refuse_seen`.
     """
     ancestor = find_ancestor(recipe)
+    tell_left_out(data_source(recipe), reporter)
+    if ancestor is not None:
+        ancestor.tell(recipe, reporter)
     data, body = take_stock(recipe, ancestor), network_body(recipe)
     channels, precision = line_channels(recipe, ancestor), pick_precision(recipe, device)
     thin = plan_structure(body.network, depth=body.depth, channels=channels)
@@ -145,7 +150,7 @@ def training_flops(network: LearngeneNetwork, image_size: int) -> float:
 def _images_per_second(plan: GenerationPlan, size: int, device: torch.device) -> float:
     """Images per second of a few ancestry steps on noise."""
     life, ways = plan.ancestry.training, plan.ancestry.ways
-    network = placed(newborn(plan.body, num_classes=ways, gene=None, cross="zero", seed=plan.seed), device)
+    network = placed(newborn(plan.body, num_classes=ways, gene=None, seed=plan.seed), device)
     count = life.optimisation.batch_size
     images = torch.rand(count, plan.body.in_chans, size, size, generator=generator(plan.seed, "plan")).to(device)
     batch = images, torch.arange(count).remainder(ways).to(device)
@@ -162,7 +167,7 @@ def _images_per_second(plan: GenerationPlan, size: int, device: torch.device) ->
 def _memory(plan: GenerationPlan, size: int) -> int:
     """Bytes of one ancestry network in training."""
     optimisation = plan.ancestry.training.optimisation
-    network = newborn(plan.body, num_classes=plan.ancestry.ways, gene=None, cross="zero", seed=plan.seed)
+    network = newborn(plan.body, num_classes=plan.ancestry.ways, gene=None, seed=plan.seed)
     few, more = (_saved_bytes(network, plan.ancestry.training.precision, size, count) for count in (2, 4))
     copies = 4 if optimisation.optimizer == "adamw" else 3  # weights, gradients and the optimiser's memory
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())

@@ -76,7 +76,7 @@ def load_environment(
     source, split = data_source(recipe), class_split(recipe, reporter)
     if ancestor is not None:
         ancestor.refuse_seen(split)
-        ancestor.warn_of_unknown(reporter)
+        ancestor.tell(recipe, reporter)
     tell_left_out(source, reporter)
     advice = f"{REPAIR}, or skip them with data.on_corrupt=skip"
     base = load_classes(source, split.base, reporter=reporter, advice=advice)

@@ -26,7 +26,7 @@ from learngene_hub.workers import Pool
 
 def next_generation(
     state: EvolutionState, plan: GenerationPlan, begin: Beginning, workers: Pool[Environment], bar: Bar
-) -> tuple[EvolutionState, dict[str, Any]]:
+) -> EvolutionState:
     """Inherit, train, mutate, score, hold tournaments, update the gene pool.
 
     Args:
@@ -37,7 +37,7 @@ def next_generation(
         bar: shows images.
 
     Returns:
-        The state after the generation, and its row of `metrics.jsonl`.
+        The state after the generation.
 
     Raises:
         SelectionError: every individual failed.
@@ -66,7 +66,8 @@ def next_generation(
         images=state.images + plan.images,
         seconds=state.seconds + time.monotonic() - began,
     )
-    return after, _metrics_row(after, born, outcomes, survivors) | {"engine": engine}
+    row = _metrics_row(after, born, outcomes, survivors) | {"engine": engine}
+    return replace(after, rows=(*state.rows, row if plan.generation else {**row, **begin.first_row}))
 
 
 def _parents(pool: Sequence[Individual], plan: GenerationPlan) -> Sequence[Individual | None]:

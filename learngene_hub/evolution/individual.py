@@ -57,6 +57,7 @@ class EvolutionState:
         images: training images seen so far by ancestry and critic networks together.
         seconds: wall time so far, that of the search included.
         precision: of convolutions and products, the same in the whole run; None: not settled yet.
+        rows: what `metrics.jsonl` tells of each generation.
     """
 
     generation: int = 0
@@ -65,3 +66,4 @@ class EvolutionState:
     images: int = 0
     seconds: float = 0.0
     precision: Precision | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()

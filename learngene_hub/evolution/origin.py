@@ -18,14 +18,13 @@ from learngene_hub.report.lineage import line_of
 
 def gene_config(
     best: Individual,
-    rows: Sequence[Mapping[str, Any]],
     state: EvolutionState,
     recipe: Recipe,
     environment: Environment,
     ancestor: Ancestor | None = None,
 ) -> GeneConfig:
-    """The config of the gene of `best`, without its hash; `rows` are the metrics, `ancestor` the gene it began from."""
-    body = network_body(recipe)
+    """The config of the gene of `best`, without its hash; `ancestor` is the gene that the evolution began from."""
+    body, rows = network_body(recipe), state.rows
     gene = plan_structure(body.network, depth=body.depth, channels=best.genome.sizes)
     return GeneConfig(
         package_version=__version__,

@@ -1,28 +1,31 @@
 """The page of an evolution, from the files of its run or of its gene."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import expanded, is_there, write_text
-from learngene_hub.evolution.checkpoint import has_state, load_recipe
-from learngene_hub.evolution.metrics import check_lineages, read_metrics
+from learngene_hub.core.files import LOCK_NAME, expanded, is_there, write_text
+from learngene_hub.evolution.checkpoint import has_state, load_state
+from learngene_hub.evolution.metrics import read_metrics
 from learngene_hub.gene.config import Origin
-from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME, read_config
+from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, read_config
 from learngene_hub.gene.source import locate
-from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.evaluation import REPORT_NAME
 from learngene_hub.report.evolution import EVOLUTION_NAME, render_evolution
 from learngene_hub.report.results import RESULTS_NAME
+
+DAMAGED = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError)  # what drawing such rows leads to
+MOST_GROUPS = 1000  # of channels, that are drawn
 
 
 @dataclass(frozen=True)
 class _Past:
     """An evolution as its files describe it; `origin` is that of its gene, if there is one already."""
 
-    rows: list[dict[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
     title: str
     origin: Origin | None
     page: Path
@@ -42,7 +45,7 @@ def write_page(source: str, page: Path | None = None) -> Path:
             gene, such as `gtl-vgg11-mini.html`.
 
     Raises:
-        RunError: there are no metrics of the evolution, or it is the folder of an evaluation.
+        RunError: there are no rows of the evolution, or damaged ones, or it is the folder of an evaluation.
         GeneFileError: there is no gene of this name.
         HubError: the gene cannot be downloaded.
         LearngeneError: matplotlib is not installed.
@@ -50,24 +53,34 @@ def write_page(source: str, page: Path | None = None) -> Path:
     past = _run(expanded(source)) or _gene(source)
     if not past.rows:
         raise RunError(f"{source}: expected {METRICS_NAME} with a row for every generation, found none")
-    check_lineages(past.rows, expanded(source) / METRICS_NAME)
+    try:
+        text = _drawn(past)
+    except DAMAGED as error:
+        raise RunError(f"{source}: damaged rows of {METRICS_NAME} ({error!r:.200})") from None
+    page = expanded(page or past.page)
+    write_text(page, text)
+    return page
+
+
+def _drawn(past: _Past) -> str:
     alive = {record["id"] for row in past.rows for record in row["individuals"] if record["fitness"] is not None}
     if past.chosen not in alive:
-        raise RunError(f"{source}: expected a row of {METRICS_NAME} with individual {past.chosen}, found none")
-    page = expanded(page or past.page)
-    write_text(page, render_evolution(past.rows, title=past.title, chosen=past.chosen))
-    return page
+        raise LookupError(f"no individual {past.chosen}")
+    search = past.rows[0].get("search")
+    if search and len(search["groups"]) > MOST_GROUPS:
+        raise ValueError(f"more than {MOST_GROUPS} groups")
+    return render_evolution(past.rows, title=past.title, chosen=past.chosen)
 
 
 def _run(folder: Path) -> _Past | None:
     """The run in `folder`; None if there is none."""
     if not has_state(folder):
-        if (folder / RECIPE_NAME).is_file() and not (folder / CONFIG_NAME).is_file():  # written before the first one
-            raise RunError(f"{folder}: no generation of this evolution is finished yet")
+        if (folder / LOCK_NAME).is_file() and not any((folder / name).exists() for name in (CONFIG_NAME, GENE_FOLDER)):
+            raise RunError(f"{folder}: no generation of an evolution is finished here yet")
         return None
-    recipe, gene = Recipe.from_mapping(load_recipe(folder), where=str(folder)), folder / GENE_FOLDER
+    saved, gene = load_state(folder), folder / GENE_FOLDER
     origin = read_config(gene).origin if (gene / CONFIG_NAME).is_file() else None
-    return _Past(read_metrics(folder), recipe.name, origin, folder / EVOLUTION_NAME)
+    return _Past(saved.state.rows, saved.recipe["name"], origin, folder / EVOLUTION_NAME)
 
 
 def _gene(source: str) -> _Past:

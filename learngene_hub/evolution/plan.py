@@ -72,7 +72,6 @@ class GenerationPlan:
         seed: of all random draws.
         body: size of every network.
         individuals: number of its individuals.
-        cross: see `learngene_hub.genome.surgery.inherit`.
         evolution: the recipe's constants of selection and of the gene pool.
         needs_native_precision: refuse workers that can only emulate the run's precision.
     """
@@ -81,7 +80,6 @@ class GenerationPlan:
     seed: int
     body: Body
     individuals: int
-    cross: str
     ancestry: AncestryPlan
     critics: CriticPlan
     evolution: EvolutionSection
@@ -142,7 +140,6 @@ def plan_generation(recipe: Recipe, generation: int, *, precision: Precision, th
         recipe.seed,
         body,
         individuals,
-        recipe.gene.cross,
         AncestryPlan(
             ways=recipe.ancestry.ways,
             images_per_class=recipe.ancestry.images_per_class,

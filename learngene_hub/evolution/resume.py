@@ -2,24 +2,35 @@
 
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from learngene_hub import __version__
 from learngene_hub.core.device import chip_kind
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import LOCK_NAME, leads_out, sweep
+from learngene_hub.core.files import sweep
 from learngene_hub.core.progress import Reporter
 from learngene_hub.evolution.ancestor import Ancestor
-from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, Saved, has_state, load_state
+from learngene_hub.evolution.checkpoint import Saved, has_state, load_state
 from learngene_hub.evolution.environment import Environment
-from learngene_hub.gene.folder import CONFIG_NAME, GENE_FOLDER, METRICS_NAME, RECIPE_NAME
+from learngene_hub.gene.folder import GENE_FOLDER
 from learngene_hub.recipe.recipe import Recipe
 
-STARTED = {LOCK_NAME, STATE_FOLDER, RECIPE_NAME, METRICS_NAME}  # what a run killed in its first generation leaves
+SEARCH_FOLDER = "search"  # with the shapes scored so far: all that a run leaves before its first state
+REFUSED = {  # input of a run that must be the same when it is resumed -> what it is
+    "ancestor": "another gene, or another normalisation of it, as evolution.ancestor",
+    "classes": "other classes: the data set has changed since",
+    "images": "other images: the data set has changed since",
+}
+TOLD = {  # input of a run whose change only moves last digits -> what to say of it
+    "threads": "; OMP_NUM_THREADS sets the number",
+    "version": "",
+    "processor": "",
+}
 
 
 def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -> Saved | None:
@@ -28,17 +39,13 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
     Raises:
         RunError: `out` holds other files or a run of another recipe, or its state is damaged.
     """
-    folder = out / STATE_FOLDER
-    if os.path.lexists(folder) and leads_out(folder, out):
-        raise RunError(f"{folder}: a link out of {out}; put the folder itself there, or give another --out")
-    for place in (out, folder):
+    for place in (out, out / SEARCH_FOLDER):
         sweep(place)  # what a killed process left half-written
     if not has_state(out):
-        names = sorted(path.name for path in out.iterdir() if path.name[0] != ".")
-        if resume and names:
-            reporter.line(f"{out}: no generation is saved yet; beginning with the first one")
-        if foreign := [name for name in names if name not in STARTED]:
+        if foreign := sorted(path.name for path in out.iterdir() if path.name[0] != "." and path.name != SEARCH_FOLDER):
             raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
+        if resume:
+            reporter.line(f"{out}: no generation is saved yet; beginning with the first one")
         return None
     if not resume:
         is_done = (out / GENE_FOLDER).is_dir()
@@ -62,54 +69,38 @@ def _check_recipe(recipe: Recipe, saved: Saved, out: Path) -> None:
         )
 
 
-def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.device | None) -> RunInputs:
-    """The inputs of a run on `home` (None: on workers elsewhere), which must be the same when it is resumed."""
-    fingerprints = {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()}
-    classes = {role: list(names) for role, names in asdict(environment.split).items()}
-    return RunInputs(
-        classes,
-        fingerprints,
-        torch.get_num_threads(),
-        version=f"learngene-hub {__version__}",
-        processor="" if home is None else chip_kind(home),
-        ancestor=None if ancestor is None else ancestor.key,
-    )
+def run_inputs(environment: Environment, ancestor: Ancestor | None, home: torch.device | None) -> dict[str, Any]:
+    """The inputs of a run, beside its recipe, as a JSON-compatible dict.
+
+    `home` is the device of a local engine; None: workers elsewhere, which may be of many kinds.
+    """
+    return {
+        "ancestor": None if ancestor is None else ancestor.key,
+        "classes": {role: list(names) for role, names in asdict(environment.split).items()},
+        "images": {"base": environment.base.fingerprint(), "held_out": environment.held_out.fingerprint()},
+        "threads": torch.get_num_threads(),
+        "version": f"learngene-hub {__version__}",
+        "processor": "" if home is None else chip_kind(home),
+    }
 
 
-def images_hash(inputs: RunInputs, *, flip: bool) -> str:
+def images_hash(inputs: Mapping[str, Any], *, flip: bool) -> str:
     """Hash of all that networks of a search learn from."""
-    return hashlib.sha256(json.dumps([inputs.classes, inputs.fingerprints, flip], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([inputs["classes"], inputs["images"], flip], sort_keys=True).encode()).hexdigest()
 
 
-def check_same(before: RunInputs, now: RunInputs, out: Path, reporter: Reporter) -> None:
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path, reporter: Reporter) -> None:
     """Refuse another ancestor or other images than `before`; warn of other threads, versions and processors.
 
     Raises:
         RunError: ancestor, classes or images differ.
     """
-    if before.ancestor != now.ancestor:
-        was, here = (str((inputs.ancestor or {}).get("sha256"))[:12] for inputs in (before, now))
-        if was == here:
-            raise RunError(
-                f"{out}: was begun from the same gene with another normalisation; restore the mean and std in the "
-                f"{CONFIG_NAME} of evolution.ancestor, or give another --out"
-            )
-        raise RunError(
-            f"{out}: was begun from another gene, sha256 {was}; evolution.ancestor now has sha256 {here}: restore "
-            "the old gene, or give another --out"
-        )
-    if before.classes != now.classes:
-        raise RunError(f"{out}: was run with other classes; the data set has changed since: give another --out")
-    if before.fingerprints != now.fingerprints:
-        raise RunError(f"{out}: was run with other images; the data set has changed since: give another --out")
-    if before.threads != now.threads:
-        reporter.warn(
-            f"{out}: was run with {before.threads} threads, continues with {now.threads}: the gene may differ in its "
-            "last digits from that of an uninterrupted run; OMP_NUM_THREADS sets the number"
-        )
-    for was, here in ((before.version, now.version), (before.processor, now.processor)):
-        if was and here and was != here:
+    for key, what in REFUSED.items():
+        if before[key] != now[key]:
+            raise RunError(f"{out}: was begun with {what}; restore it, or give another --out")
+    for key, advice in TOLD.items():
+        if before[key] and now[key] and before[key] != now[key]:
             reporter.warn(
-                f"{out}: was run with {was}, continues with {here}: the gene may differ from that of an uninterrupted "
-                "run"
+                f"{out}: was run with {key} {before[key]}, continues with {now[key]}: the gene may differ from that of "
+                f"an uninterrupted run{advice}"
             )

@@ -1,7 +1,7 @@
 """`evolve`: a recipe in, a gene folder out; an interrupted run can be resumed."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,20 @@ from typing import Any
 import torch
 
 from learngene_hub.core.device import on_cpu, pick_device
-from learngene_hub.core.files import append_line, atomic_path, claim, expanded, write_text
-from learngene_hub.core.progress import LoggingReporter, Reporter, SilentReporter
+from learngene_hub.core.errors import DataError
+from learngene_hub.core.files import atomic_path, claim, expanded, write_text
+from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
-from learngene_hub.evolution.checkpoint import STATE_FOLDER, RunInputs, save_state
+from learngene_hub.evolution.checkpoint import save_state
 from learngene_hub.evolution.environment import Environment, load_environment
 from learngene_hub.evolution.generation import next_generation
 from learngene_hub.evolution.individual import Beginning, EvolutionState, Individual
-from learngene_hub.evolution.metrics import read_metrics, truncate_metrics
+from learngene_hub.evolution.metrics import write_metrics
 from learngene_hub.evolution.origin import gene_config
 from learngene_hub.evolution.plan import GenerationPlan, plan_line, plan_search, settle_precision
-from learngene_hub.evolution.resume import check_same, find_saved, images_hash, run_inputs
+from learngene_hub.evolution.resume import SEARCH_FOLDER, check_same, find_saved, images_hash, run_inputs
 from learngene_hub.evolution.search import ShapeSearch
 from learngene_hub.gene.card import render_card
 from learngene_hub.gene.folder import (
@@ -30,7 +31,6 @@ from learngene_hub.gene.folder import (
     METRICS_NAME,
     PICTURE_NAME,
     RECIPE_NAME,
-    carry_over,
     stored,
     write_gene,
 )
@@ -60,9 +60,9 @@ def evolve(
 
     Args:
         recipe: a recipe, its file, or the name of a shipped one.
-        out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `state/` and, at the end, `evolution.png`,
-            `evolution.html` and `gene/`.
-        resume: go on after the last saved generation, if there is one.
+        out: folder of the run: `recipe.yaml`, `metrics.jsonl`, `state.safetensors`, `search/` if there is a search,
+            and, at the end, `evolution.png`, `evolution.html` and `gene/`.
+        resume: go on after the last saved generation, if there is one; a finished run is left as it is.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         engine: where networks are trained: in this process, in several, or on a Ray cluster. There are as
             many workers as cores, or one per GPU, unless it says otherwise. An individual of a population trains on its
@@ -83,22 +83,44 @@ def evolve(
     check_can_draw()
     recipe, out = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe), expanded(out)
     ancestor = find_ancestor(recipe)
+    if recipe.evolution.founders >= recipe.evolution.generations:
+        reporter.warn(
+            f"evolution.founder_generations={recipe.evolution.founders}: each of the {recipe.evolution.generations} "
+            "generations trains one individual, so none is selected; give a lower number, or null"
+        )
     home = pick_device(device) if engine.name == "local" else torch.device("cpu")
     workforce = _workforce(recipe, engine, device, home, reporter)
     with claim(out), on_cpu():
         saved = find_saved(recipe, out, resume=resume, reporter=reporter)
+        is_done = saved is not None and saved.state.generation >= recipe.evolution.generations
+        if is_done and (out / GENE_FOLDER).exists():
+            return Learngene.load(Located(out / GENE_FOLDER, str(out)))
         line_channels(recipe, ancestor)  # which refuses a wrong `gene.shape` before images are read
-        with reporter.task("reading images", None):
+        with reporter.task("reading images", None), _restoring(out if saved else None):
             environment = load_environment(recipe, device=workforce.home, reporter=reporter, ancestor=ancestor)
         inputs = run_inputs(environment, ancestor, home if engine.name == "local" else None)
         if saved is not None:
-            is_done = saved.state.generation >= recipe.evolution.generations
-            check_same(saved.inputs, inputs, out, SilentReporter() if is_done else reporter)
+            check_same(saved.inputs, inputs, out, reporter)
+            _show(out, saved.state, recipe)
         with workforce.pool(environment, reporter) as workers:
             run = _Run(recipe, out, ancestor, environment, inputs, workers, reporter)
             state = run.evolve(EvolutionState() if saved is None else saved.state)
         with reporter.task(f"writing {out / GENE_FOLDER}", None):
             return _finish(state, recipe, environment, out, ancestor)
+
+
+@contextmanager
+def _restoring(begun: Path | None) -> Iterator[None]:
+    """Say of images at fault what to do where a run has `begun`, whose recipe must not be changed any more."""
+    try:
+        yield
+    except DataError as error:
+        if begun is None:
+            raise
+        raise DataError(
+            f"{begun}: was begun with images that are not there as they were; restore them, or give another --out "
+            f"({error})"
+        ) from None
 
 
 def _workforce(recipe: Recipe, engine: EngineOptions, device: str, home: torch.device, reporter: Reporter) -> Engine:
@@ -119,7 +141,7 @@ class _Run:
     out: Path
     ancestor: Ancestor | None
     environment: Environment
-    inputs: RunInputs
+    inputs: Mapping[str, Any]
     workers: Pool[Environment]
     reporter: Reporter
 
@@ -128,8 +150,6 @@ class _Run:
         with self.reporter.task("starting workers", None):
             precision = state.precision or settle_precision(self.recipe, self.workers)
         state = replace(state, precision=precision)
-        truncate_metrics(self.out, state.generation)
-        write_text(self.out / RECIPE_NAME, self.recipe.text)
         plans = plan_line(self.recipe, precision=precision, begin=state.generation)
         classes = len(self.environment.split.base)
         search = None if state.generation else plan_search(self.recipe, classes=classes, precision=precision)
@@ -139,7 +159,7 @@ class _Run:
                 begin = self._given()
             else:
                 images = images_hash(self.inputs, flip=self.environment.base.flip)
-                begin = ShapeSearch(search, self.workers, bar, images, self.out / STATE_FOLDER, self.reporter).run()
+                begin = ShapeSearch(search, self.workers, bar, images, self.out / SEARCH_FOLDER, self.reporter).run()
                 row = begin.first_row["search"]
                 state = replace(state, images=row["images"], seconds=row["seconds"])
             for plan in plans:
@@ -154,12 +174,19 @@ class _Run:
         return Beginning(channels, ancestor.gene.genome, {"ancestor": row})
 
     def _generation(self, state: EvolutionState, plan: GenerationPlan, begin: Beginning, bar: Bar) -> EvolutionState:
-        state, row = next_generation(state, plan, begin, self.workers, bar)
-        append_line(self.out / METRICS_NAME, json.dumps(row if plan.generation else {**row, **begin.first_row}))
+        state = next_generation(state, plan, begin, self.workers, bar)
         save_state(self.out, state, self.recipe.model_dump(mode="json"), self.inputs)
+        _show(self.out, state, self.recipe)
+        row = state.rows[-1]
         self.reporter.line(_summary(row, self.recipe.evolution.generations))
         bar.advance(0, best=f"{row['best']:.3f}", mean=f"{row['mean']:.3f}")
         return state
+
+
+def _show(out: Path, state: EvolutionState, recipe: Recipe) -> None:
+    """Write what users read of a run that goes on."""
+    write_text(out / RECIPE_NAME, recipe.text)
+    write_metrics(out, state.rows)
 
 
 def _summary(row: Mapping[str, Any], generations: int) -> str:
@@ -174,11 +201,10 @@ def _finish(
     state: EvolutionState, recipe: Recipe, environment: Environment, out: Path, ancestor: Ancestor | None
 ) -> Learngene:
     """Write the picture, the page and the gene folder."""
-    rows = read_metrics(out)
     best = _chosen(state, recipe)
-    write_png(draw_evolution(rows, chosen=best.id, title=recipe.name), out / PICTURE_NAME)
-    write_text(out / EVOLUTION_NAME, render_evolution(rows, title=recipe.name, chosen=best.id))
-    config = gene_config(best, rows, state, recipe, environment, ancestor)
+    write_png(draw_evolution(state.rows, chosen=best.id, title=recipe.name), out / PICTURE_NAME)
+    write_text(out / EVOLUTION_NAME, render_evolution(state.rows, title=recipe.name, chosen=best.id))
+    config = gene_config(best, state, recipe, environment, ancestor)
     tensors = {name: tensor.float() for name, tensor in stored(best.genome.tensors, config.dtype).items()}
     with atomic_path(out / GENE_FOLDER) as folder:
         folder.mkdir()
@@ -187,7 +213,6 @@ def _finish(
         for name in (METRICS_NAME, PICTURE_NAME):
             (folder / name).write_bytes((out / name).read_bytes())
         write_text(folder / CARD_NAME, render_card(config, name=recipe.name))
-        carry_over(out / GENE_FOLDER, folder, config)
     return Learngene(tensors, config, Located(out / GENE_FOLDER, str(out)))
 
 

@@ -215,7 +215,7 @@ class ShapeSearch:
             "format": FORMAT,
             "images": self.images,
             "ancestor": hashlib.sha256(save(dict(whole.tensors))).hexdigest(),
-            "plan": repr((life.generation, life.seed, life.body, life.cross, life.ancestry, critics, draw)),
+            "plan": repr((life.generation, life.seed, life.body, life.ancestry, critics, draw)),
         }
 
 

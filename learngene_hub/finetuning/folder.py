@@ -70,7 +70,7 @@ def is_finetuned(folder: Path) -> bool:
 
 def write_folder(out: Path, network: LearngeneNetwork, record: Mapping[str, Any]) -> None:
     """Write all of the new or empty folder `out`, or nothing; `record` is the content of `finetune.json`."""
-    with atomic_path(out, is_new=True) as folder:
+    with atomic_path(out) as folder:
         folder.mkdir()
         save_timm_folder(network, folder, class_names=record["classes"])
         write_text(folder / RECORD_NAME, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -207,7 +207,7 @@ class _Job:
         width = config.width if chosen.width is None else chosen.width
         body = Body(config.network, width, config.depth if chosen.depth is None else chosen.depth)
         arguments = ARGUMENTS[chosen.method]
-        return newborn(body, num_classes=classes, gene=None, cross="zero", seed=chosen.seed, timm_kwargs=arguments)
+        return newborn(body, num_classes=classes, gene=None, seed=chosen.seed, timm_kwargs=arguments)
 
     def images(self, parts: Parts) -> Loaded:
         cfg = self.descendant(0).pretrained_cfg

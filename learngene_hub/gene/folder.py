@@ -6,8 +6,6 @@ loaded in part: a folder that fails a check is refused, and the message names th
 
 import hashlib
 import math
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,27 +195,6 @@ def read_files(folder: Path, most: Mapping[str, int], *, is_snapshot: bool = Fal
             )
     with _readable(folder):
         return {name: _read(folder, name, most[name], is_snapshot) for name in names}
-
-
-def carry_over(old: Path, new: Path, config: GeneConfig) -> None:
-    """Copy the card and all other files that `new` lacks from `old`, if that folder has the same gene as `config`.
-
-    Hidden files stay behind, and the card, too, if the gene is described in another way. Links stay links.
-    """
-    try:
-        before = read_config(old)
-    except GeneFileError:
-        return
-    is_described = before.model_copy(update={"package_version": config.package_version}) == config
-    for file in old.iterdir() if before.sha256 == config.sha256 else ():
-        wanted = is_described if file.name in {CARD_NAME, *EVALUATIONS} else not (new / file.name).exists()
-        if wanted and not file.name.startswith("."):
-            if file.is_symlink():  # what it leads to may be large, and private
-                (new / file.name).symlink_to(os.readlink(file))
-            elif file.is_dir():
-                shutil.copytree(file, new / file.name, symlinks=True)
-            elif file.is_file():
-                shutil.copy2(file, new / file.name)
 
 
 def _instead(folder: Path) -> str:

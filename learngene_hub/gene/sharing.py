@@ -61,7 +61,7 @@ def pull_gene(source: str, out: Path, *, options: HubOptions) -> Located:
             raise RunError(f"{out}: already exists; give another --out")
         located = locate(source, options=options)
         files, _ = located.read(read_whole_gene)
-        with atomic_path(out, is_new=True) as staged:
+        with atomic_path(out) as staged:
             staged.mkdir()
             for name, content in files.items():
                 (staged / name).write_bytes(content)

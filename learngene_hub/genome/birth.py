@@ -40,7 +40,6 @@ def newborn(
     *,
     num_classes: int,
     gene: Genome | None,
-    cross: str,
     seed: int,
     path: tuple[str | int, ...] = (),
     timm_kwargs: Mapping[str, Any] = MappingProxyType({}),
@@ -51,7 +50,6 @@ def newborn(
         body: what to build.
         num_classes: outputs of the fresh classifier; a gene brings none.
         gene: the gene that it inherits; None: no gene, a start from scratch.
-        cross: see `learngene_hub.genome.surgery.inherit`.
         seed: of the weights that are not inherited; equal seeds and paths give equal ones, gene or not.
         path: address under the seed.
         timm_kwargs: further arguments of `timm.create_model`.
@@ -71,7 +69,7 @@ def newborn(
         )
     if gene is not None:
         _refuse_narrower(body, network, gene)
-        inherit(network.state_dict(), network.structure, gene, cross=cross)
+        inherit(network.state_dict(), network.structure, gene)
     return network.train()
 
 

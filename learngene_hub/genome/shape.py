@@ -13,6 +13,7 @@ from functools import cached_property
 from learngene_hub.core.errors import NetworkError
 from learngene_hub.genome.birth import Body
 from learngene_hub.networks import IMAGE, Structure
+from learngene_hub.networks.structure import sizes_within
 
 GRAIN = 1000  # steps of 1 in which the first fraction of a tapering gene is sought
 HALVINGS = 40  # of the interval in which the common factor of a shape is sought
@@ -79,17 +80,11 @@ class ShapeSpace:
             NetworkError: the number of groups is wrong, or a number is too large or no multiple of the group's unit.
         """
         groups = self.structure.groups
-        most = ", ".join(
-            f"{name} {group.size}" + f" in steps of {group.unit}" * (group.unit > 1) for name, group in groups.items()
-        )
-        if len(channels) != len(groups) or any(
-            size > group.size or size % group.unit for size, group in zip(channels, groups.values(), strict=True)
-        ):
+        if len(channels) != len(groups):
             raise NetworkError(
-                f"gene.shape: expected {len(groups)} numbers, the channels of each group of {self.body.network}, at "
-                f"most {most}; found {len(channels)}: {list(channels)}"
+                f"gene.shape: expected {len(groups)} numbers, for the groups {', '.join(groups)}; found {len(channels)}"
             )
-        return dict(zip(groups, channels, strict=True))
+        return sizes_within(groups, dict(zip(groups, channels, strict=True)), name="gene.shape")
 
     def fitted(self, proportions: Mapping[str, float]) -> dict[str, int]:
         """The largest shape of about these proportions that the budget allows: no group can have one unit more.

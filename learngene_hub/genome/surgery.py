@@ -59,18 +59,18 @@ def carried_channels(structure: Structure, gene: Genome) -> dict[str, int]:
     return carried
 
 
-def inherit(newborn: State, structure: Structure, gene: Genome, *, cross: str) -> None:
+def inherit(newborn: State, structure: Structure, gene: Genome) -> None:
     """Put `gene` into the leading channels of every layer of a newborn network, in place; partly even on an error.
 
-    Inheritance: attested, Feng 2024 (arXiv:2401.08139, abstract). `cross`, and the birth of layers that the gene
+    Weights from other channels into the gene's are zero, so that these compute what they compute alone.
+
+    Inheritance: attested, Feng 2024 (arXiv:2401.08139, abstract). The zeros, and the birth of layers that the gene
     lacks: ours.
 
     Args:
         newborn: the tensors of a freshly initialised network.
         structure: of the network.
         gene: from a network of the same family, as narrow as `newborn` or narrower.
-        cross: `zero`: weights from non-gene inputs into gene outputs are zero, so that the gene's channels compute
-            what they compute alone; `random`: they stay as they are.
 
     Raises:
         InheritanceError: a layer of the gene does not fit; the layer and both shapes are named.
@@ -78,9 +78,9 @@ def inherit(newborn: State, structure: Structure, gene: Genome, *, cross: str) -
     carried = carried_channels(structure, gene)
     for layer in structure.layers:
         if layer.kernel.name in gene.tensors:
-            _implant(newborn, layer, gene, carried, cross=cross)
+            _implant(newborn, layer, gene, carried)
         elif (make := layer.if_absent.make) is not None:
-            make(Newborn(newborn, structure, gene.tensors, carried, cross), layer)
+            make(Newborn(newborn, structure, gene.tensors, carried), layer)
 
 
 def reorder(state: State, structure: Structure, orders: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ def inherited_parts(state: State, structure: Structure, gene: Genome) -> dict[st
     }
 
 
-def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, int], *, cross: str) -> None:
+def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, int]) -> None:
     for axes in layer.tensors:
         target, source = newborn[axes.name], gene.tensors[axes.name]
         if IMAGE in axes.dims and source.ndim == len(axes.dims):
@@ -112,8 +112,7 @@ def _implant(newborn: State, layer: Layer, gene: Genome, carried: Mapping[str, i
         _check_fits(target, source, axes, carried, layer)
         view = part(target, axes, carried)
         view.copy_(in_blocks(refitted(source, axes, before=source.shape, after=target.shape), axes))
-    if cross == "zero":
-        _cut_off(newborn, layer, carried)
+    _cut_off(newborn, layer, carried)
 
 
 def _cut_off(newborn: State, layer: Layer, carried: Mapping[str, int]) -> None:

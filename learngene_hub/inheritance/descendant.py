@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from learngene_hub.genome.surgery import inherit as inherit_genome
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.inheritance.freezing import freeze, unfreeze
 from learngene_hub.networks import IMAGE, Group, LearngeneNetwork, as_supported, check_image_size, plan_structure
+from learngene_hub.networks.structure import sizes_within
 
 _BY_THE_GENE = "the gene sets the network, its weights and the normalisation of images"
 _FIXED = dict.fromkeys(("network", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"), _BY_THE_GENE) | {
@@ -105,7 +106,6 @@ def from_learngene(
     local_files_only: bool = False,
     force_download: bool = False,
     endpoint: str | None = None,
-    cross: str = "zero",
     seed: int = 0,
     freeze_gene: bool = False,
     **timm_kwargs: Any,  # noqa: ANN401
@@ -131,7 +131,6 @@ def from_learngene(
         local_files_only: never contact the Hub.
         force_download: fetch again what is in the cache.
         endpoint: URL of the Hub; None: `HF_ENDPOINT`.
-        cross: initial weights from other channels into the gene: `zero` or `random`.
         seed: random seed of the weights that are not inherited.
         freeze_gene: train only weights that were not inherited, until `unfreeze`: if an optimiser moves inherited
             weights, they are reset before their next use.
@@ -144,7 +143,6 @@ def from_learngene(
             argument is not allowed.
         NetworkError: width, depth or image size is not allowed; the message names the allowed values.
     """
-    _check_cross(cross)
     check_image_size(image_size)
     if fixed := _FIXED.keys() & timm_kwargs.keys():
         raise InheritanceError(f"{min(fixed)}: not allowed here; {_FIXED[min(fixed)]}")
@@ -156,25 +154,22 @@ def from_learngene(
     config = gene.config
     width, depth = (config.width if width is None else width), (config.depth if depth is None else depth)
     body = Body(config.network, width, depth, in_chans)
-    model = newborn(body, num_classes=num_classes, gene=gene.genome, cross=cross, seed=seed, timm_kwargs=timm_kwargs)
+    model = newborn(body, num_classes=num_classes, gene=gene.genome, seed=seed, timm_kwargs=timm_kwargs)
     _record(model, gene, freeze_gene=freeze_gene, image_size=image_size)
     return model
 
 
-def inherit(
-    model: nn.Module, gene: Learngene | str | Path, *, cross: str = "zero", freeze_gene: bool = False
-) -> InheritanceReport:
+def inherit(model: nn.Module, gene: Learngene | str | Path, *, freeze_gene: bool = False) -> InheritanceReport:
     """Put `gene` into the leading channels of `model`, in place.
 
-    With `cross="random"`, other weights of the gene's layers stay as they are. Layers that the gene lacks are made to
-    pass its channels on.
+    Weights from other channels into the gene's become zero. Layers that the gene lacks are made to pass its channels
+    on.
 
     `model.pretrained_cfg` then has the normalisation of the gene's images, as after `from_learngene`.
 
     Args:
         model: one of this package's networks, or a supported network of timm such as `resnet34`.
         gene: a `Learngene`, or any `source` that `from_learngene` accepts.
-        cross: weights from other channels into the gene: `zero` or `random`.
         freeze_gene: train only weights that were not inherited, until `unfreeze`, as in `from_learngene`. A gene that
             was frozen before is unfrozen.
 
@@ -183,13 +178,12 @@ def inherit(
         InheritanceError: the gene does not fit; the model stays unchanged.
         NetworkError: this package does not support the model, or its layers were replaced.
     """
-    _check_cross(cross)
     network = as_supported(model)
     gene = gene if isinstance(gene, Learngene) else Learngene.from_pretrained(gene)
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     _check_shapes(network, state)
     try:
-        inherit_genome(state, network.structure, gene.genome, cross=cross)
+        inherit_genome(state, network.structure, gene.genome)
     except InheritanceError as error:
         cfg = getattr(model, "pretrained_cfg", None) or {}
         name = cfg.get("architecture") or type(model).__name__
@@ -224,26 +218,14 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
         channels: group -> channels (see `model.channel_counts()`), or one fraction for all groups, in (0, 1].
 
     Raises:
-        InheritanceError: a group has fewer channels, a fraction or number is out of range, or a gene cannot describe
-            the network, for instance if it is wider than 4 or its images have more than 64 channels.
-        NetworkError: this package does not support the model, timm did not create it, or its layers were replaced.
+        InheritanceError: the fraction is out of range, or a gene cannot describe the network, for instance if it is
+            wider than 4 or its images have more than 64 channels.
+        NetworkError: a number of channels is missing or out of range; this package does not support the model, timm did
+            not create it, or its layers were replaced.
     """
     network = as_supported(model)
     groups = network.structure.groups
-    channels = _all_channels(channels, groups)
-    if channels.keys() != groups.keys():
-        odd = ", ".join(sorted(map(str, groups.keys() ^ channels.keys())))
-        raise InheritanceError(
-            f"channels: expected a number for each group of channel_counts(), wrong or missing: {odd}"
-        )
-    for name, group in groups.items():
-        count, is_whole = channels[name], isinstance(channels[name], Integral)
-        if not (is_whole and 1 <= count <= group.size and count % group.unit == 0):
-            units = f" in units of {group.unit}" * (group.unit > 1)
-            raise InheritanceError(
-                f"group {name}: expected 1 to {group.size} channels of the gene{units}, found {count}"
-            )
-    channels = {name: int(channels[name]) for name in groups}
+    channels = sizes_within(groups, _all_channels(channels, groups), name="channels")
     state = network.state_dict()
     _check_shapes(network, state)
     genome = extract_genome(state, network.structure, channels)
@@ -295,11 +277,6 @@ def _report(network: LearngeneNetwork, gene: Learngene) -> InheritanceReport:
         inherited=sum(part.numel() for part in inherited_parts(network.state_dict(), structure, genome).values()),
         total=structure.parameters(in_chans=network.in_chans),
     )
-
-
-def _check_cross(cross: str) -> None:
-    if cross not in ("zero", "random"):
-        raise InheritanceError(f"cross: expected 'zero' or 'random', found {cross!r}")
 
 
 def _pretrained_cfg(config: GeneConfig, in_chans: int, image_size: int) -> dict[str, object]:

@@ -144,10 +144,8 @@ def _born_as_identity(newborn: Newborn, layer: Layer) -> None:
         last = newborn.structure.writers(last.reads)[0]
     _, weight, bias, *_ = (newborn.gene[axes.name].to(kernel) for axes in last.tensors)
     channels = torch.arange(count, device=kernel.device)
-    kernel[:count, :count] = 0
+    kernel[:count] = 0
     kernel[channels, channels, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1
-    if newborn.cross == "zero":
-        kernel[:count, count:] = 0
     mean, variance = _rectified_moments(weight, bias)
     scale = (variance + NORM_EPS).sqrt()
     for axes, value in zip(layer.tensors[1:], (scale, mean, mean, variance), strict=True):

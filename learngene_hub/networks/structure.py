@@ -6,6 +6,7 @@ A family of networks says here all that surgery needs to know of it; see `learng
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from operator import index
 from types import MappingProxyType
 from typing import Any, SupportsFloat, SupportsIndex
@@ -136,14 +137,12 @@ class Newborn:
         structure: of the network.
         gene: tensors that are inherited.
         carried: group -> leading channels that carry the gene's circuit.
-        cross: `zero`: what the gene's outputs read from other channels is to be zero; `random`: it stays.
     """
 
     tensors: Mapping[str, Tensor]
     structure: Structure
     gene: Mapping[str, Tensor]
     carried: Mapping[str, int]
-    cross: str
 
 
 @dataclass(frozen=True)
@@ -248,26 +247,32 @@ def resolve_groups(
         units: group to the unit of its channels, where that is not 1.
 
     Raises:
-        NetworkError: `width` is out of range, or `channels` misses a group, has an unknown one, empties one, or cuts a
-            unit.
+        NetworkError: `width` is out of range, or see `sizes_within`.
     """
     if not (isinstance(width, SupportsFloat) and 0 < float(width) <= MOST_WIDTH):
         raise NetworkError(
             f"{name} has no width {width!r}; choose a number above 0 and up to {MOST_WIDTH}, such as 0.5 or 1.0."
         )
+    limit = width if channels is None else MOST_WIDTH
     units = {group: units.get(group, 1) for group in base}
+    groups = {group: Group(unit * max(1, round(base[group] * limit / unit)), unit) for group, unit in units.items()}
     if channels is None:
-        return {group: Group(unit * max(1, round(base[group] * width / unit)), unit) for group, unit in units.items()}
-    _refuse_groups("lacks", [group for group in base if group not in channels], name=name)
-    _refuse_groups("has unknown groups:", [group for group in channels if group not in base], name=name)
-    _refuse_groups("has less than 1 channel in", [group for group in base if channels[group] < 1], name=name)
-    odd = [f"{group} (a multiple of {unit})" for group, unit in units.items() if channels[group] % unit]
-    _refuse_groups("needs other numbers in", odd, name=name)
-    return {group: Group(int(channels[group]), unit) for group, unit in units.items()}
+        return groups
+    return {group: Group(size, units[group]) for group, size in sizes_within(groups, channels, name=name).items()}
 
 
-def _refuse_groups(fault: str, groups: list[str], *, name: str) -> None:
-    if groups:
-        raise NetworkError(
-            f"{name}: `channels` {fault} {', '.join(groups)}; start from the network's channel_counts() at this depth"
-        )
+def sizes_within(groups: Mapping[str, Group], channels: Mapping[str, int], *, name: str) -> dict[str, int]:
+    """`channels` as plain numbers, in the order of `groups`: whole units of every group, at least one, at most all.
+
+    Raises:
+        NetworkError: they are not, or a group is missing or unknown; the message begins with `name`.
+    """
+    advice = "start from the network's channel_counts() at this depth"
+    if unknown := [str(group) for group in channels if group not in groups]:
+        raise NetworkError(f"{name}: no such group: {', '.join(unknown)}; {advice}")
+    for group, whole in groups.items():
+        count: Any = channels.get(group)
+        if not (isinstance(count, Integral) and 1 <= int(count) <= whole.size and int(count) % whole.unit == 0):
+            units = f" in units of {whole.unit}" * (whole.unit > 1)
+            raise NetworkError(f"{name}: {group}: expected 1 to {whole.size} channels{units}, found {count}; {advice}")
+    return {group: int(channels[group]) for group in groups}

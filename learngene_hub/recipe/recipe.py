@@ -11,7 +11,6 @@ import json
 import re
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from learngene_hub.core.errors import LearngeneWarning, RecipeError, suggestion
 from learngene_hub.core.files import expanded, is_there, near_paths, public_name, read_file
-from learngene_hub.core.plain_yaml import load_yaml, with_changed_text, without_comments
+from learngene_hub.core.plain_yaml import load_yaml
 from learngene_hub.recipe.sections import (
     AncestrySection,
     ClassesSection,
@@ -42,6 +41,7 @@ RETIRED: dict[str, Container[Any]] = {
     "ancestry.circuit_loss": (0,),
     "ancestry.schedule": ("two-speed",),
     "evolution.recombination": ("none",),
+    "gene.cross": ("zero",),
     "search.finalists": (3,),
     "search.generations": (1,),
     "search.tournament_size": range(2, 4097),  # with more than one generation only
@@ -49,6 +49,7 @@ RETIRED: dict[str, Container[Any]] = {
 """Key of older recipes that is dropped -> the values that change nothing."""
 PLACES = (("data", "path"), ("evolution", "ancestor"))
 """Keys of what may be a path on this machine."""
+PRIVATE = re.compile(r"[/\\~#]")  # in what may tell a path, or have a comment
 EXPECTED = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
@@ -201,23 +202,21 @@ class Recipe(Section):
 
     @property
     def public_text(self) -> str:
-        """`text` without comments, with paths on this machine cut to their last part: a gene may be published."""
-        return _without_places(without_comments(self.text))
+        """The given fields as YAML that may be published: paths on this machine are cut to their last part."""
+        content = self.model_dump(mode="json", exclude_unset=True)
+        for section, key in PLACES:
+            if (content.get(section) or {}).get(key):
+                content[section][key] = public_name(content[section][key])
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
     @property
     def public_overrides(self) -> tuple[str, ...]:
-        """`overrides` with such paths cut likewise.
+        """`overrides` with such paths cut likewise; none up to the last one that may tell another path, or a comment.
 
-        One with a slash that a later one has made void, such as `data.preset=/home/me data.preset=glyphs`, is left out.
+        Nothing is lost, since `public_text` has their effect.
         """
-        overrides, file = list(self.overrides), Path(f"{self.name}.yaml")
-        for override in filter(re.compile(r"[/\\]").search, self.overrides):
-            others = [other for other in overrides if other != override]
-            with suppress(RecipeError):
-                without = self.from_content(self.text.encode(), others, file=file)
-                overrides = others if without.sha256 == self.sha256 else overrides
-        pairs = [override.partition("=") for override in overrides]
-        return tuple(f"{key}={_without_places(value, *key.split('.'))}" for key, _, value in pairs)
+        told = [_public(override) for override in self.overrides]
+        return tuple(told[max((place for place, one in enumerate(told, start=1) if not one), default=0) :])
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -363,14 +362,12 @@ def _given(fault: Mapping[str, Any], overrides: Sequence[str]) -> str:
     return "" if by is None else f" (from the override {by:.80}, not from the file)"
 
 
-def _without_places(text: str, *above: str) -> str:
-    """The YAML `text`, which is the value of the keys `above`, with what may be a path cut to its last part."""
-    for place in PLACES:
-        if place[: len(above)] == above:
-            text = text.strip() if above else text
-            for end in range(max(1, len(above)), len(place) + 1):  # of a text in place of a section, too
-                text = with_changed_text(text, place[len(above) : end], public_name)
-    return text
+def _public(override: str) -> str:
+    """The override as it may be published; empty if it may not."""
+    key, _, value = override.partition("=")
+    if tuple(key.split(".")) in PLACES and (place := load_yaml(value)):
+        return f"{key}={public_name(str(place))}"
+    return "" if PRIVATE.search(value) else override
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -64,7 +64,7 @@ def _shape(value: object) -> object:
 
 
 class GeneSection(Section):
-    """How many channels of every layer are gene, and how other channels connect to it."""
+    """How many channels of every layer are gene."""
 
     fraction: float = Field(
         0.45,
@@ -84,7 +84,6 @@ class GeneSection(Section):
         description="with `shape: taper`: the last layer's fraction divided by the first's, before fractions above 1 "
         "are cut to 1; 1: an even shape",
     )
-    cross: Literal["zero", "random"] = Field("zero", description="initial weights from other channels into the gene")
     dtype: Literal["float32", "float16"] = Field(
         "float32",
         description="type of the kernels in the gene's file; float16 halves the file; fitness is measured before "

@@ -4,7 +4,6 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import warnings
@@ -14,10 +13,11 @@ from pathlib import Path
 import pytest
 from command_line import PLAIN, commands, learngene, words
 from engine_faults import WEIGHTS
+from listener import Listener
 from results_examples import example
 from typer.testing import CliRunner
 
-from learngene_hub import LearngeneError, __version__
+from learngene_hub import LearngeneError, __version__, evolve
 from learngene_hub.cli.console import show_warnings_as_lines
 from learngene_hub.cli.evaluate import _show
 from learngene_hub.cli.main import app, main
@@ -262,14 +262,16 @@ def test_a_lead_is_shown_for_every_network_that_has_other_starts(monkeypatch):
     assert ["lead of the gene" in columns for columns in shown] == [False, True]
 
 
-def test_evolve_resumes_a_run_in_the_middle_and_ends_with_the_bytes_of_an_unbroken_one(tiny_file, tiny_run, tiny_copy):
-    shutil.rmtree(tiny_copy / "gene")
-    os.replace(tiny_copy / "state/before.json", tiny_copy / "state/state.json")  # before the last generation
-    done = learngene("evolve", tiny_file, "--resume", "--out", tiny_copy)
+def test_evolve_resumes_a_run_in_the_middle_and_ends_with_the_bytes_of_an_unbroken_one(
+    tiny, tiny_file, tiny_run, tmp_path
+):
+    with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
+        evolve(tiny(), out=tmp_path / "run", reporter=Listener(stop_after=2))
+    done = learngene("evolve", tiny_file, "--resume", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     assert "generation 3/3" in done.stderr
     assert "generation 2/3" not in done.stderr
-    assert (tiny_copy / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 def test_recipes_are_listed_copied_and_checked(tmp_path, monkeypatch):

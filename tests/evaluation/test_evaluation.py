@@ -377,7 +377,7 @@ def with_other_recipe(run, folder):
     """A copy of the gene of `run` beside a recipe of other channels."""
     copied = shutil.copytree(run / "gene", folder / "gene")
     text = (copied / "recipe.yaml").read_text()
-    (copied / "recipe.yaml").write_text(text.replace("gene: {taper: 1}", "gene: {taper: 0.3}"))
+    (copied / "recipe.yaml").write_text(text.replace("taper: 1.0", "taper: 0.3"))
     assert (copied / "recipe.yaml").read_text() != text
     return copied
 

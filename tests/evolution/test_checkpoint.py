@@ -2,7 +2,7 @@
 
 import torch
 
-from learngene_hub.evolution.checkpoint import RunInputs, load_state, save_state
+from learngene_hub.evolution.checkpoint import load_state, save_state
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import network_body, recipe_channels
 from learngene_hub.genome.genome import Genome
@@ -23,12 +23,14 @@ def test_individuals_of_different_sizes_come_back_each_with_its_own(tiny, tmp_pa
     whole = network_body(recipe).structure.channels
     assert thin != whole
     pool = (individual(0, recipe, thin), individual(1, recipe, whole))
-    state = EvolutionState(generation=0, next_id=2, images=10, seconds=1.5, precision="float32", pool=pool)
-    around = RunInputs({"base": ["a"]}, {"base": "0"}, threads=1, version="1", processor="CPU")
-    (tmp_path / "state").mkdir()
+    state = EvolutionState(
+        generation=0, next_id=2, images=10, seconds=1.5, precision="float32", pool=pool, rows=({"best": 0.1},)
+    )
+    around = {"classes": {"base": ["a"]}, "threads": 1}
     save_state(tmp_path, state, recipe.model_dump(mode="json"), around)
     found = load_state(tmp_path)
     assert found.inputs == around
+    assert found.state.rows == state.rows
     assert [one.genome.sizes for one in found.state.pool] == [thin, whole]
     for saved, loaded in zip(pool, found.state.pool, strict=True):
         assert saved.genome.tensors.keys() == loaded.genome.tensors.keys()

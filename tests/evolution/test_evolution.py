@@ -1,5 +1,5 @@
-import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 
@@ -11,14 +11,13 @@ from listener import Listener
 from photo_folders import write_photos
 
 from learngene_hub import Learngene
-from learngene_hub.core.errors import DataError, RunError, SelectionError
-from learngene_hub.core.store import sealed
+from learngene_hub.core.errors import DataError, GeneFileError, RunError, SelectionError
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.splits import ClassSplit
 from learngene_hub.evolution import ancestry, critics, run
 from learngene_hub.evolution.ancestry import AncestryTask, Outcome
-from learngene_hub.evolution.checkpoint import load_state
+from learngene_hub.evolution.checkpoint import load_state, save_state
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.evolution.plan import plan_generation, plan_line
 from learngene_hub.evolution.run import evolve
@@ -61,31 +60,30 @@ def test_a_run_stopped_twice_and_resumed_ends_with_the_same_bytes_and_metrics(ti
     assert [untimed(row) for row in rows(tmp_path)] == [untimed(row) for row in rows(tiny_run)]
 
 
-def test_a_finished_run_that_resumes_keeps_its_card_unless_another_gene_was_there(tiny, tmp_path):
-    evolve(tiny(*SMALL), out=tmp_path)
-    (tmp_path / "gene/README.md").write_text("my own words")
-    (tmp_path / "gene/evaluation.png").write_bytes(b"a picture")
-    (tmp_path / "gene/mine").mkdir()
-    (tmp_path / "gene/mine/photo.png").write_bytes(b"my photo")
-    (tmp_path / "gene/all").symlink_to(tmp_path / "state")
-    evolve(tiny(*SMALL), out=tmp_path, resume=True)
-    assert (tmp_path / "gene/mine/photo.png").read_bytes() == b"my photo"
-    assert (tmp_path / "gene/all").is_symlink()
-    assert (tmp_path / "gene/README.md").read_text() == "my own words"
-    assert (tmp_path / "gene/evaluation.png").read_bytes() == b"a picture"
-    config = tmp_path / "gene/config.json"
-    config.write_text(config.read_text().replace('"image_size": 28', '"image_size": 32', 1))
-    evolve(tiny(*SMALL), out=tmp_path, resume=True)
-    assert "# tiny" in (tmp_path / "gene/README.md").read_text()
-    assert not (tmp_path / "gene/evaluation.png").exists()
+def test_a_finished_run_that_is_resumed_is_returned_as_it_is(tiny, tiny_copy, monkeypatch):
+    monkeypatch.setattr(run, "load_environment", lambda *args, **kwargs: pytest.fail("images were read"))
+    (tiny_copy / "gene/README.md").write_text("my own words")
+    before = {path: path.stat().st_mtime_ns for path in tiny_copy.rglob("*") if path.name != ".lock"}
+    gene = evolve(tiny(), out=tiny_copy, resume=True)
+    assert gene.config == Learngene.from_pretrained(tiny_copy).config
+    assert {path: path.stat().st_mtime_ns for path in tiny_copy.rglob("*") if path.name != ".lock"} == before
+
+
+def test_a_gene_that_is_gone_is_written_again_and_one_that_is_damaged_is_told(tiny, tiny_run, tiny_copy):
+    (tiny_copy / WEIGHTS).unlink()
+    with pytest.raises(GeneFileError, match=r"learngene\.safetensors is missing"):
+        evolve(tiny(), out=tiny_copy, resume=True)
+    shutil.rmtree(tiny_copy / "gene")
+    evolve(tiny(), out=tiny_copy, resume=True)
+    assert (tiny_copy / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny, tiny_run, tmp_path):
     moments = [
-        lambda: (tmp_path / "recipe.yaml").exists(),  # before the first generation ends
-        lambda: (tmp_path / "metrics.jsonl").stat().st_size > 0,  # a row written, its state perhaps not
-        lambda: any((tmp_path / "state").glob("pool-000002*")),  # a pool written, its state perhaps not
+        lambda: (tmp_path / ".lock").exists(),  # before the first generation ends
+        lambda: (tmp_path / "state.safetensors").exists(),  # the metrics perhaps not
+        lambda: (tmp_path / "metrics.jsonl").exists() and len(rows(tmp_path)) == 2,
         lambda: (tmp_path / "evolution.png").exists(),  # all but the gene folder
     ]
     for moment in moments:
@@ -125,15 +123,27 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
     (tmp_path / ".DS_Store").write_text("Finder's")
     with pytest.raises(RunError, match=r"expected an empty folder, found gene, thesis\.txt"):
         evolve(tiny(), out=tmp_path)
+    with pytest.raises(RunError, match=r"expected an empty folder, found gene, thesis\.txt"):
+        evolve(tiny(), out=tmp_path, resume=True, reporter=(notes := Listener()))
+    assert not notes.lines  # not that it begins
     assert {path.name for path in tmp_path.iterdir()} == {"gene", "thesis.txt", ".DS_Store", ".lock"}
     (tmp_path / "gene").rmdir()
     (tmp_path / "thesis.txt").unlink()
     assert evolve(tiny(*SMALL), out=tmp_path).config.channels
 
 
+def test_what_users_keep_in_a_folder_is_not_overwritten_by_a_run_that_begins_there(tiny, tiny_run, tmp_path):
+    for name in ("recipe.yaml", "metrics.jsonl"):
+        shutil.copy(tiny_run / name, tmp_path)
+        with pytest.raises(RunError, match=rf"expected an empty folder, found {name}; give another --out"):
+            evolve(tiny(), out=tmp_path, resume=True)
+        (tmp_path / name).unlink()
+
+
 @pytest.mark.slow
 def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tiny_copy, monkeypatch):
     other = ClassSplit(*(tuple(chr(start + n) for n in range(8)) for start in (65, 75, 85)))
+    shutil.rmtree(tiny_copy / "gene")
     real = run.load_environment
 
     def load_environment(*args, **kwargs):
@@ -141,7 +151,7 @@ def test_a_resume_on_data_whose_classes_changed_is_refused(tiny, tiny_copy, monk
         return replace(setting, split=other)
 
     monkeypatch.setattr(run, "load_environment", load_environment)
-    with pytest.raises(RunError, match="was run with other classes"):
+    with pytest.raises(RunError, match="was begun with other classes"):
         evolve(tiny(), out=tiny_copy, resume=True)
 
 
@@ -157,40 +167,42 @@ def test_a_resume_on_other_images_is_refused_and_one_by_other_threads_is_told(ti
     recipe = tiny(*places, *classes, "ancestry.ways=2", "critic.ways=2")
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe, out=tmp_path / "run", reporter=Listener(stop_after=1))
-    path = tmp_path / "run/state/state.json"
-    state = json.loads(path.read_text())
-    del state["sha256"]
-    path.write_text(json.dumps(sealed(state | {"threads": 5, "version": "learngene-hub 0.0.9"})))
+    saved = load_state(tmp_path / "run")
+    elsewhere = {**saved.inputs, "threads": 5, "version": "learngene-hub 0.0.9"}
+    save_state(tmp_path / "run", saved.state, saved.recipe, elsewhere)
     notes = Listener()
     evolve(recipe, out=tmp_path / "run", resume=True, reporter=notes)
-    assert any("was run with 5 threads, continues with 1" in one for one in notes.warnings)
-    assert any("run with learngene-hub 0.0.9, continues with learngene-hub" in one for one in notes.warnings)
+    assert any("was run with threads 5, continues with 1: the gene may" in one for one in notes.warnings)
+    assert any("run with version learngene-hub 0.0.9, continues with learngene-hub" in one for one in notes.warnings)
+    shutil.rmtree(tmp_path / "run/gene")
     write_photos(tmp_path / "photos", 12, classes=glyph_classes()[:6], seed=1)
-    with pytest.raises(RunError, match="was run with other images"):
+    with pytest.raises(RunError, match="was begun with other images"):
+        evolve(recipe, out=tmp_path / "run", resume=True)
+    shutil.rmtree(tmp_path / "photos" / glyph_classes()[0])
+    with pytest.raises(DataError, match=r"not there as they were; restore them, or give another --out \(Cannot draw"):
         evolve(recipe, out=tmp_path / "run", resume=True)
 
 
 def test_the_line_of_founders_does_not_break_whatever_their_elders_scored(tiny, tmp_path):
     founders = ["evolution.generations=4", "evolution.founder_generations=4", *TWO]
-    evolve(tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"), out=tmp_path)
+    evolve(
+        tiny(*founders, "evolution.decay=1", "evolution.credit=0.9", "evolution.pool_size=1"),
+        out=tmp_path,
+        reporter=(notes := Listener()),
+    )
+    assert any("each of the 4 generations trains one individual, so none is selected" in one for one in notes.warnings)
     assert [row["individuals"][0]["parents"] for row in rows(tmp_path)] == [[], [0], [1], [2]]
 
 
-def test_the_statistics_of_a_gene_are_its_own_however_it_is_inherited(tiny, tmp_path, monkeypatch):
+def test_the_statistics_of_every_gene_are_measured_alone(tiny, tmp_path, monkeypatch):
     calls, real = [], critics.measure_statistics
     monkeypatch.setattr(critics, "measure_statistics", lambda *args: calls.append(1) or real(*args))
-    recipe = tiny("gene.cross=random", *SMALL)
+    recipe = tiny(*SMALL)
     listener = Listener()
     evolve(recipe, out=tmp_path, reporter=listener)
     assert len(calls) == len(rows(tmp_path)[0]["individuals"])
     (bar,) = [bar for bar in listener.bars if bar["total"]]  # other phases have no total
     assert bar["done"] == bar["total"] == generation_images(recipe, 0)
-
-
-def test_a_lost_row_of_the_metrics_is_refused(tiny, tiny_copy):
-    (tiny_copy / "metrics.jsonl").unlink()
-    with pytest.raises(RunError, match=r"metrics\.jsonl: altered since the state was saved; restore the file"):
-        evolve(tiny(), out=tiny_copy, resume=True)
 
 
 def test_tasks_that_the_images_do_not_suffice_for_are_refused_before_any_training(tiny, tmp_path, monkeypatch):
@@ -337,7 +349,8 @@ def test_a_gene_kept_in_float16_is_the_one_that_evolved_rounded(tiny, tmp_path):
 
 def test_over_the_generations_files_do_not_pile_up_and_the_pool_is_bounded(tiny, tmp_path):
     evolve(tiny("evolution.generations=5", "evolution.pool_size=3", *TWO), out=tmp_path)
-    assert len(list((tmp_path / "state").iterdir())) == 4  # two states and their pools
+    names = {"state.safetensors", "metrics.jsonl", "recipe.yaml", "evolution.html", "evolution.png", "gene", ".lock"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     assert not list(tmp_path.rglob("*.tmp"))
     state = load_state(tmp_path).state
     assert len(state.pool) == 3

@@ -41,11 +41,10 @@ def gene(network):
 
 
 @pytest.mark.parametrize("body", BODIES, ids=str)
-@pytest.mark.parametrize("cross", ["zero", "random"])
-def test_extract_after_inherit_gives_the_gene_back_bit_for_bit(body, cross):
+def test_extract_after_inherit_gives_the_gene_back_bit_for_bit(body):
     channels = even_shape(body, 0.45)
     gene = gene_of(adult(body), channels)
-    network = heir(body, gene, cross=cross)
+    network = heir(body, gene)
     again = gene_of(network, channels)
     assert again.sizes == gene.sizes
     assert again.tensors.keys() == gene.tensors.keys()
@@ -60,7 +59,7 @@ def test_a_gene_holds_about_a_fifth_of_the_parameters(network):
 
 
 @pytest.mark.parametrize(("small", "large"), WIDER + DEEPER, ids=str)
-def test_with_zero_cross_the_gene_computes_in_a_descendant_what_it_computes_alone(small, large):
+def test_the_gene_computes_in_a_descendant_what_it_computes_alone(small, large):
     channels = even_shape(small, 0.45)
     gene = gene_of(adult(small), channels)
     thin = alone(small, gene, channels).forward_features(float64_images())
@@ -82,15 +81,6 @@ def test_what_is_inherited_is_the_gene_and_no_more_in_deeper_networks_too(small,
             there = gene.tensors[axes.name]
             expected = refitted(there, axes, before=there.shape, after=whole[axes.name].shape)
             assert torch.equal(joined(parts[axes.name], axes), expected)
-
-
-def test_with_random_cross_the_rest_interferes():
-    body = Body("lg_vgg11", 0.1)
-    channels = even_shape(body, 0.45)
-    gene = gene_of(adult(body), channels)
-    thin = alone(body, gene, channels).forward_features(float64_images())
-    full = heir(body, gene, cross="random").forward_features(float64_images())
-    assert not torch.allclose(full[:, : thin.shape[1]], thin, atol=1e-3)
 
 
 def test_layers_born_as_identity_keep_the_signal_in_train_mode_too():
@@ -124,12 +114,11 @@ def test_inherit_leaves_its_input_alone():
 
 @pytest.mark.parametrize(("small", "large"), SAME + DEEPER, ids=str)
 def test_a_newborn_is_byte_for_byte_the_network_from_scratch_that_inherits(small, large):
-    cross = "zero" if small == large else "random"
     gene = gene_of(adult(small).float(), even_shape(small, 0.45))
     before = {name: tensor.clone() for name, tensor in gene.tensors.items()}
-    scratch = newborn(large, num_classes=4, gene=None, cross=cross, seed=1)
-    expected = inherited(scratch.state_dict(), scratch.structure, gene, cross=cross)
-    found = newborn(large, num_classes=4, gene=gene, cross=cross, seed=1)
+    scratch = newborn(large, num_classes=4, gene=None, seed=1)
+    expected = inherited(scratch.state_dict(), scratch.structure, gene)
+    found = newborn(large, num_classes=4, gene=gene, seed=1)
     assert found.training
     assert list(found.state_dict()) == list(expected)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in found.state_dict().items())
@@ -190,7 +179,7 @@ def test_image_channels_that_cannot_be_matched_are_refused():
 def test_what_an_extra_residual_block_carries_is_nothing_inside_and_all_outside():
     body, deep = Body("lg_resnet12", 0.1), Body("lg_resnet12", 0.1, depth=15)
     channels = even_shape(body, 0.45)
-    specs = newborn(deep, num_classes=2, gene=None, cross="zero", seed=0).structure
+    specs = newborn(deep, num_classes=2, gene=None, seed=0).structure
     carried = carried_channels(specs, gene_of(adult(body), channels))
     assert carried["stages.3"] == channels["stages.3"]
     assert carried["stages.3.1.conv1"] == 0

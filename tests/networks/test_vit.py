@@ -24,7 +24,7 @@ def gene():
 
 
 def child(gene, **options):
-    return newborn(Body(VIT, 0.4, **options), num_classes=5, gene=gene, cross="zero", seed=1)
+    return newborn(Body(VIT, 0.4, **options), num_classes=5, gene=gene, seed=1)
 
 
 @pytest.mark.parametrize(("name", "channels"), [("tiny", 192), ("small", 384), ("base", 768)])

@@ -272,12 +272,27 @@ def test_a_path_of_windows_reaches_the_data_as_it_was_written(tmp_path):
     assert recipe.data.path == "C:\\Users\\me\\photos"
 
 
-def test_a_path_in_place_of_a_section_is_told_to_nobody():
-    written = b"name: x\ndata: /home/me/photos\nevolution: /home/me/gene\n"
-    overrides = ["data.preset=glyphs", "evolution=/home/me/gene", "evolution.generations=2"]
-    recipe = Recipe.from_content(written, overrides, file=Path("x.yaml"))
-    assert "/home" not in recipe.public_text
-    assert "/home" not in " ".join(recipe.public_overrides)
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.path=/home/me/photos",
+        "data.path='/home/me/photos'  # /home/me/notes",
+        "data={path: /home/me/photos}",
+        "evolution.ancestor=C:\\home\\me\\photos",
+        "evolution.ancestor=~/home/photos",
+        "seed=3 # home",
+    ],
+)
+def test_paths_and_comments_are_told_to_nobody_and_the_recipe_stays_the_same(tmp_path, override):
+    written = b"name: x  # of /home/me\ndata: /home/me/photos\nevolution: /home/me/gene\n"
+    given = ["data.path=/home/me/cats", "evolution=/home/me/gene", override, "evolution.generations=2"]
+    recipe = Recipe.from_content(written, given, file=Path("x.yaml"))
+    assert "home" not in recipe.public_text + " ".join(recipe.public_overrides)
+    assert "evolution.generations=2" in recipe.public_overrides
+    for overrides in ((), recipe.public_overrides):
+        again = Recipe.from_content(recipe.public_text.encode(), overrides, file=Path("x.yaml"))
+        assert again.public_text == recipe.public_text
+        assert again.data.path in {"photos", "cats"}
 
 
 def test_a_name_too_long_for_a_file_is_no_recipe():

@@ -26,7 +26,7 @@ BODY = Body("lg_vgg11", 0.1)
 
 
 def network(seed=0):
-    return newborn(BODY, num_classes=4, gene=None, cross="zero", seed=seed)
+    return newborn(BODY, num_classes=4, gene=None, seed=seed)
 
 
 def batch(count=16):

@@ -15,6 +15,7 @@ from listener import Listener
 from learngene_hub.cli.main import INTERRUPTED, main
 from learngene_hub.core.errors import EngineError
 from learngene_hub.evolution import plan
+from learngene_hub.evolution.checkpoint import load_state
 from learngene_hub.evolution.run import evolve
 from learngene_hub.workers import EngineOptions
 from learngene_hub.workers import local as local_engine
@@ -96,7 +97,7 @@ def begin(recipe, out, monkeypatch, best):
 def test_precision_is_settled_once_for_a_run_and_all_workers_obey(tiny, tiny_run, tmp_path, monkeypatch):
     recipe = tiny("precision=auto")
     begin(recipe, tmp_path, monkeypatch, "float32")
-    assert json.loads((tmp_path / "state/state.json").read_text())["precision"] == "float32"
+    assert load_state(tmp_path).state.precision == "float32"
     monkeypatch.undo()
     monkeypatch.setattr("learngene_hub.evolution.run.settle_precision", lambda *_: pytest.fail("asked again"))
     monkeypatch.setattr(plan, "best_precision", lambda device: "bfloat16")
