@@ -183,8 +183,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=STAGED, dir=target.parent))
         try:
             yield staging / target.name
-            with suppress(OSError):  # Windows takes the place of no folder, not even an empty one
-                target.rmdir()
+            if (staging / target.name).is_dir():
+                with suppress(OSError):  # Windows takes the place of no folder, not even an empty one
+                    target.rmdir()
             os.replace(staging / target.name, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

@@ -5,6 +5,7 @@ A checksum guards against damage and careless edits, not against a forger, who c
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -138,7 +139,8 @@ class KeyedStore(Generic[Value]):
             write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
             for name in checksums:  # safetensors lets nobody else read what it writes
                 shutil.copymode(folder / ENTRY_NAME, folder / name)
-            _remove(self.path(key))
+            with suppress(OSError):  # the older one goes with what is staged
+                os.replace(self.path(key), folder.parent / "older")
 
     @contextmanager
     def held(self, key: Key) -> Iterator[None]:

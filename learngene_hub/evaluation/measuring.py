@@ -62,7 +62,7 @@ class Plan:
         for key in ("tasks", "lr", "rates", "tuning_tasks", "name", "version", "changed", "split"):
             del protocol[key]
         settings = {"normalisation": repr(self.normalisation), "padding": self.padding, "flip": self.flip}
-        return {"protocol": protocol, "cross": "zero"} | settings  # which older versions let be another
+        return {"protocol": protocol, "cross": "zero"} | settings  # kept: a part of the keys of older results
 
 
 @dataclass(frozen=True)

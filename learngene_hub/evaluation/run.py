@@ -39,7 +39,8 @@ from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
 PRETRAINED_FOLDER = "pretrained"
-MAY_CHANGE = {"tasks", "changed", "aim"}  # constants of a protocol that may differ from those of earlier results
+# Constants of a protocol that may differ from those of earlier results; `queries` is compared once images are counted.
+MAY_CHANGE = {"tasks", "changed", "aim", "queries"}
 SHORT = 60  # letters of two values that a message names
 
 
@@ -142,8 +143,11 @@ def evaluate(
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        if folder is not None:
-            sweep(folder)
+        old = None if folder is None else _earlier(folder)
+        if folder is not None and old is not None:
+            hashes = [candidate.gene.config.sha256 for candidate in candidates]
+            _refuse_other(folder, old, _constants(protocol.constants()) | {"data": name, "genes": _short(hashes)})
+            _refuse_less(folder, old, protocol, seeds=seeds, starts=[*starts, *wanted], bodies=bodies)
         seen = [record for start in starts for record in start.data]
         with reporter.task("looking for images", None):
             sources = sources_of(seen, data=data, target=target, protocol=protocol, reporter=reporter)
@@ -153,11 +157,9 @@ def evaluate(
         shared = EvaluationData.build(plan, workforce.home, reporter)
         plan = replace(plan, protocol=_with_room(protocol, *shared.smallest(), reporter))
         images = shared.fingerprints()[TEST][:12]
-        if folder is not None and (folder / RESULTS_NAME).exists():
-            old, hashes = Results.load(folder), [candidate.gene.config.sha256 for candidate in candidates]
-            about = _about(plan.protocol.constants(), name, plan.sources[TEST].classes, images, hashes)
-            _refuse_other(folder, about, old)
-            _refuse_less(folder, plan.protocol, seeds, starts, wanted, bodies, old)
+        if folder is not None and old is not None:
+            about = {"classes": ", ".join(plan.sources[TEST].classes), "images": images}
+            _refuse_other(folder, old, about | {"queries": plan.protocol.queries})
         if wanted:
             trainer = local_device if engine.name == "local" else _own_device(device, reporter)
             starts += make_baselines(wanted, _budget(candidates[0], bodies, data, trainer, reporter))
@@ -216,19 +218,17 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         raise InheritanceError(f"{start.description.partition('; ')[0]} fits none of the networks: {faults[0]}")
 
 
-def _about(
-    protocol: Mapping[str, Any], data: str, classes: Sequence[str], images: str, genes: Sequence[str]
-) -> dict[str, Any]:
-    """What results of `genes`, by their sha256, are about; those in one folder must agree."""
-    constants = {f"protocol {key}": value for key, value in protocol.items() if key not in MAY_CHANGE}
-    known = {"images": images} if images else {}  # which older versions did not record
-    short = ", ".join(sha256[:12] for sha256 in genes)
-    return constants | known | {"data": data, "classes": ", ".join(classes), "genes": short}
+def _earlier(folder: Path) -> Results | None:
+    """The results in `folder`; None: there are none."""
+    sweep(folder)
+    return Results.load(folder) if (folder / RESULTS_NAME).exists() else None
 
 
-def _refuse_other(folder: Path, about: Mapping[str, Any], old: Results) -> None:
-    """Refuse to write over results of something else than what the new ones are `about`."""
-    theirs = _about(old.protocol, old.data, old.classes, old.images, [gene.sha256 for gene in old.genes])
+def _refuse_other(folder: Path, old: Results, about: Mapping[str, Any]) -> None:
+    """Refuse to write over results of something else than what the new ones are `about`, as far as that is known."""
+    theirs = _constants(old.protocol) | {"data": old.data, "classes": ", ".join(old.classes)}
+    theirs |= {"genes": _short([gene.sha256 for gene in old.genes]), "queries": old.protocol.get("queries")}
+    theirs |= {"images": old.images} if old.images else {}  # which older versions did not record
     pairs = {key: (theirs[key], mine) for key, mine in about.items() if theirs.get(key, mine) != mine}
     others = [
         f"{key} ({there}, not {mine})" if len(f"{there}{mine}") <= SHORT else key
@@ -238,17 +238,28 @@ def _refuse_other(folder: Path, about: Mapping[str, Any], old: Results) -> None:
         raise RunError(f"{folder}: holds results of other {', '.join(others)}; give another --out")
 
 
+def _constants(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"protocol {key}": value for key, value in protocol.items() if key not in MAY_CHANGE}
+
+
+def _short(hashes: Sequence[str]) -> str:
+    return ", ".join(sha256[:12] for sha256 in hashes)
+
+
 def _refuse_less(
     folder: Path,
-    protocol: Protocol,
-    seeds: Sequence[int],
-    starts: Sequence[Start],
-    wanted: Sequence[str],
-    bodies: Sequence[Body],
     old: Results,
+    protocol: Protocol,
+    *,
+    seeds: Sequence[int],
+    starts: Sequence[Start | str],
+    bodies: Sequence[Body],
 ) -> None:
-    """Refuse to write over results that have more starts, networks, seeds or tasks than the new ones will have."""
-    asked = {*wanted, *(words for start in starts for words in (start.name, start.description))}
+    """Refuse to write over results that have more starts, networks, seeds or tasks than the new ones will have.
+
+    Of baselines, which are not made yet, `starts` has the names.
+    """
+    asked = {words for one in starts for words in ([one] if isinstance(one, str) else [one.name, one.description])}
     kept = [start for descendant in old.descendants for start in descendant.starts]
     lost = [*dict.fromkeys(start.start for start in kept if not asked & {start.start, start.description})]
     sizes = {(body.network, body.width, body.depth) for body in bodies}

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from learngene_hub.core.errors import RunError
-from learngene_hub.core.files import atomic_path, homes_of, read_inside
+from learngene_hub.core.files import atomic_path, homes_of, parse_json, read_inside
 from learngene_hub.evolution.individual import EvolutionState, Individual
 from learngene_hub.gene.folder import read_tensors
 from learngene_hub.genome.genome import Genome
@@ -57,7 +57,7 @@ def load_state(out: Path) -> Saved:
         tensors = read_tensors(read_inside(out / STATE_NAME, homes_of(out), most=MOST_STATE))
         if not torch.equal(tensors.pop(CHECKSUM), _checksum(tensors)):
             raise ValueError("it was altered since it was saved")
-        run = json.loads(tensors.pop(RUN).numpy().tobytes())
+        run = parse_json(tensors.pop(RUN).numpy().tobytes().decode())
         pool = tuple(_individual(one, tensors) for one in run["state"]["pool"])
         state = EvolutionState(**run["state"] | {"pool": pool, "rows": tuple(run["state"]["rows"])})
         return Saved(state, run["recipe"], run["inputs"])

@@ -28,18 +28,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         return []
     try:
         content = read_inside(path, homes_of(folder), most=MOST_METRICS)
+        return [parse_json(line.decode()) for line in content.splitlines()]
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
-    return metrics_rows(content, path)
-
-
-def metrics_rows(content: bytes, path: Path) -> list[dict[str, Any]]:
-    """The rows in the `content` of the file `path`, as they are.
-
-    Raises:
-        RunError: it is not JSON.
-    """
-    try:
-        return [parse_json(line.decode()) for line in content.splitlines()]
     except ValueError as error:
         raise RunError(f"{path}: damaged rows ({error})") from None

@@ -75,6 +75,8 @@ def _drawn(past: _Past) -> str:
 def _run(folder: Path) -> _Past | None:
     """The run in `folder`; None if there is none."""
     if not has_state(folder):
+        if (folder / RESULTS_NAME).is_file():
+            return None
         if (folder / LOCK_NAME).is_file() and not any((folder / name).exists() for name in (CONFIG_NAME, GENE_FOLDER)):
             raise RunError(f"{folder}: no generation of an evolution is finished here yet")
         return None

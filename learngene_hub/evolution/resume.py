@@ -96,10 +96,10 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], out: Path, rep
         RunError: ancestor, classes or images differ.
     """
     for key, what in REFUSED.items():
-        if before[key] != now[key]:
+        if before.get(key) != now[key]:
             raise RunError(f"{out}: was begun with {what}; restore it, or give another --out")
     for key, advice in TOLD.items():
-        if before[key] and now[key] and before[key] != now[key]:
+        if before.get(key) and now[key] and before[key] != now[key]:
             reporter.warn(
                 f"{out}: was run with {key} {before[key]}, continues with {now[key]}: the gene may differ from that of "
                 f"an uninterrupted run{advice}"

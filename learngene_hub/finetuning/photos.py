@@ -48,8 +48,11 @@ class Photos:
     label_column: str | None = None
 
     def __post_init__(self) -> None:
-        if self.val is not None and not 0 < self.val < 1:
-            raise DataError(f"val: expected a share between 0 and 1, such as 0.2, found {self.val}")
+        if self.val is not None and not (isinstance(self.val, int | float) and 0 < self.val < 1):
+            raise DataError(
+                f"val: expected a share between 0 and 1, such as 0.2, found {self.val!r}; your own validation images "
+                "are in `val/` beside `train/`"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,7 +99,7 @@ def _report(results: Results, title: str, pictures: Mapping[str, bytes]) -> str:
         "report.md.jinja",
         results=results,
         title=title,
-        lead=" ".join(headline(results, first, one.start)[0] for one in results.genes),
+        lead=" ".join(headline(results, first, one.start)[0] for one in results.genes) if results.genes[1:] else "",
         section=Markup(section([Evaluation(results, gene, COMPARISON_NAME)])),
         starts=ranked(first, results.headline),
         measures=_measures(results),

@@ -131,7 +131,7 @@ class Results(_Part):
         environment: versions, device, threads, precision and, of a CPU, the processor, of the worker that was asked
             last: one of a cluster, or of several runs that share a folder, speaks for the others.
         genes: the genes; `genes[0].start` is the first learngene, whose lead is given.
-        recipe: recipe of the first gene, verbatim.
+        recipe: recipe of the first gene, as it may be published.
     """
 
     schema_version: int = RESULTS_VERSION

@@ -166,6 +166,13 @@ def test_a_folder_never_takes_the_place_of_a_full_one(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_file_takes_the_place_of_no_folder(tmp_path):
+    (tmp_path / "site").mkdir()
+    with pytest.raises(StorageError, match=r"site: cannot be written \(Is a directory\): choose another place"):
+        write_text(tmp_path / "site", "page")
+    assert (tmp_path / "site").is_dir()
+
+
 def test_two_cannot_make_the_same_new_folder_and_nothing_is_left_behind(tmp_path):
     def claimed_again():
         with claim_new(tmp_path / "out"):

@@ -118,11 +118,13 @@ def test_more_tasks_and_seeds_later_keep_those_already_done_and_fewer_or_others_
     assert len(trained) == 3 * (3 + 1)
 
 
-def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path):
+def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path, monkeypatch):
     evaluate(tiny_run, protocol=ONE, seeds=(0,), out=tmp_path)
-    told = r"holds results of other protocol queries \(6, not 5\), protocol lr \(0\.05, not 0\.1\); give another --out"
-    with pytest.raises(LearngeneError, match=told):
-        evaluate(tiny_run, protocol=replace(ONE, lr=0.1, queries=5), seeds=(0,), out=tmp_path)
+    with pytest.raises(LearngeneError, match=r"holds results of other queries \(6, not 5\); give another --out"):
+        evaluate(tiny_run, protocol=replace(ONE, queries=5), seeds=(0,), out=tmp_path)
+    monkeypatch.setattr("learngene_hub.evaluation.run.sources_of", lambda *_, **__: pytest.fail("looked for images"))
+    with pytest.raises(LearngeneError, match=r"holds results of other protocol lr \(0\.05, not 0\.1\); give another"):
+        evaluate(tiny_run, protocol=replace(ONE, lr=0.1), seeds=(0,), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)
     with pytest.raises(

@@ -164,7 +164,8 @@ def test_the_page_of_a_gene_that_is_no_folder_is_written_here_and_replaces_no_ru
 
 
 def test_the_folder_of_an_evaluation_is_not_taken_for_a_run(tmp_path):
-    (tmp_path / "results.json").touch()
+    for name in ("results.json", ".lock"):
+        (tmp_path / name).touch()
     with pytest.raises(RunError, match=r"expected a run or a gene, found an evaluation; its page is report\.html"):
         write_page(str(tmp_path))
 

@@ -366,3 +366,9 @@ def test_folders_without_images_below_the_classes_are_no_classes(tmp_path):
         (tmp_path / "photos" / name / "annotations").mkdir()
         (tmp_path / "photos" / name / "annotations" / "1.xml").write_text("<a/>")
     assert set(available_classes(DataSource(None, str(tmp_path / "photos"), 8))) == set(CLASSES)
+
+
+@pytest.mark.parametrize("val", [0, 1.5, "0.2", "val"])
+def test_a_share_that_is_none_is_refused(val):
+    with pytest.raises(DataError, match=r"val: expected a share between 0 and 1, such as 0\.2, found .*`val/` beside"):
+        Photos("photos", val=val)
