@@ -42,8 +42,12 @@ def write_evaluation(folder: Path, paths: Sequence[Path]) -> Path:
     evaluations = [_read(path, config, picture) for path, picture in zip(paths, EVALUATIONS, strict=False)]
     card = ModelCard(_text(folder, config))
     card.data["model_name"] = card.data.get("model_name") or one_line(_name(folder, config))
-    card.data["eval_results"] = [result for evaluation in evaluations for result in _eval_results(evaluation)]
-    card.text = _replaced(card.text, section(evaluations), folder / CARD_NAME)
+    try:
+        card.data["eval_results"] = [result for evaluation in evaluations for result in _eval_results(evaluation)]
+        found = section(evaluations)
+    except (LookupError, TypeError, ValueError) as error:
+        raise GeneFileError(f"{paths[0]}: results that do not fit together ({error!r:.80}): evaluate again") from None
+    card.text = _replaced(card.text, found, folder / CARD_NAME)
     for evaluation in evaluations:
         results = evaluation.results
         title = f"{results.data}, {results.test_classes}"

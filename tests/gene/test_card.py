@@ -183,6 +183,13 @@ def test_results_on_held_out_classes_are_refused(gene_copy, judge):
     assert (gene_copy / "README.md").read_bytes() == before
 
 
+def test_edited_results_that_do_not_fit_together_are_refused_in_one_line(gene_copy, judge):
+    folder = judge()
+    Results.load(folder).model_copy(update={"headline": "61"}).save(folder / RESULTS_NAME)
+    with pytest.raises(GeneFileError, match=r"results: results that do not fit together \(KeyError\('61'\)\)"):
+        write_evaluation(gene_copy, [folder])
+
+
 def test_results_that_are_not_there_are_refused(gene_copy, tmp_path):
     with pytest.raises(LearngeneError, match=r"no such file; expected the results\.json"):
         write_evaluation(gene_copy, [tmp_path / "nowhere"])
