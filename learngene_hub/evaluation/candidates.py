@@ -13,6 +13,7 @@ from learngene_hub.gene.config import DataRecord, GeneConfig, Origin, seen_of
 from learngene_hub.gene.folder import RECIPE_NAME, read_config, signed
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.gene.source import Located, locate
+from learngene_hub.hub.address import is_hub_id
 from learngene_hub.recipe.recipe import Recipe
 from learngene_hub.report.results import LEARNGENE
 
@@ -107,7 +108,8 @@ def ancestor_of(candidate: Candidate) -> Ancestor | None:
     try:
         ancestor = find_ancestor(candidate.recipe)
     except LearngeneError as error:
-        raise LearngeneError(f"{need}: {error}") from None
+        link = "" if is_hub_id(record.name) else f"; put that run, or a link to it, here under the name {record.name}"
+        raise LearngeneError(f"{need}: {error}{link}") from None
     if ancestor is None or ancestor.gene.config.sha256 != record.sha256:
         other = "none" if ancestor is None else ancestor.gene.config.sha256[:12]
         raise LearngeneError(f"{need}; found {other}: put the right gene into a folder {record.name} here")

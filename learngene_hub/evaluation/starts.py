@@ -81,8 +81,9 @@ def make_baselines(names: Sequence[str], budget: Budget) -> list[Start]:
     """The baselines called `names`, trained if they are not in the cache; one that diverges is left out."""
     cost = budget.candidate.origin.cost
     budget.reporter.line(
-        f"baselines are trained first, unless they are in the cache: {', '.join(names)}. Each costs as much as the "
-        f"gene, in images or FLOPs: {cost.images:,} images, {cost.seconds / 60:.3g} minutes on {cost.device}"
+        f"baselines are trained first, unless they are in the cache: {', '.join(names)}. The gene took "
+        f"{cost.images:,} images and {cost.seconds / 60:.3g} minutes on {cost.device}; each baseline gets "
+        "as many images, or FLOPs"
     )
     starts = []
     more = "" if budget.ancestor is None else "; it began from the same gene"

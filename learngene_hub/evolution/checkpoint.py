@@ -63,7 +63,8 @@ def load_state(out: Path) -> Saved:
         return Saved(state, run["recipe"], run["inputs"])
     except (OSError, LookupError, TypeError, ValueError, SafetensorError) as error:
         raise RunError(
-            f"{out / STATE_NAME}: damaged, or of another version of learngene-hub ({error}); give another --out"
+            f"{out / STATE_NAME}: damaged, or of another version of learngene-hub ({error}); begin again in another "
+            "folder"
         ) from None
 
 

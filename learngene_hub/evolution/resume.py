@@ -15,7 +15,7 @@ from learngene_hub.core.errors import RunError
 from learngene_hub.core.files import sweep
 from learngene_hub.core.progress import Reporter
 from learngene_hub.evolution.ancestor import Ancestor
-from learngene_hub.evolution.checkpoint import Saved, has_state, load_state
+from learngene_hub.evolution.checkpoint import STATE_NAME, Saved, has_state, load_state
 from learngene_hub.evolution.environment import Environment
 from learngene_hub.gene.folder import GENE_FOLDER
 from learngene_hub.recipe.recipe import Recipe
@@ -43,7 +43,8 @@ def find_saved(recipe: Recipe, out: Path, *, resume: bool, reporter: Reporter) -
         sweep(place)  # what a killed process left half-written
     if not has_state(out):
         if foreign := sorted(path.name for path in out.iterdir() if path.name[0] != "." and path.name != SEARCH_FOLDER):
-            raise RunError(f"{out}: expected an empty folder, found {', '.join(foreign[:3])}; give another --out")
+            wanted = f"a run with its {STATE_NAME}" if resume else "an empty folder"
+            raise RunError(f"{out}: expected {wanted}, found {', '.join(foreign[:3])}; give another --out")
         if resume:
             reporter.line(f"{out}: no generation is saved yet; beginning with the first one")
         return None

@@ -189,7 +189,10 @@ class Results(_Part):
             ) from None
         except (ValidationError, UnicodeDecodeError, OSError) as error:
             fault = first_fault(error) if isinstance(error, ValidationError) else error
-            raise LearngeneError(f"{path}: expected the results of `learngene evaluate`: {fault}") from None
+            raise LearngeneError(
+                f"{path}: expected the results of `learngene evaluate`: {fault}; delete the file and evaluate "
+                "again, which takes what is measured from tasks/"
+            ) from None
         if results.schema_version > RESULTS_VERSION:
             raise LearngeneError(
                 f"{path}: version {results.schema_version} is newer than the {RESULTS_VERSION} this package reads; "

@@ -167,8 +167,10 @@ def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seco
     budget = SimpleNamespace(candidate=candidate, ancestor=None, body=body, reporter=told)
     assert starts_module.make_baselines(["bn-slice"], budget) == []
     assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
-    assert told.lines[0].startswith("baselines are trained first, unless they are in the cache: bn-slice. Each costs")
-    assert "1,000 images, 0.333 minutes on CPU" in told.lines[0]
+    assert told.lines[0].startswith(
+        "baselines are trained first, unless they are in the cache: bn-slice. The gene took"
+    )
+    assert "1,000 images and 0.333 minutes on CPU" in told.lines[0]
 
 
 def test_baselines_of_another_precision_than_the_genes_are_told_of(short_run, monkeypatch):

@@ -123,7 +123,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
     (tmp_path / ".DS_Store").write_text("Finder's")
     with pytest.raises(RunError, match=r"expected an empty folder, found gene, thesis\.txt"):
         evolve(tiny(), out=tmp_path)
-    with pytest.raises(RunError, match=r"expected an empty folder, found gene, thesis\.txt"):
+    with pytest.raises(RunError, match=r"expected a run with its state\.safetensors, found gene, thesis\.txt"):
         evolve(tiny(), out=tmp_path, resume=True, reporter=(notes := Listener()))
     assert not notes.lines  # not that it begins
     assert {path.name for path in tmp_path.iterdir()} == {"gene", "thesis.txt", ".DS_Store", ".lock"}
@@ -135,7 +135,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tiny, tmp_path):
 def test_what_users_keep_in_a_folder_is_not_overwritten_by_a_run_that_begins_there(tiny, tiny_run, tmp_path):
     for name in ("recipe.yaml", "metrics.jsonl"):
         shutil.copy(tiny_run / name, tmp_path)
-        with pytest.raises(RunError, match=rf"expected an empty folder, found {name}; give another --out"):
+        with pytest.raises(RunError, match=rf"expected a run with its state\.safetensors, found {name}; give another"):
             evolve(tiny(), out=tmp_path, resume=True)
         (tmp_path / name).unlink()
 
