@@ -9,9 +9,8 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.glyphs import glyph_classes
 from learngene_hub.data.image_set import shorten
-from learngene_hub.data.rows import role_of
+from learngene_hub.data.rows import role_of, tables_among
 from learngene_hub.data.source import GLYPHS_PER_CLASS, DataSource, opened, place_of
-from learngene_hub.hub.address import TABLE_FORMATS
 from learngene_hub.recipe.sections import GLYPHS
 
 _LOGS = LoggingReporter()
@@ -38,7 +37,7 @@ def available_classes(source: DataSource, *, reporter: Reporter = _LOGS) -> tupl
     return tuple(names)
 
 
-def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str, int]:
+def count_images(source: DataSource) -> dict[str, int]:
     """Class -> number of images that `load_classes` would load, including those that cannot be decoded.
 
     Raises:
@@ -46,7 +45,7 @@ def count_images(source: DataSource, *, reporter: Reporter = _LOGS) -> dict[str,
     """
     if source.preset == GLYPHS:
         return dict.fromkeys(glyph_classes(), source.images_per_class or GLYPHS_PER_CLASS)
-    with opened(source, reporter) as parts:
+    with opened(source, _LOGS) as parts:
         counts = Counter(name for part in parts for name in part.classes() if name is not None)
     cap = source.images_per_class
     return {name: count if cap is None else min(count, cap) for name, count in counts.items()}
@@ -64,7 +63,7 @@ def tell_left_out(source: DataSource, reporter: Reporter) -> None:
     if not isinstance(folder, Path) or not folder.is_dir():
         return
     files = visible_files(folder)
-    if any(file.suffix in TABLE_FORMATS for file in files):
+    if tables_among(files):
         return
     suffixes = image_suffixes()
     inside = [file for file in files if file.parent != folder]

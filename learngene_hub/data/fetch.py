@@ -1,18 +1,21 @@
 """A data set of the Hub at one commit: `datasets` says which files it needs, and huggingface_hub fetches them."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from posixpath import normpath
+from threading import Event, Lock
 from types import ModuleType
 from typing import Any
 
-from huggingface_hub import constants
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils._xet import abort_xet_session
 
 from learngene_hub.core.downloads import check_download, megabytes
 from learngene_hub.core.errors import HubError
-from learngene_hub.core.progress import Reporter
+from learngene_hub.core.progress import Reporter, Task
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
 from learngene_hub.hub.fetch import Silent, resolved
@@ -32,10 +35,11 @@ def commit_of(hub_id: str, revision: str | None) -> str | None:
 def fetched(datasets: ModuleType, hub_id: str, revision: str | None, reporter: Reporter) -> Any:  # noqa: ANN401
     """The `datasets` builder of a data set whose files are now in the cache of huggingface_hub.
 
-    `reporter` shows their size before they are fetched, and the progress.
+    `reporter` shows the size of those that are missing before they are fetched, and the progress.
 
     Raises:
-        HubError: there is no such data set, it exceeds the download limit, or the Hub does not deliver it.
+        HubError: there is no such data set, it names files of others, what is missing exceeds the download limit, or
+            the Hub does not deliver it.
         OSError, ValueError, RuntimeError, httpx2.HTTPError, datasets.exceptions.DatasetsError: see `datasets`.
     """
     options = HubOptions(endpoint=constants.ENDPOINT)
@@ -48,42 +52,86 @@ def fetched(datasets: ModuleType, hub_id: str, revision: str | None, reporter: R
             "later, or check HF_ENDPOINT"
         )
     if not Path(builder.cache_dir).exists():
-        with explained(address, options):
-            _fetch(Address(hub_id, commit), _sizes(builder, Address(hub_id, commit), options), options, reporter)
+        with explained(address, options, kind="dataset"):
+            if missing := _missing(builder, Address(hub_id, commit), options):
+                _fetch(Address(hub_id, commit), missing, options, reporter)
     return builder
 
 
-def _sizes(builder: Any, address: Address, options: HubOptions) -> dict[str, int]:  # noqa: ANN401
-    """Name -> bytes of the files that the builder needs."""
+def prepared(datasets: ModuleType, hub_id: str, revision: str | None) -> Any:  # noqa: ANN401
+    """The `datasets` builder of a data set that was prepared earlier, without a request to the Hub.
+
+    Raises:
+        HubError: the cache holds another commit.
+        OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError: see `datasets`.
+    """
+    commit = commit_of(hub_id, revision)
+    builder = datasets.load_dataset_builder(hub_id, revision=commit)
+    if builder.hash != commit:  # `datasets` takes the newest of its cache
+        raise HubError(
+            f"{Address(hub_id, revision)}: expected {(commit or 'main')[:12]} in the cache of `datasets`, found "
+            f"{builder.hash[:12]}: load it once with a connection, or in a recipe give data.revision={builder.hash}"
+        )
+    return builder
+
+
+def _missing(builder: Any, address: Address, options: HubOptions) -> dict[str, int]:  # noqa: ANN401
+    """Name -> bytes of the files that the builder needs and the cache lacks."""
     info = options.api().dataset_info(address.repo_id, revision=address.revision, files_metadata=True, timeout=TIMEOUT)
-    listed = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    urls = [url for files in (builder.config.data_files or {}).values() for url in files]
-    names = [url.partition(f"@{address.revision}/")[2] for url in urls]
-    return {name: listed.get(name, 0) for name in names if name}
+    sizes = {file.rfilename: file.size for file in info.siblings or () if file.size is not None}
+    missing = dict[str, int]()
+    for url in (url for files in (builder.config.data_files or {}).values() for url in files):
+        name = normpath(url.removeprefix(f"hf://datasets/{address}/"))
+        if name not in sizes:
+            raise HubError(f"{address}: expected only files of this commit, found {url}: choose another data set")
+        if not isinstance(try_to_load_from_cache(address.repo_id, name, None, address.revision, "dataset"), str):
+            missing[name] = sizes[name]
+    return missing
 
 
 def _fetch(address: Address, sizes: Mapping[str, int], options: HubOptions, reporter: Reporter) -> None:
     size = sum(sizes.values())
     check_download(address.repo_id, size)
     reporter.warn(f"fetching {megabytes(size)} MB: data set {address.repo_id} from the Hugging Face Hub")
-    lock, api = Lock(), options.api()
+    stop, api = Event(), options.api()
     with reporter.task(f"fetching {address.repo_id}", size / 1e6, "MB") as bar, ThreadPoolExecutor(WORKERS) as pool:
+        told = _told(bar, stop)
+        get: Any = partial(api.hf_hub_download, repo_type="dataset", revision=address.revision, tqdm_class=told)
+        try:
+            for done in as_completed([pool.submit(get, address.repo_id, name) for name in sizes]):
+                done.result()
+        except BaseException:
+            stop.set()
+            abort_xet_session()  # type: ignore[no-untyped-call]
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-        class Told(Silent):
-            """Moves our bar for every piece that is written."""
 
-            def update(self, n: float | None = 1) -> None:
-                with lock:
-                    bar.advance((n or 0) / 1e6)
+def _told(bar: Task, stop: Event) -> type[Silent]:
+    """A class of bars for huggingface_hub, which move `bar` for every piece that is written; `stop` ends downloads."""
+    lock = Lock()
 
-            def update_transfer(self, n: float = 1) -> None:
-                """Called by Xet for what came; for what is written, Xet calls `update`."""
+    class Told(Silent):
+        def __init__(self, *args: object, name: str = "", **more: object) -> None:
+            super().__init__(*args, **more)
+            self.is_xet = "xet" in name
+            self.refuse_stopped()
 
-            def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
-                """Likewise."""
+        def refuse_stopped(self) -> None:
+            if stop.is_set():
+                raise CancelledError
 
-        def get(name: str) -> None:
-            api.hf_hub_download(address.repo_id, name, repo_type="dataset", revision=address.revision, tqdm_class=Told)
+        def update(self, n: float | None = 1) -> None:
+            if not self.is_xet:  # it would print the error and go on; see `abort_xet_session`
+                self.refuse_stopped()
+            with lock:
+                bar.advance((n or 0) / 1e6)
 
-        for _ in pool.map(get, sizes):
-            pass
+        def update_transfer(self, n: float = 1) -> None:
+            """Called by Xet for what came; for what is written, Xet calls `update`."""
+
+        def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
+            """Likewise."""
+
+    return Told

@@ -12,6 +12,7 @@ from learngene_hub.core.progress import Reporter
 
 Channels = tuple[float, float, float]
 
+_NAMED = 8  # names in a message
 _CHUNK = 1024  # images per step of the measurement: 22 MB at 84 px
 
 
@@ -113,7 +114,7 @@ def tell_copies(images: ImageSet, reporter: Reporter) -> None:
         )
 
 
-def shorten(names: Sequence[str], most: int = 8) -> str:
+def shorten(names: Sequence[str]) -> str:
     """The first names, and the number of the others, for messages."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(repr(name) for name in names[:_NAMED]) + more

@@ -22,7 +22,7 @@ from learngene_hub.data.decode import MOST_ENCODED, decode_image
 from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, shorten
 from learngene_hub.data.rows import Part
-from learngene_hub.data.source import GLYPHS_PER_CLASS, DataSource, fingerprint, opened
+from learngene_hub.data.source import GLYPHS_PER_CLASS, DataSource, fingerprint, opened, pinned
 from learngene_hub.recipe.sections import GLYPHS
 
 _FORMAT = 4  # raise it when the same source gives other pixels
@@ -62,7 +62,7 @@ def load_classes(
     """
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"The list of classes to load names a class more than once: {shorten(repeated)}")
-    store = image_store(cache_folder(), reporter)
+    source, store = pinned(source), image_store(cache_folder(), reporter)
     with reporter.task("reading images", None):
         decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter, may_lack, advice))
     if not may_lack:

@@ -1,6 +1,7 @@
 """Rows of encoded images and labels, from local files or the Hugging Face Hub, read with the library `datasets`.
 
-Local files are streamed, so no copy is left behind; a data set of the Hub is downloaded into the cache of `datasets`.
+Local files are streamed, so no copy is left behind; a data set of the Hub is kept in the caches of huggingface_hub and
+`datasets`.
 No code of a data set is ever run.
 """
 
@@ -9,7 +10,7 @@ import logging
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +19,18 @@ from typing import Any, cast
 
 import httpx2
 from huggingface_hub import constants
-from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
 from learngene_hub.core.errors import DataError, HubUnreachableError, NoRepositoryError
 from learngene_hub.core.files import homes_of, leads_out, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
-from learngene_hub.data.fetch import fetched
+from learngene_hub.data.fetch import fetched, prepared
 from learngene_hub.hub.address import TABLE_FORMATS, near_data
-from learngene_hub.hub.client import HubOptions
+from learngene_hub.hub.client import HubOptions, check_reachable
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
-ANSWER_SECONDS = 5.0  # that the Hub may take to answer at all
 ROLES = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 """Role -> names of folders, files or splits with this role, in upper or lower case."""
 
@@ -118,7 +117,8 @@ def open_hub(
 
     Raises:
         DataError: it cannot be downloaded or read, or a column is missing or has another type.
-        HubError: it exceeds the download limit, or the server's answer is not valid.
+        HubError: it exceeds the download limit, the server's answer is not valid, or it cannot be asked and the cache
+            holds another commit.
     """
     unread = (OSError, ValueError, RuntimeError, httpx2.HTTPError, TypeError, AttributeError, LookupError)
     datasets = optional_module("datasets")
@@ -140,8 +140,9 @@ def open_hub(
 def _splits(datasets: ModuleType, hub_id: str, revision: str | None, reporter: Reporter) -> dict[str, Any]:
     """Split -> its rows."""
     if datasets.config.HF_HUB_OFFLINE:
-        return cast(dict[str, Any], datasets.load_dataset(hub_id, revision=revision))
-    builder = fetched(datasets, hub_id, revision, reporter)
+        builder = prepared(datasets, hub_id, revision)
+    else:
+        builder = fetched(datasets, hub_id, revision, reporter)
     builder.download_and_prepare()
     return cast(dict[str, Any], builder.as_dataset())
 
@@ -161,10 +162,17 @@ def _is_derived(file: Path) -> bool:
     return file.name.startswith("cache-") and (file.parent / "state.json").is_file()
 
 
+def _layout(image: Path) -> int:
+    """2 for an image in a class folder, 3 for one in a class folder of `train/`, `test/` or so, 0 for any other."""
+    depth = len(image.parts)
+    return depth if depth == 2 or (depth == 3 and role_of(image.parts[0])) else 0
+
+
 def _refuse_other_layout(path: Path, images: Sequence[Path]) -> None:
     """Raise an error unless all `images` lie in class folders, or all in class folders of `train/`, `test/` or so."""
-    depth = 3 if all(role_of(file.parts[0]) for file in images) else 2
-    if odd := [file for file in images if len(file.parts) != depth]:
+    counts = Counter(map(_layout, images))
+    depth = 3 if counts[3] >= max(1, counts[2]) else 2
+    if odd := [file for file in images if _layout(file) != depth]:
         above = Counter(file.parent.parent for file in odd).most_common(1)[0][0]
         found = next(file for file in odd if file.parent.parent == above)
         inner = f"{path / above} if {found.parent.name!r} is a class"
@@ -174,10 +182,14 @@ def _refuse_other_layout(path: Path, images: Sequence[Path]) -> None:
         )
 
 
+def tables_among(files: Iterable[Path]) -> list[Path]:
+    """The tables of images among `files`; a folder without any is one of class folders."""
+    return [file for file in files if file.suffix in TABLE_FORMATS and not _is_derived(file)]
+
+
 def _tables(path: Path) -> list[tuple[Path, str, str, dict[str, int]]]:
     """(file, format, pattern, options) of all tables, in a fixed order; none in a folder of class folders."""
-    files = [path] if path.is_file() else visible_files(path)
-    tables = [file for file in files if file.suffix in TABLE_FORMATS and not _is_derived(file)]
+    tables = tables_among([path] if path.is_file() else visible_files(path))
     if outside := [file for file in tables if path.is_dir() and leads_out(file, path)]:
         raise ValueError(f"{outside[0].name} is a link to a place outside the folder; replace it with the file itself")
     if tables:
@@ -294,7 +306,7 @@ def _without_waiting(datasets: ModuleType) -> Iterator[Exception | None]:
     offline, silence = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE), None
     try:
         if not any(offline):
-            get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
+            check_reachable(HubOptions())
     except (OSError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
         silence = error
         datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True

@@ -6,7 +6,7 @@ All splits of a source are pooled, since evolution splits by class.
 import hashlib
 import json
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class DataSource:
         path: a file or folder (Parquet, Arrow, class folders of images), or the name of a data set on the Hub; with a
             preset, a local copy of it; None: the preset alone.
         image_size: side of every image, in pixels, >= 1.
-        revision: branch, tag or commit on the Hub; None: the cached version, or the newest if none is cached.
+        revision: branch, tag or commit on the Hub; None: the main branch. Without an answer it means what it last did.
         image_column: column of images; None: "image" or "img".
         label_column: column of labels; None: "label" or "fine_label".
         on_corrupt: what to do about an image that cannot be decoded.
@@ -105,8 +105,19 @@ def place_of(source: DataSource) -> Path | str:
     return path if is_there(path) else source.path
 
 
+def pinned(source: DataSource) -> DataSource:
+    """The same source, at the commit that its revision means now if it is a data set of the Hub.
+
+    Raises:
+        DataError: the source is a path that does not exist.
+    """
+    if source.preset == GLYPHS or isinstance(place := place_of(source), Path):
+        return source
+    return replace(source, revision=commit_of(place, source.revision))
+
+
 def fingerprint(source: DataSource) -> dict[str, object]:
-    """JSON-compatible dict that identifies a source and changes when its files change.
+    """JSON-compatible dict that identifies a `pinned` source and changes when its files change.
 
     Raises:
         DataError: the source is a path that does not exist.
@@ -116,7 +127,7 @@ def fingerprint(source: DataSource) -> dict[str, object]:
         return {"preset": GLYPHS}
     path = place_of(source)
     if isinstance(path, str):
-        return {"hub": path, "revision": commit_of(path, source.revision)}
+        return {"hub": path, "revision": source.revision}
     files = [path] if path.is_file() else visible_files(path)
     facts = [(str(file.relative_to(path)), file.stat()) for file in files]
     listing = json.dumps([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts])

@@ -19,9 +19,8 @@ from learngene_hub.core.rng import generator
 from learngene_hub.data.counting import available_classes, class_folders, tell_left_out
 from learngene_hub.data.image_set import ImageSet, digests, shorten, tell_copies
 from learngene_hub.data.loading import REPAIR, load_classes
-from learngene_hub.data.rows import ROLES, role_of
+from learngene_hub.data.rows import ROLES, role_of, tables_among
 from learngene_hub.data.source import DataSource, opened
-from learngene_hub.hub.address import TABLE_FORMATS
 
 SHARE = 0.2
 
@@ -311,7 +310,7 @@ def example_of(path: str) -> str:
 
 
 def _has_tables(folder: Path) -> bool:
-    return any(file.suffix in TABLE_FORMATS for file in visible_files(folder))
+    return bool(tables_among(visible_files(folder)))
 
 
 def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:

@@ -69,11 +69,6 @@ class Address:
             )
         return self if revision is None else replace(self, revision=revision)
 
-    @property
-    def is_pinned(self) -> bool:
-        """Whether the revision is a full commit hash, which never changes."""
-        return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
-
 
 def parse_address(text: str) -> Address | None:
     """The repository that `text` names, or None if it does not look like one.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import ENOSPC
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.request import getproxies
 
 import httpx2
@@ -32,11 +32,14 @@ from learngene_hub.core.files import expanded
 from learngene_hub.hub.address import Address
 
 LIBRARY = "learngene-hub"
-THE_LIST = "the list of repositories"
-CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # the client itself may wait 3 seconds more, before
+_THE_LIST = "the list of repositories"
+CONNECT_SECONDS, ANSWER_SECONDS = 1.5, 10.0  # huggingface_hub may spend 3 more on a request of its own first
 ASKED_SECONDS = float(constants.HF_HUB_ETAG_TIMEOUT) if os.environ.get("HF_HUB_ETAG_TIMEOUT") else 0.0
 TIMEOUT: Any = httpx2.Timeout(max(ANSWER_SECONDS, ASKED_SECONDS), connect=max(CONNECT_SECONDS, ASKED_SECONDS))
-"""For the client too, which only hands it on, although it says `float`."""
+"""huggingface_hub annotates `timeout` as float, but passes any httpx2 timeout on."""
+Kind = Literal["model", "dataset"]
+_FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, RevisionResolutionError, OSError, RuntimeError)
+_UNREADABLE = (ImportError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class HubOptions:
         return self.local_files_only or constants.is_offline_mode()
 
     @property
+    def offline_by(self) -> str:
+        """What switched it off."""
+        return "local_files_only" if self.local_files_only else "HF_HUB_OFFLINE"
+
+    @property
     def cache(self) -> Path:
         """Folder of the cache."""
         return expanded(self.cache_dir or constants.HF_HUB_CACHE)
@@ -92,10 +100,10 @@ def check_reachable(options: HubOptions) -> None:
 
 
 @contextmanager
-def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
+def explained(address: Address | None, options: HubOptions, *, kind: Kind = "model") -> Iterator[None]:
     """Turn every failure of the client, for `address` or a search, into one message that says what to do.
 
-    The client does not check types: what it cannot read is told as an answer that is none of a Hub. Meanwhile it does
+    The client does not check types: an answer that it cannot read is reported as not from a Hub. Meanwhile it does
     not log its attempts, unless the user has set how much it logs.
 
     Raises:
@@ -108,8 +116,8 @@ def explained(address: Address | None, options: HubOptions) -> Iterator[None]:
         yield
     except LearngeneError:
         raise
-    except Exception as error:
-        raise _meaning(_cause(error), address, options) from None
+    except (*_FAILURES, *_UNREADABLE) as error:
+        raise _meaning(_cause(error), address, options, kind) from None
     finally:
         set_verbosity(level)
 
@@ -120,34 +128,35 @@ def _cause(error: BaseException) -> BaseException:
     return _cause(error.__cause__) if is_said and error.__cause__ else error
 
 
-def _meaning(error: BaseException, address: Address | None, options: HubOptions) -> HubError:
-    label, site = address or THE_LIST, options.shown_site
+def _meaning(error: BaseException, address: Address | None, options: HubOptions, kind: Kind) -> HubError:
+    label, site = address or _THE_LIST, options.shown_site
     said = (
         next(iter(filter(str.strip, str(error).splitlines())), type(error).__name__).strip().replace(options.site, site)
     )
     match error:
         case RevisionResolutionError() | LocalEntryNotFoundError() | OfflineModeIsEnabled():
-            why = "local_files_only" if options.local_files_only else "HF_HUB_OFFLINE"
             return HubError(
-                f"{label}: not in the cache {options.cache}, and {why} is set, so it is not fetched: load it once "
-                f"without {why}, or give a folder"
+                f"{label}: not in the cache {options.cache}, and {options.offline_by} is set, so it is not fetched: "
+                f"load it once without {options.offline_by}, or give a folder"
             )
         case HfHubHTTPError():
-            return _answered(error, address, options)
+            return _answered(error, address, options, kind)
         case httpx2.LocalProtocolError() | UnicodeEncodeError():  # its message would show the token
             return HubError(f"{label}: the token contains invalid characters: run `hf auth login`, or correct HF_TOKEN")
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return HubError(f"{label}: expected a Hub at https://..., found {site!r}: correct HF_ENDPOINT")
         case httpx2.TransportError():
             return HubUnreachableError(f"{label}: no answer from {site} ({said}): {_advice(str(error))}")
-        case httpx2.HTTPError() | RuntimeError() | ConnectionError():  # the last two of Xet
-            return HubUnreachableError(f"{label}: {said}")
-        case OSError() if error.errno:
+        case OSError() if error.errno and not isinstance(error, ConnectionError):
             space = "free some space, or " * (error.errno == ENOSPC)
             where = f"{error.filename or options.cache}: cannot be written ({error.strerror})"
             return HubError(f"{label}: {where}: {space}set HF_HUB_CACHE to a folder that you can write")
+        case httpx2.HTTPError() | RuntimeError() | ConnectionError() | PermissionError():  # the last three of Xet
+            if status := re.search(r"\((401|403) ", said):
+                return _refused(int(status[1]), said, address, options)
+            return HubUnreachableError(f"{label}: {said}; try again later")
         case _:
-            return HubError(f"{not_a_hub(label, options)} ({said})")
+            return HubError(f"{label}: {site} does not answer like a Hub: check HF_ENDPOINT and proxies ({said})")
 
 
 def _advice(why: str) -> str:
@@ -158,37 +167,37 @@ def _advice(why: str) -> str:
     return f"check the connection{proxy}{certificates}{more}"
 
 
-def _answered(error: HfHubHTTPError, address: Address | None, options: HubOptions) -> HubError:
-    label, site, status = address or THE_LIST, options.shown_site, error.response.status_code
+def _answered(error: HfHubHTTPError, address: Address | None, options: HubOptions, kind: Kind) -> HubError:
+    label, site, status = address or _THE_LIST, options.shown_site, error.response.status_code
+    page = f"{site}/{'datasets/' * (kind == 'dataset')}{address.repo_id if address else ''}"
     said = "; ".join((error.server_message or error.response.reason_phrase).split("\n"))
     match error:
         case GatedRepoError() if address:
-            return HubError(f"{address}: gated: ask for access on {site}/{address.repo_id}, then `hf auth login`")
+            return HubError(f"{address}: gated: ask for access on {page}, then `hf auth login`")
         case RepositoryNotFoundError() if address:
             return NoRepositoryError(
                 f"{address}: no such repository on {site}, or a private one that your token may not see: check the "
                 f"name, or `hf auth login`"
             )
         case RevisionNotFoundError() if address:
-            page = f"{site}/{address.repo_id}/commits/main"
-            return HubError(f"{address}: found no such branch, tag or commit; see {page}")
-        case _ if status == 401 and (options.token is False or (options.token is None and get_token() is None)):
-            return HubError(f"{label}: {site} requires a login: run `hf auth login`, or set HF_TOKEN")
-        case _ if status == 401:
-            return HubError(
-                f"{label}: {site} does not accept the token ({said}): run `hf auth login`, or correct HF_TOKEN"
-            )
-        case _ if status == 403:
-            owner = f" to {address.repo_id.split('/')[0]}" if address else ""
-            return HubError(
-                f"{label}: no permission ({said}): use a token with read access, or to push one with write access"
-                f"{owner}, see {site}/settings/tokens; a proxy may also refuse"
-            )
+            return HubError(f"{address}: found no such branch, tag or commit; see {page}/commits/main")
+        case _ if status in (401, 403):
+            return _refused(status, said, address, options)
+        case _ if status == 429 or status >= 500:
+            return HubUnreachableError(f"{label}: {site} answers {status}: {said}; try again later")
         case _:
-            kind = HubUnreachableError if status == 429 or status >= 500 else HubError
-            return kind(f"{label}: {site} answers {status}: {said}")
+            return HubError(f"{label}: {site} answers {status}: {said}")
 
 
-def not_a_hub(label: object, options: HubOptions) -> str:
-    """The message if the answer is not that of a Hub, such as a page of a proxy."""
-    return f"{label}: {options.shown_site} does not answer like a Hub: check HF_ENDPOINT and proxies"
+def _refused(status: int, said: str, address: Address | None, options: HubOptions) -> HubError:
+    """The message on a token that is missing or wrong (401) or may not do this (403)."""
+    label, site = address or _THE_LIST, options.shown_site
+    if status == 403:
+        owner = f" to {address.repo_id.split('/')[0]}" if address else ""
+        return HubError(
+            f"{label}: no permission ({said}): use a token with read access, or to push one with write access"
+            f"{owner}, see {site}/settings/tokens; a proxy may also refuse"
+        )
+    if options.token is False or (options.token is None and get_token() is None):
+        return HubError(f"{label}: {site} requires a login: run `hf auth login`, or set HF_TOKEN")
+    return HubError(f"{label}: {site} does not accept the token ({said}): run `hf auth login`, or correct HF_TOKEN")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from huggingface_hub import ResolvedRevision
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
@@ -15,7 +15,7 @@ from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 from learngene_hub.core.downloads import check_download
 from learngene_hub.core.errors import HubError, HubUnreachableError, LearngeneWarning
 from learngene_hub.hub.address import COMMIT, Address
-from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
+from learngene_hub.hub.client import TIMEOUT, HubOptions, Kind, explained
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def fetch(address: Address, names: Iterable[str], *, options: HubOptions) -> Sna
         raise
 
 
-def resolved(address: Address, options: HubOptions, *, kind: Literal["model", "dataset"] = "model") -> ResolvedRevision:
+def resolved(address: Address, options: HubOptions, *, kind: Kind = "model") -> ResolvedRevision:
     """The commit that `address` means, which is noted in the cache for times without a connection.
 
     Raises:
@@ -64,8 +64,9 @@ def resolved(address: Address, options: HubOptions, *, kind: Literal["model", "d
     """
     api = options.api()
     # Otherwise it would wait for ever, and take the commit of the cache without a word.
-    api.repo_info = explained(address, options)(partial(api.repo_info, timeout=TIMEOUT))  # type: ignore[method-assign]
-    with explained(address, options):
+    asked = explained(address, options, kind=kind)(partial(api.repo_info, timeout=TIMEOUT))
+    api.repo_info = asked  # type: ignore[method-assign]
+    with explained(address, options, kind=kind):
         found = api.resolve_revision(
             address.repo_id,
             repo_type=kind,
@@ -73,9 +74,14 @@ def resolved(address: Address, options: HubOptions, *, kind: Literal["model", "d
             cache_dir=options.cache,
             local_files_only=options.is_offline,
         )
-        if not COMMIT.fullmatch(found.resolved):  # a folder will have this name
+        if COMMIT.fullmatch(found.resolved):  # a folder will have this name
+            return found
+        if not options.is_offline:
             raise ValueError(f"no commit: {found.resolved!r:.60}")
-        return found
+        raise HubError(
+            f"{address}: expected a commit under refs/{address.revision or 'main'} in the cache {options.cache}, found "
+            f"{found.resolved!r:.60}: load it once without {options.offline_by}, or give a folder"
+        )
 
 
 def _snapshot(address: Address, names: Iterable[str], options: HubOptions) -> Snapshot:

@@ -3,13 +3,16 @@
 import datasets
 import pytest
 from hub_server import Fault
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from image_tables import Listener, levels, png, write_parquet
 
 from learngene_hub.core.errors import DataError, HubError
 from learngene_hub.data.counting import available_classes
+from learngene_hub.data.fetch import commit_of
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
+from learngene_hub.hub.address import Address
+from learngene_hub.hub.client import HubOptions, explained
 
 pytestmark = pytest.mark.usefixtures("own_cache", "no_waiting")
 REPO = "owner/pets"
@@ -71,6 +74,27 @@ def test_a_data_set_cannot_name_files_of_this_machine(shared, tmp_path):
         load_classes(DataSource(None, REPO, 8), ["ant"])
 
 
+def test_a_data_set_cannot_name_files_of_its_other_commits(hub, shared):
+    other = hub.commits(REPO, kind="datasets")[0]
+    card = f"---\nconfigs:\n- {{config_name: x, data_files: 'hf://datasets/{REPO}@{other}/{PARQUET}'}}\n---\n"
+    shared("README.md", card.encode())
+    with pytest.raises(HubError, match=rf"^owner/pets@\w+: expected only files of this commit, found hf://.*@{other}/"):
+        load()
+    assert "train.parquet" not in fetched(hub)
+
+
+def test_what_is_cached_does_not_count_as_a_download(hub, shared, monkeypatch, tmp_path, caplog):
+    load()
+    shared("README.md", CARD)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "other")
+    commit = hub.commits(REPO, kind="datasets")[0]
+    HfApi().hf_hub_download(REPO, PARQUET, repo_type="dataset", revision=commit)
+    monkeypatch.setenv("LEARNGENE_MAX_DOWNLOAD_MB", "0.001")
+    caplog.clear()
+    assert levels(load()) == [(1, "ant"), (2, "bee")]
+    assert caplog.messages == []
+
+
 def test_its_tables_cannot_name_files_beside_the_caches(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_CACHE_HOME", tmp_path / "home")  # where the token lies
     (tmp_path / "home").mkdir()
@@ -118,6 +142,46 @@ def test_another_commit_of_the_cache_is_not_taken_for_the_one_that_is_listed(hub
     hub.faults.append(Fault("HEAD", "/resolve/.*/README.md", status=503, times=99))
     with pytest.raises(HubError, match=r"lists the commit .* but does not deliver it"):
         load_classes(DataSource(None, REPO, 8), ["bee"])
+
+
+def test_without_a_connection_another_commit_is_not_taken_for_the_one_of_the_branch(hub, shared, monkeypatch):
+    load()
+    old = hub.commits(REPO, kind="datasets")[0]
+    shared("README.md", CARD)
+    new = commit_of(REPO, None)
+    for place in (datasets.config, constants):
+        monkeypatch.setattr(place, "HF_HUB_OFFLINE", True)
+    told = rf"^owner/pets: expected {new[:12]} in the cache of `datasets`, found {old[:12]}: .*data\.revision={old}$"
+    with pytest.raises(HubError, match=told):
+        available_classes(DataSource(None, REPO, 8))
+    assert levels(load_classes(DataSource(None, REPO, 8, revision=old), ["bee"])) == [(2, "bee")]
+
+
+def test_a_commit_is_asked_for_once(hub, shared):
+    load()
+    assert [one.path for one in hub.requests].count(f"/api/datasets/{REPO}") == 1
+
+
+@pytest.mark.xet
+def test_one_failed_file_ends_the_downloads_of_the_others(hub, shared, tmp_path, monkeypatch):
+    shared("data/train-2.parquet", (tmp_path / "pets.parquet").read_bytes() + bytes(10**5))
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    slow = hub.repo(REPO, kind="datasets").at("main").tree["data/train-2.parquet"]
+    hub.faults += [
+        Fault("HEAD", "/resolve/.*/data/train.parquet", status=403, times=99),
+        Fault("GET", f"{slow.sha256}|/v1/", "drip", seconds=8, times=99),
+    ]
+    with pytest.raises(HubError, match=r"^owner/pets@\w+: no permission"):
+        load()
+    assert try_to_load_from_cache(REPO, "data/train-2.parquet", repo_type="dataset") is None
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_gated_one_says_where_to_ask(hub):
+    hub.put(REPO, {}, gated=True, kind="datasets")
+    where = rf"ask for access on {hub.url}/datasets/{REPO}, then"
+    with pytest.raises(HubError, match=where), explained(Address(REPO), HubOptions(), kind="dataset"):
+        HfApi(token="hf_other").hf_hub_download(REPO, PARQUET, repo_type="dataset")
 
 
 @pytest.mark.xet

@@ -1,15 +1,21 @@
 """Images from data sets of the Hub, and what is said when it fails."""
 
+import socket
+import time
+
 import datasets
 import httpx2
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils import get_session
 from image_tables import CLASSES, levels, write_parquet
 
 from learngene_hub.core.errors import DataError
+from learngene_hub.data import rows
 from learngene_hub.data.counting import available_classes
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
+from learngene_hub.hub import client
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -21,13 +27,15 @@ def hub(monkeypatch, tmp_path):
     write_parquet(tmp_path / "hub" / "train.parquet", [(1, "ant"), (2, "bee")], columns=columns)
     write_parquet(tmp_path / "hub" / "test.parquet", [(3, "ant"), (4, "cat")], columns=columns)
     files = {split: str(tmp_path / "hub" / f"{split}.parquet") for split in ("train", "test")}
-    asked, load = [], datasets.load_dataset
+    asked, load = [], datasets.load_dataset_builder
 
-    def load_dataset(path, revision=None):
+    def load_dataset_builder(path, revision=None):
         asked.append((path, revision))
-        return load("parquet", data_files=files, cache_dir=str(tmp_path / "hub_cache"))
+        builder = load("parquet", data_files=files, cache_dir=str(tmp_path / "hub_cache"))
+        builder.hash = revision
+        return builder
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     return asked
 
 
@@ -47,11 +55,11 @@ def test_another_revision_is_another_cache_entry(hub):
 def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
     seen = []
 
-    def load_dataset(path, revision=None):
+    def load_dataset_builder(path, revision=None):
         seen.append((datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE))
         raise ConnectionError("nobody")
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
@@ -60,6 +68,20 @@ def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
         available_classes(DataSource("cifar_fs", None, 32))
     assert seen == [(True, True)]
     assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)
+
+
+def test_the_hub_is_waited_for_as_long_as_the_user_says(monkeypatch):
+    monkeypatch.setattr(client, "TIMEOUT", 0.2)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never answers
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        get_session()
+        start = time.monotonic()
+        with rows._without_waiting(datasets) as silence:
+            assert "timed out" in str(silence)
+    assert time.monotonic() - start < 4
 
 
 @pytest.mark.parametrize(
@@ -75,9 +97,9 @@ def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
     ids=lambda failure: type(failure).__name__,
 )
 def test_a_hub_that_fails_points_to_a_local_copy_and_to_glyphs(monkeypatch, failure):
-    def load_dataset(path, revision=None):
+    def load_dataset_builder(path, revision=None):
         raise failure
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
     with pytest.raises(DataError, match=rf"'uoft-cs/cifar100'.*{failure}.*point data\.path= .*data\.preset=glyphs"):
         available_classes(DataSource("cifar_fs", None, 32))

@@ -50,6 +50,14 @@ def test_a_folder_of_files_that_are_no_images_is_refused(tmp_path):
         available_classes(local(tmp_path))
 
 
+def test_a_picture_beside_train_and_test_is_named(tmp_path):
+    for split in ("train", "test"):
+        photos(tmp_path / split)
+    (tmp_path / "overview.png").write_bytes(png(1))
+    with pytest.raises(DataError, match=r"found overview\.png; move it, or give another folder"):
+        available_classes(local(tmp_path))
+
+
 def test_a_file_name_that_is_no_text_is_named(tmp_path):
     root = photos(tmp_path / "photos")
     (root / os.fsdecode(b"cat/caf\xe9.png")).write_bytes(png(1))

@@ -109,6 +109,14 @@ def test_class_folders_are_read_whatever_their_names(tmp_path):
     assert levels(loaded) == [(1, "cat"), (1, "test tube"), (2, "cat"), (2, "test tube")]
 
 
+@pytest.mark.parametrize("names", [("test tube", "train station"), ("test_negative", "test_positive")])
+def test_classes_may_have_names_that_begin_like_those_of_splits(tmp_path, names):
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(png(1))
+    assert available_classes(local(tmp_path)) == names
+
+
 def test_class_folders_that_are_links_are_told(tmp_path):
     (tmp_path / "elsewhere/cat").mkdir(parents=True)
     (tmp_path / "photos").mkdir()

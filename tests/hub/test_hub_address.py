@@ -48,11 +48,6 @@ def test_a_prefix_before_anything_else_is_refused():
         parse_address("hf-hub:gene")
 
 
-def test_only_a_whole_commit_is_pinned():
-    assert Address("you/gene", COMMIT).is_pinned
-    assert not any(Address("you/gene", revision).is_pinned for revision in (None, "main", COMMIT[:12]))
-
-
 def test_a_folder_wins_over_a_repository_of_the_same_name(tiny_run, tmp_path, monkeypatch):
     (tmp_path / "you").mkdir()
     (tmp_path / "you/gene").symlink_to(tiny_run / "gene")

@@ -10,7 +10,7 @@ from hub_server import Fault
 from huggingface_hub import constants, scan_cache_dir, snapshot_download
 
 from learngene_hub.cli.console import show_warnings_as_lines
-from learngene_hub.core.errors import GeneFileError
+from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.gene.sharing import pull_gene
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -30,6 +30,14 @@ def test_a_cache_that_another_program_filled_serves_with_and_without_a_connectio
     assert asked(hub) == []
     assert load().inheritance.revision == downloaded
     assert not [one for one in asked(hub) if "/resolve/" in one.path]
+
+
+def test_a_cache_whose_branch_is_no_commit_is_told(load, downloaded, options):
+    next(options.cache.glob("*/refs/main")).write_text("")
+    told = r"^owner/gene: expected a commit under refs/main in the cache .*, found '': load it once without local_"
+    with pytest.raises(HubError, match=told):
+        load(local_files_only=True)
+    assert load().inheritance.revision == downloaded
 
 
 @pytest.mark.xet

@@ -198,6 +198,11 @@ def test_where_a_proxy_is_set_it_may_be_the_cause(monkeypatch):
         raise httpx2.ConnectError("refused")
 
 
+def test_what_is_no_failure_of_the_client_is_not_told_as_one():
+    with pytest.raises(MemoryError), explained(None, HubOptions()):
+        raise MemoryError
+
+
 def test_the_client_does_not_log_its_attempts():
     with explained(None, HubOptions()):
         assert get_verbosity() == logging.ERROR
