@@ -80,7 +80,6 @@ def finetune(
     with importing():
         from learngene_hub.finetuning import Photos, Settings
         from learngene_hub.finetuning import finetune as run
-        from learngene_hub.finetuning.photos import example_of
 
     photos = Photos(data, val=val, on_corrupt=on_corrupt, image_column=image_column, label_column=label_column)
     settings = Settings(
@@ -101,7 +100,7 @@ def finetune(
     accuracy = right.get("test_accuracy", right["val_accuracy"])
     line = tuned.comparison or f"learngene {100 * accuracy:.1f} % ({tuned.measured_on})"
     stdout.print(line, markup=False)
-    then = command("predict", out, Path(example_of(data)))
+    then = command("predict", out, Path("new-photo.jpg"))
     stderr.print(f"network (learngene), pictures and numbers: {out}; next: {then}", markup=False)
 
 

@@ -20,8 +20,8 @@ from typing import Any, cast
 import httpx2
 from huggingface_hub import constants
 
-from learngene_hub.core.errors import DataError, HubUnreachableError, NoRepositoryError
-from learngene_hub.core.files import homes_of, leads_out, visible_files
+from learngene_hub.core.errors import DataError, HubUnreachableError, NoRepositoryError, RunError
+from learngene_hub.core.files import expanded, homes_of, leads_out, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
@@ -185,6 +185,25 @@ def _refuse_other_layout(path: Path, images: Sequence[Path]) -> None:
 def tables_among(files: Iterable[Path]) -> list[Path]:
     """The tables of images among `files`; a folder without any is one of class folders."""
     return [file for file in files if file.suffix in TABLE_FORMATS and not _is_derived(file)]
+
+
+def has_tables(folder: Path) -> bool:
+    """Whether `folder` holds tables of images, not class folders."""
+    return bool(tables_among(visible_files(folder)))
+
+
+def refuse_inside(out: Path, path: str | Path) -> None:
+    """Raise an error if `out` would lie among the images at `path`.
+
+    Raises:
+        RunError: it would.
+    """
+    folder = expanded(path)
+    if folder.is_dir() and not has_tables(folder) and out.resolve().is_relative_to(folder.resolve()):
+        raise RunError(
+            f"{out}: expected a folder outside {path}, found one inside it: the next run would take its pictures for a "
+            "class; give another --out"
+        )
 
 
 def _tables(path: Path) -> list[tuple[Path, str, str, dict[str, int]]]:

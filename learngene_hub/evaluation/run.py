@@ -18,6 +18,7 @@ from learngene_hub.core.files import claim, expanded, sweep
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.extras import optional_module
+from learngene_hub.data.rows import refuse_inside
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
@@ -123,13 +124,7 @@ def evaluate(
     wanted = check_baselines([baselines] if isinstance(baselines, str) else baselines)
     checkpoints = [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints
     local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
-    try:
-        numbers = [index(seed) for seed in seeds]  # those of numpy are no JSON
-    except TypeError:
-        raise LearngeneError(f"seeds: expected whole numbers, such as (0, 1, 2), found {seeds!r}") from None
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise LearngeneError(f"seeds: expected one or more, all different, found {numbers}")
-    seeds = numbers
+    seeds = _whole(seeds)
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes)
     if wanted and candidates[0].recipe is None:
         raise LearngeneError(
@@ -137,6 +132,9 @@ def evaluate(
             "another gene in this version of learngene-hub cannot be used"
         )
     folder = None if out is None else expanded(out)
+    for place in (data, None if target is None else target.path):
+        if folder is not None and place is not None:
+            refuse_inside(folder, place)
     bodies = descendants.bodies(candidates[0].gene)
     starts = _starts(candidates, checkpoints, bodies)
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, first_round(protocol))
@@ -172,6 +170,17 @@ def evaluate(
             with reporter.task(f"writing {folder / REPORT_NAME}", None):
                 write_report(results, folder)
     return results
+
+
+def _whole(seeds: Sequence[int]) -> list[int]:
+    """The seeds as numbers of Python: those of numpy are no JSON."""
+    try:
+        numbers = [index(seed) for seed in seeds]
+    except TypeError:
+        raise LearngeneError(f"seeds: expected whole numbers, such as (0, 1, 2), found {seeds!r}") from None
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise LearngeneError(f"seeds: expected one or more, all different, found {numbers}")
+    return numbers
 
 
 def _starts(candidates: Sequence[Candidate], checkpoints: Sequence[str | Path], bodies: Sequence[Body]) -> list[Start]:

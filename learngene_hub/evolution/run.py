@@ -14,6 +14,7 @@ from learngene_hub.core.files import atomic_path, claim, expanded, write_text
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.progress import Task as Bar
 from learngene_hub.core.rng import generator
+from learngene_hub.data.rows import refuse_inside
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor, line_channels
 from learngene_hub.evolution.checkpoint import save_state
 from learngene_hub.evolution.environment import Environment, load_environment
@@ -88,6 +89,8 @@ def evolve(
             f"evolution.founder_generations={recipe.evolution.founders}: each of the {recipe.evolution.generations} "
             "generations trains one individual, so none is selected; give a lower number, or null"
         )
+    if recipe.data.path is not None:
+        refuse_inside(out, recipe.data.path)
     home = pick_device(device) if engine.name == "local" else torch.device("cpu")
     workforce = _workforce(recipe, engine, device, home, reporter)
     with claim(out), on_cpu():

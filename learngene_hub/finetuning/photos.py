@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import torch
 
-from learngene_hub.core.errors import DataError, RunError, suggestion
+from learngene_hub.core.errors import DataError, suggestion
 from learngene_hub.core.files import expanded, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.counting import available_classes, class_folders, tell_left_out
 from learngene_hub.data.image_set import ImageSet, digests, shorten, tell_copies
 from learngene_hub.data.loading import REPAIR, load_classes
-from learngene_hub.data.rows import ROLES, role_of, tables_among
+from learngene_hub.data.rows import ROLES, has_tables, role_of
 from learngene_hub.data.source import DataSource, opened
 
 SHARE = 0.2
@@ -163,7 +163,7 @@ def _checked(
 def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
     """Warn if splits of the source are read as one set."""
     folder = expanded(str(source.path))
-    if folder.is_dir() and not _has_tables(folder):
+    if folder.is_dir() and not has_tables(folder):
         return
     with opened(source, reporter) as parts:
         names = [part.where.rpartition("[")[2].split("/") for part in parts]
@@ -236,7 +236,7 @@ def _subfolders(root: Path) -> dict[str, str]:
             f"{root}: expected train/ beside {' and '.join(f'{name}/' for name in lone)}, found none; put the class "
             "folders for training into train/"
         )
-    if not any(_folders(path) or _has_tables(path) for path in roles["train"]):
+    if not any(_folders(path) or has_tables(path) for path in roles["train"]):
         return {}
     if others := [path.name for path in folders if role_of(path.name) is None]:
         if not any(map(_folders, roles["train"])):  # tables, of which there may be more
@@ -270,7 +270,7 @@ def _source(path: str, photos: Photos, image_size: int) -> DataSource:
 def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     """Names of the classes, at least two, none of them an empty folder."""
     names, folder = available_classes(source, reporter=reporter), expanded(str(source.path))
-    folders = [] if _has_tables(folder) else [path.name for path in _folders(folder)]
+    folders = [] if has_tables(folder) else [path.name for path in _folders(folder)]
     if empty := [name for name in folders if name not in names and role_of(name) is None]:
         others = [file.relative_to(folder) for name in empty for file in visible_files(folder / name)]
         found = f", only other files such as {others[0]}; save them as .png or .jpg" if others else "; add images"
@@ -285,32 +285,6 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
         told = "differ only in capitals; if they are one class, put the images into one folder"
         reporter.warn(f"{shorten(alike)} {told}")
     return names
-
-
-def refuse_inside(out: Path, path: str | Path) -> None:
-    """Raise an error if `out` would lie among the images at `path`.
-
-    Raises:
-        RunError: it would.
-    """
-    folder = expanded(path)
-    if folder.is_dir() and not _has_tables(folder) and out.resolve().is_relative_to(folder.resolve()):
-        raise RunError(
-            f"{out}: expected a folder outside {path}, found one inside it: the next run would take its pictures for a "
-            "class; give another --out"
-        )
-
-
-def example_of(path: str) -> str:
-    """What `predict` may be tried on: the folder of images at `path`, or of its test images; `photo.jpg` if none is."""
-    folder = expanded(path)
-    if not folder.is_dir() or _has_tables(folder):
-        return "photo.jpg"
-    return _subfolders(folder).get("test", path)
-
-
-def _has_tables(folder: Path) -> bool:
-    return bool(tables_among(visible_files(folder)))
 
 
 def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:

@@ -17,9 +17,10 @@ from learngene_hub.core.files import check_room, claim_new, expanded, is_there, 
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.batches import Images
 from learngene_hub.data.image_set import Normalisation
+from learngene_hub.data.rows import refuse_inside
 from learngene_hub.finetuning.fit import Loaded, Settings, accuracy_of, fit_all, fit_best_rate, logits_of
 from learngene_hub.finetuning.folder import ARGUMENTS, STARTS, write_folder
-from learngene_hub.finetuning.photos import Parts, Photos, load_photos, refuse_inside
+from learngene_hub.finetuning.photos import Parts, Photos, load_photos
 from learngene_hub.finetuning.probe import fit_probe, layer_features
 from learngene_hub.gene.learngene import Learngene
 from learngene_hub.genome.birth import Body, newborn, placed

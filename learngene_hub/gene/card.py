@@ -100,13 +100,13 @@ def addressed_card(card: str, name: str, *, title: str | None = None) -> str:
     snippet = _LOAD.search(card)
     if snippet is None:
         return card
-    options = r"( --data FOLDER)?( --ways \d+)?"
-    evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}(?={options}$)", re.MULTILINE)
+    options = r"((?: --(?:data FOLDER|(?:ways|tasks|shots) \d+))*)(?: --out \.\./evaluation)?"
+    evaluate = re.compile(rf"^learngene evaluate {re.escape(snippet[1])}{options}$", re.MULTILINE)
     titles = "|".join(map(re.escape, (snippet[1], title or snippet[1])))
     headed = re.compile(rf"^(# |model-index:\n- name: )(?:{titles})$", re.MULTILINE)
     card = headed.sub(lambda found: found[1] + name, card)
     card = card.replace(snippet[0], f'from_learngene("{name}", num_classes=5)')
-    return evaluate.sub(lambda _: f"learngene evaluate {name}", card)
+    return evaluate.sub(lambda found: f"learngene evaluate {name}{found[1]}", card)
 
 
 def card_facts(config: GeneConfig) -> dict[str, Any]:

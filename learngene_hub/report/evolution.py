@@ -85,12 +85,10 @@ def _sentences(rows: Sequence[Record], chosen: int) -> list[str]:
         if ancestor["images"] is not None:
             cost = f"{numbers.count(ancestor['images'])} training images are not counted here"
         first = f" The evolution started from the gene {ancestor['name']}, whose {cost}."
-    more = f" and {numbers.count(len(line) - 12)} more" if len(line) > 12 else ""
     return [
-        f"The result is the learngene of individual {record['id']}, created in generation {row['generation'] + 1}, "
+        f"The result is the learngene of an individual created in generation {row['generation'] + 1}, "
         f"with a fitness of {numbers.percent(record['fitness'])} %.",
-        (f"Its ancestors, youngest first: {', '.join(map(str, line[:12]))}{more}." if line else "It has no ancestors.")
-        + first,
+        f"It has {numbers.count(len(line))} ancestor{'' if len(line) == 1 else 's'}.{first}",
     ]
 
 

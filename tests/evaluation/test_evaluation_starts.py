@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, Recipe, evaluate, evolve, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
+from learngene_hub.core.errors import RunError
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import pretraining
 from learngene_hub.evaluation import run as run_module
@@ -64,6 +65,14 @@ def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     assert (results.data, results.test_classes) == (photos.name, "classes of another data set")
     assert any("under other names" in one for one in limits(results))
     assert set(results.classes) == {"red", "green", "blue", "grey"}
+
+
+def test_results_among_the_images_are_refused(tiny_run, photos):
+    with pytest.raises(RunError, match=f"expected a folder outside {photos}, found one inside it"):
+        evaluate(tiny_run, protocol="transfer", target=photos, out=photos / "results")
+    with pytest.raises(RunError, match=f"expected a folder outside {photos}, found one inside it"):
+        evolve(Recipe.from_file("demo", ["data.preset=null", f"data.path={photos}"]), out=photos / "run")
+    assert {path.name for path in photos.iterdir()} == {"red", "green", "blue", "grey"}
 
 
 def test_a_target_may_be_seen_in_another_size_cropped_in_proportion(tiny_run, photos):

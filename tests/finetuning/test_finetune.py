@@ -318,7 +318,7 @@ def test_test_images_are_told_of_where_there_are_any(tiny_run, tmp_path):
     done = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
     assert re.fullmatch(r"learngene \d+\.\d % \(12 test images; with other .* about \d+ points\)\n", done.stdout)
     assert re.search(r"% of the validation images right, .* and validation images; \d+\.\d% of the test", done.stderr)
-    assert done.stderr.endswith(f"next: learngene predict {tmp_path}/out {tmp_path}/photos/test\n")
+    assert done.stderr.endswith(f"next: learngene predict {tmp_path}/out new-photo.jpg\n")
     again = learngene("finetune", tiny_run, "--data", tmp_path / "photos", "--out", tmp_path / "out", *options)
     assert "out: expected a new or empty folder, found existing content; give another --out" in again.stderr
 

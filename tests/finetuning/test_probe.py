@@ -73,7 +73,7 @@ def test_the_command_takes_it(tiny_run, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)
     done = learngene("finetune", tiny_run, "--data", photos, "--out", tmp_path / "my model", "--method", "probe")
     assert done.exit_code == 0, done.output
-    assert f"next: learngene predict '{tmp_path}/my model' {photos}\n" in done.stderr
+    assert f"next: learngene predict '{tmp_path}/my model' new-photo.jpg\n" in done.stderr
 
 
 def test_options_of_training_are_refused(tiny_run, tmp_path):

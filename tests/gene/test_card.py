@@ -276,7 +276,7 @@ def test_the_pushed_card_of_a_gene_of_photos_names_the_repository_in_its_command
     card = addressed_card(index + render_card(photos, name="mine"), "you/gene", title="mine")
     assert card.startswith("---\nmodel-index:\n- name: you/gene\n")
     assert "\n# you/gene\n" in card
-    assert "learngene evaluate you/gene --data FOLDER --ways 4\n" in card
+    assert "learngene evaluate you/gene --data FOLDER --ways 4 --tasks 5 --shots 10\n" in card
     assert "\nlearngene evolve recipe.yaml seed=1 data.path=FOLDER\n" in card
     assert "learngene evaluate ." not in card
 
