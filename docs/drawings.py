@@ -70,11 +70,11 @@ def draw_transfer(path: Path) -> None:
     _finish(figure, path, ncols=3, fontsize=SMALL)
 
 
-def draw_worth_over_sizes(path: Path, size: Literal["depth", "width"]) -> None:
+def draw_worth_over_sizes(path: Path, size: Literal["depth", "width"], name: str) -> None:
     """Accuracy in networks of each depth or width, and the cost of all: one start for all, or one each; 95 % CI."""
     figure, (above, below) = new_figure(7.4, 8.6, rows=2)
     above.get_gridspec().set_height_ratios((3, 1))  # type: ignore[union-attr]
-    results = Results.load(SIZES / f"vgg11-cifar-fs-{size}s.json")
+    results = Results.load(SIZES / name)
     starts = [start.start for start in results.descendants[0].starts if start.start in SIZE_STARTS]
     high = 0.85 / len(starts)
     for row, start in enumerate(sorted(starts, key=list(SIZE_STARTS).index)):
@@ -113,5 +113,5 @@ def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
 if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
     draw_transfer(IMAGES / "transfer.png")
-    draw_worth_over_sizes(IMAGES / "worth-over-depths.png", "depth")
-    draw_worth_over_sizes(IMAGES / "worth-over-widths.png", "width")
+    draw_worth_over_sizes(IMAGES / "worth-over-depths.png", "depth", "vgg11-cifar-fs-depths-4.json")
+    draw_worth_over_sizes(IMAGES / "worth-over-widths.png", "width", "vgg11-cifar-fs-widths.json")
