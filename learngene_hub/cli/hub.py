@@ -63,8 +63,9 @@ def push(
         print_json({"url": pushed.url, "commit": pushed.commit, **more})
         return
     stdout.print(pushed.url, markup=False)
-    done = f"{', '.join(pushed.changed)} in commit {pushed.commit[:12]}" if pushed.changed else "nothing has changed"
-    stderr.print(f"pushed to a {'private' if pushed.private else 'public'} repository: {done}", markup=False)
+    kind = f"{'private' if pushed.private else 'public'} repository"
+    done = f"pushed to a {kind}: {', '.join(pushed.changed)} in commit {pushed.commit[:12]}"
+    stderr.print(done if pushed.changed else f"nothing was pushed: the {kind} has these files already", markup=False)
 
 
 def _show_files(sizes: Mapping[str, int], *, as_json: bool) -> None:

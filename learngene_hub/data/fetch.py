@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from posixpath import normpath
@@ -15,20 +16,30 @@ from huggingface_hub.utils._xet import abort_xet_session
 
 from learngene_hub.core.downloads import check_download, megabytes
 from learngene_hub.core.errors import HubError
-from learngene_hub.core.progress import Reporter, Task
-from learngene_hub.hub.address import Address
+from learngene_hub.core.progress import Reporter, SilentReporter, Task
+from learngene_hub.hub.address import COMMIT, Address
 from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
 from learngene_hub.hub.fetch import Silent, resolved
 
 WORKERS = 8  # files fetched at a time
 
 
-def commit_of(hub_id: str, revision: str | None) -> str | None:
-    """The commit of a data set; that of the cache where the Hub does not answer; `revision` if that has none."""
-    for is_offline in (False, True):
-        options = HubOptions(endpoint=constants.ENDPOINT, local_files_only=is_offline)
+def commit_of(hub_id: str, revision: str | None, reporter: Reporter) -> str | None:
+    """The commit of a data set; that of the cache where the Hub does not answer; `revision` if that has none.
+
+    `reporter` is told where the Hub was asked and did not answer.
+    """
+    if revision is not None and COMMIT.fullmatch(revision):
+        return revision
+    address, options = Address(hub_id, revision), HubOptions(endpoint=constants.ENDPOINT)
+    try:
+        return resolved(address, options, kind="dataset").resolved
+    except HubError as error:
         with suppress(HubError):
-            return resolved(Address(hub_id, revision), options, kind="dataset").resolved
+            kept = resolved(address, replace(options, local_files_only=True), kind="dataset").resolved
+            if not options.is_offline:
+                reporter.warn(f"{error}. Using commit {kept[:12]} from the cache")
+            return kept
     return revision
 
 
@@ -65,7 +76,7 @@ def prepared(datasets: ModuleType, hub_id: str, revision: str | None) -> Any:  #
         HubError: the cache holds another commit.
         OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError: see `datasets`.
     """
-    commit = commit_of(hub_id, revision)
+    commit = commit_of(hub_id, revision, SilentReporter())
     builder = datasets.load_dataset_builder(hub_id, revision=commit)
     if builder.hash != commit:  # `datasets` takes the newest of its cache
         raise HubError(

@@ -62,7 +62,7 @@ def load_classes(
     """
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"The list of classes to load names a class more than once: {shorten(repeated)}")
-    source, store = pinned(source), image_store(cache_folder(), reporter)
+    source, store = pinned(source, reporter), image_store(cache_folder(), reporter)
     with reporter.task("reading images", None):
         decoded = store.get(_origin(source, names), lambda: _made(source, names, reporter, may_lack, advice))
     if not may_lack:

@@ -105,15 +105,17 @@ def place_of(source: DataSource) -> Path | str:
     return path if is_there(path) else source.path
 
 
-def pinned(source: DataSource) -> DataSource:
+def pinned(source: DataSource, reporter: Reporter) -> DataSource:
     """The same source, at the commit that its revision means now if it is a data set of the Hub.
+
+    `reporter` is told if the Hub does not answer, and the commit is that of the cache.
 
     Raises:
         DataError: the source is a path that does not exist.
     """
     if source.preset == GLYPHS or isinstance(place := place_of(source), Path):
         return source
-    return replace(source, revision=commit_of(place, source.revision))
+    return replace(source, revision=commit_of(place, source.revision, reporter))
 
 
 def fingerprint(source: DataSource) -> dict[str, object]:

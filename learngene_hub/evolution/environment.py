@@ -15,7 +15,7 @@ from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import available_classes, count_images, is_at_hand, tell_left_out
 from learngene_hub.data.image_set import Normalisation, measure_normalisation
 from learngene_hub.data.loading import REPAIR, load_classes
-from learngene_hub.data.source import DataSource, source_of
+from learngene_hub.data.source import DataSource, pinned, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, preset_split, split_classes
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.recipe.recipe import Recipe
@@ -33,12 +33,14 @@ class Environment:
         base: images of the base classes.
         held_out: images of the held-out classes.
         normalisation: mean and standard deviation of the base images, or those of the ancestor.
+        revision: commit of a data set of the Hub; else as in the recipe.
     """
 
     split: ClassSplit
     base: Images
     held_out: Images
     normalisation: Normalisation
+    revision: str | None = None
 
     def on(self, device: torch.device) -> "Environment":
         """The same images on `device`."""
@@ -73,7 +75,7 @@ def load_environment(
     Raises:
         DataError: the images cannot be read or are too few; or the `ancestor` has seen classes that must be new to it.
     """
-    source, split = data_source(recipe), class_split(recipe, reporter)
+    source, split = pinned(data_source(recipe), reporter), class_split(recipe, reporter)
     if ancestor is not None:
         ancestor.refuse_seen(split)
         ancestor.tell(recipe, reporter)
@@ -90,7 +92,7 @@ def load_environment(
         flip=recipe.data.flip,
         device=device,
     )
-    environment = Environment(split, placed(base), placed(held_out), normalisation)
+    environment = Environment(split, placed(base), placed(held_out), normalisation, source.revision)
     check_supply(recipe, split, environment.images_per_class())
     return environment
 

@@ -81,7 +81,7 @@ def _data_record(recipe: Recipe, environment: Environment) -> DataRecord:
         crop_padding=recipe.data.padding,
         flip=recipe.data.flip,
         seed=recipe.seed,
-        revision=recipe.data.revision,
+        revision=environment.revision,
         image_column=recipe.data.image_column,
         label_column=recipe.data.label_column,
         on_corrupt=recipe.data.on_corrupt,

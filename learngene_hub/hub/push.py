@@ -22,6 +22,7 @@ from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
 from learngene_hub.hub.fetch import fetch
 
 CARD_NAME = "README.md"
+KINDS = "learngene.safetensors", "model.safetensors"  # weights of a gene, and of a whole network
 XET_PAUSE = "HF_XET_CLIENT_RETRY_BASE_DELAY"  # of Xet's client, whose n-th pause is up to its n-th power
 _MARK = re.compile(r"<!-- pushed by learngene-hub; sha256 of all above: ([0-9a-f]{64}) -->\Z")
 
@@ -90,6 +91,7 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
             api = options.api()
             before = _repository(api, address, terms, made)
             known = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in before.siblings or ()}
+            _refuse_other_kind(address, files, known)
             changed = {name: own for name, own in files.items() if known.get(name) not in _hashes(own)}
             if not terms.overwrite_card and CARD_NAME in changed.keys() & known.keys():
                 _check_card(address, str(before.sha), terms, options)
@@ -135,6 +137,13 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, made: list[str])
     if address.revision is not None:
         api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
     return _listing(api, address)
+
+
+def _refuse_other_kind(address: Address, files: Mapping[str, bytes], known: Mapping[str, object]) -> None:
+    """A repository holds a gene or a whole network: both would share one config and one card."""
+    for mine, others in (KINDS, KINDS[::-1]):
+        if mine in files and mine not in known and others in known:
+            raise HubError(f"{address}: holds {others}, which {mine} would break: push to a repository of its own")
 
 
 def _private_enough(there: ModelInfo, address: Address, terms: PushTerms) -> ModelInfo:

@@ -7,10 +7,11 @@ from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from image_tables import Listener, levels, png, write_parquet
 
 from learngene_hub.core.errors import DataError, HubError
+from learngene_hub.core.progress import SilentReporter
 from learngene_hub.data.counting import available_classes
 from learngene_hub.data.fetch import commit_of
 from learngene_hub.data.loading import load_classes
-from learngene_hub.data.source import DataSource
+from learngene_hub.data.source import DataSource, pinned
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions, explained
 
@@ -148,13 +149,26 @@ def test_without_a_connection_another_commit_is_not_taken_for_the_one_of_the_bra
     load()
     old = hub.commits(REPO, kind="datasets")[0]
     shared("README.md", CARD)
-    new = commit_of(REPO, None)
+    new = commit_of(REPO, None, SilentReporter())
     for place in (datasets.config, constants):
         monkeypatch.setattr(place, "HF_HUB_OFFLINE", True)
     told = rf"^owner/pets: expected {new[:12]} in the cache of `datasets`, found {old[:12]}: .*data\.revision={old}$"
     with pytest.raises(HubError, match=told):
         available_classes(DataSource(None, REPO, 8))
     assert levels(load_classes(DataSource(None, REPO, 8, revision=old), ["bee"])) == [(2, "bee")]
+
+
+def test_a_commit_of_the_cache_is_told_of_where_the_hub_does_not_answer(hub, shared):
+    load()
+    commit = hub.commits(REPO, kind="datasets")[0]
+    hub.faults.append(Fault("GET", f"/api/datasets/{REPO}", status=500, times=99))
+    listener = Listener()
+    source = pinned(DataSource(None, REPO, 8), listener)
+    assert source.revision == commit
+    (told,) = listener.warnings
+    assert told.endswith(f". Using commit {commit[:12]} from the cache")
+    assert pinned(source, listener) == source
+    assert len(listener.warnings) == 1
 
 
 def test_a_commit_is_asked_for_once(hub, shared):

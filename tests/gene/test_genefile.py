@@ -182,7 +182,7 @@ def test_a_folder_with_a_pickle_is_refused_whatever_else_it_holds(gene_copy, nam
         ("[" * 100_000, "expected JSON"),
         ("[]", "expected a learngene config"),
         ('{"architecture": "resnet18"}', "expected the config of a learngene, found that of a whole network"),
-        ('{"schema_version": 1}', r"package_version: Field required \(\d+ faults"),
+        ('{"schema_version": 1}', r"package_version: Field required"),
     ],
 )
 def test_a_config_that_is_none_is_refused(gene_copy, text, message):

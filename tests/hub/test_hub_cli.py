@@ -44,7 +44,7 @@ def test_push_prints_the_url_and_says_what_went(run, hub, tiny_run):
     code, out, err = run("push", tiny_run, REPO)
     assert (code, out) == (0, f"{hub.url}/{REPO}\n")
     assert err.startswith("pushed to a public repository: config.json, learngene.safetensors, ")
-    assert "nothing has changed" in run("push", tiny_run, REPO)[2]
+    assert "nothing was pushed: the public repository has these files already" in run("push", tiny_run, REPO)[2]
 
 
 @pytest.mark.parametrize("options", [["--private"], []])
@@ -136,7 +136,7 @@ def test_a_finetuned_network_is_pushed_and_its_card_names_the_repository(run, hu
     assert (code, out) == (0, f"{hub.url}/owner/pets\n")
     assert set(hub.files("owner/pets")) - {".gitattributes"} == {path.name for path in tuned.iterdir()}
     assert b'timm.create_model("hf-hub:owner/pets", pretrained=True).eval()' in hub.files("owner/pets")["README.md"]
-    assert "nothing has changed" in run("push", tuned, "owner/pets")[2]
+    assert "nothing was pushed: the public repository has these files already" in run("push", tuned, "owner/pets")[2]
 
 
 @pytest.mark.parametrize(

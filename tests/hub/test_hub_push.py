@@ -17,6 +17,7 @@ from learngene_hub.gene.sharing import pull_gene, push_gene
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import XET_PAUSE, PushTerms
+from learngene_hub.hub.push import push as push_files
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -36,7 +37,7 @@ def test_the_card_on_the_hub_names_the_repository_in_its_snippet(hub, push):
     push()
     card = hub.files(REPO)["README.md"].decode()
     assert f'from_learngene("{REPO}", num_classes=5)\n' in card
-    assert f"learngene evaluate {REPO}\n" in card
+    assert f"learngene evaluate {REPO} --tasks 5\n" in card
     assert f"\n# {REPO}\n" in card
 
 
@@ -66,6 +67,14 @@ def test_a_pull_request_leaves_main_alone_and_gives_its_url(hub, push, gene_copy
     (gene_copy / "metrics.jsonl").write_text("{}\n")
     assert "/discussions/" in push(gene_copy, create_pr=True, message="Shorter metrics").url
     assert hub.commits(REPO)[0] == before
+
+
+def test_a_gene_and_a_whole_network_do_not_share_a_repository(hub, push, options):
+    push()
+    before, network = hub.commits(REPO), {"model.safetensors": b"x", "config.json": b"{}"}
+    with pytest.raises(HubError, match=r"holds learngene\.safetensors, which model\.safetensors would break: push to"):
+        push_files(network, Address(REPO), terms=PushTerms(), options=options)
+    assert hub.commits(REPO) == before
 
 
 def test_a_private_repository_is_seen_by_its_owner_only(push, load):

@@ -136,7 +136,8 @@ def test_the_photos_were_fine_tuned_from_the_gene_of_the_package(count):
 @pytest.mark.slow
 @pytest.mark.drawn
 def test_the_pictures_of_the_documents_are_drawn(tmp_path):
-    sizes = (partial(draw_worth_over_sizes, size=size) for size in ("depth", "width"))
+    files = (("depth", "vgg11-cifar-fs-depths-4.json"), ("width", "vgg11-cifar-fs-widths.json"))
+    sizes = (partial(draw_worth_over_sizes, size=size, name=name) for size, name in files)
     for draw in (draw_gene_beside_scratch, draw_transfer, *sizes):
         draw(tmp_path / "picture.png")
         with Image.open(tmp_path / "picture.png") as image:
