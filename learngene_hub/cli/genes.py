@@ -136,7 +136,8 @@ def _show_suited(
     first = ranked[0]
     cheap = [gene for gene in ranked if gene.behind <= gene.behind_ci95 and gene.flops <= first.flops / 2]
     chosen = cheap[0] if cheap else first
-    why = f"{chosen.name} is level with the first at {chosen.flops / first.flops:.0%} of its cost; " if cheap else ""
+    less = f"{100 * chosen.behind:.1f} ± {100 * chosen.behind_ci95:.1f} points behind the first, which may be chance"
+    why = f"{chosen.name} is {less}, at {chosen.flops / first.flops:.0%} of its cost; " if cheap else ""
     out = "../photos-model" if Path(photos).resolve() == Path.cwd() else "photos-model"
     stderr.print(f"{why}next: {command('finetune', chosen.name, '--data', photos, '--out', out)}", markup=False)
 
