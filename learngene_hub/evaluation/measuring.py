@@ -8,10 +8,12 @@ from typing import Any, Final, Literal
 
 import torch
 
+from learngene_hub.core.errors import DataError
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.batches import Images
-from learngene_hub.data.image_set import Normalisation, tell_copies
+from learngene_hub.data.counting import available_classes
+from learngene_hub.data.image_set import ImageSet, Normalisation, tell_copies
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
 from learngene_hub.data.tasks import sample_task
@@ -65,6 +67,16 @@ class Plan:
         return {"protocol": protocol, "cross": "zero"} | settings  # kept: a part of the keys of older results
 
 
+def _images(source: Source, protocol: Protocol, reporter: Reporter) -> ImageSet:
+    """The images of `source`; where it has none of its classes, the error says how to evaluate on others."""
+    try:
+        return load_classes(source.data, source.classes, reporter=reporter)
+    except DataError as error:
+        if protocol.transfer or {*available_classes(source.data, reporter=reporter)} & {*source.classes}:
+            raise
+        raise DataError(f"{error}. On classes of your own: --protocol transfer --target FOLDER") from None
+
+
 @dataclass(frozen=True)
 class Unit:
     """One network to be trained: the task `number` of `seed` in a role, at a learning rate."""
@@ -96,7 +108,8 @@ class EvaluationData:
         load = partial(Images.build, padding=plan.padding, flip=plan.flip, device=home)
         loaded: dict[Source, Images] = {}
         for source in dict.fromkeys(plan.sources.values()):  # once, also where a role measures and chooses rates
-            tell_copies(images := load_classes(source.data, source.classes, reporter=reporter), reporter)
+            images = _images(source, plan.protocol, reporter)
+            tell_copies(images, reporter)
             loaded[source] = load(images, plan.normalisation)
         return cls(plan, loaded)
 

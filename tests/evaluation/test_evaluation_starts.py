@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, Recipe, evaluate, evolve, extract, from_learngene
 from learngene_hub.cli.evaluate import _target as cli_target
-from learngene_hub.core.errors import RunError
+from learngene_hub.core.errors import DataError, RunError
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import pretraining
 from learngene_hub.evaluation import run as run_module
@@ -65,6 +65,12 @@ def test_a_gene_is_tried_on_an_image_folder(tiny_run, photos):
     assert (results.data, results.test_classes) == (photos.name, "classes of another data set")
     assert any("under other names" in one for one in limits(results))
     assert set(results.classes) == {"red", "green", "blue", "grey"}
+
+
+def test_images_of_other_classes_than_the_genes_are_answered_with_a_transfer(tiny_run, photos):
+    gene = with_data(Learngene.from_pretrained(tiny_run), preset=None, source="photos")
+    with pytest.raises(DataError, match=r"has no image of: .*On classes of your own: --protocol transfer --target"):
+        evaluate(gene, protocol=QUICK, data=str(photos))
 
 
 def test_results_among_the_images_are_refused(tiny_run, photos):
