@@ -1,5 +1,6 @@
 """The record of an evolution in the `config.json` of its gene."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def gene_config(
         dtype=recipe.gene.dtype,
         origin=Origin(
             recipe=recipe.name,
-            recipe_sha256=recipe.sha256,
+            recipe_sha256=hashlib.sha256(recipe.public_text.encode()).hexdigest(),
             overrides=recipe.public_overrides,
             seed=recipe.seed,
             fitness=best.fitness,

@@ -117,6 +117,7 @@ class Origin(_Part):
     """How the gene was made; absent if it was cut from a network that this package did not evolve.
 
     Attributes:
+        recipe_sha256: of `recipe.yaml` beside the gene; in genes of older versions, of all fields of the recipe.
         fitness: mean top-1 accuracy of its critics, in [0, 1], measured in float32 before the kernels were rounded
             for the file.
         search: how its shape was found; None: the recipe or the ancestor gave the shape.

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import shutil
 import signal
@@ -96,6 +97,11 @@ def test_a_run_killed_at_several_moments_ends_with_the_same_bytes(tiny, tiny_run
     assert (tmp_path / WEIGHTS).read_bytes() == (tiny_run / WEIGHTS).read_bytes()
     assert len(rows(tmp_path)) == 3
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_gene_records_the_hash_of_the_recipe_beside_it(tiny_run):
+    origin = Learngene.from_pretrained(tiny_run).config.origin
+    assert origin.recipe_sha256 == hashlib.sha256((tiny_run / "gene/recipe.yaml").read_bytes()).hexdigest()
 
 
 def test_a_changed_recipe_is_refused_with_the_keys_that_differ(tiny, tiny_run):
