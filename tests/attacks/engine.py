@@ -48,7 +48,7 @@ class Target:
 
 
 @dataclass
-class Tally:
+class Counts:
     """What the cases of one kind came to."""
 
     refused: int = 0
@@ -62,8 +62,8 @@ class Tally:
         return self.refused + self.accepted + self.defects.total()
 
 
-def campaign(targets: Sequence[Target], cases: int, seed: int) -> Iterator[tuple[str, str, Tally]]:
-    """(target, kind, tally) of everything; processes are forked, so import torch and timm before."""
+def campaign(targets: Sequence[Target], cases: int, seed: int) -> Iterator[tuple[str, str, Counts]]:
+    """(target, kind, counts) of everything; processes are forked, so import torch and timm before."""
     whole = sum(target.share for target in targets)
     for target in targets:
         shares = sum(kind.share for kind in target.kinds)
@@ -78,15 +78,15 @@ HEAD = """\
 """
 
 
-def line(target: str, kind: str, one: Tally) -> str:
+def line(target: str, kind: str, one: Counts) -> str:
     """One line of the table, in Markdown."""
     counts = f"{one.cases:,} | {one.refused:,} | {one.accepted:,} | {one.defects.total():,}"
     return f"| {target} | {kind} | {counts} | {one.seconds:.0f} | {one.megabytes} |\n"
 
 
-def added(tallies: Sequence[Tally]) -> Tally:
+def added(tallies: Sequence[Counts]) -> Counts:
     """All of them together; of memory, the most."""
-    total = Tally()
+    total = Counts()
     for one in tallies:
         total.refused, total.accepted = total.refused + one.refused, total.accepted + one.accepted
         total.defects += one.defects
@@ -94,57 +94,57 @@ def added(tallies: Sequence[Tally]) -> Tally:
     return total
 
 
-def _in_child(target: Target, kind: Kind, count: int, seed: int) -> Tally:
-    """The tally of a process of its own; one that dies leaves what it had told, and a defect."""
+def _in_child(target: Target, kind: Kind, count: int, seed: int) -> Counts:
+    """The counts of a process of its own; one that dies leaves what it had told, and a defect."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_attack_all, args=(theirs, target, kind, count, seed))
     child.start()
     theirs.close()
-    tally = Tally()
+    counts = Counts()
     try:
         while True:
-            tally = ours.recv()
+            counts = ours.recv()
     except EOFError:
         child.join()
     if child.exitcode != 0:
-        tally.defects[f"the process died ({child.exitcode}) after case {tally.cases}"] += 1
-    return tally
+        counts.defects[f"the process died ({child.exitcode}) after case {counts.cases}"] += 1
+    return counts
 
 
 def _attack_all(pipe: Any, target: Target, kind: Kind, count: int, seed: int) -> None:
     watch.install()
     watch.limit_memory()
     warnings.simplefilter("ignore")
-    tally, base = Tally(), Path(tempfile.mkdtemp(prefix="attack-"))
+    counts, base = Counts(), Path(tempfile.mkdtemp(prefix="attack-"))
     tempfile.tempdir = str(base)
     before = watch.peak_memory()
     try:
         _warm(target, kind, base)
         for case in _cases(target, kind, count, seed, base):
-            case(tally)
-            if tally.cases % 50 == 0:
-                pipe.send(tally)
+            case(counts)
+            if counts.cases % 50 == 0:
+                pipe.send(counts)
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    tally.seconds, tally.megabytes = time.process_time(), (watch.peak_memory() - before) // 2**20
-    pipe.send(tally)
+    counts.seconds, counts.megabytes = time.process_time(), (watch.peak_memory() - before) // 2**20
+    pipe.send(counts)
 
 
 def _warm(target: Target, kind: Kind, base: Path) -> None:
     """A few cases that do not count: libraries import, and compile, what they need the first time."""
     for case in _cases(target, kind, 8, -1, base):
-        case(Tally(), listening=False)
+        case(Counts(), listening=False)
 
 
-def _cases(target: Target, kind: Kind, count: int, seed: int, base: Path) -> Iterator[Callable[[Tally], None]]:
+def _cases(target: Target, kind: Kind, count: int, seed: int, base: Path) -> Iterator[Callable[[Counts], None]]:
     for number in range(count):
         address = f"{seed} {target.name} {kind.name} {number}"
         yield partial(_one, target, kind, random.Random(address), address, base)
 
 
 def _one(
-    target: Target, kind: Kind, rng: random.Random, address: str, base: Path, tally: Tally, listening: bool = True
+    target: Target, kind: Kind, rng: random.Random, address: str, base: Path, counts: Counts, listening: bool = True
 ) -> None:
     """One case, in a folder that is made anew."""
     folder = base / "case"
@@ -156,11 +156,11 @@ def _one(
         outcome = f"did: {seen[0]}"
     match outcome:
         case "refused":
-            tally.refused += 1
+            counts.refused += 1
         case "accepted":
-            tally.accepted += 1
+            counts.accepted += 1
         case fault:
-            tally.defects[f"{fault} [{address}]" if tally.defects.total() < KEPT else "more"] += 1
+            counts.defects[f"{fault} [{address}]" if counts.defects.total() < KEPT else "more"] += 1
 
 
 def _outcome(act: Callable[[], object]) -> str:

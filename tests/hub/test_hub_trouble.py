@@ -199,8 +199,8 @@ def test_where_a_proxy_is_set_it_may_be_the_cause(monkeypatch):
 
 
 def test_what_is_no_failure_of_the_client_is_not_told_as_one():
-    with pytest.raises(MemoryError), explained(None, HubOptions()):
-        raise MemoryError
+    with pytest.raises(MemoryError, match="of the test"), explained(None, HubOptions()):
+        raise MemoryError("of the test")
 
 
 def test_the_client_does_not_log_its_attempts():

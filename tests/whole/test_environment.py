@@ -1,4 +1,4 @@
-"""Surroundings that are not as they should be: no space, no home, a path of another system."""
+"""A machine that is not as it should be: no space, no home, a path of another system."""
 
 import os
 import pwd
