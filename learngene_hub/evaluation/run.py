@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from operator import index
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from learngene_hub import __version__
 from learngene_hub.core.device import device_name, on_cpu, pick_device, processor_name
-from learngene_hub.core.errors import InheritanceError, LearngeneError, RunError
-from learngene_hub.core.files import claim, expanded, sweep
+from learngene_hub.core.errors import InheritanceError, LearngeneError
+from learngene_hub.core.files import claim, expanded
 from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.data.cache import cache_folder
 from learngene_hub.data.extras import optional_module
@@ -22,6 +21,7 @@ from learngene_hub.data.rows import refuse_inside
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
+from learngene_hub.evaluation.earlier import Earlier, constants_of, named_hashes
 from learngene_hub.evaluation.measuring import TEST, THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
@@ -35,14 +35,10 @@ from learngene_hub.genome.birth import Body
 from learngene_hub.report.evaluation import REPORT_NAME, write_report
 from learngene_hub.report.plots.canvas import check_can_draw
 from learngene_hub.report.results import RESULTS_NAME, Results
-from learngene_hub.report.sentences import network_words
 from learngene_hub.training.loop import Precision, best_precision
 from learngene_hub.workers import Engine, EngineOptions, Step, make_engine, threads
 
 PRETRAINED_FOLDER = "pretrained"
-# Constants of a protocol that may differ from those of earlier results; `queries` is compared once images are counted.
-MAY_CHANGE = {"tasks", "changed", "aim", "queries"}
-SHORT = 60  # letters of two values that a message names
 
 
 @dataclass(frozen=True)
@@ -141,28 +137,24 @@ def evaluate(
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        old = None if folder is None else _earlier(folder)
-        if folder is not None and old is not None:
-            hashes = [candidate.gene.config.sha256 for candidate in candidates]
-            _refuse_other(folder, old, _constants(protocol.constants()) | {"data": name, "genes": _short(hashes)})
-            _refuse_less(folder, old, protocol, seeds=seeds, starts=[*starts, *wanted], bodies=bodies)
+        earlier = Earlier.of(folder)
+        hashes = [candidate.gene.config.sha256 for candidate in candidates]
+        earlier.refuse_other(constants_of(protocol.constants()) | {"data": name, "genes": named_hashes(hashes)})
+        earlier.refuse_less(protocol, seeds=seeds, starts=[*starts, *wanted], bodies=bodies)
         seen = [record for start in starts for record in start.data]
         with reporter.task("looking for images", None):
             sources = sources_of(seen, data=data, target=target, protocol=protocol, reporter=reporter)
         record, normalisation = shown(candidates[0].data, target), candidates[0].gene.config.normalisation
         plan = Plan(protocol, sources, normalisation, padding=record.crop_padding, flip=record.flip)
-        _check_ways(plan, reporter)
-        shared = EvaluationData.build(plan, workforce.home, reporter)
-        plan = replace(plan, protocol=_with_room(protocol, *shared.smallest(), reporter))
-        images = shared.fingerprints()[TEST][:12]
-        if folder is not None and old is not None:
-            about = {"classes": ", ".join(plan.sources[TEST].classes), "images": images}
-            _refuse_other(folder, old, about | {"queries": plan.protocol.queries})
+        shared = _loaded(plan, workforce.home, reporter)
+        plan, images = shared.plan, shared.fingerprints()[TEST][:12]
+        classes = ", ".join(plan.sources[TEST].classes)
+        earlier.refuse_other({"classes": classes, "images": images, "queries": plan.protocol.queries})
         if wanted:
             trainer = local_device if engine.name == "local" else _own_device(device, reporter)
             starts += make_baselines(wanted, _budget(candidates[0], bodies, data, trainer, reporter))
             torch.cuda.empty_cache()  # workers may need the memory
-        shared = replace(shared, plan=plan, pairs=_pairs(starts, bodies, reporter))
+        shared = replace(shared, pairs=_pairs(starts, bodies, reporter))
         scored, environment = _scored(shared, workforce, seeds, folder, reporter)
         results = make_results(candidates, scored, plan, data=name, images=images, seeds=seeds, environment=environment)
         if folder is not None:
@@ -227,59 +219,6 @@ def _check_fits(start: Start, bodies: Sequence[Body]) -> None:
         raise InheritanceError(f"{start.description.partition('; ')[0]} fits none of the networks: {faults[0]}")
 
 
-def _earlier(folder: Path) -> Results | None:
-    """The results in `folder`; None: there are none."""
-    sweep(folder)
-    return Results.load(folder) if (folder / RESULTS_NAME).exists() else None
-
-
-def _refuse_other(folder: Path, old: Results, about: Mapping[str, Any]) -> None:
-    """Refuse to write over results of something else than what the new ones are `about`, as far as that is known."""
-    theirs = _constants(old.protocol) | {"data": old.data, "classes": ", ".join(old.classes)}
-    theirs |= {"genes": _short([gene.sha256 for gene in old.genes]), "queries": old.protocol.get("queries")}
-    theirs |= {"images": old.images} if old.images else {}  # which older versions did not record
-    pairs = {key: (theirs[key], mine) for key, mine in about.items() if theirs.get(key, mine) != mine}
-    others = [
-        f"{key} ({there}, not {mine})" if len(f"{there}{mine}") <= SHORT else key
-        for key, (there, mine) in pairs.items()
-    ]
-    if others:
-        raise RunError(f"{folder}: holds results of other {', '.join(others)}; give another --out")
-
-
-def _constants(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"protocol {key}": value for key, value in protocol.items() if key not in MAY_CHANGE}
-
-
-def _short(hashes: Sequence[str]) -> str:
-    return ", ".join(sha256[:12] for sha256 in hashes)
-
-
-def _refuse_less(
-    folder: Path,
-    old: Results,
-    protocol: Protocol,
-    *,
-    seeds: Sequence[int],
-    starts: Sequence[Start | str],
-    bodies: Sequence[Body],
-) -> None:
-    """Refuse to write over results that have more starts, networks, seeds or tasks than the new ones will have.
-
-    Of baselines, which are not made yet, `starts` has the names.
-    """
-    asked = {words for one in starts for words in ([one] if isinstance(one, str) else [one.name, one.description])}
-    kept = [start for descendant in old.descendants for start in descendant.starts]
-    lost = [*dict.fromkeys(start.start for start in kept if not asked & {start.start, start.description})]
-    sizes = {(body.network, body.width, body.depth) for body in bodies}
-    lost += [network_words(one) for one in old.descendants if (one.network, one.width, one.depth) not in sizes]
-    lost += [f"seed {seed}" for seed in old.seeds if seed not in seeds]
-    if (tasks := old.tasks // len(old.seeds)) > protocol.tasks:
-        lost.append(f"{tasks} tasks per seed")
-    if lost:
-        raise RunError(f"{folder}: holds results of {'; '.join(lost)} too; ask for these again, or give another --out")
-
-
 def _own_device(asked: str, reporter: Reporter) -> torch.device:
     """The device of this process, where workers elsewhere train on the device `asked`."""
     own = pick_device("cpu" if asked == "cpu" else "auto")
@@ -307,6 +246,13 @@ def _budget(
         folder=cache_folder() / PRETRAINED_FOLDER,
         reporter=reporter,
     )
+
+
+def _loaded(plan: Plan, home: torch.device, reporter: Reporter) -> EvaluationData:
+    """The images of `plan`, on the device `home`, and the plan with no more test images per class than there are."""
+    _check_ways(plan, reporter)
+    shared = EvaluationData.build(plan, home, reporter)
+    return replace(shared, plan=replace(plan, protocol=_with_room(plan.protocol, *shared.smallest(), reporter)))
 
 
 def _check_ways(plan: Plan, reporter: Reporter) -> None:

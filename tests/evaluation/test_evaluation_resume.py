@@ -120,15 +120,16 @@ def test_more_tasks_and_seeds_later_keep_those_already_done_and_fewer_or_others_
 
 def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_path, monkeypatch):
     evaluate(tiny_run, protocol=ONE, seeds=(0,), out=tmp_path)
-    with pytest.raises(LearngeneError, match=r"holds results of other queries \(6, not 5\); give another --out"):
+    with pytest.raises(LearngeneError, match=r"holds results that differ in queries \(6, not 5\); give another --out"):
         evaluate(tiny_run, protocol=replace(ONE, queries=5), seeds=(0,), out=tmp_path)
     monkeypatch.setattr("learngene_hub.evaluation.run.sources_of", lambda *_, **__: pytest.fail("looked for images"))
-    with pytest.raises(LearngeneError, match=r"holds results of other protocol lr \(0\.05, not 0\.1\); give another"):
+    with pytest.raises(LearngeneError, match=r"holds results that differ in lr \(0\.05, not 0\.1\); give another"):
         evaluate(tiny_run, protocol=replace(ONE, lr=0.1), seeds=(0,), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)
     with pytest.raises(
-        LearngeneError, match=r"holds results of other genes \(\w{12}, not \w{12}\); give another --out"
+        LearngeneError,
+        match=r"holds results that differ in genes \(sha256 \w{12}, not sha256 \w{12}\); give another --out",
     ):
         evaluate(other, protocol=ONE, seeds=(0,), out=tmp_path)
 
@@ -146,7 +147,7 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
 def test_results_of_other_images_classes_or_versions_are_refused_and_stay(tiny_run, copy, asked, kept, told):
     Results.load(copy).model_copy(update=kept).save(copy / "results.json")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    with pytest.raises(LearngeneError, match=f"holds results of other {told}; give another --out"):
+    with pytest.raises(LearngeneError, match=f"holds results that differ in {told}; give another --out"):
         evaluate(tiny_run, protocol=replace(QUICK, **asked), seeds=(0,), out=copy)
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
