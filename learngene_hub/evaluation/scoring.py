@@ -78,7 +78,7 @@ def report_cost(cells: int, protocol: Protocol, seeds: Sequence[int], reporter: 
         ("at least ", f", {rates:,} of them to choose learning rates (none with --lr)") if rates else ("", "")
     )
     networks = cells * len(seeds) * protocol.tasks + rates
-    reporter.line(f"cost in all: {least}{networks:,} networks of {protocol.steps:,} steps{chosen}")
+    reporter.line(f"the tasks take {least}{networks:,} networks of {protocol.steps:,} steps{chosen}")
 
 
 def first_round(protocol: Protocol) -> int:

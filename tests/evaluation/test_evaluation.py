@@ -221,7 +221,7 @@ def test_the_cost_is_told_before_the_first_network_is_trained(tiny_run):
     listener = Listener()
     evaluate(tiny_run, protocol=RATES, seeds=(0,), reporter=listener)
     # of each start: 1 task, and 1 task at each of 2 rates
-    cost = "cost in all: at least 6 networks of 3 steps, 4 of them to choose learning rates (none with --lr)"
+    cost = "the tasks take at least 6 networks of 3 steps, 4 of them to choose learning rates (none with --lr)"
     assert listener.lines[0] == cost
 
 
