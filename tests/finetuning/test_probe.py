@@ -204,8 +204,13 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     assert other.behind == pytest.approx(best.accuracy - other.accuracy)
     assert 0 <= other.behind_ci95 < 1
     assert len(listener.warnings) == 1
-    rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)
-    assert "has 1 image, which no probe can get right; `finetune` needs 2 or more" in listener.warnings[-1]
+
+
+def test_genes_are_not_ranked_for_photos_that_finetune_would_refuse(tmp_path):
+    shown = learngene("list", "--for", write_photos(tmp_path / "photos", 1), "--search", "vgg11-mini-half")
+    assert shown.exit_code == 1
+    assert "expected 2 or more images per class, one to train on and one to validate on, found 1 in" in shown.stderr
+    assert "next:" not in shown.stderr
 
 
 def test_of_equal_genes_the_cheapest_is_the_first(tmp_path, monkeypatch):
