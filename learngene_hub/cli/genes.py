@@ -18,6 +18,7 @@ from learngene_hub.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from learngene_hub.finetuning import Photos, Suited
     from learngene_hub.gene.config import GeneConfig, Origin
     from learngene_hub.gene.listing import GeneSummary
 
@@ -130,16 +131,25 @@ def _show_suited(
         )
         for rank, gene in enumerate(ranked)
     ]
-    title = "the best gene for your images first; leave-one-out accuracy in % of a probe at the gene's pixels; behind: "
-    title += "points below the first ± 95 % CI; cost: FLOPs of `finetune` in multiples of the lowest"
+    title = "the best gene for your images first; accuracy in % of a linear classifier on images left out; "
+    title += "behind: points below the first ± 95 % CI; cost: FLOPs of `finetune` in multiples of the lowest"
     print_table(title, ("name", "accuracy", "behind", "cost"), rows, whole_first=True)
-    first = ranked[0]
-    cheap = [gene for gene in ranked if gene.behind <= gene.behind_ci95 and gene.flops <= first.flops / 2]
-    chosen = cheap[0] if cheap else first
+    level = [gene for gene in ranked if gene.behind <= gene.behind_ci95]
+    if len(level) == len(ranked) > 1:
+        stderr.print("all genes are level on these images: differences may be chance; more images may tell")
+    stderr.print(_proposal(level, shown), markup=False)
+
+
+def _proposal(level: list["Suited"], photos: "Photos") -> str:
+    """The next command, with the first of the genes that are `level`, or one at half its cost or less."""
+    first = level[0]
+    chosen = next((gene for gene in level if gene.flops <= first.flops / 2), first)
     less = f"{100 * chosen.behind:.1f} ± {100 * chosen.behind_ci95:.1f} points behind the first, which may be chance"
-    why = f"{chosen.name} is {less}, at {chosen.flops / first.flops:.0%} of its cost; " if cheap else ""
-    out = "../photos-model" if Path(photos).resolve() == Path.cwd() else "photos-model"
-    stderr.print(f"{why}next: {command('finetune', chosen.name, '--data', photos, '--out', out)}", markup=False)
+    why = f"{chosen.name} is {less}, at {chosen.flops / first.flops:.0%} of its cost; " if chosen is not first else ""
+    out = "../photos-model" if Path(photos.path).resolve() == Path.cwd() else "photos-model"
+    columns = {"--image-column": photos.image_column, "--label-column": photos.label_column}
+    given = [word for option, column in columns.items() if column for word in (option, column)]
+    return f"{why}next: {command('finetune', chosen.name, '--data', photos.path, '--out', out, *given)}"
 
 
 def _row(gene: "GeneSummary", *, hub: bool) -> tuple[str, ...]:

@@ -152,6 +152,7 @@ def test_genes_are_ranked_by_tables_with_other_columns_and_without_images_that_c
     done = learngene(*asked, "--image-column", "photo", "--label-column", "species")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("1 of 9 images cannot be decoded") == 1
+    assert "--out photos-model --image-column photo --label-column species\n" in done.stderr
 
 
 @pytest.fixture
@@ -231,6 +232,9 @@ def test_a_gene_that_is_level_with_the_first_at_half_its_cost_is_proposed(tmp_pa
     shown = learngene("list", "--for", write_photos(tmp_path / "photos", 1))
     told = "b is 1.0 ± 2.0 points behind the first, which may be chance, at 25% of its cost; next: learngene finetune b"
     assert told in " ".join(shown.stderr.split())
+    assert "all genes are level" not in shown.stderr
+    ranked.pop()
+    assert "all genes are level on these images" in learngene("list", "--for", tmp_path / "photos").stderr
     assert [line.split()[-1] for line in shown.stdout.splitlines() if line.split()[:1] in (["a"], ["b"], ["c"])] == [
         "8.0",
         "2.0",
