@@ -157,7 +157,9 @@ def _show(results: "Results") -> None:
     from learngene_hub.report.sentences import network_words, tasks_words
 
     measures, headline = list(results.descendants[0].starts[0].measures), results.headline
-    lead_of = f"lead of {results.genes[0].start if len(results.genes) > 1 else 'the gene'}"
+    lead_of, of_which = "lead of the gene", ""
+    if len(results.genes) > 1:
+        lead_of, of_which = "lead", f"; lead: that of {results.genes[0].start} over each start"
 
     def row(start: "StartResult", *, with_lead: bool) -> tuple[str, ...]:
         gain, lead = (numbers.points(part[headline]) if headline in part else "" for part in (start.gain, start.lead))
@@ -169,12 +171,11 @@ def _show(results: "Results") -> None:
         starts, with_lead = ranked(descendant, headline), bool(rivals(descendant, results.genes[0].start, headline))
         print_table(
             f"{network_words(descendant)}; {results.setting}; {results.data}; accuracy in %, "
-            f"{tasks_words(results.tasks)}",
+            f"{tasks_words(results.tasks)}{of_which if with_lead else ''}",
             ("start", "accuracy", "gain over scratch", *([lead_of] if with_lead else []), "rate", "inherited"),
             [row(start, with_lead=with_lead) for start in starts],
-            whole_first=True,
         )
         if len(measures) > 1:
             columns = ("start", *(f"{name}{' steps' if name.isdigit() else ''}" for name in measures))
             curves = [(start.start, *(numbers.accuracy(start.measures[name]) for name in measures)) for start in starts]
-            print_table("", columns, curves, whole_first=True)
+            print_table("", columns, curves)

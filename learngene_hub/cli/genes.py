@@ -65,7 +65,7 @@ def list_genes(
     elif as_json:
         print_json([asdict(gene) for gene in genes])
     elif genes:
-        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(gene, hub=hub) for gene in genes], whole_first=True)
+        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(gene, hub=hub) for gene in genes])
     else:
         stderr.print("no such gene" + ("" if hub or photos else "; add --hub to look on the Hub"), markup=False)
 
@@ -133,7 +133,7 @@ def _show_suited(
     ]
     title = "the best gene for your images first; accuracy in % of a linear classifier on images left out; "
     title += "behind: points below the first ± 95 % CI; cost: FLOPs of `finetune` in multiples of the lowest"
-    print_table(title, ("name", "accuracy", "behind", "cost"), rows, whole_first=True)
+    print_table(title, ("name", "accuracy", "behind", "cost"), rows)
     level = [gene for gene in ranked if gene.behind <= gene.behind_ci95]
     if len(level) == len(ranked) > 1:
         stderr.print("all genes are level on these images: differences may be chance; more images may tell")
