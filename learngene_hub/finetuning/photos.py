@@ -118,7 +118,7 @@ def load_photos(
     else:
         share = photos.val or SHARE
         train, val = split_off(train, share, seed=seed)
-        split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
+        split = f"{100 * share:g} % of every class, at least 1 image, drawn at random with seed {seed}"
     parts = Parts(train, val, test, split)
     _tell_shared(parts, reporter)
     _tell_contradictions(list(parts.sets.values()), reporter)

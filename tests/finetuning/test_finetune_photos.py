@@ -23,7 +23,7 @@ def test_a_folder_of_classes_is_split_by_class(photos):
     parts = load(Photos(photos, val=0.4))
     assert torch.bincount(parts.train.labels).tolist() == [3, 3, 3]
     assert torch.bincount(parts.val.labels).tolist() == [2, 2, 2]
-    assert parts.split == "40 % of every class, drawn at random with seed 0"
+    assert parts.split == "40 % of every class, at least 1 image, drawn at random with seed 0"
 
 
 def test_a_split_follows_its_seed_and_leaves_no_class_without_images(tmp_path):
