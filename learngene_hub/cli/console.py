@@ -203,33 +203,40 @@ def importing() -> Iterator[None]:
         yield
 
 
-MOST_WHOLE = 40  # characters
+MOST_WHOLE = 40  # characters of a name that leave room for other columns
+AROUND = 3  # columns of the terminal between two of a table
 
 
-def print_table(
-    title: str,
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    whole_first: bool = False,
-) -> None:
-    """Print a table; without `columns` it has no head; `whole_first`: break the first column last.
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table, at most as wide as the terminal; without `columns` it has no head.
 
-    It is as wide as it needs, and at most as the terminal.
-    A first column beyond `MOST_WHOLE` is broken all the same, so that it leaves room for the others.
+    The first column, of names, is never broken over lines; other words are only where there is no room for them. Beside
+    a name beyond `MOST_WHOLE` nothing is, so that lines may be longer than the terminal is wide.
     """
-    head = Text(printable(title))
-    table = Table(title=head, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
     rows = [[*map(one_line, row)] for row in rows]
-    widest = max((cell_len(row[0]) for row in rows), default=0)
-    whole_first = whole_first and widest <= MOST_WHOLE
-    for number in range(len(rows[0]) if rows else len(columns)):
-        table.add_column(
-            columns[number] if columns else "",
-            overflow="fold",
-            no_wrap=whole_first and number == 0,
-            min_width=widest if whole_first and number == 0 else None,
-        )
+    widths = _widths([*zip(*([columns] if columns else []), *rows, strict=True)], stdout.width)
+    head = Text(printable(title), no_wrap=False, overflow="fold")
+    whole = sum(widths) + AROUND * len(widths) + 1
+    table = Table(title=head, title_justify="left", box=box.SIMPLE, show_header=bool(columns), width=whole)
+    for number, width in enumerate(widths):
+        table.add_column(columns[number] if columns else "", overflow="fold", width=width)
     for row in rows:
         table.add_row(*row)
     stdout.print(table, markup=False)
+
+
+def _widths(columns: Sequence[Sequence[str]], terminal: int) -> list[int]:
+    """The width of each column of cells: room for its longest word, and for more from left to right."""
+    wanted = [max(map(cell_len, column)) for column in columns]
+    words = [max(cell_len(word) for cell in column for word in ["", *cell.split()]) for column in columns]
+    widths = [wanted[0], *words[1:]]
+    room = terminal - sum(widths) - AROUND * len(widths) - 1
+    if room < 0 and wanted[0] > MOST_WHOLE:
+        return wanted
+    while room < 0 and (widest := max(widths[1:])) > 1:
+        widths[widths.index(widest, 1)] -= 1
+        room += 1
+    for number, width in enumerate(wanted):
+        more = max(0, min(room, width - widths[number]))
+        widths[number], room = widths[number] + more, room - more
+    return widths

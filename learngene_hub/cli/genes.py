@@ -18,14 +18,15 @@ from learngene_hub.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from learngene_hub.finetuning import Photos, Suited
     from learngene_hub.gene.config import GeneConfig, Origin
     from learngene_hub.gene.listing import GeneSummary
 
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
-ImageColumn = Annotated[str | None, typer.Option(help="Image column, if not image or img.")]
-LabelColumn = Annotated[str | None, typer.Option(help="Label column, if not label or fine_label.")]
+ImageColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Image column, if not image or img.")]
+LabelColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Label column, if not label or fine_label.")]
 SOURCE_HELP = "Gene folder, folder of a run, name of a gene of the package, or owner/name[@revision] of the Hub."
 
 TITLE = "learngenes; gain: accuracy over scratch in points ± 95 % CI, from the card"
@@ -37,9 +38,9 @@ Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
 
 def list_genes(
     hub: Annotated[bool, typer.Option("--hub", help="List genes on the Hub instead of this package's.")] = False,
-    author: Annotated[str | None, typer.Option(help="User or organisation on the Hub.")] = None,
-    network: Annotated[str | None, typer.Option(help="Network family, such as lg_vgg11.")] = None,
-    search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    author: Annotated[str | None, typer.Option(metavar="NAME", help="User or organisation on the Hub.")] = None,
+    network: Annotated[str | None, typer.Option(metavar="NAME", help="Network family, such as lg_vgg11.")] = None,
+    search: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the name.")] = None,
     photos: Annotated[
         str | None,
         typer.Option("--for", help="Your images; the genes are ranked for them by a probe.", metavar="PHOTOS"),
@@ -64,7 +65,7 @@ def list_genes(
     elif as_json:
         print_json([asdict(gene) for gene in genes])
     elif genes:
-        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(gene, hub=hub) for gene in genes], whole_first=True)
+        print_table(TITLE, COLUMNS[: 6 if hub else 5], [_row(gene, hub=hub) for gene in genes])
     else:
         stderr.print("no such gene" + ("" if hub or photos else "; add --hub to look on the Hub"), markup=False)
 
@@ -130,16 +131,25 @@ def _show_suited(
         )
         for rank, gene in enumerate(ranked)
     ]
-    title = "the best gene for your images first; leave-one-out accuracy in % of a probe at the gene's pixels; behind: "
-    title += "points below the first ± 95 % CI; cost: FLOPs of `finetune` in multiples of the lowest"
-    print_table(title, ("name", "accuracy", "behind", "cost"), rows, whole_first=True)
-    first = ranked[0]
-    cheap = [gene for gene in ranked if gene.behind <= gene.behind_ci95 and gene.flops <= first.flops / 2]
-    chosen = cheap[0] if cheap else first
+    title = "the best gene for your images first; accuracy in % of a linear classifier on images left out; "
+    title += "behind: points below the first ± 95 % CI; cost: FLOPs of `finetune` in multiples of the lowest"
+    print_table(title, ("name", "accuracy", "behind", "cost"), rows)
+    level = [gene for gene in ranked if gene.behind <= gene.behind_ci95]
+    if len(level) == len(ranked) > 1:
+        stderr.print("all genes are level on these images: differences may be chance; more images may tell")
+    stderr.print(_proposal(level, shown), markup=False)
+
+
+def _proposal(level: list["Suited"], photos: "Photos") -> str:
+    """The next command, with the first of the genes that are `level`, or one at half its cost or less."""
+    first = level[0]
+    chosen = next((gene for gene in level if gene.flops <= first.flops / 2), first)
     less = f"{100 * chosen.behind:.1f} ± {100 * chosen.behind_ci95:.1f} points behind the first, which may be chance"
-    why = f"{chosen.name} is {less}, at {chosen.flops / first.flops:.0%} of its cost; " if cheap else ""
-    out = "../photos-model" if Path(photos).resolve() == Path.cwd() else "photos-model"
-    stderr.print(f"{why}next: {command('finetune', chosen.name, '--data', photos, '--out', out)}", markup=False)
+    why = f"{chosen.name} is {less}, at {chosen.flops / first.flops:.0%} of its cost; " if chosen is not first else ""
+    out = "../photos-model" if Path(photos.path).resolve() == Path.cwd() else "photos-model"
+    columns = {"--image-column": photos.image_column, "--label-column": photos.label_column}
+    given = [word for option, column in columns.items() if column for word in (option, column)]
+    return f"{why}next: {command('finetune', chosen.name, '--data', photos.path, '--out', out, *given)}"
 
 
 def _row(gene: "GeneSummary", *, hub: bool) -> tuple[str, ...]:

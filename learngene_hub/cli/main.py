@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 from learngene_hub import __version__
 from learngene_hub.cli import card, evaluate, evolve, finetune, genes, hub, recipes, report
@@ -42,6 +42,13 @@ class _Commands(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401
         super().__init__(**attributes | {"rich_markup_mode": "rich"})
+        _hide_types(self)
+
+    def get_params(self, ctx: Any) -> Any:  # noqa: ANN401
+        """The options, which take no values, so that no type stands beside them."""
+        for option in (options := super().get_params(ctx)):
+            option.metavar = ""
+        return options
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
         try:
@@ -63,6 +70,16 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             stderr.print(INTERRUPTED, markup=False)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _hide_types(group: TyperGroup) -> None:
+    """Leave out Python's name of the type of an argument, which the help would show beside our word for it."""
+    for command in group.commands.values():
+        for parameter in command.params:
+            if isinstance(parameter, TyperArgument):
+                parameter.display_type = lambda *_: ""  # type: ignore[method-assign]
+        if isinstance(command, TyperGroup):
+            _hide_types(command)
 
 
 def _reword(error: typer.BadParameter) -> None:

@@ -118,7 +118,7 @@ def load_photos(
     else:
         share = photos.val or SHARE
         train, val = split_off(train, share, seed=seed)
-        split = f"{100 * share:g} % of every class, drawn at random with seed {seed}"
+        split = f"{100 * share:g} % of every class, at least 1 image, drawn at random with seed {seed}"
     parts = Parts(train, val, test, split)
     _tell_shared(parts, reporter)
     _tell_contradictions(list(parts.sets.values()), reporter)
@@ -129,7 +129,7 @@ def load_for_choice(photos: Photos, *, image_size: int, reporter: Reporter) -> I
     """The training and validation images as one set, scaled to `image_size`.
 
     Raises:
-        DataError: see `load_photos`; a class may have a single image here.
+        DataError: see `load_photos`.
     """
     roles = _roles(photos)
     roles.pop("test", None)
@@ -137,10 +137,10 @@ def load_for_choice(photos: Photos, *, image_size: int, reporter: Reporter) -> I
     sets = [load_classes(sources["train"], names, reporter=reporter, advice=REPAIR)]
     if "val" in sources:
         sets.append(_with_all_classes(sources["val"], names, reporter, REPAIR))
+    else:
+        _refuse_lone(sets[0])
     images, labels = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
     together = ImageSet(images, labels, names)
-    if alone := [name for name, count in _counts(together).items() if count == 1]:
-        reporter.warn(f"class {shorten(alone)} has 1 image, which no probe can get right; `finetune` needs 2 or more")
     _tell_contradictions([together], reporter)
     tell_copies(together, reporter)
     return together
@@ -207,18 +207,23 @@ def split_off(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, I
     Raises:
         DataError: a class has a single image.
     """
+    _refuse_lone(images)
     chosen = torch.zeros(len(images), dtype=torch.bool)
     for label, name in enumerate(images.class_names):
         members = (images.labels == label).nonzero().flatten()
-        if len(members) < 2:
-            raise DataError(
-                f"Class {name!r} has 1 image; expected 2 or more, one to train on and one to validate on. "
-                "Add images, remove its folder, or give validation images in val/ beside train/"
-            )
         count = min(max(1, round(share * len(members))), len(members) - 1)
         order = torch.randperm(len(members), generator=generator(seed, "validation", name))
         chosen[members[order[:count]]] = True
     return _part(images, ~chosen), _part(images, chosen)
+
+
+def _refuse_lone(images: ImageSet) -> None:
+    """A class that is divided needs an image to train on and one to validate on."""
+    if lone := [name for name, count in _counts(images).items() if count < 2]:
+        raise DataError(
+            f"expected 2 or more images per class, one to train on and one to validate on, found 1 in {shorten(lone)}; "
+            "add images, remove such classes, or give validation images in val/ beside train/"
+        )
 
 
 def _roles(photos: Photos) -> dict[str, str]:

@@ -32,6 +32,7 @@ def test_every_help_fits_on_a_screen_of_80_columns_and_ends_with_an_example(comm
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) < 45
     assert max(map(len, result.stdout.splitlines())) <= 80
+    assert not re.search(r"<(?!=)", result.stdout)  # <list[Path]>
     assert re.match(rf"learngene {' '.join(command)}\b", words(result.stdout).rpartition("Example: ")[2])
 
 

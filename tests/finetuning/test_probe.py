@@ -152,6 +152,7 @@ def test_genes_are_ranked_by_tables_with_other_columns_and_without_images_that_c
     done = learngene(*asked, "--image-column", "photo", "--label-column", "species")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("1 of 9 images cannot be decoded") == 1
+    assert "--out photos-model --image-column photo --label-column species\n" in done.stderr
 
 
 @pytest.fixture
@@ -204,8 +205,13 @@ def test_to_rank_genes_no_image_is_left_out_and_those_for_tests_are_not_read(tmp
     assert other.behind == pytest.approx(best.accuracy - other.accuracy)
     assert 0 <= other.behind_ci95 < 1
     assert len(listener.warnings) == 1
-    rank_genes(names[:1], Photos(tmp_path / "train"), reporter=listener)
-    assert "has 1 image, which no probe can get right; `finetune` needs 2 or more" in listener.warnings[-1]
+
+
+def test_genes_are_not_ranked_for_photos_that_finetune_would_refuse(tmp_path):
+    shown = learngene("list", "--for", write_photos(tmp_path / "photos", 1), "--search", "vgg11-mini-half")
+    assert shown.exit_code == 1
+    assert "expected 2 or more images per class, one to train on and one to validate on, found 1 in" in shown.stderr
+    assert "next:" not in shown.stderr
 
 
 def test_of_equal_genes_the_cheapest_is_the_first(tmp_path, monkeypatch):
@@ -226,6 +232,9 @@ def test_a_gene_that_is_level_with_the_first_at_half_its_cost_is_proposed(tmp_pa
     shown = learngene("list", "--for", write_photos(tmp_path / "photos", 1))
     told = "b is 1.0 ± 2.0 points behind the first, which may be chance, at 25% of its cost; next: learngene finetune b"
     assert told in " ".join(shown.stderr.split())
+    assert "all genes are level" not in shown.stderr
+    ranked.pop()
+    assert "all genes are level on these images" in learngene("list", "--for", tmp_path / "photos").stderr
     assert [line.split()[-1] for line in shown.stdout.splitlines() if line.split()[:1] in (["a"], ["b"], ["c"])] == [
         "8.0",
         "2.0",

@@ -147,9 +147,23 @@ def test_info_takes_a_line_for_the_hash_and_gives_the_gain_with_its_interval():
     assert re.search(r"gain over scratch +\+21\.8 ± 1\.8 points", shown)
 
 
-def test_a_very_long_name_leaves_room_for_the_rest(capsys, monkeypatch):
-    monkeypatch.setattr("learngene_hub.cli.console.stdout", Console(width=80))
-    print_table("genes", ("name", "data"), [("x" * 96, "CIFAR-FS")], whole_first=True)
+@pytest.mark.parametrize("length", [30, 40, 41, 96])
+def test_a_name_is_never_broken_over_lines(capsys, monkeypatch, length):
+    monkeypatch.setattr("learngene_hub.cli.console.stdout", Console(width=80, soft_wrap=True))
+    row = ("x" * length, "lg_resnet12_wide", "an-organisation/a-data-set", "+20.7 ± 1.5", "12,345")
+    print_table("genes", ("name", "network", "data", "gain", "downloads"), [row, ("y", *row[1:])])
     shown = capsys.readouterr().out
-    assert shown.count("x") == 96
-    assert "CIFAR-FS" in shown
+    assert "x" * length in shown
+    assert ("an-organisation/a-data-set" in shown) == (length > 40)
+    assert (max(map(len, shown.splitlines())) <= 80) == (length <= 40)
+
+
+def test_no_word_is_broken_where_there_is_room_for_all(capsys, monkeypatch):
+    monkeypatch.setattr("learngene_hub.cli.console.stdout", Console(width=80, soft_wrap=True))
+    head = ("start", "accuracy", "gain over scratch", "lead", "rate", "inherited")
+    print_table(
+        "x " * 60, head, [("gtl/resnet12-cifar-fs-half", "84.6 ± 2.5", "+20.7 ± 1.5", "+0.1 ± 0.3", "0.01", "20.2%")]
+    )
+    shown = capsys.readouterr().out
+    assert "inherited" in shown
+    assert max(map(len, shown.splitlines())) <= 80
