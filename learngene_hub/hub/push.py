@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,6 +34,7 @@ class Pushed:
     Attributes:
         url: URL of the repository or of the pull request.
         commit: commit that now holds the files.
+        address: repository and branch that hold the files, or the pull request (`refs/pr/1`).
         changed: paths that were new or different; empty: nothing had changed.
         private: whether the repository is private.
         sizes: path -> bytes of all files, changed or not.
@@ -41,9 +42,10 @@ class Pushed:
 
     url: str
     commit: str
+    address: Address
     changed: tuple[str, ...]
-    private: bool = False
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    private: bool
+    sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     url = f"{options.shown_site}/{address.repo_id}"
     url += f"/tree/{quote(address.revision, safe='/')}" if address.revision else ""
     if terms.dry_run:
-        return Pushed(url, "", (), terms.private, sizes)
+        return Pushed(url, "", address, (), terms.private, sizes)
     if options.is_offline:
         raise HubError(f"{address}: offline (HF_HUB_OFFLINE), so nothing can be pushed")
     made: list[str] = []
@@ -96,9 +98,10 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
             if not terms.overwrite_card and CARD_NAME in changed.keys() & known.keys():
                 _check_card(address, str(before.sha), terms, options)
             if not changed:
-                return Pushed(url, str(before.sha), (), bool(before.private), sizes)
+                return Pushed(url, str(before.sha), address, (), bool(before.private), sizes)
             commit = _commit(api, changed, address, str(before.sha), terms)
-            return Pushed(commit.pr_url or url, commit.oid, tuple(changed), bool(before.private), sizes)
+            there = replace(address, revision=commit.pr_revision or address.revision)
+            return Pushed(commit.pr_url or url, commit.oid, there, tuple(changed), bool(before.private), sizes)
     except HubError as error:
         if not made:
             raise
