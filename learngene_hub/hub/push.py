@@ -16,7 +16,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
-from learngene_hub.core.errors import HubError, NoRepositoryError
+from learngene_hub.core.errors import HubError
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
 from learngene_hub.hub.fetch import fetch
@@ -77,12 +77,13 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     Raises:
         HubUnreachableError: the Hub does not answer or has an error. The push can be repeated; with `create_pr`, look
             first whether the pull request was opened.
-        HubError: access is denied, or the card was edited on the Hub.
+        HubError: access is denied, the card was edited on the Hub, or the pull request, or what a new one would change,
+            does not exist.
     """
     files = {name: marked(content) if name == CARD_NAME else content for name, content in files.items()}
     sizes = {name: len(content) for name, content in files.items()}
     url = f"{options.shown_site}/{address.repo_id}"
-    url += f"/tree/{quote(address.revision, safe='/')}" if address.revision else ""
+    url += f"/tree/{quote(address.revision, safe='')}" if address.revision else ""
     if terms.dry_run:
         return Pushed(url, "", address, (), terms.private, sizes)
     if options.is_offline:
@@ -130,16 +131,27 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, made: list[str])
     try:
         return _private_enough(_listing(api, address), address, terms)
     except RepositoryNotFoundError:
-        if terms.create_pr:
-            fault = "no such repository; a pull request needs one: leave out --create-pr"
-            raise NoRepositoryError(f"{address}: {fault}") from None
+        _refuse_to_make("repository", address, terms)
         api.create_repo(address.repo_id, private=terms.private or None, exist_ok=True)
         made.append(address.repo_id)
     except RevisionNotFoundError:
+        _refuse_to_make("branch", address, terms)
         _private_enough(_listing(api, Address(address.repo_id)), address, terms)
     if address.revision is not None:
         api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
     return _listing(api, address)
+
+
+def _refuse_to_make(what: str, address: Address, terms: PushTerms) -> None:
+    """Raise an error if the push needs an existing pull request, or one `what` that a new pull request would change."""
+    if (address.revision or "").startswith("refs/"):  # the Hub has no branches of such names
+        raise HubError(
+            f"{address}: no such pull request: open one with --create-pr and {address.repo_id}, or name a branch"
+        ) from None
+    if terms.create_pr:
+        raise HubError(
+            f"{address}: no such {what}; a pull request needs one that exists: name another, or leave out --create-pr"
+        ) from None
 
 
 def _refuse_other_kind(address: Address, files: Mapping[str, bytes], known: Mapping[str, object]) -> None:
@@ -166,7 +178,7 @@ def _check_card(address: Address, commit: str, terms: PushTerms, options: HubOpt
     there = fetch(replace(address, revision=commit), [CARD_NAME], options=options).folder
     card = (there / CARD_NAME).read_bytes()
     if marked(card).decode() != _plain(card):
-        page = f"{options.shown_site}/{address.repo_id}/blob/{quote(address.revision or 'main', safe='/')}/{CARD_NAME}"
+        page = f"{options.shown_site}/{address.repo_id}/blob/{quote(address.revision or 'main', safe='')}/{CARD_NAME}"
         raise HubError(
             f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits from {page} into "
             f"{terms.card}, then replace the card of the Hub with --overwrite-card"
