@@ -144,6 +144,8 @@ def entries(commit: Commit) -> dict[str, dict]:
 @route("POST", f"{REPO}/branch/(.+)")
 def create_branch(call: Call, kind: str, repo_id: str, branch: str):
     repo = call.write(kind, repo_id)
+    if branch.startswith("refs/"):
+        raise HubError(400, f"Invalid reference for a branch: {branch}")
     if branch in repo.branches:
         raise HubError(409, f"Reference already exists: refs/heads/{branch}")
     repo.branches[branch] = repo.at(call.json().get("startingPoint") or "main").oid

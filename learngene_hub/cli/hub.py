@@ -10,6 +10,8 @@ from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print
 
 PUSH_EXAMPLE = "Example: learngene push runs/demo you/your-gene --private"
 PULL_EXAMPLE = "Example: learngene pull you/your-gene@v1 --out my-gene"
+GENE_LOADS = 'from_learngene("{}", num_classes=...)'
+NETWORK_LOADS = 'timm.create_model("hf-hub:{}", pretrained=True) after `import learngene_hub`'
 
 
 def push(
@@ -52,7 +54,8 @@ def push(
     from learngene_hub.hub.client import HubOptions
     from learngene_hub.hub.push import CARD_NAME, PushTerms
 
-    send, home = (push_finetuned, folder) if is_finetuned(folder) else (push_gene, find_gene(folder))
+    is_gene = not is_finetuned(folder)
+    send, home = (push_gene, find_gene(folder)) if is_gene else (push_finetuned, folder)
     terms = PushTerms(private, create_pr, message, overwrite_card, dry_run, home / CARD_NAME)
     address = (parse_address(repo) or Address(repo)).at(revision)
     with TerminalReporter().task(f"pushing {folder}", None):
@@ -65,9 +68,11 @@ def push(
         print_json({"url": pushed.url, "commit": pushed.commit, **more})
         return
     stdout.print(pushed.url, markup=False)
-    kind = f"{'private' if pushed.private else 'public'} repository"
-    done = f"pushed to a {kind}: {', '.join(pushed.changed)} in commit {pushed.commit[:12]}"
-    stderr.print(done if pushed.changed else f"nothing was pushed: the {kind} has these files already", markup=False)
+    kind = "private" if pushed.private else "public"
+    place = f"branch {pushed.address.revision or 'main'} of a {kind} repository"
+    done = f"pushed to {place}: {', '.join(pushed.changed)} in commit {pushed.commit[:12]}"
+    stderr.print(done if pushed.changed else f"nothing had to be sent: {place} holds these files", markup=False)
+    stderr.print(f"load it with {(GENE_LOADS if is_gene else NETWORK_LOADS).format(pushed.address)}", markup=False)
 
 
 def _show_files(sizes: Mapping[str, int], *, as_json: bool) -> None:

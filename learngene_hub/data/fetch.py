@@ -80,7 +80,7 @@ def prepared(datasets: ModuleType, hub_id: str, revision: str | None) -> Any:  #
     builder = datasets.load_dataset_builder(hub_id, revision=commit)
     if builder.hash != commit:  # `datasets` takes the newest of its cache
         raise HubError(
-            f"{Address(hub_id, revision)}: expected {(commit or 'main')[:12]} in the cache of `datasets`, found "
+            f"{Address(hub_id, revision)}: expected commit {(commit or 'main')[:12]} in the cache of `datasets`, found "
             f"{builder.hash[:12]}: load it once with a connection, or in a recipe give data.revision={builder.hash}"
         )
     return builder

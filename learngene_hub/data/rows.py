@@ -20,14 +20,14 @@ from typing import Any, cast
 import httpx2
 from huggingface_hub import constants
 
-from learngene_hub.core.errors import DataError, HubUnreachableError, NoRepositoryError, RunError
+from learngene_hub.core.errors import DataError, HubError, HubUnreachableError, NoRepositoryError, RunError
 from learngene_hub.core.files import expanded, homes_of, leads_out, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.data.decode import image_suffixes
 from learngene_hub.data.extras import optional_module
 from learngene_hub.data.fetch import fetched, prepared
-from learngene_hub.hub.address import TABLE_FORMATS, near_data
-from learngene_hub.hub.client import HubOptions, check_reachable
+from learngene_hub.hub.address import TABLE_FORMATS, Address, near_data
+from learngene_hub.hub.client import HubOptions, check_reachable, explained
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -122,16 +122,16 @@ def open_hub(
     """
     unread = (OSError, ValueError, RuntimeError, httpx2.HTTPError, TypeError, AttributeError, LookupError)
     datasets = optional_module("datasets")
-    with _quiet(), _without_waiting(datasets) as silence:
+    with _quiet(), _without_waiting(datasets, Address(hub_id, revision)) as silence:
         try:
             splits = _splits(datasets, hub_id, revision, reporter)
         except (NoRepositoryError, HubUnreachableError, *unread, datasets.exceptions.DatasetsError) as error:
-            why = str(silence or error).replace(HubOptions().site, HubOptions().shown_site)
+            is_absent = isinstance(error, ConnectionError | FileNotFoundError)
+            why = str((is_absent and silence) or error).replace(HubOptions().site, HubOptions().shown_site)
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder has this name"
-                f"{near_data(hub_id) or ':'} {why}. Without a connection, point data.path= (`learngene "
-                "evaluate`: --data) at a local copy (Parquet files, or class folders of images); data.preset=glyphs "
-                "needs no download"
+                f"{near_data(hub_id) or ':'} {why}. Without a connection, give a local copy (Parquet files, or class "
+                "folders of images) as data.path= or --data; data.preset=glyphs needs no download"
             ) from error
         homes = tuple(Path(home).resolve() for home in (constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE))
         yield [_part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()]
@@ -317,16 +317,17 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _without_waiting(datasets: ModuleType) -> Iterator[Exception | None]:
+def _without_waiting(datasets: ModuleType, address: Address) -> Iterator[HubError | None]:
     """Where the Hub does not answer, only the cache is looked at; else it would be asked for half a minute.
 
-    Gives why it does not answer.
+    Gives why `address` cannot be fetched: the Hub does not answer, or must not be asked.
     """
     offline, silence = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE), None
+    constants.HF_HUB_OFFLINE = any(offline)
     try:
-        if not any(offline):
-            check_reachable(HubOptions())
-    except (OSError, ImportError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        with explained(address, options := HubOptions(), kind="dataset"):
+            check_reachable(options)
+    except HubError as error:
         silence = error
         datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:

@@ -5,13 +5,10 @@ file has a hash of everything that affects its lines: a changed gene or protocol
 measured again.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from safetensors.torch import save
 
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.store import KeyedLines
@@ -41,7 +38,8 @@ class ResultsCache:
         *,
         reporter: Reporter,
     ) -> None:
-        key = {"tensors": _tensors_hash(start), "body": asdict(body), "constants": constants, "images": dict(images)}
+        tensors = None if start.genome is None else start.genome.sha256
+        key = {"tensors": tensors, "body": asdict(body), "constants": constants, "images": dict(images)}
         title = CHECKPOINT if start.name.startswith(CHECKPOINT) else start.name  # however many there are
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in title[:MOST_NAME])
         self._lines = KeyedLines(None if folder is None else folder / FOLDER, name, key, reporter)
@@ -60,10 +58,3 @@ class ResultsCache:
         """Keep what was measured on `unit`."""
         self._kept[unit] = measured
         self._lines.append(asdict(unit) | {"measured": measured})
-
-
-def _tensors_hash(start: Start) -> str | None:
-    if start.genome is None:
-        return None
-    tensors = {name: tensor.contiguous() for name, tensor in sorted(start.genome.tensors.items())}
-    return hashlib.sha256(save(tensors)).hexdigest()

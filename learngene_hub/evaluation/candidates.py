@@ -104,14 +104,14 @@ def ancestor_of(candidate: Candidate) -> Ancestor | None:
     record = candidate.origin.ancestor
     if record is None:
         return None
-    need = f"baselines begin from {record.name}, sha256 {record.sha256[:12]}, as the gene did"
+    need = f"the baselines need {record.name} (sha256 {record.sha256[:12]}), the gene that this gene began from"
     try:
         ancestor = find_ancestor(candidate.recipe)
     except LearngeneError as error:
         link = "" if is_hub_id(record.name) else f"; put that run, or a link to it, here under the name {record.name}"
         raise LearngeneError(f"{need}: {error}{link}") from None
     if ancestor is None or ancestor.gene.config.sha256 != record.sha256:
-        other = "none" if ancestor is None else ancestor.gene.config.sha256[:12]
+        other = "none" if ancestor is None else f"another of this name (sha256 {ancestor.gene.config.sha256[:12]})"
         raise LearngeneError(f"{need}; found {other}: put the right gene into a folder {record.name} here")
     return ancestor
 

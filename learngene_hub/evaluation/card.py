@@ -14,7 +14,7 @@ from learngene_hub.core.files import write_text
 from learngene_hub.core.plain_text import one_line
 from learngene_hub.gene.card import ACCURACY_METRIC, BEGIN, END, GAIN_METRIC, check_card, render_card
 from learngene_hub.gene.config import GeneConfig
-from learngene_hub.gene.folder import CARD_NAME, CONFIG_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
+from learngene_hub.gene.folder import CARD_NAME, EVALUATIONS, PICTURE_NAME, RECIPE_NAME, read_config
 from learngene_hub.report import numbers
 from learngene_hub.report.evaluation import Evaluation, section
 from learngene_hub.report.plots.canvas import write_png
@@ -62,10 +62,10 @@ def _read(path: Path, config: GeneConfig, picture: str) -> Evaluation:
     results = Results.load(path)
     starts = [gene.start for gene in results.genes if config.sha256 and gene.sha256 == config.sha256]
     if not starts:
-        others = ", ".join(f"{gene.name} ({gene.sha256[:12]})" for gene in results.genes) or "none"
+        others = ", ".join(f"{gene.name} (sha256 {gene.sha256[:12]})" for gene in results.genes) or "none"
         raise GeneFileError(
-            f"{path}: expected results of the gene with the sha256 of {CONFIG_NAME}, {config.sha256[:12] or '(none)'}, "
-            f"found results of {others}; run `learngene evaluate` with this gene"
+            f"{path}: expected results of this gene (sha256 {config.sha256[:12] or 'missing'}), found results of "
+            f"{others}; run `learngene evaluate` with this gene"
         )
     if results.split == HELD_OUT:
         raise GeneFileError(

@@ -62,8 +62,9 @@ def load_state(out: Path) -> Saved:
         state = EvolutionState(**run["state"] | {"pool": pool, "rows": tuple(run["state"]["rows"])})
         return Saved(state, run["recipe"], run["inputs"])
     except (OSError, LookupError, TypeError, ValueError, SafetensorError) as error:
+        why = "parts are missing or unknown" if isinstance(error, LookupError | TypeError) else error
         raise RunError(
-            f"{out / STATE_NAME}: damaged, or of another version of learngene-hub ({error}); begin again in another "
+            f"{out / STATE_NAME}: damaged, or of another version of learngene-hub ({why}); begin again in another "
             "folder"
         ) from None
 

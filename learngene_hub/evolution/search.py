@@ -8,7 +8,6 @@ an even shape: the same fraction of every group. All of this is ours. Tournament
 (docs/log, entries 25, 26 and 32).
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-
-from safetensors.torch import save
 
 from learngene_hub.core.errors import SelectionError
 from learngene_hub.core.progress import Reporter
@@ -214,7 +211,7 @@ class ShapeSearch:
         return {
             "format": FORMAT,
             "images": self.images,
-            "ancestor": hashlib.sha256(save(dict(whole.tensors))).hexdigest(),
+            "ancestor": whole.sha256,
             "plan": repr((life.generation, life.seed, life.body, life.ancestry, critics, draw)),
         }
 

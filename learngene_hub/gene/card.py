@@ -44,7 +44,11 @@ def render_card(config: GeneConfig, *, name: str, picture: bool = True, recipe: 
     values: dict[str, Any] = {"config": config, "origin": config.origin, "name": name}
     given = config.origin.overrides if config.origin else ()
     kept = [one for one in given if not one.startswith("data.path=") or is_hub_id(one.removeprefix("data.path="))]
-    values |= {"overrides": kept, "from_folder": is_local or len(kept) < len(given)}
+    values |= {"from_folder": is_local or len(kept) < len(given)}
+    ancestor = config.origin.ancestor if config.origin else None
+    if from_gene := ancestor is not None and "/" not in ancestor.name:  # a folder on the machine of the evolution
+        kept = [one for one in kept if not one.startswith("evolution.ancestor=")]
+    values |= {"overrides": kept, "from_gene": from_gene}
     values |= {"begin": Markup(BEGIN), "end": Markup(END), "picture": picture, "recipe": recipe, "is_local": is_local}
     template = markdown_template("learngene_hub.gene", "card.md.jinja")
     return template.render(card_data=Markup(data.to_yaml()), **values)

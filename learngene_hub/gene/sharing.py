@@ -38,9 +38,9 @@ def files_to_push(path: Path, repo_id: str) -> dict[str, bytes]:
     stated = card_data(text).get(FACTS)
     facts = card_facts(config).items() if isinstance(stated, dict) else ()
     others = [(key, stated.get(key, value), value) for key, value in facts if key != "data"]
-    if other := [f"{key}: {said}" for key, said, value in others if said != value]:
+    if other := [f"expected {key}: {value}, found {said}" for key, said, value in others if said != value]:
         raise GeneFileError(
-            f"{folder / CARD_NAME}: describes another gene, {other[0]}; correct the metadata, or remove the card"
+            f"{folder / CARD_NAME}: its metadata describe another gene: {other[0]}; correct them, or remove the card"
         )
     files[CARD_NAME] = addressed_card(text, repo_id, title=config.origin.recipe if config.origin else None).encode()
     return files

@@ -1,8 +1,10 @@
 """The genome: the tensors and channel counts that networks inherit."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from safetensors.torch import save
 from torch import Tensor
 
 
@@ -21,3 +23,8 @@ class Genome:
 
     tensors: Mapping[str, Tensor]
     sizes: Mapping[str, int]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the tensors, whatever their order; not that of a gene's file, which has metadata too."""
+        return hashlib.sha256(save({name: tensor.contiguous() for name, tensor in self.tensors.items()})).hexdigest()

@@ -105,6 +105,9 @@ def refuse_unknown_data(path: str, *, presets: Sequence[str] = ()) -> None:
     if not is_there(folder := expanded(path)) and not is_hub_id(path):
         if near := near_data(path) or did_you_mean(path, presets):
             raise DataError(f"No file or folder {path}{near}")
+        if match := _ADDRESS.fullmatch(path):
+            more = f", and in a recipe data.revision={match[2]} (finetune and evaluate take none)" if match[2] else ""
+            raise DataError(f"No file or folder {path}; for a data set of the Hub give {match[1]}{more}")
         raise DataError(
             f"No file or folder {path}. Expected a Parquet or Arrow file, a folder of those, a folder of class folders "
             "of images, or the name of a data set on the Hugging Face Hub, such as uoft-cs/cifar100"

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelInfo
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
-from learngene_hub.core.errors import HubError, NoRepositoryError
+from learngene_hub.core.errors import HubError
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import TIMEOUT, HubOptions, explained
 from learngene_hub.hub.fetch import fetch
@@ -34,6 +34,7 @@ class Pushed:
     Attributes:
         url: URL of the repository or of the pull request.
         commit: commit that now holds the files.
+        address: repository and branch that hold the files, or the pull request (`refs/pr/1`).
         changed: paths that were new or different; empty: nothing had changed.
         private: whether the repository is private.
         sizes: path -> bytes of all files, changed or not.
@@ -41,9 +42,10 @@ class Pushed:
 
     url: str
     commit: str
+    address: Address
     changed: tuple[str, ...]
-    private: bool = False
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    private: bool
+    sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,15 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     Raises:
         HubUnreachableError: the Hub does not answer or has an error. The push can be repeated; with `create_pr`, look
             first whether the pull request was opened.
-        HubError: access is denied, or the card was edited on the Hub.
+        HubError: access is denied, the card was edited on the Hub, or the pull request, or what a new one would change,
+            does not exist.
     """
     files = {name: marked(content) if name == CARD_NAME else content for name, content in files.items()}
     sizes = {name: len(content) for name, content in files.items()}
     url = f"{options.shown_site}/{address.repo_id}"
-    url += f"/tree/{quote(address.revision, safe='/')}" if address.revision else ""
+    url += f"/tree/{quote(address.revision, safe='')}" if address.revision else ""
     if terms.dry_run:
-        return Pushed(url, "", (), terms.private, sizes)
+        return Pushed(url, "", address, (), terms.private, sizes)
     if options.is_offline:
         raise HubError(f"{address}: offline (HF_HUB_OFFLINE), so nothing can be pushed")
     made: list[str] = []
@@ -96,9 +99,10 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
             if not terms.overwrite_card and CARD_NAME in changed.keys() & known.keys():
                 _check_card(address, str(before.sha), terms, options)
             if not changed:
-                return Pushed(url, str(before.sha), (), bool(before.private), sizes)
+                return Pushed(url, str(before.sha), address, (), bool(before.private), sizes)
             commit = _commit(api, changed, address, str(before.sha), terms)
-            return Pushed(commit.pr_url or url, commit.oid, tuple(changed), bool(before.private), sizes)
+            there = replace(address, revision=commit.pr_revision or address.revision)
+            return Pushed(commit.pr_url or url, commit.oid, there, tuple(changed), bool(before.private), sizes)
     except HubError as error:
         if not made:
             raise
@@ -127,16 +131,27 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, made: list[str])
     try:
         return _private_enough(_listing(api, address), address, terms)
     except RepositoryNotFoundError:
-        if terms.create_pr:
-            fault = "no such repository; a pull request needs one: leave out --create-pr"
-            raise NoRepositoryError(f"{address}: {fault}") from None
+        _refuse_to_make("repository", address, terms)
         api.create_repo(address.repo_id, private=terms.private or None, exist_ok=True)
         made.append(address.repo_id)
     except RevisionNotFoundError:
+        _refuse_to_make("branch", address, terms)
         _private_enough(_listing(api, Address(address.repo_id)), address, terms)
     if address.revision is not None:
         api.create_branch(address.repo_id, branch=address.revision, exist_ok=True)
     return _listing(api, address)
+
+
+def _refuse_to_make(what: str, address: Address, terms: PushTerms) -> None:
+    """Raise an error if the push needs an existing pull request, or one `what` that a new pull request would change."""
+    if (address.revision or "").startswith("refs/"):  # the Hub has no branches of such names
+        raise HubError(
+            f"{address}: no such pull request: open one with --create-pr and {address.repo_id}, or name a branch"
+        ) from None
+    if terms.create_pr:
+        raise HubError(
+            f"{address}: no such {what}; a pull request needs one that exists: name another, or leave out --create-pr"
+        ) from None
 
 
 def _refuse_other_kind(address: Address, files: Mapping[str, bytes], known: Mapping[str, object]) -> None:
@@ -163,7 +178,7 @@ def _check_card(address: Address, commit: str, terms: PushTerms, options: HubOpt
     there = fetch(replace(address, revision=commit), [CARD_NAME], options=options).folder
     card = (there / CARD_NAME).read_bytes()
     if marked(card).decode() != _plain(card):
-        page = f"{options.shown_site}/{address.repo_id}/blob/{quote(address.revision or 'main', safe='/')}/{CARD_NAME}"
+        page = f"{options.shown_site}/{address.repo_id}/blob/{quote(address.revision or 'main', safe='')}/{CARD_NAME}"
         raise HubError(
             f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits from {page} into "
             f"{terms.card}, then replace the card of the Hub with --overwrite-card"

@@ -152,7 +152,7 @@ def test_without_a_connection_another_commit_is_not_taken_for_the_one_of_the_bra
     new = commit_of(REPO, None, SilentReporter())
     for place in (datasets.config, constants):
         monkeypatch.setattr(place, "HF_HUB_OFFLINE", True)
-    told = rf"^owner/pets: expected {new[:12]} in the cache of `datasets`, found {old[:12]}: .*data\.revision={old}$"
+    told = rf"^owner/pets: expected commit {new[:12]} in the cache .*, found {old[:12]}: .*data\.revision={old}$"
     with pytest.raises(HubError, match=told):
         available_classes(DataSource(None, REPO, 8))
     assert levels(load_classes(DataSource(None, REPO, 8, revision=old), ["bee"])) == [(2, "bee")]

@@ -16,6 +16,7 @@ from learngene_hub.data.counting import available_classes
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource
 from learngene_hub.hub import client
+from learngene_hub.hub.address import Address
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -64,7 +65,9 @@ def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    with pytest.raises(DataError, match=r"has this name: .*refused.*`learngene evaluate`: --data"):
+    with pytest.raises(
+        DataError, match=r"has this name: uoft-cs/cifar100: no answer from http://127.0.0.1:9 \(.*--data"
+    ):
         available_classes(DataSource("cifar_fs", None, 32))
     assert seen == [(True, True)]
     assert before == (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE)
@@ -79,16 +82,31 @@ def test_the_hub_is_waited_for_as_long_as_the_user_says(monkeypatch):
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         get_session()
         start = time.monotonic()
-        with rows._without_waiting(datasets) as silence:
-            assert "timed out" in str(silence)
+        with rows._without_waiting(datasets, Address("owner/pets")) as silence:
+            assert "or set HF_HUB_ETAG_TIMEOUT to more whole seconds" in str(silence)
     assert time.monotonic() - start < 4
+
+
+def test_where_the_address_of_the_hub_is_none_its_variable_is_named(monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "hub.example")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    told = "uoft-cs/cifar100: expected a Hub at https://..., found 'hub.example': correct HF_ENDPOINT"
+    with pytest.raises(DataError, match=told):
+        available_classes(DataSource("cifar_fs", None, 32))
+
+
+def test_where_the_hub_must_not_be_asked_the_variable_that_forbids_it_is_named(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    told = "has this name: uoft-cs/cifar100: not in the cache .*, and HF_HUB_OFFLINE is set, so it is not fetched"
+    with pytest.raises(DataError, match=told):
+        available_classes(DataSource("cifar_fs", None, 32))
 
 
 @pytest.mark.parametrize(
     "failure",
     [
-        ConnectionError("no route"),
-        datasets.exceptions.DatasetNotFoundError("not there"),
         datasets.exceptions.DatasetGenerationError("damaged"),
         ValueError("Config name is missing"),
         RuntimeError("Dataset scripts are no longer supported"),
@@ -101,5 +119,7 @@ def test_a_hub_that_fails_points_to_a_local_copy_and_to_glyphs(monkeypatch, fail
         raise failure
 
     monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
-    with pytest.raises(DataError, match=rf"'uoft-cs/cifar100'.*{failure}.*point data\.path= .*data\.preset=glyphs"):
+    with pytest.raises(
+        DataError, match=rf"'uoft-cs/cifar100'.*{failure}.*as data\.path= or --data; data\.preset=glyphs"
+    ):
         available_classes(DataSource("cifar_fs", None, 32))

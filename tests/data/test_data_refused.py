@@ -32,6 +32,18 @@ def test_a_missing_path_says_what_was_expected(tmp_path):
         available_classes(local(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("owner/pets@v1", r"give owner/pets, and in a recipe data\.revision=v1 \(finetune and evaluate take none\)$"),
+        ("hf-hub:owner/pets", r"give owner/pets$"),
+    ],
+)
+def test_a_name_as_genes_have_it_is_answered_with_that_of_the_data_set_and_how_a_revision_is_given(path, told):
+    with pytest.raises(DataError, match=rf"^No file or folder {path}; for a data set of the Hub {told}"):
+        available_classes(DataSource(None, path, 8))
+
+
 def test_a_preset_with_a_missing_copy_does_not_go_to_the_hub(tmp_path):
     message = (
         "expected a local copy of CIFAR-FS, found no file or folder {}; leave the path out to fetch it from the Hub"

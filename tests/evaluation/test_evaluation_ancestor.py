@@ -95,7 +95,7 @@ def test_a_wider_network_and_a_slice_can_begin_from_it(begun_run, beside):
 def test_an_ancestor_that_is_not_there_is_asked_for(begun_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        LearngeneError, match=r"baselines begin from tiny, sha256 \w+, as the gene did: tiny: no such f"
+        LearngeneError, match=r"the baselines need tiny \(sha256 \w+\), the gene that this .* from: tiny: no such f"
     ):
         evaluate(begun_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
 

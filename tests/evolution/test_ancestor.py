@@ -169,6 +169,10 @@ def test_the_gene_its_card_and_its_page_tell_of_both(begun_run, tiny_run):
     card = (begun_run / "gene/README.md").read_text()
     assert f"| begins from | `tiny` (sha256 `{first.sha256[:12]}`), evolved on glyphs, 8 base and 6 held-out" in card
     assert "| cost, without that of the gene it begins from |" in card
+    assert "GENE is the folder of `tiny`, the gene it begins from: ask the author of this card for it." in card
+    command = next(line for line in card.splitlines() if line.startswith("learngene evolve recipe.yaml"))
+    assert command.endswith(" evolution.ancestor=GENE")
+    assert command.count("evolution.ancestor") == 1
     assert str(tiny_run.parent) not in (begun_run / "gene/config.json").read_text() + card
     page = (begun_run / "evolution.html").read_text()
     images = f"{first.origin.cost.images:,}"

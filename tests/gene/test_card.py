@@ -166,7 +166,7 @@ def test_results_of_one_task_have_no_interval(gene_copy, judge):
 def test_results_of_another_gene_are_refused_by_name(gene_copy, judge):
     before = (gene_copy / "README.md").read_bytes()
     with pytest.raises(
-        GeneFileError, match=r"results: expected results of the gene .*found results of cifar_fs_vgg11 \(cd"
+        GeneFileError, match=r"results: expected results of this gene .*found results of cifar_fs_vgg11 \(sha256 cd"
     ):
         write_evaluation(gene_copy, [judge(sha256="cd" * 32)])
     assert (gene_copy / "README.md").read_bytes() == before

@@ -342,14 +342,16 @@ def test_a_push_sends_the_very_bytes_that_were_checked(gene_copy, monkeypatch):
 def test_the_card_of_another_gene_is_not_pushed(gene_copy):
     card = gene_copy / "README.md"
     card.write_text(card.read_text().replace("  width: 0.06", "  width: 0.5"))
-    with pytest.raises(GeneFileError, match=r"README.md: describes another gene, width: 0\.5; correct the"):
+    with pytest.raises(
+        GeneFileError, match=r"its metadata describe another gene: expected width: \S+, found 0\.5; correct"
+    ):
         files_to_push(gene_copy, "you/gene")
 
 
 def test_the_card_of_another_gene_of_the_same_recipe_is_not_pushed(gene_copy):
     gene = Learngene.from_pretrained(gene_copy)
     Learngene({name: tensor * 1.01 for name, tensor in gene.tensors.items()}, gene.config).save_pretrained(gene_copy)
-    with pytest.raises(GeneFileError, match=r"README.md: describes another gene, sha256: "):
+    with pytest.raises(GeneFileError, match=r"README\.md: its metadata describe another gene: expected sha256: "):
         files_to_push(gene_copy, "you/gene")
 
 

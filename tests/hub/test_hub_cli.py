@@ -43,8 +43,19 @@ def tuned(tiny_run, tmp_path):
 def test_push_prints_the_url_and_says_what_went(run, hub, tiny_run):
     code, out, err = run("push", tiny_run, REPO)
     assert (code, out) == (0, f"{hub.url}/{REPO}\n")
-    assert err.startswith("pushed to a public repository: config.json, learngene.safetensors, ")
-    assert "nothing was pushed: the public repository has these files already" in run("push", tiny_run, REPO)[2]
+    assert err.startswith("pushed to branch main of a public repository: config.json, learngene.safetensors, ")
+    assert err.endswith(f'\nload it with from_learngene("{REPO}", num_classes=...)\n')
+    assert run("push", tiny_run, REPO)[2].startswith("nothing had to be sent: branch main of a public repository holds")
+
+
+def test_an_unchanged_gene_on_a_new_branch_is_told_with_its_branch(run, hub, tiny_run):
+    run("push", tiny_run, REPO)
+    code, out, err = run("push", tiny_run, f"{REPO}@v1")
+    assert (code, out) == (0, f"{hub.url}/{REPO}/tree/v1\n")
+    assert err.splitlines() == [
+        "nothing had to be sent: branch v1 of a public repository holds these files",
+        f'load it with from_learngene("{REPO}@v1", num_classes=...)',
+    ]
 
 
 @pytest.mark.parametrize("options", [["--private"], []])
@@ -136,7 +147,10 @@ def test_a_finetuned_network_is_pushed_and_its_card_names_the_repository(run, hu
     assert (code, out) == (0, f"{hub.url}/owner/pets\n")
     assert set(hub.files("owner/pets")) - {".gitattributes"} == {path.name for path in tuned.iterdir()}
     assert b'timm.create_model("hf-hub:owner/pets", pretrained=True).eval()' in hub.files("owner/pets")["README.md"]
-    assert "nothing was pushed: the public repository has these files already" in run("push", tuned, "owner/pets")[2]
+    assert run("push", tuned, "owner/pets")[2].splitlines() == [
+        "nothing had to be sent: branch main of a public repository holds these files",
+        'load it with timm.create_model("hf-hub:owner/pets", pretrained=True) after `import learngene_hub`',
+    ]
 
 
 @pytest.mark.parametrize(

@@ -156,9 +156,37 @@ def test_a_push_that_fails_says_what_it_has_made(hub, push):
 
 
 def test_a_pull_request_makes_no_repository(hub, push):
-    with pytest.raises(HubError, match="no such repository; a pull request needs one: leave out --create-pr"):
+    with pytest.raises(HubError, match="no such repository; a pull request needs one that exists: name another, or"):
         push(create_pr=True)
     assert hub.store.repos == {}
+
+
+def test_a_pull_request_makes_no_branch(hub, push):
+    push()
+    with pytest.raises(HubError, match=r"^owner/gene@v2: no such branch; a pull request needs one that exists"):
+        push(revision="v2", create_pr=True)
+    assert "v2" not in hub.repo(REPO).branches
+
+
+def test_a_pull_request_that_exists_is_pushed_to_and_loads_by_the_name_that_the_push_gives(hub, push, gene_copy, load):
+    push(gene_copy)
+    (gene_copy / "metrics.jsonl").write_text("{}\n")
+    opened = push(gene_copy, create_pr=True)
+    assert str(opened.address) == "owner/gene@refs/pr/1"
+    (gene_copy / "metrics.jsonl").write_text("[]\n")
+    again = push(gene_copy, revision="refs/pr/1")
+    assert again.url.endswith("/tree/refs%2Fpr%2F1")
+    assert load(str(again.address)).inheritance.revision == again.commit == hub.commits(REPO, "refs/pr/1")[0]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_pull_request_is_not_made_by_its_name(hub, push, is_new):
+    if not is_new:
+        push()
+    before = {key: dict(repo.branches) for key, repo in hub.store.repos.items()}
+    with pytest.raises(HubError, match=r"^owner/gene@refs/pr/1: no such pull request: open one with --create-pr"):
+        push(revision="refs/pr/1")
+    assert {key: repo.branches for key, repo in hub.store.repos.items()} == before
 
 
 def test_the_url_of_a_branch_can_be_followed(push):

@@ -37,7 +37,7 @@ def test_a_state_that_is_cut_short_or_altered_or_no_file_is_refused_in_one_line(
         (content.replace(b'"fitness": 0.', b'"fitness": 1.', 1), "altered since it was saved"),
         (content[: len(content) // 2], "not fully covered"),
         (b"", "[Hh]eader"),
-        (save({"run": torch.zeros(1)}), "'sha256'"),
+        (save({"run": torch.zeros(1)}), r"\(parts are missing or unknown\)"),
     ):
         path.write_bytes(damaged)
         with pytest.raises(RunError, match=rf"state\.safetensors: damaged, or of another .*{why}.*in another folder$"):
