@@ -147,9 +147,10 @@ def _own(record: DataRecord, data: str | None) -> DataSource:
     """Where the gene's images are: its record names a preset or a data set, never a path."""
     if data is not None or record.preset is not None:
         source = source_of(record, path=data, seed=record.seed)
-        if data is not None:
-            place_of(source)  # which refuses a path that does not exist, before images are read
-        return source
+        if data is None:
+            return source
+        place_of(source)  # which refuses a path that does not exist, before images are read
+        return source if data == record.source else replace(source, revision=None)  # a copy has commits of its own
     if not is_hub_id(record.source):
         raise DataError(f"the gene was evolved on a local folder {record.source!r}; give its path with --data")
     if is_there(record.source):  # a path would be looked at first

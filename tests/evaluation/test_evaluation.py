@@ -246,6 +246,14 @@ def test_a_transfer_without_the_genes_images_chooses_rates_on_spare_classes_of_i
         sources_of([record], data=None, target=target, protocol=replace(protocol, ways=4), reporter=listener)
 
 
+def test_a_copy_of_the_genes_data_set_on_the_hub_is_not_asked_for_the_commit_of_the_data_set(tiny_run):
+    where = {"preset": None, "source": "owner/images", "revision": "0" * 40}
+    record = load_candidates([tiny_run])[0].data.model_copy(update=where)
+    asked = {"target": None, "protocol": ONE, "reporter": Listener()}
+    for data, revision in (("owner/copy", None), ("owner/images", "0" * 40), (None, "0" * 40)):
+        assert sources_of([record], data=data, **asked)["novel"].data.revision == revision
+
+
 def test_the_same_seeds_give_the_same_numbers_whatever_torchs_default_device_and_others_do_not(tiny_run, plain):
     first, _ = plain
     with torch.device("meta"):
