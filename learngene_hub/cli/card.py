@@ -7,7 +7,7 @@ import typer
 
 from learngene_hub.cli.console import importing, stdout
 
-EXAMPLE = "Example: learngene card runs/demo --results runs/demo"
+EXAMPLE = "Example: learngene card runs/demo --results runs/demo/evaluation"
 
 
 def card(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import sys
 import time
@@ -203,15 +204,14 @@ def importing() -> Iterator[None]:
         yield
 
 
-MOST_WHOLE = 40  # characters of a name that leave room for other columns
-AROUND = 3  # columns of the terminal between two of a table
+AROUND = 3  # characters between two columns of a table
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table, at most as wide as the terminal; without `columns` it has no head.
+    """Print a table; without `columns` it has no head.
 
-    The first column, of names, is never broken over lines; other words are only where there is no room for them. Beside
-    a name beyond `MOST_WHOLE` nothing is, so that lines may be longer than the terminal is wide.
+    Cells are broken between words where the terminal is too narrow. The names in the first column and words are never
+    broken: where there is no room for them, lines are longer than the terminal is wide.
     """
     rows = [[*map(one_line, row)] for row in rows]
     widths = _widths([*zip(*([columns] if columns else []), *rows, strict=True)], stdout.width)
@@ -226,16 +226,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def _widths(columns: Sequence[Sequence[str]], terminal: int) -> list[int]:
-    """The width of each column of cells: room for its longest word, and for more from left to right."""
+    """The width of each column of cells: room for its longest word and, from left to right, for whole cells."""
     wanted = [max(map(cell_len, column)) for column in columns]
-    words = [max(cell_len(word) for cell in column for word in ["", *cell.split()]) for column in columns]
-    widths = [wanted[0], *words[1:]]
-    room = terminal - sum(widths) - AROUND * len(widths) - 1
-    if room < 0 and wanted[0] > MOST_WHOLE:
-        return wanted
-    while room < 0 and (widest := max(widths[1:])) > 1:
-        widths[widths.index(widest, 1)] -= 1
-        room += 1
+    for gap in (r"(?<!±) (?!±)", " "):  # intervals are broken last
+        words = [max(cell_len(word) for cell in column for word in re.split(gap, cell)) for column in columns]
+        widths = [wanted[0], *words[1:]]
+        if (room := terminal - sum(widths) - AROUND * len(widths) - 1) >= 0:
+            break
     for number, width in enumerate(wanted):
         more = max(0, min(room, width - widths[number]))
         widths[number], room = widths[number] + more, room - more

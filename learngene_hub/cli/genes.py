@@ -136,7 +136,7 @@ def _show_suited(
     print_table(title, ("name", "accuracy", "behind", "cost"), rows)
     level = [gene for gene in ranked if gene.behind <= gene.behind_ci95]
     if len(level) == len(ranked) > 1:
-        stderr.print("all genes are level on these images: differences may be chance; more images may tell")
+        stderr.print("all genes are level on these images: differences may be chance; more images may tell them apart")
     stderr.print(_proposal(level, shown), markup=False)
 
 

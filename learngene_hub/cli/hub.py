@@ -10,8 +10,8 @@ from learngene_hub.cli.console import AsJson, TerminalReporter, importing, print
 
 PUSH_EXAMPLE = "Example: learngene push runs/demo you/your-gene --private"
 PULL_EXAMPLE = "Example: learngene pull you/your-gene@v1 --out my-gene"
-GENE_LOADS = 'from_learngene("{}", num_classes=...)'
-NETWORK_LOADS = 'timm.create_model("hf-hub:{}", pretrained=True) after `import learngene_hub`'
+LOAD_GENE = 'from_learngene("{}", num_classes=...)'
+LOAD_NETWORK = 'timm.create_model("hf-hub:{}", pretrained=True) after `import learngene_hub`'
 
 
 def push(
@@ -72,7 +72,7 @@ def push(
     place = f"branch {pushed.address.revision or 'main'} of a {kind} repository"
     done = f"pushed to {place}: {', '.join(pushed.changed)} in commit {pushed.commit[:12]}"
     stderr.print(done if pushed.changed else f"nothing had to be sent: {place} holds these files", markup=False)
-    stderr.print(f"load it with {(GENE_LOADS if is_gene else NETWORK_LOADS).format(pushed.address)}", markup=False)
+    stderr.print(f"load it with {(LOAD_GENE if is_gene else LOAD_NETWORK).format(pushed.address)}", markup=False)
 
 
 def _show_files(sizes: Mapping[str, int], *, as_json: bool) -> None:

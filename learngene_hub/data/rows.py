@@ -122,12 +122,13 @@ def open_hub(
     """
     unread = (OSError, ValueError, RuntimeError, httpx2.HTTPError, TypeError, AttributeError, LookupError)
     datasets = optional_module("datasets")
-    with _quiet(), _without_waiting(datasets, Address(hub_id, revision)) as silence:
+    with _quiet(), _without_waiting(datasets, Address(hub_id, revision)) as unreachable:
         try:
             splits = _splits(datasets, hub_id, revision, reporter)
         except (NoRepositoryError, HubUnreachableError, *unread, datasets.exceptions.DatasetsError) as error:
             is_absent = isinstance(error, ConnectionError | FileNotFoundError)
-            why = str((is_absent and silence) or error).replace(HubOptions().site, HubOptions().shown_site)
+            why, options = str(unreachable if is_absent and unreachable else error), HubOptions()
+            why = why.replace(options.site, options.shown_site)
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder has this name"
                 f"{near_data(hub_id) or ':'} {why}. Without a connection, give a local copy (Parquet files, or class "
@@ -322,15 +323,15 @@ def _without_waiting(datasets: ModuleType, address: Address) -> Iterator[HubErro
 
     Gives why `address` cannot be fetched: the Hub does not answer, or must not be asked.
     """
-    offline, silence = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE), None
-    constants.HF_HUB_OFFLINE = any(offline)
+    offline, unreachable = (datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE), None
     try:
-        with explained(address, options := HubOptions(), kind="dataset"):
-            check_reachable(options)
-    except HubError as error:
-        silence = error
-        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-    try:
-        yield silence
+        constants.HF_HUB_OFFLINE = any(offline)
+        try:
+            with explained(address, options := HubOptions(), kind="dataset"):
+                check_reachable(options)
+        except HubError as error:
+            unreachable = error
+            datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+        yield unreachable
     finally:
         datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = offline

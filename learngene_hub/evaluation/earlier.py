@@ -15,20 +15,20 @@ from learngene_hub.report.sentences import network_words
 
 # Constants of a protocol that may differ from those of earlier results; `queries` is compared once images are counted.
 MAY_CHANGE = {"tasks", "changed", "aim", "queries"}
-NAMES = {"name": "protocol", "version": "protocol version"}
-SHORT = 60  # letters of two values that a message names
+NAMES = {"name": "protocol", "version": "protocol version", "measured_at": "measured steps", "lr": "learning rate"}
+SHORT = 60  # most characters of an old and a new value in a message; longer ones are left out
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierResults:
     """The results in `folder` before an evaluation; None: there are none."""
 
     folder: Path | None
     results: Results | None
 
     @classmethod
-    def of(cls, folder: Path | None) -> "Earlier":
-        """The results in `folder`, in which only this process works.
+    def of(cls, folder: Path | None) -> "EarlierResults":
+        """Read the results in `folder`, after removing what killed runs left; only while the folder is claimed.
 
         Raises:
             LearngeneError: the file of results cannot be read.
@@ -39,7 +39,7 @@ class Earlier:
         return cls(folder, Results.load(folder) if (folder / RESULTS_NAME).exists() else None)
 
     def refuse_other(self, about: Mapping[str, Any]) -> None:
-        """Refuse to write over results of something else than what the new ones are `about`, as far as that is known.
+        """Raise an error if the earlier results differ in any key of `about` that they record.
 
         Raises:
             RunError: these results are of something else.
@@ -50,6 +50,8 @@ class Earlier:
         theirs |= {"genes": named_hashes([gene.sha256 for gene in old.genes]), "queries": old.protocol.get("queries")}
         theirs |= {"images": old.images} if old.images else {}  # which older versions did not record
         pairs = {key: (theirs[key], mine) for key, mine in about.items() if theirs.get(key, mine) != mine}
+        if (protocol := NAMES["name"]) in pairs:
+            pairs = {protocol: pairs[protocol]}  # which the others follow from
         others = [
             f"{key} ({there}, not {mine})" if len(f"{there}{mine}") <= SHORT else key
             for key, (there, mine) in pairs.items()
@@ -60,7 +62,7 @@ class Earlier:
     def refuse_less(
         self, protocol: Protocol, *, seeds: Sequence[int], starts: Sequence[Start | str], bodies: Sequence[Body]
     ) -> None:
-        """Refuse to write over results that have more starts, networks, seeds or tasks than the new ones will have.
+        """Raise an error if the earlier results have more starts, networks, seeds or tasks than the new ones will have.
 
         Of baselines, which are not made yet, `starts` has the names.
 

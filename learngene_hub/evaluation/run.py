@@ -21,7 +21,7 @@ from learngene_hub.data.rows import refuse_inside
 from learngene_hub.evaluation.cache import ResultsCache
 from learngene_hub.evaluation.candidates import Candidate, ancestor_of, load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
-from learngene_hub.evaluation.earlier import Earlier, constants_of, named_hashes
+from learngene_hub.evaluation.earlier import EarlierResults, constants_of, named_hashes
 from learngene_hub.evaluation.measuring import TEST, THREADS, EvaluationData, Plan
 from learngene_hub.evaluation.outcome import make_results, newborn_of
 from learngene_hub.evaluation.pretraining import Budget
@@ -137,7 +137,7 @@ def evaluate(
     workforce = make_engine(engine, device=device, local_device=local_device, most=most)
     name = candidates[0].data.source if target is None else target.name
     with nullcontext() if folder is None else claim(folder), on_cpu():
-        earlier = Earlier.of(folder)
+        earlier = EarlierResults.of(folder)
         hashes = [candidate.gene.config.sha256 for candidate in candidates]
         earlier.refuse_other(constants_of(protocol.constants()) | {"data": name, "genes": named_hashes(hashes)})
         earlier.refuse_less(protocol, seeds=seeds, starts=[*starts, *wanted], bodies=bodies)

@@ -106,7 +106,8 @@ def refuse_unknown_data(path: str, *, presets: Sequence[str] = ()) -> None:
         if near := near_data(path) or did_you_mean(path, presets):
             raise DataError(f"No file or folder {path}{near}")
         if match := _ADDRESS.fullmatch(path):
-            more = f", and in a recipe data.revision={match[2]} (finetune and evaluate take none)" if match[2] else ""
+            only = "finetune and evaluate cannot choose a revision"
+            more = f", and in a recipe data.revision={match[2]} ({only})" if match[2] else ""
             raise DataError(f"No file or folder {path}; for a data set of the Hub give {match[1]}{more}")
         raise DataError(
             f"No file or folder {path}. Expected a Parquet or Arrow file, a folder of those, a folder of class folders "

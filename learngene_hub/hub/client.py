@@ -195,8 +195,8 @@ def _refused(status: int, said: str, address: Address | None, options: HubOption
     if status == 403:
         owner = f" to {address.repo_id.split('/')[0]}" if address else ""
         return HubError(
-            f"{label}: no permission ({said}): use a token with read access, for a push with write access"
-            f"{owner}, see {site}/settings/tokens; a proxy may also refuse"
+            f"{label}: no permission ({said}): the token needs read access{owner}, and write access for a push; see "
+            f"{site}/settings/tokens. A proxy may also refuse"
         )
     if options.token is False or (options.token is None and get_token() is None):
         return HubError(f"{label}: {site} requires a login: run `hf auth login`, or set HF_TOKEN")

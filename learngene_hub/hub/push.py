@@ -77,8 +77,8 @@ def push(files: Mapping[str, bytes], address: Address, *, terms: PushTerms, opti
     Raises:
         HubUnreachableError: the Hub does not answer or has an error. The push can be repeated; with `create_pr`, look
             first whether the pull request was opened.
-        HubError: access is denied, the card was edited on the Hub, or the pull request, or what a new one would change,
-            does not exist.
+        HubError: access is denied, the card was edited on the Hub, or there is no such pull request, or no repository
+            or branch for a new one.
     """
     files = {name: marked(content) if name == CARD_NAME else content for name, content in files.items()}
     sizes = {name: len(content) for name, content in files.items()}
@@ -143,14 +143,11 @@ def _repository(api: HfApi, address: Address, terms: PushTerms, made: list[str])
 
 
 def _refuse_to_make(what: str, address: Address, terms: PushTerms) -> None:
-    """Raise an error if the push needs an existing pull request, or one `what` that a new pull request would change."""
-    if (address.revision or "").startswith("refs/"):  # the Hub has no branches of such names
+    """Raise an error for a pull request, which needs an existing `what`: the Hub makes none of a name in `refs/`."""
+    if terms.create_pr or (address.revision or "").startswith("refs/"):
         raise HubError(
-            f"{address}: no such pull request: open one with --create-pr and {address.repo_id}, or name a branch"
-        ) from None
-    if terms.create_pr:
-        raise HubError(
-            f"{address}: no such {what}; a pull request needs one that exists: name another, or leave out --create-pr"
+            f"{address}: no such {what}; a pull request needs one that exists: push to {address.repo_id}, or to a "
+            "branch of it, without --create-pr"
         ) from None
 
 

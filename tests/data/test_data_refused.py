@@ -35,7 +35,10 @@ def test_a_missing_path_says_what_was_expected(tmp_path):
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("owner/pets@v1", r"give owner/pets, and in a recipe data\.revision=v1 \(finetune and evaluate take none\)$"),
+        (
+            "owner/pets@v1",
+            r"give owner/pets, and in a recipe data\.revision=v1 \(finetune and evaluate cannot choose a revision\)$",
+        ),
         ("hf-hub:owner/pets", r"give owner/pets$"),
     ],
 )

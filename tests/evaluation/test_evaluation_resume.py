@@ -123,7 +123,9 @@ def test_results_of_another_gene_or_protocol_are_not_written_over(tiny_run, tmp_
     with pytest.raises(LearngeneError, match=r"holds results that differ in queries \(6, not 5\); give another --out"):
         evaluate(tiny_run, protocol=replace(ONE, queries=5), seeds=(0,), out=tmp_path)
     monkeypatch.setattr("learngene_hub.evaluation.run.sources_of", lambda *_, **__: pytest.fail("looked for images"))
-    with pytest.raises(LearngeneError, match=r"holds results that differ in lr \(0\.05, not 0\.1\); give another"):
+    with pytest.raises(
+        LearngeneError, match=r"holds results that differ in learning rate \(0\.05, not 0\.1\); give another"
+    ):
         evaluate(tiny_run, protocol=replace(ONE, lr=0.1), seeds=(0,), out=tmp_path)
     gene = Learngene.from_pretrained(tiny_run)
     other = Learngene({name: tensor + 0.01 for name, tensor in gene.tensors.items()}, gene.config)

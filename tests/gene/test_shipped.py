@@ -7,13 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from docs import shipping
 from docs.shipping import CARDS, card_copy, made_card, ship
 from learngene_hub import Learngene, from_learngene, list_learngenes
-from learngene_hub.cli.console import print_table
 from learngene_hub.cli.main import app
 from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.gene.folder import CARD_NAME, read_config, read_gene
@@ -145,25 +143,3 @@ def test_info_takes_a_line_for_the_hash_and_gives_the_gain_with_its_interval():
     shown = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, ["info", "gtl/vgg11-mini-half"]).stdout
     assert re.search(r"sha256 +619180f5acef, as recorded \(in full with --json\)", shown)
     assert re.search(r"gain over scratch +\+21\.8 ± 1\.8 points", shown)
-
-
-@pytest.mark.parametrize("length", [30, 40, 41, 96])
-def test_a_name_is_never_broken_over_lines(capsys, monkeypatch, length):
-    monkeypatch.setattr("learngene_hub.cli.console.stdout", Console(width=80, soft_wrap=True))
-    row = ("x" * length, "lg_resnet12_wide", "an-organisation/a-data-set", "+20.7 ± 1.5", "12,345")
-    print_table("genes", ("name", "network", "data", "gain", "downloads"), [row, ("y", *row[1:])])
-    shown = capsys.readouterr().out
-    assert "x" * length in shown
-    assert ("an-organisation/a-data-set" in shown) == (length > 40)
-    assert (max(map(len, shown.splitlines())) <= 80) == (length <= 40)
-
-
-def test_no_word_is_broken_where_there_is_room_for_all(capsys, monkeypatch):
-    monkeypatch.setattr("learngene_hub.cli.console.stdout", Console(width=80, soft_wrap=True))
-    head = ("start", "accuracy", "gain over scratch", "lead", "rate", "inherited")
-    print_table(
-        "x " * 60, head, [("gtl/resnet12-cifar-fs-half", "84.6 ± 2.5", "+20.7 ± 1.5", "+0.1 ± 0.3", "0.01", "20.2%")]
-    )
-    shown = capsys.readouterr().out
-    assert "inherited" in shown
-    assert max(map(len, shown.splitlines())) <= 80

@@ -156,7 +156,7 @@ def test_a_push_that_fails_says_what_it_has_made(hub, push):
 
 
 def test_a_pull_request_makes_no_repository(hub, push):
-    with pytest.raises(HubError, match="no such repository; a pull request needs one that exists: name another, or"):
+    with pytest.raises(HubError, match="no such repository; a pull request needs one that exists: push to own"):
         push(create_pr=True)
     assert hub.store.repos == {}
 
@@ -184,7 +184,8 @@ def test_a_pull_request_is_not_made_by_its_name(hub, push, is_new):
     if not is_new:
         push()
     before = {key: dict(repo.branches) for key, repo in hub.store.repos.items()}
-    with pytest.raises(HubError, match=r"^owner/gene@refs/pr/1: no such pull request: open one with --create-pr"):
+    missing = "repository" if is_new else "branch"
+    with pytest.raises(HubError, match=rf"^owner/gene@refs/pr/1: no such {missing}; a pull request needs one"):
         push(revision="refs/pr/1")
     assert {key: repo.branches for key, repo in hub.store.repos.items()} == before
 
@@ -204,7 +205,7 @@ def test_a_pull_request_is_sent_once(hub, push, gene_copy):
 
 
 def test_a_push_into_the_account_of_another_says_which_token_it_wants(push):
-    with pytest.raises(HubError, match=r"other/gene: no permission.*write access to other"):
+    with pytest.raises(HubError, match=r"other/gene: no permission.*read access to other, and write access for a push"):
         push(repo="other/gene")
 
 
@@ -247,7 +248,10 @@ def test_an_upload_that_fails_for_good_is_an_error_and_makes_no_commit(hub, push
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (Fault("GET", "/xet-write-token/", status=403), r"no permission \(.*403.*write access to owner"),
+        (
+            Fault("GET", "/xet-write-token/", status=403),
+            r"no permission \(.*403.*read access to owner, and write access",
+        ),
         (Fault("POST", "/v1/shards", status=400), "400"),
     ],
 )
