@@ -74,7 +74,8 @@ def evolve(
     data = ("--data", chosen.data.path) if chosen.data.path else ()
     novel, shots, protocol = len(origin.data.novel), chosen.critic.shots, find_protocol("few-shot")
     ways = ("--ways", str(novel)) if 1 < novel < (protocol.ways or 0) else ()
-    few = ("--shots", str(shots)) if shots < (protocol.shots or 0) else ()  # there may be no more images
+    queries = ("--queries", str(min(chosen.critic.queries, protocol.queries)))
+    few = ("--shots", str(shots), *queries) if shots < (protocol.shots or 0) else ()  # there may be no more images
     after = f"; next: {command('evaluate', folder, *data, *ways, *few, '--tasks', '5', '--out', folder / 'evaluation')}"
     stderr.print(f"report: {folder / 'evolution.html'}{after if novel > 1 else ''}", markup=False)
 

@@ -134,7 +134,7 @@ def predict(
             print_text(_line(image, top or TOP))
         if image.fault is not None:
             failed = True
-            stderr.print(f"error: {image.path}: {image.fault}", markup=False)
+            stderr.print(f"error: {image.path}: {image.fault}; left out", markup=False)
     if failed:
         raise typer.Exit(1)
 

@@ -82,8 +82,8 @@ def _show_files(sizes: Mapping[str, int], *, as_json: bool) -> None:
         return
     for name, size in sizes.items():
         stdout.print(f"{size:>13,} bytes  {name}", markup=False)
-    said = "these files contain the names of all classes and of the data folder"
-    stderr.print(f"not pushed (--dry-run); {said}", markup=False)
+    said = "these files contain the names of all classes and of the data folder; push them without --dry-run"
+    stderr.print(f"not pushed (--dry-run): {said}", markup=False)
 
 
 def pull(

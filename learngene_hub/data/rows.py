@@ -176,10 +176,14 @@ def _refuse_other_layout(path: Path, images: Sequence[Path]) -> None:
     if odd := [file for file in images if _layout(file) != depth]:
         above = Counter(file.parent.parent for file in odd).most_common(1)[0][0]
         found = next(file for file in odd if file.parent.parent == above)
-        inner = f"{path / above} if {found.parent.name!r} is a class"
+        other = "another folder"
+        if len(found.parts) > depth:
+            other = f"{path / above} if {found.parent.name!r} is a class"
+        elif not counts[2] + counts[3]:
+            other = f"{path.parent} if {path.name!r} is a class"
         raise DataError(
             f"{path}: expected images in class folders, such as cat/1.jpg (or train/cat/1.jpg beside test/cat/2.jpg), "
-            f"found {found}; move it, or give {inner if len(found.parts) > depth else 'another folder'}"
+            f"found {found}; move it, or give {other}"
         )
 
 
@@ -275,7 +279,8 @@ def _column(features: dict[str, Any], given: str | None, usual: tuple[str, ...],
     option = key.removeprefix("data.").replace("_", "-")
     hint = ". For images in class folders, use a folder without tables" if given is None and "image" in key else ""
     raise DataError(
-        f"No column of {what}: expected {wanted}; columns found: {columns}. Name one with {key}= (or --{option}){hint}"
+        f"No column of {what}: expected {wanted}; columns found: {columns}. "
+        f"Give one of these as {key}= or --{option}{hint}"
     )
 
 

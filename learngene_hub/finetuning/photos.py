@@ -283,7 +283,7 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     if len(names) < 2:
         raise DataError(
             f"{source.path}: expected 2 or more classes, each a folder of images, found {len(names)}: "
-            f"{shorten(names) or 'none'}"
+            f"{shorten(names) or 'none'}; add a folder of images for another class"
         )
     counts = Counter(map(str.casefold, names))
     if alike := [name for name in names if counts[name.casefold()] > 1]:

@@ -112,6 +112,8 @@ def find_gene(path: Path) -> Path:
                 return folder
         if not path.exists():
             raise GeneFileError(f"{path}: no such folder; expected a gene folder, or a run of `learngene evolve`")
+        if (home / RECIPE_NAME).is_file():
+            raise GeneFileError(f"{path}: this evolution is not finished: repeat its `learngene evolve` with --resume")
     raise GeneFileError(f"{path}: expected a gene folder with {CONFIG_NAME} and {WEIGHTS_NAME}, found neither")
 
 

@@ -105,18 +105,8 @@ def test_a_tiny_evolution_from_the_command_line(tiny_file, tmp_path):
     assert result.exit_code == 0, result.output
     after = re.search(r"next: learngene (evaluate .*)", result.stderr)[1]
     run = str(tmp_path / "my run")
-    assert shlex.split(after) == [
-        "evaluate",
-        run,
-        "--ways",
-        "4",
-        "--shots",
-        "4",
-        "--tasks",
-        "5",
-        "--out",
-        f"{run}/evaluation",
-    ]
+    asked = ["--ways", "4", "--shots", "4", "--queries", "6", "--tasks", "5"]
+    assert shlex.split(after) == ["evaluate", run, *asked, "--out", f"{run}/evaluation"]
     cheap = ("--shots", 3, "--queries", 4, "--steps", 2, "--tasks", 2, "--seeds", 1, "--lr", 0.05)
     judged = learngene(*shlex.split(after), *cheap)
     assert judged.exit_code == 0, judged.output

@@ -67,7 +67,8 @@ def test_folders_without_any_image_are_told_alike(tmp_path, folders):
 
 
 def test_a_folder_that_holds_images_instead_of_classes_is_told(photos):
-    with pytest.raises(DataError, match=r"expected images in class folders, .* found \d.png; move it, or give another"):
+    told = rf"expected images in class folders, .* found \d.png; move it, or give {re.escape(str(photos))} if '"
+    with pytest.raises(DataError, match=told):
         load(Photos(photos / CLASSES[0]))
 
 

@@ -148,7 +148,7 @@ def test_genes_are_ranked_by_tables_with_other_columns_and_without_images_that_c
     table = pa.table({"photo": images, "species": ["ant", "bee", "cat"] * 3})
     parquet.write_table(table, tmp_path / "a.parquet")
     asked = ("list", "--for", tmp_path / "a.parquet", "--search", "mini-half")
-    assert "Name one with data.image_column= (or --image-column)" in learngene(*asked).stderr
+    assert "Give one of these as data.image_column= or --image-column" in learngene(*asked).stderr
     done = learngene(*asked, "--image-column", "photo", "--label-column", "species")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("1 of 9 images cannot be decoded") == 1

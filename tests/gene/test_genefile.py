@@ -223,6 +223,12 @@ def test_a_folder_without_a_gene_is_refused(tmp_path):
         Learngene.from_pretrained(tmp_path / "nowhere")
 
 
+def test_a_run_that_goes_on_is_told_from_a_folder_without_a_gene(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("name: tiny\n")
+    with pytest.raises(GeneFileError, match="this evolution is not finished: repeat its `learngene evolve` with --res"):
+        Learngene.from_pretrained(tmp_path)
+
+
 def test_the_artefact_is_complete_and_says_where_it_comes_from(tiny_run, tiny_file):
     folder = tiny_run / "gene"
     names = {path.name for path in folder.iterdir()}
