@@ -114,4 +114,4 @@ if __name__ == "__main__":
     draw_gene_beside_scratch(IMAGES / "gene-beside-scratch.png")
     draw_transfer(IMAGES / "transfer.png")
     draw_worth_over_sizes(IMAGES / "worth-over-depths.png", "depth", "vgg11-cifar-fs-depths-4.json")
-    draw_worth_over_sizes(IMAGES / "worth-over-widths.png", "width", "vgg11-cifar-fs-widths.json")
+    draw_worth_over_sizes(IMAGES / "worth-over-widths.png", "width", "vgg11-cifar-fs-widths-4.json")
