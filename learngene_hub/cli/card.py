@@ -14,10 +14,7 @@ def card(
     gene: Annotated[str, typer.Argument(metavar="GENE", help="Gene folder, or the folder of a run.")],
     results: Annotated[
         list[Path],
-        typer.Option(
-            metavar="PATH",
-            help="results.json of `learngene evaluate --out`, or its folder; may be given several times.",
-        ),
+        typer.Option(help="results.json of `learngene evaluate --out`, or its folder; may be given several times."),
     ],
 ) -> None:
     """Put results into a gene's model card, and print its path.

@@ -6,11 +6,11 @@ import typer
 
 AUTO = "auto"
 
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:1.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Engine = Annotated[
     Literal["local", "ray"], typer.Option(metavar="local|ray", help="Processes here, or Ray (a cluster's GPUs).")
 ]
-RayAddress = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster. Default: this machine.")]
+RayAddress = Annotated[str | None, typer.Option(help="HOST:PORT of a Ray cluster. Default: this machine.")]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -35,27 +35,20 @@ def _known_paths(paths: list[Path] | None) -> list[Path] | None:
 
 def evaluate(
     genes: Annotated[list[str], typer.Argument(metavar="GENE", help=SOURCE_HELP)],
-    data: Annotated[str | None, typer.Option(metavar="IMAGES", help="The gene's images: a folder or a Hub id.")] = None,
+    data: Annotated[str | None, typer.Option(help="The gene's images: a folder or a Hub id.")] = None,
     protocol: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out."),
+        str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
     ] = "few-shot",
-    target: Annotated[
-        str | None, typer.Option(metavar="IMAGES", help="For transfer: image folder, preset or Hub id.")
-    ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The target's image column, if not image or img.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its label column, if not label or fine_label.")
-    ] = None,
+    target: Annotated[str | None, typer.Option(help="For transfer: image folder, preset or Hub id.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="The target's image column, if not image or img.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Its label column, if not label or fine_label.")] = None,
     image_size: Annotated[
         int | None,
         typer.Option(min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's."),
     ] = None,
     baselines: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAMES", help="Baselines, such as narrow,pretrained; or all."),
+        typer.Option(help="Baselines, such as narrow,pretrained; or all."),
     ] = None,
     checkpoint: Annotated[
         list[Path] | None,
@@ -66,30 +59,23 @@ def evaluate(
         ),
     ] = None,
     network: Annotated[
-        list[str] | None, typer.Option(metavar="NAMES", help="Networks that inherit the gene. Default: the gene's.")
+        list[str] | None, typer.Option(help="Networks that inherit the gene. Default: the gene's.")
     ] = None,
-    width: Annotated[
-        list[str] | None, typer.Option(metavar="FACTORS", help="Widths of these networks, such as 0.5,1.")
-    ] = None,
-    depth: Annotated[
-        list[str] | None, typer.Option(metavar="DEPTHS", help="Depths of these networks, such as 11,13.")
-    ] = None,
-    ways: Annotated[int | None, typer.Option(min=2, metavar="N", help="Classes per task.")] = None,
-    shots: Annotated[int | None, typer.Option(min=1, metavar="N", help="Training images per class.")] = None,
-    queries: Annotated[int | None, typer.Option(min=1, metavar="N", help="Test images per class.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, metavar="N", help="Training steps.")] = None,
-    tasks: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tasks per seed.")] = None,
+    width: Annotated[list[str] | None, typer.Option(help="Widths of these networks, such as 0.5,1.")] = None,
+    depth: Annotated[list[str] | None, typer.Option(help="Depths of these networks, such as 11,13.")] = None,
+    ways: Annotated[int | None, typer.Option(min=2, help="Classes per task.")] = None,
+    shots: Annotated[int | None, typer.Option(min=1, help="Training images per class.")] = None,
+    queries: Annotated[int | None, typer.Option(min=1, help="Test images per class.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks per seed.")] = None,
     lr: Annotated[
-        float | None,
-        typer.Option(min=1e-6, max=10, metavar="RATE", help="Learning rate. Default: the best for each start."),
+        float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best for each start.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Number of seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 3,
     workers: Workers = None,
     engine: Engine = "local",
     address: RayAddress = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for the results. Default: one in runs/.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: one in runs/.")] = None,
     device: Device = AUTO,
 ) -> None:
     """Compare genes with training from scratch, on novel classes.

@@ -26,7 +26,7 @@ def evolve(
         list[str] | None,
         typer.Argument(help="Recipe fields to change, such as data.path=photos/.", metavar="KEY=VALUE"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the run.  [default: runs/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue after the last saved generation, if any.")] = False,
     device: Device = AUTO,
     engine: Engine = "local",
@@ -36,7 +36,7 @@ def evolve(
         bool, typer.Option("--dry-run", help="Check recipe and images, print time, memory and FLOPs, and stop.")
     ] = False,
 ) -> None:
-    """Evolve a learngene by a recipe; the gene is written to DIR/gene.
+    """Evolve a learngene by a recipe; the gene is written to OUT/gene.
 
     On CPUs of one kind, with the same number of threads, the gene is the same, byte for byte, with any engine and any
     number of workers.

@@ -25,22 +25,18 @@ def finetune(
     data: Annotated[
         str,
         typer.Option(
-            metavar="PHOTOS",
             help="One image folder per class, or train/ beside val/ and test/; or Parquet, or Hub id.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the network.")],
+    out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Share of validation images. Default: val/ in PHOTOS, else 0.2."),
+        float | None, typer.Option(help="Share of validation images. Default: val/ in DATA, else 0.2.")
     ] = None,
     width: Annotated[
-        float | None,
-        typer.Option(min=0.05, max=4, metavar="FACTOR", help="Factor on all channels. Default: the gene's."),
+        float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")
     ] = None,
     depth: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Depth, such as 13 (VGG) or 15 (ResNet). Default: the gene's."),
+        int | None, typer.Option(min=1, help="Depth, such as 13 (VGG) or 15 (ResNet). Default: the gene's.")
     ] = None,
     image_size: Annotated[
         int | None,
@@ -50,22 +46,20 @@ def finetune(
         Literal["full", "probe"],
         typer.Option(metavar="full|probe", help="full: train all weights; probe: only a classifier, in seconds."),
     ] = "full",
-    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of passes over all images.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Maximum number of passes over all images.")] = 30,
     batch_size: Annotated[
-        int | None, typer.Option(min=2, metavar="N", help="Images per step. Default: a fifth of all, 8 to 64.")
+        int | None, typer.Option(min=2, help="Images per step. Default: a fifth of all, 8 to 64.")
     ] = None,
     lr: Annotated[
-        float | None, typer.Option(min=1e-6, max=10, metavar="RATE", help="Learning rate. Default: the best of a few.")
+        float | None, typer.Option(min=1e-6, max=10, help="Learning rate. Default: the best of a few.")
     ] = None,
-    patience: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Epochs without improvement before training stops.")
-    ] = 15,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before training stops.")] = 15,
     flip: Annotated[
         bool | None, typer.Option("--flip/--no-flip", help="Mirror images at random. Default: as for the gene.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Random seed for split, weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for split, weights and batches.")] = 0,
     compare: Annotated[
-        Literal["scratch"] | None, typer.Option(metavar="scratch", help="Also train the same network without the gene.")
+        Literal["scratch"] | None, typer.Option(help="Also train the same network without the gene.")
     ] = None,
     on_corrupt: Annotated[
         Literal["refuse", "skip"],
@@ -77,7 +71,7 @@ def finetune(
 ) -> None:
     """Train a network for your own images, from a gene.
 
-    The network is saved in DIR, a folder that timm can load.
+    The network is saved in OUT, a folder that timm can load.
     """
     sources = {option: context.get_parameter_source(name) for name, option in TRAINING.items()}
     given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
@@ -115,7 +109,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="IMAGE")],
     top: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Classes shown per image.  [default: 3; all with --json]"),
+        typer.Option(min=1, help="Classes shown per image.  [default: 3; all with --json]"),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(min=28, max=224, metavar="PIXELS", help="Image side.  [default: as in training]")

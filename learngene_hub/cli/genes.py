@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LIST_EXAMPLE = "Example: learngene list --hub --network lg_vgg11"
 INFO_EXAMPLE = "Example: learngene info runs/demo --json"
 VERIFY_EXAMPLE = "Example: learngene verify runs/demo"
-ImageColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Image column, if not image or img.")]
-LabelColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Label column, if not label or fine_label.")]
+ImageColumn = Annotated[str | None, typer.Option(help="Image column, if not image or img.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Label column, if not label or fine_label.")]
 SOURCE_HELP = "Gene folder, folder of a run, name of a gene of the package, or owner/name[@revision] of the Hub."
 
 TITLE = "learngenes; gain: accuracy over scratch in points ± 95 % CI, from the card"
@@ -38,9 +38,9 @@ Source = Annotated[str, typer.Argument(help=SOURCE_HELP, metavar="GENE")]
 
 def list_genes(
     hub: Annotated[bool, typer.Option("--hub", help="List genes on the Hub instead of this package's.")] = False,
-    author: Annotated[str | None, typer.Option(metavar="NAME", help="User or organisation on the Hub.")] = None,
-    network: Annotated[str | None, typer.Option(metavar="NAME", help="Network family, such as lg_vgg11.")] = None,
-    search: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the name.")] = None,
+    author: Annotated[str | None, typer.Option(help="User or organisation on the Hub.")] = None,
+    network: Annotated[str | None, typer.Option(help="Network family, such as lg_vgg11.")] = None,
+    search: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
     photos: Annotated[
         str | None,
         typer.Option("--for", help="Your images; the genes are ranked for them by a probe.", metavar="PHOTOS"),

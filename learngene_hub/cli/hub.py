@@ -26,11 +26,9 @@ def push(
             help="Make a new repository private; otherwise it is public, unless its organisation's default is private.",
         ),
     ] = False,
-    revision: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Branch; created if needed.  [default: main]")
-    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch; created if needed.  [default: main]")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
-    message: Annotated[str | None, typer.Option(metavar="TEXT", help="Message of the commit.")] = None,
+    message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
     overwrite_card: Annotated[
         bool, typer.Option("--overwrite-card", help="Also replace a card that was edited on the Hub.")
     ] = False,
@@ -90,9 +88,7 @@ def pull(
     repo: Annotated[
         str, typer.Argument(metavar="REPO", help="owner/name[@revision] of the Hub, or a gene of the package.")
     ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="New folder.  [default: the repository's name]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder.  [default: the repository's name]")] = None,
     force_download: Annotated[bool, typer.Option("--force-download", help="Download again, even if cached.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -45,7 +45,7 @@ class _Commands(TyperGroup):
         _hide_types(self)
 
     def get_params(self, ctx: Any) -> Any:  # noqa: ANN401
-        """The options, which take no values, so that no type stands beside them."""
+        """The options, which take no values; typer's panels would show `<bool>` beside them."""
         for option in (options := super().get_params(ctx)):
             option.metavar = ""
         return options
@@ -73,11 +73,13 @@ class _Commands(TyperGroup):
 
 
 def _hide_types(group: TyperGroup) -> None:
-    """Leave out Python's name of the type of an argument, which the help would show beside our word for it."""
+    """Show names of values, such as OUT, where typer would show Python's types; beside arguments it has no setting."""
     for command in group.commands.values():
         for parameter in command.params:
             if isinstance(parameter, TyperArgument):
                 parameter.display_type = lambda *_: ""  # type: ignore[method-assign]
+            elif not parameter.is_flag and not parameter.metavar:  # type: ignore[attr-defined]
+                parameter.metavar = (parameter.name or "").rpartition("_")[2].upper()
         if isinstance(command, TyperGroup):
             _hide_types(command)
 

@@ -15,7 +15,7 @@ def report(
     run: Annotated[str, typer.Argument(help=f"Run, finished or not. {SOURCE_HELP}", metavar="RUN")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="HTML file to write.  [default: evolution.html in RUN, or NAME.html here]"),
+        typer.Option(help="HTML file to write.  [default: evolution.html in RUN, or NAME.html here]"),
     ] = None,
 ) -> None:
     """Write the report of an evolution.
