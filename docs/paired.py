@@ -2,7 +2,8 @@
 
     python -m docs.paired NEW/few-shot.json learngene 60 OLD/few-shot.json narrow 60
 
-A start is given by its file, its name and when it was measured. Both files need tasks of the same kind and classes.
+A start is given by its file, its name and when it was measured; `scratch@3` is that of the fourth network of a file,
+counted from 0. Both files need tasks of the same kind and classes.
 Six more arguments, and so on, are another such pair, of another draw of the genes. Then the interval is one over
 draws and tasks, of the tasks that all draws share: see `over_draws`.
 """
@@ -69,10 +70,11 @@ def _check_alike(first: Results, second: Results) -> None:
 
 
 def by_task(results: Results, start: str, at: str) -> dict[tuple[int, int], float]:
-    """Seed and number of a task -> accuracy of `start` after `at`."""
+    """Seed and number of a task -> accuracy of `start` after `at`; it may end in `@` and the number of a network."""
+    name, _, place = start.partition("@")
     each = results.tasks // len(results.seeds)
     tasks = [(seed, number) for seed in results.seeds for number in range(each)]
-    return dict(zip(tasks, results.descendants[0].start(start).measures[at].accuracies, strict=True))
+    return dict(zip(tasks, results.descendants[int(place or 0)].start(name).measures[at].accuracies, strict=True))
 
 
 if __name__ == "__main__":
