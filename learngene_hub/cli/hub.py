@@ -18,7 +18,7 @@ def push(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Gene folder, folder of a run, or of `learngene finetune`.")
     ],
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name on the Hub; created if needed.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="owner/name[@branch] on the Hub; created if needed.")],
     private: Annotated[
         bool,
         typer.Option(
@@ -48,16 +48,15 @@ def push(
         from learngene_hub.finetuning.folder import is_finetuned, push_finetuned
         from learngene_hub.gene.folder import find_gene
         from learngene_hub.gene.sharing import push_gene
-    from learngene_hub.hub.address import Address, parse_address
+    from learngene_hub.hub.address import address_of
     from learngene_hub.hub.client import HubOptions
     from learngene_hub.hub.push import CARD_NAME, PushTerms
 
     is_gene = not is_finetuned(folder)
     send, home = (push_gene, find_gene(folder)) if is_gene else (push_finetuned, folder)
     terms = PushTerms(private, create_pr, message, overwrite_card, dry_run, home / CARD_NAME)
-    address = (parse_address(repo) or Address(repo)).at(revision)
     with TerminalReporter().task(f"pushing {folder}", None):
-        pushed = send(folder, address, terms=terms, options=HubOptions())
+        pushed = send(folder, address_of(repo, revision), terms=terms, options=HubOptions())
     if dry_run:
         _show_files(pushed.sizes, as_json=as_json)
         return

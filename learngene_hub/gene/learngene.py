@@ -14,7 +14,7 @@ from learngene_hub.gene.folder import read_beside, read_config, read_gene, write
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.genome.genome import Genome
-from learngene_hub.hub.address import Address
+from learngene_hub.hub.address import address_of
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import Pushed, PushTerms
 
@@ -113,10 +113,10 @@ class Learngene:
         in memory gets a card.
 
         Args:
-            repo_id: `owner/name`; created if it does not exist.
+            repo_id: `[hf-hub:]owner/name[@branch]`; created if it does not exist.
             private: make a new repository private; otherwise it is public, unless its organisation's default is
                 private.
-            revision: branch to push to; None: main.
+            revision: branch to push to, created if it does not exist; None: that of `repo_id`, or main.
             create_pr: propose the commit as a pull request.
             message: commit message.
             overwrite_card: replace the card even if it was edited on the Hub.
@@ -132,7 +132,7 @@ class Learngene:
             self._add_files(saved)
             return push_gene(
                 saved,
-                Address(repo_id, revision),
+                address_of(repo_id, revision),
                 terms=PushTerms(private, create_pr, message, overwrite_card),
                 options=HubOptions(token=token, endpoint=endpoint),
             )

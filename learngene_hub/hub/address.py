@@ -87,6 +87,16 @@ def parse_address(text: str) -> Address | None:
     return None if match is None else Address(match[1], match[2])
 
 
+def address_of(repo: str, revision: str | None = None) -> Address:
+    """The repository that `repo`, as for `parse_address`, names, at `revision` unless that is None.
+
+    Raises:
+        HubError: it names none, the Hub does not allow the name, or it has another revision.
+    """
+    address = parse_address(repo) if isinstance(repo, str) else None
+    return (address or Address(repo)).at(revision)
+
+
 def is_hub_id(text: str) -> bool:
     """Whether `text` may be the name of a data set on the Hub.
 

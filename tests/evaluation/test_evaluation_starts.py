@@ -143,11 +143,12 @@ def cache(tmp_path, monkeypatch):
 def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(short_run, cache, monkeypatch):
     chosen = replace(QUICK, lr=0.05, tasks=1)
     results = evaluate(short_run, protocol=chosen, baselines=["all"], seeds=(0,))
-    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *BASELINES]
+    names = [name for name in BASELINES if name != "each-size"]  # there is one size
+    assert [one.start for one in results.descendants[0].starts] == ["scratch", "learngene", *names]
     gene = start(results, "learngene")
-    for name in BASELINES:
+    for name in names:
         one = start(results, name)
-        share = 1.0 if name in {"pretrained", "weight-selection", "each-size"} else gene.inherited
+        share = 1.0 if name in {"pretrained", "weight-selection"} else gene.inherited
         assert one.inherited == pytest.approx(share)
         if name != "narrow-flops":
             assert one.cost.images == gene.cost.images
@@ -175,15 +176,18 @@ def test_a_network_of_few_steps_takes_no_more_of_them_than_planned(short_run, ca
     assert "narrow is left out: its 7 images are fewer than one batch of 8" in heard.warnings
 
 
-def test_what_cannot_be_a_slice_is_left_out_before_a_network_is_trained_and_seconds_are_told(monkeypatch):
+def test_a_baseline_that_makes_no_sense_is_left_out_before_a_network_is_trained_and_seconds_are_told(monkeypatch):
     monkeypatch.setattr(starts_module, "pretrain", lambda *_, **__: pytest.fail("trained"))
     told, body, cost = Listener(), Body("vit_tiny_patch4_32"), CostRecord(images=1000, seconds=20, device="CPU")
     candidate = SimpleNamespace(origin=SimpleNamespace(cost=cost))
-    budget = SimpleNamespace(candidate=candidate, ancestor=None, body=body, reporter=told)
-    assert starts_module.make_baselines(["bn-slice"], budget) == []
-    assert told.warnings == ["bn-slice is left out: the network has layers without a batch norm"]
+    budget = SimpleNamespace(candidate=candidate, ancestor=None, body=body, sizes=[body], reporter=told)
+    assert starts_module.make_baselines(["bn-slice", "each-size"], budget) == []
+    assert told.warnings == [
+        "bn-slice is left out: the network has layers without a batch norm",
+        "each-size is left out: with one size it is the same as `pretrained`; give several --width or --depth",
+    ]
     assert told.lines[0].startswith(
-        "baselines are trained first, unless they are in the cache: bn-slice. The gene took"
+        "baselines are trained first, unless they are in the cache: bn-slice, each-size. The gene took"
     )
     assert "1,000 images and 0.333 minutes on CPU" in told.lines[0]
 

@@ -315,8 +315,9 @@ def test_a_gene_that_was_just_evolved_is_pushed_with_all_that_lies_beside_it(hub
 def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs_to_it(hub, push, tiny_run, tmp_path):
     push()
     gene = Learngene.from_pretrained(REPO, token="hf_owner", endpoint=hub.url, cache_dir=tmp_path / "cache")
-    pushed = gene.push_to_hub("owner/other", token="hf_owner", endpoint=hub.url)
+    pushed = gene.push_to_hub("owner/other@v1", token="hf_owner", endpoint=hub.url)
     assert set(pushed.changed) == ALL_FILES
+    assert str(pushed.address) == "owner/other@v1"
     HfApi(endpoint=hub.url, token="hf_owner").delete_repo(REPO)
     shutil.rmtree(tmp_path / "cache")
     shutil.copytree(tiny_run / "gene", gene.place.folder)
