@@ -121,7 +121,14 @@ def _leads(_: str) -> Iterable[Sequence[str]]:
     for rival, starts in RIVALS.items():
         yield rival, *(_lead(one, starts) for one in found.values())
     yield "*tasks*", *(str(one.tasks) for one in found.values())
-    yield "*minutes of evolution*", *(f"{_mine(one).cost.seconds / 60:.0f}" for one in found.values())
+    yield "*minutes of evolution* (+ of the gene that it began from)", *map(_minutes, found)
+
+
+def _minutes(name: str) -> str:
+    origin = read_config(shipped_folder(name)).origin
+    assert origin is not None
+    costs = [origin.cost, *(one.origin.cost for one in origin.ancestors if one.origin)]
+    return " + ".join(f"{cost.seconds / 60:.0f}" for cost in costs)
 
 
 def _lead(results: Results, starts: Sequence[str]) -> str:
@@ -265,7 +272,8 @@ def _cost(one: StartResult) -> tuple[str, str, str]:
     cost = one.cost
     if not one.is_cost_known:
         return "unknown", "unknown", "unknown"
-    return numbers.count(cost.images), numbers.flops(cost.flops), numbers.seconds(cost.seconds)
+    flops = numbers.flops(cost.flops) if cost.flops or not cost.images else "unknown"  # as older versions left it
+    return numbers.count(cost.images), flops, numbers.seconds(cost.seconds)
 
 
 def _bold(start: str) -> str:
