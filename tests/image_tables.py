@@ -26,11 +26,11 @@ def png(level: int, size: int = 8) -> bytes:
 
 
 def write_parquet(path: Path, rows, *, columns=("image", "label"), names=CLASSES):
-    """`rows` are (grey level or bytes, label); the schema is that of the Hub."""
+    """`rows` are (grey level or bytes, label or None); the schema is that of the Hub."""
     image, label = columns
     cells = [{"bytes": png(x) if isinstance(x, int) else x, "path": f"{n}.png"} for n, (x, _) in enumerate(rows)]
     features = {image: datasets.Image(), label: datasets.ClassLabel(names=list(names))}
-    table = {image: cells, label: [names.index(y) for _, y in rows]}
+    table = {image: cells, label: [None if y is None else names.index(y) for _, y in rows]}
     path.parent.mkdir(parents=True, exist_ok=True)
     datasets.Dataset.from_dict(table, features=datasets.Features(features)).to_parquet(path)
 

@@ -210,4 +210,5 @@ def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:
         "on_corrupt": source.on_corrupt,
         "images_per_class": source.images_per_class,
         "seed": source.seed if is_drawn else None,
+        **({} if source.role is None else {"role": source.role}),
     }

@@ -57,6 +57,11 @@ class Part:
     class_names: tuple[str, ...] | None
     homes: tuple[Path, ...] = ()
 
+    @property
+    def role(self) -> str | None:
+        """The role of its split or file, such as `test` for `data/test-00000-of-00001.parquet`; None: no role."""
+        return next(filter(None, map(role_of, self.where.rpartition("[")[2].split("/"))), None)
+
     def classes(self) -> Iterator[str | None]:
         """The class name of each row; None for a row without a label."""
         for batch in self.batches(self.label_column, 4096):

@@ -1,11 +1,12 @@
 """One entry point for any image data set: give its place, get labels and encoded images.
 
-All splits of a source are pooled, since evolution splits by class.
+All splits of a source are pooled, since evolution splits by class, unless the source has a role.
 """
 
 import hashlib
 import json
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,8 @@ class DataSource:
         on_corrupt: what to do about an image that cannot be decoded.
         images_per_class: >= 1; glyphs drawn per class, 200 if None; of other data, the size of a random sample at most.
         seed: random seed of the glyphs or of the sample.
+        role: only those splits, or files of a folder of tables, whose names have this role (`train`, `val` or `test`);
+            None: all.
 
     Raises:
         DataError: there is neither preset nor path, the preset is unknown or takes no path, or `on_corrupt` is neither
@@ -52,6 +55,7 @@ class DataSource:
     on_corrupt: Literal["refuse", "skip"] = "refuse"
     images_per_class: int | None = None
     seed: int = 0
+    role: str | None = None
 
     def __post_init__(self) -> None:
         if self.preset is None and self.path is None:
@@ -66,11 +70,12 @@ class DataSource:
 
 def source_of(section: Any, *, path: str | None, seed: int) -> DataSource:  # noqa: ANN401 - one of two models
     """The source described by the section `data` of a recipe or by the record of a gene, at `path`."""
-    described = {field.name for field in fields(DataSource)} - {"path", "seed"}
+    described = {field.name for field in fields(DataSource)} - {"path", "seed", "role"}
     return DataSource(path=path, seed=seed, **{name: getattr(section, name) for name in described})
 
 
-def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[list[Part]]:
+@contextmanager
+def opened(source: DataSource, reporter: Reporter) -> Iterator[list[Part]]:
     """Open the files or splits of a `source` that is not drawn, with labels and encoded images.
 
     `reporter` shows the size of a data set of the Hub and the progress of its download.
@@ -82,8 +87,11 @@ def opened(source: DataSource, reporter: Reporter) -> AbstractContextManager[lis
     place = place_of(source)
     columns = {"image_column": source.image_column, "label_column": source.label_column}
     if isinstance(place, Path):
-        return open_local(place, **columns)
-    return open_hub(place, revision=source.revision, reporter=reporter, **columns)
+        opening = open_local(place, **columns)
+    else:
+        opening = open_hub(place, revision=source.revision, reporter=reporter, **columns)
+    with opening as parts:
+        yield [part for part in parts if source.role in (None, part.role)]
 
 
 def place_of(source: DataSource) -> Path | str:

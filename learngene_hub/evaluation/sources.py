@@ -155,8 +155,8 @@ def _own(record: DataRecord, data: str | None) -> DataSource:
         raise DataError(f"the gene was evolved on a local folder {record.source!r}; give its path with --data")
     if is_there(record.source):  # a path would be looked at first
         raise DataError(
-            f"the gene was evolved on {record.source} of the Hub, but a folder here has the same name; choose with "
-            "--data: an absolute path for the folder"
+            f"the gene was evolved on {record.source} of the Hub, but a folder here has the same name: give it as "
+            "--data, or, to read the Hub, run this in another folder"
         )
     return source_of(record, path=record.source, seed=record.seed)
 

@@ -1,12 +1,13 @@
 """The images of a fine-tuning: to train on, to validate on and, where the folder has them, to test on.
 
-A folder may hold `train/` (and `val/`, `test/`) with class folders or tables in each, or class folders alone. Without
-validation images, a share of each class is set aside for validation.
+A folder may hold `train/` (and `val/`, `test/`) with class folders in each, or class folders alone. The splits of a
+data set of the Hub, or tables whose paths have these names, are kept apart likewise. Without validation images, a share
+of each class is set aside for validation.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from learngene_hub.core.errors import DataError, suggestion
 from learngene_hub.core.files import expanded, public_name, visible_files
 from learngene_hub.core.progress import Reporter
 from learngene_hub.core.rng import generator
-from learngene_hub.data.counting import available_classes, class_folders, tell_left_out
+from learngene_hub.data.counting import available_classes, class_folders, count_images, tell_left_out
 from learngene_hub.data.image_set import ImageSet, digests, shorten, tell_copies
 from learngene_hub.data.loading import REPAIR, load_classes
 from learngene_hub.data.rows import ROLES, has_tables, role_of
@@ -30,7 +31,7 @@ class Photos:
     """Where the images are.
 
     Attributes:
-        path: image folder, Parquet or Arrow files, or a data set of the Hub (all its splits are pooled).
+        path: image folder, Parquet or Arrow files, or a data set of the Hub.
         val: share of every class to validate on, in (0, 1); None: the folder `val/` beside `train/`, else 20 %.
         on_corrupt: what to do about an image that cannot be read.
         image_column: column of images, if it is not "image" or "img".
@@ -104,17 +105,18 @@ def load_photos(
     Raises:
         DataError: the images cannot be read, there are too few images or classes, or the classes of the parts differ.
     """
-    roles = _roles(photos)
-    if photos.val is not None and "val" in roles:
-        del roles["val"]
-        reporter.warn(f"{photos.path}: its folder of validation images is not read, since --val is given")
-    sources, names = _checked(roles, photos, image_size, reporter)
+    sources = _sources(photos, image_size, reporter)
+    if photos.val is not None and "val" in sources:
+        del sources["val"]
+        reporter.warn(f"{photos.path}: its validation images are not read, since --val is given")
+    names = _checked(sources, reporter)
     advice = f"{REPAIR}, or skip them with --on-corrupt skip"
     train = load_classes(sources["train"], names, reporter=reporter, advice=advice)
     test = _with_all_classes(sources["test"], names, reporter, advice) if "test" in sources else None
     if "val" in sources:
         val = _with_all_classes(sources["val"], names, reporter, advice)
-        split = f"the folder {public_name(roles['val'])}/"
+        is_split = sources["val"].role is not None
+        split = "the validation split" if is_split else f"the folder {public_name(str(sources['val'].path))}/"
     else:
         share = photos.val or SHARE
         train, val = split_off(train, share, seed=seed)
@@ -131,9 +133,9 @@ def load_for_choice(photos: Photos, *, image_size: int, reporter: Reporter) -> I
     Raises:
         DataError: see `load_photos`.
     """
-    roles = _roles(photos)
-    roles.pop("test", None)
-    sources, names = _checked(roles, photos, image_size, reporter)
+    sources = _sources(photos, image_size, reporter)
+    sources.pop("test", None)
+    names = _checked(sources, reporter)
     sets = [load_classes(sources["train"], names, reporter=reporter, advice=REPAIR)]
     if "val" in sources:
         sets.append(_with_all_classes(sources["val"], names, reporter, REPAIR))
@@ -146,33 +148,48 @@ def load_for_choice(photos: Photos, *, image_size: int, reporter: Reporter) -> I
     return together
 
 
-def _checked(
-    roles: dict[str, str], photos: Photos, image_size: int, reporter: Reporter
-) -> tuple[dict[str, DataSource], tuple[str, ...]]:
-    """Role -> images, and the classes, which all of them share."""
-    sources = {role: _source(path, photos, image_size) for role, path in roles.items()}
+def _sources(photos: Photos, image_size: int, reporter: Reporter) -> dict[str, DataSource]:
+    """Role -> its images: `train` and, where the folders, splits or tables are divided so, `val` and `test`."""
+    source = DataSource(
+        preset=None,
+        path=str(photos.path),
+        image_size=image_size,
+        image_column=photos.image_column,
+        label_column=photos.label_column,
+        on_corrupt=photos.on_corrupt,
+    )
+    folder = expanded(photos.path)
+    if folder.is_dir() and not has_tables(folder):
+        return {role: replace(source, path=path) for role, path in _subfolders(folder).items()} or {"train": source}
+    with opened(source, reporter) as parts:
+        roles = {part.role for part in parts}
+    if {"train"} < roles and None not in roles:
+        sources = {role: replace(source, role=role) for role in ROLES if role in roles}
+        return {role: one for role, one in sources.items() if role == "train" or _has_labels(one, reporter)}
+    if len(known := sorted(filter(None, roles))) > 1:
+        reporter.warn(
+            f"{source.path}: the splits {', '.join(known)} are read as one set, for training and validation; to "
+            "keep them apart, give a train split, and no split or file with another name than train, val or test"
+        )
+    return {"train": source}
+
+
+def _has_labels(source: DataSource, reporter: Reporter) -> bool:
+    """Whether an image has a label; a warning says if not, as in the test splits of competitions."""
+    has_any = bool(count_images(source))
+    if not has_any:
+        reporter.warn(f"{source.path}: its images for `{source.role}` have no labels, so they are not read")
+    return has_any
+
+
+def _checked(sources: dict[str, DataSource], reporter: Reporter) -> tuple[str, ...]:
+    """The classes, which all sources share."""
     names = _classes(sources["train"], reporter)
     for role in sources.keys() - {"train"}:
         _refuse_strangers(sources[role], names, role, reporter)
     for source in sources.values():
         tell_left_out(source, reporter)
-        _tell_pooled(source, reporter)
-    return sources, names
-
-
-def _tell_pooled(source: DataSource, reporter: Reporter) -> None:
-    """Warn if splits of the source are read as one set."""
-    folder = expanded(str(source.path))
-    if folder.is_dir() and not has_tables(folder):
-        return
-    with opened(source, reporter) as parts:
-        names = [part.where.rpartition("[")[2].split("/") for part in parts]
-    roles = {next(filter(None, map(role_of, name)), "") for name in names} - {""}
-    if len(roles) > 1:
-        reporter.warn(
-            f"{source.path}: the splits {', '.join(sorted(roles))} are read as one set, for training and "
-            "validation; to keep them apart, use folders train/, val/ and test/"
-        )
+    return names
 
 
 def _tell_shared(parts: Parts, reporter: Reporter) -> None:
@@ -226,13 +243,8 @@ def _refuse_lone(images: ImageSet) -> None:
         )
 
 
-def _roles(photos: Photos) -> dict[str, str]:
-    """Role -> path of its images."""
-    return _subfolders(expanded(photos.path)) or {"train": str(photos.path)}
-
-
 def _subfolders(root: Path) -> dict[str, str]:
-    """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders or tables."""
+    """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders."""
     folders = _folders(root)
     roles = {role: [path for path in folders if role_of(path.name) == role] for role in ROLES}
     lone = [path.name for role in ("val", "test") for path in roles[role] if _folders(path)]
@@ -241,11 +253,9 @@ def _subfolders(root: Path) -> dict[str, str]:
             f"{root}: expected train/ beside {' and '.join(f'{name}/' for name in lone)}, found none; put the class "
             "folders for training into train/"
         )
-    if not any(_folders(path) or has_tables(path) for path in roles["train"]):
+    if not any(map(_folders, roles["train"])):
         return {}
     if others := [path.name for path in folders if role_of(path.name) is None]:
-        if not any(map(_folders, roles["train"])):  # tables, of which there may be more
-            return {}
         raise DataError(
             f"{root}: expected only val/ and test/ beside train/, also found {shorten(others)}; move it elsewhere"
         )
@@ -259,17 +269,6 @@ def _subfolders(root: Path) -> dict[str, str]:
 
 def _folders(root: Path) -> list[Path]:
     return sorted(root / name for name in class_folders(root)) if root.is_dir() else []
-
-
-def _source(path: str, photos: Photos, image_size: int) -> DataSource:
-    return DataSource(
-        preset=None,
-        path=path,
-        image_size=image_size,
-        image_column=photos.image_column,
-        label_column=photos.label_column,
-        on_corrupt=photos.on_corrupt,
-    )
 
 
 def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from learngene_hub.data.counting import available_classes
 from learngene_hub.data.fetch import commit_of
 from learngene_hub.data.loading import load_classes
 from learngene_hub.data.source import DataSource, pinned
+from learngene_hub.finetuning import Photos
+from learngene_hub.finetuning.photos import load_photos
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions, explained
 
@@ -46,6 +48,15 @@ def load(**more):
 
 def fetched(hub):
     return {one.path.rpartition("/")[2] for one in hub.requests if "/resolve/" in one.path}
+
+
+def test_its_test_split_is_kept_apart_in_a_fine_tuning(shared, tmp_path):
+    for split, rows in {"train": range(4), "test": range(10, 12)}.items():
+        animals = [(level, "ant" if level % 2 else "bee") for level in rows]
+        write_parquet(tmp_path / "some.parquet", animals, names=("ant", "bee"))
+        shared(f"data/{split}.parquet", (tmp_path / "some.parquet").read_bytes())
+    parts = load_photos(Photos(REPO), image_size=8, seed=0, reporter=SilentReporter())
+    assert [len(one) for one in (parts.train, parts.val, parts.test)] == [2, 2, 2]
 
 
 def test_its_size_is_said_first_and_once(hub, shared, caplog):

@@ -116,13 +116,25 @@ def test_tables_in_folders_of_splits_are_kept_apart(tmp_path):
     assert warnings == []
 
 
-def test_splits_that_are_read_as_one_set_are_told(tmp_path):
+def test_tables_named_after_splits_are_kept_apart_unless_others_lie_beside_them(tmp_path):
     for shift, role in enumerate(("train", "test")):
         rows = [(20 * level + 10 * (name == "bee") + shift, name) for level in range(3) for name in ("ant", "bee")]
         write_parquet(tmp_path / f"{role}-00000-of-00001.parquet", rows, names=("ant", "bee"))
+    parts, warnings = heard(Photos(tmp_path))
+    assert [len(one) for one in (parts.train, parts.val, parts.test)] == [4, 2, 6]
+    assert warnings == []
+    write_parquet(tmp_path / "more.parquet", [(100, "ant")], names=("ant", "bee"))
     parts, (warning,) = heard(Photos(tmp_path))
-    assert len(parts.train) + len(parts.val) == 12
+    assert len(parts.train) + len(parts.val) == 13
     assert "the splits test, train are read as one set" in warning
+
+
+def test_a_split_without_labels_is_not_read(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [(level, name) for level, name in enumerate(ALL * 2)])
+    write_parquet(tmp_path / "test.parquet", [(50, None), (60, None)])
+    parts, (warning,) = heard(Photos(tmp_path))
+    assert parts.test is None
+    assert warning.endswith("its images for `test` have no labels, so they are not read")
 
 
 def test_what_datasets_left_beside_a_saved_data_set_is_not_read_twice(tmp_path):
@@ -153,11 +165,11 @@ def test_pictures_that_are_validated_and_tested_on_are_told(tmp_path):
     assert "test images are copies of training or validation images" in warning
 
 
-def test_a_folder_of_validation_images_that_is_not_read_is_told(tmp_path):
+def test_validation_images_that_are_not_read_are_told(tmp_path):
     for seed, role in enumerate(("train", "val")):
         write_photos(tmp_path / "photos" / role, 4, seed=seed)
     (warning,) = heard(Photos(tmp_path / "photos", val=0.5))[1]
-    assert "its folder of validation images is not read, since --val is given" in warning
+    assert "its validation images are not read, since --val is given" in warning
 
 
 def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_without_one_refused(tmp_path):
@@ -348,10 +360,11 @@ def test_a_table_to_validate_on_may_lack_a_class_that_it_declares(tmp_path):
     write_parquet(tmp_path / "val" / "0.parquet", [(50, "ant"), (60, "bee")])
     parts, _ = heard(Photos(tmp_path))
     assert torch.bincount(parts.val.labels, minlength=3).tolist() == [1, 1, 0]
+    assert parts.split == "the validation split"
     write_parquet(tmp_path / "default" / "test" / "0.parquet", [(70, "ant")])
-    parts, (warning,) = heard(Photos(tmp_path))
-    assert len(parts.train) + len(parts.val) == 9
-    assert "the splits test, train, val are read as one set" in warning
+    parts, warnings = heard(Photos(tmp_path))
+    assert [len(one) for one in (parts.train, parts.val, parts.test)] == [6, 2, 1]
+    assert warnings == []
 
 
 @pytest.mark.parametrize("above", ["seg_train/seg_train {} seg_test/seg_test", "train/animals {} test/animals"])

@@ -54,7 +54,7 @@ def test_a_gene_whose_data_set_is_called_as_a_folder_here_does_not_get_the_folde
     (tmp_path / "home/here/bob").symlink_to(tmp_path / "home")
     result = learngene("evaluate", stranger(source="bob/Pictures", **pictures), *QUICK)
     assert result.exit_code == 1
-    assert "a folder here has the same name; choose with --data" in words(result.stderr)
+    assert "a folder here has the same name: give it as --data, or" in words(result.stderr)
     mine = learngene(
         "evaluate", stranger(source="bob/Pictures", **pictures), *QUICK, "--data", tmp_path / "home/Pictures"
     )
