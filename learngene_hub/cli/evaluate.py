@@ -40,8 +40,8 @@ def evaluate(
         str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
     ] = "few-shot",
     target: Annotated[str | None, typer.Option(help="For transfer: image folder, preset or Hub id.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="The target's image column, if not image or img.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Its label column, if not label or fine_label.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Image column of --target, else of --data.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Label column of --target, else of --data.")] = None,
     image_size: Annotated[
         int | None,
         typer.Option(min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's."),
@@ -97,8 +97,7 @@ def evaluate(
     given = {key: value for key, value in changes.items() if value is not None}
     chosen = chosen.with_changes(given)
     asked: dict[str, Any] = {
-        "data": data,
-        "target": _target(target, image_column, label_column, image_size),
+        **_places(data, target, image_column, label_column, image_size),
         "baselines": check_baselines(_listed(baselines)),
         "checkpoints": checkpoint or (),
         "descendants": Descendants(_listed(network), _numbers(width, float), _numbers(depth, int)),
@@ -129,14 +128,21 @@ def _own_folder(genes: list[str], protocol: "Protocol", asked: Mapping[str, obje
     return Path(RUNS) / f"{Path(genes[0].partition('@')[0]).resolve().name}-{protocol.name}-{digest}"
 
 
-def _target(
-    path: str | None, image_column: str | None, label_column: str | None, image_size: int | None
-) -> "Target | None":
+def _places(
+    data: str | None, target: str | None, image_column: str | None, label_column: str | None, image_size: int | None
+) -> "dict[str, str | Target | None]":
+    """The gene's images and those of a transfer, whose columns are named if both are given."""
     from learngene_hub.evaluation.sources import Target
 
-    if path is None and (image_column or label_column or image_size):
-        raise typer.BadParameter("--image-column, --label-column and --image-size need --target")
-    return None if path is None else Target(path, image_column, label_column, image_size)
+    if target is not None:
+        return {"data": data, "target": Target(target, image_column, label_column, image_size)}
+    if image_size is not None:
+        raise typer.BadParameter("--image-size needs --target")
+    if image_column is None and label_column is None:
+        return {"data": data, "target": None}
+    if data is None:
+        raise typer.BadParameter("--image-column and --label-column need --data or --target")
+    return {"data": Target(data, image_column, label_column), "target": None}
 
 
 def _listed(texts: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """`learngene list`, `learngene info` and `learngene verify`."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -146,7 +147,8 @@ def _proposal(level: list["Suited"], photos: "Photos") -> str:
     chosen = next((gene for gene in level if gene.flops <= first.flops / 2), first)
     less = f"{100 * chosen.behind:.1f} ± {100 * chosen.behind_ci95:.1f} points behind the first, which may be chance"
     why = f"{chosen.name} is {less}, at {chosen.flops / first.flops:.0%} of its cost; " if chosen is not first else ""
-    out = "../photos-model" if Path(photos.path).resolve() == Path.cwd() else "photos-model"
+    images, here = Path(photos.path).resolve(), Path.cwd()
+    out = os.path.relpath(images.with_name("photos-model")) if here.is_relative_to(images) else "photos-model"
     columns = {"--image-column": photos.image_column, "--label-column": photos.label_column}
     given = [word for option, column in columns.items() if column for word in (option, column)]
     return f"{why}next: {command('finetune', chosen.name, '--data', photos.path, '--out', out, *given)}"

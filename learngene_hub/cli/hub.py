@@ -41,8 +41,9 @@ def push(
     classes and of the data folder, the overrides, and the card as you edited it. Log in with `hf auth login`, or set
     HF_TOKEN to a token with write access.
     """
-    from learngene_hub.core.files import refuse_missing
+    from learngene_hub.core.files import expanded, refuse_missing
 
+    folder = expanded(folder)
     refuse_missing(folder, "a gene folder, the folder of a run, or one of `learngene finetune`")
     with importing():
         from learngene_hub.finetuning.folder import is_finetuned, push_finetuned

@@ -38,10 +38,10 @@ def copy(
     ] = None,
 ) -> None:
     """Copy a recipe to a new file and rename it after that file; no file is overwritten."""
-    from learngene_hub.core.files import is_there, write_text
+    from learngene_hub.core.files import expanded, is_there, write_text
     from learngene_hub.recipe.recipe import Recipe, name_of
 
-    file = target or Path(f"{Path(recipe).stem}.yaml")
+    file = expanded(target or f"{Path(recipe).stem}.yaml")
     read = Recipe.from_file(recipe)
     name = yaml.safe_dump({"name": name_of(file) or read.name}).strip()
     if is_there(file):

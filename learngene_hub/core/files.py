@@ -262,7 +262,8 @@ def sweep(folder: Path, name: str | None = None) -> None:
 def claim(out: Path) -> Iterator[None]:
     """Hold the run folder `out` against other processes; a holder that crashed does not block.
 
-    When the block leaves nothing in the folder, the lock goes too, and so do the folders that were made for it.
+    When the block leaves nothing in the folder, the lock goes too, and so do the folders that were made for it (not on
+    Windows, where no open file is removed).
 
     Raises:
         BusyError: another process holds it.

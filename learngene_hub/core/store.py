@@ -132,15 +132,19 @@ class KeyedStore(Generic[Value]):
         Raises:
             StorageError: that fails.
         """
-        with atomic_path(self.path(key)) as folder:
-            folder.mkdir()
-            self.write(folder, value)
-            checksums = {file.name: file_sha256(file) for file in folder.iterdir()}
-            write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
-            for name in checksums:  # safetensors lets nobody else read what it writes
-                shutil.copymode(folder / ENTRY_NAME, folder / name)
-            with suppress(OSError):  # the older one goes with what is staged
-                os.replace(self.path(key), folder.parent / "older")
+        path = self.path(key)
+        try:
+            with atomic_path(path) as folder:
+                folder.mkdir()
+                self.write(folder, value)
+                checksums = {file.name: file_sha256(file) for file in folder.iterdir()}
+                write_text(folder / ENTRY_NAME, json.dumps({"key": key, CHECKSUM: checksums}, indent=1))
+                for name in checksums:  # safetensors lets nobody else read what it writes
+                    shutil.copymode(folder / ENTRY_NAME, folder / name)
+                with suppress(OSError):
+                    os.replace(path, _older(path))
+        finally:
+            _restore(path)
 
     @contextmanager
     def held(self, key: Key) -> Iterator[None]:
@@ -154,7 +158,20 @@ class KeyedStore(Generic[Value]):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone(path.with_suffix(".lock"), self.title, self.reporter.line))
                 sweep(self.folder, path.name)
+                _restore(path)
             yield
+
+
+def _older(path: Path) -> Path:
+    """Where the value at `path` is kept until another has taken its place."""
+    return path.with_name(f"{path.name}.older")
+
+
+def _restore(path: Path) -> None:
+    """Put the older value back where none has taken its place, as after a kill; else remove it."""
+    with suppress(OSError):
+        os.replace(_older(path), path)
+    shutil.rmtree(_older(path), ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

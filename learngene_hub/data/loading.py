@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -201,8 +202,10 @@ def _refuse_empty(labels: Tensor, names: Sequence[str], why: str) -> None:
 def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:
     """All that the pixels depend on, in JSON types."""
     is_drawn = source.preset == GLYPHS or source.images_per_class is not None
+    maker = "matplotlib" if source.preset == GLYPHS else "pillow"  # whose versions may give other pixels
     return {
         "format": _FORMAT,
+        maker: version(maker),
         "from": fingerprint(source),
         "image_size": source.image_size,
         "classes": list(names),

@@ -136,8 +136,8 @@ def open_hub(
             why = why.replace(options.site, options.shown_site)
             raise DataError(
                 f"Cannot load {hub_id!r} from the Hugging Face Hub, and no local file or folder has this name"
-                f"{near_data(hub_id) or ':'} {why}. Without a connection, give a local copy (Parquet files, or class "
-                "folders of images) as data.path= or --data; data.preset=glyphs needs no download"
+                f"{near_data(hub_id) or ':'} {why}. Without a connection, give the path of a local copy "
+                "(Parquet files, or class folders of images) instead of this name; data.preset=glyphs needs no download"
             ) from error
         homes = tuple(Path(home).resolve() for home in (constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE))
         yield [_part(table, f"{hub_id}[{split}]", image_column, label_column, homes) for split, table in splits.items()]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from learngene_hub.core.errors import LearngeneError
+from learngene_hub.core.errors import LearngeneError, NetworkError, RecipeError
 from learngene_hub.evolution.ancestor import Ancestor, find_ancestor
 from learngene_hub.evolution.dry_run import evolution_flops
 from learngene_hub.evolution.plan import recipe_channels
@@ -77,13 +77,16 @@ def _load(gene: Learngene | str | Path, *, alone: bool, number: int) -> Candidat
 
 
 def _recipe(located: Located, gene: Learngene) -> Recipe | None:
-    """The recipe beside `gene`; None: there is none, or it gives another gene in this version."""
+    """The recipe beside `gene`; None: there is none that this version can read, or it gives another gene here."""
     origin, file = gene.config.origin, located.folder / RECIPE_NAME
     if origin is None or not file.is_file():
         return None
-    recipe = Recipe.from_file(file, origin.overrides)
-    gives_shape = recipe.gene.shape != "evolve" and recipe.evolution.ancestor is None
-    is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
+    try:
+        recipe = Recipe.from_file(file, origin.overrides)
+        gives_shape = recipe.gene.shape != "evolve" and recipe.evolution.ancestor is None
+        is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
+    except (RecipeError, NetworkError):
+        return None
     is_other |= (recipe.name, recipe.seed, recipe.data.image_size) != (
         origin.recipe,
         origin.seed,

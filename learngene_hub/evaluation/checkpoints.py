@@ -63,7 +63,7 @@ def _checkpoint(path: Path, name: str, body: Body, first: Candidate) -> Start:
         data = (_learned(path, file.parent / TIMM_CONFIG, first),)
     loaded = _read(file)
     structure = plan_structure(body.network, depth=max(family(body.network).depths))  # has the layers of all depths
-    tensors = {axes.name: loaded[axes.name].float() for axes in structure.tensors if axes.name in loaded}
+    tensors = {axes.name: loaded[axes.name].float().clone() for axes in structure.tensors if axes.name in loaded}
     if not tensors:
         others = ", ".join(loaded)[:80]
         raise LearngeneError(f"{path}: expected tensors of a network {body.network}, found others: {others}")

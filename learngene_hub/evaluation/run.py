@@ -65,7 +65,7 @@ class Descendants:
 def evaluate(
     genes: Sequence[Learngene | str | Path] | Learngene | str | Path,
     *,
-    data: str | None = None,
+    data: str | Path | Target | None = None,
     target: str | Path | Target | None = None,
     protocol: Protocol | str = "few-shot",
     baselines: Sequence[str] = (),
@@ -85,7 +85,8 @@ def evaluate(
     Args:
         genes: one or more genes: a `Learngene` with an origin, or what `from_learngene` takes. The first
             sets which classes are novel and held-out, and how much baselines may cost.
-        data: local copy of the gene's data set or, if it is no preset, its Hub id; None: as the recipe says.
+        data: local copy of the gene's data set or, if it is no preset, its Hub id; None: as the recipe says; a
+            `Target` can name its columns.
         target: for `transfer`: an image folder, Parquet folder, preset or Hub id; a `Target` can name its columns
             and an image size.
         protocol: how every network is trained and tested, or the name of a shipped protocol.
@@ -109,14 +110,15 @@ def evaluate(
             there is no such network.
         RunError: another process works in `out`, or it holds results of other genes, images or another protocol, or of
             more starts, networks, seeds or tasks.
-        DataError: the images cannot be found or read.
+        DataError, HubError: the images cannot be found, fetched or read.
         EngineError: the workers cannot be started, or are lost with the same network again and again.
+        StorageError: no space, or no permission, in `out`.
     """
     optional_module("scipy.special")  # of the intervals: refused before anything is trained
     if out is not None:
         check_can_draw()
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    target = Target(str(target)) if isinstance(target, str | Path) else target
+    data, target = (Target(str(place)) if isinstance(place, str | Path) else place for place in (data, target))
     wanted = check_baselines([baselines] if isinstance(baselines, str) else baselines)
     checkpoints = [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints
     local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
@@ -128,9 +130,9 @@ def evaluate(
             "another gene in this version of learngene-hub cannot be used"
         )
     folder = None if out is None else expanded(out)
-    for place in (data, None if target is None else target.path):
+    for place in (data, target):
         if folder is not None and place is not None:
-            refuse_inside(folder, place)
+            refuse_inside(folder, place.path)
     bodies = descendants.bodies(candidates[0].gene)
     starts = _starts(candidates, checkpoints, bodies)
     most = len(bodies) * (len(starts) + len(wanted)) * max(len(seeds) * protocol.tasks, first_round(protocol))
@@ -228,7 +230,7 @@ def _own_device(asked: str, reporter: Reporter) -> torch.device:
 
 
 def _budget(
-    candidate: Candidate, sizes: Sequence[Body], data: str | None, trainer: torch.device, reporter: Reporter
+    candidate: Candidate, sizes: Sequence[Body], data: Target | None, trainer: torch.device, reporter: Reporter
 ) -> Budget:
     ancestor, normalisation = ancestor_of(candidate), candidate.gene.config.normalisation
     base = base_images(candidate.data, normalisation, data=data, device=trainer, reporter=reporter)
@@ -264,7 +266,8 @@ def _check_ways(plan: Plan, reporter: Reporter) -> None:
     for role, source in plan.sources.items():
         ways, classes = plan.protocol.ways or 0, len(source.classes)
         if ways > classes and role == TEST:
-            raise LearngeneError(f"{ways} classes per task, but there are only {classes} to evaluate on: lower --ways")
+            remedy = "lower --ways" if classes > 1 else "give more classes"
+            raise LearngeneError(f"{ways} classes per task, but there are only {classes} to evaluate on: {remedy}")
         if ways > classes:
             reporter.warn(
                 f"there are only {classes} held-out classes: learning rates are chosen on {classes}-way tasks"
@@ -275,7 +278,7 @@ def _with_room(protocol: Protocol, smallest: int, name: str, reporter: Reporter)
     """The protocol with no more test images per class than the smallest class, called `name`, has left."""
     shots = protocol.shots or 1
     if smallest <= shots:
-        remedy = "lower --shots" if protocol.shots else "add images, or leave the class out"
+        remedy = "lower --shots" if protocol.shots and smallest > 1 else "add images, or leave the class out"
         raise LearngeneError(f"expected {shots + 1} or more images per class, found {smallest} of {name!r}: {remedy}")
     room = smallest - shots if protocol.shots else smallest // 2
     if room >= protocol.queries:

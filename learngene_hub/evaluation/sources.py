@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,7 @@ from learngene_hub.data.batches import Images
 from learngene_hub.data.counting import available_classes
 from learngene_hub.data.image_set import Normalisation
 from learngene_hub.data.loading import load_classes
+from learngene_hub.data.rows import has_tables
 from learngene_hub.data.source import DataSource, place_of, source_of
 from learngene_hub.data.splits import PRESETS
 from learngene_hub.evaluation.measuring import TEST, TUNING, Role, Source
@@ -30,13 +32,13 @@ SOUND_RATE = 0.02  # a learning rate that suits most genes
 
 @dataclass(frozen=True)
 class Target:
-    """The data set of a transfer.
+    """The data set of a transfer, or a copy of the gene's own.
 
     Attributes:
-        path: an image folder, a Parquet folder, a preset or a Hub id.
+        path: an image folder, a Parquet folder, a preset or a Hub id; of the gene's own no preset.
         image_column: name of the image column; None: "image" or "img".
         label_column: name of the label column; None: "label" or "fine_label".
-        image_size: side that all images of the evaluation are scaled to, from 28 to 224 pixels; None: the gene's.
+        image_size: of a transfer: side that all images are scaled to, from 28 to 224 pixels; None: the gene's.
 
     Raises:
         NetworkError: the image size is out of range.
@@ -66,7 +68,7 @@ def shown(record: DataRecord, target: Target | None) -> DataRecord:
 
 
 def sources_of(
-    records: Sequence[DataRecord], *, data: str | None, target: Target | None, protocol: Protocol, reporter: Reporter
+    records: Sequence[DataRecord], *, data: Target | None, target: Target | None, protocol: Protocol, reporter: Reporter
 ) -> dict[Role, Source]:
     """Role -> source of its images.
 
@@ -105,7 +107,7 @@ def sources_of(
 
 
 def base_images(
-    record: DataRecord, normalisation: Normalisation, *, data: str | None, device: torch.device, reporter: Reporter
+    record: DataRecord, normalisation: Normalisation, *, data: Target | None, device: torch.device, reporter: Reporter
 ) -> Images:
     """The images of the gene's base classes, prepared as in its evolution.
 
@@ -143,14 +145,12 @@ def _refuse_none(source: Source, what: str) -> None:
         raise LearngeneError(f"the gene names no {what}")
 
 
-def _own(record: DataRecord, data: str | None) -> DataSource:
+def _own(record: DataRecord, data: Target | None) -> DataSource:
     """Where the gene's images are: its record names a preset or a data set, never a path."""
-    if data is not None or record.preset is not None:
-        source = source_of(record, path=data, seed=record.seed)
-        if data is None:
-            return source
-        place_of(source)  # which refuses a path that does not exist, before images are read
-        return source if data == record.source else replace(source, revision=None)  # a copy has commits of its own
+    if data is not None:
+        return _copy(record, data)
+    if record.preset is not None:
+        return source_of(record, path=None, seed=record.seed)
     if not is_hub_id(record.source):
         raise DataError(f"the gene was evolved on a local folder {record.source!r}; give its path with --data")
     if is_there(record.source):  # a path would be looked at first
@@ -159,6 +159,21 @@ def _own(record: DataRecord, data: str | None) -> DataSource:
             "--data, or, to read the Hub, run this in another folder"
         )
     return source_of(record, path=record.source, seed=record.seed)
+
+
+def _copy(record: DataRecord, data: Target) -> DataSource:
+    """The gene's images at `data`; columns that are not given are those of the record, where there are columns."""
+    source = source_of(record, path=data.path, seed=record.seed)
+    place = place_of(source)  # which refuses a path that does not exist, before images are read
+    if data.path != record.source:
+        source = replace(source, revision=None)  # a copy has commits of its own
+    if isinstance(place, Path) and place.is_dir() and not has_tables(place):
+        return replace(source, image_column=None, label_column=None)
+    return replace(
+        source,
+        image_column=data.image_column or source.image_column,
+        label_column=data.label_column or source.label_column,
+    )
 
 
 def _target(target: Target, records: Sequence[DataRecord], reporter: Reporter) -> Source:

@@ -54,8 +54,9 @@ class Ancestor:
             if known:
                 raise DataError(
                     f"evolution.ancestor={self.name}: this gene has seen classes of the same names (in any case, with "
-                    f"`_`, `-` or a space) as {len(known)} of the {role} classes, such as {min(known)!r}; make them "
-                    "base classes with data.classes, begin from another gene, or rename them if they show other objects"
+                    f"`_`, `-` or a space) as {len(known)} of the {role} classes, such as {min(known)!r}; begin "
+                    "from another gene, rename them if they show other objects, or, without data.preset, make them "
+                    "base classes with data.classes"
                 )
 
     def tell(self, recipe: Recipe, reporter: Reporter) -> None:

@@ -19,7 +19,7 @@ from learngene_hub.data.source import DataSource, pinned, source_of
 from learngene_hub.data.splits import PRESETS, ClassSplit, preset_split, split_classes
 from learngene_hub.evolution.ancestor import Ancestor
 from learngene_hub.recipe.recipe import Recipe
-from learngene_hub.recipe.sections import ClassesSection
+from learngene_hub.recipe.sections import WITH_CLASSES, ClassesSection, DataSection
 
 NAMED = 3  # classes named in a message
 
@@ -151,14 +151,13 @@ def check_supply(recipe: Recipe, split: ClassSplit, images: Mapping[str, int]) -
         )
     life, critic = recipe.ancestry.images_per_class, recipe.critic
     asked = f"critic.shots={critic.shots} and critic.queries={critic.queries} together need"
-    cap = recipe.data.images_per_class
-    _require(critic.shots + critic.queries, split.held_out, images, asked=asked, role="held-out", cap=cap)
+    _require(critic.shots + critic.queries, split.held_out, images, asked=asked, role="held-out", data=recipe.data)
     asked = "an ancestry network needs" if life is None else f"ancestry.images_per_class={life} needs"
-    _require(life or 1, split.base, images, asked=asked, role="base", cap=cap)
+    _require(life or 1, split.base, images, asked=asked, role="base", data=recipe.data)
 
 
 def _require(
-    least: int, names: Sequence[str], images: Mapping[str, int], *, asked: str, role: str, cap: int | None
+    least: int, names: Sequence[str], images: Mapping[str, int], *, asked: str, role: str, data: DataSection
 ) -> None:
     short = {name: images.get(name, 0) for name in names if images.get(name, 0) < least}
     if not short:
@@ -166,8 +165,10 @@ def _require(
     fewest = sorted(short, key=lambda name: short[name])[:NAMED]
     few = ", ".join(f"{short[name]} of {name!r}" for name in fewest)
     more = f" and fewer than {least} of {len(short) - NAMED} other classes" if len(short) > NAMED else ""
+    cap = data.images_per_class
     remedy = f"raise data.images_per_class={cap}" if cap in short.values() else "add images"
+    others = "" if data.preset in WITH_CLASSES else ", or choose other classes with data.classes"
     raise DataError(
         f"{asked} {least} image{'s' if least > 1 else ''} of every {role} class, found {few}{more}: "
-        f"{remedy}, lower these numbers, or choose other classes with data.classes"
+        f"{remedy}, or lower these numbers{others}"
     )

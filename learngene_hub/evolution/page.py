@@ -32,7 +32,7 @@ class _Past:
 
     @property
     def chosen(self) -> int:
-        """The individual whose learngene is the result, or would be if the run ended here."""
+        """The individual whose learngene is the result, or the fittest of the last generation so far."""
         return self.origin.lineage[0].id if self.origin else int(self.rows[-1]["best_id"])
 
 

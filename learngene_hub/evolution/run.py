@@ -53,7 +53,7 @@ def evolve(
     engine: EngineOptions = EngineOptions(),  # noqa: B008
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Learngene:
-    """Run the evolution of `recipe` in the folder `out`; the result is the best learngene of its last generation.
+    """Run the evolution of `recipe` in the folder `out`; the result is the fittest of the youngest in the gene pool.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
     byte, as an uninterrupted run (on a CPU, with the same number of threads), with any engine and any number of
@@ -74,7 +74,8 @@ def evolve(
         RecipeError: the recipe has faults.
         RunError: `out` holds another run, or another process uses it.
         DataError: the images cannot be found or read; or the gene that the recipe begins from has seen novel classes.
-        GeneFileError, HubError: that gene cannot be loaded or downloaded.
+        GeneFileError: that gene cannot be loaded.
+        HubError: that gene or the images cannot be downloaded.
         NetworkError: there is no network of the recipe's depth.
         SelectionError: every individual of a generation failed, or every shape, or the network of the search.
         EngineError: the workers cannot be started, or are lost with the same individuals again and again.

@@ -33,7 +33,7 @@ class Settings:
     Attributes:
         width: see `from_learngene`.
         depth: see `from_learngene`.
-        image_size: side in pixels to which images are scaled, from 28 to 224; None: chosen to suit gene and images.
+        image_size: side in pixels to which images are scaled, from 28 to 224; None: the gene's.
         epochs: passes over the training images, at least 1; the learning rate falls along a cosine over all.
         batch_size: images per step, at least 2, since batch norm needs more than one; None: a fifth of the training
             images, from 8 to 64, so that a small data set gets as many steps as a larger one.

@@ -97,7 +97,8 @@ class Predictor:
         Raises:
             DataError: the images have another shape or type.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        is_square = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
+        if not is_square or images.dtype != torch.uint8:
             found = f"{tuple(images.shape)} {images.dtype}"
             raise DataError(f"expected images of shape (n, 3, size, size), torch.uint8; found {found}")
         cfg = self.network.pretrained_cfg

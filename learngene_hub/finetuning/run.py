@@ -113,7 +113,8 @@ def finetune(
 
     Raises:
         GeneFileError, HubError: the gene cannot be found, fetched or loaded.
-        DataError: the images cannot be read, or are too few; see `load_photos`.
+        DataError, HubError: the images cannot be fetched or read, or are too few; see `load_photos`.
+        NetworkError: there is no network of this depth, or a probe needs batch norms of the gene's layers.
         InheritanceError: the gene does not fit into the network, for instance because the network is narrower.
         LearngeneError: training diverged, or the device does not exist.
         RunError: `out` is not empty, lies among the images, or another process is writing to it.

@@ -36,7 +36,7 @@ MOST_CONFIG = 16 * 10**6  # bytes of `config.json`
 MOST_HEADER = 10**6  # bytes of a weights file that are no weights
 LARGEST = 10.0**4  # of a weight: times a normalised input, at most 6 or so, it is a number in float16 (65,504) too
 MOST_BESIDE = 50 * 10**6  # bytes of a file of `MORE_FILES`
-AGAIN = "fetch it again (from the Hub: learngene pull NAME --force-download), or ask its owner to push it again"
+AGAIN = "fetch it again (learngene pull NAME --force-download --out NEW), or ask its owner to push it again"
 DTYPES: Mapping[Dtype, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 

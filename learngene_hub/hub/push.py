@@ -178,7 +178,7 @@ def _check_card(address: Address, commit: str, terms: PushTerms, options: HubOpt
         page = f"{options.shown_site}/{address.repo_id}/blob/{quote(address.revision or 'main', safe='')}/{CARD_NAME}"
         raise HubError(
             f"{address}: its card was edited on the Hub, so nothing was pushed: copy the edits from {page} into "
-            f"{terms.card}, then replace the card of the Hub with --overwrite-card"
+            f"{terms.card}, then replace the card of the Hub with --overwrite-card (in Python: overwrite_card=True)"
         )
 
 

@@ -4,13 +4,14 @@ Accuracies are top-1, in [0, 1]. A *measure* is what is read off one trained net
 steps ("60"), or that of a nearest-prototype classifier on its features before any training ("prototype").
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from learngene_hub.core.errors import LearngeneError, first_fault
-from learngene_hub.core.files import expanded, read_file, write_text
+from learngene_hub.core.files import expanded, parse_json, read_file, write_text
 
 RESULTS_NAME = "results.json"
 RESULTS_VERSION = 1
@@ -182,7 +183,9 @@ class Results(_Part):
         path = expanded(path)
         path = path / RESULTS_NAME if path.is_dir() else path
         try:
-            results = cls.model_validate_json(read_file(path, most=MOST))
+            content = read_file(path, most=MOST)
+            _refuse_newer(content, path)
+            return cls.model_validate_json(content)
         except FileNotFoundError:
             raise LearngeneError(
                 f"{path}: no such file; expected the {RESULTS_NAME} of `learngene evaluate --out`"
@@ -193,13 +196,19 @@ class Results(_Part):
                 f"{path}: expected the results of `learngene evaluate`: {fault}; delete the file and evaluate "
                 "again, which takes what is measured from tasks/"
             ) from None
-        if results.schema_version > RESULTS_VERSION:
-            raise LearngeneError(
-                f"{path}: version {results.schema_version} is newer than the {RESULTS_VERSION} this package reads; "
-                "upgrade: pip install -U learngene-hub"
-            )
-        return results
 
     def save(self, path: Path) -> None:
         """Write `results.json`, atomically."""
         write_text(path, self.model_dump_json(indent=2) + "\n")
+
+
+def _refuse_newer(content: bytes, path: Path) -> None:
+    """Raise an error if `content` is of a newer version, whose other fields this package may not know."""
+    with suppress(ValueError):  # no JSON, which is told by what reads it
+        found = parse_json(content.decode())
+        version = found.get("schema_version") if isinstance(found, dict) else None
+        if isinstance(version, int) and version > RESULTS_VERSION:
+            raise LearngeneError(
+                f"{path}: version {version} is newer than the {RESULTS_VERSION} this package reads; "
+                "upgrade: pip install -U learngene-hub"
+            )

@@ -1,5 +1,6 @@
 """Decoded images are kept, and made anew when anything has changed."""
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 from image_tables import Listener, levels, local, write_parquet
 from safetensors import SafetensorError
 
-from learngene_hub.core.store import ENTRY_NAME
+from learngene_hub.core.store import ENTRY_NAME, KeyedStore
 from learngene_hub.data import cache as cache_module
 from learngene_hub.data import loading as loading_module
 from learngene_hub.data.cache import NAMES_NAME, PIXELS_NAME, cache_folder
@@ -189,3 +190,27 @@ def test_reading_local_files_writes_only_the_cache(folder, tmp_path, monkeypatch
     load_classes(local(folder), ["ant"])
     assert list(home.iterdir()) == []
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
+def test_a_value_that_cannot_be_replaced_stays_after_a_kill_too(tmp_path, monkeypatch):
+    def write(folder, text):
+        (folder / "value").write_text(text)
+
+    def failing(source, target, replace=os.replace):
+        if Path(target) == store.path({}) and Path(source).suffix != ".older":
+            raise OSError(errno.EBUSY, "in use")
+        replace(source, target)
+
+    store = KeyedStore(tmp_path, "texts", write, lambda folder: (folder / "value").read_text(), Listener())
+    store.put({}, "first")
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="in use"):
+        store.put({}, "second")
+    assert store.peek({}) == "first"
+    store.path({}).rename(store.path({}).with_suffix(".older"))
+    with store.held({}):
+        assert store.peek({}) == "first"
+    monkeypatch.undo()
+    store.put({}, "second")
+    assert store.peek({}) == "second"
+    assert {path.name for path in tmp_path.iterdir()} == {store.path({}).name, f"{store.path({}).name}.lock"}

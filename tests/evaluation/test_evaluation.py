@@ -251,7 +251,7 @@ def test_a_copy_of_the_genes_data_set_on_the_hub_is_not_asked_for_the_commit_of_
     record = load_candidates([tiny_run])[0].data.model_copy(update=where)
     asked = {"target": None, "protocol": ONE, "reporter": Listener()}
     for data, revision in (("owner/copy", None), ("owner/images", "0" * 40), (None, "0" * 40)):
-        assert sources_of([record], data=data, **asked)["novel"].data.revision == revision
+        assert sources_of([record], data=data and Target(data), **asked)["novel"].data.revision == revision
 
 
 def test_the_same_seeds_give_the_same_numbers_whatever_torchs_default_device_and_others_do_not(tiny_run, plain):
@@ -378,6 +378,12 @@ def test_a_gene_that_names_no_classes_is_not_judged_by_those_it_has_seen(tiny_ru
 def test_the_recipe_of_another_gene_of_the_same_shape_is_not_taken(gene_copy):
     with (gene_copy / "recipe.yaml").open("a") as file:
         file.write("seed: 1\n")  # as where a gene was saved over another
+    assert load_candidates([gene_copy])[0].recipe is None
+
+
+def test_the_recipe_of_a_later_version_is_not_taken(gene_copy):
+    with (gene_copy / "recipe.yaml").open("a") as file:
+        file.write("recombination: {rate: 0.1}\n")
     assert load_candidates([gene_copy])[0].recipe is None
 
 

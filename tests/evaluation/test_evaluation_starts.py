@@ -13,12 +13,13 @@ import torch
 from command_line import learngene
 from image_tables import write_parquet
 from listener import Listener
+from photo_folders import write_photos
 from PIL import Image
 from quick_evaluation import ONE, QUICK, accuracies, start, with_data
 from safetensors.torch import save_file
 
 from learngene_hub import Learngene, LearngeneError, Recipe, evaluate, evolve, extract, from_learngene
-from learngene_hub.cli.evaluate import _target as cli_target
+from learngene_hub.cli.evaluate import _places as places
 from learngene_hub.core.errors import DataError, RunError
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import pretraining
@@ -26,9 +27,10 @@ from learngene_hub.evaluation import run as run_module
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
+from learngene_hub.evaluation.measuring import TEST
 from learngene_hub.evaluation.protocols import PROTOCOLS
 from learngene_hub.evaluation.run import Descendants
-from learngene_hub.evaluation.sources import Target, shown
+from learngene_hub.evaluation.sources import Target, shown, sources_of
 from learngene_hub.evaluation.starts import BASELINES, at_random, batch_norm, cut, evenly, magnitude
 from learngene_hub.evolution import critics
 from learngene_hub.gene.config import CostRecord
@@ -100,8 +102,26 @@ def test_a_target_may_have_columns_of_unusual_names(tiny_run, tmp_path):
     assert (results.data, set(results.classes)) == ("insects", {"ant", "bee", "cat"})
 
 
-def test_the_command_names_the_columns_of_a_target_as_python_does():
-    assert cli_target("insects", "scan", "species", 56) == Target("insects", "scan", "species", image_size=56)
+def test_the_command_names_columns_as_python_does():
+    target = Target("insects", "scan", "species", image_size=56)
+    assert places("own", "insects", "scan", "species", 56) == {"data": "own", "target": target}
+    assert places("own", None, "scan", None, None) == {"data": Target("own", "scan"), "target": None}
+
+
+def test_a_copy_of_the_genes_images_may_have_columns_of_unusual_names(tiny_run, tmp_path):
+    record = Learngene.from_pretrained(tiny_run).config.origin.data
+    kept = record.model_copy(update={"preset": None, "source": "photos", "image_column": "pic"})
+    write_parquet(tmp_path / "table" / "a.parquet", [(1, "ant")], columns=("scan", "label"))
+    write_photos(tmp_path / "folders", 1)
+    asked = {"target": None, "protocol": replace(QUICK, lr=0.05), "reporter": Listener()}
+
+    def columns(**place):
+        source = sources_of([kept], data=Target(**place), **asked)[TEST].data
+        return source.image_column, source.label_column
+
+    assert columns(path=str(tmp_path / "table"), image_column="scan") == ("scan", None)
+    assert columns(path=str(tmp_path / "table")) == ("pic", None)
+    assert columns(path=str(tmp_path / "folders")) == (None, None)
 
 
 def test_a_folder_with_the_name_of_a_preset_is_told(tiny_run, tmp_path, monkeypatch):
@@ -113,10 +133,17 @@ def test_a_folder_with_the_name_of_a_preset_is_told(tiny_run, tmp_path, monkeypa
         evaluate(tiny_run, protocol="transfer", target="glyphs")
 
 
-def test_columns_without_a_target_are_refused():
-    done = learngene("evaluate", "gtl/vgg11-mini-half", "--image-column", "scan")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--image-column", "scan"), "--image-column and --label-column need --data or --target"),
+        (("--image-size", "56", "--data", "photos"), "--image-size needs --target"),
+    ],
+)
+def test_columns_and_a_size_of_nothing_are_refused(given, told):
+    done = learngene("evaluate", "gtl/vgg11-mini-half", *given)
     assert done.exit_code == 2
-    assert "--image-column, --label-column and --image-size need --target" in " ".join(done.output.split())
+    assert told in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("role", ["base", "held_out"])

@@ -50,6 +50,8 @@ def test_images_may_be_looked_at_in_another_size(tuned, photos):
 def test_images_of_another_type_are_refused(tuned):
     with pytest.raises(DataError, match=r"expected images of shape .*uint8; found \(2, 3, 28, 28\) torch.float32"):
         Predictor.load(tuned.folder).probabilities(torch.rand(2, 3, 28, 28))
+    with pytest.raises(DataError, match=r"expected images of shape .*; found \(2, 3, 28, 40\)"):
+        Predictor.load(tuned.folder).probabilities(torch.zeros(2, 3, 28, 40, dtype=torch.uint8))
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_the_others(tuned, photos):

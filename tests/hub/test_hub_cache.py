@@ -85,7 +85,7 @@ def test_a_damaged_file_of_the_cache_is_named_and_fetched_anew_when_asked(push, 
     file = (options.cache / "models--owner--gene/snapshots" / commit / name).resolve()
     file.chmod(0o600)
     file.write_bytes(file.read_bytes()[:-2] + b"!!")
-    with pytest.raises(GeneFileError, match=rf"^owner/gene/{name}: .*fetch it again \(from the Hub: learngene pull"):
+    with pytest.raises(GeneFileError, match=rf"^owner/gene/{name}: .*fetch it again \(learngene pull"):
         load(local_files_only=True)
     load(force_download=True)
     load(local_files_only=True)
