@@ -40,7 +40,7 @@ def summary(values):
     return {"mean": statistics.fmean(values), "ci95": interval}
 
 
-def example(starts=tuple(STARTS), *, steps=(60,), prototype=False, tasks=30, shapes=((0.5, 11),), genes=None):
+def example(starts=tuple(STARTS), *, steps=(60,), prototype=False, tasks=30, shapes=((0.5, 11),)):
     """Results of the named `starts`.
 
     Args:
@@ -49,9 +49,8 @@ def example(starts=tuple(STARTS), *, steps=(60,), prototype=False, tasks=30, sha
         prototype: whether that measure is there, too.
         tasks: number of tasks.
         shapes: (width, depth) of each descendant.
-        genes: starts of the genes; None: those of `starts` that are learngenes.
     """
-    genes = [name for name in starts if name.startswith("learngene")] if genes is None else genes
+    genes = [name for name in starts if name.startswith("learngene")]
     return Results(
         protocol={
             "name": "few-shot",

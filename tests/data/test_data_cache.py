@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from filelock import FileLock, Timeout
-from image_tables import Listener, levels, local, write_parquet
+from image_tables import Listener, levels, local, png, write_parquet
 from safetensors import SafetensorError
 
 from learngene_hub.core.store import ENTRY_NAME, KeyedStore
@@ -61,6 +63,19 @@ def test_what_changes_the_pixels_is_decoded_anew(folder, decoded, options, names
     before = len(decoded)
     load_classes(DataSource(**{"preset": None, "path": str(folder), "image_size": 8, **options}), names)
     assert len(decoded) > before
+
+
+def test_another_column_and_another_role_are_decoded_anew(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [(10, "ant")])
+    table = datasets.load_dataset("parquet", data_files=str(tmp_path / "train.parquet"), split="train")
+    other = table.add_column("scan", [{"bytes": png(50), "path": None}]).cast_column("scan", datasets.Image())
+    other.to_parquet(tmp_path / "test.parquet")
+    source = DataSource(None, str(tmp_path / "test.parquet"), 8)
+    assert levels(load_classes(source, ["ant"])) == [(10, "ant")]
+    assert levels(load_classes(replace(source, image_column="scan"), ["ant"])) == [(50, "ant")]
+    both = replace(source, path=str(tmp_path))
+    assert len(load_classes(both, ["ant"])) == 2
+    assert len(load_classes(replace(both, role="test"), ["ant"])) == 1
 
 
 def test_a_seed_without_a_draw_changes_nothing(folder, decoded):

@@ -1,6 +1,7 @@
 """Protocols, and the judge of descendants and what they are compared with."""
 
 import json
+import math
 import re
 import shutil
 import statistics
@@ -60,6 +61,9 @@ def test_results_hold_every_task_of_every_start_and_are_written(tiny_run, plain)
     gains = [a - b for a, b in zip(accuracies(results, "learngene"), accuracies(results, "scratch"), strict=True)]
     assert start(results, "learngene").gain["3"].mean == pytest.approx(statistics.fmean(gains))
     assert start(results, "scratch").lead["3"].mean == pytest.approx(statistics.fmean(gains))
+    half = 4.3027 * statistics.stdev(gains) / math.sqrt(3)  # Student's t of two degrees of freedom
+    for found in (start(results, "learngene").gain, start(results, "scratch").lead):
+        assert found["3"].ci95 == pytest.approx(half, rel=1e-4)
     assert 0.15 < start(results, "learngene").inherited < 0.25
     assert start(results, "learngene").cost.images == Learngene.from_pretrained(tiny_run).config.origin.cost.images
     assert Results.load(out) == results
@@ -94,6 +98,18 @@ def test_only_the_roles_that_are_needed_are_loaded_and_never_mixed(tiny_run, loa
     assert loaded == [data.novel, data.held_out]
     assert set(results.classes) == set(data.novel)
     assert not set(results.classes) & {*data.base, *data.held_out}
+
+
+def test_learning_rates_are_chosen_on_held_out_images_alone(tiny_run, monkeypatch):
+    seen, real = set(), EvaluationData.measure
+
+    def spy(data, start, body, unit, precision):
+        seen.add((unit.role, unit.seed))
+        return real(data, start, body, unit, precision)
+
+    monkeypatch.setattr(EvaluationData, "measure", spy)
+    evaluate(tiny_run, protocol=RATES, seeds=(0,))
+    assert seen == {("held-out", TUNING_SEED), ("novel", 0)}
 
 
 def test_one_learning_rate_for_all_needs_no_choice_and_no_images_for_it(tiny_run, loaded):
@@ -264,14 +280,22 @@ def test_the_same_seeds_give_the_same_numbers_whatever_torchs_default_device_and
 
 
 def test_the_starts_of_a_task_differ_in_what_they_inherit_alone(tiny_run, monkeypatch):
-    born, real = [], measuring.newborn
+    born, real, drawn = [], measuring.newborn, []
 
     def spy(*args, gene, **kwargs):
         born.append((kwargs["path"], kwargs["seed"], gene is None))
         return real(*args, gene=gene, **kwargs)
 
+    def draw(*args, sample_task=measuring.sample_task, **kwargs):
+        drawn.append(sample_task(*args, **kwargs))
+        return drawn[-1]
+
     monkeypatch.setattr(measuring, "newborn", spy)
+    monkeypatch.setattr(measuring, "sample_task", draw)
     evaluate(tiny_run, protocol=replace(ONE, tasks=2), seeds=(4,))
+    tasks = [(task.support.tolist(), task.query.tolist()) for task in drawn]
+    assert tasks[:2] == tasks[2:]
+    assert tasks[0] != tasks[1]
     assert [path for path, _, nothing in born if nothing] == [path for path, _, nothing in born if not nothing]
     assert {seed for _, seed, _ in born} == {4}
 

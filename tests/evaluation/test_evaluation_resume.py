@@ -23,6 +23,7 @@ from learngene_hub.evaluation.measuring import EvaluationData, MeasureTask, Plan
 from learngene_hub.evaluation.run import Descendants
 from learngene_hub.evaluation.starts import scratch
 from learngene_hub.genome.birth import Body
+from learngene_hub.genome.genome import Genome
 from learngene_hub.report.results import Results
 from learngene_hub.workers import EngineOptions, no_step
 
@@ -181,13 +182,16 @@ def test_results_are_not_written_over_by_fewer_starts(tiny_run, tmp_path):
 def test_another_protocol_shares_nothing(tmp_path):
     unit, body = Unit("novel", 0, 0, 0.1), Body("lg_vgg11")
 
-    def known(body, **constants):
-        return ResultsCache(tmp_path, scratch(), body, constants, {}, reporter=SilentReporter())
+    def known(body, genome=None, images="a", **constants):
+        start = replace(scratch(), genome=genome)
+        return ResultsCache(tmp_path, start, body, constants, {"novel": images}, reporter=SilentReporter())
 
     known(body, steps=3).enter(unit, {"3": 0.5})
     assert unit in known(body, steps=3)
     assert unit not in known(body, steps=4)
     assert unit not in known(Body("lg_vgg11", width=2.0), steps=3)
+    assert unit not in known(body, steps=3, images="b")
+    assert unit not in known(body, steps=3, genome=Genome({"a": torch.ones(1)}, {}))
 
 
 def test_a_start_with_a_very_long_name_is_kept_too(tmp_path):

@@ -24,6 +24,7 @@ from learngene_hub.core.errors import DataError, RunError
 from learngene_hub.core.rng import generator
 from learngene_hub.evaluation import pretraining
 from learngene_hub.evaluation import run as run_module
+from learngene_hub.evaluation import sources as sources_module
 from learngene_hub.evaluation import starts as starts_module
 from learngene_hub.evaluation.candidates import load_candidates
 from learngene_hub.evaluation.checkpoints import load_checkpoints
@@ -184,6 +185,18 @@ def test_every_baseline_runs_at_the_cost_of_the_gene_and_is_made_once(short_run,
     monkeypatch.setattr(pretraining, "train", None)  # a second training would fail
     again = evaluate(short_run, protocol=chosen, baselines=["all"], seeds=(0,))
     assert again == results
+
+
+def test_baselines_learn_the_base_classes_alone(short_run, cache, monkeypatch):
+    loaded, real = [], sources_module.load_classes
+
+    def spy(source, names, **more):
+        loaded.append(tuple(names))
+        return real(source, names, **more)
+
+    monkeypatch.setattr(sources_module, "load_classes", spy)
+    evaluate(short_run, protocol=ONE, baselines=["narrow"], seeds=(0,))
+    assert loaded == [Learngene.from_pretrained(short_run).config.origin.data.base]
 
 
 def test_a_network_of_few_steps_takes_no_more_of_them_than_planned(short_run, cache, monkeypatch):

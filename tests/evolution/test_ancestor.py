@@ -80,7 +80,7 @@ def test_later_generations_inherit_from_their_own(begun, tiny_run, tmp_path, bir
 
 @pytest.mark.parametrize("changes", [(), ("network.width=0.12",), ("network.depth=13",), ("network.depth=19",)])
 @pytest.mark.parametrize("name", ["lg_vgg11", "lg_resnet12"])
-def test_a_newborn_of_any_width_and_depth_computes_what_the_gene_computes(tiny, tmp_path, name, changes):
+def test_the_groups_of_a_line_are_those_of_its_networks_at_least_as_large_as_in_the_gene(tiny, tmp_path, name, changes):
     changes = tuple(one.replace("13", "15").replace("19", "18") if "resnet" in name else one for one in changes)
     small = newborn(network_body(tiny(f"network.name={name}")), num_classes=3, gene=None, seed=1)
     extract(small, 0.5).save_pretrained(tmp_path)
@@ -88,14 +88,6 @@ def test_a_newborn_of_any_width_and_depth_computes_what_the_gene_computes(tiny, 
     ancestor, body = find_ancestor(recipe), network_body(recipe)
     assert ancestor.sizes.keys() == plan_structure(body.network, width=body.width, depth=body.depth).groups.keys()
     assert ancestor.sizes.items() >= ancestor.gene.config.channels.items()
-    image = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
-    outcomes = []
-    for seed in (0, 1):  # what is not the gene's is drawn
-        network = newborn(body, num_classes=0, gene=ancestor.gene.genome, seed=seed).eval()
-        last = list(network.structure.groups)[-1]
-        with torch.no_grad():
-            outcomes.append(network(image)[:, : ancestor.sizes[last]])
-    torch.testing.assert_close(*outcomes)
 
 
 def test_a_shallower_line_leaves_out_what_it_has_no_room_for(tiny, tmp_path):

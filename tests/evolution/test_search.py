@@ -222,7 +222,7 @@ def test_two_workers_find_the_same_gene(recipe, run, tmp_path):
     assert untimed(first_row(tmp_path / "run")) == untimed(first_row(run))
 
 
-@pytest.mark.parametrize("change", ["data.images_per_class=11", "data.flip=false"])
+@pytest.mark.parametrize("change", ["data.images_per_class=11", "data.flip=false", "search.steps=2"])
 def test_other_images_do_not_take_what_was_kept(recipe, stopped, scored, change):
     with pytest.raises(KeyboardInterrupt, match="stopped by the test"):
         evolve(recipe(change), out=stopped, reporter=Listener(1))

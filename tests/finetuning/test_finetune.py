@@ -270,6 +270,31 @@ def test_the_last_training_has_no_validation_images_to_look_at(quick, tiny_run, 
     assert all(torch.equal(one, tuned.network.state_dict()[name]) for name, one in network.state_dict().items())
 
 
+def test_test_images_are_never_trained_on(tiny_run, tmp_path):
+    for seed, role in enumerate(("train", "val", "test")):
+        write_photos(tmp_path / role, 3, seed=seed)
+    job = run_module._Job(Learngene.from_pretrained(tiny_run), replace(QUICK, image_size=28), torch.device("cpu"))
+    images, states = job.images(load(Photos(tmp_path))), []
+    for known in (images, {role: images[role] for role in ("train", "val")}):
+        network = job.starts(3)["learngene"]()
+        assert fit_all(network, known, QUICK, 0.05, start="", reporter=Listener())
+        states.append(network.state_dict())
+    assert all(torch.equal(states[0][name], tensor) for name, tensor in states[1].items())
+
+
+def test_scratch_inherits_nothing_and_has_the_other_weights_of_the_descendant(tiny_run):
+    gene, chosen = Learngene.from_pretrained(tiny_run), replace(QUICK, compare="scratch", image_size=28)
+    made = run_module._Job(gene, chosen, torch.device("cpu")).starts(3)
+    descendant, scratch = (made[start]().state_dict() for start in ("learngene", "scratch"))
+    kernel = "stages.0.0.conv.weight"
+    inherited = len(gene.tensors[kernel])
+    assert torch.equal(descendant[kernel][:inherited], gene.tensors[kernel])
+    assert not torch.equal(scratch[kernel][:inherited], gene.tensors[kernel])
+    assert torch.equal(scratch[kernel][inherited:], descendant[kernel][inherited:])
+    other = run_module._Job(gene, replace(chosen, seed=1), torch.device("cpu")).starts(3)["learngene"]().state_dict()
+    assert not torch.equal(other[kernel][inherited:], descendant[kernel][inherited:])
+
+
 def test_a_last_training_whose_weights_are_not_finite_has_failed(tiny_run, photos, monkeypatch):
     def passes(network, *_):
         next(network.parameters()).data.fill_(float("nan"))

@@ -14,6 +14,7 @@ from huggingface_hub import HfApi, constants
 from learngene_hub import Learngene, evolve, extract
 from learngene_hub.core.errors import GeneFileError, HubError
 from learngene_hub.gene.sharing import pull_gene, push_gene
+from learngene_hub.hub import push as push_module
 from learngene_hub.hub.address import Address
 from learngene_hub.hub.client import HubOptions
 from learngene_hub.hub.push import XET_PAUSE, PushTerms
@@ -145,6 +146,20 @@ def test_a_commit_is_sent_once_and_the_same_push_again_leaves_one(hub, push, fau
     assert sum("/commit/" in one.path for one in hub.requests) == 1
     assert push().commit == hub.commits(REPO)[0]
     assert len(hub.commits(REPO)) == 2
+
+
+def test_what_somebody_else_pushes_meanwhile_stays(hub, push, gene_copy, monkeypatch):
+    push(gene_copy)
+    (gene_copy / "README.md").write_text(f"{(gene_copy / 'README.md').read_text()}\nMine.\n")
+
+    def overtaken(*args, commit=push_module._commit):
+        hub.put(REPO, {"README.md": b"theirs"})
+        return commit(*args)
+
+    monkeypatch.setattr(push_module, "_commit", overtaken)
+    with pytest.raises(HubError, match="412"):
+        push(gene_copy)
+    assert hub.files(REPO)["README.md"] == b"theirs"
 
 
 def test_a_push_that_fails_says_what_it_has_made(hub, push):
@@ -318,6 +333,11 @@ def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs
     pushed = gene.push_to_hub("owner/other@v1", token="hf_owner", endpoint=hub.url)
     assert set(pushed.changed) == ALL_FILES
     assert str(pushed.address) == "owner/other@v1"
+    where = {"token": "hf_owner", "endpoint": hub.url}
+    asked = gene.push_to_hub("owner/other", revision="v1", create_pr=True, message="More", overwrite_card=True, **where)
+    assert asked.changed == ()
+    assert gene.push_to_hub("owner/hidden", private=True, **where).private
+    assert hub.repo("owner/hidden").private
     HfApi(endpoint=hub.url, token="hf_owner").delete_repo(REPO)
     shutil.rmtree(tmp_path / "cache")
     shutil.copytree(tiny_run / "gene", gene.place.folder)
