@@ -236,7 +236,9 @@ def _budget(
     base = base_images(candidate.data, normalisation, data=data, device=trainer, reporter=reporter)
     assert candidate.recipe is not None
     precision, was = pick_precision(candidate.recipe, trainer), candidate.origin.precision
-    if was not in (None, precision):
+    if was is None:
+        reporter.line(f"baselines are trained in {precision}; that of the gene's evolution is not recorded")
+    elif was != precision:
         reporter.warn(f"baselines are trained in {precision}, the best here, but the gene was evolved in {was}")
     return Budget(
         candidate=candidate,

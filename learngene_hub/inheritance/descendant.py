@@ -119,7 +119,7 @@ def from_learngene(
         source: a gene folder, the folder of a run, the name of a gene of this package (`list_learngenes`), a repository
             of the Hub as `[hf-hub:]owner/name[@revision]`, or a `Learngene`.
         num_classes: outputs of the new classifier; 0: no classifier, the model returns features.
-        in_chans: channels of an image; RGB kernels are summed for 1.
+        in_chans: channels of an image; RGB kernels are summed for 1, which keeps what they compute approximately.
         width: factor on the channels of every layer; the network must be at least as wide as the gene; None: that of
             the gene's own network.
         depth: one of the depths of the family, which an error names; None: as the gene's own network.
@@ -212,6 +212,8 @@ def extract(model: nn.Module, channels: Mapping[str, int] | float = 0.45) -> Lea
     """Cut a learngene out of `model`: the leading channels of every layer.
 
     Image size and normalisation are those of `model.pretrained_cfg`; set it first if the model was trained elsewhere.
+    Batch norms keep the statistics of the whole model, with inputs from channels that are not cut out; an evolution
+    measures them again.
 
     Args:
         model: one of the networks that this package supports, on any device.
