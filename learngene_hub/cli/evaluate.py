@@ -40,8 +40,8 @@ def evaluate(
         str, typer.Option(help="few-shot, few-shot-5, few-shot-1, short, instinct, transfer or held-out.")
     ] = "few-shot",
     target: Annotated[str | None, typer.Option(help="For transfer: image folder, preset or Hub id.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Image column of --target, else of --data.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Label column of --target, else of --data.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Image column of --target or, without one, --data.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Label column of --target or, without one, --data.")] = None,
     image_size: Annotated[
         int | None,
         typer.Option(min=28, max=224, metavar="PIXELS", help="Image side. Default: the gene's."),

@@ -30,7 +30,7 @@ def finetune(
     ],
     out: Annotated[Path, typer.Option(help="New folder for the network.")],
     val: Annotated[
-        float | None, typer.Option(help="Share of validation images. Default: val/ in DATA, else 0.2.")
+        float | None, typer.Option(help="Share of validation images. Default: those of DATA, else 0.2.")
     ] = None,
     width: Annotated[
         float | None, typer.Option(min=0.05, max=4, help="Factor on all channels. Default: the gene's.")

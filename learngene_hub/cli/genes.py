@@ -143,11 +143,13 @@ def _show_suited(
 
 def _proposal(level: list["Suited"], photos: "Photos") -> str:
     """The next command, with the first of the genes that are `level`, or one at half its cost or less."""
+    from learngene_hub.core.files import expanded
+
     first = level[0]
     chosen = next((gene for gene in level if gene.flops <= first.flops / 2), first)
     less = f"{100 * chosen.behind:.1f} ± {100 * chosen.behind_ci95:.1f} points behind the first, which may be chance"
     why = f"{chosen.name} is {less}, at {chosen.flops / first.flops:.0%} of its cost; " if chosen is not first else ""
-    images, here = Path(photos.path).resolve(), Path.cwd()
+    images, here = expanded(photos.path).resolve(), Path.cwd()
     out = os.path.relpath(images.with_name("photos-model")) if here.is_relative_to(images) else "photos-model"
     columns = {"--image-column": photos.image_column, "--label-column": photos.label_column}
     given = [word for option, column in columns.items() if column for word in (option, column)]

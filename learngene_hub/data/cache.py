@@ -1,4 +1,4 @@
-"""Decoded images on disk, so that a data set is decoded once per machine.
+"""Decoded images on disk, so that a data set is decoded once per machine and version of Pillow.
 
 An entry is a safetensors file, read by mapping it into memory, and a JSON file of its class names. Its key describes
 how it was made: everything that changes the pixels must be part of the key.

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from learngene_hub.core.progress import LoggingReporter, Reporter
 from learngene_hub.core.rng import generator
 from learngene_hub.data.cache import Decoded, cache_folder, image_store
 from learngene_hub.data.decode import MOST_ENCODED, decode_image
+from learngene_hub.data.extras import optional_module
 from learngene_hub.data.glyphs import draw_glyphs
 from learngene_hub.data.image_set import ImageSet, shorten
 from learngene_hub.data.rows import Part
@@ -202,10 +202,10 @@ def _refuse_empty(labels: Tensor, names: Sequence[str], why: str) -> None:
 def _origin(source: DataSource, names: Sequence[str]) -> dict[str, object]:
     """All that the pixels depend on, in JSON types."""
     is_drawn = source.preset == GLYPHS or source.images_per_class is not None
-    maker = "matplotlib" if source.preset == GLYPHS else "pillow"  # whose versions may give other pixels
+    makers = ("PIL", "matplotlib") if source.preset == GLYPHS else ("PIL",)  # other versions may give other pixels
     return {
         "format": _FORMAT,
-        maker: version(maker),
+        "versions": {name: optional_module(name).__version__ for name in makers},
         "from": fingerprint(source),
         "image_size": source.image_size,
         "classes": list(names),

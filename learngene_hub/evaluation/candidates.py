@@ -25,7 +25,8 @@ class Candidate:
     start: str
     gene: Learngene
     origin: Origin  # of the gene
-    recipe: Recipe | None  # None without a folder, or beside the recipe of another gene
+    recipe: Recipe | None  # None without a folder, beside the recipe of another gene, or one that cannot be read
+    fault: str = ""  # why there is none
 
     @property
     def data(self) -> DataRecord:
@@ -67,34 +68,36 @@ def _load(gene: Learngene | str | Path, *, alone: bool, number: int) -> Candidat
         gene = Learngene.load(located)
     if gene.config.in_chans != 3:
         raise LearngeneError(f"{name}: expected a gene for images of 3 channels (RGB), found {gene.config.in_chans}")
-    recipe = None if located is None else _recipe(located, gene)
+    lost = None, f"give the gene's folder with its {RECIPE_NAME}"
+    recipe, fault = lost if located is None else _recipe(located, gene)
     if gene.config.origin is None:
         raise LearngeneError(
             f"{name}: this gene was not evolved, so it does not say which classes are novel to it. Evaluate an evolved "
             "gene, and give the folder of this gene as a checkpoint"
         )
-    return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, gene.config.origin, recipe)
+    return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, gene.config.origin, recipe, fault)
 
 
-def _recipe(located: Located, gene: Learngene) -> Recipe | None:
-    """The recipe beside `gene`; None: there is none that this version can read, or it gives another gene here."""
+def _recipe(located: Located, gene: Learngene) -> tuple[Recipe | None, str]:
+    """The recipe beside `gene`, or None and why there is none that this version can use."""
     origin, file = gene.config.origin, located.folder / RECIPE_NAME
     if origin is None or not file.is_file():
-        return None
+        return None, f"give the gene's folder with its {RECIPE_NAME}"
     try:
         recipe = Recipe.from_file(file, origin.overrides)
         gives_shape = recipe.gene.shape != "evolve" and recipe.evolution.ancestor is None
         is_other = gives_shape and recipe_channels(recipe) != gene.config.channels
-    except (RecipeError, NetworkError):
-        return None
+    except (RecipeError, NetworkError) as error:
+        return None, str(error)
     is_other |= (recipe.name, recipe.seed, recipe.data.image_size) != (
         origin.recipe,
         origin.seed,
         gene.config.image_size,
     )
     if is_other or recipe.lost or located.read(read_config) != gene.config:
-        return None  # of a version with other defaults, or of another gene that has taken this one's place
-    return recipe
+        # of a version with other defaults, or of another gene that has taken this one's place
+        return None, f"the {RECIPE_NAME} beside it gives another gene in this version of learngene-hub"
+    return recipe, ""
 
 
 def ancestor_of(candidate: Candidate) -> Ancestor | None:

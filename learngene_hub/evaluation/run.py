@@ -122,13 +122,12 @@ def evaluate(
     wanted = check_baselines([baselines] if isinstance(baselines, str) else baselines)
     checkpoints = [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints
     local_device = pick_device(device) if engine.name == "local" else torch.device("cpu")
+    if data is not None and data.image_size is not None:
+        raise LearngeneError("data: the gene's own images take no image_size; only a target does")
     seeds = _whole(seeds)
     candidates = load_candidates([genes] if isinstance(genes, Learngene | str | Path) else genes)
     if wanted and candidates[0].recipe is None:
-        raise LearngeneError(
-            "baselines need the gene's recipe: give the gene's folder with its recipe.yaml; a recipe that gives "
-            "another gene in this version of learngene-hub cannot be used"
-        )
+        raise LearngeneError(f"baselines need the gene's recipe: {candidates[0].fault}")
     folder = None if out is None else expanded(out)
     for place in (data, target):
         if folder is not None and place is not None:

@@ -168,7 +168,7 @@ def _copy(record: DataRecord, data: Target) -> DataSource:
     if data.path != record.source:
         source = replace(source, revision=None)  # a copy has commits of its own
     if isinstance(place, Path) and place.is_dir() and not has_tables(place):
-        return replace(source, image_column=None, label_column=None)
+        return replace(source, image_column=data.image_column, label_column=data.label_column)
     return replace(
         source,
         image_column=data.image_column or source.image_column,

@@ -106,8 +106,8 @@ def _network(
 
 def _each_size(name: str, budget: Budget) -> list[Start]:
     """A network for every kind of descendant, each trained on the same share of the images."""
-    if len(budget.sizes) == 1:
-        raise TrainingError("with one size it is the same as `pretrained`; give several --width or --depth")
+    if [*budget.sizes] == [budget.body]:
+        raise TrainingError("at the gene's own size alone it equals `pretrained`; give another --width or --depth")
     description = f"a network of this size, trained on 1 of {len(budget.sizes)} parts of the images"
     return [start for size in budget.sizes for start in _network(name, budget, description=description, size=size)]
 

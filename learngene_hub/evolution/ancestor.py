@@ -54,9 +54,9 @@ class Ancestor:
             if known:
                 raise DataError(
                     f"evolution.ancestor={self.name}: this gene has seen classes of the same names (in any case, with "
-                    f"`_`, `-` or a space) as {len(known)} of the {role} classes, such as {min(known)!r}; begin "
-                    "from another gene, rename them if they show other objects, or, without data.preset, make them "
-                    "base classes with data.classes"
+                    f"`_`, `-` or a space) as {len(known)} of the {role} classes, such as {min(known)!r}; use "
+                    "another gene; or rename the classes if they show other objects; or, if data.preset is not set, "
+                    "make them base classes with data.classes"
                 )
 
     def tell(self, recipe: Recipe, reporter: Reporter) -> None:

@@ -53,7 +53,7 @@ def evolve(
     engine: EngineOptions = EngineOptions(),  # noqa: B008
     reporter: Reporter = LoggingReporter(),  # noqa: B008
 ) -> Learngene:
-    """Run the evolution of `recipe` in the folder `out`; the result is the fittest of the youngest in the gene pool.
+    """Run the evolution of `recipe` in the folder `out`; its result is the fittest gene of the newest in its pool.
 
     The state is saved after every generation. A run that was killed and resumed ends with the same gene, byte for
     byte, as an uninterrupted run (on a CPU, with the same number of threads), with any engine and any number of

@@ -1,12 +1,12 @@
 """The images of a fine-tuning: to train on, to validate on and, where the folder has them, to test on.
 
-A folder may hold `train/` (and `val/`, `test/`) with class folders in each, or class folders alone. The splits of a
-data set of the Hub, or tables whose paths have these names, are kept apart likewise. Without validation images, a share
+A folder may hold `train/` (and `val/`, `test/`) with class folders or tables in each, or class folders alone. The
+splits of a data set of the Hub, or tables with these names, are kept apart likewise. Without validation images, a share
 of each class is set aside for validation.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class Photos:
 
     Attributes:
         path: image folder, Parquet or Arrow files, or a data set of the Hub.
-        val: share of every class to validate on, in (0, 1); None: the folder `val/` beside `train/`, else 20 %.
+        val: share of every class to validate on, in (0, 1); None: as the images are divided, else 20 %.
         on_corrupt: what to do about an image that cannot be read.
         image_column: column of images, if it is not "image" or "img".
         label_column: column of labels, if it is not "label" or "fine_label".
@@ -105,16 +105,13 @@ def load_photos(
     Raises:
         DataError: the images cannot be read, there are too few images or classes, or the classes of the parts differ.
     """
-    sources = _sources(photos, image_size, reporter)
-    if photos.val is not None and "val" in sources:
-        del sources["val"]
-        reporter.warn(f"{photos.path}: its validation images are not read, since --val is given")
+    sources = _sources(photos, image_size, reporter, without=None if photos.val is None else "val")
     names = _checked(sources, reporter)
     advice = f"{REPAIR}, or skip them with --on-corrupt skip"
     train = load_classes(sources["train"], names, reporter=reporter, advice=advice)
-    test = _with_all_classes(sources["test"], names, reporter, advice) if "test" in sources else None
+    test = _with_all_classes("test", sources, names, reporter, advice) if "test" in sources else None
     if "val" in sources:
-        val = _with_all_classes(sources["val"], names, reporter, advice)
+        val = _with_all_classes("val", sources, names, reporter, advice)
         is_split = sources["val"].role is not None
         split = "the validation split" if is_split else f"the folder {public_name(str(sources['val'].path))}/"
     else:
@@ -133,12 +130,11 @@ def load_for_choice(photos: Photos, *, image_size: int, reporter: Reporter) -> I
     Raises:
         DataError: see `load_photos`.
     """
-    sources = _sources(photos, image_size, reporter)
-    sources.pop("test", None)
+    sources = _sources(photos, image_size, reporter, without="test")
     names = _checked(sources, reporter)
     sets = [load_classes(sources["train"], names, reporter=reporter, advice=REPAIR)]
     if "val" in sources:
-        sets.append(_with_all_classes(sources["val"], names, reporter, REPAIR))
+        sets.append(_with_all_classes("val", sources, names, reporter, REPAIR))
     else:
         _refuse_lone(sets[0])
     images, labels = torch.cat([each.images for each in sets]), torch.cat([each.labels for each in sets])
@@ -148,8 +144,11 @@ def load_for_choice(photos: Photos, *, image_size: int, reporter: Reporter) -> I
     return together
 
 
-def _sources(photos: Photos, image_size: int, reporter: Reporter) -> dict[str, DataSource]:
-    """Role -> its images: `train` and, where the folders, splits or tables are divided so, `val` and `test`."""
+def _sources(photos: Photos, image_size: int, reporter: Reporter, *, without: str | None) -> dict[str, DataSource]:
+    """Role -> its images: `train` and, where folders, splits or tables are divided so, `val` and `test`.
+
+    The role `without` is not read.
+    """
     source = DataSource(
         preset=None,
         path=str(photos.path),
@@ -159,27 +158,33 @@ def _sources(photos: Photos, image_size: int, reporter: Reporter) -> dict[str, D
         on_corrupt=photos.on_corrupt,
     )
     folder = expanded(photos.path)
-    if folder.is_dir() and not has_tables(folder):
-        return {role: replace(source, path=path) for role, path in _subfolders(folder).items()} or {"train": source}
+    sources = {role: replace(source, path=path) for role, path in _subfolders(folder).items()}
+    if not sources and not (folder.is_dir() and not has_tables(folder)):
+        sources = _splits(source, without, reporter)
+    if without == "val" and "val" in sources:
+        reporter.warn(f"{photos.path}: its validation images are not read, since --val is given")
+    return {role: one for role, one in sources.items() if role != without} or {"train": source}
+
+
+def _splits(source: DataSource, without: str | None, reporter: Reporter) -> dict[str, DataSource]:
+    """Role -> its splits or tables; empty, with a warning, where all must be read as one set."""
     with opened(source, reporter) as parts:
-        roles = {part.role for part in parts}
-    if {"train"} < roles and None not in roles:
-        sources = {role: replace(source, role=role) for role in ROLES if role in roles}
-        return {role: one for role, one in sources.items() if role == "train" or _has_labels(one, reporter)}
-    if len(known := sorted(filter(None, roles))) > 1:
-        reporter.warn(
-            f"{source.path}: the splits {', '.join(known)} are read as one set, for training and validation; to "
-            "keep them apart, give a train split, and no split or file with another name than train, val or test"
-        )
-    return {"train": source}
-
-
-def _has_labels(source: DataSource, reporter: Reporter) -> bool:
-    """Whether an image has a label; a warning says if not, as in the test splits of competitions."""
-    has_any = bool(count_images(source))
-    if not has_any:
-        reporter.warn(f"{source.path}: its images for `{source.role}` have no labels, so they are not read")
-    return has_any
+        roles, others = {part.role for part in parts}, [part.where for part in parts if part.role is None]
+    if len(roles) == 1:
+        return {}
+    sources = {role: replace(source, role=role) for role in ROLES if role in roles}
+    classes = {role: set(count_images(one)) for role, one in sources.items() if role != without}
+    strangers = [name for names in classes.values() for name in sorted(names - classes.get("train", set()))]
+    if not others and not strangers:
+        if unlabelled := [role for role, names in classes.items() if not names]:
+            reporter.warn(f"{source.path}: images for {' and '.join(unlabelled)} have no labels, so they are not read")
+        return {role: one for role, one in sources.items() if role not in unlabelled}
+    why = f"training images of {shorten(strangers)}" if strangers else f"other names than {shorten(others)}"
+    reporter.warn(
+        f"{source.path}: all splits are read as one set, for training and validation; to keep them apart, give {why}, "
+        "or save them into folders train/, val/ and test/"
+    )
+    return {}
 
 
 def _checked(sources: dict[str, DataSource], reporter: Reporter) -> tuple[str, ...]:
@@ -244,7 +249,7 @@ def _refuse_lone(images: ImageSet) -> None:
 
 
 def _subfolders(root: Path) -> dict[str, str]:
-    """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders."""
+    """Role -> subfolder; empty where `root` is no folder with a `train/` of class folders or tables."""
     folders = _folders(root)
     roles = {role: [path for path in folders if role_of(path.name) == role] for role in ROLES}
     lone = [path.name for role in ("val", "test") for path in roles[role] if _folders(path)]
@@ -253,9 +258,11 @@ def _subfolders(root: Path) -> dict[str, str]:
             f"{root}: expected train/ beside {' and '.join(f'{name}/' for name in lone)}, found none; put the class "
             "folders for training into train/"
         )
-    if not any(map(_folders, roles["train"])):
+    if not any(_folders(path) or has_tables(path) for path in roles["train"]):
         return {}
     if others := [path.name for path in folders if role_of(path.name) is None]:
+        if not any(map(_folders, roles["train"])):  # tables, of which there may be more
+            return {}
         raise DataError(
             f"{root}: expected only val/ and test/ beside train/, also found {shorten(others)}; move it elsewhere"
         )
@@ -301,12 +308,15 @@ def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, repor
         )
 
 
-def _with_all_classes(source: DataSource, names: Sequence[str], reporter: Reporter, advice: str) -> ImageSet:
-    """The images of `source`, labelled as `names` says; it may lack some of the classes."""
-    images = load_classes(source, names, reporter=reporter, may_lack=True, advice=advice)
+def _with_all_classes(
+    role: str, sources: Mapping[str, DataSource], names: Sequence[str], reporter: Reporter, advice: str
+) -> ImageSet:
+    """The images of a role, labelled as `names` says; they may lack some of the classes."""
+    images = load_classes(sources[role], names, reporter=reporter, may_lack=True, advice=advice)
     if not len(images):
         raise DataError(
-            f"{source.path}: expected images with labels that can be read, found none; add images, or remove the folder"
+            f"{sources[role].path}: expected images for {role} with labels that can be read, found none; add images, or "
+            "remove them all"
         )
     return images
 

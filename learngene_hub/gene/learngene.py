@@ -11,6 +11,7 @@ from learngene_hub.core.errors import GeneFileError
 from learngene_hub.core.files import expanded, explain_write_errors
 from learngene_hub.gene.config import GeneConfig
 from learngene_hub.gene.folder import CARD_NAME, read_beside, read_config, read_gene, write_gene
+from learngene_hub.gene.names import shipped_genes
 from learngene_hub.gene.sharing import push_gene
 from learngene_hub.gene.source import Located, locate
 from learngene_hub.genome.genome import Genome
@@ -130,11 +131,12 @@ class Learngene:
         with TemporaryDirectory() as folder:
             saved = self.save_pretrained(folder)
             self._add_files(saved)
-            card = Path(f"the {CARD_NAME} of a saved folder") if self.place is None else self.place.folder / CARD_NAME
+            is_own = self.place and self.place.revision is None and self.place.name not in shipped_genes()
+            home = self.place.folder if is_own and self.place else Path("FOLDER, after save_pretrained(FOLDER)")
             return push_gene(
                 saved,
                 address_of(repo_id, revision),
-                terms=PushTerms(private, create_pr, message, overwrite_card, card=card),
+                terms=PushTerms(private, create_pr, message, overwrite_card, card=home / CARD_NAME),
                 options=HubOptions(token=token, endpoint=endpoint),
             )
 

@@ -119,7 +119,7 @@ def from_learngene(
         source: a gene folder, the folder of a run, the name of a gene of this package (`list_learngenes`), a repository
             of the Hub as `[hf-hub:]owner/name[@revision]`, or a `Learngene`.
         num_classes: outputs of the new classifier; 0: no classifier, the model returns features.
-        in_chans: channels of an image; RGB kernels are summed for 1, which keeps what they compute approximately.
+        in_chans: channels of an image; for 1, RGB kernels are summed, and a grey image gives nearly the same output.
         width: factor on the channels of every layer; the network must be at least as wide as the gene; None: that of
             the gene's own network.
         depth: one of the depths of the family, which an error names; None: as the gene's own network.

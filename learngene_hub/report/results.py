@@ -204,10 +204,9 @@ class Results(_Part):
 
 def _refuse_newer(content: bytes, path: Path) -> None:
     """Raise an error if `content` is of a newer version, whose other fields this package may not know."""
-    with suppress(ValueError):  # no JSON, which is told by what reads it
-        found = parse_json(content.decode())
-        version = found.get("schema_version") if isinstance(found, dict) else None
-        if isinstance(version, int) and version > RESULTS_VERSION:
+    with suppress(ValueError, TypeError, LookupError):  # no results, which is told by what reads them
+        version = int(parse_json(content.decode())["schema_version"])
+        if version > RESULTS_VERSION:
             raise LearngeneError(
                 f"{path}: version {version} is newer than the {RESULTS_VERSION} this package reads; "
                 "upgrade: pip install -U learngene-hub"

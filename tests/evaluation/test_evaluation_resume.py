@@ -155,6 +155,12 @@ def test_results_of_other_images_classes_or_versions_are_refused_and_stay(tiny_r
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
+def test_results_of_a_newer_version_say_so_whatever_else_they_hold(copy):
+    (copy / "results.json").write_text('{"schema_version": 2, "tasks": "of another kind"}')
+    with pytest.raises(LearngeneError, match="version 2 is newer than the 1 this package reads; upgrade"):
+        Results.load(copy)
+
+
 def test_results_of_an_older_version_that_kept_no_hash_of_the_images_are_written_over(tiny_run, copy, whole):
     Results.load(copy).model_copy(update={"images": ""}).save(copy / "results.json")
     evaluate(tiny_run, protocol=QUICK, seeds=(0,), out=copy)

@@ -224,7 +224,7 @@ def test_a_baseline_that_makes_no_sense_is_left_out_before_a_network_is_trained_
     assert starts_module.make_baselines(["bn-slice", "each-size"], budget) == []
     assert told.warnings == [
         "bn-slice is left out: the network has layers without a batch norm",
-        "each-size is left out: with one size it is the same as `pretrained`; give several --width or --depth",
+        "each-size is left out: at the gene's own size alone it equals `pretrained`; give another --width or --depth",
     ]
     assert told.lines[0].startswith(
         "baselines are trained first, unless they are in the cache: bn-slice, each-size. The gene took"

@@ -110,7 +110,10 @@ def test_a_base_class_needs_what_a_life_takes_of_it(tiny):
 def test_a_cap_counts(recipe):
     result = learngene("evolve", recipe(7), "data.images_per_class=5", "--dry-run")
     assert "found 5 of " in result.stderr
-    assert "raise data.images_per_class=5, lower these numbers" in result.stderr
+    assert (
+        "raise data.images_per_class=5, or lower these numbers, or choose other classes with data.classes"
+        in result.stderr
+    )
 
 
 def test_images_on_the_hub_are_not_asked_for_and_built_in_ones_need_no_look(tiny):

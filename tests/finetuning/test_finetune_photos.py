@@ -126,7 +126,33 @@ def test_tables_named_after_splits_are_kept_apart_unless_others_lie_beside_them(
     write_parquet(tmp_path / "more.parquet", [(100, "ant")], names=("ant", "bee"))
     parts, (warning,) = heard(Photos(tmp_path))
     assert len(parts.train) + len(parts.val) == 13
-    assert "the splits test, train are read as one set" in warning
+    assert "all splits are read as one set" in warning
+    assert "give other names than 'more.parquet', or save them into folders" in warning
+
+
+def test_splits_of_other_classes_are_read_as_one_set(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [(level, "ant" if level % 2 else "bee") for level in range(6)])
+    write_parquet(tmp_path / "test.parquet", [(level, "cat") for level in range(50, 53)])
+    parts, (warning,) = heard(Photos(tmp_path))
+    assert len(parts.train) + len(parts.val) == 9
+    assert "give training images of 'cat', or save them into folders" in warning
+
+
+def test_what_is_not_asked_for_is_not_read(tmp_path):
+    for shift, role in enumerate(("train", "val", "test")):
+        rows = [(20 * level + 5 * (name == "bee") + shift, name) for level in range(4) for name in ("ant", "bee")]
+        write_parquet(tmp_path / f"{role}.parquet", rows, names=("ant", "bee"))
+    assert len(load_for_choice(Photos(tmp_path), image_size=8, reporter=Listener())) == 16
+    parts, (warning,) = heard(Photos(tmp_path, val=0.5))
+    assert [len(one) for one in (parts.train, parts.val, parts.test)] == [4, 4, 8]
+    assert "its validation images are not read, since --val is given" in warning
+
+
+def test_tables_beside_class_folders_are_kept_apart(tmp_path):
+    write_photos(tmp_path / "train", 3)
+    write_parquet(tmp_path / "test" / "0.parquet", [(50, CLASSES[0])], names=CLASSES)
+    parts, _ = heard(Photos(tmp_path))
+    assert (len(parts.train) + len(parts.val), len(parts.test)) == (9, 1)
 
 
 def test_a_split_without_labels_is_not_read(tmp_path):
@@ -134,7 +160,7 @@ def test_a_split_without_labels_is_not_read(tmp_path):
     write_parquet(tmp_path / "test.parquet", [(50, None), (60, None)])
     parts, (warning,) = heard(Photos(tmp_path))
     assert parts.test is None
-    assert warning.endswith("its images for `test` have no labels, so they are not read")
+    assert warning.endswith("images for test have no labels, so they are not read")
 
 
 def test_what_datasets_left_beside_a_saved_data_set_is_not_read_twice(tmp_path):
@@ -181,7 +207,9 @@ def test_a_class_without_a_sound_validation_image_is_skipped_and_a_folder_withou
     assert torch.bincount(parts.val.labels, minlength=3).tolist() == [0, 2, 2]
     for file in (tmp_path / "photos" / "val").rglob("*.png"):
         file.write_bytes(b"?")
-    with pytest.raises(DataError, match="expected images with labels that can be read, found none; add images, or"):
+    with pytest.raises(
+        DataError, match="expected images for val with labels that can be read, found none; add images, or"
+    ):
         load(Photos(tmp_path / "photos", on_corrupt="skip"))
 
 
@@ -360,7 +388,7 @@ def test_a_table_to_validate_on_may_lack_a_class_that_it_declares(tmp_path):
     write_parquet(tmp_path / "val" / "0.parquet", [(50, "ant"), (60, "bee")])
     parts, _ = heard(Photos(tmp_path))
     assert torch.bincount(parts.val.labels, minlength=3).tolist() == [1, 1, 0]
-    assert parts.split == "the validation split"
+    assert parts.split == "the folder val/"
     write_parquet(tmp_path / "default" / "test" / "0.parquet", [(70, "ant")])
     parts, warnings = heard(Photos(tmp_path))
     assert [len(one) for one in (parts.train, parts.val, parts.test)] == [6, 2, 1]

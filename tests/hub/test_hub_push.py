@@ -334,8 +334,11 @@ def test_a_gene_that_came_from_the_hub_is_pushed_elsewhere_with_all_that_belongs
     assert set(pushed.changed) == ALL_FILES
     assert str(pushed.address) == "owner/other@v1"
     where = {"token": "hf_owner", "endpoint": hub.url}
+    hub.put("owner/other", {"README.md": b"theirs"}, revision="v1")
+    with pytest.raises(HubError, match=r"FOLDER, after save_pretrained\(FOLDER\)/README\.md, then replace"):
+        gene.push_to_hub("owner/other@v1", **where)
     asked = gene.push_to_hub("owner/other", revision="v1", create_pr=True, message="More", overwrite_card=True, **where)
-    assert asked.changed == ()
+    assert (asked.changed, asked.address.revision) == (("README.md",), "refs/pr/1")
     assert gene.push_to_hub("owner/hidden", private=True, **where).private
     assert hub.repo("owner/hidden").private
     HfApi(endpoint=hub.url, token="hf_owner").delete_repo(REPO)
