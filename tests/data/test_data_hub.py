@@ -67,7 +67,7 @@ def test_where_the_hub_does_not_answer_only_the_cache_is_looked_at(monkeypatch):
     before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
     with pytest.raises(
         DataError,
-        match=r"has this name: uoft-cs/cifar100: no answer from http://127.0.0.1:9 \(.*give the path of a local copy",
+        match=r"uoft-cs/cifar100: no answer from http://127.0.0.1:9 \(.*give the path of a local copy",
     ):
         available_classes(DataSource("cifar_fs", None, 32))
     assert seen == [(True, True)]
