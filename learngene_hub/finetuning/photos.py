@@ -315,8 +315,8 @@ def _with_all_classes(
     images = load_classes(sources[role], names, reporter=reporter, may_lack=True, advice=advice)
     if not len(images):
         raise DataError(
-            f"{sources[role].path}: expected images for {role} with labels that can be read, found none; add images, or "
-            "remove them all"
+            f"{sources[role].path}: expected images for {role} with labels that can be read, found none; add "
+            "images, or remove them all"
         )
     return images
 
