@@ -53,7 +53,7 @@ class EarlierResults:
         if (protocol := NAMES["name"]) in pairs:
             pairs = {protocol: pairs[protocol]}  # which the others follow from
         others = [
-            f"{key} ({there}, not {mine})" if len(f"{there}{mine}") <= SHORT else key
+            f"{key} ({_told(there)}, not {_told(mine)})" if len(f"{there}{mine}") <= SHORT else key
             for key, (there, mine) in pairs.items()
         ]
         if others:
@@ -87,6 +87,11 @@ class EarlierResults:
 def constants_of(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """The constants of a protocol that results must share to stand in one folder, by the names in a message."""
     return {NAMES.get(key, key): value for key, value in protocol.items() if key not in MAY_CHANGE}
+
+
+def _told(value: object) -> object:
+    """A constant as a message shows it: no number means that the protocol has none, or chooses it."""
+    return "none given" if value is None else value
 
 
 def named_hashes(hashes: Sequence[str]) -> str:

@@ -191,7 +191,7 @@ def _checked(sources: dict[str, DataSource], reporter: Reporter) -> tuple[str, .
     """The classes, which all sources share."""
     names = _classes(sources["train"], reporter)
     for role in sources.keys() - {"train"}:
-        _refuse_strangers(sources[role], names, role, reporter)
+        _refuse_strangers(sources[role], names, role)
     for source in sources.values():
         tell_left_out(source, reporter)
     return names
@@ -279,13 +279,17 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
-    """Names of the classes, at least two, none of them an empty folder."""
-    names, folder = available_classes(source, reporter=reporter), expanded(str(source.path))
+    """Names of the classes with images, at least two; a folder without any is refused, a name of a table left out."""
+    known, counts = available_classes(source, reporter=reporter), count_images(source)
+    folder = expanded(str(source.path))
+    names = tuple(name for name in known if name in counts)
     folders = [] if has_tables(folder) else [path.name for path in _folders(folder)]
     if empty := [name for name in folders if name not in names and role_of(name) is None]:
         others = [file.relative_to(folder) for name in empty for file in visible_files(folder / name)]
         found = f", only other files such as {others[0]}; save them as .png or .jpg" if others else "; add images"
         raise DataError(f"{folder}: no images in {shorten(empty)}{found}, or remove these folders")
+    if lost := [name for name in known if name not in counts]:
+        reporter.warn(f"{source.path}: no images of {shorten(lost)}; these classes are left out")
     if len(names) < 2:
         raise DataError(
             f"{source.path}: expected 2 or more classes, each a folder of images, found {len(names)}: "
@@ -298,9 +302,9 @@ def _classes(source: DataSource, reporter: Reporter) -> tuple[str, ...]:
     return names
 
 
-def _refuse_strangers(source: DataSource, names: Sequence[str], role: str, reporter: Reporter) -> None:
+def _refuse_strangers(source: DataSource, names: Sequence[str], role: str) -> None:
     """Images to validate or test on must be of the training classes."""
-    if strangers := [name for name in available_classes(source, reporter=reporter) if name not in names]:
+    if strangers := [name for name in count_images(source) if name not in names]:
         meant = suggestion([name for name in names if name.casefold() == strangers[0].casefold()])
         raise DataError(
             f"{source.path}: class {shorten(strangers)} is not among the {len(names)} training classes "

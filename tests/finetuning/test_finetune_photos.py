@@ -155,6 +155,16 @@ def test_tables_beside_class_folders_are_kept_apart(tmp_path):
     assert (len(parts.train) + len(parts.val), len(parts.test)) == (9, 1)
 
 
+def test_classes_that_a_table_names_but_has_no_image_of_are_left_out(tmp_path):
+    names = ("ant", "bee", "cat", "dog")
+    write_parquet(tmp_path / "train.parquet", [(level, names[level % 2]) for level in range(6)], names=names)
+    write_parquet(tmp_path / "test.parquet", [(50, "ant")], names=names)
+    parts, (warning,) = heard(Photos(tmp_path))
+    assert parts.train.class_names == ("ant", "bee")
+    assert (len(parts.train) + len(parts.val), len(parts.test)) == (6, 1)
+    assert "no images of 'cat', 'dog'; these classes are left out" in warning
+
+
 def test_a_split_without_labels_is_not_read(tmp_path):
     write_parquet(tmp_path / "train.parquet", [(level, name) for level, name in enumerate(ALL * 2)])
     write_parquet(tmp_path / "test.parquet", [(50, None), (60, None)])
