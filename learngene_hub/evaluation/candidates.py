@@ -68,8 +68,7 @@ def _load(gene: Learngene | str | Path, *, alone: bool, number: int) -> Candidat
         gene = Learngene.load(located)
     if gene.config.in_chans != 3:
         raise LearngeneError(f"{name}: expected a gene for images of 3 channels (RGB), found {gene.config.in_chans}")
-    lost = None, f"give the gene's folder with its {RECIPE_NAME}"
-    recipe, fault = lost if located is None else _recipe(located, gene)
+    recipe, fault = _recipe(located, gene)
     if gene.config.origin is None:
         raise LearngeneError(
             f"{name}: this gene was not evolved, so it does not say which classes are novel to it. Evaluate an evolved "
@@ -78,10 +77,10 @@ def _load(gene: Learngene | str | Path, *, alone: bool, number: int) -> Candidat
     return Candidate(LEARNGENE if alone else f"{LEARNGENE}:{name}", gene, gene.config.origin, recipe, fault)
 
 
-def _recipe(located: Located, gene: Learngene) -> tuple[Recipe | None, str]:
+def _recipe(located: Located | None, gene: Learngene) -> tuple[Recipe | None, str]:
     """The recipe beside `gene`, or None and why there is none that this version can use."""
-    origin, file = gene.config.origin, located.folder / RECIPE_NAME
-    if origin is None or not file.is_file():
+    origin = gene.config.origin
+    if origin is None or located is None or not (file := located.folder / RECIPE_NAME).is_file():
         return None, f"give the gene's folder with its {RECIPE_NAME}"
     try:
         recipe = Recipe.from_file(file, origin.overrides)

@@ -90,7 +90,7 @@ def constants_of(protocol: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(value: object) -> object:
-    """A constant as a message shows it: no number means that the protocol has none, or chooses it."""
+    """A constant as a message shows it."""
     return "none given" if value is None else value
 
 
